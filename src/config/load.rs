@@ -1,0 +1,1 @@
+//! Layers of TOML into one checked [`Config`](super::Config).

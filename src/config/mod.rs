@@ -1,0 +1,232 @@
+//! Floor 1: the configuration, `/etc/hearthd/hearthd.toml` and its drop-ins.
+//!
+//! The doc comments of these structs are the documentation: `config/hearthd.toml`
+//! is rendered from them (`hearthd --print-config`) and a test compares the two.
+
+mod load;
+mod render;
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, parse_layers};
+pub use render::render_default;
+
+use crate::protocol::KvType;
+
+/// Hearthd's configuration. Values shown are the defaults; what is commented out
+/// does not need to be set. Files in `hearthd.toml.d/*.toml` are read after this
+/// one, in the order of their names, and override it key by key.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which model is loaded, and how.
+    pub model: ModelConfig,
+    /// How tokens are chosen where neither the request nor the model file says.
+    pub sampling: SamplingConfig,
+    /// The queue in front of the engine.
+    pub queue: QueueConfig,
+    /// The engine process.
+    pub engine: EngineConfig,
+    /// The D-Bus front.
+    pub dbus: DbusConfig,
+    /// The HTTP front on the Unix socket.
+    pub http: HttpConfig,
+    /// Folders.
+    pub paths: PathsConfig,
+}
+
+/// Which model is loaded, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The model used where a request names none: a name as `hearthctl models`
+    /// shows it. Empty: the only model installed, else the packaged demo model.
+    pub default: String,
+    /// Load the default model when the service starts, not at the first request.
+    pub preload: bool,
+    /// Context in tokens. 0: what the model was trained for, at most `context_max`.
+    pub context: u32,
+    /// Upper bound for `context = 0`; the cache for keys and values takes memory
+    /// in proportion.
+    pub context_max: u32,
+    /// Type of the key cache: "f16" or "q8_0" (about half the memory).
+    pub kv_type: KvType,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            default: String::new(),
+            preload: false,
+            context: 0,
+            context_max: 4096,
+            kv_type: KvType::F16,
+        }
+    }
+}
+
+/// How tokens are chosen where neither the request nor the model file says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SamplingConfig {
+    /// Higher is more varied; 0 always takes the likeliest token.
+    pub temperature: f32,
+    /// Choose among the k likeliest tokens only; 0: among all.
+    pub top_k: u32,
+    /// Choose among the likeliest tokens that together reach this probability.
+    pub top_p: f32,
+    /// Leave out tokens less likely than this share of the likeliest.
+    pub min_p: f32,
+    /// Make tokens of the last `repeat_last_n` less likely; 1.0 is off.
+    pub repeat_penalty: f32,
+    /// How far back the penalties look, in tokens.
+    pub repeat_last_n: u32,
+    /// The most tokens of one answer where the request sets no bound; 0: until
+    /// the context is full.
+    pub max_tokens: u32,
+}
+
+impl Default for SamplingConfig {
+    fn default() -> Self {
+        Self {
+            temperature: 0.7,
+            top_k: 40,
+            top_p: 0.95,
+            min_p: 0.05,
+            repeat_penalty: 1.0,
+            repeat_last_n: 64,
+            max_tokens: 1024,
+        }
+    }
+}
+
+/// The queue in front of the engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueConfig {
+    /// How many requests may wait; one more is refused with `QueueFull` (HTTP 429).
+    pub length_max: u32,
+    /// The longest prompt taken, in bytes of text. Tokenizing megabytes keeps a
+    /// small board busy for minutes.
+    pub prompt_max_bytes: u32,
+    /// How long the result of a finished job is kept for its owner, in seconds.
+    pub job_keep_s: u32,
+    /// How long running answers may go on after the service was told to stop, in
+    /// seconds.
+    pub drain_s: u32,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            length_max: 32,
+            prompt_max_bytes: 1024 * 1024,
+            job_keep_s: 600,
+            drain_s: 20,
+        }
+    }
+}
+
+/// The engine process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Compute threads. 0: as many as there are big cores that may be used.
+    pub threads: u32,
+    /// Kill and restart an engine that has work but makes no progress for this
+    /// long, in seconds.
+    pub hang_timeout_s: u32,
+    /// How long loading a model may take, in seconds.
+    pub load_timeout_s: u32,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            hang_timeout_s: 60,
+            load_timeout_s: 600,
+        }
+    }
+}
+
+/// The D-Bus front.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DbusConfig {
+    /// Whether to take the name `org.hearthd.Inference1` on the system bus.
+    pub enabled: bool,
+    /// Who may import and remove models: "root" or "group" (all members of
+    /// `hearth`).
+    pub model_admins: ModelAdmins,
+}
+
+impl Default for DbusConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            model_admins: ModelAdmins::Root,
+        }
+    }
+}
+
+/// Who may import and remove models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelAdmins {
+    /// Only root (and the daemon's own user).
+    #[default]
+    Root,
+    /// Everyone who may use the service.
+    Group,
+}
+
+/// The HTTP front on the Unix socket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where to listen when systemd hands over no socket. Empty: nowhere.
+    pub socket: PathBuf,
+    /// Permissions of that socket, as an octal number in quotes.
+    pub socket_mode: String,
+    /// The largest request body, in MiB; a larger one is answered with 413.
+    pub body_max_mib: u32,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            socket: "/run/hearthd/hearthd.sock".into(),
+            socket_mode: "0660".into(),
+            body_max_mib: 8,
+        }
+    }
+}
+
+/// Folders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PathsConfig {
+    /// Where imported models are kept.
+    pub models: PathBuf,
+    /// Where packaged models lie, read-only.
+    pub models_packaged: PathBuf,
+    /// The engine's executable. Empty: `hearth-engine` beside `hearthd`.
+    pub engine: PathBuf,
+    /// The root under which `/sys` and `/proc` are read.
+    pub sensors_root: PathBuf,
+}
+
+impl Default for PathsConfig {
+    fn default() -> Self {
+        Self {
+            models: "/var/lib/hearthd/models".into(),
+            models_packaged: "/usr/share/hearthd/models".into(),
+            engine: PathBuf::new(),
+            sensors_root: "/".into(),
+        }
+    }
+}

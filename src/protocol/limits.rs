@@ -1,0 +1,29 @@
+//! What the governor allows and the engine obeys, from one tick to the next.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Permille;
+
+/// The engine's current limits. It applies a change between two ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Compute threads; the engine clamps to its pool's size.
+    pub threads: u32,
+    /// Tokens of one prefill chunk; between two chunks others may decode.
+    pub prefill_chunk: u32,
+    /// Share of time spent computing; the rest is slept.
+    pub duty: Permille,
+    /// No work at all until lifted.
+    pub paused: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            prefill_chunk: 128,
+            duty: Permille::FULL,
+            paused: false,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Commands to the engine, events from it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, FinishReason, GenerateRequest, Limits, RequestId, Sampling, Usage};
+
+/// Raised whenever a frame's meaning changes; both ends must agree.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// Element type of the key or value cache.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum KvType {
+    /// 16-bit floats: fastest, largest.
+    #[default]
+    F16,
+    /// 8-bit blocks: about half the size.
+    Q8_0,
+}
+
+/// Everything the engine needs to load a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadRequest {
+    /// The GGUF file.
+    pub path: PathBuf,
+    /// Context in tokens; 0 takes the model's own, at most `context_max`.
+    pub context_size: u32,
+    /// Upper bound where `context_size` is 0.
+    pub context_max: u32,
+    /// Type of the key cache.
+    pub kv_type: KvType,
+    /// Size of the compute pool: the most threads that can ever run.
+    pub threads_max: u32,
+    /// What holds from the first tick on.
+    pub limits: Limits,
+    /// Sampling defaults for what neither request nor model file sets.
+    pub sampling: Sampling,
+}
+
+/// What a loaded model is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// llama.cpp's short description, e.g. `llama 1.5B Q4_0`.
+    pub description: String,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Bytes of weights.
+    pub size_bytes: u64,
+    /// The context that was created, in tokens.
+    pub context_size: u32,
+    /// The context that the model was trained for.
+    pub context_train: u32,
+    /// Tokens of the vocabulary.
+    pub vocab_size: u32,
+    /// The CPU backend in use and its features, e.g. `haswell (AVX2, FMA)`.
+    pub cpu: String,
+    /// Whether the file carries a chat template (else ChatML is assumed).
+    pub has_chat_template: bool,
+    /// Time from `Load` to ready.
+    pub load_ms: u64,
+}
+
+/// Daemon to engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Load the one model of this process's life.
+    Load(LoadRequest),
+    /// Work on a request; at most as many at once as there are slots.
+    Generate(GenerateRequest),
+    /// Stop working on a request; answered by `Failed` with `Cancelled`.
+    Cancel {
+        /// Which.
+        id: RequestId,
+    },
+    /// Count the tokens of a text.
+    Count {
+        /// Echoed in `Counted`.
+        id: RequestId,
+        /// The text, without template.
+        text: String,
+    },
+    /// New limits, from the next tick on.
+    SetLimits(Limits),
+    /// Asks for a `Pong`.
+    Ping {
+        /// Echoed.
+        seq: u64,
+    },
+    /// Finish nothing, end cleanly.
+    Shutdown,
+}
+
+/// Engine to daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// First frame after start.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the engine.
+        protocol: u16,
+        /// Package version of the engine.
+        version: String,
+    },
+    /// Loading goes on.
+    Loading {
+        /// 0 to 1.
+        progress: f32,
+    },
+    /// The model is ready.
+    Loaded(ModelInfo),
+    /// The model cannot be loaded; the process ends by itself.
+    LoadFailed(Failure),
+    /// The prompt was accepted.
+    Started {
+        /// Which request.
+        id: RequestId,
+        /// Tokens of the prompt.
+        prompt_tokens: u32,
+        /// Of these, found in the prompt cache.
+        cached_tokens: u32,
+    },
+    /// A chunk of the prompt was decoded.
+    Prefill {
+        /// Which request.
+        id: RequestId,
+        /// Prompt tokens done so far.
+        done: u32,
+    },
+    /// Text to add to the answer; always whole UTF-8.
+    Token {
+        /// Which request.
+        id: RequestId,
+        /// May be empty where a token only completes part of a character.
+        text: String,
+        /// Tokens generated so far.
+        generated: u32,
+    },
+    /// The answer is complete.
+    Finished {
+        /// Which request.
+        id: RequestId,
+        /// Why.
+        reason: FinishReason,
+        /// What it cost.
+        usage: Usage,
+    },
+    /// The request ended without a complete answer.
+    Failed {
+        /// Which request.
+        id: RequestId,
+        /// Why.
+        failure: Failure,
+    },
+    /// Answer to `Count`.
+    Counted {
+        /// Echoed.
+        id: RequestId,
+        /// Number of tokens.
+        tokens: u32,
+    },
+    /// Answer to `Ping`.
+    Pong {
+        /// Echoed.
+        seq: u64,
+        /// Grows with every unit of work; standing still while `busy` means hung.
+        ticks: u64,
+        /// Whether the engine has work.
+        busy: bool,
+    },
+}

@@ -1,0 +1,18 @@
+//! Floor 0: what crosses between the daemon and the engine process.
+//!
+//! The daemon writes [`Command`]s, the engine writes [`Event`]s; each travels as
+//! one frame (see [`framing`]). Both ends come from the same package, so the
+//! protocol has one version and no negotiation: a mismatch ends the engine.
+
+mod failure;
+pub mod framing;
+mod limits;
+mod message;
+mod request;
+
+pub use failure::{Failure, FailureKind};
+pub use limits::Limits;
+pub use message::{Command, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION};
+pub use request::{
+    FinishReason, GenerateRequest, Message, Priority, Prompt, RequestId, Sampling, Usage,
+};

@@ -1,0 +1,318 @@
+//! What the fronts and the service say to each other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::protocol::{Failure, FinishReason, Priority, Prompt, RequestId, Sampling, Usage};
+
+/// Who asks: decides what they may do and what is theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// User id, from the bus or from `SO_PEERCRED`.
+    pub uid: u32,
+    /// The unique bus name, or `http:<pid>`; for the journal and the job list.
+    pub sender: String,
+}
+
+/// One request, decoded by a front and not yet admitted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// What to continue.
+    pub prompt: Prompt,
+    /// Model by name; `None` takes the loaded or default one.
+    pub model: Option<String>,
+    /// How to choose tokens.
+    pub sampling: Sampling,
+    /// Bound of the answer; `None` takes the config's.
+    pub max_tokens: Option<u32>,
+    /// Stop strings.
+    pub stop: Vec<String>,
+    /// Its place in the queue.
+    pub priority: Priority,
+    /// Give up this long after submission.
+    pub deadline: Option<Duration>,
+}
+
+impl Submission {
+    /// A request with nothing set but its prompt.
+    pub fn new(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            model: None,
+            sampling: Sampling::default(),
+            max_tokens: None,
+            stop: Vec::new(),
+            priority: Priority::Normal,
+            deadline: None,
+        }
+    }
+}
+
+/// What happens to a request, in this order: any `Queued`, then `Started`, any
+/// `Prefill`, any `Token`, and exactly one `Finished` or `Failed`, the last.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamEvent {
+    /// Waiting behind this many others.
+    Queued {
+        /// 0 is next.
+        position: u32,
+    },
+    /// The engine took it.
+    Started {
+        /// Tokens of the prompt.
+        prompt_tokens: u32,
+        /// Of these, found in the prompt cache.
+        cached_tokens: u32,
+    },
+    /// Prompt tokens done so far.
+    Prefill {
+        /// Of `prompt_tokens`.
+        done: u32,
+    },
+    /// Text to add to the answer.
+    Token {
+        /// Whole UTF-8; may be empty.
+        text: String,
+        /// Tokens generated so far.
+        generated: u32,
+    },
+    /// The answer is complete.
+    Finished {
+        /// Why.
+        reason: FinishReason,
+        /// What it cost.
+        usage: Usage,
+    },
+    /// There will be no (complete) answer.
+    Failed(Failure),
+}
+
+/// A complete answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The text.
+    pub text: String,
+    /// Why it ended.
+    pub reason: FinishReason,
+    /// What it cost.
+    pub usage: Usage,
+    /// The model that gave it.
+    pub model: String,
+}
+
+/// The events of one admitted request. Dropping it cancels the request.
+#[derive(Debug)]
+pub struct Stream {
+    pub(super) id: RequestId,
+    pub(super) model: String,
+    pub(super) events: mpsc::UnboundedReceiver<StreamEvent>,
+    pub(super) guard: Option<super::CancelGuard>,
+}
+
+impl Stream {
+    /// The request's id.
+    pub fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// The name of the model that answers.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The next event; `None` after the last.
+    pub async fn next(&mut self) -> Option<StreamEvent> {
+        let event = self.events.recv().await;
+        if matches!(
+            event,
+            None | Some(StreamEvent::Finished { .. } | StreamEvent::Failed(_))
+        ) && let Some(guard) = self.guard.take()
+        {
+            guard.disarm();
+        }
+        event
+    }
+
+    /// Waits for the whole answer.
+    ///
+    /// # Errors
+    /// The failure that ended the request.
+    pub async fn collect(mut self) -> Result<Answer, Failure> {
+        let mut text = String::new();
+        while let Some(event) = self.next().await {
+            match event {
+                StreamEvent::Token { text: more, .. } => text.push_str(&more),
+                StreamEvent::Finished { reason, usage } => {
+                    return Ok(Answer {
+                        text,
+                        reason,
+                        usage,
+                        model: std::mem::take(&mut self.model),
+                    });
+                }
+                StreamEvent::Failed(failure) => return Err(failure),
+                _ => {}
+            }
+        }
+        Err(Failure::cancelled())
+    }
+}
+
+/// The daemon's state in one word, as the bus property `State` says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// No model in memory.
+    #[default]
+    Unloaded,
+    /// A model is being loaded.
+    Loading,
+    /// Waiting for work.
+    Ready,
+    /// Working.
+    Busy,
+    /// Working or waiting under the governor's limits; see `LimitReason`.
+    Limited,
+    /// The last load failed, or the engine keeps dying.
+    Failed,
+}
+
+impl State {
+    /// The word on the bus.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unloaded => "unloaded",
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Busy => "busy",
+            Self::Limited => "limited",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Everything that the bus properties, `/health` and the metrics show. One value,
+/// so that all of them say the same.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// One word.
+    pub state: State,
+    /// The loaded (or loading) model's name; empty when none.
+    pub model: String,
+    /// Context in tokens; 0 when no model is loaded.
+    pub context_size: u32,
+    /// Threads that the engine may use now.
+    pub active_threads: u32,
+    /// Size of the engine's pool.
+    pub max_threads: u32,
+    /// `cool`, `warm`, `hot`, `limit`, `emergency`.
+    pub thermal_state: &'static str,
+    /// Hottest CPU zone in degrees; 0 where the board has none.
+    pub temperature_celsius: f64,
+    /// `normal`, `moderate`, `critical`, `emergency`.
+    pub memory_state: &'static str,
+    /// Why the service is limited or failed; empty when it is not.
+    pub limit_reason: String,
+    /// Requests waiting.
+    pub queue_length: u32,
+    /// Requests the engine works on.
+    pub active_jobs: u32,
+    /// Decode speed of the last finished answer.
+    pub tokens_per_second: f64,
+    /// The engine's CPU kernels, e.g. `haswell (AVX2, FMA)`; empty before the first load.
+    pub cpu: String,
+    /// Process id of the engine, where one runs.
+    pub engine_pid: Option<u32>,
+    /// How often the engine died since the daemon started.
+    pub engine_crashes: u64,
+    /// Whether the service is stopping.
+    pub draining: bool,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waiting.
+    Queued,
+    /// The engine works on it.
+    Running,
+    /// There is a result.
+    Done,
+    /// It failed; `GetResult` returns the error.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl JobState {
+    /// The word on the bus.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing more will happen to it.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// What everyone may see of a job: no text.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JobView {
+    /// Its number, the last part of its object path.
+    pub id: u64,
+    /// Its owner.
+    pub uid: u32,
+    /// Its submitter's bus name.
+    pub sender: String,
+    /// Its class.
+    pub priority: Priority,
+    /// Where it stands.
+    pub state: JobState,
+    /// 0 to 1: tokens generated of those allowed; 1 when over.
+    pub progress: f64,
+    /// Place in the queue, 0 is next; 0 when not queued.
+    pub queue_position: u32,
+    /// Tokens generated so far.
+    pub tokens_generated: u32,
+}
+
+/// A model that could be loaded.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelEntry {
+    /// File name without `.gguf`.
+    pub name: String,
+    /// File size.
+    pub size_bytes: u64,
+    /// `llama`, `qwen2` …; empty where the header could not be read.
+    pub architecture: String,
+    /// `Q8_0` …; empty where unknown.
+    pub quantization: String,
+    /// Context it was trained for; 0 where unknown.
+    pub context_train: u32,
+    /// Parameters; 0 where unknown.
+    pub parameters: u64,
+    /// Whether it is in memory now.
+    pub loaded: bool,
+    /// Whether it is the one used where a request names none.
+    pub is_default: bool,
+    /// Whether it came with a package and cannot be removed.
+    pub packaged: bool,
+    /// Seconds since 1970 of the file's last change.
+    pub modified_s: u64,
+    /// Why it cannot be used; empty where nothing is known against it.
+    pub problem: String,
+}
+
+/// Journal fields by name.
+pub type Fields = BTreeMap<&'static str, String>;
