@@ -1,1 +1,241 @@
-//! Layers of TOML into one checked [`Config`](super::Config).
+//! Layers of TOML into one checked [`Config`].
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::Config;
+
+/// One file of the configuration, already read.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Where it came from, for messages.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// A configuration that cannot be used: where, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{}: {message}", path.display(), line.map(|n| format!(":{n}")).unwrap_or_default())]
+pub struct ConfigError {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, counted from 1, where the parser knows it.
+    pub line: Option<usize>,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Merges the layers in their order, later ones winning key by key, and checks
+/// the result.
+///
+/// # Errors
+/// The first file with broken TOML, an unknown key, a value of the wrong type or
+/// out of range.
+pub fn parse_layers(layers: &[Layer]) -> Result<Config, ConfigError> {
+    let mut merged = toml::Table::new();
+    for layer in layers {
+        // Each layer is checked on its own first: only here the line is known.
+        let parsed: Config = toml::from_str(&layer.text).map_err(|e| describe(layer, &e))?;
+        check(&parsed).map_err(|(key, message)| ConfigError {
+            path: layer.path.clone(),
+            line: line_of_key(&layer.text, key),
+            message,
+        })?;
+        let table: toml::Table =
+            toml::from_str(&layer.text).map_err(|e| describe(layer, &e))?;
+        merge(&mut merged, table);
+    }
+    let last = layers.last().map(|l| l.path.clone()).unwrap_or_default();
+    let fail = |message: String| ConfigError {
+        path: last.clone(),
+        line: None,
+        message,
+    };
+    let config: Config = merged.try_into().map_err(|e| fail(e.to_string()))?;
+    check(&config).map_err(|(_, message)| fail(message))?;
+    Ok(config)
+}
+
+fn merge(into: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Rules across keys and ranges; returns the offending key's last part.
+fn check(config: &Config) -> Result<(), (&'static str, String)> {
+    let s = &config.sampling;
+    let share = |key: &'static str, value: f32| {
+        if (0.0..=1.0).contains(&value) {
+            Ok(())
+        } else {
+            Err((key, format!("{key} = {value}: must lie between 0 and 1")))
+        }
+    };
+    share("top_p", s.top_p)?;
+    share("min_p", s.min_p)?;
+    if !(0.0..=10.0).contains(&s.temperature) {
+        return Err((
+            "temperature",
+            format!("temperature = {}: must lie between 0 and 10", s.temperature),
+        ));
+    }
+    if !(s.repeat_penalty > 0.0 && s.repeat_penalty.is_finite()) {
+        return Err((
+            "repeat_penalty",
+            format!("repeat_penalty = {}: must be above 0 (1.0 is off)", s.repeat_penalty),
+        ));
+    }
+    if config.model.context != 0 && config.model.context < 64 {
+        return Err((
+            "context",
+            format!(
+                "context = {}: must be 0 (the model's own) or at least 64 tokens",
+                config.model.context
+            ),
+        ));
+    }
+    if config.model.context_max < 64 {
+        return Err(("context_max", "context_max: must be at least 64 tokens".into()));
+    }
+    if config.queue.length_max == 0 {
+        return Err(("length_max", "length_max = 0: nothing could ever wait; use 1 or more".into()));
+    }
+    if !(1..=64).contains(&config.http.body_max_mib) {
+        return Err((
+            "body_max_mib",
+            format!("body_max_mib = {}: must lie between 1 and 64", config.http.body_max_mib),
+        ));
+    }
+    if config.engine.threads > 512 {
+        return Err((
+            "threads",
+            format!("threads = {}: no board has as many cores", config.engine.threads),
+        ));
+    }
+    if config.engine.hang_timeout_s < 5 || config.engine.load_timeout_s < 5 {
+        return Err(("hang_timeout_s", "timeouts below 5 seconds kill healthy engines".into()));
+    }
+    if config.http.socket_mode().is_none() {
+        return Err((
+            "socket_mode",
+            format!(
+                "socket_mode = {:?}: must be an octal number such as \"0660\"",
+                config.http.socket_mode
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn describe(layer: &Layer, error: &toml::de::Error) -> ConfigError {
+    let mut message = error.message().to_owned();
+    if let Some(hint) = nearest(&message) {
+        message = hint;
+    }
+    ConfigError {
+        path: layer.path.clone(),
+        line: error.span().map(|span| line_of(&layer.text, &span)),
+        message,
+    }
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    let upto = text.get(..span.start).unwrap_or(text);
+    upto.matches('\n').count() + 1
+}
+
+fn line_of_key(text: &str, key: &str) -> Option<usize> {
+    let is_key = |line: &str| {
+        line.trim_start()
+            .strip_prefix(key)
+            .is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    text.lines().position(is_key).map(|n| n + 1)
+}
+
+/// Turns serde's "unknown field `x`, expected one of …" into one with the
+/// likeliest name; its list of everything is noise to a person with a typo.
+fn nearest(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let (unknown, rest) = rest.split_once('`')?;
+    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    let best = known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(unknown, k), *k))
+        .min()?;
+    // Beyond half its length another name is a guess, not a typo.
+    if best.0 <= unknown.len().div_ceil(2) {
+        Some(format!("unknown key `{unknown}`: did you mean `{}`?", best.1))
+    } else {
+        Some(format!("unknown key `{unknown}`: known here are {}", known.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(name: &str, text: &str) -> Layer {
+        Layer {
+            path: name.into(),
+            text: text.into(),
+        }
+    }
+
+    #[test]
+    fn later_layers_win_key_by_key() {
+        let config = parse_layers(&[
+            layer("a", "[model]\ndefault = 'x'\npreload = true\n"),
+            layer("b", "[model]\ndefault = 'y'\n[queue]\nlength_max = 3\n"),
+        ])
+        .unwrap();
+        assert_eq!(config.model.default, "y");
+        assert!(config.model.preload);
+        assert_eq!(config.queue.length_max, 3);
+        assert_eq!(config.http, super::super::HttpConfig::default());
+    }
+
+    #[test]
+    fn nothing_at_all_is_the_default() {
+        assert_eq!(parse_layers(&[]).unwrap(), Config::default());
+        assert_eq!(parse_layers(&[layer("empty", "")]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn an_unknown_key_names_file_line_and_the_nearest() {
+        let text = "[model]\ndefault = 'x'\npreloda = true\n";
+        let error = parse_layers(&[layer("/etc/hearthd/hearthd.toml", text)]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/etc/hearthd/hearthd.toml:3: unknown key `preloda`: did you mean `preload`?"
+        );
+        let error = parse_layers(&[layer("t", "\n[modle]\n")]).unwrap_err();
+        assert_eq!(error.to_string(), "t:2: unknown key `modle`: did you mean `model`?");
+        let error = parse_layers(&[layer("t", "zzzzzzzz = 1\n")]).unwrap_err();
+        assert!(error.to_string().starts_with("t:1: unknown key `zzzzzzzz`: known here are model,"));
+    }
+
+    #[test]
+    fn wrong_types_ranges_and_syntax_say_where() {
+        for (text, line, part) in [
+            ("[model]\npreload = 3\n", 2, "boolean"),
+            ("[sampling]\n\ntop_p = 1.5\n", 3, "between 0 and 1"),
+            ("[http]\nsocket_mode = \"09\"\n", 2, "octal"),
+            ("[queue]\nlength_max = -1\n", 2, ""),
+            ("[queue]\nlength_max = 0\n", 2, "use 1 or more"),
+            ("[model\n", 1, ""),
+            ("[model]\ncontext = 12\n", 2, "at least 64"),
+        ] {
+            let error = parse_layers(&[layer("t", text)]).unwrap_err();
+            assert_eq!(error.line, Some(line), "{text:?}: {error}");
+            assert!(error.message.contains(part), "{text:?}: {error}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use load::{ConfigError, parse_layers};
+pub use load::{ConfigError, Layer, parse_layers};
 pub use render::render_default;
 
 use crate::protocol::KvType;
@@ -203,6 +203,15 @@ impl Default for HttpConfig {
             socket_mode: "0660".into(),
             body_max_mib: 8,
         }
+    }
+}
+
+impl HttpConfig {
+    /// `socket_mode` as a number; `None` where it is not octal.
+    pub fn socket_mode(&self) -> Option<u32> {
+        u32::from_str_radix(&self.socket_mode, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o777)
     }
 }
 
