@@ -7,6 +7,7 @@
 //! tests of the loop.
 
 pub mod backend;
+mod clock;
 pub mod fake;
 pub mod gguf;
 mod link;
@@ -16,6 +17,7 @@ pub mod make_model;
 mod process;
 mod sequence;
 mod tick;
+pub mod tools;
 
 pub use backend::Backend;
 pub use logger::init_log;
