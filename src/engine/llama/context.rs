@@ -1,0 +1,182 @@
+//! A thin context, batch and decode over llama-cpp-sys-2.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_sys_2 as sys;
+
+use super::pool::Pool;
+use crate::engine::backend::{DecodeError, Progress, Token};
+use crate::protocol::KvType;
+
+/// Tokens of one micro-batch. llama.cpp looks at the abort flag and the thread
+/// count between two of them: 128 keeps a cancel within about 10 ms on a PC.
+const MICRO_BATCH: u32 = 128;
+
+/// One context with one sequence. It must not outlive its model: the owner keeps
+/// both and drops this first.
+#[derive(Debug)]
+pub(super) struct Context {
+    context: NonNull<sys::llama_context>,
+    batch: sys::llama_batch,
+    batch_size: usize,
+    vocab_size: usize,
+    threads: u32,
+    /// Dropped after the context was freed (see `Drop`).
+    pool: Option<Pool>,
+    /// Read by the abort callback; kept alive as long as the context.
+    _progress: Arc<Progress>,
+}
+
+/// What a context is made with.
+pub(super) struct ContextParams {
+    pub(super) context_size: u32,
+    pub(super) kv_type: KvType,
+    pub(super) threads_max: u32,
+}
+
+impl Context {
+    /// Makes a context; `None` where llama.cpp cannot (memory, usually).
+    pub(super) fn new(
+        model: &LlamaModel,
+        params: &ContextParams,
+        progress: &Arc<Progress>,
+    ) -> Option<Self> {
+        let batch_size = MICRO_BATCH.min(params.context_size);
+        // SAFETY: returns a struct by value.
+        let mut raw = unsafe { sys::llama_context_default_params() };
+        raw.n_ctx = params.context_size;
+        raw.n_batch = batch_size;
+        raw.n_ubatch = batch_size;
+        raw.n_seq_max = 1;
+        raw.n_threads = 1;
+        raw.n_threads_batch = 1;
+        raw.offload_kqv = false;
+        raw.op_offload = false;
+        raw.kv_unified = true;
+        raw.type_k = match params.kv_type {
+            KvType::F16 => sys::GGML_TYPE_F16,
+            KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
+        };
+        raw.abort_callback = Some(should_abort);
+        raw.abort_callback_data = Arc::as_ptr(progress).cast_mut().cast();
+        // SAFETY: `LlamaModel` is repr(transparent) over a non-null model pointer
+        // (llama-cpp-2 0.1.160, pinned); the model outlives this context.
+        let context = unsafe {
+            let model = *std::ptr::from_ref(model).cast::<*mut sys::llama_model>();
+            NonNull::new(sys::llama_init_from_model(model, raw))?
+        };
+        let pool = Pool::new(params.threads_max);
+        if let Some(pool) = &pool {
+            // SAFETY: both are valid; the pool is freed after the context.
+            unsafe {
+                sys::llama_attach_threadpool(context.as_ptr(), pool.as_ptr(), pool.as_ptr());
+            }
+        } else {
+            log::warn!("no thread pool: threads are made anew for every token");
+        }
+        let vocab_size = usize::try_from(model.n_vocab()).unwrap_or(0);
+        // SAFETY: allocates arrays for `batch_size` tokens with one sequence each.
+        let batch = unsafe { sys::llama_batch_init(batch_size.cast_signed(), 0, 1) };
+        Some(Self {
+            context,
+            batch,
+            batch_size: batch_size as usize,
+            vocab_size,
+            threads: 1,
+            pool,
+            _progress: Arc::clone(progress),
+        })
+    }
+
+    /// The context's size in tokens, as llama.cpp rounded it.
+    pub(super) fn size(&self) -> u32 {
+        // SAFETY: the context is valid.
+        unsafe { sys::llama_n_ctx(self.context.as_ptr()) }
+    }
+
+    /// Threads of the following decodes, at least 1, at most the pool's size.
+    pub(super) fn set_threads(&mut self, threads: u32) {
+        let most = self.pool.as_ref().map_or(threads, Pool::size);
+        let threads = threads.clamp(1, most.max(1));
+        if threads != self.threads {
+            self.threads = threads;
+            let n = threads.cast_signed();
+            // SAFETY: a plain store that the next micro-batch reads.
+            unsafe { sys::llama_set_n_threads(self.context.as_ptr(), n, n) };
+        }
+    }
+
+    /// Forgets all tokens.
+    pub(super) fn clear(&mut self) {
+        // SAFETY: the context is valid; `false` keeps the buffers' bytes.
+        unsafe {
+            sys::llama_memory_clear(sys::llama_get_memory(self.context.as_ptr()), false);
+        }
+    }
+
+    /// Decodes tokens from `position` on, with logits for the last one.
+    pub(super) fn decode(&mut self, tokens: &[Token], position: u32) -> Result<(), DecodeError> {
+        let last = tokens.len();
+        let mut done = 0;
+        // An empty batch aborts the process, so there is none.
+        for chunk in tokens.chunks(self.batch_size) {
+            for (n, token) in chunk.iter().enumerate() {
+                let at = position + u32::try_from(done + n).unwrap_or(u32::MAX);
+                // SAFETY: `n` < batch_size, the arrays' length; one sequence id each.
+                unsafe {
+                    *self.batch.token.add(n) = *token;
+                    *self.batch.pos.add(n) = at.cast_signed();
+                    *self.batch.n_seq_id.add(n) = 1;
+                    **self.batch.seq_id.add(n) = 0;
+                    *self.batch.logits.add(n) = i8::from(done + n + 1 == last);
+                }
+            }
+            done += chunk.len();
+            self.batch.n_tokens = i32::try_from(chunk.len()).unwrap_or(0);
+            // SAFETY: the batch holds 1 to batch_size tokens below the vocabulary's
+            // size (they come from the tokenizer or the sampler).
+            match unsafe { sys::llama_decode(self.context.as_ptr(), self.batch) } {
+                0 => {}
+                2 => return Err(DecodeError::Aborted),
+                code => return Err(DecodeError::Code(code)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The logits of the last decoded token; empty before the first decode.
+    pub(super) fn logits(&self) -> &[f32] {
+        // SAFETY: after a decode that asked for logits, the pointer is to
+        // `vocab_size` floats that stay until the next decode; else it is null.
+        unsafe {
+            let logits = sys::llama_get_logits_ith(self.context.as_ptr(), -1);
+            if logits.is_null() {
+                &[]
+            } else {
+                std::slice::from_raw_parts(logits, self.vocab_size)
+            }
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: each is freed once; the pool field drops after this body.
+        unsafe {
+            sys::llama_batch_free(self.batch);
+            sys::llama_free(self.context.as_ptr());
+        }
+    }
+}
+
+/// Called by ggml between graph nodes, on a compute thread.
+unsafe extern "C" fn should_abort(progress: *mut c_void) -> bool {
+    // SAFETY: the context's owner keeps the `Arc<Progress>` alive; its fields are
+    // atomics, so a shared reference from any thread is fine.
+    let progress = unsafe { &*progress.cast::<Progress>() };
+    progress.tick();
+    progress.is_abort()
+}

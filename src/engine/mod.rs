@@ -1,0 +1,18 @@
+//! Floor 3: the engine process. One model, one request at a time, a blocking tick
+//! loop; it may abort or be killed at any moment, and nothing is lost but time.
+//!
+//! [`run`] is the process behind `hearth-engine`: it speaks the framed protocol on
+//! the socket inherited as standard input. The loop knows only the [`Backend`]
+//! trait; [`llama`] is the real one and the only home of `unsafe`, [`fake`] is for
+//! tests of the loop.
+
+pub mod backend;
+pub mod fake;
+mod link;
+pub mod llama;
+mod process;
+mod sequence;
+mod tick;
+
+pub use backend::Backend;
+pub use process::{exit_code, run};

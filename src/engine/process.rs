@@ -1,0 +1,153 @@
+//! The engine process around the tick loop.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use nix::sys::signal::Signal;
+use nix::sys::stat::{SFlag, fstat};
+
+use super::backend::{Backend as _, Loader, Progress};
+use super::link::Link;
+use super::tick::Ticker;
+use crate::prompt::Template;
+use crate::protocol::{Command, Event, LoadRequest, PROTOCOL_VERSION};
+
+/// First choice of the OOM killer, well above an ordinary service's 0 (proc(5)):
+/// the engine can be restarted, what else runs on the board perhaps not.
+const OOM_SCORE_ADJ: &str = "800";
+
+/// Serves the daemon at the other end of standard input.
+///
+/// # Errors
+/// Where standard input is no socket, or breaks.
+pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Result<()> {
+    let socket = inherited_socket()?;
+    settle();
+    let progress = Arc::new(Progress::default());
+    let (link, commands) = Link::start(socket, &progress)?;
+    link.send(&[Event::Hello {
+        protocol: PROTOCOL_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }]);
+    let Some(request) = wait_for_load(&commands) else {
+        return Ok(());
+    };
+    progress.set_busy(true);
+    let loaded = make_loader()
+        .map_err(|e| crate::protocol::Failure::new(crate::protocol::FailureKind::Internal, e))
+        .and_then(|loader| load(&loader, &request, &progress, &link));
+    match loaded {
+        Ok((backend, template)) => {
+            link.send(&[Event::Loaded(backend.info().clone())]);
+            Ticker::new(backend, template, request.limits, link, progress).run(&commands);
+        }
+        Err(failure) => link.send(&[Event::LoadFailed(failure)]),
+    }
+    Ok(())
+}
+
+/// Turns [`run`]'s result into an exit code with a message.
+pub fn exit_code(result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load<L: Loader>(
+    loader: &L,
+    request: &LoadRequest,
+    progress: &Arc<Progress>,
+    link: &Link,
+) -> Result<(L::Backend, Template), crate::protocol::Failure> {
+    let reporter = link.clone();
+    let shown = std::cell::Cell::new(-1.0);
+    let report = Box::new(move |share: f32| {
+        // llama.cpp reports every tensor; one event per cent is plenty.
+        if share - shown.get() >= 0.01 {
+            shown.set(share);
+            reporter.send(&[Event::Loading { progress: share }]);
+        }
+    });
+    let backend = loader.load(request, progress, report)?;
+    let (source, bos, eos) = backend.template();
+    let template = Template::new(source.as_deref(), &bos, &eos, &today())?;
+    Ok((backend, template))
+}
+
+fn wait_for_load(commands: &Receiver<Command>) -> Option<LoadRequest> {
+    loop {
+        match commands.recv() {
+            Ok(Command::Load(request)) => return Some(request),
+            Ok(Command::Shutdown) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+}
+
+fn inherited_socket() -> io::Result<UnixStream> {
+    let stdin = io::stdin();
+    let kind = SFlag::from_bits_truncate(fstat(stdin.as_fd())?.st_mode);
+    if kind & SFlag::S_IFMT != SFlag::S_IFSOCK {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "hearth-engine is started by hearthd, with a socket as its standard input; \
+             see `hearth-engine --help` for what can be done by hand",
+        ));
+    }
+    Ok(stdin.as_fd().try_clone_to_owned()?.into())
+}
+
+/// Ties the process to its parent's life and offers it to the OOM killer.
+fn settle() {
+    if let Err(error) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
+        log::debug!("no parent-death signal: {error}");
+    }
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ) {
+        log::debug!("cannot raise oom_score_adj: {error}");
+    }
+}
+
+/// Today as an ISO date, for templates that put it into the system prompt.
+fn today() -> String {
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    let (y, m, d) = civil(i64::try_from(seconds / 86_400).unwrap_or(0));
+    format!("{y:04}-{m:02}-{d:02}")
+}
+
+/// Days since 1970-01-01 as a Gregorian date (the era method: 400 years have
+/// 146,097 days, years begin in March).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::civil;
+
+    #[test]
+    fn dates() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(59), (1970, 3, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(20_780), (2026, 11, 23));
+    }
+}

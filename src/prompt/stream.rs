@@ -1,0 +1,149 @@
+//! From token bytes to text that may be shown.
+
+/// Collects the bytes of an answer and gives out text: only whole characters, and
+/// nothing that may yet turn out to be the begin of a stop string.
+#[derive(Debug, Default)]
+pub struct TextStream {
+    stop: Vec<String>,
+    /// Bytes that do not make a whole character yet.
+    partial: Vec<u8>,
+    /// Text held back because it may begin a stop string.
+    held: String,
+    stopped: bool,
+}
+
+impl TextStream {
+    /// A stream that ends before any of `stop`; empty strings are ignored.
+    pub fn new(stop: &[String]) -> Self {
+        Self {
+            stop: stop.iter().filter(|s| !s.is_empty()).cloned().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether a stop string came.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Adds a token's bytes and returns the text that is safe to show.
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        if self.stopped {
+            return String::new();
+        }
+        self.partial.extend_from_slice(bytes);
+        let whole = take_utf8(&mut self.partial);
+        self.held.push_str(&whole);
+        let found = self.stop.iter().filter_map(|s| self.held.find(s.as_str())).min();
+        if let Some(at) = found {
+            self.stopped = true;
+            self.held.truncate(at);
+            return std::mem::take(&mut self.held);
+        }
+        let keep = self
+            .stop
+            .iter()
+            .map(|s| overlap(&self.held, s))
+            .max()
+            .unwrap_or(0);
+        let tail = self.held.split_off(self.held.len() - keep);
+        std::mem::replace(&mut self.held, tail)
+    }
+
+    /// What is left at the end; a cut character becomes U+FFFD.
+    pub fn finish(&mut self) -> String {
+        if self.stopped {
+            return String::new();
+        }
+        let mut text = std::mem::take(&mut self.held);
+        text.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.partial)));
+        text
+    }
+}
+
+/// Takes all whole characters off the front; bytes that can never become one turn
+/// into U+FFFD.
+fn take_utf8(bytes: &mut Vec<u8>) -> String {
+    let mut text = String::new();
+    loop {
+        match std::str::from_utf8(bytes) {
+            Ok(all) => {
+                text.push_str(all);
+                bytes.clear();
+                return text;
+            }
+            Err(error) => {
+                let valid = error.valid_up_to();
+                text.push_str(&String::from_utf8_lossy(&bytes[..valid]));
+                let bad = error.error_len();
+                bytes.drain(..valid + bad.unwrap_or(0));
+                if bad.is_none() {
+                    return text;
+                }
+                text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+    }
+}
+
+/// Length of the longest end of `text` that begins `stop`.
+fn overlap(text: &str, stop: &str) -> usize {
+    (1..stop.len().min(text.len() + 1))
+        .rev()
+        .filter(|n| stop.is_char_boundary(*n))
+        .find(|n| text.ends_with(&stop[..*n]))
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run(stop: &[&str], tokens: &[&[u8]]) -> (String, bool) {
+        let stop: Vec<String> = stop.iter().map(|s| (*s).to_owned()).collect();
+        let mut stream = TextStream::new(&stop);
+        let mut out = String::new();
+        for token in tokens {
+            out.push_str(&stream.push(token));
+        }
+        out.push_str(&stream.finish());
+        (out, stream.is_stopped())
+    }
+
+    #[test]
+    fn a_character_split_over_tokens_comes_whole() {
+        assert_eq!(run(&[], &[b"a\xc3", b"\xa9b"]).0, "aéb");
+        assert_eq!(run(&[], &[b"\xf0\x9f", b"\x94", b"\xa5"]).0, "🔥");
+        assert_eq!(run(&[], &[b"a\xff", b"b"]).0, "a\u{fffd}b");
+        assert_eq!(run(&[], &[b"a\xc3"]).0, "a\u{fffd}");
+    }
+
+    #[test]
+    fn stop_strings_across_tokens_are_cut() {
+        assert_eq!(run(&["END"], &[b"one E", b"N", b"D two"]), ("one ".into(), true));
+        assert_eq!(run(&["END"], &[b"one E", b"N", b"E"]), ("one ENE".into(), false));
+        assert_eq!(run(&["b", "ab"], &[b"xab"]), ("x".into(), true));
+        assert_eq!(run(&[""], &[b"x"]), ("x".into(), false));
+    }
+
+    proptest! {
+        /// However text is cut into tokens, it comes out as one cut at the first stop.
+        #[test]
+        fn cutting_does_not_matter(text in "[ab é🔥]{0,40}", stop in "[abé]{1,3}", cuts in prop::collection::vec(1usize..4, 0..40)) {
+            let mut rest = text.as_bytes();
+            let mut tokens = Vec::new();
+            for n in cuts {
+                let (token, more) = rest.split_at(n.min(rest.len()));
+                tokens.push(token);
+                rest = more;
+            }
+            tokens.push(rest);
+            let (out, stopped) = run(&[&stop], &tokens);
+            let expected = text.split(stop.as_str()).next().unwrap_or_default();
+            prop_assert_eq!(out, expected);
+            prop_assert_eq!(stopped, text.contains(&stop));
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The chat template of the model file, rendered by minijinja.
+//!
+//! Templates are written for Hugging Face's Jinja set-up: `raise_exception`,
+//! `strftime_now`, Python string methods, and a `tojson` that writes
+//! `json.dumps`' separators and keeps the keys' order.
+
+use std::io;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::{Environment, Error, ErrorKind, context};
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
+
+use crate::protocol::{Failure, FailureKind, Message};
+
+/// Used where the file has no template: ChatML, the most common form.
+const CHATML: &str = "{%- for m in messages -%}\
+{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' -}}\
+{%- endfor -%}\
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}";
+
+/// Instructions one rendering may take; a template that loops without end stops
+/// here instead of holding the engine.
+const FUEL: u64 = 20_000_000;
+
+/// A compiled chat template.
+#[derive(Debug)]
+pub struct Template {
+    env: Environment<'static>,
+    bos: String,
+    eos: String,
+}
+
+impl Template {
+    /// Compiles `source`, or ChatML where the file has none. `today` (ISO date) is
+    /// what `strftime_now` is told, so that rendering reads no clock.
+    ///
+    /// # Errors
+    /// `ModelInvalid` where the template does not compile.
+    pub fn new(
+        source: Option<&str>,
+        bos: &str,
+        eos: &str,
+        today: &str,
+    ) -> Result<Self, Failure> {
+        let mut env = Environment::new();
+        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+            env.set_syntax(syntax);
+        }
+        env.set_fuel(Some(FUEL));
+        env.add_filter("tojson", tojson);
+        env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        let today = today.to_owned();
+        env.add_function("strftime_now", move |_format: String| today.clone());
+        env.add_template_owned("chat", source.unwrap_or(CHATML).to_owned())
+            .map_err(|e| {
+                Failure::new(
+                    FailureKind::ModelInvalid,
+                    format!("the model file's chat template does not compile: {e}"),
+                )
+            })?;
+        Ok(Self {
+            env,
+            bos: bos.to_owned(),
+            eos: eos.to_owned(),
+        })
+    }
+
+    /// Renders a conversation up to where the assistant is to go on.
+    ///
+    /// # Errors
+    /// `InvalidArgs` where the template refuses the messages (wrong roles or
+    /// order, usually).
+    pub fn render(
+        &self,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+    ) -> Result<String, Failure> {
+        let template = self.env.get_template("chat").map_err(|e| refused(&e))?;
+        let messages: Vec<Value> = messages.iter().map(|m| Value::from(Serde(m))).collect();
+        // Templates test `if tools`; an empty list would be false as well, but
+        // some test `tools is not none`.
+        let tools = if tools.is_empty() {
+            Value::from(())
+        } else {
+            Value::from(Serde(tools))
+        };
+        template
+            .render(context! {
+                messages,
+                tools,
+                add_generation_prompt => true,
+                bos_token => self.bos.as_str(),
+                eos_token => self.eos.as_str(),
+            })
+            .map_err(|e| refused(&e))
+    }
+}
+
+fn refused(error: &Error) -> Failure {
+    Failure::invalid(format!(
+        "the model's chat template refuses these messages: {}",
+        error.detail().map_or_else(|| error.to_string(), str::to_owned)
+    ))
+}
+
+/// `json.dumps`' separators: a space after each comma and colon.
+struct PythonFormatter;
+
+impl Formatter for PythonFormatter {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, w: &mut W) -> io::Result<()> {
+        w.write_all(b": ")
+    }
+}
+
+fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
+    let indent: Option<usize> = kwargs.get("indent")?;
+    // Others (ensure_ascii, separators, sort_keys) do not change what models saw.
+    let compact: Option<Value> = kwargs.get("separators")?;
+    let mut out = Vec::new();
+    let spaces = " ".repeat(indent.unwrap_or_default().min(16));
+    let written = match (indent, compact) {
+        (Some(_), _) => {
+            let formatter = PrettyFormatter::with_indent(spaces.as_bytes());
+            value.serialize(&mut Serializer::with_formatter(&mut out, formatter))
+        }
+        (None, Some(_)) => value.serialize(&mut Serializer::with_formatter(&mut out, CompactFormatter)),
+        (None, None) => value.serialize(&mut Serializer::with_formatter(&mut out, PythonFormatter)),
+    };
+    written.map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+    let text = String::from_utf8(out)
+        .map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+    Ok(Value::from_safe_string(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn render(source: &str, messages: &[Message]) -> Result<String, Failure> {
+        Template::new(Some(source), "<s>", "</s>", "2026-01-31")?.render(messages, &[])
+    }
+
+    #[test]
+    fn chatml_is_the_fallback() {
+        let template = Template::new(None, "", "", "").unwrap();
+        assert_eq!(
+            template.render(&[Message::user("Hi")], &[]).unwrap(),
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+        );
+    }
+
+    #[test]
+    fn tojson_writes_what_json_dumps_writes() {
+        let tools = [json!({"b": [1, 2.5], "a": {"x": "é<"}})];
+        let source = "{% for t in tools %}{{ t | tojson }}|{{ t | tojson(indent=2) }}{% endfor %}";
+        let template = Template::new(Some(source), "", "", "").unwrap();
+        let text = template.render(&[], &tools).unwrap();
+        assert!(text.starts_with(r#"{"b": [1, 2.5], "a": {"x": "é<"}}|{"#), "{text}");
+        assert!(text.contains("\n  \"b\": [\n    1,"), "{text}");
+    }
+
+    #[test]
+    fn python_methods_dates_and_refusals() {
+        let text = render(
+            "{{ bos_token }}{{ messages[0].content.strip().upper() }}{{ strftime_now('%Y') }}",
+            &[Message::user(" hi ")],
+        );
+        assert_eq!(text.unwrap(), "<s>HI2026-01-31");
+        let error = render("{{ raise_exception('roles must alternate') }}", &[]).unwrap_err();
+        assert_eq!(error.kind, FailureKind::InvalidArgs);
+        assert!(error.message.contains("roles must alternate"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_or_endless_template_is_an_error() {
+        assert_eq!(
+            Template::new(Some("{% if %}"), "", "", "").unwrap_err().kind,
+            FailureKind::ModelInvalid
+        );
+        let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
+        assert!(render(endless, &[]).is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! The queue in front of the engine: by class, fair between callers, with ageing.
+
+use std::time::Duration;
+
+use crate::protocol::Priority;
+
+/// A request that waited this long counts as one class higher, so that a steady
+/// stream of interactive work cannot starve the rest for ever.
+const AGEING: Duration = Duration::from_secs(60);
+
+/// Waiting items. Small (tens), so plain scans are the simplest thing that is fast.
+#[derive(Clone, Debug)]
+pub struct Queue<K, T> {
+    items: Vec<Waiting<K, T>>,
+    /// Callers in the order they were last served, the most recent last.
+    served: Vec<u32>,
+}
+
+#[derive(Clone, Debug)]
+struct Waiting<K, T> {
+    key: K,
+    priority: Priority,
+    uid: u32,
+    since: Duration,
+    item: T,
+}
+
+impl<K, T> Default for Queue<K, T> {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            served: Vec::new(),
+        }
+    }
+}
+
+impl<K: Copy + PartialEq, T> Queue<K, T> {
+    /// Number of waiting items.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Adds an item at time `now`.
+    pub fn push(&mut self, now: Duration, key: K, priority: Priority, uid: u32, item: T) {
+        self.items.push(Waiting {
+            key,
+            priority,
+            uid,
+            since: now,
+            item,
+        });
+    }
+
+    /// The item that goes next, without taking it.
+    pub fn peek(&self, now: Duration) -> Option<&T> {
+        self.best(now).map(|n| &self.items[n].item)
+    }
+
+    /// Takes the item that goes next.
+    pub fn pop(&mut self, now: Duration) -> Option<T> {
+        let waiting = self.items.remove(self.best(now)?);
+        self.served.retain(|uid| *uid != waiting.uid);
+        self.served.push(waiting.uid);
+        Some(waiting.item)
+    }
+
+    /// Takes an item out of turn.
+    pub fn remove(&mut self, key: K) -> Option<T> {
+        let at = self.items.iter().position(|w| w.key == key)?;
+        Some(self.items.remove(at).item)
+    }
+
+    /// How many go before this one as things stand.
+    pub fn position(&self, now: Duration, key: K) -> Option<usize> {
+        let at = self.items.iter().position(|w| w.key == key)?;
+        let rank = self.rank(now, at);
+        Some((0..self.items.len()).filter(|n| self.rank(now, *n) < rank).count())
+    }
+
+    /// Takes everything that `condition` holds for.
+    pub fn drain_where(&mut self, mut condition: impl FnMut(&T) -> bool) -> Vec<T> {
+        let (out, keep) = std::mem::take(&mut self.items)
+            .into_iter()
+            .partition(|w| condition(&w.item));
+        self.items = keep;
+        Vec::into_iter(out).map(|w| w.item).collect()
+    }
+
+    /// All items with their keys, in the order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = (K, &T)> {
+        self.items.iter().map(|w| (w.key, &w.item))
+    }
+
+    fn best(&self, now: Duration) -> Option<usize> {
+        (0..self.items.len()).min_by_key(|n| self.rank(now, *n))
+    }
+
+    /// Class after ageing; then the caller served longest ago (or never); then
+    /// arrival.
+    fn rank(&self, now: Duration, at: usize) -> (u64, usize, Duration, usize) {
+        let waiting = &self.items[at];
+        let aged = now.saturating_sub(waiting.since).as_secs() / AGEING.as_secs();
+        let class = (waiting.priority as u64).saturating_sub(aged);
+        let served = self.served.iter().position(|uid| *uid == waiting.uid);
+        (class, served.map_or(0, |n| n + 1), waiting.since, at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ZERO: Duration = Duration::ZERO;
+
+    fn drain(queue: &mut Queue<u32, u32>, now: Duration) -> Vec<u32> {
+        std::iter::from_fn(|| queue.pop(now)).collect()
+    }
+
+    #[test]
+    fn classes_then_arrival() {
+        let mut queue = Queue::default();
+        queue.push(ZERO, 1, Priority::Background, 0, 1);
+        queue.push(ZERO, 2, Priority::Normal, 0, 2);
+        queue.push(ZERO, 3, Priority::Interactive, 0, 3);
+        queue.push(ZERO, 4, Priority::Normal, 0, 4);
+        assert_eq!(queue.position(ZERO, 4), Some(2));
+        assert_eq!(drain(&mut queue, ZERO), [3, 2, 4, 1]);
+    }
+
+    #[test]
+    fn callers_take_turns() {
+        let mut queue = Queue::default();
+        for n in 0..3 {
+            queue.push(ZERO, n, Priority::Normal, 1000, n);
+        }
+        queue.push(ZERO, 9, Priority::Normal, 1001, 9);
+        assert_eq!(drain(&mut queue, ZERO), [0, 9, 1, 2]);
+    }
+
+    #[test]
+    fn waiting_raises_the_class() {
+        let mut queue = Queue::default();
+        queue.push(ZERO, 1, Priority::Background, 1, 1);
+        let later = Duration::from_secs(121);
+        queue.push(later, 2, Priority::Interactive, 2, 2);
+        assert_eq!(queue.pop(later), Some(1));
+    }
+
+    proptest! {
+        /// Everything pushed comes out exactly once, whatever is removed.
+        #[test]
+        fn nothing_is_lost_or_doubled(items in prop::collection::vec((0u32..3, 0u32..4), 0..40), removed in prop::collection::vec(0u32..40, 0..10)) {
+            let mut queue = Queue::default();
+            for (n, (class, uid)) in (0u32..).zip(&items) {
+                let priority = [Priority::Interactive, Priority::Normal, Priority::Background][*class as usize];
+                queue.push(Duration::from_secs(u64::from(n)), n, priority, *uid, n);
+            }
+            let mut out: Vec<u32> = removed.iter().filter_map(|n| queue.remove(*n)).collect();
+            out.extend(drain(&mut queue, Duration::from_secs(100)));
+            out.sort_unstable();
+            prop_assert_eq!(out, (0..u32::try_from(items.len()).unwrap()).collect::<Vec<_>>());
+        }
+    }
+}
