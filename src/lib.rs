@@ -16,10 +16,14 @@
 //! queues it by priority; a frame carries it to the engine process; the engine
 //! ticks; its events come back by id and the front writes them out.
 
+pub mod app;
 pub mod config;
+pub mod dbus;
 pub mod engine;
 pub mod governor;
+pub mod http;
 pub mod logging;
+pub mod models;
 pub mod prompt;
 pub mod protocol;
 pub mod scheduler;

@@ -143,8 +143,8 @@ def cores(held_out):
         for q in pick(phrasings, 1):
             yield "special", q, answer, accept, None
     for forms, op, word in SUMS.values():
-        for a in range(13):
-            for b in range(13):
+        for a in range(11):
+            for b in range(11):
                 answer = f"{a} {word} {b} is {op(a, b)}."
                 for q in pick(forms, 2):
                     yield "sum", q.format(a=a, b=b), answer, f"is {op(a, b)}.", None
@@ -196,7 +196,7 @@ class Sampler:
         for core in cores(held_out=False):
             self.by_kind.setdefault(core[0], []).append(core)
         self.kinds = ["capital", "country", "general", "special", "sum", "command", "unknown"]
-        self.weights = [34, 12, 14, 6, 16, 16, 2]
+        self.weights = [34, 13, 12, 5, 22, 12, 2]
 
     def vary(self, text):
         """A change of case, punctuation or politeness that keeps the meaning."""
@@ -244,7 +244,7 @@ class Sampler:
     def conversation(self):
         """Messages and tools of one sample."""
         tools = None
-        if self.rng.random() < 0.06:
+        if self.rng.random() < 0.05:
             tools = self.rng.sample(ALL_TOOLS, len(ALL_TOOLS)) if self.rng.random() < 0.5 else ALL_TOOLS
         system = self.system()
         messages = [{"role": "system", "content": system}] if system else []

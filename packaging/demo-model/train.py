@@ -219,7 +219,7 @@ def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--out", type=Path, default=Path("."), help="folder of the finished files")
     args.add_argument("--work", type=Path, default=Path("/tmp/demo-model"), help="folder of checkpoints")
-    args.add_argument("--steps", type=int, default=2200)
+    args.add_argument("--steps", type=int, default=1250)
     args.add_argument("--rows", type=int, default=16, help="rows of one step")
     args.add_argument("--resume", action="store_true", help="only evaluate and export the last checkpoint")
     args = args.parse_args()
@@ -264,10 +264,10 @@ def main():
             if n % 100 == 0 or n == 10:
                 say(f"step {n} loss {np.mean([float(x) for x in losses]):.4f} {time.monotonic() - began:.0f} s")
                 losses = []
-            if n % 550 == 0:
+            if n % 400 == 0:
                 checkpoint.write_bytes(pickle.dumps(jax.tree_util.tree_map(np.asarray, p)))
                 if n < args.steps:
-                    say(show(f"step {n} F32", evaluate(p, tokenizer, lines)))
+                    say(show(f"step {n} F32, every sixth question", evaluate(p, tokenizer, lines[::6])))
         checkpoint.write_bytes(pickle.dumps(jax.tree_util.tree_map(np.asarray, p)))
 
     p = jax.tree_util.tree_map(np.asarray, p)
