@@ -1,18 +1,30 @@
 //! Gathers llama.cpp's shared libraries and the CPU kernels beside the
 //! executables, and tells hearth-engine where to find them.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{env, fs, io, process};
+
+/// llama.cpp itself; `libllama-common` is for its own tools.
+const LIBRARIES: [&str; 3] = ["libllama.so.0", "libggml.so.0", "libggml-base.so.0"];
+
+/// The variant with AMX is left out: its tile configuration is set once per thread,
+/// and in virtual machines whose host loses that state it dies of an illegal
+/// instruction (seen: SIGILL at `tilezero` on a Firecracker guest). The next best
+/// variant serves these server processors.
+const LEFT_OUT: [&str; 1] = ["libggml-cpu-sapphirerapids.so"];
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
     // Only the engine links llama.cpp: the linker drops libraries that the other
-    // executables do not use. The first path is a build tree, the second a package.
+    // executables do not use. The first path is a build tree, the second a package
+    // (/usr/libexec/hearthd/hearth-engine, /usr/lib/hearthd).
     for rpath in ["$ORIGIN/hearth-lib", "$ORIGIN/../../lib/hearthd"] {
         println!("cargo:rustc-link-arg-bin=hearth-engine=-Wl,--disable-new-dtags,-rpath,{rpath}");
     }
-    // Unit tests and benchmarks lie in target/<profile>/deps.
-    println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../hearth-lib");
+    // Tests and benchmarks keep llama.cpp's symbols out, and `cargo test` sets
+    // LD_LIBRARY_PATH for the unit tests; neither needs a path.
 
     let var = |name: &str| env::var_os(name).map(PathBuf::from);
     let (Some(root), Some(kernels), Some(out)) =
@@ -24,23 +36,42 @@ fn main() -> io::Result<()> {
     let Some(profile) = out.ancestors().nth(3) else {
         return Err(io::Error::other("OUT_DIR is not inside a target directory"));
     };
-    let target = profile.join("hearth-lib");
-    fs::create_dir_all(&target)?;
-    for entry in fs::read_dir(&kernels)?.flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|e| e == "so") {
-            place(&path, &target.join(entry.file_name()))?;
-        }
-    }
-    for name in ["libllama.so.0", "libggml.so.0", "libggml-base.so.0"] {
-        place(&root.join("lib").join(name), &target.join(name))?;
-    }
-    Ok(())
+    gather(&wanted(&root, &kernels)?, &profile.join("hearth-lib"))
 }
 
-/// Copies under a temporary name first: a running engine keeps its old file.
-fn place(from: &Path, to: &Path) -> io::Result<()> {
-    let temporary = to.with_extension("new");
-    fs::copy(from, &temporary)?;
-    fs::rename(&temporary, to)
+/// The files to gather, by name.
+fn wanted(root: &Path, kernels: &Path) -> io::Result<BTreeMap<OsString, PathBuf>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(kernels)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let text = name.to_string_lossy();
+        if text.starts_with("libggml-cpu") && text.ends_with(".so") && !LEFT_OUT.contains(&&*text) {
+            files.insert(name, entry.path());
+        }
+    }
+    for name in LIBRARIES {
+        files.insert(name.into(), root.join("lib").join(name));
+    }
+    Ok(files)
+}
+
+/// Makes `folder` hold exactly these files.
+fn gather(files: &BTreeMap<OsString, PathBuf>, folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if !files.contains_key(&entry.file_name()) {
+            // Another build may have removed it first.
+            _ = fs::remove_file(entry.path());
+        }
+    }
+    for (name, from) in files {
+        // Under a temporary name first: a running engine keeps its old file, and two
+        // builds at once do not see half of one.
+        let temporary = folder.with_extension(format!("{}.new", process::id()));
+        fs::copy(from, &temporary)?;
+        fs::rename(&temporary, folder.join(name))?;
+    }
+    Ok(())
 }

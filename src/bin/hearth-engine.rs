@@ -1,86 +1,233 @@
 //! The engine process, and the tools that need llama.cpp.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
-use hearthd::engine::backend::{Loader as _, Progress};
-use hearthd::engine::fake::FakeLoader;
+use clap::{Parser, Subcommand, ValueEnum};
+use hearthd::engine::fake::{FakeLoader, Script};
+use hearthd::engine::gguf::ElementType;
 use hearthd::engine::llama::{LlamaLoader, Runtime};
-use hearthd::engine::{Backend as _, exit_code, run};
-use hearthd::logging;
-use hearthd::protocol::{KvType, Limits, LoadRequest, Sampling};
+use hearthd::engine::make_model::{Shape, make};
+use hearthd::engine::tools::{self, Bench};
+use hearthd::engine::{exit_code, init_log, run};
+use hearthd::protocol::{
+    Event, Failure, FailureKind, GenerateRequest, Message, Prompt, RequestId, Sampling,
+};
 
-/// The inference engine of Hearthd. hearthd starts it; by hand it offers tools.
+/// The inference engine of Hearthd.
+///
+/// Without a subcommand it serves hearthd, which starts it with a socket as standard
+/// input. The subcommands are for people. Exit codes: 0 done, 1 failed, 2 wrong usage.
 #[derive(Parser)]
 #[command(version, about)]
 struct Args {
-    /// Serve a fake model that repeats its prompt (for tests of the daemon).
-    #[arg(long, hide = true)]
-    fake: bool,
+    /// Serve a fake model that repeats its prompt, with a script of faults (for tests).
+    #[arg(long, hide = true, value_name = "SCRIPT", num_args = 0..=1, default_missing_value = "")]
+    fake: Option<Script>,
     #[command(subcommand)]
     tool: Option<Tool>,
 }
 
 #[derive(Subcommand)]
 enum Tool {
-    /// Load a model file completely and say whether it is usable; one line of JSON.
+    /// Load a model file completely and say whether it is usable, in one line of JSON.
     Check {
         /// The GGUF file.
         file: PathBuf,
     },
+    /// Measure the bare engine's speed: tokens a second of prefill and of decode.
+    Bench(BenchArgs),
+    /// Answer one prompt and show the answer as it comes.
+    Run(RunArgs),
+    /// Write a model with random weights: right size and speed, no sense.
+    MakeModel(MakeArgs),
     /// Show which CPU kernels are in use.
     Cpu,
 }
 
-fn main() -> ExitCode {
-    let args = Args::parse();
-    logging::init("hearth-engine");
-    let loader = || Runtime::start().map(LlamaLoader::new).map_err(|e| e.to_string());
-    match args.tool {
-        None if args.fake => exit_code(run(|| Ok(FakeLoader))),
-        None => exit_code(run(loader)),
-        Some(Tool::Check { file }) => check(file, loader()),
-        Some(Tool::Cpu) => match Runtime::start() {
-            Ok(runtime) => {
-                println!("{}", runtime.cpu());
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                log::error!("{error}");
-                ExitCode::FAILURE
-            }
-        },
+#[derive(clap::Args)]
+struct BenchArgs {
+    /// The GGUF file.
+    model: PathBuf,
+    /// Tokens of the prompt.
+    #[arg(long, default_value_t = 128)]
+    prompt_tokens: u32,
+    /// Tokens decoded one by one.
+    #[arg(long, default_value_t = 32)]
+    tokens: u32,
+    /// Compute threads; default: all processors.
+    #[arg(long)]
+    threads: Option<u32>,
+    /// Measured runs; the median counts.
+    #[arg(long, default_value_t = 5)]
+    runs: u32,
+    /// How long threads spin between two graphs (0 to 100), or `none` for no pool.
+    #[arg(long, default_value = "0", hide = true)]
+    poll: String,
+    /// One line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct RunArgs {
+    /// The GGUF file.
+    model: PathBuf,
+    /// What to say, put through the model's chat template.
+    #[arg(long)]
+    prompt: String,
+    /// Take the prompt as it is, without template.
+    #[arg(long)]
+    raw: bool,
+    /// The most tokens to generate.
+    #[arg(long, default_value_t = 256)]
+    max_tokens: u32,
+    /// 0 always takes the likeliest token.
+    #[arg(long)]
+    temperature: Option<f32>,
+    /// Makes sampling repeatable.
+    #[arg(long)]
+    seed: Option<u32>,
+    /// Compute threads; default: all processors.
+    #[arg(long)]
+    threads: Option<u32>,
+}
+
+#[derive(clap::Args)]
+struct MakeArgs {
+    /// demo, 0.5b, or layers,width,ff,heads,kv_heads,vocab.
+    #[arg(long)]
+    shape: Shape,
+    /// How the weights are stored.
+    #[arg(long = "type", value_enum, default_value = "q8_0")]
+    element: Element,
+    /// The file to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// The same seed gives the same file.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Names of element types on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+enum Element {
+    #[value(name = "f32")]
+    F32,
+    #[value(name = "f16")]
+    F16,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_0")]
+    Q4_0,
+}
+
+impl From<Element> for ElementType {
+    fn from(element: Element) -> Self {
+        match element {
+            Element::F32 => Self::F32,
+            Element::F16 => Self::F16,
+            Element::Q8_0 => Self::Q8_0,
+            Element::Q4_0 => Self::Q4_0,
+        }
     }
 }
 
-fn check(file: PathBuf, loader: Result<LlamaLoader, String>) -> ExitCode {
-    let request = LoadRequest {
-        path: file,
-        context_size: 64,
-        context_max: 64,
-        kv_type: KvType::F16,
-        threads_max: 1,
-        limits: Limits::default(),
-        sampling: Sampling::default(),
+fn main() -> ExitCode {
+    let args = Args::parse();
+    init_log();
+    let done = match args.tool {
+        None => {
+            return exit_code(match args.fake {
+                Some(script) => run(|| Ok(FakeLoader { script })),
+                None => run(|| Runtime::start().map(LlamaLoader::new).map_err(|e| e.to_string())),
+            });
+        }
+        Some(Tool::MakeModel(args)) => {
+            return exit_code(make(&args.out, args.shape, args.element.into(), args.seed));
+        }
+        Some(Tool::Check { file }) => return check(&file),
+        Some(Tool::Bench(args)) => bench(&args),
+        Some(Tool::Run(args)) => answer(args),
+        Some(Tool::Cpu) => runtime().map(|runtime| println!("{}", runtime.cpu())),
     };
-    let progress = Arc::new(Progress::default());
-    let loaded = loader
-        .map_err(|e| hearthd::protocol::Failure::new(hearthd::protocol::FailureKind::Internal, e))
-        .and_then(|loader| loader.load(&request, &progress, Box::new(|_| ())));
-    // A model that loads but cannot decode one token is no model.
-    let checked = loaded.and_then(|mut backend| match backend.decode(&[0], 0) {
-        Ok(()) => Ok(backend.info().clone()),
-        Err(error) => Err(hearthd::protocol::Failure::new(
-            hearthd::protocol::FailureKind::ModelInvalid,
-            format!("the model loads but does not run: {error}"),
-        )),
-    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            log::error!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Runtime::start().map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))
+}
+
+fn check(file: &Path) -> ExitCode {
+    let checked = runtime().and_then(|runtime| tools::check(&LlamaLoader::new(runtime), file));
     let (line, code) = match checked {
         Ok(info) => (serde_json::json!({"ok": true, "info": info}), ExitCode::SUCCESS),
         Err(failure) => (serde_json::json!({"ok": false, "failure": failure}), ExitCode::FAILURE),
     };
     println!("{line}");
     code
+}
+
+fn bench(args: &BenchArgs) -> Result<(), Failure> {
+    let poll = match args.poll.as_str() {
+        "none" => None,
+        n => Some(n.parse().map_err(|_| Failure::invalid("--poll takes 0 to 100, or none"))?),
+    };
+    let loader = LlamaLoader::new(runtime()?).with_poll(poll);
+    let wanted = Bench {
+        prompt_tokens: args.prompt_tokens,
+        tokens: args.tokens,
+        threads: threads(args.threads),
+        runs: args.runs,
+    };
+    let result = tools::bench(&loader, &args.model, wanted)?;
+    if args.json {
+        println!("{}", serde_json::json!(result));
+    } else {
+        println!("{}, {} threads, {}", result.model, result.threads, result.cpu);
+        println!("prefill {:8.1} tokens/s ({} tokens)", result.prefill_tokens_per_s, result.prompt_tokens);
+        println!("decode  {:8.1} tokens/s ({} tokens)", result.decode_tokens_per_s, result.tokens);
+    }
+    Ok(())
+}
+
+fn answer(args: RunArgs) -> Result<(), Failure> {
+    let prompt = if args.raw {
+        Prompt::Text(args.prompt)
+    } else {
+        Prompt::Chat { messages: vec![Message::user(args.prompt)], tools: Vec::new() }
+    };
+    let request = GenerateRequest {
+        id: RequestId(1),
+        prompt,
+        sampling: Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() },
+        max_tokens: Some(args.max_tokens),
+        stop: Vec::new(),
+    };
+    let load = tools::load_request(&args.model, 0, threads(args.threads));
+    let end = tools::answer(&LlamaLoader::new(runtime()?), &load, &request)?;
+    println!();
+    if let Event::Finished { usage, .. } = end {
+        log::info!(
+            "{} prompt tokens in {:.0} ms, {} tokens in {:.0} ms: {:.1} tokens/s",
+            usage.prompt_tokens,
+            usage.prefill_ms,
+            usage.completion_tokens,
+            usage.decode_ms,
+            usage.tokens_per_second()
+        );
+    }
+    Ok(())
+}
+
+/// The number given, or one for each processor that this process may use.
+fn threads(given: Option<u32>) -> u32 {
+    let all = || std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+    given.unwrap_or_else(all).max(1)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::protocol::{Failure, ModelInfo, Sampling};
+use crate::protocol::{Failure, LoadRequest, ModelInfo, Sampling};
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;
@@ -13,6 +13,7 @@ pub type Token = i32;
 pub struct Progress {
     ticks: AtomicU64,
     abort: AtomicBool,
+    quit: AtomicBool,
     busy: AtomicBool,
 }
 
@@ -32,31 +33,55 @@ impl Progress {
         self.abort.store(abort, Ordering::Release);
     }
 
-    /// Whether the running decode should end.
-    pub fn is_abort(&self) -> bool {
-        self.abort.load(Ordering::Acquire)
+    /// Asks all work to end: the process is to go.
+    pub fn set_quit(&self) {
+        self.quit.store(true, Ordering::Release);
     }
 
-    /// Notes whether there is work.
+    /// Whether the process is to go.
+    pub fn is_quit(&self) -> bool {
+        self.quit.load(Ordering::Acquire)
+    }
+
+    /// Whether the running decode should end.
+    pub fn is_abort(&self) -> bool {
+        self.abort.load(Ordering::Acquire) || self.is_quit()
+    }
+
+    /// Notes whether the engine computes.
     pub fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
     }
 
-    /// Whether there is work.
+    /// Whether the engine computes; waiting, pausing and resting is not computing.
     pub fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
     }
 }
 
-/// Why a decode gave nothing.
+/// Why there is no next token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// [`Progress::set_abort`] was seen; the context stays usable.
+    /// [`Progress::is_abort`] was seen; the context stays usable.
     #[error("the decode was aborted")]
     Aborted,
     /// llama.cpp refused.
     #[error("llama_decode failed with code {0}")]
     Code(i32),
+    /// The logits hold nothing that could be chosen (all are NaN or -inf).
+    #[error("the model computed no usable numbers; its file may be damaged")]
+    NoLogits,
+}
+
+/// What the model file says about chats.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChatFormat {
+    /// `tokenizer.chat_template`.
+    pub template: Option<String>,
+    /// Text of the token that begins a text; empty where there is none.
+    pub bos: String,
+    /// Text of the token that ends one.
+    pub eos: String,
 }
 
 /// A loaded model with one sequence.
@@ -64,11 +89,12 @@ pub trait Backend {
     /// What it is.
     fn info(&self) -> &ModelInfo;
 
-    /// The chat template of the file, and the texts of its begin and end tokens.
-    fn template(&self) -> (Option<String>, String, String);
+    /// How it wants chats.
+    fn chat_format(&self) -> ChatFormat;
 
-    /// A text as tokens; control tokens in it count only where `special`.
-    fn tokenize(&self, text: &str, special: bool) -> Vec<Token>;
+    /// A text as tokens; the names of control tokens in it count as such. `add_bos`
+    /// puts the begin token in front where the model wants one.
+    fn tokenize(&self, text: &str, add_bos: bool) -> Vec<Token>;
 
     /// The bytes of a token; control tokens have none.
     fn piece(&self, token: Token) -> Vec<u8>;
@@ -92,7 +118,10 @@ pub trait Backend {
     fn begin_sampling(&mut self, sampling: &Sampling, prompt: &[Token]) -> Result<(), Failure>;
 
     /// Chooses the next token from the last decode's logits.
-    fn sample(&mut self) -> Token;
+    ///
+    /// # Errors
+    /// [`DecodeError::NoLogits`].
+    fn sample(&mut self) -> Result<Token, DecodeError>;
 
     /// Threads from the next decode on; clamped to the pool.
     fn set_threads(&mut self, threads: u32);
@@ -106,10 +135,10 @@ pub trait Loader {
     /// Loads the model, reporting progress from 0 to 1.
     ///
     /// # Errors
-    /// `ModelNotFound`, `ModelInvalid`, `OutOfMemory`, `Internal`.
+    /// `ModelNotFound`, `ModelInvalid`, `OutOfMemory`, `Io`, `Internal`.
     fn load(
         &self,
-        request: &crate::protocol::LoadRequest,
+        request: &LoadRequest,
         progress: &Arc<Progress>,
         report: Box<dyn Fn(f32)>,
     ) -> Result<Self::Backend, Failure>;

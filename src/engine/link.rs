@@ -1,28 +1,20 @@
 //! The engine's end of the socket: a reader thread that answers what must not
 //! wait for the tick loop.
 
-use std::collections::HashSet;
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::{self, BufReader, BufWriter, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::backend::Progress;
+use super::llama::leave;
 use crate::protocol::{Command, Event, RequestId, framing};
-
-/// Which requests were cancelled before the tick loop came to see it, and which
-/// one runs.
-#[derive(Debug, Default)]
-pub(super) struct Cancels {
-    running: Option<RequestId>,
-    waiting: HashSet<RequestId>,
-}
 
 /// Both directions of the socket.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     writer: Arc<Mutex<BufWriter<UnixStream>>>,
-    cancels: Arc<Mutex<Cancels>>,
+    running: Arc<Mutex<Option<RequestId>>>,
     progress: Arc<Progress>,
 }
 
@@ -32,79 +24,69 @@ impl Link {
     pub(super) fn start(
         socket: UnixStream,
         progress: &Arc<Progress>,
-    ) -> std::io::Result<(Self, Receiver<Command>)> {
+    ) -> io::Result<(Self, Receiver<Command>)> {
         let link = Self {
             writer: Arc::new(Mutex::new(BufWriter::new(socket.try_clone()?))),
-            cancels: Arc::default(),
+            running: Arc::default(),
             progress: Arc::clone(progress),
         };
         let (sender, receiver) = channel();
         let reader = link.clone();
-        std::thread::Builder::new()
-            .name("link".into())
-            .spawn(move || {
-                let mut from = BufReader::new(socket);
-                let code = loop {
-                    match framing::read::<Command>(&mut from) {
-                        Ok(Some(Command::Ping { seq })) => reader.pong(seq),
-                        Ok(Some(Command::Cancel { id })) => reader.cancel(id),
-                        Ok(Some(command)) => {
-                            if sender.send(command).is_err() {
-                                break 0;
-                            }
-                        }
-                        Ok(None) => break 0,
-                        Err(error) => {
-                            log::error!("the daemon's socket broke: {error}");
-                            break 1;
-                        }
+        std::thread::Builder::new().name("link".into()).spawn(move || {
+            let mut from = BufReader::new(socket);
+            loop {
+                let command = match framing::read::<Command>(&mut from) {
+                    Ok(Some(command)) => command,
+                    Ok(None) => leave(0),
+                    Err(error) => {
+                        log::error!("the daemon's socket broke: {error}");
+                        leave(1);
                     }
                 };
-                std::process::exit(code);
-            })?;
+                match command {
+                    Command::Ping { seq } => {
+                        reader.pong(seq);
+                        continue;
+                    }
+                    Command::Cancel { id } => reader.cancel(id),
+                    Command::Shutdown => reader.progress.set_quit(),
+                    _ => {}
+                }
+                if sender.send(command).is_err() {
+                    // The tick loop has ended; the process is about to.
+                    return;
+                }
+            }
+        })?;
         Ok((link, receiver))
     }
 
     /// Sends events in one write.
     pub(super) fn send(&self, events: &[Event]) {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = lock(&self.writer);
         let written = events
             .iter()
             .try_for_each(|event| framing::write(&mut *writer, event))
             .and_then(|()| writer.flush());
         if let Err(error) = written {
-            // Nobody is left to read: the reader thread ends the process as well.
+            // Nobody is left to read.
             log::debug!("cannot write to the daemon: {error}");
-            std::process::exit(0);
+            leave(0);
         }
     }
 
-    /// Says which request runs now, so that its cancel can abort the decode; `false`
-    /// if it was cancelled before.
-    pub(super) fn set_running(&self, id: RequestId) -> bool {
-        let mut cancels = self.cancels.lock().unwrap_or_else(PoisonError::into_inner);
-        if cancels.waiting.remove(&id) {
-            return false;
-        }
-        self.progress.set_abort(false);
-        cancels.running = Some(id);
-        true
-    }
-
-    /// Nothing runs any more.
-    pub(super) fn clear_running(&self) {
-        let mut cancels = self.cancels.lock().unwrap_or_else(PoisonError::into_inner);
-        cancels.running = None;
+    /// Says which request runs now, so that its cancel aborts the decode.
+    pub(super) fn set_running(&self, id: Option<RequestId>) {
+        let mut running = lock(&self.running);
+        *running = id;
         self.progress.set_abort(false);
     }
 
+    /// The tick loop sees the command as well; this only cuts the decode short.
     fn cancel(&self, id: RequestId) {
-        let mut cancels = self.cancels.lock().unwrap_or_else(PoisonError::into_inner);
-        if cancels.running == Some(id) {
+        let running = lock(&self.running);
+        if *running == Some(id) {
             self.progress.set_abort(true);
-        } else {
-            // Not begun yet, or already over; the daemon never reuses an id.
-            cancels.waiting.insert(id);
         }
     }
 
@@ -115,4 +97,9 @@ impl Link {
             busy: self.progress.is_busy(),
         }]);
     }
+}
+
+/// A panic elsewhere leaves these values whole, so poisoning means nothing here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,12 +7,18 @@
 //! tests of the loop.
 
 pub mod backend;
+mod clock;
 pub mod fake;
+pub mod gguf;
 mod link;
 pub mod llama;
+mod logger;
+pub mod make_model;
 mod process;
 mod sequence;
 mod tick;
+pub mod tools;
 
 pub use backend::Backend;
+pub use logger::init_log;
 pub use process::{exit_code, run};

@@ -14,7 +14,7 @@ use super::backend::{Backend as _, Loader, Progress};
 use super::link::Link;
 use super::tick::Ticker;
 use crate::prompt::Template;
-use crate::protocol::{Command, Event, LoadRequest, PROTOCOL_VERSION};
+use crate::protocol::{Command, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION};
 
 /// First choice of the OOM killer, well above an ordinary service's 0 (proc(5)):
 /// the engine can be restarted, what else runs on the board perhaps not.
@@ -38,25 +38,29 @@ pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Re
     };
     progress.set_busy(true);
     let loaded = make_loader()
-        .map_err(|e| crate::protocol::Failure::new(crate::protocol::FailureKind::Internal, e))
+        .map_err(|e| Failure::new(FailureKind::Internal, e))
         .and_then(|loader| load(&loader, &request, &progress, &link));
     match loaded {
         Ok((backend, template)) => {
             link.send(&[Event::Loaded(backend.info().clone())]);
             Ticker::new(backend, template, request.limits, link, progress).run(&commands);
         }
+        // Told to go while it loaded: nobody waits for the result.
+        Err(_) if progress.is_quit() => {}
         Err(failure) => link.send(&[Event::LoadFailed(failure)]),
     }
     Ok(())
 }
 
-/// Turns [`run`]'s result into an exit code with a message.
+/// Turns [`run`]'s result into an exit code with a message: 2 where the process was not
+/// started as it must be, 1 for other errors.
 pub fn exit_code(result: io::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error}");
-            ExitCode::FAILURE
+            let usage = error.kind() == io::ErrorKind::InvalidInput;
+            ExitCode::from(if usage { 2 } else { 1 })
         }
     }
 }
@@ -66,7 +70,7 @@ fn load<L: Loader>(
     request: &LoadRequest,
     progress: &Arc<Progress>,
     link: &Link,
-) -> Result<(L::Backend, Template), crate::protocol::Failure> {
+) -> Result<(L::Backend, Template), Failure> {
     let reporter = link.clone();
     let shown = std::cell::Cell::new(-1.0);
     let report = Box::new(move |share: f32| {
@@ -77,8 +81,9 @@ fn load<L: Loader>(
         }
     });
     let backend = loader.load(request, progress, report)?;
-    let (source, bos, eos) = backend.template();
-    let template = Template::new(source.as_deref(), &bos, &eos, &today())?;
+    let format = backend.chat_format();
+    let source = format.template.as_deref();
+    let template = Template::new(source, &format.bos, &format.eos, &today())?;
     Ok((backend, template))
 }
 
@@ -116,7 +121,7 @@ fn settle() {
 }
 
 /// Today as an ISO date, for templates that put it into the system prompt.
-fn today() -> String {
+pub(super) fn today() -> String {
     let seconds = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());

@@ -1,20 +1,24 @@
 //! One request in the engine: from its tokens to its last event.
 
-use std::time::Instant;
-
 use super::backend::{Backend, DecodeError, Token};
+use super::clock;
 use crate::prompt::{Template, TextStream};
 use crate::protocol::{
     Event, Failure, FailureKind, FinishReason, GenerateRequest, Prompt, RequestId, Usage,
 };
+use crate::scheduler::Work;
+
+/// Bytes of text that one token of the context may stand for. Ordinary text has 2 to 5
+/// a token; longer input is refused before it is tokenized, which cannot be aborted
+/// and takes seconds a megabyte.
+const BYTES_PER_TOKEN: usize = 32;
 
 /// A request being worked on.
 #[derive(Debug)]
 pub(super) struct Sequence {
     id: RequestId,
     prompt: Vec<Token>,
-    /// Tokens decoded so far: the position of the next one.
-    position: u32,
+    /// The token sampled last, not decoded yet.
     next: Option<Token>,
     generated: u32,
     max_tokens: u32,
@@ -30,14 +34,16 @@ impl Sequence {
         template: &Template,
         request: &GenerateRequest,
     ) -> Result<Self, Failure> {
-        let prompt = match &request.prompt {
-            Prompt::Chat { messages, tools } => {
-                backend.tokenize(&template.render(messages, tools)?, true)
-            }
-            Prompt::Text(text) => backend.tokenize(text, false),
-        };
         let context = backend.info().context_size;
-        let count = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
+        let text = match &request.prompt {
+            Prompt::Chat { messages, tools } => &template.render(messages, tools)?,
+            Prompt::Text(text) => text,
+        };
+        check_length(text, context)?;
+        // Many templates write the begin token themselves; two of them harm the answer.
+        let has_bos = !template.bos().is_empty() && text.starts_with(template.bos());
+        let prompt = backend.tokenize(text, !has_bos);
+        let count = as_u32(prompt.len());
         if count == 0 {
             return Err(Failure::invalid("the prompt is empty: send at least one word"));
         }
@@ -54,7 +60,6 @@ impl Sequence {
         backend.clear();
         Ok(Self {
             id: request.id,
-            position: 0,
             next: None,
             generated: 0,
             max_tokens: request.max_tokens.unwrap_or(u32::MAX).min(context - count),
@@ -69,67 +74,54 @@ impl Sequence {
         self.id
     }
 
-    pub(super) fn started(&self) -> Event {
-        Event::Started {
-            id: self.id,
-            prompt_tokens: u32::try_from(self.prompt.len()).unwrap_or(u32::MAX),
-            cached_tokens: 0,
-        }
+    /// Tokens of the prompt.
+    pub(super) fn prompt_tokens(&self) -> u32 {
+        as_u32(self.prompt.len())
     }
 
-    /// Whether the next tick is prefill.
-    pub(super) fn in_prefill(&self) -> bool {
-        (self.position as usize) < self.prompt.len()
-    }
-
-    /// One unit of work: a chunk of the prompt, or one token. Returns whether the
-    /// answer is over; events go to `out`.
-    pub(super) fn tick<B: Backend>(
+    /// Does one step. Events go to `out`; `Some` is how the answer ended.
+    pub(super) fn step<B: Backend>(
         &mut self,
         backend: &mut B,
-        prefill_chunk: u32,
+        work: Work,
         out: &mut Vec<Event>,
-    ) -> bool {
-        #[expect(clippy::disallowed_methods, reason = "the engine measures its own work")]
-        let began = Instant::now();
-        let was_prefill = self.in_prefill();
-        let decoded = match self.next {
-            None => {
-                let from = self.position as usize;
-                let to = (from + prefill_chunk.max(1) as usize).min(self.prompt.len());
-                let decoded = backend.decode(&self.prompt[from..to], self.position);
-                self.position = u32::try_from(to).unwrap_or(u32::MAX);
-                decoded
-            }
-            Some(token) => {
-                let decoded = backend.decode(&[token], self.position);
-                self.position += 1;
-                decoded
-            }
-        };
-        let over = match decoded {
-            Ok(()) if self.in_prefill() => {
-                out.push(Event::Prefill {
-                    id: self.id,
-                    done: self.position,
-                });
-                None
-            }
-            Ok(()) => self.choose(backend, out),
-            Err(error) => Some(Err(error)),
-        };
-        let ms = began.elapsed().as_secs_f64() * 1000.0;
-        if was_prefill {
-            self.prefill_ms += ms;
-        } else {
-            self.decode_ms += ms;
+    ) -> Option<Event> {
+        let began = clock::now();
+        let end = self.compute(backend, work, out);
+        let ms = clock::ms_since(began);
+        match work {
+            Work::Prefill { .. } => self.prefill_ms += ms,
+            Work::Decode { .. } => self.decode_ms += ms,
         }
-        match over {
-            None => false,
-            Some(end) => {
-                out.push(self.last_event(end));
-                true
+        match end {
+            Ok(None) => None,
+            Ok(Some(reason)) => {
+                self.flush(out);
+                Some(self.finished(reason))
             }
+            Err(error) => Some(self.failed(&error)),
+        }
+    }
+
+    fn compute<B: Backend>(
+        &mut self,
+        backend: &mut B,
+        work: Work,
+        out: &mut Vec<Event>,
+    ) -> Result<Option<FinishReason>, DecodeError> {
+        match work {
+            Work::Prefill { from, to, .. } => {
+                backend.decode(&self.prompt[from as usize..to as usize], from)?;
+                out.push(Event::Prefill { id: self.id, done: to });
+            }
+            Work::Decode { position } => {
+                backend.decode(self.next.as_slice(), position)?;
+            }
+        }
+        if work.samples() {
+            self.choose(backend, out)
+        } else {
+            Ok(None)
         }
     }
 
@@ -138,63 +130,73 @@ impl Sequence {
         &mut self,
         backend: &mut B,
         out: &mut Vec<Event>,
-    ) -> Option<Result<FinishReason, DecodeError>> {
-        let token = backend.sample();
+    ) -> Result<Option<FinishReason>, DecodeError> {
+        if self.generated >= self.max_tokens {
+            return Ok(Some(FinishReason::Length));
+        }
+        let token = backend.sample()?;
         if backend.is_end(token) {
-            self.flush(out);
-            return Some(Ok(FinishReason::Stop));
+            return Ok(Some(FinishReason::Stop));
         }
         self.generated += 1;
         let text = self.stream.push(&backend.piece(token));
-        out.push(Event::Token {
-            id: self.id,
-            text,
-            generated: self.generated,
-        });
-        if self.stream.is_stopped() {
-            return Some(Ok(FinishReason::Stop));
-        }
-        if self.generated >= self.max_tokens {
-            self.flush(out);
-            return Some(Ok(FinishReason::Length));
-        }
+        self.emit(text, out);
         self.next = Some(token);
-        None
+        Ok(if self.stream.is_stopped() {
+            Some(FinishReason::Stop)
+        } else if self.generated >= self.max_tokens {
+            Some(FinishReason::Length)
+        } else {
+            None
+        })
     }
 
+    fn emit(&self, text: String, out: &mut Vec<Event>) {
+        out.push(Event::Token { id: self.id, text, generated: self.generated });
+    }
+
+    /// Emits what was held back for a stop string that did not come.
     fn flush(&mut self, out: &mut Vec<Event>) {
         let text = self.stream.finish();
         if !text.is_empty() {
-            out.push(Event::Token {
-                id: self.id,
-                text,
-                generated: self.generated,
-            });
+            self.emit(text, out);
         }
     }
 
-    fn last_event(&self, end: Result<FinishReason, DecodeError>) -> Event {
-        let id = self.id;
-        match end {
-            Ok(reason) => Event::Finished {
-                id,
-                reason,
-                usage: Usage {
-                    prompt_tokens: u32::try_from(self.prompt.len()).unwrap_or(u32::MAX),
-                    cached_tokens: 0,
-                    completion_tokens: self.generated,
-                    prefill_ms: self.prefill_ms,
-                    decode_ms: self.decode_ms,
-                },
-            },
-            Err(DecodeError::Aborted) => Event::Failed {
-                id,
-                failure: Failure::cancelled(),
-            },
-            Err(error) => Event::Failed {
-                id,
-                failure: Failure::new(FailureKind::Internal, format!("{error}; try again")),
-            },
-        }
+    fn finished(&self, reason: FinishReason) -> Event {
+        let usage = Usage {
+            prompt_tokens: self.prompt_tokens(),
+            cached_tokens: 0,
+            completion_tokens: self.generated,
+            prefill_ms: self.prefill_ms,
+            decode_ms: self.decode_ms,
+        };
+        Event::Finished { id: self.id, reason, usage }
     }
+
+    fn failed(&self, error: &DecodeError) -> Event {
+        let failure = match error {
+            DecodeError::Aborted => Failure::cancelled(),
+            error => Failure::new(FailureKind::Internal, format!("{error}; try again")),
+        };
+        Event::Failed { id: self.id, failure }
+    }
+}
+
+fn check_length(text: &str, context: u32) -> Result<(), Failure> {
+    if text.len() / BYTES_PER_TOKEN < context as usize {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FailureKind::ContextTooLong,
+        format!(
+            "the prompt has {} bytes, far more than a context of {context} tokens holds: shorten \
+             the prompt",
+            text.len()
+        ),
+    ))
+}
+
+pub(super) fn as_u32(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }

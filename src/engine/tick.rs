@@ -2,17 +2,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Progress};
 use super::link::Link;
-use super::sequence::Sequence;
+use super::sequence::{Sequence, as_u32};
+use super::clock;
 use crate::prompt::Template;
-use crate::protocol::{Command, Event, Failure, GenerateRequest, Limits};
+use crate::protocol::{Command, Event, Failure, GenerateRequest, Limits, RequestId};
+use crate::scheduler::{Batch, SlotId, Slots};
 
-/// How often a paused engine looks whether it may go on or was cancelled.
-const PAUSE_STEP: Duration = Duration::from_millis(20);
+/// The longest text that `Count` takes, in bytes: tokenizing cannot be interrupted.
+const COUNT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Serves one loaded model until the daemon says stop.
 pub(super) struct Ticker<B> {
@@ -20,10 +22,24 @@ pub(super) struct Ticker<B> {
     template: Template,
     limits: Limits,
     waiting: VecDeque<GenerateRequest>,
-    running: Option<Sequence>,
+    running: Option<(SlotId, Sequence)>,
+    slots: Slots,
+    batch: Batch,
+    /// The duty's rest lasts until then.
+    rest_until: Option<Instant>,
     link: Link,
     progress: Arc<Progress>,
     events: Vec<Event>,
+}
+
+/// How long the loop may wait for a command.
+enum Wait {
+    /// Not at all: there is work.
+    No,
+    /// The rest of the duty.
+    Rest(Duration),
+    /// Until one comes: nothing to do, or nothing allowed.
+    Forever,
 }
 
 impl<B: Backend> Ticker<B> {
@@ -40,6 +56,9 @@ impl<B: Backend> Ticker<B> {
             limits,
             waiting: VecDeque::new(),
             running: None,
+            slots: Slots::new(1),
+            batch: Batch::default(),
+            rest_until: None,
             link,
             progress,
             events: Vec::new(),
@@ -49,12 +68,15 @@ impl<B: Backend> Ticker<B> {
     /// Runs until `Shutdown` or until the daemon is gone.
     pub(super) fn run(&mut self, commands: &Receiver<Command>) {
         loop {
-            let idle = self.running.is_none() && self.waiting.is_empty();
-            self.progress.set_busy(!idle);
-            let command = if idle {
-                commands.recv().map_err(|RecvError| TryRecvError::Disconnected)
-            } else {
-                commands.try_recv()
+            let wait = self.wait();
+            self.progress.set_busy(matches!(wait, Wait::No));
+            let command = match wait {
+                Wait::No => commands.try_recv(),
+                Wait::Rest(time) => commands.recv_timeout(time).map_err(|e| match e {
+                    RecvTimeoutError::Timeout => TryRecvError::Empty,
+                    RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+                }),
+                Wait::Forever => commands.recv().map_err(|_| TryRecvError::Disconnected),
             };
             match command {
                 Ok(Command::Shutdown) | Err(TryRecvError::Disconnected) => return,
@@ -64,65 +86,111 @@ impl<B: Backend> Ticker<B> {
         }
     }
 
+    /// Waiting is always for a command, so a cancel or new limits end it at once.
+    fn wait(&self) -> Wait {
+        let idle = self.running.is_none() && self.waiting.is_empty();
+        if idle || self.limits.paused {
+            return Wait::Forever;
+        }
+        let left = self.rest_until.map(|t| t.saturating_duration_since(clock::now()));
+        match left {
+            Some(time) if !time.is_zero() => Wait::Rest(time),
+            _ => Wait::No,
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Generate(request) => self.waiting.push_back(request),
+            Command::Cancel { id } => self.cancel(id),
             Command::SetLimits(limits) => {
                 self.limits = limits;
                 self.backend.set_threads(limits.threads);
+                // The rest was meant for the old duty; the next tick sets a new one.
+                self.rest_until = None;
             }
             Command::Count { id, text } => {
-                let tokens = self.backend.tokenize(&text, false).len();
-                self.link.send(&[Event::Counted {
-                    id,
-                    tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
-                }]);
+                let event = self.count(id, &text);
+                self.link.send(&[event]);
             }
-            // Handled by the reader thread, or never sent to a loaded engine.
-            Command::Load(_) | Command::Cancel { .. } | Command::Ping { .. } | Command::Shutdown => {}
+            // Handled by the reader thread or the loop, or never sent to a loaded engine.
+            Command::Load(_) | Command::Ping { .. } | Command::Shutdown => {}
         }
+    }
+
+    fn count(&self, id: RequestId, text: &str) -> Event {
+        if text.len() > COUNT_BYTES_MAX {
+            let message = format!(
+                "the text has {} bytes, at most {COUNT_BYTES_MAX} are counted at once: split it",
+                text.len()
+            );
+            return Event::Failed { id, failure: Failure::invalid(message) };
+        }
+        let tokens = as_u32(self.backend.tokenize(text, true).len());
+        Event::Counted { id, tokens }
+    }
+
+    fn cancel(&mut self, id: RequestId) {
+        let known = match &self.running {
+            Some((_, running)) if running.id() == id => {
+                self.end_running();
+                true
+            }
+            _ => {
+                let before = self.waiting.len();
+                self.waiting.retain(|request| request.id != id);
+                self.waiting.len() < before
+            }
+        };
+        // Else it is over already and had its last event.
+        if known {
+            self.link.send(&[Event::Failed { id, failure: Failure::cancelled() }]);
+        }
+    }
+
+    /// Frees the slot of the running request.
+    fn end_running(&mut self) {
+        if let Some((slot, _)) = self.running.take() {
+            self.slots.release(slot);
+        }
+        self.link.set_running(None);
+        self.rest_until = None;
     }
 
     fn tick(&mut self) {
         self.progress.tick();
+        self.rest_until = None;
         if self.running.is_none() {
             self.begin_next();
         }
-        let Some(sequence) = &mut self.running else {
+        let began = clock::now();
+        let Some((_, sequence)) = &mut self.running else {
             return;
         };
-        if self.limits.paused && !self.progress.is_abort() {
-            std::thread::sleep(PAUSE_STEP);
+        self.slots.plan(&self.limits, &mut self.batch);
+        let Some(step) = self.batch.steps().first().copied() else {
             return;
-        }
-        #[expect(clippy::disallowed_methods, reason = "the engine measures its own work")]
-        let began = Instant::now();
-        let over = if self.progress.is_abort() {
-            self.events.push(cancelled(sequence));
-            true
+        };
+        let end = sequence.step(&mut self.backend, step.work, &mut self.events);
+        self.slots.apply(step);
+        if let Some(event) = end {
+            self.events.push(event);
+            self.end_running();
         } else {
-            sequence.tick(&mut self.backend, self.limits.prefill_chunk, &mut self.events)
-        };
-        if over {
-            self.running = None;
-            self.link.clear_running();
+            self.rest_until = self.rest_after(began);
         }
         self.link.send(&self.events);
         self.events.clear();
-        if !over {
-            self.rest(began.elapsed());
-        }
     }
 
-    /// Sleeps for the share that the duty leaves, in steps that see a cancel.
-    fn rest(&self, worked: Duration) {
+    /// When work may go on so that computing takes the duty's share of the time.
+    fn rest_after(&self, began: Instant) -> Option<Instant> {
         let duty = u32::from(self.limits.duty.0.clamp(1, 1000));
-        let mut left = worked * (1000 - duty) / duty;
-        while !left.is_zero() && !self.progress.is_abort() {
-            let step = left.min(PAUSE_STEP);
-            std::thread::sleep(step);
-            left -= step;
+        if duty == 1000 {
+            return None;
         }
+        let now = clock::now();
+        Some(now + (now - began) * (1000 - duty) / duty)
     }
 
     fn begin_next(&mut self) {
@@ -130,31 +198,23 @@ impl<B: Backend> Ticker<B> {
             return;
         };
         let id = request.id;
-        if !self.link.set_running(id) {
-            self.events.push(Event::Failed {
-                id,
-                failure: Failure::cancelled(),
-            });
-        } else {
-            match Sequence::begin(&mut self.backend, &self.template, &request) {
-                Ok(sequence) => {
-                    self.events.push(sequence.started());
-                    self.running = Some(sequence);
+        self.link.set_running(Some(id));
+        let begun = Sequence::begin(&mut self.backend, &self.template, &request);
+        let event = match begun {
+            Ok(sequence) => {
+                let prompt_tokens = sequence.prompt_tokens();
+                // One slot, and it is free: only an empty prompt could be refused, and
+                // `begin` refuses that.
+                if let Some(slot) = self.slots.take(prompt_tokens, 0) {
+                    self.running = Some((slot, sequence));
                 }
-                Err(failure) => {
-                    self.link.clear_running();
-                    self.events.push(Event::Failed { id, failure });
-                }
+                Event::Started { id, prompt_tokens, cached_tokens: 0 }
             }
-        }
-        self.link.send(&self.events);
-        self.events.clear();
-    }
-}
-
-fn cancelled(sequence: &Sequence) -> Event {
-    Event::Failed {
-        id: sequence.id(),
-        failure: Failure::cancelled(),
+            Err(failure) => {
+                self.link.set_running(None);
+                Event::Failed { id, failure }
+            }
+        };
+        self.link.send(&[event]);
     }
 }

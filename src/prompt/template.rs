@@ -70,6 +70,11 @@ impl Template {
         })
     }
 
+    /// Text of the token that begins a text; empty where there is none.
+    pub fn bos(&self) -> &str {
+        &self.bos
+    }
+
     /// Renders a conversation up to where the assistant is to go on.
     ///
     /// # Errors

@@ -169,7 +169,7 @@ pub enum Event {
         seq: u64,
         /// Grows with every unit of work; standing still while `busy` means hung.
         ticks: u64,
-        /// Whether the engine has work.
+        /// Whether the engine computes; a rest for the duty and a pause are not that.
         busy: bool,
     },
 }

@@ -6,7 +6,7 @@ use crate::protocol::Priority;
 
 /// A request that waited this long counts as one class higher, so that a steady
 /// stream of interactive work cannot starve the rest for ever.
-const AGEING: Duration = Duration::from_secs(60);
+pub const AGEING: Duration = Duration::from_secs(60);
 
 /// Waiting items. Small (tens), so plain scans are the simplest thing that is fast.
 #[derive(Clone, Debug)]

@@ -24,8 +24,9 @@ pub(super) struct Context {
     batch_size: usize,
     vocab_size: usize,
     threads: u32,
+    threads_max: u32,
     /// Dropped after the context was freed (see `Drop`).
-    pool: Option<Pool>,
+    _pool: Option<Pool>,
     /// Read by the abort callback; kept alive as long as the context.
     _progress: Arc<Progress>,
 }
@@ -35,46 +36,45 @@ pub(super) struct ContextParams {
     pub(super) context_size: u32,
     pub(super) kv_type: KvType,
     pub(super) threads_max: u32,
+    /// See [`super::LlamaLoader::with_poll`].
+    pub(super) poll: Option<u32>,
 }
 
 impl Context {
     /// Makes a context; `None` where llama.cpp cannot (memory, usually).
     pub(super) fn new(
         model: &LlamaModel,
-        params: &ContextParams,
+        wanted: &ContextParams,
         progress: &Arc<Progress>,
     ) -> Option<Self> {
-        let batch_size = MICRO_BATCH.min(params.context_size);
+        let batch_size = MICRO_BATCH.min(wanted.context_size);
         // SAFETY: returns a struct by value.
-        let mut raw = unsafe { sys::llama_context_default_params() };
-        raw.n_ctx = params.context_size;
-        raw.n_batch = batch_size;
-        raw.n_ubatch = batch_size;
-        raw.n_seq_max = 1;
-        raw.n_threads = 1;
-        raw.n_threads_batch = 1;
-        raw.offload_kqv = false;
-        raw.op_offload = false;
-        raw.kv_unified = true;
-        raw.type_k = match params.kv_type {
+        let mut params = unsafe { sys::llama_context_default_params() };
+        params.n_ctx = wanted.context_size;
+        params.n_batch = batch_size;
+        params.n_ubatch = batch_size;
+        params.n_seq_max = 1;
+        params.n_threads = 1;
+        params.n_threads_batch = 1;
+        params.offload_kqv = false;
+        params.op_offload = false;
+        params.kv_unified = true;
+        params.no_perf = true;
+        params.type_k = match wanted.kv_type {
             KvType::F16 => sys::GGML_TYPE_F16,
             KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
         };
-        raw.abort_callback = Some(should_abort);
-        raw.abort_callback_data = Arc::as_ptr(progress).cast_mut().cast();
-        // SAFETY: `LlamaModel` is repr(transparent) over a non-null model pointer
-        // (llama-cpp-2 0.1.160, pinned); the model outlives this context.
-        let context = unsafe {
-            let model = *std::ptr::from_ref(model).cast::<*mut sys::llama_model>();
-            NonNull::new(sys::llama_init_from_model(model, raw))?
-        };
-        let pool = Pool::new(params.threads_max);
+        params.abort_callback = Some(should_abort);
+        params.abort_callback_data = Arc::as_ptr(progress).cast_mut().cast();
+        // SAFETY: the model is valid and outlives this context (see the type).
+        let context = unsafe { NonNull::new(sys::llama_init_from_model(raw(model), params))? };
+        let pool = wanted.poll.and_then(|poll| Pool::new(wanted.threads_max, poll));
         if let Some(pool) = &pool {
             // SAFETY: both are valid; the pool is freed after the context.
             unsafe {
                 sys::llama_attach_threadpool(context.as_ptr(), pool.as_ptr(), pool.as_ptr());
             }
-        } else {
+        } else if wanted.poll.is_some() {
             log::warn!("no thread pool: threads are made anew for every token");
         }
         let vocab_size = usize::try_from(model.n_vocab()).unwrap_or(0);
@@ -86,7 +86,8 @@ impl Context {
             batch_size: batch_size as usize,
             vocab_size,
             threads: 1,
-            pool,
+            threads_max: pool.as_ref().map_or(wanted.threads_max, Pool::size).max(1),
+            _pool: pool,
             _progress: Arc::clone(progress),
         })
     }
@@ -99,8 +100,7 @@ impl Context {
 
     /// Threads of the following decodes, at least 1, at most the pool's size.
     pub(super) fn set_threads(&mut self, threads: u32) {
-        let most = self.pool.as_ref().map_or(threads, Pool::size);
-        let threads = threads.clamp(1, most.max(1));
+        let threads = threads.clamp(1, self.threads_max);
         if threads != self.threads {
             self.threads = threads;
             let n = threads.cast_signed();
@@ -179,4 +179,23 @@ unsafe extern "C" fn should_abort(progress: *mut c_void) -> bool {
     let progress = unsafe { &*progress.cast::<Progress>() };
     progress.tick();
     progress.is_abort()
+}
+
+/// llama.cpp's short description of a model, e.g. `llama 1B Q4_0`.
+pub(super) fn describe(model: &LlamaModel) -> String {
+    let mut text = [0u8; 128];
+    // SAFETY: the model is valid; at most `len` bytes are written, with a NUL.
+    unsafe { sys::llama_model_desc(raw(model), text.as_mut_ptr().cast(), text.len()) };
+    let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
+    String::from_utf8_lossy(&text[..end]).into_owned()
+}
+
+/// The pointer inside a model, which the safe crate keeps to itself.
+fn raw(model: &LlamaModel) -> *mut sys::llama_model {
+    const {
+        assert!(size_of::<LlamaModel>() == size_of::<*mut sys::llama_model>());
+    }
+    // SAFETY: `LlamaModel` is repr(transparent) over a non-null model pointer
+    // (llama-cpp-2 0.1.160, pinned); the size is checked above.
+    unsafe { *std::ptr::from_ref(model).cast() }
 }

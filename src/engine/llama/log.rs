@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_void};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use llama_cpp_sys_2 as sys;
+use log::Level;
 
 /// How many error lines are kept for a failure's message.
 const ERRORS_KEPT: usize = 4;
@@ -14,7 +15,7 @@ static ERRORS: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
 thread_local! {
     /// A line being put together: llama.cpp sends pieces with level CONT.
-    static LINE: RefCell<(log::Level, String)> = const { RefCell::new((log::Level::Debug, String::new())) };
+    static LINE: RefCell<(Level, String)> = const { RefCell::new((Level::Debug, String::new())) };
 }
 
 /// Routes all of llama.cpp's and ggml's output through `log`.
@@ -26,10 +27,8 @@ pub(super) fn install() {
 
 /// The last error lines since the last call, oldest first.
 pub(super) fn take_errors() -> Vec<String> {
-    ERRORS
-        .lock()
-        .map(|mut errors| errors.drain(..).collect())
-        .unwrap_or_default()
+    let mut errors = ERRORS.lock().unwrap_or_else(PoisonError::into_inner);
+    errors.drain(..).collect()
 }
 
 unsafe extern "C" fn receive(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
@@ -38,34 +37,70 @@ unsafe extern "C" fn receive(level: sys::ggml_log_level, text: *const c_char, _:
     }
     // SAFETY: llama.cpp passes a NUL-terminated string that lives during the call.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
-    LINE.with_borrow_mut(|(current, line)| {
-        if level != sys::GGML_LOG_LEVEL_CONT {
-            *current = match level {
-                sys::GGML_LOG_LEVEL_ERROR => log::Level::Error,
-                sys::GGML_LOG_LEVEL_WARN => log::Level::Warn,
-                // What llama.cpp calls info is a page of tensor names per load.
-                _ => log::Level::Debug,
-            };
-        }
-        line.push_str(&text);
-        while let Some(end) = line.find('\n') {
-            let whole: String = line.drain(..=end).collect();
-            emit(*current, whole.trim_end());
-        }
+    // A panic must not cross into C: a thread that is ending has no line any more.
+    let lines = LINE.try_with(|line| {
+        let Ok(mut line) = line.try_borrow_mut() else {
+            return Vec::new();
+        };
+        let (current, line) = &mut *line;
+        collect(current, line, level, &text)
     });
+    for (level, line) in lines.unwrap_or_default() {
+        emit(level, &line);
+    }
 }
 
-fn emit(level: log::Level, line: &str) {
+/// Adds a piece and returns the lines that it completes.
+fn collect(
+    current: &mut Level,
+    line: &mut String,
+    level: sys::ggml_log_level,
+    text: &str,
+) -> Vec<(Level, String)> {
+    if level != sys::GGML_LOG_LEVEL_CONT {
+        *current = match level {
+            sys::GGML_LOG_LEVEL_ERROR => Level::Error,
+            sys::GGML_LOG_LEVEL_WARN => Level::Warn,
+            sys::GGML_LOG_LEVEL_DEBUG => Level::Trace,
+            // What llama.cpp calls info is a page of tensor names per load.
+            _ => Level::Debug,
+        };
+    }
+    line.push_str(text);
+    let mut lines = Vec::new();
+    while let Some(end) = line.find('\n') {
+        let whole: String = line.drain(..=end).collect();
+        lines.push((*current, whole.trim_end().to_owned()));
+    }
+    lines
+}
+
+fn emit(level: Level, line: &str) {
+    // Rows of dots are its progress bar.
     if line.trim_matches(['.', ' ']).is_empty() {
         return;
     }
-    if level == log::Level::Error
-        && let Ok(mut errors) = ERRORS.lock()
-    {
+    if level == Level::Error {
+        let mut errors = ERRORS.lock().unwrap_or_else(PoisonError::into_inner);
         if errors.len() == ERRORS_KEPT {
             errors.pop_front();
         }
         errors.push_back(line.to_owned());
     }
     log::log!(target: "llama.cpp", level, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_join_to_lines() {
+        let (mut level, mut line) = (Level::Debug, String::new());
+        let mut push = |l, t: &str| collect(&mut level, &mut line, l, t);
+        assert_eq!(push(sys::GGML_LOG_LEVEL_ERROR, "one "), []);
+        let done = push(sys::GGML_LOG_LEVEL_CONT, "two\nthree");
+        assert_eq!(done, [(Level::Error, "one two".to_owned())]);
+        assert_eq!(push(sys::GGML_LOG_LEVEL_CONT, "\n"), [(Level::Error, "three".to_owned())]);
+    }
 }

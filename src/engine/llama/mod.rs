@@ -5,12 +5,16 @@
 //! neither live thread changes nor an abort callback (docs/design.md, section 9).
 #![expect(unsafe_code, reason = "the one home of unsafe; each block says why it is sound")]
 
+mod check;
 mod context;
+mod exit;
 mod kernels;
 mod log;
 mod model;
 mod pool;
 mod sampler;
 
+pub use check::check_tensors;
+pub use exit::leave;
 pub use kernels::{Runtime, RuntimeError};
-pub use model::{LlamaBackendImpl, LlamaLoader};
+pub use model::{LlamaLoader, LlamaModelBackend};

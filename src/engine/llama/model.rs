@@ -1,38 +1,59 @@
 //! Loading a GGUF and running one sequence of it.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
-use super::context::{Context, ContextParams};
+use super::context::{Context, ContextParams, describe};
 use super::kernels::Runtime;
 use super::sampler::Sampler;
-use crate::engine::backend::{Backend, DecodeError, Loader, Progress, Token};
-use crate::protocol::{Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
+use crate::engine::backend::{Backend, ChatFormat, DecodeError, Loader, Progress, Token};
+use crate::engine::clock;
+use crate::protocol::{Failure, FailureKind, KvType, LoadRequest, ModelInfo, Sampling};
+use crate::units::Bytes;
+
+/// The smallest context that is made, in tokens.
+const CONTEXT_MIN: u32 = 8;
 
 /// Loads models with llama.cpp.
 #[derive(Debug)]
 pub struct LlamaLoader {
     runtime: Runtime,
+    poll: Option<u32>,
 }
 
 impl LlamaLoader {
     /// A loader on a started runtime.
     pub fn new(runtime: Runtime) -> Self {
-        Self { runtime }
+        Self {
+            runtime,
+            poll: Some(0),
+        }
+    }
+
+    /// For measurements: how long compute threads spin between two graphs, 0 (not at
+    /// all, the default) to 100; `None` makes new threads for every graph instead.
+    #[must_use]
+    pub fn with_poll(mut self, poll: Option<u32>) -> Self {
+        self.poll = poll;
+        self
+    }
+
+    /// The runtime under it.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 }
 
 /// A loaded model with its context. Field order is drop order: the context goes
 /// before the model it points into.
 #[derive(Debug)]
-pub struct LlamaBackendImpl {
+pub struct LlamaModelBackend {
     context: Context,
     sampler: Option<Sampler>,
     defaults: Sampling,
@@ -41,57 +62,37 @@ pub struct LlamaBackendImpl {
 }
 
 impl Loader for LlamaLoader {
-    type Backend = LlamaBackendImpl;
+    type Backend = LlamaModelBackend;
 
     fn load(
         &self,
         request: &LoadRequest,
         progress: &Arc<Progress>,
         report: Box<dyn Fn(f32)>,
-    ) -> Result<LlamaBackendImpl, Failure> {
-        #[expect(clippy::disallowed_methods, reason = "the engine measures its own work")]
-        let began = Instant::now();
+    ) -> Result<LlamaModelBackend, Failure> {
+        let began = clock::now();
         let path = &request.path;
         check_header(path)?;
-        _ = super::log::take_errors();
-        let alive = Arc::clone(progress);
-        let params = LlamaModelParams::default()
-            .with_n_gpu_layers(0)
-            .with_progress_callback(move |share| {
-                alive.tick();
-                report(share);
-                true
-            });
-        let model = LlamaModel::load_from_file(&self.runtime.backend, path, &params)
-            .map_err(|_| invalid(path, &super::log::take_errors().join("; ")))?;
-        if model.n_vocab() < 1 || model.n_ctx_train() == 0 {
-            return Err(invalid(path, "it has no vocabulary or no context length"));
-        }
-
+        let model = self.load_model(path, progress, report)?;
         let context_size = match request.context_size {
             0 => model.n_ctx_train().min(request.context_max),
             n => n,
-        };
+        }
+        .max(CONTEXT_MIN);
+        check_memory(kv_bytes(&model, context_size, request.kv_type), context_size)?;
         let params = ContextParams {
-            context_size: context_size.max(8),
+            context_size,
             kv_type: request.kv_type,
             threads_max: request.threads_max,
+            poll: self.poll,
         };
-        let mut context = Context::new(&model, &params, progress).ok_or_else(|| {
-            Failure::new(
-                FailureKind::OutOfMemory,
-                format!(
-                    "no memory for a context of {context_size} tokens: set a smaller `model.context` \
-                     or `model.kv_type = \"q8_0\"` ({})",
-                    super::log::take_errors().join("; ")
-                ),
-            )
-        })?;
+        let mut context = Context::new(&model, &params, progress)
+            .ok_or_else(|| no_memory(context_size, &super::log::take_errors().join("; ")))?;
         context.set_threads(request.limits.threads);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole ms")]
+        let load_ms = clock::ms_since(began) as u64;
         let info = ModelInfo {
-            description: model
-                .meta_val_str("general.name")
-                .unwrap_or_else(|_| model.meta_val_str("general.architecture").unwrap_or_default()),
+            description: describe(&model),
             parameters: model.n_params(),
             size_bytes: model.size(),
             context_size: context.size(),
@@ -99,10 +100,10 @@ impl Loader for LlamaLoader {
             vocab_size: model.n_vocab().cast_unsigned(),
             cpu: self.runtime.cpu().to_owned(),
             has_chat_template: model.chat_template(None).is_ok(),
-            load_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            load_ms,
         };
         let defaults = defaults(&model, &request.sampling);
-        Ok(LlamaBackendImpl {
+        Ok(LlamaModelBackend {
             context,
             sampler: None,
             defaults,
@@ -112,37 +113,113 @@ impl Loader for LlamaLoader {
     }
 }
 
+impl LlamaLoader {
+    fn load_model(
+        &self,
+        path: &Path,
+        progress: &Arc<Progress>,
+        report: Box<dyn Fn(f32)>,
+    ) -> Result<LlamaModel, Failure> {
+        _ = super::log::take_errors();
+        let progress = Arc::clone(progress);
+        let params = LlamaModelParams::default()
+            .with_n_gpu_layers(0)
+            .with_progress_callback(move |share| {
+                progress.tick();
+                report(share);
+                !progress.is_quit()
+            });
+        let model = LlamaModel::load_from_file(&self.runtime.backend, path, &params);
+        let model = model.map_err(|_| {
+            let why = super::log::take_errors().join("; ");
+            if why.contains("failed to allocate") || why.contains("unable to allocate") {
+                let message = format!("no memory to load {}: {why}", path.display());
+                Failure::new(FailureKind::OutOfMemory, message)
+            } else {
+                invalid(path, &why)
+            }
+        })?;
+        if model.n_vocab() < 1 || model.n_ctx_train() == 0 {
+            return Err(invalid(path, "it has no vocabulary or no context length"));
+        }
+        Ok(model)
+    }
+}
+
+/// Bytes of keys and values. llama.cpp fills them with zeros, so that all of it is
+/// taken at once.
+fn kv_bytes(model: &LlamaModel, context_size: u32, kv_type: KvType) -> u64 {
+    let heads = u64::from(model.n_head().max(1));
+    let head = u64::try_from(model.n_embd()).unwrap_or(0) / heads;
+    let row = head * u64::from(model.n_head_kv());
+    // Values stay 16-bit floats; a block of 32 eight-bit keys has a 2-byte scale.
+    let key = match kv_type {
+        KvType::F16 => row * 2,
+        KvType::Q8_0 => row * 34 / 32,
+    };
+    u64::from(context_size) * u64::from(model.n_layer()) * (key + row * 2)
+}
+
+/// Refuses a context that would only bring the OOM killer.
+fn check_memory(needed: u64, context_size: u32) -> Result<(), Failure> {
+    let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    match available.map(|kib| kib * 1024) {
+        Some(available) if needed > available => {
+            let (needed, available) = (Bytes(needed), Bytes(available));
+            Err(no_memory(context_size, &format!("{needed} needed, {available} available")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn no_memory(context_size: u32, why: &str) -> Failure {
+    Failure::new(
+        FailureKind::OutOfMemory,
+        format!(
+            "no memory for a context of {context_size} tokens ({why}): set a smaller \
+             `model.context` or `model.kv_type = \"q8_0\"`"
+        ),
+    )
+}
+
 /// What llama.cpp's loader would only say in its log: is this a GGUF at all?
-fn check_header(path: &Path) -> Result<(), Failure> {
-    let mut file = File::open(path).map_err(|e| {
-        Failure::new(
-            FailureKind::ModelNotFound,
-            format!("cannot open the model file {}: {e}", path.display()),
-        )
-    })?;
+pub(super) fn check_header(path: &Path) -> Result<(), Failure> {
+    let cannot = |error: std::io::Error| {
+        let (kind, next) = if error.kind() == ErrorKind::NotFound {
+            (FailureKind::ModelNotFound, "import it, or name another")
+        } else {
+            (FailureKind::Io, "make it readable for the service")
+        };
+        Failure::new(kind, format!("cannot read the model file {}: {error}; {next}", path.display()))
+    };
+    let mut file = File::open(path).map_err(cannot)?;
+    if !file.metadata().map_err(cannot)?.is_file() {
+        return Err(invalid(path, "it is not a regular file"));
+    }
     let mut magic = Vec::new();
-    _ = file.by_ref().take(4).read_to_end(&mut magic);
+    file.by_ref().take(4).read_to_end(&mut magic).map_err(cannot)?;
     if magic == b"GGUF" {
         return Ok(());
     }
     Err(invalid(
         path,
         &if magic.is_empty() {
-            "the file is empty".to_owned()
+            "it is not a GGUF file (it is empty)".to_owned()
         } else {
-            format!(
-                "it is not a GGUF file (it begins with {:?}, a GGUF begins with \"GGUF\")",
-                String::from_utf8_lossy(&magic)
-            )
+            let begin = magic.escape_ascii();
+            format!("it is not a GGUF file (it starts with \"{begin}\" instead of \"GGUF\")")
         },
     ))
 }
 
-fn invalid(path: &Path, why: &str) -> Failure {
+pub(super) fn invalid(path: &Path, why: &str) -> Failure {
     let why = if why.is_empty() { "llama.cpp cannot load it" } else { why };
     Failure::new(
         FailureKind::ModelInvalid,
-        format!("{} is not a usable model: {why}", path.display()),
+        format!("{} is not a usable model: {why}; get the file again", path.display()),
     )
 }
 
@@ -164,27 +241,30 @@ fn defaults(model: &LlamaModel, config: &Sampling) -> Sampling {
     }
 }
 
-impl Backend for LlamaBackendImpl {
+impl Backend for LlamaModelBackend {
     fn info(&self) -> &ModelInfo {
         &self.info
     }
 
-    fn template(&self) -> (Option<String>, String, String) {
+    fn chat_format(&self) -> ChatFormat {
         let vocab = self.model.vocab();
         let text = |token: LlamaToken| {
-            if token.0 < 0 {
+            if !(0..vocab.n_tokens()).contains(&token.0) {
                 return String::new();
             }
             let bytes = vocab.token_to_piece(token, true, None);
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        let source = self.model.chat_template(None).ok();
-        let source = source.and_then(|t| t.to_string().ok());
-        (source, text(vocab.bos()), text(vocab.eos()))
+        let template = self.model.chat_template(None).ok();
+        ChatFormat {
+            template: template.and_then(|t| t.to_string().ok()),
+            bos: text(vocab.bos()),
+            eos: text(vocab.eos()),
+        }
     }
 
-    fn tokenize(&self, text: &str, special: bool) -> Vec<Token> {
-        let tokens = self.model.vocab().tokenize(text.as_bytes(), true, special);
+    fn tokenize(&self, text: &str, add_bos: bool) -> Vec<Token> {
+        let tokens = self.model.vocab().tokenize(text.as_bytes(), add_bos, true);
         tokens.into_iter().map(|t| t.0).collect()
     }
 
@@ -229,11 +309,10 @@ impl Backend for LlamaBackendImpl {
         Ok(())
     }
 
-    fn sample(&mut self) -> Token {
+    fn sample(&mut self) -> Result<Token, DecodeError> {
         let logits = self.context.logits();
         let chosen = self.sampler.as_mut().and_then(|s| s.choose(logits));
-        // Without logits there is nothing to choose: end the answer.
-        chosen.unwrap_or_else(|| self.model.vocab().eos().0)
+        chosen.ok_or(DecodeError::NoLogits)
     }
 
     fn set_threads(&mut self, threads: u32) {

@@ -19,9 +19,10 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// A pool of `size` threads, the caller's included; `None` where the backend
-    /// has no pools or the threads cannot be made.
-    pub(super) fn new(size: u32) -> Option<Self> {
+    /// A pool of `size` threads, the caller's included, that spin up to `poll` (0 to
+    /// 100) between two graphs; `None` where the backend has no pools or the threads
+    /// cannot be made.
+    pub(super) fn new(size: u32, poll: u32) -> Option<Self> {
         let new = cpu_function(c"ggml_threadpool_new")?;
         let free = cpu_function(c"ggml_threadpool_free")?;
         // SAFETY: ggml-cpu.h declares both functions with these signatures, and the
@@ -34,9 +35,9 @@ impl Pool {
         let pool = unsafe {
             let mut params = std::mem::zeroed::<sys::ggml_threadpool_params>();
             sys::ggml_threadpool_params_init(&raw mut params, size.cast_signed());
-            // Between two graphs threads wait on a condition variable: a board that
-            // sleeps for its duty cycle, or has nothing to do, must not burn a core.
-            params.poll = 0;
+            // With 0, threads wait on a condition variable between two graphs: a board
+            // that sleeps for its duty cycle, or has nothing to do, must not burn a core.
+            params.poll = poll.min(100);
             new(&raw mut params)
         };
         Some(Self {

@@ -61,15 +61,19 @@ impl Sampler {
         })
     }
 
-    /// Chooses from logits; greedy without penalties needs no chain at all.
+    /// Chooses from logits; greedy without penalties needs no chain at all. `None`
+    /// where nothing can be chosen: no logits, or none that is a number.
     pub(super) fn choose(&mut self, logits: &[f32]) -> Option<Token> {
+        let best = argmax(logits)?;
         let Some(chain) = &mut self.chain else {
-            return argmax(logits);
+            return Some(best);
         };
         let candidates = &mut self.candidates;
         candidates.data.clear();
+        // A NaN among them would break the order that the samplers sort by.
         candidates.data.extend((0..).zip(logits).map(|(id, logit)| {
-            LlamaTokenData::new(LlamaToken(id), *logit, 0.0)
+            let logit = if logit.is_nan() { f32::NEG_INFINITY } else { *logit };
+            LlamaTokenData::new(LlamaToken(id), logit, 0.0)
         }));
         candidates.sorted = false;
         candidates.selected = None;
@@ -82,11 +86,15 @@ impl Sampler {
     }
 }
 
+/// The first token with the largest logit above -inf; a NaN is never the largest.
 fn argmax(logits: &[f32]) -> Option<Token> {
-    (0..)
-        .zip(logits)
-        .max_by(|a, b| a.1.total_cmp(b.1))
-        .map(|(id, _)| id)
+    let mut best = (None, f32::NEG_INFINITY);
+    for (id, logit) in (0..).zip(logits) {
+        if *logit > best.1 {
+            best = (Some(id), *logit);
+        }
+    }
+    best.0
 }
 
 /// Values that would make llama.cpp misbehave never reach it.
@@ -103,4 +111,25 @@ fn check(sampling: &Sampling) -> Result<(), Failure> {
     range("repeat_penalty", sampling.repeat_penalty, 0.01, 10.0)?;
     range("presence_penalty", sampling.presence_penalty, -2.0, 2.0)?;
     range("frequency_penalty", sampling.frequency_penalty, -2.0, 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn argmax_skips_what_is_no_number() {
+        assert_eq!(argmax(&[1.0, f32::NAN, 3.0, 3.0]), Some(2));
+        assert_eq!(argmax(&[f32::NAN, f32::NEG_INFINITY]), None);
+        assert_eq!(argmax(&[]), None);
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        let bad = Sampling { top_p: Some(1.5), ..Sampling::default() };
+        assert!(check(&bad).unwrap_err().message.contains("top_p"));
+        let nan = Sampling { temperature: Some(f32::NAN), ..Sampling::default() };
+        assert!(check(&nan).is_err());
+        assert!(check(&Sampling::default()).is_ok());
+    }
 }

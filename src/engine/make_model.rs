@@ -1,0 +1,230 @@
+//! Models with random weights: the right size and speed, no sense. For tests and
+//! for measuring a board without a download.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::str::FromStr;
+
+use super::gguf::{self, ElementType, Tensor, Value};
+
+/// The dimensions of a llama-like model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Transformer blocks.
+    pub layers: u32,
+    /// Embedding width.
+    pub width: u32,
+    /// Width of the feed-forward part.
+    pub feed_forward: u32,
+    /// Attention heads.
+    pub heads: u32,
+    /// Heads of keys and values.
+    pub kv_heads: u32,
+    /// Tokens of the vocabulary.
+    pub vocab: u32,
+}
+
+impl Shape {
+    /// Small enough to train and test with: a few megabytes.
+    pub const DEMO: Self = Self { layers: 6, width: 256, feed_forward: 768, heads: 8, kv_heads: 4, vocab: 2048 };
+    /// Dimensions of the common half-billion models (Qwen2.5-0.5B's `config.json`).
+    pub const HALF_BILLION: Self =
+        Self { layers: 24, width: 896, feed_forward: 4864, heads: 14, kv_heads: 2, vocab: 151_936 };
+
+    fn check(self) -> Result<Self, String> {
+        let head = self.width.checked_div(self.heads).unwrap_or(0);
+        if self.layers == 0 || self.feed_forward == 0 || self.kv_heads == 0 || head == 0 {
+            return Err("every dimension must be at least 1".into());
+        }
+        if !self.width.is_multiple_of(self.heads) || !head.is_multiple_of(2) || !self.heads.is_multiple_of(self.kv_heads) {
+            return Err("width must be an even multiple of heads, heads a multiple of kv_heads".into());
+        }
+        if !self.width.is_multiple_of(32) || !self.feed_forward.is_multiple_of(32) {
+            return Err("width and ff must be multiples of 32, the block of the quantized types".into());
+        }
+        if self.vocab < FIRST_FILLER {
+            return Err(format!("vocab must be at least {FIRST_FILLER}: bytes and control tokens"));
+        }
+        Ok(self)
+    }
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "demo" => return Ok(Self::DEMO),
+            "0.5b" => return Ok(Self::HALF_BILLION),
+            _ => {}
+        }
+        let numbers: Result<Vec<u32>, _> = text.split(',').map(|n| n.trim().parse()).collect();
+        let Ok(&[layers, width, feed_forward, heads, kv_heads, vocab]) = numbers.as_deref() else {
+            return Err("use demo, 0.5b or layers,width,ff,heads,kv_heads,vocab".into());
+        };
+        Self { layers, width, feed_forward, heads, kv_heads, vocab }.check()
+    }
+}
+
+/// Control tokens behind the 256 byte tokens.
+const CONTROL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+const FIRST_FILLER: u32 = 256 + CONTROL.len() as u32;
+/// Values made and written at a time: bounds the memory needed.
+const SLICE: u64 = 1 << 18;
+
+/// Writes a model file. The same arguments give the same bytes.
+///
+/// # Errors
+/// Those of the file.
+pub fn make(path: &Path, shape: Shape, element: ElementType, seed: u64) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let tensors = tensors(shape, element);
+    gguf::write_header(&mut out, &header(shape, element), &tensors)?;
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut values = Vec::new();
+    let mut bytes = Vec::new();
+    for tensor in &tensors {
+        let total: u64 = tensor.shape.iter().product();
+        let mut left = total;
+        while left > 0 {
+            let n = left.min(SLICE);
+            left -= n;
+            values.clear();
+            if tensor.shape.len() == 1 {
+                // The norms' weights: one keeps every layer's output in range.
+                values.resize(usize::try_from(n).unwrap_or(0), 1.0);
+            } else {
+                let spread = spread(tensor.shape[0]);
+                values.extend((0..n).map(|_| random.next() * spread));
+            }
+            bytes.clear();
+            tensor.element.encode(&values, &mut bytes);
+            out.write_all(&bytes)?;
+        }
+        gguf::pad(&mut out, tensor.element.bytes(total))?;
+    }
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// Uniform in ±spread has variance spread²/3; this keeps a unit input at unit
+/// variance.
+#[expect(clippy::cast_precision_loss, reason = "a row is far below 2^24")]
+fn spread(inputs: u64) -> f32 {
+    (3.0 / inputs as f32).sqrt()
+}
+
+fn tensors(shape: Shape, element: ElementType) -> Vec<Tensor> {
+    let (width, ff) = (u64::from(shape.width), u64::from(shape.feed_forward));
+    let kv = width / u64::from(shape.heads) * u64::from(shape.kv_heads);
+    let matrix = |name: String, columns, rows| Tensor { name, shape: vec![columns, rows], element };
+    let vector = |name: String| Tensor { name, shape: vec![width], element: ElementType::F32 };
+    // No output matrix: llama.cpp uses the embeddings for it, as the small models do.
+    let mut all = vec![
+        matrix("token_embd.weight".into(), width, u64::from(shape.vocab)),
+        vector("output_norm.weight".into()),
+    ];
+    for n in 0..shape.layers {
+        all.extend([
+            vector(format!("blk.{n}.attn_norm.weight")),
+            matrix(format!("blk.{n}.attn_q.weight"), width, width),
+            matrix(format!("blk.{n}.attn_k.weight"), width, kv),
+            matrix(format!("blk.{n}.attn_v.weight"), width, kv),
+            matrix(format!("blk.{n}.attn_output.weight"), width, width),
+            vector(format!("blk.{n}.ffn_norm.weight")),
+            matrix(format!("blk.{n}.ffn_gate.weight"), width, ff),
+            matrix(format!("blk.{n}.ffn_up.weight"), width, ff),
+            matrix(format!("blk.{n}.ffn_down.weight"), ff, width),
+        ]);
+    }
+    all
+}
+
+fn header(shape: Shape, element: ElementType) -> Vec<(String, Value)> {
+    // llama.cpp's token types: 1 normal, 3 control.
+    let kind = |n| if (256..FIRST_FILLER).contains(&n) { 3 } else { 1 };
+    let text = |s: &str| Value::Text(s.to_owned());
+    let values = [
+        ("general.architecture", text("llama")),
+        ("general.name", text("random weights")),
+        ("general.file_type", Value::U32(element.file_type())),
+        ("llama.block_count", Value::U32(shape.layers)),
+        ("llama.context_length", Value::U32(32_768)),
+        ("llama.embedding_length", Value::U32(shape.width)),
+        ("llama.feed_forward_length", Value::U32(shape.feed_forward)),
+        ("llama.attention.head_count", Value::U32(shape.heads)),
+        ("llama.attention.head_count_kv", Value::U32(shape.kv_heads)),
+        ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-6)),
+        ("llama.rope.dimension_count", Value::U32(shape.width / shape.heads)),
+        ("llama.rope.freq_base", Value::F32(10_000.0)),
+        ("llama.vocab_size", Value::U32(shape.vocab)),
+        ("tokenizer.ggml.model", text("gpt2")),
+        ("tokenizer.ggml.pre", text("gpt-2")),
+        ("tokenizer.ggml.tokens", Value::Texts((0..shape.vocab).map(token_text).collect())),
+        ("tokenizer.ggml.token_type", Value::Numbers((0..shape.vocab).map(kind).collect())),
+        // Without merges every byte stays a token of its own.
+        ("tokenizer.ggml.merges", Value::Texts(Vec::new())),
+        ("tokenizer.ggml.bos_token_id", Value::U32(256)),
+        ("tokenizer.ggml.eos_token_id", Value::U32(258)),
+        ("tokenizer.ggml.add_bos_token", Value::Bool(false)),
+    ];
+    values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// Bytes in GPT-2's alphabet, control tokens, then filler words.
+fn token_text(n: u32) -> String {
+    match n {
+        0..256 => byte_char(n).to_string(),
+        256..FIRST_FILLER => CONTROL[(n - 256) as usize].to_owned(),
+        _ => format!("{}w{n}", byte_char(u32::from(b' '))),
+    }
+}
+
+/// GPT-2 writes bytes as characters: printable Latin-1 as itself, the others in
+/// order from U+0100 on.
+fn byte_char(byte: u32) -> char {
+    let printable = |b: u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let code = if printable(byte) {
+        byte
+    } else {
+        let before = (0..byte).filter(|b| !printable(*b)).count();
+        0x100 + u32::try_from(before).unwrap_or(0)
+    };
+    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+/// xorshift64: enough for weights that mean nothing.
+struct Random(u64);
+
+impl Random {
+    /// Uniform in -1 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "24 bits fit")]
+    fn next(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes() {
+        assert_eq!("0.5b".parse(), Ok(Shape::HALF_BILLION));
+        assert!("2,64,128,4,2,300".parse::<Shape>().is_ok());
+        for bad in ["", "1b", "0,64,128,4,2,300", "2,64,128,4,3,300", "2,64,100,4,2,300", "2,64,128,0,2,300", "2,64,128,4,2,99"] {
+            assert!(bad.parse::<Shape>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_byte_has_its_own_token() {
+        let all: std::collections::HashSet<_> = (0..600).map(token_text).collect();
+        assert_eq!(all.len(), 600);
+        assert_eq!(token_text(u32::from(b' ')), "Ġ");
+        assert_eq!(token_text(10), "Ċ");
+    }
+}
