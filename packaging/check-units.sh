@@ -32,8 +32,8 @@ SYSTEMD_UNIT_PATH="$work/units:" systemd-analyze security --no-pager --offline=t
 grep 'Overall exposure' "$work/security" | sed 's/^[^O]*/security: /'
 
 # Starting the service must never start the TCP socket where it is disabled.
-if grep -Eq '^[^#]*hearthd-tcp' systemd/hearthd.service; then
-  fail "hearthd.service names hearthd-tcp.socket"
+if grep -E '^[^#]*hearthd-tcp' systemd/hearthd.service systemd/hearthd.socket >&2; then
+  fail "the lines above name hearthd-tcp.socket"
 fi
 
 # Users and folders come out as the units and the bus policy expect them.
