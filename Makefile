@@ -5,7 +5,7 @@ CARGO ?= cargo
 RELEASE := --release --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo run test check doc deb bench clean install-tools
+.PHONY: help setup build demo run test check doc deb boot-test bench clean install-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -39,6 +39,11 @@ doc: ## build the documentation of the code
 deb: build install-tools ## build and check the Debian package
 	@packaging/setup-host.sh test package
 	packaging/build-deb.sh
+
+boot-test: deb ## install the package in booted Debian 12 and 13 containers and use it there (root)
+	@command -v mmdebstrap >/dev/null && command -v systemd-nspawn >/dev/null || \
+	  apt-get install -qq -y --no-install-recommends mmdebstrap systemd-container
+	packaging/boot-test.sh target/debian/hearthd_$$(sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)_$$(dpkg --print-architecture).deb
 
 bench: setup ## run the benchmarks
 	$(CARGO) bench --locked

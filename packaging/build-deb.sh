@@ -56,5 +56,5 @@ packaging/third-party.sh ${triple:+"$triple"} | gzip -9n >"$assets/third-party.g
 
 # --no-build: Cargo would only look again; --no-strip: done above. It prints the path.
 deb=$(cargo deb --quiet --no-build --no-strip "${target[@]}" | tail -1)
-packaging/check-deb.sh "$deb"
+packaging/check-deb.sh --lintian "$deb"
 echo "$deb"
