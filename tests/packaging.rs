@@ -75,6 +75,16 @@ fn changelog_begins_with_this_version() {
     );
 }
 
+/// The hand-written pages carry the version as well.
+#[test]
+fn manual_pages_are_of_this_version() {
+    for page in ["hearthd.8", "hearth-engine.8"] {
+        let text = std::fs::read_to_string(root().join("packaging/man").join(page)).unwrap();
+        let wanted = format!("\"hearthd {}\"", env!("CARGO_PKG_VERSION"));
+        assert!(text.lines().next().unwrap().contains(&wanted), "{page}");
+    }
+}
+
 /// The unit's time limit for stopping leaves room for the drain of the configuration.
 #[test]
 fn stopping_leaves_time_to_drain() {
