@@ -21,7 +21,7 @@ With --json, a failure is a document too, on the last line of standard output:
 /// Talk to Hearthd: language models on the small computer in the house.
 #[derive(Debug, Parser)]
 #[command(name = "hearthctl", version, after_help = EXIT_CODES, arg_required_else_help = true)]
-#[command(propagate_version = false, max_term_width = 100)]
+#[command(max_term_width = 100)]
 pub struct Cli {
     /// What every command understands.
     #[command(flatten)]
@@ -35,10 +35,11 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Global {
     /// Print JSON: one document, or one object a line for what streams.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     pub json: bool,
     /// Bus to use instead of the system bus, e.g. `unix:path=/tmp/bus`.
-    #[arg(long, global = true, value_name = "ADDRESS", value_parser = bus_address)]
+    #[arg(long, global = true, display_order = 901)]
+    #[arg(value_name = "ADDRESS", value_parser = bus_address)]
     pub bus_address: Option<String>,
 }
 

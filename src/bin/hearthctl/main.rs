@@ -31,7 +31,10 @@ use bus::Bus;
 use error::{CtlError, Result};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return refuse(&e),
+    };
     let json = cli.global.json;
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -66,7 +69,8 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::GenerateCompletions { dir } => return docs::completions(dir),
         _ => {}
     }
-    // Read before connecting: a wrong usage needs no service to be one.
+    // What has input of its own reads it before it connects: wrong usage is that
+    // with or without a service.
     match &cli.command {
         Command::Generate(args) => generate::run(&cli.global, args).await,
         Command::Submit(args) => jobs::submit(&cli.global, args).await,
@@ -95,6 +99,23 @@ async fn dispatch(cli: &Cli) -> Result {
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Shows help where it was asked for, else what is wrong with the command line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // The options are not parsed, but whoever wrote `--json` expects JSON.
+    if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let text = text.trim().strip_prefix("error: ").unwrap_or(&text);
+        return finish(Err(CtlError::Usage(text.to_owned())), true);
+    }
+    // A reader that has left is the only thing that can go wrong here.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::SUCCESS
     }
 }
 
