@@ -117,7 +117,7 @@ pub struct RequestArgs {
     pub max_tokens: Option<u32>,
     /// How varied the answer is: 0 always takes the likeliest token.
     #[arg(long, value_name = "T", value_parser = temperature)]
-    pub temperature: Option<f32>,
+    pub temperature: Option<f64>,
     /// Start of the random numbers, to get the same answer again.
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,
@@ -215,8 +215,8 @@ fn bus_address(text: &str) -> Result<String, String> {
 }
 
 /// JSON has no infinity, and a negative temperature has no meaning.
-fn temperature(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
         Ok(t) if t.is_finite() && t >= 0.0 => Ok(t),
         _ => Err("a temperature is a number from 0 up".to_owned()),
     }

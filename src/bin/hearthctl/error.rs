@@ -60,9 +60,9 @@ pub type Result<T = (), E = CtlError> = std::result::Result<T, E>;
 
 impl CtlError {
     /// A failure of the service, by the last part of its name.
-    pub fn service(kind: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn service(kind: impl AsRef<str>, message: impl Into<String>) -> Self {
         Self::Service {
-            kind: kind.into(),
+            kind: camel_case(kind.as_ref()),
             message: message.into(),
         }
     }
@@ -74,9 +74,9 @@ impl CtlError {
             Self::Unreachable(_) | Self::NotInGroup => 3,
             Self::Interrupted => 130,
             Self::Output(_) | Self::Unexpected(_) => 1,
-            Self::Service { kind, .. } => match fold(kind).as_str() {
-                "modelnotfound" | "modelinvalid" | "outofmemory" => 4,
-                "busy" | "queuefull" => 5,
+            Self::Service { kind, .. } => match kind.as_str() {
+                "ModelNotFound" | "ModelInvalid" | "OutOfMemory" => 4,
+                "Busy" | "QueueFull" => 5,
                 _ => 1,
             },
         }
@@ -104,12 +104,20 @@ impl CtlError {
     }
 }
 
-/// Kinds come as `QueueFull` (bus) or `queue_full` (stream events); both are one.
-fn fold(kind: &str) -> String {
-    kind.chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|c| c.to_ascii_lowercase())
-        .collect()
+/// Kinds come as `QueueFull` (bus) or `queue_full` (stream events); scripts see
+/// the first only.
+fn camel_case(kind: &str) -> String {
+    if kind.contains('.') {
+        // The full name of an error that is not the service's own.
+        return kind.to_owned();
+    }
+    let capital = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map_or_else(String::new, |first| {
+            first.to_ascii_uppercase().to_string() + letters.as_str()
+        })
+    };
+    kind.split('_').map(capital).collect()
 }
 
 impl From<zbus::Error> for CtlError {
@@ -180,6 +188,14 @@ fn by_bus_policy(message: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_has_one_spelling() {
+        let event = CtlError::service("out_of_memory", "m").to_json();
+        assert_eq!(event["error"]["kind"], "OutOfMemory");
+        let foreign = CtlError::service("com.example.Error.Odd", "m").to_json();
+        assert_eq!(foreign["error"]["kind"], "com.example.Error.Odd");
+    }
 
     #[test]
     fn exit_codes_follow_the_kind_in_either_spelling() {

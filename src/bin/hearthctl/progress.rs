@@ -44,7 +44,12 @@ impl Progress {
 
     /// Turns the spinner into a bar of tokens.
     pub fn tokens(&self, text: &str, done: u64, of: u64) {
-        self.measured(text, done, of, "{msg} {bar:24} {pos}/{len} tokens");
+        self.measured(
+            text,
+            done,
+            of,
+            "{spinner} {msg} {bar:24} {pos}/{len} tokens",
+        );
     }
 
     /// Turns the spinner into a bar of bytes.
@@ -53,7 +58,7 @@ impl Progress {
             text,
             done,
             of,
-            "{msg} {bar:24} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
+            "{spinner} {msg} {bar:24} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
         );
     }
 
@@ -70,14 +75,15 @@ impl Progress {
     }
 
     fn measured(&self, text: &str, done: u64, of: u64, template: &str) {
+        // The style last: the bar must not be drawn with old numbers.
+        self.say(text);
+        self.bar.set_position(done.min(of));
         if self.bar.length() != Some(of)
             && let Ok(style) = ProgressStyle::with_template(template)
         {
-            self.bar.set_style(style);
             self.bar.set_length(of);
+            self.bar.set_style(style);
         }
-        self.bar.set_position(done.min(of));
-        self.say(text);
     }
 }
 

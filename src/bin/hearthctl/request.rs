@@ -52,7 +52,7 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
         request.insert("max_tokens".into(), n.into());
     }
     if let Some(t) = args.temperature {
-        request.insert("temperature".into(), json!(t));
+        request.insert("temperature".into(), t.into());
     }
     if let Some(seed) = args.seed {
         request.insert("seed".into(), seed.into());
@@ -88,7 +88,7 @@ mod tests {
             system: Some("be brief".into()),
             model: Some("m".into()),
             max_tokens: Some(5),
-            temperature: Some(0.5),
+            temperature: Some(0.3),
             seed: Some(7),
         };
         let turns = [Turn::user("a"), Turn::assistant("b"), Turn::user("c")];
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(request["messages"][2]["role"], "assistant");
         assert_eq!(request["model"], "m");
         assert_eq!(request["max_tokens"], 5);
-        assert_eq!(request["temperature"], 0.5);
+        assert_eq!(request["temperature"], 0.3);
         assert_eq!(request["seed"], 7);
     }
 
