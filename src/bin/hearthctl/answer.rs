@@ -104,7 +104,7 @@ impl Answer {
             .map_err(|e| CtlError::Unexpected(format!("the stream is not a pipe: {e}")))?;
         let mut lines = BufReader::new(pipe).lines();
         let mut prompt_tokens = 0;
-        while self.reason.is_empty() {
+        loop {
             let line = next_line(&mut lines, bus, &progress, prompt_tokens > 0).await?;
             let event = serde_json::from_str(&line).map_err(|e| {
                 CtlError::Unexpected(format!("a line of the stream is not understood: {e}"))
@@ -131,12 +131,12 @@ impl Answer {
                 Event::Finished { reason, usage } => {
                     self.reason = reason;
                     self.usage = usage;
+                    return Ok(());
                 }
                 Event::Failed { kind, message } => return Err(CtlError::service(kind, message)),
                 Event::Unknown => {}
             }
         }
-        Ok(())
     }
 
     /// Ends the last line of a streamed text, so that what follows starts anew.

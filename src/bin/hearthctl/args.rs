@@ -4,8 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Shown after every long and short help.
-const EXIT_CODES: &str = "\
+/// Shown after the help of `hearthctl` itself.
+const AFTER_HELP: &str = "\
+First steps:
+  hearthctl status                  what is going on
+  hearthctl generate 'Hello!'       one answer
+  hearthctl chat                    a conversation
+  sudo hearthctl import FILE.gguf   another model; many are to be found at
+      https://huggingface.co/models?library=gguf
+
 Exit codes:
   0    ok
   1    the service reported a failure
@@ -20,7 +27,7 @@ With --json, a failure is a document too, on the last line of standard output:
 
 /// Talk to Hearthd: language models on the small computer in the house.
 #[derive(Debug, Parser)]
-#[command(name = "hearthctl", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(name = "hearthctl", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 #[command(max_term_width = 100)]
 pub struct Cli {
     /// What every command understands.
@@ -55,6 +62,9 @@ pub enum Command {
     /// List the installed models.
     Models,
     /// Copy a GGUF file into the service's store.
+    ///
+    /// Only root may, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says
+    /// otherwise. The file is checked before it gets its name.
     Import(ImportArgs),
     /// Load a model and wait until it is ready.
     Load {
@@ -64,6 +74,9 @@ pub enum Command {
     /// Free the memory of the loaded model.
     Unload,
     /// Delete an imported model from the store.
+    ///
+    /// Only root may, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says
+    /// otherwise.
     Remove {
         /// A name that `hearthctl models` shows.
         name: String,

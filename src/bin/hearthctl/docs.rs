@@ -36,11 +36,24 @@ pub fn completions(dir: &Path) -> Result {
 
 fn page(dir: &Path, command: Command) -> Result {
     // No date: the same source gives the same package.
-    let man = Man::new(command).manual("Hearthd");
+    let man = Man::new(command)
+        .source(concat!("hearthctl ", env!("CARGO_PKG_VERSION")))
+        .manual("Hearthd");
     let path = dir.join(man.get_filename());
     let mut text = Vec::new();
     man.render(&mut text)?;
+    let text = unfilled(&String::from_utf8_lossy(&text));
     fs::write(&path, text).map_err(|e| failed(&path, e))
+}
+
+/// Keeps the lines of what follows the help as they are: they are lists, which
+/// roff would fill up and justify into paragraphs.
+fn unfilled(page: &str) -> String {
+    let Some((before, after)) = page.split_once("\n.SH EXTRA\n") else {
+        return page.to_owned();
+    };
+    let (notes, rest) = after.split_at(after.find("\n.SH ").map_or(after.len(), |at| at + 1));
+    format!("{before}\n.SH NOTES\n.nf\n{notes}.fi\n{rest}")
 }
 
 fn failed(path: &Path, source: io::Error) -> CtlError {

@@ -70,8 +70,11 @@ impl Progress {
 
     /// Takes the line away; the answer comes.
     pub fn clear(&mut self) {
-        self.bar.finish_and_clear();
-        self.shown = false;
+        // Once only: a second time could take away a line of the answer.
+        if self.shown {
+            self.bar.finish_and_clear();
+            self.shown = false;
+        }
     }
 
     fn measured(&self, text: &str, done: u64, of: u64, template: &str) {
@@ -89,6 +92,6 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.clear();
     }
 }
