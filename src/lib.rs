@@ -1,9 +1,32 @@
 //! Hearthd: language models on the small computer in the house.
+//!
+//! The rooms lie on floors, and `use` points down only (a test sees to it):
+//!
+//! ```text
+//! 6 bins, app                everything
+//! 5 dbus, http               service (never each other)
+//! 4 service, models          sensors, governor, config, protocol
+//! 3 engine                   scheduler, prompt, protocol
+//! 2 sensors, prompt          governor's Reading
+//! 1 governor, scheduler, config    floor 0 only; no files, no threads, no clock
+//! 0 units, protocol, logging
+//! ```
+//!
+//! One request: a front decodes it into a `Submission`; the service admits it and
+//! queues it by priority; a frame carries it to the engine process; the engine
+//! ticks; its events come back by id and the front writes them out.
 
+pub mod app;
 pub mod config;
+pub mod dbus;
 pub mod engine;
+pub mod governor;
+pub mod http;
+pub mod logging;
+pub mod models;
 pub mod prompt;
 pub mod protocol;
 pub mod scheduler;
+pub mod sensors;
 pub mod service;
 pub mod units;

@@ -69,6 +69,11 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
         Some(waiting.item)
     }
 
+    /// A waiting item.
+    pub fn get_mut(&mut self, key: K) -> Option<&mut T> {
+        self.items.iter_mut().find(|w| w.key == key).map(|w| &mut w.item)
+    }
+
     /// Takes an item out of turn.
     pub fn remove(&mut self, key: K) -> Option<T> {
         let at = self.items.iter().position(|w| w.key == key)?;

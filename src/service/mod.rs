@@ -4,20 +4,35 @@
 //! that state return at once; nothing here blocks the runtime. The fronts
 //! translate, the service decides.
 
+mod engine_link;
+mod import;
+mod jobs;
+mod metrics;
+pub mod openai;
+mod state;
+mod supervisor;
 mod types;
 
-use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::config::Config;
-use crate::protocol::{Failure, RequestId};
-
-pub use types::{
-    Answer, Caller, Fields, JobState, JobView, ModelEntry, State, Status, Stream, StreamEvent,
-    Submission,
+use crate::models::Store;
+use crate::protocol::{
+    Failure, FailureKind, GenerateRequest, Message, Prompt, RequestId, Sampling,
 };
+use crate::sensors::Sensors;
+
+use metrics::Metrics;
+use state::{Inner, Waiting};
+pub use types::{
+    Answer, Caller, JobState, JobView, ModelEntry, State, Status, Stream, StreamEvent, Submission,
+};
+
+/// Seconds after which a refused caller may try again.
+const RETRY_S: u32 = 5;
 
 /// Handle on the service; clones share everything.
 #[derive(Clone, Debug)]
@@ -26,30 +41,95 @@ pub struct Service {
 }
 
 #[derive(Debug)]
-struct Shared {}
+struct Shared {
+    config: RwLock<Arc<Config>>,
+    store: Store,
+    sensors: Sensors,
+    inner: Mutex<Inner>,
+    status: watch::Sender<Status>,
+    metrics: Metrics,
+    /// Wakes the supervisor when what is wanted has changed.
+    changed: Notify,
+    started: Instant,
+}
 
 /// Cancels a request when dropped, unless disarmed.
 #[derive(Debug)]
 pub(crate) struct CancelGuard {
     service: Service,
     id: RequestId,
+    armed: bool,
 }
 
 impl CancelGuard {
-    fn disarm(self) {
-        todo!()
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        if self.armed {
+            self.service.cancel(self.id, Failure::cancelled());
+        }
     }
 }
 
 impl Service {
+    /// A service over the configured folders; nothing runs until [`Self::supervise`].
+    pub fn new(config: Config) -> Self {
+        let store = Store::open(&config.paths.models, &config.paths.models_packaged);
+        let sensors = Sensors::new(&config.paths.sensors_root);
+        let threads = match config.engine.threads {
+            0 => sensors.big_cores(),
+            n => n,
+        };
+        let inner = Inner::new(threads);
+        #[expect(clippy::disallowed_methods, reason = "the one clock of the service")]
+        let started = Instant::now();
+        let service = Self {
+            shared: Arc::new(Shared {
+                config: RwLock::new(Arc::new(config)),
+                store,
+                sensors,
+                status: watch::Sender::new(inner.status()),
+                inner: Mutex::new(inner),
+                metrics: Metrics::default(),
+                changed: Notify::new(),
+                started,
+            }),
+        };
+        if service.config().model.preload {
+            service.want_default();
+        }
+        service
+    }
+
+    /// Runs the engine whenever one is wanted; returns when the service has drained.
+    pub async fn supervise(&self) {
+        supervisor::run(self).await;
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
-        todo!()
+        let config = self.shared.config.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&config)
+    }
+
+    /// Takes a new configuration; it holds for following requests and loads.
+    pub fn set_config(&self, config: Config) {
+        let mut current = self.shared.config.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(config);
     }
 
     /// The service's state, and every change of it.
     pub fn status(&self) -> watch::Receiver<Status> {
-        todo!()
+        self.shared.status.subscribe()
+    }
+
+    /// Whether the supervisor advances; the watchdog is fed only while it does.
+    pub fn is_advancing(&self) -> bool {
+        self.lock().is_advancing(self.now())
     }
 
     /// Admits a request, or refuses it at once with the reason.
@@ -58,48 +138,86 @@ impl Service {
     /// `Busy` while draining, `QueueFull`, `ModelNotFound`, `InvalidArgs`,
     /// `ContextTooLong` where the text alone is over the configured bound.
     pub fn submit(&self, caller: &Caller, submission: Submission) -> Result<Stream, Failure> {
-        todo!()
+        let config = self.config();
+        check_size(&submission.prompt, config.queue.prompt_max_bytes)?;
+        let admitted = self.admit(caller, submission, &config);
+        if let Err(failure) = &admitted {
+            self.shared.metrics.refused(failure.kind);
+        }
+        admitted
     }
 
-    /// Admits a request as a job that outlives its sender. `encode` turns the
-    /// answer into the job's result (the OpenAI response JSON).
-    ///
-    /// # Errors
-    /// As [`Self::submit`].
-    pub fn submit_job(
+    fn admit(
         &self,
         caller: &Caller,
         submission: Submission,
-        encode: impl FnOnce(&Answer) -> String + Send + 'static,
-    ) -> Result<u64, Failure> {
-        todo!()
-    }
+        config: &Config,
+    ) -> Result<Stream, Failure> {
+        let name = submission.model.as_deref().unwrap_or_default();
+        let now = self.now();
+        let (sender, events) = mpsc::unbounded_channel();
+        let mut inner = self.lock();
+        if inner.draining {
+            return Err(stopping());
+        }
+        let model = match inner.loaded_model() {
+            Some(loaded) if name.is_empty() || name == "default" || name == loaded => {
+                loaded.to_owned()
+            }
+            _ => self.shared.store.resolve(name, &config.model.default)?.name,
+        };
+        if inner.queue.len() >= config.queue.length_max as usize {
+            return Err(Failure::new(
+                FailureKind::QueueFull,
+                format!(
+                    "{} requests are waiting already: try again later, or raise `queue.length_max`",
+                    inner.queue.len()
+                ),
+            )
+            .retry_after(RETRY_S));
+        }
+        let id = inner.next_id();
+        let default_max = Some(config.sampling.max_tokens).filter(|n| *n > 0);
+        let waiting = Waiting {
+            request: GenerateRequest {
+                id,
+                prompt: submission.prompt,
+                sampling: submission.sampling,
+                max_tokens: submission.max_tokens.or(default_max),
+                stop: submission.stop,
+            },
+            model: model.clone(),
+            uid: caller.uid,
+            sender: caller.sender.clone(),
+            events: sender,
+            submitted: now,
+            position: None,
+        };
+        inner.queue.push(now, id, submission.priority, caller.uid, waiting);
+        self.pump(&mut inner);
+        drop(inner);
 
-    /// All jobs, oldest first.
-    pub fn jobs(&self) -> Vec<JobView> {
-        todo!()
-    }
-
-    /// One job's state and every change; closed when the job is forgotten.
-    pub fn watch_job(&self, id: u64) -> Option<watch::Receiver<JobView>> {
-        todo!()
-    }
-
-    /// Waits for a job's result.
-    ///
-    /// # Errors
-    /// `AccessDenied` for anyone but its owner and root, `InvalidArgs` for an
-    /// unknown job, else the failure that ended it.
-    pub async fn job_result(&self, caller: &Caller, id: u64) -> Result<String, Failure> {
-        todo!()
-    }
-
-    /// Cancels a job; nothing happens to one that is over.
-    ///
-    /// # Errors
-    /// `AccessDenied`, `InvalidArgs` as above.
-    pub fn cancel_job(&self, caller: &Caller, id: u64) -> Result<(), Failure> {
-        todo!()
+        if let Some(deadline) = submission.deadline {
+            let service = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(deadline).await;
+                let failure = Failure::new(
+                    FailureKind::DeadlineExceeded,
+                    format!("no answer within {} ms, the request's own deadline", deadline.as_millis()),
+                );
+                service.cancel(id, failure);
+            });
+        }
+        Ok(Stream {
+            id,
+            model,
+            events,
+            guard: Some(CancelGuard {
+                service: self.clone(),
+                id,
+                armed: true,
+            }),
+        })
     }
 
     /// Counts the tokens of a text with the loaded (or default) model.
@@ -107,12 +225,44 @@ impl Service {
     /// # Errors
     /// As [`Self::submit`].
     pub async fn count_tokens(&self, caller: &Caller, text: String) -> Result<u32, Failure> {
-        todo!()
+        let prompt = Prompt::Text(text);
+        check_size(&prompt, self.config().queue.prompt_max_bytes)?;
+        let Prompt::Text(text) = prompt else {
+            return Err(Failure::invalid("only text can be counted"));
+        };
+        if !self.lock().is_ready() {
+            self.load_model(caller, "").await?;
+        }
+        let (sender, counted) = oneshot::channel();
+        self.lock().count(text, sender)?;
+        counted.await.map_err(|_| crashed())?
     }
 
     /// The installed models, by name.
     pub fn models(&self) -> Vec<ModelEntry> {
-        todo!()
+        let default = self.shared.store.resolve("", &self.config().model.default);
+        let default = default.map(|m| m.name).unwrap_or_default();
+        let loaded = self.lock().loaded_model().map(str::to_owned);
+        let entries = self.shared.store.list().into_iter().map(|model| {
+            let (header, problem) = match model.header {
+                Ok(header) => (header, String::new()),
+                Err(problem) => (crate::models::Header::default(), problem),
+            };
+            ModelEntry {
+                loaded: loaded.as_deref() == Some(&model.name),
+                is_default: default == model.name,
+                name: model.name,
+                size_bytes: model.size_bytes,
+                architecture: header.architecture,
+                quantization: header.quantization,
+                context_train: header.context_train,
+                parameters: header.parameters,
+                packaged: model.packaged,
+                modified_s: model.modified_s,
+                problem,
+            }
+        });
+        entries.collect()
     }
 
     /// Loads a model (empty name: the default one) and waits until it is ready.
@@ -120,7 +270,19 @@ impl Service {
     /// # Errors
     /// `ModelNotFound`, `ModelInvalid`, `OutOfMemory`, `Busy`.
     pub async fn load_model(&self, caller: &Caller, name: &str) -> Result<(), Failure> {
-        todo!()
+        let model = self.shared.store.resolve(name, &self.config().model.default)?.name;
+        let (sender, loaded) = oneshot::channel();
+        {
+            let mut inner = self.lock();
+            if inner.draining {
+                return Err(stopping());
+            }
+            log::info!(uid = caller.uid, model = model.as_str(); "load requested");
+            inner.want(model, Some(sender));
+            self.publish(&inner);
+        }
+        self.shared.changed.notify_one();
+        loaded.await.map_err(|_| crashed())?
     }
 
     /// Ends the engine; a running request fails with `Cancelled`.
@@ -128,33 +290,129 @@ impl Service {
     /// # Errors
     /// `Busy` while draining.
     pub async fn unload_model(&self, caller: &Caller) -> Result<(), Failure> {
-        todo!()
+        let mut status = self.status();
+        {
+            let mut inner = self.lock();
+            if inner.draining {
+                return Err(stopping());
+            }
+            log::info!(uid = caller.uid; "unload requested");
+            inner.unload();
+        }
+        self.shared.changed.notify_one();
+        // Returns once the engine's memory is really free.
+        _ = status.wait_for(|s| s.engine_pid.is_none()).await;
+        Ok(())
     }
 
-    /// Copies a file into the store, has the engine check it, gives it its name.
-    ///
-    /// # Errors
-    /// `AccessDenied`, `InvalidArgs` for the name, `Io` (disk full: nothing
-    /// stays), `ModelInvalid`.
-    pub async fn import_model(
-        &self,
-        caller: &Caller,
-        name: &str,
-        file: File,
-    ) -> Result<(), Failure> {
-        todo!()
-    }
-
-    /// Removes an imported model.
-    ///
-    /// # Errors
-    /// `AccessDenied`, `ModelNotFound`, `Busy` while it is loaded.
-    pub async fn remove_model(&self, caller: &Caller, name: &str) -> Result<(), Failure> {
-        todo!()
+    /// Refuses new work, lets running answers finish for at most `drain_s`, then
+    /// ends the engine.
+    pub async fn drain(&self) {
+        let limit = Duration::from_secs(u64::from(self.config().queue.drain_s));
+        self.lock().begin_drain(&stopping());
+        let mut status = self.status();
+        self.publish(&self.lock());
+        let finished = status.wait_for(|s| s.active_jobs == 0);
+        if tokio::time::timeout(limit, finished).await.is_err() {
+            log::warn!("running answers did not finish within {} s", limit.as_secs());
+        }
+        self.lock().unload();
+        self.shared.changed.notify_one();
     }
 
     /// The metrics in OpenMetrics text form.
     pub fn metrics(&self) -> String {
-        todo!()
+        self.shared.metrics.encode(&self.shared.status.borrow())
     }
+
+    /// Reads the sensors once where nothing else does (no engine runs).
+    pub fn refresh_sensors(&self) {
+        let mut inner = self.lock();
+        if inner.engine.is_none() {
+            let reading = self.shared.sensors.read();
+            inner.observe(self.now(), &reading);
+            self.publish(&inner);
+        }
+    }
+
+    /// Ends a request: out of the queue, or out of the engine.
+    fn cancel(&self, id: RequestId, failure: Failure) {
+        let mut inner = self.lock();
+        inner.cancel(id, failure);
+        self.pump(&mut inner);
+    }
+
+    fn want_default(&self) {
+        match self.shared.store.resolve("", &self.config().model.default) {
+            Ok(model) => self.lock().want(model.name, None),
+            Err(failure) => log::warn!("nothing to preload: {failure}"),
+        }
+    }
+
+    /// Moves the queue on, tells waiting callers their place, publishes the state.
+    fn pump(&self, inner: &mut Inner) {
+        if inner.pump(self.now()) {
+            self.shared.changed.notify_one();
+        }
+        self.publish(inner);
+    }
+
+    fn publish(&self, inner: &Inner) {
+        let status = inner.status();
+        self.shared.status.send_if_modified(|old| {
+            let changed = *old != status;
+            *old = status;
+            changed
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while holding it would be a defect, but no reason to stop serving.
+        self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time since the service began; the pure rooms' clock.
+    fn now(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    fn sampling_defaults(&self) -> Sampling {
+        let s = &self.config().sampling;
+        Sampling {
+            temperature: Some(s.temperature),
+            top_k: Some(s.top_k),
+            top_p: Some(s.top_p),
+            min_p: Some(s.min_p),
+            repeat_penalty: Some(s.repeat_penalty),
+            repeat_last_n: Some(s.repeat_last_n),
+            ..Sampling::default()
+        }
+    }
+}
+
+fn stopping() -> Failure {
+    Failure::new(FailureKind::Busy, "the service is stopping: try again when it is back").retry_after(RETRY_S)
+}
+
+fn crashed() -> Failure {
+    Failure::new(
+        FailureKind::EngineCrashed,
+        "the engine process ended while it worked on this; it is restarted by itself, try again",
+    )
+}
+
+/// Megabytes of text keep a small board tokenizing for minutes.
+fn check_size(prompt: &Prompt, max: u32) -> Result<(), Failure> {
+    let size = |m: &Message| m.content.len();
+    let bytes = match prompt {
+        Prompt::Text(text) => text.len(),
+        Prompt::Chat { messages, .. } => messages.iter().map(size).sum(),
+    };
+    if bytes <= max as usize {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FailureKind::ContextTooLong,
+        format!("the prompt has {bytes} bytes, at most {max} are taken: shorten it, or raise `queue.prompt_max_bytes`"),
+    ))
 }

@@ -1,6 +1,5 @@
 //! What the fronts and the service say to each other.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -313,6 +312,3 @@ pub struct ModelEntry {
     /// Why it cannot be used; empty where nothing is known against it.
     pub problem: String,
 }
-
-/// Journal fields by name.
-pub type Fields = BTreeMap<&'static str, String>;

@@ -1,1 +1,133 @@
-fn main(){}
+//! `hearthctl`: Hearthd's client for people and scripts, over D-Bus.
+//!
+//! Standard output carries the answer and nothing else; progress, statistics and
+//! errors go to standard error. With `--json` errors too are a document on
+//! standard output, so that a script reads one stream.
+
+mod answer;
+mod args;
+mod bus;
+mod chat;
+mod docs;
+mod error;
+mod generate;
+mod input;
+mod jobs;
+mod lines;
+mod models;
+mod output;
+mod progress;
+mod request;
+mod status;
+mod table;
+mod value;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use bus::Bus;
+use error::{CtlError, Result};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return refuse(&e),
+    };
+    let json = cli.global.json;
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(e) => return finish(Err(e.into()), json),
+    };
+    let result = runtime.block_on(run(cli));
+    // A thread may still wait for a line of standard input; it must not hold us.
+    runtime.shutdown_background();
+    finish(result, json)
+}
+
+async fn run(cli: Cli) -> Result {
+    // A chat outlives Ctrl-C; everything else ends with it, and closing the
+    // connection and the pipe cancels what was asked for.
+    if let Command::Chat(args) = &cli.command {
+        return chat::run(&cli.global, args).await;
+    }
+    tokio::select! {
+        biased;
+        result = dispatch(&cli) => result,
+        () = interrupted() => Err(CtlError::Interrupted),
+    }
+}
+
+async fn dispatch(cli: &Cli) -> Result {
+    let json = cli.global.json;
+    match &cli.command {
+        Command::GenerateMan { dir } => return docs::man(dir),
+        Command::GenerateCompletions { dir } => return docs::completions(dir),
+        _ => {}
+    }
+    // What has input of its own reads it before it connects: wrong usage is that
+    // with or without a service.
+    match &cli.command {
+        Command::Generate(args) => generate::run(&cli.global, args).await,
+        Command::Submit(args) => jobs::submit(&cli.global, args).await,
+        Command::Import(args) => models::import(&cli.global, args).await,
+        Command::CountTokens { text } => generate::count(&cli.global, text.as_deref()).await,
+        Command::Status(args) => status::run(&Bus::connect(&cli.global).await?, json, args).await,
+        Command::Models => models::list(&Bus::connect(&cli.global).await?, json).await,
+        Command::Load { name } => {
+            models::load(&Bus::connect(&cli.global).await?, json, name.as_deref()).await
+        }
+        Command::Unload => models::unload(&Bus::connect(&cli.global).await?, json).await,
+        Command::Remove { name } => {
+            models::remove(&Bus::connect(&cli.global).await?, json, name).await
+        }
+        Command::Jobs => jobs::list(&Bus::connect(&cli.global).await?, json).await,
+        Command::Result { id } => jobs::result(&Bus::connect(&cli.global).await?, json, id).await,
+        Command::Cancel { id } => jobs::cancel(&Bus::connect(&cli.global).await?, json, id).await,
+        Command::Chat(_) | Command::GenerateMan { .. } | Command::GenerateCompletions { .. } => {
+            Ok(())
+        }
+    }
+}
+
+/// Resolves at Ctrl-C; never where the signal cannot be watched, since then it
+/// ends the process by itself.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Shows help where it was asked for, else what is wrong with the command line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // The options are not parsed, but whoever wrote `--json` expects JSON.
+    if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let text = text.trim().strip_prefix("error: ").unwrap_or(&text);
+        return finish(Err(CtlError::Usage(text.to_owned())), true);
+    }
+    // A reader that has left is the only thing that can go wrong here.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Says what went wrong, in the form asked for, and picks the exit code.
+fn finish(result: Result, json: bool) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough: no reason to complain.
+        Err(e) if e.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(e) => {
+            output::report(&e, json);
+            ExitCode::from(e.exit_code())
+        }
+    }
+}

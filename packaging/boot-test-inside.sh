@@ -1,0 +1,117 @@
+#!/bin/sh
+# Run by boot-test.sh as root inside of the booted container: /mnt has the package,
+# /mnt/log takes what is to be shown.
+set -u
+exec >/mnt/log 2>&1
+export DEBIAN_FRONTEND=noninteractive
+
+bad=0
+ok() { echo "ok: $1"; }
+not_ok() {
+    bad=1
+    echo "NOT OK: $1${2:+: $2}"
+}
+# is WHAT GOT WANTED
+is() {
+    if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "'$2' instead of '$3'"; fi
+}
+# has WHAT TEXT PART
+has() {
+    case $2 in
+        *"$3"*) ok "$1" ;;
+        *) not_ok "$1" "'$2' lacks '$3'" ;;
+    esac
+}
+state() { systemctl is-active "$1"; }
+as() {
+    user=$1
+    shift
+    setpriv --reuid "$user" --regid "$user" --init-groups "$@" 2>&1
+}
+generate() {
+    as "$1" busctl --timeout=120 call org.hearthd.Inference1 /org/hearthd/Inference1 \
+        org.hearthd.Inference1 Generate s "What is the capital of Italy?"
+}
+chat() {
+    as "$1" curl -sS --max-time 120 "$2" "$3" http://localhost:11434/v1/chat/completions \
+        -H "Content-Type: application/json" \
+        -d '{"messages":[{"role":"user","content":"What is the capital of Italy?"}],"temperature":0}'
+}
+on_socket() { chat "$1" --unix-socket /run/hearthd/hearthd.sock; }
+on_tcp() { chat "$1" --ipv4 --http1.1; }
+
+useradd --create-home member
+useradd --create-home outsider
+
+echo "--- installation ($(systemctl --version | head -n 1))"
+dpkg -i /mnt/hearthd.deb >/tmp/dpkg 2>&1 || { cat /tmp/dpkg; exit 1; }
+usermod -aG hearth member
+is "service runs" "$(state hearthd.service)" active
+is "socket listens" "$(state hearthd.socket)" active
+is "TCP is off" "$(state hearthd-tcp.socket)" inactive
+is "service at boot" "$(systemctl is-enabled hearthd.service)" enabled
+is "socket at boot" "$(systemctl is-enabled hearthd.socket)" enabled
+is "TCP not at boot" "$(systemctl is-enabled hearthd-tcp.socket)" disabled
+is "owner of the socket" "$(stat -c '%U:%G %a' /run/hearthd/hearthd.sock)" "root:hearth 660"
+is "owner of the models" "$(stat -c '%U:%G %a' /var/lib/hearthd/models)" "hearthd:hearth 750"
+is "owner of the prompts" "$(stat -c '%U:%G %a' /var/cache/hearthd/prompts)" "hearthd:hearth 700"
+
+echo "--- who may use it"
+has "root, D-Bus" "$(generate root)" Rome
+has "a member, D-Bus" "$(generate member)" Rome
+has "an outsider, D-Bus" "$(generate outsider)" "ccess denied"
+has "root, socket" "$(on_socket root)" Rome
+has "a member, socket" "$(on_socket member)" Rome
+has "an outsider, socket" "$(on_socket outsider)" "curl: (7)"
+has "a member, TCP while off" "$(on_tcp member)" "curl: (7)"
+
+echo "--- activation"
+systemctl stop hearthd.service 2>/dev/null
+is "socket outlives the service" "$(stat -c '%U:%G %a' /run/hearthd/hearthd.sock)" "root:hearth 660"
+has "socket starts the service" "$(on_socket member)" Rome
+systemctl stop hearthd.service hearthd.socket
+has "D-Bus starts the service" "$(generate member)" Rome
+is "and with it the socket" "$(state hearthd.socket)" active
+is "but not TCP" "$(state hearthd-tcp.socket)" inactive
+
+echo "--- TCP, as the guide says"
+systemctl enable hearthd-tcp.socket 2>/dev/null
+systemctl restart hearthd.service
+is "TCP is on" "$(state hearthd-tcp.socket)" active
+has "an outsider, TCP" "$(on_tcp outsider)" Rome
+systemctl disable --now hearthd-tcp.socket 2>/dev/null
+systemctl restart hearthd.service
+is "TCP is off again" "$(state hearthd-tcp.socket)" inactive
+
+echo "--- life"
+systemctl reset-failed
+pid=$(systemctl show -P MainPID hearthd.service)
+systemctl reload hearthd.service
+sleep 2
+is "reload keeps the process" "$(systemctl show -P MainPID hearthd.service)" "$pid"
+kill -9 "$pid"
+sleep 4
+is "it comes back when killed" "$(state hearthd.service)" active
+has "and answers" "$(generate member)" Rome
+pid=$(systemctl show -P MainPID hearthd.service)
+dpkg -i /mnt/hearthd.deb >/tmp/dpkg 2>&1 || cat /tmp/dpkg
+is "an upgrade keeps it running" "$(state hearthd.service) $(state hearthd.socket)" "active active"
+if [ "$(systemctl show -P MainPID hearthd.service)" != "$pid" ]; then
+    ok "with the new executable"
+else
+    not_ok "with the new executable"
+fi
+has "exposure: $(systemd-analyze security --no-pager hearthd.service | tail -n 1)" "$(systemd-analyze security --no-pager hearthd.service | tail -n 1)" SAFE
+
+echo "--- removal"
+touch /var/lib/hearthd/models/kept
+dpkg -r hearthd >/tmp/dpkg 2>&1 || cat /tmp/dpkg
+is "nothing runs" "$(state hearthd.service) $(state hearthd.socket)" "inactive inactive"
+is "models stay" "$(ls /var/lib/hearthd/models/kept)" /var/lib/hearthd/models/kept
+is "configuration stays" "$(ls /etc/hearthd/hearthd.toml)" /etc/hearthd/hearthd.toml
+dpkg -P hearthd >/tmp/dpkg 2>&1 || cat /tmp/dpkg
+is "a purge leaves nothing" "$(ls -d /var/lib/hearthd /var/cache/hearthd /etc/hearthd /run/hearthd 2>/dev/null)" ""
+is "no unit failed" "$(systemctl --failed --no-legend)" ""
+
+[ "$bad" = 0 ] || journalctl --no-pager --output=cat --unit=hearthd.service | tail -n 60
+exit "$bad"

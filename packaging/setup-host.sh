@@ -1,0 +1,93 @@
+#!/bin/bash
+# Installs what building (and, where asked, testing and packaging) needs from
+# Debian, and nothing that is there already. Quick and silent then; works offline.
+#
+# usage: packaging/setup-host.sh [build] [test] [package]     default: build
+set -euo pipefail
+
+[ $# -gt 0 ] || set -- build
+missing=()
+
+# need COMMAND PACKAGE: the package is wanted where the command is not there.
+need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
+# want PACKAGE: for packages without a command of their own.
+want() {
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] || missing+=("$1")
+}
+
+for part in "$@"; do
+  case $part in
+    build)
+      need git git
+      need make make
+      need gcc gcc
+      need g++ g++
+      # llama.cpp: cmake; its bindings: bindgen, which loads libclang.
+      need cmake cmake
+      need clang clang
+      want libclang-dev
+      # Compiling llama.cpp takes ten minutes on two cores; once is enough.
+      need ccache ccache
+      need pkg-config pkg-config
+      need curl curl
+      need xz xz-utils
+      # `make demo` and `make run`: a bus of their own, and calls on it.
+      need dbus-daemon dbus-daemon
+      need busctl systemd
+      ;;
+    test)
+      # Unit files, sysusers and tmpfiles are checked by systemd's own tools.
+      need systemd-analyze systemd
+      need setpriv util-linux
+      need readelf binutils
+      need dpkg-deb dpkg
+      ;;
+    package)
+      need strip binutils
+      need lintian lintian
+      need shellcheck shellcheck
+      # lintian reads the manual pages with it.
+      need man man-db
+      ;;
+    *)
+      echo "setup-host: unknown part '$part' (there are: build, test, package)" >&2
+      exit 2
+      ;;
+  esac
+done
+
+if [ "${#missing[@]}" -gt 0 ]; then
+  mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+  if ! command -v apt-get >/dev/null; then
+    echo "setup-host: please install what your system calls: ${missing[*]}" >&2
+    exit 1
+  fi
+  root=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || {
+      echo "setup-host: as root, please: apt-get install ${missing[*]}" >&2
+      exit 1
+    }
+    root=(sudo)
+  fi
+  echo "setup-host: installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  # The lists may be absent or too old: fetched only when the first try fails.
+  install=(env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}")
+  "${root[@]}" "${install[@]}" >/dev/null 2>&1 || {
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" "${install[@]}" >/dev/null
+  }
+fi
+
+# The compiler is no Debian package: Debian's is too old.
+wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+if ! command -v cargo >/dev/null; then
+  echo "setup-host: Rust $wanted or newer is needed: https://rustup.rs" >&2
+  exit 1
+fi
+have=$(rustc --version | cut -d' ' -f2)
+if ! printf '%s\n' "$wanted" "${have%%-*}" | sort -VC; then
+  echo "setup-host: Rust $wanted or newer is needed, this is $have: rustup update" >&2
+  exit 1
+fi

@@ -1,0 +1,214 @@
+//! Floor 6: the composition root of the daemon: config, service, fronts,
+//! readiness, watchdog, reload, drain.
+
+mod sockets;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{Config, ConfigError, Layer, parse_layers};
+use crate::service::Service;
+use crate::{dbus, http};
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The main configuration file; `<file>.d/*.toml` are its drop-ins.
+    pub config: PathBuf,
+    /// Whether the file must exist.
+    pub config_required: bool,
+}
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// A configuration file cannot be read.
+    #[error("cannot read {path}: {source}", path = .0.display(), source = .1)]
+    Read(PathBuf, std::io::Error),
+    /// A socket cannot be had.
+    #[error("{0}")]
+    Socket(#[from] sockets::SocketError),
+    /// Neither bus nor socket: nobody could ever reach it.
+    #[error("nothing to serve on: no D-Bus ({0}), and no socket; see `dbus.enabled` and `http.socket`")]
+    NoFront(String),
+    /// The runtime itself.
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Runs the daemon until it is told to stop.
+pub fn run(options: &Options) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime
+        .map_err(AppError::Io)
+        .and_then(|runtime| runtime.block_on(serve(options)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            notify(&[NotifyState::Status(&error.to_string())]);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads and checks the configuration.
+///
+/// # Errors
+/// [`AppError::Config`] with file and line, [`AppError::Read`].
+pub fn load_config(options: &Options) -> Result<Config, AppError> {
+    let mut layers = Vec::new();
+    match fs::read_to_string(&options.config) {
+        Ok(text) => layers.push(Layer { path: options.config.clone(), text }),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !options.config_required => {}
+        Err(e) => return Err(AppError::Read(options.config.clone(), e)),
+    }
+    for path in drop_ins(&options.config) {
+        let text = fs::read_to_string(&path).map_err(|e| AppError::Read(path.clone(), e))?;
+        layers.push(Layer { path, text });
+    }
+    Ok(parse_layers(&layers)?)
+}
+
+fn drop_ins(config: &Path) -> Vec<PathBuf> {
+    let mut folder = config.as_os_str().to_owned();
+    folder.push(".d");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+async fn serve(options: &Options) -> Result<(), AppError> {
+    let config = load_config(options)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+
+    let service = Service::new(config);
+    let mut listeners = sockets::listeners(&service.config().http)?;
+    let supervisor = tokio::spawn({
+        let service = service.clone();
+        async move { service.supervise().await }
+    });
+
+    let (stop, stopped) = watch::channel(false);
+    let mut fronts = Vec::new();
+    let has_socket = !listeners.unix.is_empty();
+    for listener in listeners.unix.drain(..) {
+        let mut stopped = stopped.clone();
+        let stopped = async move { _ = stopped.wait_for(|s| *s).await };
+        let service = service.clone();
+        fronts.push(tokio::spawn(async move {
+            if let Err(error) = http::serve_unix(listener, service, stopped).await {
+                log::error!("the HTTP socket failed: {error}");
+            }
+        }));
+    }
+    let bus = connect_bus(&service, has_socket).await?;
+
+    let feeder = tokio::spawn(feed_watchdog(service.clone()));
+    notify(&[NotifyState::Ready, NotifyState::Status("ready")]);
+    log::info!(version = env!("CARGO_PKG_VERSION"), dbus = bus.is_some(), socket = has_socket; "hearthd is ready");
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => reload(options, &service),
+            () = bus_lost(bus.as_ref()) => {
+                log::error!("the D-Bus connection was lost: stopping, to be started anew");
+                break;
+            }
+        }
+    }
+    log::info!("stopping");
+    notify(&[NotifyState::Stopping, NotifyState::Status("finishing running answers")]);
+    service.drain().await;
+    _ = stop.send(true);
+    feeder.abort();
+    // The drain is over; a client that does not read its answer gets a moment.
+    let rest = async {
+        _ = supervisor.await;
+        for front in fronts {
+            _ = front.await;
+        }
+    };
+    _ = tokio::time::timeout(Duration::from_secs(3), rest).await;
+    drop(listeners);
+    Ok(())
+}
+
+/// The bus, where there is one: without it the socket is still of use.
+async fn connect_bus(
+    service: &Service,
+    has_socket: bool,
+) -> Result<Option<zbus::Connection>, AppError> {
+    if !service.config().dbus.enabled {
+        return if has_socket { Ok(None) } else { Err(AppError::NoFront("disabled".into())) };
+    }
+    match dbus::serve(service).await {
+        Ok(connection) => Ok(Some(connection)),
+        Err(error) if has_socket => {
+            log::warn!("no D-Bus ({error}): serving the socket only");
+            Ok(None)
+        }
+        Err(error) => Err(AppError::NoFront(error.to_string())),
+    }
+}
+
+async fn bus_lost(bus: Option<&zbus::Connection>) {
+    match bus {
+        Some(connection) => connection.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn reload(options: &Options, service: &Service) {
+    // systemd 252 knows no notify-reload: ExecReload sends SIGHUP, and these two
+    // lines bracket it for newer ones.
+    notify(&[NotifyState::Reloading]);
+    match load_config(options) {
+        Ok(config) => {
+            service.set_config(config);
+            log::info!("configuration read anew; model settings hold from the next load on");
+        }
+        Err(error) => log::error!("configuration not changed: {error}"),
+    }
+    notify(&[NotifyState::Ready]);
+}
+
+/// Feeds systemd's watchdog, but only while the supervisor advances: an engine
+/// that hangs and cannot be replaced must not look alive.
+async fn feed_watchdog(service: Service) {
+    let Some(timeout) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    let mut interval = tokio::time::interval(timeout / 2);
+    loop {
+        interval.tick().await;
+        if service.is_advancing() {
+            notify(&[NotifyState::Watchdog]);
+        } else {
+            log::error!("the supervisor makes no progress: not feeding the watchdog");
+        }
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        log::debug!("cannot notify systemd: {error}");
+    }
+}

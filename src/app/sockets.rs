@@ -1,0 +1,101 @@
+//! The Unix sockets: handed over by systemd, or bound by the daemon itself.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use listenfd::ListenFd;
+use tokio::net::UnixListener;
+
+use crate::config::HttpConfig;
+
+/// Why a socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Somebody answers there.
+    #[error("{} is in use: another hearthd runs already", .0.display())]
+    InUse(PathBuf),
+    /// Anything else at the path is not ours to delete.
+    #[error("{} exists and is no socket: remove it, or change `http.socket`", .0.display())]
+    NotASocket(PathBuf),
+    /// It cannot be made.
+    #[error("cannot listen on {}: {}", .0.display(), .1)]
+    Bind(PathBuf, io::Error),
+    /// What systemd handed over is of no use.
+    #[error("the socket that systemd handed over is of no use: {0}")]
+    Inherited(io::Error),
+}
+
+/// The listening sockets, and the path to remove at the end where it is our own.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    pub(super) unix: Vec<UnixListener>,
+    own: Option<PathBuf>,
+}
+
+/// Unix listeners from systemd (`LISTEN_FDS`), else one of our own.
+pub(super) fn listeners(config: &HttpConfig) -> Result<Listeners, SocketError> {
+    let mut inherited = ListenFd::from_env();
+    if inherited.len() > 0 {
+        let mut listeners = Listeners::default();
+        for n in 0..inherited.len() {
+            // Fails for a socket of another kind: a TCP one would need checks of
+            // Host and Origin.
+            if let Some(listener) = inherited.take_unix_listener(n).map_err(SocketError::Inherited)? {
+                listeners.unix.push(listen(listener).map_err(SocketError::Inherited)?);
+            }
+        }
+        return Ok(listeners);
+    }
+    if config.socket.as_os_str().is_empty() {
+        return Ok(Listeners::default());
+    }
+    let listener = bind(&config.socket, config.socket_mode().unwrap_or(0o660))?;
+    Ok(Listeners {
+        unix: vec![listener],
+        own: Some(config.socket.clone()),
+    })
+}
+
+impl Drop for Listeners {
+    /// Removes our own socket; one of systemd's stays.
+    fn drop(&mut self) {
+        if let Some(path) = &self.own {
+            _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn listen(listener: StdListener) -> io::Result<UnixListener> {
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+/// Binds a path; one left over by a daemon that was killed is replaced, one that
+/// answers is not.
+fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let failed = |e| SocketError::Bind(path.to_owned(), e);
+    if let Ok(meta) = fs::symlink_metadata(path) {
+        if !meta.file_type().is_socket() {
+            return Err(SocketError::NotASocket(path.to_owned()));
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err(SocketError::InUse(path.to_owned()));
+        }
+        fs::remove_file(path).map_err(failed)?;
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    // Bound under another name and renamed when its mode is right: nobody can
+    // connect in between.
+    let temporary = path.with_extension("new");
+    _ = fs::remove_file(&temporary);
+    let listener = StdListener::bind(&temporary).map_err(failed)?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    fs::rename(&temporary, path).map_err(failed)?;
+    listen(listener).map_err(failed)
+}

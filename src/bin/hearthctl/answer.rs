@@ -1,0 +1,269 @@
+//! One answer: its events from the service's pipe, and what is made of them.
+
+use std::time::{Duration, Instant};
+
+use hearthd::protocol::Usage;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::unix::pipe::Receiver;
+
+use crate::bus::{Bus, Options};
+use crate::error::{CtlError, Result};
+use crate::output;
+use crate::progress::Progress;
+
+/// How often to ask what the service does while it has not begun.
+const STATE_POLL: Duration = Duration::from_millis(700);
+
+/// One line of the pipe.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Event {
+    Queued {
+        position: u32,
+    },
+    Started {
+        prompt_tokens: u64,
+        #[serde(default)]
+        cached_tokens: u64,
+    },
+    Prefill {
+        done: u64,
+    },
+    Token {
+        text: String,
+        #[serde(default)]
+        generated: u32,
+    },
+    Finished {
+        reason: String,
+        #[serde(default)]
+        usage: Usage,
+    },
+    Failed {
+        kind: String,
+        message: String,
+    },
+    /// The interface may grow.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What of the answer goes to standard output, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// The text, as it comes.
+    Text,
+    /// The events, line by line as they come.
+    Events,
+    /// Nothing; the caller prints the whole.
+    Nothing,
+}
+
+/// An answer as far as it is known.
+#[derive(Debug)]
+pub struct Answer {
+    /// The text so far.
+    pub text: String,
+    /// Tokens so far.
+    pub generated: u32,
+    /// Why it ended; empty while it has not.
+    pub reason: String,
+    /// What it cost, known at the end.
+    pub usage: Usage,
+    /// From asking to the first token.
+    pub first_token: Option<Duration>,
+    asked: Instant,
+    show: Show,
+}
+
+impl Answer {
+    /// Nothing yet; the clock for the first token starts.
+    pub fn new(show: Show) -> Self {
+        Self {
+            text: String::new(),
+            generated: 0,
+            reason: String::new(),
+            usage: Usage::default(),
+            first_token: None,
+            asked: Instant::now(),
+            show,
+        }
+    }
+
+    /// Asks, and follows the answer to its end. Dropping the future closes the
+    /// pipe, which cancels; what came until then is in `self`.
+    pub async fn follow(&mut self, bus: &Bus, request: &str, options: &Options<'_>) -> Result {
+        let mut progress = Progress::new("waiting", self.show == Show::Events);
+        let (_job, pipe) = tokio::select! {
+            opened = bus.service.open_stream(request, options) => opened?,
+            never = watch_state(bus, &progress) => never,
+        };
+        let pipe = Receiver::from_owned_fd(pipe.into())
+            .map_err(|e| CtlError::Unexpected(format!("the stream is not a pipe: {e}")))?;
+        let mut lines = BufReader::new(pipe).lines();
+        let mut prompt_tokens = 0;
+        loop {
+            let line = next_line(&mut lines, bus, &progress, prompt_tokens > 0).await?;
+            let event = serde_json::from_str(&line).map_err(|e| {
+                CtlError::Unexpected(format!("a line of the stream is not understood: {e}"))
+            })?;
+            // A failure is reported once, in the form that all failures have.
+            if self.show == Show::Events && !matches!(event, Event::Failed { .. }) {
+                output::line(&line)?;
+            }
+            match event {
+                Event::Queued { position: 0 } => progress.say("next in the queue"),
+                Event::Queued { position } => progress.say(&format!("{position} before this one")),
+                Event::Started {
+                    prompt_tokens: n,
+                    cached_tokens,
+                } => {
+                    prompt_tokens = n.max(1);
+                    progress.tokens("reading", cached_tokens, prompt_tokens);
+                }
+                Event::Prefill { done } => progress.tokens("reading", done, prompt_tokens),
+                Event::Token { text, generated } => {
+                    progress.clear();
+                    self.token(&text, generated)?;
+                }
+                Event::Finished { reason, usage } => {
+                    self.reason = reason;
+                    self.usage = usage;
+                    return Ok(());
+                }
+                Event::Failed { kind, message } => return Err(CtlError::service(kind, message)),
+                Event::Unknown => {}
+            }
+        }
+    }
+
+    /// Ends the last line of a streamed text, so that what follows starts anew.
+    pub fn end_line(&self) -> Result {
+        let open = !self.text.is_empty() && !self.text.ends_with('\n');
+        if self.show == Show::Text && open {
+            output::write("\n")?;
+        }
+        Ok(())
+    }
+
+    /// `42 tokens, 12.3 tok/s, first token 0.8 s`.
+    pub fn stats(&self) -> String {
+        let tokens = self.generated.max(self.usage.completion_tokens);
+        let mut parts = vec![format!(
+            "{tokens} token{}",
+            if tokens == 1 { "" } else { "s" }
+        )];
+        let speed = self.usage.tokens_per_second();
+        if speed > 0.0 {
+            parts.push(format!("{speed:.1} tok/s"));
+        }
+        if let Some(first) = self.first_token {
+            parts.push(format!("first token {:.1} s", first.as_secs_f64()));
+        }
+        if self.usage.cached_tokens > 0 {
+            parts.push(format!(
+                "{} of {} prompt tokens from the cache",
+                self.usage.cached_tokens, self.usage.prompt_tokens
+            ));
+        }
+        if self.reason == "length" {
+            parts.push("cut off at the length limit".to_owned());
+        }
+        parts.join(", ")
+    }
+
+    /// The whole as one document.
+    pub fn to_json(&self) -> Value {
+        json!({ "text": self.text, "reason": self.reason, "usage": self.usage })
+    }
+
+    fn token(&mut self, text: &str, generated: u32) -> Result {
+        if self.first_token.is_none() {
+            self.first_token = Some(self.asked.elapsed());
+        }
+        self.generated = generated;
+        self.text.push_str(text);
+        if self.show == Show::Text && !text.is_empty() {
+            if output::stdout_is_terminal() {
+                output::write(&output::clean(text))?;
+            } else {
+                output::write(text)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The next line; a pipe that ends without a last event is the end of the service.
+async fn next_line(
+    lines: &mut Lines<BufReader<Receiver>>,
+    bus: &Bus,
+    progress: &Progress,
+    started: bool,
+) -> Result<String> {
+    let line = if started {
+        lines.next_line().await
+    } else {
+        // A line that is only half there stays in `lines` for the next round.
+        tokio::select! {
+            line = lines.next_line() => line,
+            never = watch_state(bus, progress) => never,
+        }
+    };
+    line.map_err(|e| CtlError::Unreachable(format!("the stream broke: {e}")))?
+        .ok_or_else(|| {
+            CtlError::Unreachable("the service went away before the answer was complete".into())
+        })
+}
+
+/// Shows that the model is being loaded, which is why nothing happens.
+async fn watch_state<T>(bus: &Bus, progress: &Progress) -> T {
+    if progress.is_shown() {
+        loop {
+            tokio::time::sleep(STATE_POLL).await;
+            // Only for show: the request itself tells of real trouble.
+            if bus.state().await.is_ok_and(|state| state == "loading") {
+                progress.say("loading the model");
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_understood_and_new_ones_skipped() {
+        for line in [
+            r#"{"type":"queued","position":2}"#,
+            r#"{"type":"started","prompt_tokens":12,"cached_tokens":3}"#,
+            r#"{"type":"prefill","done":9}"#,
+            r#"{"type":"token","text":"a","generated":1}"#,
+            r#"{"type":"finished","reason":"stop","usage":{"prompt_tokens":1,"cached_tokens":0,
+                "completion_tokens":2,"prefill_ms":1.0,"decode_ms":2.5}}"#,
+            r#"{"type":"failed","kind":"queue_full","message":"m"}"#,
+        ] {
+            let event: Event = serde_json::from_str(line).expect(line);
+            assert!(!matches!(event, Event::Unknown), "{line}");
+        }
+        let new = serde_json::from_str(r#"{"type":"tool_call","name":"x"}"#);
+        assert!(matches!(new, Ok(Event::Unknown)));
+    }
+
+    #[test]
+    fn the_statistics_say_what_is_known() {
+        let mut answer = Answer::new(Show::Nothing);
+        assert_eq!(answer.stats(), "0 tokens");
+        answer.generated = 42;
+        answer.first_token = Some(Duration::from_millis(800));
+        answer.usage.completion_tokens = 42;
+        answer.usage.decode_ms = 42_000.0 / 12.3;
+        assert_eq!(answer.stats(), "42 tokens, 12.3 tok/s, first token 0.8 s");
+        answer.reason = "length".into();
+        assert!(answer.stats().ends_with("cut off at the length limit"));
+    }
+}

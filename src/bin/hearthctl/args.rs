@@ -1,0 +1,262 @@
+//! The command line: every command, every option, and the exit codes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Shown after the help of `hearthctl` itself.
+const AFTER_HELP: &str = "\
+First steps:
+  hearthctl status                  what is going on
+  hearthctl generate 'Hello!'       one answer
+  hearthctl chat                    a conversation
+  sudo hearthctl import FILE.gguf   another model; many are to be found at
+      https://huggingface.co/models?library=gguf
+
+Exit codes:
+  0    ok
+  1    the service reported a failure
+  2    wrong usage, or a file that cannot be read
+  3    hearthd cannot be reached
+  4    a problem with the model: not found, invalid, or too large for the memory
+  5    hearthd is busy or its queue is full: try again later
+  130  interrupted (Ctrl-C)
+
+With --json, a failure is a document too, on the last line of standard output:
+  {\"error\":{\"kind\":\"QueueFull\",\"message\":\"...\",\"exit_code\":5}}";
+
+/// Talk to Hearthd: language models on the small computer in the house.
+#[derive(Debug, Parser)]
+#[command(name = "hearthctl", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+#[command(max_term_width = 100)]
+pub struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print JSON: one document, or one object a line for what streams.
+    #[arg(long, global = true, display_order = 900)]
+    pub json: bool,
+    /// Bus to use instead of the system bus, e.g. `unix:path=/tmp/bus`.
+    #[arg(long, global = true, display_order = 901)]
+    #[arg(value_name = "ADDRESS", value_parser = bus_address)]
+    pub bus_address: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer one prompt, writing while the model thinks.
+    Generate(GenerateArgs),
+    /// Hold a conversation: interactive, or one message a line from a pipe.
+    Chat(ChatArgs),
+    /// Show what the service is doing, and what limits it.
+    Status(StatusArgs),
+    /// List the installed models.
+    Models,
+    /// Copy a GGUF file into the service's store.
+    ///
+    /// Only root may, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says
+    /// otherwise. The file is checked before it gets its name.
+    Import(ImportArgs),
+    /// Load a model and wait until it is ready.
+    Load {
+        /// A name that `hearthctl models` shows; the default model if left out.
+        name: Option<String>,
+    },
+    /// Free the memory of the loaded model.
+    Unload,
+    /// Delete an imported model from the store.
+    ///
+    /// Only root may, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says
+    /// otherwise.
+    Remove {
+        /// A name that `hearthctl models` shows.
+        name: String,
+    },
+    /// List the jobs, own and others'.
+    Jobs,
+    /// Queue a prompt as a job, which goes on after hearthctl ends.
+    Submit(SubmitArgs),
+    /// Print a job's answer, waiting for it if need be.
+    Result {
+        /// The number or path that `submit` printed.
+        #[arg(value_parser = crate::jobs::job_id)]
+        id: String,
+    },
+    /// Cancel a job.
+    Cancel {
+        /// The number or path that `submit` printed.
+        #[arg(value_parser = crate::jobs::job_id)]
+        id: String,
+    },
+    /// Count the tokens of a text.
+    CountTokens {
+        /// The text; `-`, or none with a pipe, reads standard input.
+        text: Option<String>,
+    },
+    /// Write the manual pages into a folder (for packaging).
+    #[command(hide = true)]
+    GenerateMan {
+        /// An existing folder.
+        dir: PathBuf,
+    },
+    /// Write shell completions into a folder (for packaging).
+    #[command(hide = true)]
+    GenerateCompletions {
+        /// An existing folder.
+        dir: PathBuf,
+    },
+}
+
+/// How to answer; sent with the request, the service fills in the rest.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RequestArgs {
+    /// System prompt: what the model is told before the conversation.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Model to use; the loaded or default one if left out.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// The most tokens of an answer.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_tokens: Option<u32>,
+    /// How varied the answer is: 0 always takes the likeliest token.
+    #[arg(long, value_name = "T", value_parser = temperature)]
+    pub temperature: Option<f64>,
+    /// Start of the random numbers, to get the same answer again.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u32>,
+}
+
+/// Place in the queue.
+#[derive(Clone, Debug, Default, Args)]
+pub struct QueueArgs {
+    /// Give up this many seconds after asking.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub deadline: Option<u32>,
+}
+
+/// `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// The prompt; `-`, or none with a pipe, reads standard input.
+    pub prompt: Option<String>,
+    /// How to answer.
+    #[command(flatten)]
+    pub request: RequestArgs,
+    /// Who goes first.
+    #[arg(long, default_value = "interactive", value_parser = PRIORITIES)]
+    pub priority: String,
+    /// Place in the queue.
+    #[command(flatten)]
+    pub queue: QueueArgs,
+    /// Print the answer when it is complete, not token by token.
+    #[arg(long)]
+    pub no_stream: bool,
+    /// Print speed and token counts on standard error even without a terminal.
+    #[arg(long)]
+    pub stats: bool,
+}
+
+/// `chat`.
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// How to answer.
+    #[command(flatten)]
+    pub request: RequestArgs,
+    /// Who goes first.
+    #[arg(long, default_value = "interactive", value_parser = PRIORITIES)]
+    pub priority: String,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Show it again every second until Ctrl-C.
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The GGUF file; opened as you, so the service needs no access to it.
+    pub file: PathBuf,
+    /// Name of the model; the file's name without `.gguf` if left out.
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// `submit`.
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The prompt; `-`, or none with a pipe, reads standard input.
+    pub prompt: Option<String>,
+    /// How to answer.
+    #[command(flatten)]
+    pub request: RequestArgs,
+    /// Who goes first.
+    #[arg(long, default_value = "normal", value_parser = PRIORITIES)]
+    pub priority: String,
+    /// Place in the queue.
+    #[command(flatten)]
+    pub queue: QueueArgs,
+    /// Wait for the answer and print it.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// The words for `--priority`, first to last.
+const PRIORITIES: [&str; 3] = ["interactive", "normal", "background"];
+
+/// Refuses a malformed address as wrong usage, before anything is tried.
+fn bus_address(text: &str) -> Result<String, String> {
+    match text.parse::<zbus::Address>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(e) => Err(format!(
+            "{e}; an address looks like unix:path=/run/dbus/system_bus_socket"
+        )),
+    }
+}
+
+/// JSON has no infinity, and a negative temperature has no meaning.
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if t.is_finite() && t >= 0.0 => Ok(t),
+        _ => Err("a temperature is a number from 0 up".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            &["hearthctl", "generate", "--temperature", "-1", "x"][..],
+            &["hearthctl", "generate", "--temperature", "NaN", "x"],
+            &["hearthctl", "generate", "--max-tokens", "0", "x"],
+            &["hearthctl", "generate", "--priority", "urgent", "x"],
+            &["hearthctl", "--bus-address", "nonsense", "status"],
+            &["hearthctl", "cancel", "../7"],
+        ] {
+            let error = Cli::try_parse_from(line).expect_err("must be refused");
+            assert_eq!(error.exit_code(), 2, "{line:?}");
+        }
+    }
+}

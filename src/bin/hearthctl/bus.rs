@@ -1,0 +1,159 @@
+//! The service's objects on the bus, and the way there.
+//!
+//! No method has a timeout: loading or a long prompt may take minutes on a small
+//! board, and zbus waits for as long as the connection lives unless told otherwise.
+
+use std::collections::{BTreeMap, HashMap};
+
+use zbus::proxy::CacheProperties;
+use zbus::{Connection, Fd, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, connection, fdo};
+
+use crate::args::Global;
+use crate::error::{CtlError, Result};
+
+/// The service's well-known name.
+pub const SERVICE: &str = "org.hearthd.Inference1";
+/// The service's main object.
+pub const ROOT: &str = "/org/hearthd/Inference1";
+/// The interface of the main object.
+pub const INTERFACE: &str = "org.hearthd.Inference1";
+/// The interface of a job.
+pub const JOB_INTERFACE: &str = "org.hearthd.Inference1.Job";
+/// Where jobs live.
+pub const JOBS: &str = "/org/hearthd/Inference1/jobs/";
+
+/// `a{sv}` that is sent.
+pub type Options<'a> = HashMap<&'a str, Variant<'a>>;
+/// `a{sv}` that is received, in a fixed order.
+pub type Dict = BTreeMap<String, OwnedVariant>;
+
+/// The main object.
+#[zbus::proxy(
+    interface = "org.hearthd.Inference1",
+    default_service = "org.hearthd.Inference1",
+    default_path = "/org/hearthd/Inference1"
+)]
+pub trait Inference {
+    /// Starts an answer; events come as lines of JSON on the pipe.
+    fn open_stream(
+        &self,
+        request: &str,
+        options: &Options<'_>,
+    ) -> zbus::Result<(OwnedObjectPath, OwnedFd)>;
+    /// Queues a job that outlives its sender.
+    fn submit(&self, request: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Counts the tokens of a text.
+    fn count_tokens(&self, text: &str) -> zbus::Result<u32>;
+    /// The installed models.
+    fn list_models(&self) -> zbus::Result<Vec<Dict>>;
+    /// Loads a model; returns when it is ready.
+    fn load_model(&self, name: &str, options: &Options<'_>) -> zbus::Result<()>;
+    /// Ends the engine.
+    fn unload_model(&self) -> zbus::Result<()>;
+    /// Copies a model from a file descriptor into the store.
+    fn import_model(&self, name: &str, file: Fd<'_>, options: &Options<'_>) -> zbus::Result<()>;
+    /// Deletes a model from the store.
+    fn remove_model(&self, name: &str) -> zbus::Result<()>;
+}
+
+/// One job.
+#[zbus::proxy(
+    interface = "org.hearthd.Inference1.Job",
+    default_service = "org.hearthd.Inference1"
+)]
+pub trait Job {
+    /// Stops it.
+    fn cancel(&self) -> zbus::Result<()>;
+    /// Waits for its end: the `OpenAI` response as JSON.
+    fn get_result(&self) -> zbus::Result<String>;
+}
+
+/// A connection and the main object on it.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    connection: Connection,
+    /// The service's methods.
+    pub service: InferenceProxy<'static>,
+}
+
+impl Bus {
+    /// Connects to the bus; the service itself is started by the first call.
+    pub async fn connect(global: &Global) -> Result<Self> {
+        let builder = match &global.bus_address {
+            Some(address) => connection::Builder::address(address.as_str()),
+            None => connection::Builder::system(),
+        };
+        // Whatever goes wrong here, the service is out of reach.
+        let connection = builder
+            .build()
+            .await
+            .map_err(|e| CtlError::Unreachable(e.to_string()))?;
+        // Without the cache there are no signals that would pile up unread while
+        // the person types.
+        let service = InferenceProxy::builder(&connection)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?;
+        Ok(Self {
+            connection,
+            service,
+        })
+    }
+
+    /// All properties of the main object.
+    pub async fn properties(&self) -> Result<Dict> {
+        self.properties_of(ROOT, INTERFACE).await
+    }
+
+    /// All properties of a job.
+    pub async fn job_properties(&self, id: &str) -> Result<Dict> {
+        self.properties_of(&format!("{JOBS}{id}"), JOB_INTERFACE)
+            .await
+    }
+
+    /// The one word for what the service does.
+    pub async fn state(&self) -> Result<String> {
+        let state = self.service.inner().get_property::<String>("State").await?;
+        Ok(state)
+    }
+
+    /// The methods of a job.
+    pub async fn job(&self, id: &str) -> Result<JobProxy<'static>> {
+        Ok(JobProxy::builder(&self.connection)
+            .path(format!("{JOBS}{id}"))
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?)
+    }
+
+    /// The properties of all jobs, by id, in the order of their numbers.
+    pub async fn jobs(&self) -> Result<Vec<(String, Dict)>> {
+        let manager = fdo::ObjectManagerProxy::builder(&self.connection)
+            .destination(SERVICE)
+            .path(ROOT)
+            .build()
+            .await?;
+        let mut jobs: Vec<_> = manager
+            .get_managed_objects()
+            .await?
+            .into_iter()
+            .filter_map(|(path, mut interfaces)| {
+                let id = path.as_str().strip_prefix(JOBS)?.to_owned();
+                let properties = interfaces.remove(JOB_INTERFACE)?;
+                Some((id, properties.into_iter().collect::<Dict>()))
+            })
+            .collect();
+        jobs.sort_by_cached_key(|(id, _)| (id.parse::<u64>().unwrap_or(u64::MAX), id.clone()));
+        Ok(jobs)
+    }
+
+    async fn properties_of(&self, path: &str, interface: &str) -> Result<Dict> {
+        let proxy = fdo::PropertiesProxy::builder(&self.connection)
+            .destination(SERVICE)
+            .path(path)
+            .build()
+            .await?;
+        let interface = zbus::names::InterfaceName::try_from(interface)?;
+        Ok(proxy.get_all(interface).await?.into_iter().collect())
+    }
+}

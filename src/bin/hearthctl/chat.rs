@@ -1,0 +1,190 @@
+//! `chat`: a conversation. The whole of it is sent with each turn; the service
+//! keeps the part it has read in its cache.
+
+use crate::answer::{Answer, Show};
+use crate::args::{ChatArgs, Global, QueueArgs, RequestArgs};
+use crate::bus::Bus;
+use crate::error::{CtlError, Result};
+use crate::lines::Input;
+use crate::output;
+use crate::request::{self, Turn};
+
+/// What `/help` says.
+const HELP: &str = "\
+/help         this list
+/clear        forget the conversation, keep the system prompt
+/system TEXT  set the system prompt; without TEXT: show it
+/stats        speed and size of the last answer and of the conversation
+/quit         leave (also Ctrl-D)
+Ctrl-C        stop the answer, keep the conversation";
+
+/// `hearthctl chat`.
+pub async fn run(global: &Global, args: &ChatArgs) -> Result {
+    let mut input = Input::open()?;
+    let mut chat = Chat {
+        bus: Bus::connect(global).await?,
+        args: args.request.clone(),
+        priority: args.priority.clone(),
+        show: if global.json {
+            Show::Events
+        } else {
+            Show::Text
+        },
+        turns: Vec::new(),
+        last: None,
+    };
+    if input.is_person() {
+        output::note("/help lists the commands, Ctrl-D leaves");
+    }
+    let person = input.is_person();
+    while let Some(line) = next_line(&mut input).await? {
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        let ended = match Slash::parse(line) {
+            Some(Slash::Quit) => break,
+            Some(command) => {
+                chat.obey(&command);
+                continue;
+            }
+            None => chat.turn(line).await,
+        };
+        match ended {
+            Err(e) if person && !e.is_broken_pipe() => {
+                // The conversation goes on; a person can decide what to do.
+                if !matches!(e, CtlError::Interrupted) {
+                    output::report(&e, global.json);
+                }
+            }
+            // A script has to be told.
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// The next line; Ctrl-C ends a chat whose lines come from a pipe. The editor
+/// sees Ctrl-C as a key.
+async fn next_line(input: &mut Input) -> Result<Option<String>> {
+    tokio::select! {
+        line = input.next() => line,
+        () = crate::interrupted() => Err(CtlError::Interrupted),
+    }
+}
+
+/// A conversation under way.
+struct Chat {
+    bus: Bus,
+    args: RequestArgs,
+    priority: String,
+    show: Show,
+    turns: Vec<Turn>,
+    last: Option<Answer>,
+}
+
+impl Chat {
+    /// Says something and shows the answer.
+    async fn turn(&mut self, text: &str) -> Result {
+        self.turns.push(Turn::user(text));
+        let request = request::chat(&self.turns, &self.args);
+        let options = request::options(&self.priority, &QueueArgs::default());
+        let mut answer = Answer::new(self.show);
+        let followed = tokio::select! {
+            biased;
+            followed = answer.follow(&self.bus, &request, &options) => followed,
+            () = crate::interrupted() => Err(CtlError::Interrupted),
+        };
+        answer.end_line()?;
+        // What was seen was said. A question without any answer is taken back:
+        // templates want the roles to take turns.
+        if answer.text.is_empty() {
+            self.turns.pop();
+        } else {
+            self.turns.push(Turn::assistant(answer.text.as_str()));
+        }
+        self.last = Some(answer);
+        followed
+    }
+
+    fn obey(&mut self, command: &Slash<'_>) {
+        match command {
+            // Ends the chat before it comes here.
+            Slash::Quit => {}
+            Slash::Help => output::note(HELP),
+            Slash::Clear => {
+                self.turns.clear();
+                output::note("the conversation is forgotten");
+            }
+            Slash::System("") => {
+                output::note(self.args.system.as_deref().unwrap_or("no system prompt"));
+            }
+            Slash::System(text) => {
+                self.args.system = Some((*text).to_owned());
+                output::note("the system prompt is set");
+            }
+            Slash::Stats => output::note(&self.stats()),
+            Slash::Unknown(word) => output::note(&format!("no command {word}: try /help")),
+        }
+    }
+
+    fn stats(&self) -> String {
+        let Some(answer) = &self.last else {
+            return "no answer yet".to_owned();
+        };
+        let tokens = answer.usage.prompt_tokens + answer.usage.completion_tokens;
+        format!(
+            "last answer: {}\nconversation: {} messages, {tokens} tokens",
+            answer.stats(),
+            self.turns.len(),
+        )
+    }
+}
+
+/// A line that is for the chat, not for the model.
+#[derive(Debug, PartialEq, Eq)]
+enum Slash<'a> {
+    Help,
+    Clear,
+    System(&'a str),
+    Stats,
+    Quit,
+    Unknown(&'a str),
+}
+
+impl<'a> Slash<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        if !line.starts_with('/') {
+            return None;
+        }
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        Some(match word {
+            "/help" | "/?" => Self::Help,
+            "/clear" => Self::Clear,
+            "/system" => Self::System(rest.trim()),
+            "/stats" => Self::Stats,
+            "/quit" | "/exit" => Self::Quit,
+            // A path such as /etc/fstab is something to talk about.
+            word if word[1..].contains('/') => return None,
+            word => Self::Unknown(word),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_told_from_talk() {
+        assert_eq!(Slash::parse("hello /help"), None);
+        assert_eq!(Slash::parse("/etc/fstab is what?"), None);
+        assert_eq!(Slash::parse("/help"), Some(Slash::Help));
+        assert_eq!(
+            Slash::parse("/system  be brief "),
+            Some(Slash::System("be brief"))
+        );
+        assert_eq!(Slash::parse("/system"), Some(Slash::System("")));
+        assert_eq!(Slash::parse("/foo bar"), Some(Slash::Unknown("/foo")));
+    }
+}

@@ -1,0 +1,64 @@
+//! Manual pages and shell completions, written from the command line's own
+//! definition, so that they cannot differ from it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use crate::args::Cli;
+use crate::error::{CtlError, Result};
+
+/// Writes `hearthctl.1` and a page for each command people see.
+pub fn man(dir: &Path) -> Result {
+    // The page of `help` would only repeat the others.
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        page(dir, sub.clone())?;
+    }
+    page(dir, command)
+}
+
+/// Writes completions under the names that the shells look for, where these do
+/// not depend on the folder: `hearthctl.bash`, `_hearthctl`, `hearthctl.fish`.
+pub fn completions(dir: &Path) -> Result {
+    let mut command = Cli::command();
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut command, "hearthctl", dir)
+            .map_err(|e| failed(dir, e))?;
+    }
+    Ok(())
+}
+
+fn page(dir: &Path, command: Command) -> Result {
+    // No date: the same source gives the same package.
+    let man = Man::new(command)
+        .source(concat!("hearthctl ", env!("CARGO_PKG_VERSION")))
+        .manual("Hearthd");
+    let path = dir.join(man.get_filename());
+    let mut text = Vec::new();
+    man.render(&mut text)?;
+    let text = unfilled(&String::from_utf8_lossy(&text));
+    fs::write(&path, text).map_err(|e| failed(&path, e))
+}
+
+/// Keeps the lines of what follows the help as they are: they are lists, which
+/// roff would fill up and justify into paragraphs.
+fn unfilled(page: &str) -> String {
+    let Some((before, after)) = page.split_once("\n.SH EXTRA\n") else {
+        return page.to_owned();
+    };
+    let (notes, rest) = after.split_at(after.find("\n.SH ").map_or(after.len(), |at| at + 1));
+    format!("{before}\n.SH NOTES\n.nf\n{notes}.fi\n{rest}")
+}
+
+fn failed(path: &Path, source: io::Error) -> CtlError {
+    CtlError::File {
+        path: path.to_owned(),
+        source,
+    }
+}

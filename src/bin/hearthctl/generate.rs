@@ -1,0 +1,54 @@
+//! `generate` and `count-tokens`: one text in, one answer out.
+
+use serde_json::json;
+
+use crate::answer::{Answer, Show};
+use crate::args::{GenerateArgs, Global};
+use crate::bus::Bus;
+use crate::error::Result;
+use crate::request::{self, Turn};
+use crate::{input, output};
+
+/// `hearthctl generate`.
+pub async fn run(global: &Global, args: &GenerateArgs) -> Result {
+    let prompt = input::text(args.prompt.as_deref(), "prompt")?;
+    let bus = Bus::connect(global).await?;
+    let request = request::chat(&[Turn::user(prompt)], &args.request);
+    let options = request::options(&args.priority, &args.queue);
+    let mut answer = Answer::new(match (args.no_stream, global.json) {
+        (true, _) => Show::Nothing,
+        (false, true) => Show::Events,
+        (false, false) => Show::Text,
+    });
+    let followed = answer.follow(&bus, &request, &options).await;
+    answer.end_line()?;
+    followed?;
+    if args.no_stream {
+        print_whole(&answer, global.json)?;
+    }
+    let person = output::stdout_is_terminal() && output::stderr_is_terminal() && !global.json;
+    if args.stats || person {
+        output::note(&answer.stats());
+    }
+    Ok(())
+}
+
+/// `hearthctl count-tokens`.
+pub async fn count(global: &Global, text: Option<&str>) -> Result {
+    let text = input::text(text, "text")?;
+    let bus = Bus::connect(global).await?;
+    let tokens = bus.service.count_tokens(&text).await?;
+    if global.json {
+        output::json(&json!({ "tokens": tokens }))
+    } else {
+        output::line(&tokens.to_string())
+    }
+}
+
+fn print_whole(answer: &Answer, json: bool) -> Result {
+    if json {
+        output::json(&answer.to_json())
+    } else {
+        output::text(&answer.text)
+    }
+}

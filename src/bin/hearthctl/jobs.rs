@@ -1,0 +1,176 @@
+//! `submit`, `jobs`, `result` and `cancel`: work that outlives its sender.
+
+use std::time::Duration;
+
+use nix::unistd::{Uid, User};
+use serde_json::{Value, json};
+
+use crate::args::{Global, SubmitArgs};
+use crate::bus::{Bus, Dict, JOBS};
+use crate::error::{CtlError, Result};
+use crate::progress::Progress;
+use crate::request::{self, Turn};
+use crate::table::Table;
+use crate::value::{dict_to_json, float, number, text};
+use crate::{input, output};
+
+/// How often to ask how far a job is, while someone watches.
+const JOB_POLL: Duration = Duration::from_millis(500);
+
+/// Accepts `7` as well as the job's object path.
+pub fn job_id(text: &str) -> Result<String, String> {
+    let id = text.strip_prefix(JOBS).unwrap_or(text);
+    // What an element of an object path may be.
+    if !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        Ok(id.to_owned())
+    } else {
+        Err("a job is the number or path that `hearthctl submit` printed".to_owned())
+    }
+}
+
+/// `hearthctl submit`.
+pub async fn submit(global: &Global, args: &SubmitArgs) -> Result {
+    let prompt = input::text(args.prompt.as_deref(), "prompt")?;
+    let bus = Bus::connect(global).await?;
+    let request = request::chat(&[Turn::user(prompt)], &args.request);
+    let options = request::options(&args.priority, &args.queue);
+    let path = bus.service.submit(&request, &options).await?;
+    let id = path.as_str().strip_prefix(JOBS).unwrap_or(path.as_str());
+    if args.wait {
+        if output::stderr_is_terminal() && !global.json {
+            output::note(&format!(
+                "job {id}; it goes on if you leave: hearthctl result {id}"
+            ));
+        }
+        return result(&bus, global.json, id).await;
+    }
+    if global.json {
+        output::json(&json!({ "id": id, "job": path.as_str() }))
+    } else {
+        output::line(id)
+    }
+}
+
+/// `hearthctl result`.
+pub async fn result(bus: &Bus, json: bool, id: &str) -> Result {
+    let job = bus.job(id).await?;
+    let progress = Progress::new(&format!("job {id}"), json);
+    let response = tokio::select! {
+        response = job.get_result() => response.map_err(|e| known(e, id))?,
+        never = watch_job(bus, id, &progress) => never,
+    };
+    drop(progress);
+    let response: Value = serde_json::from_str(&response)
+        .map_err(|e| CtlError::Unexpected(format!("the result is not JSON: {e}")))?;
+    if json {
+        return output::json(&response);
+    }
+    match response["choices"][0]["message"]["content"].as_str() {
+        Some(answer) => output::text(answer),
+        // An answer that is no text, such as a tool call, is shown as it is.
+        None => output::line(&response["choices"][0]["message"].to_string()),
+    }
+}
+
+/// `hearthctl cancel`.
+pub async fn cancel(bus: &Bus, json: bool, id: &str) -> Result {
+    let job = bus.job(id).await?;
+    job.cancel().await.map_err(|e| known(e, id))?;
+    if json {
+        return output::json(&json!({ "cancelled": id }));
+    }
+    output::note(&format!("cancelled job {id}"));
+    Ok(())
+}
+
+/// `hearthctl jobs`.
+pub async fn list(bus: &Bus, json: bool) -> Result {
+    let jobs = bus.jobs().await?;
+    if json {
+        let with_id = |(id, properties): &(String, Dict)| {
+            let mut job = dict_to_json(properties);
+            job["id"] = id.as_str().into();
+            job
+        };
+        return output::json(&jobs.iter().map(with_id).collect::<Value>());
+    }
+    let mut table = Table::new(
+        &["ID", "STATE", "PRIORITY", "USER", "TOKENS", "DONE", "PLACE"],
+        &[0, 4, 5, 6],
+    );
+    for (id, job) in jobs {
+        let state = text(&job, "State").to_owned();
+        let place = match state.as_str() {
+            "queued" => (number(&job, "QueuePosition") + 1).to_string(),
+            _ => String::new(),
+        };
+        table.row(vec![
+            id,
+            state,
+            text(&job, "Priority").to_owned(),
+            user(number(&job, "Uid")),
+            number(&job, "TokensGenerated").to_string(),
+            format!("{:.0} %", float(&job, "Progress") * 100.0),
+            place,
+        ]);
+    }
+    if table.is_empty() {
+        output::note("no jobs");
+        return Ok(());
+    }
+    table.print()
+}
+
+/// A job that is not there has no object to call.
+fn known(error: zbus::Error, id: &str) -> CtlError {
+    match CtlError::from(error) {
+        CtlError::Service { kind, .. } if kind == "UnknownObject" => {
+            CtlError::service(kind, gone(id))
+        }
+        // The service has answered, so it is the object that lacks the interface.
+        CtlError::Unexpected(_) => CtlError::service("UnknownObject", gone(id)),
+        other => other,
+    }
+}
+
+fn gone(id: &str) -> String {
+    format!("no job {id}: see `hearthctl jobs`; finished jobs are forgotten after a while")
+}
+
+/// Shows how far the job is.
+async fn watch_job<T>(bus: &Bus, id: &str, progress: &Progress) -> T {
+    while progress.is_shown() {
+        // Only for show: the result itself tells of real trouble.
+        if let Ok(job) = bus.job_properties(id).await {
+            progress.say(&match text(&job, "State") {
+                "queued" => format!("job {id}: {} before it", number(&job, "QueuePosition")),
+                "running" => format!("job {id}: {} tokens", number(&job, "TokensGenerated")),
+                state => format!("job {id}: {state}"),
+            });
+        }
+        tokio::time::sleep(JOB_POLL).await;
+    }
+    std::future::pending().await
+}
+
+/// The name of a user, or the number where there is none.
+fn user(uid: u64) -> String {
+    u32::try_from(uid)
+        .ok()
+        .and_then(|uid| User::from_uid(Uid::from_raw(uid)).ok().flatten())
+        .map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_a_number_or_a_path() {
+        assert_eq!(job_id("7").as_deref(), Ok("7"));
+        assert_eq!(job_id("/org/hearthd/Inference1/jobs/7").as_deref(), Ok("7"));
+        for wrong in ["", "../7", "/org/hearthd/Inference1/jobs/", "7/x", "é"] {
+            assert!(job_id(wrong).is_err(), "{wrong}");
+        }
+    }
+}

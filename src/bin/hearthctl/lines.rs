@@ -1,0 +1,131 @@
+//! Where a chat's lines come from: an editor in a terminal, else a pipe.
+
+use std::fs::DirBuilder;
+use std::io::{self, BufRead, IsTerminal};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+use tokio::sync::mpsc;
+
+use crate::error::{CtlError, Result};
+use crate::output;
+
+/// What the person sees when it is their turn.
+const PROMPT: &str = "> ";
+
+/// Lines of the person.
+pub enum Input {
+    /// A terminal, with history.
+    Editor {
+        /// Reads and edits lines.
+        editor: Box<DefaultEditor>,
+        /// Where they are kept, if anywhere.
+        history: Option<PathBuf>,
+    },
+    /// A pipe or file.
+    Pipe(mpsc::Receiver<io::Result<String>>),
+}
+
+impl Input {
+    /// The editor if a person sits at both ends, else the pipe.
+    pub fn open() -> Result<Self> {
+        if !(io::stdin().is_terminal() && output::stdout_is_terminal()) {
+            return Ok(Self::Pipe(read_in_background()));
+        }
+        let mut editor = DefaultEditor::new().map_err(|e| terminal(&e))?;
+        let history = history_file();
+        if let Some(path) = &history {
+            // There is none before the first chat.
+            let _ = editor.load_history(path);
+        }
+        Ok(Self::Editor {
+            editor: Box::new(editor),
+            history,
+        })
+    }
+
+    /// Whether a person types.
+    pub fn is_person(&self) -> bool {
+        matches!(self, Self::Editor { .. })
+    }
+
+    /// The next line; `None` at the end (Ctrl-D).
+    pub async fn next(&mut self) -> Result<Option<String>> {
+        match self {
+            // Blocks the whole client, which has nothing else to do meanwhile.
+            Self::Editor { editor, .. } => loop {
+                match editor.readline(PROMPT) {
+                    Ok(line) => {
+                        if !line.trim().is_empty() {
+                            let _ = editor.add_history_entry(&line);
+                        }
+                        return Ok(Some(line));
+                    }
+                    // Ctrl-C only throws away the line.
+                    Err(ReadlineError::Interrupted) => {}
+                    Err(ReadlineError::Eof) => return Ok(None),
+                    Err(e) => return Err(terminal(&e)),
+                }
+            },
+            Self::Pipe(lines) => match lines.recv().await {
+                Some(Ok(line)) => Ok(Some(line)),
+                Some(Err(source)) => Err(CtlError::File {
+                    path: "standard input".into(),
+                    source,
+                }),
+                None => Ok(None),
+            },
+        }
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        if let Self::Editor {
+            editor,
+            history: Some(path),
+        } = self
+        {
+            // A chat is not worth less for a history that cannot be kept.
+            let _ = editor.save_history(path);
+        }
+    }
+}
+
+/// A thread of its own: a blocked read of standard input cannot be given up, and
+/// Ctrl-C has to work all the same.
+fn read_in_background() -> mpsc::Receiver<io::Result<String>> {
+    let (sender, receiver) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines() {
+            if sender.blocking_send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// `$XDG_STATE_HOME/hearthctl/history`, in a folder for the person alone.
+fn history_file() -> Option<PathBuf> {
+    let absolute = |name| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        // The specification has relative paths ignored.
+        path.is_absolute().then_some(path)
+    };
+    let state =
+        absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    let dir = state.join("hearthctl");
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .ok()?;
+    Some(dir.join("history"))
+}
+
+fn terminal(error: &ReadlineError) -> CtlError {
+    CtlError::Output(io::Error::other(format!("the terminal: {error}")))
+}

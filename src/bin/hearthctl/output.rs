@@ -1,0 +1,124 @@
+//! Standard output and standard error: colour, JSON, and text that cannot harm a
+//! terminal.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::Value;
+
+use crate::error::{CtlError, Result};
+
+/// Bold green: all is well.
+pub const GOOD: &str = "1;32";
+/// Bold yellow: limited.
+pub const WARN: &str = "1;33";
+/// Bold red: failed.
+pub const BAD: &str = "1;31";
+/// Bold: headings.
+pub const BOLD: &str = "1";
+/// Faint: what is only said by the way.
+pub const FAINT: &str = "2";
+
+/// Writes one line.
+pub fn line(text: &str) -> Result {
+    write(&format!("{text}\n"))
+}
+
+/// Writes text at once, so that a stream is seen as it comes.
+pub fn write(text: &str) -> Result {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Writes a whole text that came from a model, ended by a line break.
+pub fn text(text: &str) -> Result {
+    let shown = if stdout_is_terminal() {
+        clean(text)
+    } else {
+        Cow::Borrowed(text)
+    };
+    line(shown.strip_suffix('\n').unwrap_or(&shown))
+}
+
+/// Writes one JSON document on one line.
+pub fn json(document: &Value) -> Result {
+    line(&document.to_string())
+}
+
+/// A remark for the person, on standard error. That it cannot be written is no
+/// reason to fail.
+pub fn note(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = writeln!(err, "{}", paint(&err, FAINT, text));
+}
+
+/// Says why the command failed.
+pub fn report(error: &CtlError, as_json: bool) {
+    if as_json {
+        // Where even this cannot be written, the exit code has to do.
+        let _ = json(&error.to_json());
+        return;
+    }
+    let mut err = io::stderr().lock();
+    if matches!(error, CtlError::Interrupted) {
+        // The terminal has shown ^C; go on below it.
+        if err.is_terminal() {
+            let _ = writeln!(err);
+        }
+        return;
+    }
+    let text = error.to_string();
+    let _ = writeln!(err, "{} {}", paint(&err, BAD, "error:"), clean(&text));
+}
+
+/// Colours text for standard output, where that is wanted.
+pub fn coloured<'a>(style: &str, text: &'a str) -> Cow<'a, str> {
+    paint(&io::stdout(), style, text)
+}
+
+/// Whether a person looks at standard output.
+pub fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Whether a person looks at standard error.
+pub fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Takes out what a terminal would obey instead of show. Answers and names come
+/// from models and files, and must not move the cursor or set a title.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.contains(harmful) {
+        Cow::Owned(text.replace(harmful, ""))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn paint<'a>(to: &impl IsTerminal, style: &str, text: &'a str) -> Cow<'a, str> {
+    if to.is_terminal() && colour_wanted() {
+        Cow::Owned(format!("\x1b[{style}m{text}\x1b[0m"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// See <https://no-color.org>: any value but the empty one counts.
+fn colour_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+        && std::env::var_os("TERM").is_none_or(|v| v != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_taken_out_and_text_is_left() {
+        assert_eq!(clean("a\tb\nc é 日"), "a\tb\nc é 日");
+        assert_eq!(clean("x\x1b]0;title\x07y\u{9b}2J\r"), "x]0;titley2J");
+    }
+}

@@ -1,0 +1,111 @@
+//! Requests as the service wants them: `OpenAI`'s chat-completions JSON.
+
+use serde_json::{Map, Value, json};
+use zbus::Variant;
+
+use crate::args::{QueueArgs, RequestArgs};
+use crate::bus::Options;
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// `user` or `assistant`.
+    pub role: &'static str,
+    /// What was said.
+    pub content: String,
+}
+
+impl Turn {
+    /// What the person said.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self {
+            role: "user",
+            content: content.into(),
+        }
+    }
+
+    /// What the model said.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self {
+            role: "assistant",
+            content: content.into(),
+        }
+    }
+}
+
+/// The request for the next answer of a conversation.
+pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
+    let system = args
+        .system
+        .iter()
+        .map(|text| json!({ "role": "system", "content": text }));
+    let said = turns
+        .iter()
+        .map(|turn| json!({ "role": turn.role, "content": turn.content }));
+    let mut request = Map::new();
+    if let Some(model) = &args.model {
+        request.insert("model".into(), model.as_str().into());
+    }
+    request.insert("messages".into(), system.chain(said).collect());
+    // What is not given is left out: the service knows better defaults.
+    if let Some(n) = args.max_tokens {
+        request.insert("max_tokens".into(), n.into());
+    }
+    if let Some(t) = args.temperature {
+        request.insert("temperature".into(), t.into());
+    }
+    if let Some(seed) = args.seed {
+        request.insert("seed".into(), seed.into());
+    }
+    Value::Object(request).to_string()
+}
+
+/// The options beside it: the place in the queue.
+pub fn options<'a>(priority: &'a str, queue: &QueueArgs) -> Options<'a> {
+    let mut options = Options::from([("priority", Variant::from(priority))]);
+    if let Some(seconds) = queue.deadline {
+        options.insert("deadline_ms", Variant::from(u64::from(seconds) * 1000));
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_given_is_sent() {
+        let args = RequestArgs::default();
+        assert_eq!(
+            chat(&[Turn::user("hi")], &args),
+            r#"{"messages":[{"role":"user","content":"hi"}]}"#
+        );
+    }
+
+    #[test]
+    fn the_system_prompt_comes_first() {
+        let args = RequestArgs {
+            system: Some("be brief".into()),
+            model: Some("m".into()),
+            max_tokens: Some(5),
+            temperature: Some(0.3),
+            seed: Some(7),
+        };
+        let turns = [Turn::user("a"), Turn::assistant("b"), Turn::user("c")];
+        let request: Value = serde_json::from_str(&chat(&turns, &args)).unwrap();
+        assert_eq!(request["messages"][0]["role"], "system");
+        assert_eq!(request["messages"][2]["role"], "assistant");
+        assert_eq!(request["model"], "m");
+        assert_eq!(request["max_tokens"], 5);
+        assert_eq!(request["temperature"], 0.3);
+        assert_eq!(request["seed"], 7);
+    }
+
+    #[test]
+    fn a_deadline_is_sent_in_milliseconds() {
+        let queue = QueueArgs { deadline: Some(3) };
+        let options = options("normal", &queue);
+        assert_eq!(options["deadline_ms"], Variant::from(3000u64));
+        assert_eq!(options["priority"], Variant::from("normal"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Who calls: uids by bus name, and who has left the bus.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use tokio::sync::Notify;
+use zbus::connection::Connection;
+use zbus::fdo::DBusProxy;
+use zbus::message::Header;
+use zbus::names::BusName;
+
+use super::Error;
+use crate::protocol::{Failure, FailureKind};
+use crate::service::Caller;
+
+/// Known callers. A uid never changes under a unique name, so it is asked once.
+#[derive(Clone, Debug, Default)]
+pub struct Callers(Arc<Mutex<HashMap<String, Known>>>);
+
+#[derive(Clone, Debug)]
+struct Known {
+    uid: u32,
+    left: Arc<Notify>,
+}
+
+/// A caller, and the moment it leaves the bus.
+#[derive(Debug)]
+pub(super) struct Present {
+    pub(super) caller: Caller,
+    left: Arc<Notify>,
+}
+
+impl Present {
+    /// Resolves when the caller has left the bus.
+    pub(super) async fn left(&self) {
+        self.left.notified().await;
+    }
+}
+
+impl Callers {
+    /// Forgets callers that leave, and wakes those who wait on their behalf. A
+    /// peer-to-peer connection has no bus and needs none of this.
+    pub(super) async fn watch(&self, connection: &Connection) -> zbus::Result<()> {
+        if !connection.is_bus() {
+            return Ok(());
+        }
+        let bus = DBusProxy::new(connection).await?;
+        let mut changes = bus.receive_name_owner_changed().await?;
+        let callers = self.clone();
+        tokio::spawn(async move {
+            while let Some(change) = changes.next().await {
+                let Ok(args) = change.args() else { continue };
+                if args.new_owner().is_none()
+                    && let Some(known) = callers.lock().remove(args.name().as_str())
+                {
+                    known.left.notify_waiters();
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// The sender of a call.
+    pub(super) async fn identify(
+        &self,
+        header: &Header<'_>,
+        connection: &Connection,
+    ) -> Result<Present, Error> {
+        let sender = header.sender().map(ToString::to_string).unwrap_or_default();
+        let known = self.lock().get(&sender).cloned();
+        let known = match known {
+            Some(known) => known,
+            None => {
+                let uid = self.ask(&sender, connection).await?;
+                let known = Known { uid, left: Arc::default() };
+                self.lock().entry(sender.clone()).or_insert(known).clone()
+            }
+        };
+        Ok(Present {
+            caller: Caller { uid: known.uid, sender },
+            left: known.left,
+        })
+    }
+
+    async fn ask(&self, sender: &str, connection: &Connection) -> Result<u32, Error> {
+        let unknown = || Failure::new(FailureKind::AccessDenied, "the bus does not say who you are");
+        if !connection.is_bus() {
+            let credentials = connection.peer_creds().await.map_err(|_| unknown())?;
+            return Ok(credentials.unix_user_id().ok_or_else(unknown)?);
+        }
+        let bus = DBusProxy::new(connection).await?;
+        let name = BusName::try_from(sender).map_err(|_| unknown())?;
+        let uid = bus.get_connection_unix_user(name).await;
+        Ok(uid.map_err(|_| unknown())?)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

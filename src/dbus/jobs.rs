@@ -1,0 +1,181 @@
+//! Job objects, `/org/hearthd/Inference1/jobs/<id>`.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use zbus::connection::Connection;
+use zbus::message::Header;
+use zbus::names::BusName;
+use zbus::object_server::{InterfaceRef, ObjectServer, SignalEmitter};
+use zbus::{OwnedObjectPath, interface};
+
+use super::callers::Callers;
+use super::{Error, PATH};
+use crate::protocol::Failure;
+use crate::service::{Caller, JobView, Service};
+
+/// Progress is published at most this often.
+const COALESCE: Duration = Duration::from_millis(250);
+
+/// The interface `org.hearthd.Inference1.Job`. Everyone on the bus who may use the
+/// service sees that a job is there, only its owner and root see text.
+#[derive(Debug)]
+pub(super) struct Job {
+    id: u64,
+    service: Service,
+    callers: Callers,
+    view: watch::Receiver<JobView>,
+}
+
+#[interface(name = "org.hearthd.Inference1.Job")]
+impl Job {
+    /// Cancels the job; nothing happens to one that is over.
+    async fn cancel(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        Ok(self.service.cancel_job(&present.caller, self.id)?)
+    }
+
+    /// Waits for the result: the OpenAI response as JSON.
+    #[zbus(out_args("result"))]
+    async fn get_result(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        Ok(self.service.job_result(&present.caller, self.id).await?)
+    }
+
+    /// The job is over; sent to its submitter alone.
+    #[zbus(signal)]
+    async fn finished(emitter: &SignalEmitter<'_>, state: &str, result: &str) -> zbus::Result<()>;
+
+    /// queued, running, done, failed or cancelled.
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        self.view.borrow().state.as_str()
+    }
+
+    /// 0 to 1.
+    #[zbus(property)]
+    fn progress(&self) -> f64 {
+        self.view.borrow().progress
+    }
+
+    /// Place in the queue; 0 is next.
+    #[zbus(property)]
+    fn queue_position(&self) -> u32 {
+        self.view.borrow().queue_position
+    }
+
+    /// Tokens generated so far.
+    #[zbus(property)]
+    fn tokens_generated(&self) -> u32 {
+        self.view.borrow().tokens_generated
+    }
+
+    /// The owner.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn uid(&self) -> u32 {
+        self.view.borrow().uid
+    }
+
+    /// The submitter's bus name.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn sender(&self) -> String {
+        self.view.borrow().sender.clone()
+    }
+
+    /// interactive, normal or background.
+    #[zbus(property)]
+    fn priority(&self) -> &'static str {
+        self.view.borrow().priority.as_str()
+    }
+}
+
+/// Serves a job's object until the job is forgotten.
+pub(super) async fn serve(
+    service: &Service,
+    callers: &Callers,
+    server: &ObjectServer,
+    connection: &Connection,
+    id: u64,
+) -> Result<OwnedObjectPath, Error> {
+    let gone = || Failure::invalid(format!("job {id} is forgotten already"));
+    let view = service.watch_job(id).ok_or_else(gone)?;
+    let path = OwnedObjectPath::try_from(format!("{PATH}/jobs/{id}")).map_err(zbus::Error::from)?;
+    let job = Job {
+        id,
+        service: service.clone(),
+        callers: callers.clone(),
+        view: view.clone(),
+    };
+    server.at(&path, job).await?;
+    let interface = server.interface::<_, Job>(&path).await?;
+    let (service, server) = (service.clone(), connection.object_server().clone());
+    let at = path.clone();
+    tokio::spawn(async move {
+        if let Err(error) = publish(&service, &interface, view).await {
+            log::debug!("cannot publish job {id}: {error}");
+        }
+        if let Err(error) = server.remove::<Job, _>(&at).await {
+            log::debug!("cannot remove job {id}: {error}");
+        }
+    });
+    Ok(path)
+}
+
+/// Publishes changes; returns when the job is forgotten.
+async fn publish(
+    service: &Service,
+    interface: &InterfaceRef<Job>,
+    mut view: watch::Receiver<JobView>,
+) -> zbus::Result<()> {
+    let mut shown = view.borrow_and_update().clone();
+    loop {
+        let now = view.borrow_and_update().clone();
+        let (job, to) = (interface.get().await, interface.signal_emitter());
+        if shown.queue_position != now.queue_position {
+            job.queue_position_changed(to).await?;
+        }
+        if shown.tokens_generated != now.tokens_generated {
+            job.tokens_generated_changed(to).await?;
+            job.progress_changed(to).await?;
+        }
+        if shown.state != now.state {
+            job.state_changed(to).await?;
+            if now.state.is_over() {
+                finished(service, to, &now).await?;
+            }
+        }
+        drop(job);
+        shown = now;
+        if !shown.state.is_over() {
+            tokio::time::sleep(COALESCE).await;
+        }
+        if view.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// The end, to the submitter alone: it carries the answer.
+async fn finished(service: &Service, emitter: &SignalEmitter<'_>, view: &JobView) -> zbus::Result<()> {
+    let owner = Caller {
+        uid: view.uid,
+        sender: view.sender.clone(),
+    };
+    let result = match service.job_result(&owner, view.id).await {
+        Ok(result) => result,
+        Err(failure) => failure.message,
+    };
+    let mut to = emitter.to_owned();
+    if let Ok(name) = BusName::try_from(view.sender.clone()) {
+        to = to.set_destination(name);
+    }
+    Job::finished(&to, view.state.as_str(), &result).await
+}

@@ -1,0 +1,357 @@
+//! The object at `/org/hearthd/Inference1`.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::OwnedFd as StdFd;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use zbus::connection::Connection;
+use zbus::message::Header;
+use zbus::object_server::{InterfaceRef, ObjectServer};
+use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, Str, interface};
+
+use super::callers::{Callers, Present};
+use super::options::{self, Options};
+use super::{Error, jobs, stream};
+use crate::protocol::{Failure, Message, Priority, Prompt};
+use crate::service::openai::{chat_response, decode_chat};
+use crate::service::{Answer, ModelEntry, Service, Status, Submission};
+
+/// Property changes are gathered for this long: the queue and the thread count may
+/// change with every request.
+const COALESCE: Duration = Duration::from_millis(100);
+
+/// What this build can do, for clients that want to know before they try.
+const FEATURES: &[&str] = &["chat", "count-tokens", "http-openai", "import", "jobs", "stream", "tool-calls"];
+
+/// The interface `org.hearthd.Inference1`.
+#[derive(Debug)]
+pub struct Manager {
+    service: Service,
+    callers: Callers,
+    status: watch::Receiver<Status>,
+}
+
+impl Manager {
+    /// An object over the service.
+    pub fn new(service: Service) -> Self {
+        let status = service.status();
+        Self {
+            service,
+            callers: Callers::default(),
+            status,
+        }
+    }
+
+    pub(super) fn callers(&self) -> &Callers {
+        &self.callers
+    }
+
+    fn status(&self) -> watch::Ref<'_, Status> {
+        self.status.borrow()
+    }
+
+    /// Waits for a whole answer, or until the caller leaves the bus: then the
+    /// stream is dropped and the request with it.
+    async fn answer(&self, present: &Present, submission: Submission) -> Result<(u64, Answer), Error> {
+        let stream = self.service.submit(&present.caller, submission)?;
+        let id = stream.id().0;
+        tokio::select! {
+            answer = stream.collect() => Ok((id, answer?)),
+            () = present.left() => Err(Failure::cancelled().into()),
+        }
+    }
+}
+
+#[interface(name = "org.hearthd.Inference1")]
+impl Manager {
+    /// One turn through the model's chat template.
+    #[zbus(out_args("text"))]
+    async fn generate(
+        &self,
+        prompt: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let messages = vec![Message::user(prompt)];
+        let mut submission = Submission::new(Prompt::Chat { messages, tools: Vec::new() });
+        // Who calls by hand waits for the answer.
+        submission.priority = Priority::Interactive;
+        Ok(self.answer(&present, submission).await?.1.text)
+    }
+
+    /// An OpenAI chat-completions request as JSON, and its response.
+    #[zbus(out_args("response"))]
+    async fn chat(
+        &self,
+        request: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let request = decode_chat(request.as_bytes())?;
+        let has_tools = request.has_tools;
+        let (id, answer) = self.answer(&present, request.submission).await?;
+        Ok(chat_response(crate::protocol::RequestId(id), &answer, has_tools).to_string())
+    }
+
+    /// Tokens of a text, without template.
+    #[zbus(out_args("tokens"))]
+    async fn count_tokens(
+        &self,
+        text: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<u32, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        Ok(self.service.count_tokens(&present.caller, text).await?)
+    }
+
+    /// Admits a chat request as a job and returns at once.
+    #[zbus(out_args("job"))]
+    async fn submit(
+        &self,
+        request: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> Result<OwnedObjectPath, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let mut request = decode_chat(request.as_bytes())?;
+        options::apply(&options, &mut request.submission)?;
+        let has_tools = request.has_tools;
+        let id = self.service.submit_job(&present.caller, request.submission, move |id, answer| {
+            chat_response(id, answer, has_tools).to_string()
+        })?;
+        Ok(jobs::serve(&self.service, &self.callers, server, connection, id).await?)
+    }
+
+    /// As Submit, with the events as lines of JSON on a pipe; closing it cancels.
+    #[zbus(out_args("job", "events"))]
+    async fn open_stream(
+        &self,
+        request: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> Result<(OwnedObjectPath, OwnedFd), Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let mut request = decode_chat(request.as_bytes())?;
+        options::apply(&options, &mut request.submission)?;
+        let has_tools = request.has_tools;
+        let (id, events) = self.service.submit_streamed_job(&present.caller, request.submission, move |id, answer| {
+            chat_response(id, answer, has_tools).to_string()
+        })?;
+        let reader = stream::start(&self.service, present.caller.clone(), id, events)?;
+        let path = jobs::serve(&self.service, &self.callers, server, connection, id).await?;
+        Ok((path, reader.into()))
+    }
+
+    /// The installed models.
+    #[zbus(out_args("models"))]
+    fn list_models(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
+        self.service.models().into_iter().map(entry).collect()
+    }
+
+    /// Loads a model and waits until it is ready; an empty name means the default.
+    async fn load_model(
+        &self,
+        name: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        options::check(&options, &[])?;
+        let present = self.callers.identify(&header, connection).await?;
+        Ok(self.service.load_model(&present.caller, &name).await?)
+    }
+
+    /// Gives the model's memory back.
+    async fn unload_model(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        Ok(self.service.unload_model(&present.caller).await?)
+    }
+
+    /// Copies a model file, checks it, and gives it a name.
+    async fn import_model(
+        &self,
+        name: String,
+        file: OwnedFd,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        options::check(&options, &[])?;
+        let present = self.callers.identify(&header, connection).await?;
+        let file = File::from(StdFd::from(file));
+        Ok(self.service.import_model(&present.caller, &name, file).await?)
+    }
+
+    /// Deletes an imported model.
+    async fn remove_model(
+        &self,
+        name: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        Ok(self.service.remove_model(&present.caller, &name)?)
+    }
+
+    /// The package's version.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// What this build can do.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn features(&self) -> Vec<&'static str> {
+        FEATURES.to_vec()
+    }
+
+    /// unloaded, loading, ready, busy, limited or failed.
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        self.status().state.as_str()
+    }
+
+    /// The loaded or loading model; empty when none.
+    #[zbus(property)]
+    fn model(&self) -> String {
+        self.status().model.clone()
+    }
+
+    /// Context in tokens; 0 when no model is loaded.
+    #[zbus(property)]
+    fn context_size(&self) -> u32 {
+        self.status().context_size
+    }
+
+    /// Threads that compute may use now.
+    #[zbus(property)]
+    fn active_threads(&self) -> u32 {
+        self.status().active_threads
+    }
+
+    /// Threads that compute may use at most.
+    #[zbus(property)]
+    fn max_threads(&self) -> u32 {
+        self.status().max_threads
+    }
+
+    /// cool, warm, hot, limit or emergency.
+    #[zbus(property)]
+    fn thermal_state(&self) -> &'static str {
+        self.status().thermal_state
+    }
+
+    /// The hottest CPU zone; 0 where the board has none.
+    #[zbus(property)]
+    fn temperature_celsius(&self) -> f64 {
+        self.service.refresh_sensors();
+        self.status().temperature_celsius
+    }
+
+    /// normal, moderate, critical or emergency.
+    #[zbus(property)]
+    fn memory_state(&self) -> &'static str {
+        self.status().memory_state
+    }
+
+    /// Why the service is limited or failed; empty when it is not.
+    #[zbus(property)]
+    fn limit_reason(&self) -> String {
+        self.status().limit_reason.clone()
+    }
+
+    /// Requests waiting.
+    #[zbus(property)]
+    fn queue_length(&self) -> u32 {
+        self.status().queue_length
+    }
+
+    /// Requests that the engine works on.
+    #[zbus(property)]
+    fn active_jobs(&self) -> u32 {
+        self.status().active_jobs
+    }
+
+    /// Decode speed of the last finished answer.
+    #[zbus(property)]
+    fn tokens_per_second(&self) -> f64 {
+        self.status().tokens_per_second
+    }
+
+    /// The engine's CPU kernels; empty before the first load.
+    #[zbus(property)]
+    fn cpu(&self) -> String {
+        self.status().cpu.clone()
+    }
+}
+
+fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
+    HashMap::from([
+        ("name", text(model.name)),
+        ("size_bytes", model.size_bytes.into()),
+        ("architecture", text(model.architecture)),
+        ("quantization", text(model.quantization)),
+        ("context_train", model.context_train.into()),
+        ("parameters", model.parameters.into()),
+        ("loaded", model.loaded.into()),
+        ("is_default", model.is_default.into()),
+        ("packaged", model.packaged.into()),
+        ("modified_s", model.modified_s.into()),
+        ("problem", text(model.problem)),
+    ])
+}
+
+fn text(text: String) -> OwnedVariant {
+    Str::from(text).into()
+}
+
+/// Emits PropertiesChanged for what changed, until the service is gone.
+pub(super) async fn publish(interface: InterfaceRef<Manager>, mut status: watch::Receiver<Status>) {
+    let mut shown = status.borrow_and_update().clone();
+    while status.changed().await.is_ok() {
+        tokio::time::sleep(COALESCE).await;
+        let now = status.borrow_and_update().clone();
+        if let Err(error) = emit(&interface, &shown, &now).await {
+            log::debug!("cannot emit PropertiesChanged: {error}");
+        }
+        shown = now;
+    }
+}
+
+async fn emit(interface: &InterfaceRef<Manager>, old: &Status, new: &Status) -> zbus::Result<()> {
+    let (manager, to) = (interface.get().await, interface.signal_emitter());
+    macro_rules! changed {
+        ($($field:ident => $emit:ident),* $(,)?) => {
+            $(if old.$field != new.$field { manager.$emit(to).await?; })*
+        };
+    }
+    changed! {
+        state => state_changed,
+        model => model_changed,
+        context_size => context_size_changed,
+        active_threads => active_threads_changed,
+        max_threads => max_threads_changed,
+        thermal_state => thermal_state_changed,
+        temperature_celsius => temperature_celsius_changed,
+        memory_state => memory_state_changed,
+        limit_reason => limit_reason_changed,
+        queue_length => queue_length_changed,
+        active_jobs => active_jobs_changed,
+        tokens_per_second => tokens_per_second_changed,
+        cpu => cpu_changed,
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Floor 5: the D-Bus front, `org.hearthd.Inference1`.
+//!
+//! Fronts translate, nothing else. Objects are served before the name is asked
+//! for, so that nobody ever sees the name without them.
+
+mod callers;
+mod error;
+mod jobs;
+mod manager;
+mod options;
+mod stream;
+
+use zbus::connection::{Builder, Connection};
+use zbus::fdo;
+
+use crate::service::Service;
+
+pub use callers::Callers;
+pub use error::Error;
+pub use manager::Manager;
+
+/// The bus name, and the name of the interface.
+pub const NAME: &str = "org.hearthd.Inference1";
+/// The object that everything hangs below.
+pub const PATH: &str = "/org/hearthd/Inference1";
+
+/// Serves the API on the system bus and takes the name. The connection lives as
+/// long as the returned value.
+///
+/// # Errors
+/// No bus, or the policy does not let this user own the name.
+pub async fn serve(service: &Service) -> zbus::Result<Connection> {
+    let connection = objects(Builder::system(), service)?.build().await?;
+    start(&connection, service).await?;
+    connection.request_name(NAME).await?;
+    Ok(connection)
+}
+
+/// Adds the objects to a connection that is being built: also for peer-to-peer.
+///
+/// # Errors
+/// Those of the builder.
+pub fn objects<'a>(builder: Builder<'a>, service: &Service) -> zbus::Result<Builder<'a>> {
+    let manager = Manager::new(service.clone());
+    Ok(builder.serve_at(PATH, manager).serve_at(PATH, fdo::ObjectManager))
+}
+
+/// Starts the tasks that watch callers and publish property changes.
+///
+/// # Errors
+/// Those of talking to the bus.
+pub async fn start(connection: &Connection, service: &Service) -> zbus::Result<()> {
+    let interface = connection.object_server().interface::<_, Manager>(PATH).await?;
+    let callers = interface.get().await.callers().clone();
+    callers.watch(connection).await?;
+    tokio::spawn(manager::publish(interface, service.status()));
+    Ok(())
+}

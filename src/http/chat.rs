@@ -1,0 +1,162 @@
+//! `/v1/chat/completions` and `/v1/completions`, plain and streamed.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+
+use super::{ApiError, Connection};
+use crate::protocol::{Failure, FailureKind};
+use crate::service::openai::{
+    ChatRequest, ChatStream, chat_response, completion_response, decode_chat, decode_completion,
+};
+use crate::service::{Service, Stream, StreamEvent};
+
+/// A refusal that comes within this time gets a status of its own; after it, a
+/// stream begins so that the client sees a heartbeat.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a silent stream says that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Chooses the class of a request where the client cannot add a field.
+const PRIORITY_HEADER: &str = "x-hearthd-priority";
+
+type Body = Result<Bytes, BytesRejection>;
+
+pub(super) async fn chat(
+    State(service): State<Service>,
+    connection: Connection,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let mut request = decode_chat(&whole(body)?)?;
+    set_priority(&mut request, &headers)?;
+    let (include_usage, has_tools) = (request.include_usage, request.has_tools);
+    let wants_stream = request.stream;
+    let stream = service.submit(&connection.0.caller(), request.submission)?;
+    if !wants_stream {
+        let id = stream.id();
+        return Ok(Json(chat_response(id, &stream.collect().await?, has_tools)).into_response());
+    }
+    let chunks = ChatStream::new(stream.id(), stream.model(), has_tools, include_usage);
+    start_stream(stream, chunks).await
+}
+
+pub(super) async fn completion(
+    State(service): State<Service>,
+    connection: Connection,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let mut request = decode_completion(&whole(body)?)?;
+    set_priority(&mut request, &headers)?;
+    if request.stream {
+        let failure = Failure::new(FailureKind::NotSupported, "`stream` works with /v1/chat/completions only");
+        return Err(failure.into());
+    }
+    let stream = service.submit(&connection.0.caller(), request.submission)?;
+    let id = stream.id();
+    Ok(Json(completion_response(id, &stream.collect().await?)).into_response())
+}
+
+fn whole(body: Body) -> Result<Bytes, ApiError> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Failure::new(FailureKind::InvalidArgs, "the request body is larger than `http.body_max_mib` allows"),
+        ),
+        status => ApiError::new(status, Failure::invalid(rejection.body_text())),
+    })
+}
+
+fn set_priority(request: &mut ChatRequest, headers: &HeaderMap) -> Result<(), Failure> {
+    if let Some(value) = headers.get(PRIORITY_HEADER) {
+        let word = value.to_str().unwrap_or_default();
+        request.submission.priority = word.parse().map_err(Failure::invalid)?;
+    }
+    Ok(())
+}
+
+/// Waits a little for a refusal, which can still have a status of its own.
+async fn start_stream(mut stream: Stream, chunks: ChatStream) -> Result<Response, ApiError> {
+    let mut first = None;
+    let begun = async {
+        while let Some(event) = stream.next().await {
+            if !matches!(event, StreamEvent::Queued { .. }) {
+                return Some(event);
+            }
+        }
+        None
+    };
+    if let Ok(event) = tokio::time::timeout(PATIENCE, begun).await {
+        match event {
+            Some(StreamEvent::Failed(failure)) => return Err(failure.into()),
+            None => return Err(Failure::cancelled().into()),
+            event => first = event,
+        }
+    }
+    let state = Writer {
+        stream,
+        chunks,
+        first,
+        ready: Vec::new(),
+        over: false,
+    };
+    let events = stream::unfold(state, |mut writer| async {
+        let event = writer.next().await?;
+        Some((Ok::<_, Infallible>(event), writer))
+    });
+    let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("working");
+    Ok(Sse::new(events).keep_alive(keep_alive).into_response())
+}
+
+/// Pulls events and gives out server-sent ones.
+struct Writer {
+    stream: Stream,
+    chunks: ChatStream,
+    first: Option<StreamEvent>,
+    /// Events to send, the next one last.
+    ready: Vec<sse::Event>,
+    over: bool,
+}
+
+impl Writer {
+    async fn next(&mut self) -> Option<sse::Event> {
+        loop {
+            if let Some(event) = self.ready.pop() {
+                return Some(event);
+            }
+            if self.over {
+                return None;
+            }
+            let event = match self.first.take() {
+                Some(event) => event,
+                None => self.stream.next().await?,
+            };
+            let mut chunks = match event {
+                StreamEvent::Token { text, .. } => self.chunks.text(&text),
+                StreamEvent::Finished { reason, usage } => {
+                    self.over = true;
+                    self.chunks.finish(reason, &usage)
+                }
+                StreamEvent::Failed(failure) => {
+                    self.over = true;
+                    vec![ApiError::body(&failure)]
+                }
+                _ => Vec::new(),
+            };
+            if self.over {
+                self.ready.push(sse::Event::default().data("[DONE]"));
+            }
+            chunks.reverse();
+            let events = chunks.iter().map(|c| sse::Event::default().data(c.to_string()));
+            self.ready.extend(events);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Failures as OpenAI's error objects with their statuses.
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::protocol::{Failure, FailureKind};
+
+/// A failure on its way out.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    failure: Failure,
+}
+
+impl ApiError {
+    /// A failure with a status of its own.
+    pub fn new(status: StatusCode, failure: Failure) -> Self {
+        Self { status, failure }
+    }
+
+    /// OpenAI's error object.
+    pub fn body(failure: &Failure) -> Value {
+        let (_, kind, code) = table(failure.kind);
+        json!({"error": {"message": failure.message, "type": kind, "code": code, "param": param(&failure.message)}})
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        Self {
+            status: table(failure.kind).0,
+            failure,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(Self::body(&self.failure))).into_response();
+        if let Some(seconds) = self.failure.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// The one table: status, OpenAI's `type` and `code`. The OpenAI client retries on
+/// 408, 409, 429 and 5xx, so nothing that cannot succeed has one of these.
+fn table(kind: FailureKind) -> (StatusCode, &'static str, &'static str) {
+    use StatusCode as S;
+    const INVALID: &str = "invalid_request_error";
+    const SERVER: &str = "server_error";
+    match kind {
+        FailureKind::Busy => (S::SERVICE_UNAVAILABLE, SERVER, "busy"),
+        FailureKind::QueueFull => (S::TOO_MANY_REQUESTS, "rate_limit_error", "queue_full"),
+        // nginx's number for a client that went away; nobody reads it.
+        FailureKind::Cancelled => (S::from_u16(499).unwrap_or(S::BAD_REQUEST), SERVER, "cancelled"),
+        FailureKind::DeadlineExceeded => (S::GATEWAY_TIMEOUT, SERVER, "deadline_exceeded"),
+        FailureKind::ContextTooLong => (S::BAD_REQUEST, INVALID, "context_length_exceeded"),
+        FailureKind::ModelNotFound => (S::NOT_FOUND, INVALID, "model_not_found"),
+        FailureKind::ModelInvalid => (S::UNPROCESSABLE_ENTITY, INVALID, "model_invalid"),
+        FailureKind::OutOfMemory => (S::INSUFFICIENT_STORAGE, SERVER, "out_of_memory"),
+        FailureKind::Overheated => (S::SERVICE_UNAVAILABLE, SERVER, "overheated"),
+        FailureKind::InvalidSchema => (S::BAD_REQUEST, INVALID, "invalid_schema"),
+        FailureKind::NotSupported => (S::BAD_REQUEST, INVALID, "not_supported"),
+        FailureKind::EngineCrashed => (S::INTERNAL_SERVER_ERROR, SERVER, "engine_crashed"),
+        FailureKind::AccessDenied => (S::FORBIDDEN, INVALID, "access_denied"),
+        FailureKind::InvalidArgs => (S::BAD_REQUEST, INVALID, "invalid_request"),
+        FailureKind::Io | FailureKind::Internal => (S::INTERNAL_SERVER_ERROR, SERVER, "internal"),
+    }
+}
+
+/// The field that a message names first, in backticks.
+fn param(message: &str) -> Option<&str> {
+    message.strip_prefix('`')?.split('`').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openai_form() {
+        let body = ApiError::body(&Failure::invalid("`stop` must be a string"));
+        assert_eq!(body["error"]["param"], "stop");
+        assert_eq!(body["error"]["type"], "invalid_request_error");
+        let response = ApiError::from(Failure::new(FailureKind::QueueFull, "x").retry_after(5)).into_response();
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["retry-after"], "5");
+    }
+}

@@ -1,0 +1,131 @@
+//! Floor 5: HTTP over the Unix socket, for OpenAI clients and for metrics.
+//!
+//! Fronts translate, nothing else. A connection that closes drops its handler and
+//! with it the request's `Stream`, which cancels just that request.
+
+mod chat;
+mod error;
+
+use std::future::Future;
+
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::UnixListener;
+
+use crate::protocol::{Failure, FailureKind};
+use crate::service::{Caller, Service, State as ServiceState};
+
+pub use error::ApiError;
+
+/// Who is at the other end of a Unix socket (`SO_PEERCRED`).
+#[derive(Clone, Debug)]
+pub struct Peer(Option<(u32, i32)>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let credentials = stream.io().peer_cred().ok();
+        Self(credentials.map(|c| (c.uid(), c.pid().unwrap_or(0))))
+    }
+}
+
+impl Peer {
+    /// The caller; one without credentials is nobody.
+    fn caller(&self) -> Caller {
+        let (uid, pid) = self.0.unwrap_or((u32::MAX, 0));
+        Caller {
+            uid,
+            sender: format!("http:{pid}"),
+        }
+    }
+}
+
+/// All routes.
+pub fn router(service: Service) -> Router {
+    let body_max = service.config().http.body_max_mib as usize * 1024 * 1024;
+    Router::new()
+        .route("/", get(about))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/v1/models", get(models))
+        .route("/v1/chat/completions", post(chat::chat))
+        .route("/v1/completions", post(chat::completion))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(body_max))
+        .with_state(service)
+}
+
+/// Serves a Unix socket until `stop` resolves; open answers are finished.
+///
+/// # Errors
+/// Those of accepting connections.
+pub async fn serve_unix(
+    listener: UnixListener,
+    service: Service,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let app = router(service).into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, app).with_graceful_shutdown(stop).await
+}
+
+type Connection = ConnectInfo<Peer>;
+
+async fn about() -> &'static str {
+    concat!(
+        "Hearthd ", env!("CARGO_PKG_VERSION"), ": language models on the small computer in the house.\n",
+        "POST /v1/chat/completions, POST /v1/completions, GET /v1/models, GET /health, GET /metrics\n"
+    )
+}
+
+async fn health(State(service): State<Service>) -> Response {
+    let status = service.status().borrow().clone();
+    let usable = !status.draining && status.state != ServiceState::Failed;
+    let (code, word) = if usable {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+    };
+    (code, Json(json!({"status": word, "service": status}))).into_response()
+}
+
+async fn metrics(State(service): State<Service>) -> Response {
+    service.refresh_sensors();
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], service.metrics()).into_response()
+}
+
+async fn models(State(service): State<Service>) -> Response {
+    let data: Vec<_> = service
+        .models()
+        .into_iter()
+        .map(|model| {
+            json!({
+                "id": model.name, "object": "model", "created": model.modified_s, "owned_by": "hearthd",
+                "meta": {"size": model.size_bytes, "n_params": model.parameters,
+                         "n_ctx_train": model.context_train, "quantization": model.quantization,
+                         "loaded": model.loaded},
+            })
+        })
+        .collect();
+    Json(json!({"object": "list", "data": data})).into_response()
+}
+
+async fn not_found(uri: axum::http::Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        Failure::new(FailureKind::InvalidArgs, format!("there is no {}; see GET / for what there is", uri.path())),
+    )
+}
+
+async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        Failure::new(FailureKind::InvalidArgs, format!("{method} does not work on {}", uri.path())),
+    )
+}

@@ -1,0 +1,11 @@
+//! The OpenAI JSON that both fronts speak: requests into [`Submission`]s, answers
+//! into responses and stream chunks.
+//!
+//! Shapes: platform.openai.com's API reference for chat completions. Fields that
+//! clients send and Hearthd has no use for are ignored; fields it knows are checked.
+
+mod request;
+mod response;
+
+pub use request::{ChatRequest, decode_chat, decode_completion};
+pub use response::{ChatStream, chat_response, completion_response, unix_seconds};

@@ -1,0 +1,311 @@
+//! Requests into submissions.
+
+use serde_json::{Map, Value};
+
+use crate::protocol::{Failure, FailureKind, Message, Priority, Prompt, Sampling};
+use crate::service::Submission;
+
+/// A decoded request: what to do, and how the answer is to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatRequest {
+    /// What to do.
+    pub submission: Submission,
+    /// Whether to stream.
+    pub stream: bool,
+    /// Whether the stream ends with a chunk of usage figures.
+    pub include_usage: bool,
+    /// Whether tools were offered: only then tool calls are taken out of the text.
+    pub has_tools: bool,
+}
+
+/// Decodes a chat-completions request.
+///
+/// # Errors
+/// `InvalidArgs` naming the field, `NotSupported`.
+pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
+    let body = object(body)?;
+    let messages = match body.get("messages") {
+        Some(Value::Array(list)) if !list.is_empty() => list,
+        _ => return Err(Failure::invalid("`messages` must be a list of at least one message")),
+    };
+    let messages = messages.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+    let tools = match body.get("tools") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(_)) if body.get("tool_choice") == Some(&Value::from("none")) => Vec::new(),
+        Some(Value::Array(list)) => list.clone(),
+        Some(_) => return Err(Failure::invalid("`tools` must be a list")),
+    };
+    let has_tools = !tools.is_empty();
+    common(&body, Prompt::Chat { messages, tools }, has_tools)
+}
+
+/// Decodes a text-completions request.
+///
+/// # Errors
+/// As [`decode_chat`].
+pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
+    let body = object(body)?;
+    match body.get("prompt") {
+        Some(Value::String(text)) => common(&body, Prompt::Text(text.clone()), false),
+        _ => Err(Failure::invalid("`prompt` must be a string")),
+    }
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, Failure> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(Failure::invalid("the request must be a JSON object")),
+        Err(error) => Err(Failure::invalid(format!("the request is not valid JSON: {error}"))),
+    }
+}
+
+fn common(body: &Map<String, Value>, prompt: Prompt, has_tools: bool) -> Result<ChatRequest, Failure> {
+    let get = |name: &'static str| Field { name, value: body.get(name) };
+    refuse_unsupported(body)?;
+    let sampling = Sampling {
+        temperature: get("temperature").float()?,
+        top_k: get("top_k").whole()?,
+        top_p: get("top_p").float()?,
+        min_p: get("min_p").float()?,
+        repeat_penalty: get("repeat_penalty").float()?,
+        repeat_last_n: get("repeat_last_n").whole()?,
+        presence_penalty: get("presence_penalty").float()?,
+        frequency_penalty: get("frequency_penalty").float()?,
+        // Larger seeds are legal in OpenAI's API; their low bits do.
+        seed: get("seed").seed()?,
+    };
+    let max_tokens = match get("max_completion_tokens").whole()? {
+        None => get("max_tokens").whole()?,
+        some => some,
+    };
+    if max_tokens == Some(0) {
+        return Err(Failure::invalid("`max_tokens` must be at least 1"));
+    }
+    let priority = match body.get("priority") {
+        None | Some(Value::Null) => Priority::Normal,
+        Some(Value::String(s)) => s.parse().map_err(Failure::invalid)?,
+        Some(_) => return Err(Failure::invalid("`priority` must be a string")),
+    };
+    let usage = body.get("stream_options").and_then(|o| o.get("include_usage"));
+    Ok(ChatRequest {
+        stream: get("stream").flag()?,
+        include_usage: usage == Some(&Value::Bool(true)),
+        has_tools,
+        submission: Submission {
+            model: get("model").text()?,
+            sampling,
+            max_tokens,
+            stop: stop(body.get("stop"))?,
+            priority,
+            ..Submission::new(prompt)
+        },
+    })
+}
+
+fn refuse_unsupported(body: &Map<String, Value>) -> Result<(), Failure> {
+    let unsupported = |what: &str| Err(Failure::new(FailureKind::NotSupported, format!("{what} is not supported")));
+    match body.get("n") {
+        None | Some(Value::Null) => {}
+        Some(n) if n.as_u64() == Some(1) => {}
+        Some(_) => return unsupported("`n` other than 1"),
+    }
+    let format = body.get("response_format").and_then(|f| f.get("type"));
+    if let Some(format) = format.and_then(Value::as_str).filter(|f| *f != "text") {
+        return unsupported(&format!("`response_format` {format:?}"));
+    }
+    if body.get("logprobs") == Some(&Value::Bool(true)) {
+        return unsupported("`logprobs`");
+    }
+    Ok(())
+}
+
+fn message(value: &Value) -> Result<Message, Failure> {
+    let Value::Object(map) = value else {
+        return Err(Failure::invalid("`messages` must hold objects"));
+    };
+    let Some(Value::String(role)) = map.get("role") else {
+        return Err(Failure::invalid("each message needs a `role`"));
+    };
+    let text = |name: &'static str| Field { name, value: map.get(name) }.text();
+    Ok(Message {
+        // The developer role is OpenAI's newer word for system.
+        role: if role == "developer" { "system".into() } else { role.clone() },
+        content: content(map.get("content"))?,
+        tool_calls: match map.get("tool_calls") {
+            Some(Value::Array(calls)) => calls.iter().map(tool_call).collect(),
+            _ => Vec::new(),
+        },
+        tool_call_id: text("tool_call_id")?,
+        name: text("name")?,
+    })
+}
+
+fn content(value: Option<&Value>) -> Result<String, Failure> {
+    match value {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(Value::Array(parts)) => parts
+            .iter()
+            .map(|part| match (part.get("type").and_then(Value::as_str), part.get("text")) {
+                (Some("text"), Some(Value::String(text))) => Ok(text.as_str()),
+                (kind, _) => Err(Failure::new(
+                    FailureKind::NotSupported,
+                    format!("content parts of type {:?} are not supported, only \"text\"", kind.unwrap_or("?")),
+                )),
+            })
+            .collect(),
+        Some(_) => Err(Failure::invalid("`content` must be a string or a list of parts")),
+    }
+}
+
+/// Templates want `arguments` as an object; OpenAI sends it as a string.
+fn tool_call(call: &Value) -> Value {
+    let mut call = call.clone();
+    if let Some(arguments) = call.pointer_mut("/function/arguments")
+        && let Some(parsed) = arguments.as_str().and_then(|s| serde_json::from_str(s).ok())
+    {
+        *arguments = parsed;
+    }
+    call
+}
+
+fn stop(value: Option<&Value>) -> Result<Vec<String>, Failure> {
+    let wrong = || Failure::invalid("`stop` must be a string or a list of at most 16 strings");
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(one)) => Ok(vec![one.clone()]),
+        Some(Value::Array(list)) if list.len() <= 16 => list
+            .iter()
+            .map(|s| s.as_str().map(str::to_owned).ok_or_else(wrong))
+            .collect(),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// One field by name, so that errors can name it.
+struct Field<'a> {
+    name: &'static str,
+    value: Option<&'a Value>,
+}
+
+impl Field<'_> {
+    fn wrong<T>(&self, what: &str) -> Result<T, Failure> {
+        Err(Failure::invalid(format!("`{}` must be {what}", self.name)))
+    }
+
+    fn float(&self) -> Result<Option<f32>, Failure> {
+        #[expect(clippy::cast_possible_truncation, reason = "sampling needs no more")]
+        match self.value {
+            None | Some(Value::Null) => Ok(None),
+            Some(v) => match v.as_f64() {
+                Some(f) if f.is_finite() => Ok(Some(f as f32)),
+                _ => self.wrong("a number"),
+            },
+        }
+    }
+
+    /// Whole numbers; clients also send `8192.0`.
+    fn whole(&self) -> Result<Option<u32>, Failure> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+        match self.value {
+            None | Some(Value::Null) => Ok(None),
+            Some(v) => match v.as_f64() {
+                Some(f) if f >= 0.0 && f <= f64::from(u32::MAX) && f.fract() == 0.0 => Ok(Some(f as u32)),
+                _ => self.wrong("a whole number"),
+            },
+        }
+    }
+
+    fn seed(&self) -> Result<Option<u32>, Failure> {
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+        match self.value {
+            None | Some(Value::Null) => Ok(None),
+            Some(v) => match v.as_i64() {
+                Some(n) => Ok(Some(n.cast_unsigned() as u32)),
+                None => self.wrong("a whole number"),
+            },
+        }
+    }
+
+    fn flag(&self) -> Result<bool, Failure> {
+        match self.value {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(b)) => Ok(*b),
+            Some(_) => self.wrong("true or false"),
+        }
+    }
+
+    fn text(&self) -> Result<Option<String>, Failure> {
+        match self.value {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(s)) => Ok(Some(s.clone())),
+            Some(_) => self.wrong("a string"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn chat(value: &Value) -> Result<ChatRequest, Failure> {
+        decode_chat(value.to_string().as_bytes())
+    }
+
+    #[test]
+    fn what_clients_send() {
+        let request = chat(&json!({
+            "model": "m", "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 3.0,
+            "temperature": 0, "stop": "x", "seed": -1, "user": "conversation", "store": false,
+            "messages": [
+                {"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+                {"role": "assistant", "content": null, "tool_calls": [
+                    {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"x\": 1}"}}]},
+                {"role": "tool", "tool_call_id": "1", "content": "ok"}],
+        }))
+        .unwrap();
+        assert!(request.stream && request.include_usage && !request.has_tools);
+        let s = request.submission;
+        assert_eq!((s.max_tokens, s.sampling.seed, s.stop.as_slice()), (Some(3), Some(u32::MAX), &["x".to_owned()][..]));
+        let Prompt::Chat { messages, .. } = s.prompt else { panic!() };
+        assert_eq!((messages[0].role.as_str(), messages[0].content.as_str()), ("system", "ab"));
+        assert_eq!(messages[1].tool_calls[0]["function"]["arguments"], json!({"x": 1}));
+    }
+
+    #[test]
+    fn wrong_fields_are_named() {
+        let ok = json!([{"role": "user", "content": "x"}]);
+        for (body, part) in [
+            (json!({}), "`messages`"),
+            (json!({"messages": []}), "`messages`"),
+            (json!({"messages": [3]}), "objects"),
+            (json!({"messages": [{"content": "x"}]}), "`role`"),
+            (json!({"messages": [{"role": "user", "content": 3}]}), "`content`"),
+            (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "image_url"),
+            (json!({"messages": ok, "temperature": "hot"}), "`temperature`"),
+            (json!({"messages": ok, "max_tokens": -1}), "`max_tokens`"),
+            (json!({"messages": ok, "max_tokens": 0}), "`max_tokens`"),
+            (json!({"messages": ok, "stream": "yes"}), "`stream`"),
+            (json!({"messages": ok, "stop": [1]}), "`stop`"),
+            (json!({"messages": ok, "n": 2}), "`n`"),
+            (json!({"messages": ok, "priority": "urgent"}), "interactive"),
+            (json!({"messages": ok, "response_format": {"type": "json_object"}}), "json_object"),
+        ] {
+            let error = chat(&body).unwrap_err();
+            assert!(error.message.contains(part), "{body}: {error}");
+        }
+        assert!(decode_chat(b"{").unwrap_err().message.contains("not valid JSON"));
+        assert!(decode_chat(b"[1]").unwrap_err().message.contains("JSON object"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in "[\\[\\]{}\":,a-z0-9.e-]{0,60}") {
+            _ = decode_chat(body.as_bytes());
+            _ = decode_completion(body.as_bytes());
+        }
+    }
+}

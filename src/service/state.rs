@@ -1,0 +1,441 @@
+//! The service's state. Plain data and plain methods: no I/O, no waiting.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::jobs::Jobs;
+use super::types::{State, Status, StreamEvent};
+use super::{crashed, stopping};
+use crate::governor::{Governor, MemoryState, Reading, ThermalState, Verdict};
+use crate::protocol::{
+    Command, Event, Failure, FailureKind, GenerateRequest, Limits, ModelInfo, RequestId, Usage,
+};
+use crate::scheduler::Queue;
+
+/// Requests that the engine works on at once.
+const SLOTS: usize = 1;
+/// The supervisor shows a sign of life at least this often while an engine runs.
+pub(super) const BEAT: Duration = Duration::from_secs(5);
+
+/// Everything behind the service's lock.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) queue: Queue<RequestId, Waiting>,
+    pub(super) jobs: Jobs,
+    pub(super) engine: Option<Engine>,
+    pub(super) draining: bool,
+    running: HashMap<RequestId, Running>,
+    counts: HashMap<RequestId, oneshot::Sender<Result<u32, Failure>>>,
+    /// The model that should be in memory.
+    wanted: Option<String>,
+    load_waiters: Vec<(String, oneshot::Sender<Result<(), Failure>>)>,
+    failed: Option<Failure>,
+    governor: Governor,
+    verdict: Verdict,
+    temperature_celsius: f64,
+    threads_max: u32,
+    last_id: u64,
+    tokens_per_second: f64,
+    cpu: String,
+    crashes: u64,
+    beat: Duration,
+}
+
+/// The running engine process.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) model: String,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) pid: Option<u32>,
+    pub(super) info: Option<ModelInfo>,
+}
+
+/// A request in the queue.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) request: GenerateRequest,
+    pub(super) model: String,
+    pub(super) uid: u32,
+    pub(super) sender: String,
+    pub(super) events: mpsc::UnboundedSender<StreamEvent>,
+    pub(super) submitted: Duration,
+    /// The place last told to the caller.
+    pub(super) position: Option<u32>,
+}
+
+/// A request in the engine.
+#[derive(Debug)]
+struct Running {
+    waiting: Waiting,
+    first_token: Option<Duration>,
+    /// Sent instead of the engine's `Cancelled`: a deadline, usually.
+    failure: Option<Failure>,
+}
+
+/// A request that is over, for journal and metrics.
+#[derive(Debug)]
+pub(super) struct Over {
+    pub(super) id: RequestId,
+    pub(super) uid: u32,
+    pub(super) sender: String,
+    pub(super) model: String,
+    pub(super) waited: Duration,
+    pub(super) first_token: Option<Duration>,
+    pub(super) result: Result<Usage, Failure>,
+}
+
+impl Inner {
+    pub(super) fn new(threads_max: u32) -> Self {
+        Self {
+            queue: Queue::default(),
+            jobs: Jobs::default(),
+            engine: None,
+            draining: false,
+            running: HashMap::new(),
+            counts: HashMap::new(),
+            wanted: None,
+            load_waiters: Vec::new(),
+            failed: None,
+            governor: Governor::new(threads_max),
+            verdict: Verdict {
+                limits: Limits {
+                    threads: threads_max,
+                    ..Limits::default()
+                },
+                thermal: ThermalState::Cool,
+                memory: MemoryState::Normal,
+                reason: String::new(),
+            },
+            temperature_celsius: 0.0,
+            threads_max,
+            last_id: 0,
+            tokens_per_second: 0.0,
+            cpu: String::new(),
+            crashes: 0,
+            beat: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn next_id(&mut self) -> RequestId {
+        self.last_id += 1;
+        RequestId(self.last_id)
+    }
+
+    pub(super) fn threads_max(&self) -> u32 {
+        self.threads_max
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.verdict.limits
+    }
+
+    /// The model in memory or on its way there.
+    pub(super) fn loaded_model(&self) -> Option<&str> {
+        self.engine.as_ref().map(|e| e.model.as_str())
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.engine.as_ref().is_some_and(|e| e.info.is_some())
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        !self.running.is_empty() || !self.counts.is_empty() || self.engine.is_some() && !self.is_ready()
+    }
+
+    pub(super) fn wanted(&self) -> Option<&str> {
+        self.wanted.as_deref()
+    }
+
+    /// Whether the running engine should go: another model or none is wanted.
+    pub(super) fn engine_should_end(&self) -> bool {
+        let loaded = self.loaded_model();
+        loaded.is_some() && loaded != self.wanted()
+    }
+
+    pub(super) fn has_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    pub(super) fn beat(&mut self, now: Duration) {
+        self.beat = now;
+    }
+
+    /// Without an engine there is nothing to watch but the daemon's own loop, and
+    /// whoever asks runs in it.
+    pub(super) fn is_advancing(&self, now: Duration) -> bool {
+        self.engine.is_none() || now.saturating_sub(self.beat) < BEAT * 3
+    }
+
+    /// Asks for a model; `waiter` hears when it is ready or cannot be.
+    pub(super) fn want(&mut self, model: String, waiter: Option<oneshot::Sender<Result<(), Failure>>>) {
+        if let Some(waiter) = waiter {
+            if self.loaded_model() == Some(&model) && self.is_ready() {
+                _ = waiter.send(Ok(()));
+                return;
+            }
+            self.load_waiters.push((model.clone(), waiter));
+        }
+        self.failed = None;
+        self.wanted = Some(model);
+    }
+
+    /// Wants no model any more; what runs is cancelled.
+    pub(super) fn unload(&mut self) {
+        self.wanted = None;
+        self.failed = None;
+        let ids: Vec<RequestId> = self.running.keys().copied().collect();
+        for id in ids {
+            self.cancel(id, Failure::cancelled());
+        }
+    }
+
+    pub(super) fn begin_drain(&mut self, failure: &Failure) {
+        self.draining = true;
+        for waiting in self.queue.drain_where(|_| true) {
+            _ = waiting.events.send(StreamEvent::Failed(failure.clone()));
+        }
+    }
+
+    pub(super) fn count(
+        &mut self,
+        text: String,
+        sender: oneshot::Sender<Result<u32, Failure>>,
+    ) -> Result<(), Failure> {
+        let id = self.next_id();
+        let engine = self.engine.as_ref().ok_or_else(crashed)?;
+        engine.commands.send(Command::Count { id, text }).map_err(|_| crashed())?;
+        self.counts.insert(id, sender);
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, id: RequestId, failure: Failure) {
+        if let Some(waiting) = self.queue.remove(id) {
+            _ = waiting.events.send(StreamEvent::Failed(failure));
+        } else if let Some(running) = self.running.get_mut(&id) {
+            running.failure.get_or_insert(failure);
+            if let Some(engine) = &self.engine {
+                _ = engine.commands.send(Command::Cancel { id });
+            }
+        }
+    }
+
+    /// Sends what can be sent to the engine; returns whether the supervisor has to
+    /// look: an engine is wanted, or another one.
+    pub(super) fn pump(&mut self, now: Duration) -> bool {
+        let Some(next) = self.queue.peek(now).map(|w| w.model.clone()) else {
+            return false;
+        };
+        if self.loaded_model() != Some(&next) {
+            self.tell_positions(now);
+            // A running answer is finished before its model goes.
+            if self.running.is_empty() && self.wanted() != Some(&next) {
+                self.failed = None;
+                self.wanted = Some(next);
+                return true;
+            }
+            return false;
+        }
+        while self.is_ready()
+            && self.running.len() < SLOTS
+            && self.queue.peek(now).map(|w| w.model.as_str()) == self.loaded_model()
+        {
+            let (Some(waiting), Some(engine)) = (self.queue.pop(now), &self.engine) else {
+                break;
+            };
+            _ = engine.commands.send(Command::Generate(waiting.request.clone()));
+            let running = Running {
+                waiting,
+                first_token: None,
+                failure: None,
+            };
+            self.running.insert(running.waiting.request.id, running);
+        }
+        self.tell_positions(now);
+        false
+    }
+
+    fn tell_positions(&mut self, now: Duration) {
+        let keys: Vec<RequestId> = self.queue.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(position) = self.queue.position(now, key) else {
+                continue;
+            };
+            let position = u32::try_from(position).unwrap_or(u32::MAX);
+            if let Some(waiting) = self.queue.get_mut(key)
+                && waiting.position != Some(position)
+            {
+                waiting.position = Some(position);
+                _ = waiting.events.send(StreamEvent::Queued { position });
+            }
+        }
+    }
+
+    /// Passes an engine's event on; returns the request that it ends.
+    pub(super) fn route(&mut self, now: Duration, event: Event) -> Option<Over> {
+        match event {
+            Event::Started { id, prompt_tokens, cached_tokens } => {
+                self.emit(id, StreamEvent::Started { prompt_tokens, cached_tokens });
+            }
+            Event::Prefill { id, done } => self.emit(id, StreamEvent::Prefill { done }),
+            Event::Token { id, text, generated } => {
+                if let Some(running) = self.running.get_mut(&id) {
+                    running.first_token.get_or_insert(now);
+                }
+                self.emit(id, StreamEvent::Token { text, generated });
+            }
+            Event::Finished { id, reason, usage } => {
+                self.tokens_per_second = usage.tokens_per_second();
+                return self.end(now, id, StreamEvent::Finished { reason, usage }, Ok(usage));
+            }
+            Event::Failed { id, failure } => {
+                let instead = self.running.get_mut(&id).and_then(|r| r.failure.take());
+                let failure = instead.unwrap_or(failure);
+                return self.end(now, id, StreamEvent::Failed(failure.clone()), Err(failure));
+            }
+            Event::Counted { id, tokens } => {
+                if let Some(sender) = self.counts.remove(&id) {
+                    _ = sender.send(Ok(tokens));
+                }
+            }
+            Event::Loaded(info) => {
+                self.cpu.clone_from(&info.cpu);
+                if let Some(engine) = &mut self.engine {
+                    engine.info = Some(info);
+                }
+                self.answer_waiters(&Ok(()));
+            }
+            Event::Hello { .. } | Event::Loading { .. } | Event::LoadFailed(_) | Event::Pong { .. } => {}
+        }
+        None
+    }
+
+    fn emit(&self, id: RequestId, event: StreamEvent) {
+        if let Some(running) = self.running.get(&id) {
+            // A reader that went away cancels by its guard.
+            _ = running.waiting.events.send(event);
+        }
+    }
+
+    fn end(
+        &mut self,
+        now: Duration,
+        id: RequestId,
+        event: StreamEvent,
+        result: Result<Usage, Failure>,
+    ) -> Option<Over> {
+        let running = self.running.remove(&id)?;
+        _ = running.waiting.events.send(event);
+        let submitted = running.waiting.submitted;
+        Some(Over {
+            id,
+            uid: running.waiting.uid,
+            sender: running.waiting.sender,
+            model: running.waiting.model,
+            waited: now.saturating_sub(submitted),
+            first_token: running.first_token.map(|t| t.saturating_sub(submitted)),
+            result,
+        })
+    }
+
+    /// The engine is gone. What it worked on fails (with `Cancelled` where that was
+    /// asked for), what waits stays.
+    pub(super) fn engine_ended(&mut self, now: Duration, crash: bool) -> Vec<Over> {
+        self.engine = None;
+        self.crashes += u64::from(crash);
+        for (_, sender) in self.counts.drain() {
+            _ = sender.send(Err(crashed()));
+        }
+        let ids: Vec<RequestId> = self.running.keys().copied().collect();
+        ids.into_iter()
+            .filter_map(|id| {
+                let asked = self.running.get_mut(&id).and_then(|r| r.failure.take());
+                let failure = asked.unwrap_or_else(crashed);
+                self.end(now, id, StreamEvent::Failed(failure.clone()), Err(failure))
+            })
+            .collect()
+    }
+
+    /// The wanted model cannot be loaded: everyone who waits for it hears so.
+    pub(super) fn load_failed(&mut self, model: &str, failure: &Failure) {
+        log::error!(model = model; "cannot load: {failure}");
+        self.failed = Some(failure.clone());
+        if self.wanted() == Some(model) {
+            self.wanted = None;
+        }
+        for waiting in self.queue.drain_where(|w| w.model == model) {
+            _ = waiting.events.send(StreamEvent::Failed(failure.clone()));
+        }
+        self.answer_waiters(&Err(failure.clone()));
+    }
+
+    /// Answers those who wait for the model that is loaded or failed; the others
+    /// asked for one that was overtaken.
+    fn answer_waiters(&mut self, result: &Result<(), Failure>) {
+        let loaded = self.loaded_model().map(str::to_owned);
+        for (model, waiter) in self.load_waiters.drain(..) {
+            let answer = if result.is_err() || loaded.as_deref() == Some(&model) {
+                result.clone()
+            } else {
+                Err(Failure::new(FailureKind::Busy, "another model was asked for meanwhile: try again"))
+            };
+            _ = waiter.send(answer);
+        }
+    }
+
+    /// Whoever still waits when the service ends.
+    pub(super) fn abandon(&mut self) {
+        self.begin_drain(&stopping());
+        self.answer_waiters(&Err(stopping()));
+    }
+
+    /// Takes a reading; returns new limits where they changed.
+    pub(super) fn observe(&mut self, now: Duration, reading: &Reading) -> Option<Limits> {
+        let verdict = self.governor.observe(now, reading);
+        self.temperature_celsius = reading.temperature.map_or(0.0, crate::units::MilliCelsius::celsius);
+        let changed = verdict.limits != self.verdict.limits;
+        if verdict.reason != self.verdict.reason {
+            if verdict.reason.is_empty() {
+                log::info!("the board has cooled down: full speed");
+            } else {
+                log::warn!("{}", verdict.reason);
+            }
+        }
+        self.verdict = verdict;
+        changed.then_some(self.verdict.limits)
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let ready = self.is_ready();
+        let state = match (&self.engine, ready) {
+            (None, _) if self.failed.is_some() => State::Failed,
+            (None, _) if self.wanted.is_some() => State::Loading,
+            (None, _) => State::Unloaded,
+            (Some(_), false) => State::Loading,
+            (Some(_), true) if !self.verdict.reason.is_empty() => State::Limited,
+            (Some(_), true) if self.running.is_empty() => State::Ready,
+            (Some(_), true) => State::Busy,
+        };
+        let failed = self.failed.as_ref().map(ToString::to_string);
+        let info = self.engine.as_ref().and_then(|e| e.info.as_ref());
+        Status {
+            state,
+            model: self.loaded_model().or(self.wanted()).unwrap_or_default().to_owned(),
+            context_size: info.map_or(0, |i| i.context_size),
+            active_threads: if ready { self.verdict.limits.threads } else { 0 },
+            max_threads: self.threads_max,
+            thermal_state: self.verdict.thermal.as_str(),
+            temperature_celsius: self.temperature_celsius,
+            memory_state: self.verdict.memory.as_str(),
+            limit_reason: failed.unwrap_or_else(|| self.verdict.reason.clone()),
+            queue_length: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            active_jobs: u32::try_from(self.running.len()).unwrap_or(u32::MAX),
+            tokens_per_second: self.tokens_per_second,
+            cpu: self.cpu.clone(),
+            engine_pid: self.engine.as_ref().and_then(|e| e.pid),
+            engine_crashes: self.crashes,
+            draining: self.draining,
+        }
+    }
+}

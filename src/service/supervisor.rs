@@ -1,0 +1,312 @@
+//! The supervisor: one engine process for as long as its model is wanted; a lost
+//! one is replaced, with back-off.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::Service;
+use super::engine_link::{EngineLink, executable};
+use super::state::{BEAT, Engine, Over};
+use crate::protocol::{
+    Command, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION,
+};
+use crate::units::Bytes;
+
+/// First pause after a crash; doubled up to the longest.
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
+/// Crashes in a row while loading after which the model is given up.
+const LOAD_CRASHES_MAX: u32 = 3;
+/// How long an engine may take to say hello (it loads shared libraries first).
+const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an engine may take to end by itself.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How often sensors and heartbeat run while the engine works.
+const BUSY_TICK: Duration = Duration::from_secs(1);
+
+/// How one engine's life ended.
+enum Ended {
+    /// As asked.
+    Unloaded,
+    /// The model cannot be loaded.
+    LoadFailed(Failure),
+    /// It died; `worked` if it had been of use before.
+    Crashed { worked: bool, how: String },
+}
+
+pub(super) async fn run(service: &Service) {
+    let mut crashes_in_row = 0;
+    loop {
+        let wanted = {
+            let inner = service.lock();
+            if inner.draining && inner.wanted().is_none() {
+                break;
+            }
+            inner.wanted().map(str::to_owned)
+        };
+        let Some(model) = wanted else {
+            service.shared.changed.notified().await;
+            continue;
+        };
+        let ended = session(service, &model).await;
+        crashes_in_row = settle(service, &model, ended, crashes_in_row);
+        if crashes_in_row > 0 {
+            let pause = BACKOFF_FIRST * 2u32.saturating_pow(crashes_in_row - 1);
+            tokio::time::sleep(pause.min(BACKOFF_LONGEST)).await;
+        }
+    }
+    let mut inner = service.lock();
+    inner.abandon();
+    service.publish(&inner);
+}
+
+/// Takes the ended engine out of the state; returns the crashes in a row so far.
+fn settle(service: &Service, model: &str, ended: Ended, crashes_before: u32) -> u32 {
+    let mut inner = service.lock();
+    let crash = matches!(ended, Ended::Crashed { .. });
+    for over in &inner.engine_ended(service.now(), crash) {
+        note(service, over);
+    }
+    let mut crashes = 0;
+    match ended {
+        Ended::Unloaded => {}
+        Ended::LoadFailed(failure) => inner.load_failed(model, &failure),
+        Ended::Crashed { worked, how } => {
+            crashes = if worked { 1 } else { crashes_before + 1 };
+            log::error!(model = model, crashes = crashes; "the engine died: {how}");
+            if !worked && crashes >= LOAD_CRASHES_MAX {
+                crashes = 0;
+                let message = format!(
+                    "the engine dies while loading {model} ({how}): the file is probably damaged, import it again"
+                );
+                inner.load_failed(model, &Failure::new(FailureKind::ModelInvalid, message));
+            }
+        }
+    }
+    service.pump(&mut inner);
+    crashes
+}
+
+/// One engine from spawn to end.
+async fn session(service: &Service, model: &str) -> Ended {
+    let request = match load_request(service, model) {
+        Ok(request) => request,
+        Err(failure) => return Ended::LoadFailed(failure),
+    };
+    let config = service.config();
+    let engine = executable(&config.paths.engine);
+    let (commands, receiver) = mpsc::unbounded_channel();
+    let mut link = match EngineLink::spawn(&engine, receiver) {
+        Ok(link) => link,
+        Err(error) => {
+            return Ended::LoadFailed(Failure::new(
+                FailureKind::Internal,
+                format!("cannot start the engine {}: {error}", engine.display()),
+            ));
+        }
+    };
+    {
+        let mut inner = service.lock();
+        inner.engine = Some(Engine {
+            model: model.to_owned(),
+            commands: commands.clone(),
+            pid: link.pid(),
+            info: None,
+        });
+        inner.beat(service.now());
+        service.publish(&inner);
+    }
+    let hello = tokio::time::timeout(HELLO_TIMEOUT, link.event()).await;
+    match hello {
+        Ok(Some(Event::Hello { protocol: PROTOCOL_VERSION, .. })) => {}
+        Ok(Some(Event::Hello { version, .. })) => {
+            return Ended::LoadFailed(Failure::new(
+                FailureKind::Internal,
+                format!("{} is of another version ({version}): reinstall the package", engine.display()),
+            ));
+        }
+        _ => return crashed(&mut link, false, END_PATIENCE).await,
+    }
+    _ = commands.send(Command::Load(request));
+    let load_timeout = Duration::from_secs(u64::from(config.engine.load_timeout_s));
+    let hang_timeout = Duration::from_secs(u64::from(config.engine.hang_timeout_s));
+    let mut pulse = Pulse::new(service.now());
+    let mut worked = false;
+    loop {
+        let (busy, ready) = {
+            let inner = service.lock();
+            (inner.is_busy(), inner.is_ready())
+        };
+        let tick = tokio::time::sleep(if busy { BUSY_TICK } else { BEAT });
+        tokio::select! {
+            event = link.event() => match event {
+                Some(Event::LoadFailed(failure)) => {
+                    _ = link.end(END_PATIENCE).await;
+                    return Ended::LoadFailed(failure);
+                }
+                Some(Event::Pong { ticks, busy, .. }) => pulse.pong(service.now(), ticks, busy),
+                Some(event) => {
+                    worked |= matches!(event, Event::Started { .. });
+                    pulse.alive(service.now());
+                    handle(service, event);
+                }
+                None => return crashed(&mut link, worked, END_PATIENCE).await,
+            },
+            () = service.shared.changed.notified() => {}
+            () = tick => {
+                beat(service, &commands);
+                let limit = if ready { hang_timeout } else { load_timeout };
+                if service.lock().is_busy() && pulse.silent(service.now()) > limit {
+                    log::error!(model = model; "the engine makes no progress for {} s: killing it", limit.as_secs());
+                    return crashed(&mut link, worked, Duration::ZERO).await;
+                }
+            }
+        }
+        let (end, running) = {
+            let inner = service.lock();
+            (inner.engine_should_end(), inner.has_running())
+        };
+        // With another model wanted, a running answer is finished first; with none,
+        // it was cancelled already.
+        if end && !running {
+            _ = commands.send(Command::Shutdown);
+            // Frames that were under way are of no use to anyone now.
+            while link.left_over().is_some() {}
+            _ = link.end(END_PATIENCE).await;
+            return Ended::Unloaded;
+        }
+    }
+}
+
+/// Sensors, limits, heartbeat.
+fn beat(service: &Service, commands: &mpsc::UnboundedSender<Command>) {
+    let reading = service.shared.sensors.read();
+    let now = service.now();
+    let mut inner = service.lock();
+    inner.beat(now);
+    if let Some(limits) = inner.observe(now, &reading) {
+        _ = commands.send(Command::SetLimits(limits));
+    }
+    if inner.is_busy() {
+        _ = commands.send(Command::Ping { seq: 0 });
+    }
+    service.publish(&inner);
+}
+
+fn handle(service: &Service, event: Event) {
+    if let Event::Loaded(info) = &event {
+        log::info!(
+            model = info.description.as_str(), context = info.context_size, ms = info.load_ms, cpu = info.cpu.as_str();
+            "model loaded"
+        );
+    }
+    // A token changes nothing that others see: no lock is taken twice, nothing is
+    // published, on the path that every token goes.
+    let quiet = matches!(event, Event::Token { .. } | Event::Prefill { .. });
+    let mut inner = service.lock();
+    let over = inner.route(service.now(), event);
+    if let Some(over) = &over {
+        note(service, over);
+    }
+    if !quiet {
+        service.pump(&mut inner);
+    }
+}
+
+/// Journal and metrics: lengths and timings, never text.
+fn note(service: &Service, over: &Over) {
+    service.shared.metrics.over(over);
+    let ms = u64::try_from(over.waited.as_millis()).unwrap_or(u64::MAX);
+    let (job, uid, sender, model) = (over.id.0, over.uid, over.sender.as_str(), over.model.as_str());
+    match &over.result {
+        Ok(usage) => log::info!(
+            job, uid, sender, model, ms,
+            prompt_tokens = usage.prompt_tokens, tokens = usage.completion_tokens,
+            tokens_per_second = usage.tokens_per_second();
+            "answered"
+        ),
+        Err(failure) => log::info!(job, uid, sender, model, ms; "not answered: {failure}"),
+    }
+}
+
+/// The engine is gone or has to go: collects what it still said, and how it ended.
+async fn crashed(link: &mut EngineLink, worked: bool, patience: Duration) -> Ended {
+    let how = match link.end(patience).await {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    while let Some(event) = link.left_over() {
+        if let Event::LoadFailed(failure) = event {
+            return Ended::LoadFailed(failure);
+        }
+    }
+    Ended::Crashed { worked, how }
+}
+
+fn load_request(service: &Service, model: &str) -> Result<LoadRequest, Failure> {
+    let config = service.config();
+    let model = service.shared.store.resolve(model, &config.model.default)?;
+    admit_memory(service, model.size_bytes)?;
+    let (threads_max, limits) = {
+        let inner = service.lock();
+        (inner.threads_max(), inner.limits())
+    };
+    Ok(LoadRequest {
+        path: model.path,
+        context_size: config.model.context,
+        context_max: config.model.context_max,
+        kv_type: config.model.kv_type,
+        threads_max,
+        limits,
+        sampling: service.sampling_defaults(),
+    })
+}
+
+/// Refuses a model whose file alone would leave the board without memory: at least
+/// 8 % and 256 MiB stay free (docs/design.md, section 6).
+fn admit_memory(service: &Service, weights: u64) -> Result<(), Failure> {
+    let reading = service.shared.sensors.read();
+    let (Some(total), Some(available)) = (reading.memory_total, reading.memory_available) else {
+        return Ok(());
+    };
+    let reserve = (total.0 / 100 * 8).max(Bytes::mib(256).0);
+    let needed = weights + Bytes::mib(64).0;
+    if needed + reserve <= available.0 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FailureKind::OutOfMemory,
+        format!(
+            "the model needs about {}, {} are available and {} stay reserved: use a smaller model or quantization",
+            Bytes(needed), available, Bytes(reserve)
+        ),
+    ))
+}
+
+/// When the engine last made progress.
+struct Pulse {
+    last: Duration,
+    ticks: u64,
+}
+
+impl Pulse {
+    fn new(now: Duration) -> Self {
+        Self { last: now, ticks: 0 }
+    }
+
+    fn alive(&mut self, now: Duration) {
+        self.last = now;
+    }
+
+    fn pong(&mut self, now: Duration, ticks: u64, busy: bool) {
+        if ticks != self.ticks || !busy {
+            self.ticks = ticks;
+            self.last = now;
+        }
+    }
+
+    fn silent(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.last)
+    }
+}

@@ -1,0 +1,258 @@
+//! `hearthctl` as a script sees it, where no service is needed: usage, exit codes,
+//! the JSON form of failures, and the generated documentation.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// An address where nobody listens.
+const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
+
+/// The commands that people see.
+const COMMANDS: [&str; 13] = [
+    "generate",
+    "chat",
+    "status",
+    "models",
+    "import",
+    "load",
+    "unload",
+    "remove",
+    "jobs",
+    "submit",
+    "result",
+    "cancel",
+    "count-tokens",
+];
+
+fn hearthctl(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hearthctl"));
+    command
+        .args(args)
+        .env("DBUS_SYSTEM_BUS_ADDRESS", NOWHERE)
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    hearthctl(args).output().expect("hearthctl starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("stdout is UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("stderr is UTF-8")
+}
+
+/// The one document on standard output.
+fn failure(output: &Output) -> Value {
+    let text = stdout(output);
+    let document: Value = serde_json::from_str(&text).expect("one JSON document");
+    assert_eq!(
+        document["error"]["exit_code"].as_i64(),
+        output.status.code().map(i64::from),
+        "{text}"
+    );
+    document["error"].clone()
+}
+
+#[test]
+fn help_lists_the_commands_and_the_exit_codes() {
+    let output = run(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = stdout(&output);
+    for command in COMMANDS {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}");
+    }
+    for code in ["\n  0 ", "\n  3 ", "\n  4 ", "\n  5 ", "\n  130 "] {
+        assert!(help.contains(code), "exit code {code}");
+    }
+    assert!(!help.contains("generate-man"), "hidden commands are hidden");
+    assert!(!help.contains('\x1b'), "no colour without a terminal");
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for command in COMMANDS {
+        let output = run(&[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        let help = stdout(&output);
+        assert!(help.contains("--json"), "{command}");
+        assert!(help.contains("--bus-address"), "{command}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for args in [
+        &[][..],
+        &["frobnicate"],
+        &["status", "--frobnicate"],
+        &["generate", "--priority", "urgent", "x"],
+        &["generate", "--temperature", "-1", "x"],
+        &["--bus-address", "nonsense", "status"],
+        &["cancel", "../1"],
+        // Standard input is empty: there is no prompt.
+        &["generate"],
+        &["submit", "-"],
+        &["count-tokens", "  "],
+        &["import", "/nonexistent/model.gguf"],
+        &["import", "/"],
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(stdout(&output), "", "{args:?}");
+        assert_ne!(stderr(&output), "", "{args:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_has_a_json_form_too() {
+    for args in [&["frobnicate", "--json"][..], &["--json", "generate"]] {
+        let output = run(args);
+        assert_eq!(failure(&output)["kind"], "Usage", "{args:?}");
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn nobody_there_is_exit_code_3_with_advice() {
+    for args in [
+        &["generate", "x"][..],
+        &["chat"],
+        &["status"],
+        &["status", "--watch"],
+        &["models"],
+        &["load"],
+        &["unload"],
+        &["remove", "x"],
+        &["jobs"],
+        &["submit", "x"],
+        &["result", "1"],
+        &["cancel", "/org/hearthd/Inference1/jobs/1"],
+        &["count-tokens", "x"],
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(3), "{args:?}");
+        assert_eq!(stdout(&output), "", "{args:?}");
+        let message = stderr(&output);
+        assert!(message.starts_with("error: "), "{args:?}: {message}");
+        assert!(message.contains("systemctl status hearthd"), "{message}");
+        assert!(!message.contains('\x1b'), "no colour without a terminal");
+    }
+}
+
+#[test]
+fn the_bus_is_the_one_asked_for() {
+    let output = run(&["status"]);
+    assert!(
+        stderr(&output).contains("hearthctl-test-bus"),
+        "from the environment"
+    );
+    let output = run(&["status", "--bus-address", "unix:path=/nonexistent/other"]);
+    assert!(
+        stderr(&output).contains("/nonexistent/other"),
+        "from the option"
+    );
+}
+
+#[test]
+fn a_failure_is_one_json_document() {
+    let output = run(&["--json", "status"]);
+    let failure = failure(&output);
+    assert_eq!(failure["kind"], "Unreachable");
+    assert!(failure["message"].as_str().is_some_and(|m| !m.is_empty()));
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn what_is_no_model_is_turned_away_before_it_is_copied() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let file = dir.path().join("notes.gguf");
+    fs::write(&file, "GGU").expect("a file");
+    let output = run(&["import", "--json", file.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(4));
+    assert_eq!(failure(&output)["kind"], "ModelInvalid");
+}
+
+#[test]
+fn a_reader_that_left_is_no_panic() {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    drop(reader);
+    for args in [&["--help"][..], &["--json", "status"]] {
+        let output = hearthctl(args)
+            .stdout(writer.try_clone().expect("a second end"))
+            .stderr(Stdio::piped())
+            .output()
+            .expect("hearthctl starts");
+        assert_eq!(stderr(&output), "", "{args:?}");
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let output = run(&["generate-man", dir.path().to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let mut pages = vec!["hearthctl.1".to_owned()];
+    pages.extend(COMMANDS.map(|command| format!("hearthctl-{command}.1")));
+    for page in &pages {
+        let path = dir.path().join(page);
+        let text = fs::read_to_string(&path).expect(page);
+        assert!(text.contains(".TH hearthctl"), "{page}");
+        accepted("man", &["--warnings", "-l"], &path);
+    }
+    let files = fs::read_dir(dir.path()).expect("the folder").count();
+    assert_eq!(files, pages.len(), "no page for hidden commands");
+}
+
+#[test]
+fn the_shells_accept_the_completions() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let output = run(&["generate-completions", dir.path().to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for (shell, file) in [
+        ("bash", "hearthctl.bash"),
+        ("zsh", "_hearthctl"),
+        ("fish", "hearthctl.fish"),
+    ] {
+        let path = dir.path().join(file);
+        let text = fs::read_to_string(&path).expect(file);
+        assert!(text.contains("count-tokens"), "{file}");
+        accepted(shell, &["-n"], &path);
+    }
+}
+
+#[test]
+fn documentation_needs_a_folder() {
+    for command in ["generate-man", "generate-completions"] {
+        let output = run(&[command, "/nonexistent/folder"]);
+        assert_eq!(output.status.code(), Some(2), "{command}");
+    }
+}
+
+/// Has a tool check a file; passes where there is no such tool.
+fn accepted(tool: &str, args: &[&str], path: &Path) {
+    let output = Command::new(tool)
+        .args(args)
+        .arg(path)
+        .env("MANPAGER", "cat")
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null())
+        .output();
+    let output = match output {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return,
+        other => other.expect(tool),
+    };
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{tool} on {}: {}",
+        path.display(),
+        stderr(&output)
+    );
+}

@@ -1,0 +1,102 @@
+//! The pieces around the executables: systemd units, bus policy, Debian package.
+//!
+//! The checks are scripts, which packagers and `.ci/run` use as well. Nothing is
+//! built here: the package is looked at where `make deb` has left one.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Past the capture of the test harness: what was not checked has to be seen.
+fn not_checked(what: &str) {
+    let _ = writeln!(std::io::stderr(), "NOT CHECKED: {what}");
+}
+
+/// Runs a script of `packaging/`; its exit status 77 says that it cannot run here.
+fn check(script: &str, args: &[&Path]) {
+    let output = Command::new(root().join("packaging").join(script))
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("packaging/{script}: {error}"));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    match output.status.code() {
+        Some(0) => {}
+        Some(77) => not_checked(said.trim()),
+        _ => panic!("packaging/{script}: {}\n{said}", output.status),
+    }
+}
+
+#[test]
+fn units_are_valid_and_the_sandbox_is_tight() {
+    check("check-units.sh", &[]);
+}
+
+#[test]
+fn bus_policy_lets_the_group_in_and_nobody_else() {
+    check("check-policy.sh", &[]);
+}
+
+/// The package that `make deb` made of this version for this machine, if any.
+fn package() -> Option<PathBuf> {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let name = format!("hearthd_{}-1_{architecture}.deb", env!("CARGO_PKG_VERSION"));
+    let path = root().join("target/debian").join(name);
+    path.exists().then_some(path)
+}
+
+#[test]
+fn package_holds_what_it_should() {
+    match package() {
+        Some(deb) => check("check-deb.sh", &[&deb]),
+        None => not_checked("the Debian package (make deb builds and checks it)"),
+    }
+}
+
+/// One version in three places: Cargo.toml, Debian's changelog, the package's name.
+#[test]
+fn changelog_begins_with_this_version() {
+    let changelog = std::fs::read_to_string(root().join("packaging/debian/changelog")).unwrap();
+    let begin = format!("hearthd ({}-", env!("CARGO_PKG_VERSION"));
+    assert!(
+        changelog.starts_with(&begin),
+        "it does not begin with {begin}"
+    );
+}
+
+/// The hand-written pages carry the version as well.
+#[test]
+fn manual_pages_are_of_this_version() {
+    for page in ["hearthd.8", "hearth-engine.8"] {
+        let text = std::fs::read_to_string(root().join("packaging/man").join(page)).unwrap();
+        let wanted = format!("\"hearthd {}\"", env!("CARGO_PKG_VERSION"));
+        assert!(text.lines().next().unwrap().contains(&wanted), "{page}");
+    }
+}
+
+/// The unit's time limit for stopping leaves room for the drain of the configuration.
+#[test]
+fn stopping_leaves_time_to_drain() {
+    let unit = std::fs::read_to_string(root().join("systemd/hearthd.service")).unwrap();
+    let limit: u32 = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("TimeoutStopSec="))
+        .and_then(|seconds| seconds.parse().ok())
+        .unwrap();
+    let drain = hearthd::config::Config::default().queue.drain_s;
+    assert!(
+        limit >= drain + 5,
+        "TimeoutStopSec={limit}, drain_s = {drain}"
+    );
+}
