@@ -1,6 +1,8 @@
 //! Drives the real `hearth-engine` over a socket pair: the loop with the fake backend,
 //! llama.cpp with models of random weights, broken files, and the demo model's answers.
 
+#![allow(clippy::disallowed_methods, reason = "the tests measure time")]
+
 #[path = "engine/accuracy.rs"]
 mod accuracy;
 #[path = "engine/fake.rs"]

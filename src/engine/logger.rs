@@ -10,7 +10,9 @@ struct Stderr;
 /// `info`, `debug`); the default is `info`.
 pub fn init_log() {
     let wanted = std::env::var("HEARTH_LOG").ok();
-    let level = wanted.and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::Info);
+    let level = wanted
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(LevelFilter::Info);
     // A logger that is set already stays: several parts in one process.
     if log::set_logger(&Stderr).is_ok() {
         log::set_max_level(level);

@@ -1,5 +1,6 @@
 //! Floor 2: chat templates, streamed text, tool calls. Pure.
 
+mod date;
 mod stream;
 mod template;
 pub mod tools;

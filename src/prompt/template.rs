@@ -14,7 +14,7 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use crate::protocol::{Failure, FailureKind, Message};
 
-/// Used where the file has no template: ChatML, the most common form.
+/// Used where the file has no template: `ChatML`, the most common form.
 const CHATML: &str = "{%- for m in messages -%}\
 {{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' -}}\
 {%- endfor -%}\
@@ -33,29 +33,33 @@ pub struct Template {
 }
 
 impl Template {
-    /// Compiles `source`, or ChatML where the file has none. `today` (ISO date) is
+    /// Compiles `source`, or `ChatML` where the file has none. `today` (ISO date) is
     /// what `strftime_now` is told, so that rendering reads no clock.
     ///
     /// # Errors
     /// `ModelInvalid` where the template does not compile.
-    pub fn new(
-        source: Option<&str>,
-        bos: &str,
-        eos: &str,
-        today: &str,
-    ) -> Result<Self, Failure> {
+    pub fn new(source: Option<&str>, bos: &str, eos: &str, today: &str) -> Result<Self, Failure> {
         let mut env = Environment::new();
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+        if let Ok(syntax) = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+        {
             env.set_syntax(syntax);
         }
         env.set_fuel(Some(FUEL));
         env.add_filter("tojson", tojson);
-        env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
+        env.add_function(
+            "raise_exception",
+            |message: String| -> Result<Value, Error> {
+                Err(Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
         let today = today.to_owned();
-        env.add_function("strftime_now", move |_format: String| today.clone());
+        env.add_function("strftime_now", move |format: String| {
+            super::date::strftime(&today, &format)
+        });
         env.add_template_owned("chat", source.unwrap_or(CHATML).to_owned())
             .map_err(|e| {
                 Failure::new(
@@ -109,7 +113,9 @@ impl Template {
 fn refused(error: &Error) -> Failure {
     Failure::invalid(format!(
         "the model's chat template refuses these messages: {}",
-        error.detail().map_or_else(|| error.to_string(), str::to_owned)
+        error
+            .detail()
+            .map_or_else(|| error.to_string(), str::to_owned)
     ))
 }
 
@@ -117,11 +123,19 @@ fn refused(error: &Error) -> Failure {
 struct PythonFormatter;
 
 impl Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 
@@ -130,6 +144,7 @@ impl Formatter for PythonFormatter {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "minijinja passes them so")]
 fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = kwargs.get("indent")?;
     // Others (ensure_ascii, separators, sort_keys) do not change what models saw.
@@ -141,7 +156,9 @@ fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
             let formatter = PrettyFormatter::with_indent(spaces.as_bytes());
             value.serialize(&mut Serializer::with_formatter(&mut out, formatter))
         }
-        (None, Some(_)) => value.serialize(&mut Serializer::with_formatter(&mut out, CompactFormatter)),
+        (None, Some(_)) => {
+            value.serialize(&mut Serializer::with_formatter(&mut out, CompactFormatter))
+        }
         (None, None) => value.serialize(&mut Serializer::with_formatter(&mut out, PythonFormatter)),
     };
     written.map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
@@ -175,7 +192,10 @@ mod tests {
         let source = "{% for t in tools %}{{ t | tojson }}|{{ t | tojson(indent=2) }}{% endfor %}";
         let template = Template::new(Some(source), "", "", "").unwrap();
         let text = template.render(&[], &tools).unwrap();
-        assert!(text.starts_with(r#"{"b": [1, 2.5], "a": {"x": "é<"}}|{"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"b": [1, 2.5], "a": {"x": "é<"}}|{"#),
+            "{text}"
+        );
         assert!(text.contains("\n  \"b\": [\n    1,"), "{text}");
     }
 
@@ -185,7 +205,7 @@ mod tests {
             "{{ bos_token }}{{ messages[0].content.strip().upper() }}{{ strftime_now('%Y') }}",
             &[Message::user(" hi ")],
         );
-        assert_eq!(text.unwrap(), "<s>HI2026-01-31");
+        assert_eq!(text.unwrap(), "<s>HI2026");
         let error = render("{{ raise_exception('roles must alternate') }}", &[]).unwrap_err();
         assert_eq!(error.kind, FailureKind::InvalidArgs);
         assert!(error.message.contains("roles must alternate"), "{error}");
@@ -194,10 +214,13 @@ mod tests {
     #[test]
     fn a_broken_or_endless_template_is_an_error() {
         assert_eq!(
-            Template::new(Some("{% if %}"), "", "", "").unwrap_err().kind,
+            Template::new(Some("{% if %}"), "", "", "")
+                .unwrap_err()
+                .kind,
             FailureKind::ModelInvalid
         );
-        let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
+        let endless =
+            "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
         assert!(render(endless, &[]).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! Our own compute thread pool: it never spins while idle, and the number of
 //! threads that take part changes live.
 
+use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use llama_cpp_sys_2 as sys;
@@ -28,7 +29,10 @@ impl Pool {
         // SAFETY: ggml-cpu.h declares both functions with these signatures, and the
         // backend returns their addresses for these names.
         let (new, free): (New, Free) = unsafe {
-            (std::mem::transmute(new.as_ptr()), std::mem::transmute(free.as_ptr()))
+            (
+                std::mem::transmute::<*mut c_void, New>(new.as_ptr()),
+                std::mem::transmute::<*mut c_void, Free>(free.as_ptr()),
+            )
         };
         let size = size.clamp(1, 512);
         // SAFETY: ggml_threadpool_params_init fills the whole struct; `new` copies it.
