@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hearthd::prompt::tools;
-use hearthd::protocol::{Command, GenerateRequest, Limits, Message, Prompt};
+use hearthd::protocol::{GenerateRequest, Message, Prompt};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -56,10 +56,6 @@ fn accuracy(kind: &str) -> Option<f64> {
         return None;
     }
     let mut engine = Engine::with_model(&model);
-    engine.send(&Command::SetLimits(Limits {
-        threads: 2,
-        ..Limits::default()
-    }));
     let (mut right, mut all) = (0u32, 0u32);
     for (id, line) in (1..).zip(questions.lines()) {
         let question: Question = serde_json::from_str(line).unwrap();
