@@ -181,13 +181,15 @@ unsafe extern "C" fn should_abort(progress: *mut c_void) -> bool {
     progress.is_abort()
 }
 
-/// llama.cpp's short description of a model, e.g. `llama 1B Q4_0`.
+/// llama.cpp's short description of a model, e.g. `llama 1B Q4_0`. Where it has no name
+/// for the size (`?B`), the number of parameters stands there.
 pub(super) fn describe(model: &LlamaModel) -> String {
     let mut text = [0u8; 128];
     // SAFETY: the model is valid; at most `len` bytes are written, with a NUL.
     unsafe { sys::llama_model_desc(raw(model), text.as_mut_ptr().cast(), text.len()) };
     let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
-    String::from_utf8_lossy(&text[..end]).into_owned()
+    let millions = format!("{}M", model.n_params().div_ceil(1_000_000));
+    String::from_utf8_lossy(&text[..end]).replace("?B", &millions)
 }
 
 /// The pointer inside a model, which the safe crate keeps to itself.

@@ -80,6 +80,10 @@ fn emit(level: Level, line: &str) {
     if line.trim_matches(['.', ' ']).is_empty() {
         return;
     }
+    if level == Level::Error && is_abort(line) {
+        log::debug!(target: "llama.cpp", "{line}");
+        return;
+    }
     if level == Level::Error {
         let mut errors = ERRORS.lock().unwrap_or_else(PoisonError::into_inner);
         if errors.len() == ERRORS_KEPT {
@@ -88,6 +92,14 @@ fn emit(level: Level, line: &str) {
         errors.push_back(line.to_owned());
     }
     log::log!(target: "llama.cpp", level, "{line}");
+}
+
+/// llama.cpp reports an aborted decode, an ordinary cancel, as three errors:
+/// `GGML_STATUS_ABORTED` is 1, and `llama_decode` returns 2.
+fn is_abort(line: &str) -> bool {
+    ["failed with error 1", "compute status: 1", "failed to decode, ret = 2"]
+        .iter()
+        .any(|end| line.ends_with(end))
 }
 
 #[cfg(test)]

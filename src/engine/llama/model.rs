@@ -79,10 +79,11 @@ impl Loader for LlamaLoader {
             n => n,
         }
         .max(CONTEXT_MIN);
-        check_memory(kv_bytes(&model, context_size, request.kv_type), context_size)?;
+        let kv_type = usable_kv_type(&model, request.kv_type);
+        check_memory(kv_bytes(&model, context_size, kv_type), context_size)?;
         let params = ContextParams {
             context_size,
-            kv_type: request.kv_type,
+            kv_type,
             threads_max: request.threads_max,
             poll: self.poll,
         };
@@ -146,18 +147,36 @@ impl LlamaLoader {
     }
 }
 
+/// Width of one head's keys.
+fn head_width(model: &LlamaModel) -> u64 {
+    let arch = model.meta_val_str("general.architecture").unwrap_or_default();
+    let own = model.meta_val_str(&format!("{arch}.attention.key_length"));
+    own.ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+        u64::try_from(model.n_embd()).unwrap_or(0) / u64::from(model.n_head().max(1))
+    })
+}
+
+/// Eight-bit keys come in blocks of 32, which must divide a head.
+fn usable_kv_type(model: &LlamaModel, wanted: KvType) -> KvType {
+    let width = head_width(model);
+    if wanted == KvType::Q8_0 && !width.is_multiple_of(32) {
+        log::warn!("no q8_0 key cache for heads {width} wide: f16 is used");
+        return KvType::F16;
+    }
+    wanted
+}
+
 /// Bytes of keys and values. llama.cpp fills them with zeros, so that all of it is
 /// taken at once.
 fn kv_bytes(model: &LlamaModel, context_size: u32, kv_type: KvType) -> u64 {
-    let heads = u64::from(model.n_head().max(1));
-    let head = u64::try_from(model.n_embd()).unwrap_or(0) / heads;
-    let row = head * u64::from(model.n_head_kv());
+    let row = head_width(model).saturating_mul(u64::from(model.n_head_kv()));
     // Values stay 16-bit floats; a block of 32 eight-bit keys has a 2-byte scale.
     let key = match kv_type {
-        KvType::F16 => row * 2,
-        KvType::Q8_0 => row * 34 / 32,
+        KvType::F16 => row.saturating_mul(2),
+        KvType::Q8_0 => row / 32 * 34,
     };
-    u64::from(context_size) * u64::from(model.n_layer()) * (key + row * 2)
+    let cells = u64::from(context_size).saturating_mul(u64::from(model.n_layer()));
+    cells.saturating_mul(key.saturating_add(row.saturating_mul(2)))
 }
 
 /// Refuses a context that would only bring the OOM killer.

@@ -1,0 +1,40 @@
+//! What the scheduler costs: a tick's plan, and the queue's order.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use hearthd::protocol::{Limits, Priority};
+use hearthd::scheduler::{Batch, Queue, Slots};
+
+fn plan(c: &mut Criterion) {
+    for count in [1, 8] {
+        let mut slots = Slots::new(count);
+        while slots.take(1000, 900).is_some() {}
+        let limits = Limits::default();
+        let mut batch = Batch::default();
+        c.bench_function(&format!("plan and apply, {count} slots"), |b| {
+            b.iter(|| {
+                slots.plan(black_box(&limits), &mut batch);
+                for step in batch.steps() {
+                    slots.apply(*step);
+                }
+            });
+        });
+    }
+}
+
+fn queue(c: &mut Criterion) {
+    let classes = [Priority::Interactive, Priority::Normal, Priority::Background];
+    let mut full = Queue::default();
+    for n in 0..64u32 {
+        let at = Duration::from_millis(u64::from(n));
+        full.push(at, n, classes[n as usize % 3], n % 5, n);
+    }
+    let now = Duration::from_secs(90);
+    c.bench_function("next of 64 waiting", |b| b.iter(|| black_box(&full).peek(now).copied()));
+    c.bench_function("position among 64 waiting", |b| b.iter(|| black_box(&full).position(now, 63)));
+}
+
+criterion_group!(benches, plan, queue);
+criterion_main!(benches);

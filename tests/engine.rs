@@ -1,0 +1,15 @@
+//! Drives the real `hearth-engine` over a socket pair: the loop with the fake backend,
+//! llama.cpp with models of random weights, broken files, and the demo model's answers.
+
+#[path = "engine/accuracy.rs"]
+mod accuracy;
+#[path = "engine/fake.rs"]
+mod fake;
+#[path = "engine/files.rs"]
+mod files;
+#[path = "engine/harness.rs"]
+mod harness;
+#[path = "engine/model.rs"]
+mod model;
+#[path = "engine/process.rs"]
+mod process;

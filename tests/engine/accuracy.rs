@@ -1,0 +1,85 @@
+//! The demo model's held-out questions, asked greedily through the real engine.
+
+use std::path::{Path, PathBuf};
+
+use hearthd::prompt::tools;
+use hearthd::protocol::{Command, GenerateRequest, Limits, Message, Prompt};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::harness::{Engine, load, request};
+
+#[derive(Deserialize)]
+struct Question {
+    id: String,
+    messages: Vec<Message>,
+    tools: Option<Vec<Value>>,
+    /// Any of these in the answer is right, whatever the case.
+    #[serde(default)]
+    accept: Vec<String>,
+    /// None of these may be in it.
+    #[serde(default)]
+    reject: Vec<String>,
+    /// The one call that is right.
+    accept_call: Option<Value>,
+}
+
+impl Question {
+    fn is_right(&self, answer: &str) -> bool {
+        if let Some(wanted) = &self.accept_call {
+            let (_, calls) = tools::split(answer);
+            let [call] = calls.as_slice() else { return false };
+            return wanted["name"] == call.name.as_str() && wanted["arguments"] == call.arguments;
+        }
+        let answer = answer.to_lowercase();
+        let holds = |text: &String| answer.contains(&text.to_lowercase());
+        self.accept.iter().any(holds) && !self.reject.iter().any(holds)
+    }
+}
+
+/// Where the demo model lies: in the tree, or where `HEARTH_DEMO_MODEL_DIR` says.
+fn folder() -> PathBuf {
+    std::env::var_os("HEARTH_DEMO_MODEL_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/demo-model"),
+        PathBuf::from,
+    )
+}
+
+/// Share of right answers in per cent; `None` where the files are not there.
+fn accuracy(kind: &str) -> Option<f64> {
+    let model = folder().join(format!("hearth-demo-{kind}.gguf"));
+    let questions = std::fs::read_to_string(folder().join("heldout.jsonl")).ok()?;
+    if !model.exists() {
+        println!("{} is not there: skipped", model.display());
+        return None;
+    }
+    let mut engine = Engine::with_model(&model);
+    engine.send(&Command::SetLimits(Limits { threads: 2, ..Limits::default() }));
+    let (mut right, mut all) = (0u32, 0u32);
+    for (id, line) in (1..).zip(questions.lines()) {
+        let question: Question = serde_json::from_str(line).unwrap();
+        let tools = question.tools.clone().unwrap_or_default();
+        let prompt = Prompt::Chat { messages: question.messages.clone(), tools };
+        let answer = engine.ask(GenerateRequest { max_tokens: Some(96), ..request(id, prompt) });
+        all += 1;
+        if question.is_right(&answer.text) {
+            right += 1;
+        } else {
+            println!("{kind} {}: {:?}", question.id, answer.text);
+        }
+    }
+    let share = f64::from(right) * 100.0 / f64::from(all);
+    println!("{kind}: {right} of {all} right, {share:.1} %");
+    Some(share)
+}
+
+#[test]
+fn the_demo_model_answers_held_out_questions() {
+    let (full, quantized) = (accuracy("f16"), accuracy("q8_0"));
+    for share in [full, quantized].into_iter().flatten() {
+        assert!(share >= 95.0, "{share:.1} % right");
+    }
+    if let (Some(full), Some(quantized)) = (full, quantized) {
+        assert!(quantized >= full - 2.0, "Q8_0 {quantized:.1} %, F16 {full:.1} %");
+    }
+}

@@ -1,0 +1,134 @@
+//! The process around the loop: how it starts, and every way it ends.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use hearthd::protocol::{Command, Event, framing};
+
+use crate::harness::{ENGINE, Engine, chat};
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn only_the_engine_needs_llama() {
+    // What the dynamic linker is told to load stands by name in the file.
+    let names = |file: &str| {
+        let bytes = std::fs::read(file).unwrap();
+        ["libllama.so", "libggml.so", "libggml-base.so"]
+            .into_iter()
+            .filter(|name| bytes.windows(name.len()).any(|w| w == name.as_bytes()))
+            .count()
+    };
+    assert_eq!(names(ENGINE), 3);
+    assert_eq!(names(env!("CARGO_BIN_EXE_hearthd")), 0);
+    assert_eq!(names(env!("CARGO_BIN_EXE_hearthctl")), 0);
+}
+
+#[test]
+fn by_hand_it_says_who_starts_it() {
+    let output = Process::new(ENGINE).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("started by hearthd"));
+    let output = Process::new(ENGINE).arg("--no-such-option").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn missing_kernels_are_named_with_the_folder() {
+    let output = Process::new(ENGINE)
+        .arg("cpu")
+        .env("HEARTH_BACKEND_DIR", "/nonexistent")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("no CPU kernels") && text.contains("/nonexistent"), "{text}");
+}
+
+#[test]
+fn it_ends_with_the_socket_even_in_a_hang() {
+    for text in ["idle", "!hang", "!slow and steady wins the race"] {
+        let mut engine = Engine::fake("");
+        if text != "idle" {
+            engine.send(&Command::Generate(chat(1, text)));
+            engine.until(|e| matches!(e, Event::Started { .. }));
+        }
+        let began = Instant::now();
+        engine.hang_up();
+        assert_eq!(engine.wait(SOON).code(), Some(0), "{text}");
+        assert!(began.elapsed() < Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn shutdown_ends_it_cleanly_also_in_mid_decode() {
+    let mut engine = Engine::fake("token-ms=60000");
+    engine.send(&Command::Generate(chat(1, "long")));
+    engine.until(|e| matches!(e, Event::Token { generated: 1, .. }));
+    engine.send(&Command::Shutdown);
+    assert_eq!(engine.wait(SOON).code(), Some(0));
+}
+
+#[test]
+fn an_abort_is_seen_as_the_end_of_the_socket() {
+    let mut engine = Engine::fake("");
+    engine.send(&Command::Generate(chat(1, "ok !abort")));
+    let end = loop {
+        match engine.try_next() {
+            Ok(Some(_)) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(end, Ok(None) | Err(_)));
+    assert_eq!(engine.wait(SOON).code(), None);
+}
+
+#[test]
+fn a_broken_frame_ends_it() {
+    use std::io::Write as _;
+    let (mut socket, theirs) = UnixStream::pair().unwrap();
+    let mut child = Process::new(ENGINE)
+        .arg("--fake")
+        .stderr(Stdio::null())
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .spawn()
+        .unwrap();
+    socket.write_all(&[255; 8]).unwrap();
+    assert_eq!(crate::harness::wait(&mut child, SOON).unwrap().code(), Some(1));
+}
+
+#[test]
+fn it_dies_with_its_parent() {
+    let (socket, theirs) = UnixStream::pair().unwrap();
+    // A shell between us and the engine; our end of the socket stays open, so only
+    // the parent-death signal can end it.
+    let mut shell = Process::new("sh")
+        .args(["-c", "exec 3<&0; \"$0\" --fake <&3 & echo $!; wait", ENGINE])
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let stat = format!("/proc/{}/stat", line.trim());
+    let hello: Option<Event> = framing::read(&mut &socket).unwrap();
+    assert!(matches!(hello, Some(Event::Hello { .. })));
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    let end = Instant::now() + SOON;
+    // Gone, or a zombie that init has not collected.
+    while std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ")) {
+        assert!(Instant::now() < end, "the engine lives on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn it_offers_itself_to_the_oom_killer() {
+    let engine = Engine::fake("");
+    let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", engine.child.id()));
+    assert_eq!(score.unwrap().trim(), "800");
+}
