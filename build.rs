@@ -27,10 +27,14 @@ fn main() -> io::Result<()> {
     // LD_LIBRARY_PATH for the unit tests; neither needs a path.
 
     let var = |name: &str| env::var_os(name).map(PathBuf::from);
-    let (Some(root), Some(kernels), Some(out)) =
-        (var("DEP_LLAMA_ROOT"), var("DEP_LLAMA_BACKENDS_DIR"), var("OUT_DIR"))
-    else {
-        return Err(io::Error::other("llama-cpp-sys-2 did not say where its libraries are"));
+    let (Some(root), Some(kernels), Some(out)) = (
+        var("DEP_LLAMA_ROOT"),
+        var("DEP_LLAMA_BACKENDS_DIR"),
+        var("OUT_DIR"),
+    ) else {
+        return Err(io::Error::other(
+            "llama-cpp-sys-2 did not say where its libraries are",
+        ));
     };
     // OUT_DIR is target/<profile>/build/hearthd-<hash>/out.
     let Some(profile) = out.ancestors().nth(3) else {

@@ -4,12 +4,20 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use hearthd::protocol::{Command, Event, GenerateRequest, Message, Prompt, RequestId, Sampling, framing};
+use hearthd::protocol::{
+    Command, Event, GenerateRequest, Message, Prompt, RequestId, Sampling, framing,
+};
 
 fn token(c: &mut Criterion) {
-    let event = Event::Token { id: RequestId(123_456), text: " kitchen".into(), generated: 57 };
+    let event = Event::Token {
+        id: RequestId(123_456),
+        text: " kitchen".into(),
+        generated: 57,
+    };
     let frame = framing::encode(&event).expect("a token fits a frame");
-    c.bench_function("encode a token", |b| b.iter(|| framing::encode(black_box(&event))));
+    c.bench_function("encode a token", |b| {
+        b.iter(|| framing::encode(black_box(&event)))
+    });
     c.bench_function("decode a token", |b| {
         b.iter(|| framing::read::<Event>(&mut black_box(frame.as_slice())));
     });
@@ -18,7 +26,10 @@ fn token(c: &mut Criterion) {
 fn request(c: &mut Criterion) {
     let command = Command::Generate(GenerateRequest {
         id: RequestId(1),
-        prompt: Prompt::Chat { messages: vec![Message::user("word ".repeat(1500))], tools: vec![] },
+        prompt: Prompt::Chat {
+            messages: vec![Message::user("word ".repeat(1500))],
+            tools: vec![],
+        },
         sampling: Sampling::default(),
         max_tokens: Some(256),
         stop: vec![],

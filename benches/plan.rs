@@ -25,15 +25,23 @@ fn plan(c: &mut Criterion) {
 }
 
 fn queue(c: &mut Criterion) {
-    let classes = [Priority::Interactive, Priority::Normal, Priority::Background];
+    let classes = [
+        Priority::Interactive,
+        Priority::Normal,
+        Priority::Background,
+    ];
     let mut full = Queue::default();
     for n in 0..64u32 {
         let at = Duration::from_millis(u64::from(n));
         full.push(at, n, classes[n as usize % 3], n % 5, n);
     }
     let now = Duration::from_secs(90);
-    c.bench_function("next of 64 waiting", |b| b.iter(|| black_box(&full).peek(now).copied()));
-    c.bench_function("position among 64 waiting", |b| b.iter(|| black_box(&full).position(now, 63)));
+    c.bench_function("next of 64 waiting", |b| {
+        b.iter(|| black_box(&full).peek(now).copied())
+    });
+    c.bench_function("position among 64 waiting", |b| {
+        b.iter(|| black_box(&full).position(now, 63))
+    });
 }
 
 criterion_group!(benches, plan, queue);

@@ -7,19 +7,32 @@ use std::path::{Path, PathBuf};
 /// Rooms and their floors (docs/design.md, section 2). A room may use rooms below
 /// it, never beside it, but for the pairs in `BESIDE`.
 const FLOORS: &[(&str, u32)] = &[
-    ("units", 0), ("protocol", 0), ("logging", 0),
-    ("governor", 10), ("scheduler", 10), ("config", 10),
-    ("sensors", 20), ("prompt", 20),
+    ("units", 0),
+    ("protocol", 0),
+    ("logging", 0),
+    ("governor", 10),
+    ("scheduler", 10),
+    ("config", 10),
+    ("sensors", 20),
+    ("prompt", 20),
     ("engine", 30),
-    ("models", 40), ("service", 41),
-    ("dbus", 50), ("http", 50),
+    ("models", 40),
+    ("service", 41),
+    ("dbus", 50),
+    ("http", 50),
     ("app", 60),
 ];
 
 /// On the way down, but not allowed: the daemon must never link the engine.
 const FORBIDDEN: &[(&str, &str)] = &[
-    ("service", "engine"), ("models", "engine"), ("dbus", "engine"), ("http", "engine"), ("app", "engine"),
-    ("config", "governor"), ("prompt", "governor"), ("prompt", "scheduler"),
+    ("service", "engine"),
+    ("models", "engine"),
+    ("dbus", "engine"),
+    ("http", "engine"),
+    ("app", "engine"),
+    ("config", "governor"),
+    ("prompt", "governor"),
+    ("prompt", "scheduler"),
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -36,15 +49,25 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn room(file: &Path) -> Option<String> {
-    let inside = file.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).ok()?;
+    let inside = file
+        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .ok()?;
     let first = inside.components().next()?.as_os_str().to_str()?;
     Some(first.trim_end_matches(".rs").to_owned())
 }
 
 /// Rooms named after `crate::` in code, be it one path or a braced list.
 fn used(text: &str) -> Vec<String> {
-    let word = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    let code: String = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let word = |s: &str| {
+        s.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
+    let code: String = text
+        .lines()
+        .filter(|l| !l.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
     let mut rooms = Vec::new();
     for rest in code.split("crate::").skip(1) {
         if let Some(list) = rest.strip_prefix('{') {
@@ -66,16 +89,24 @@ fn imports_point_down() {
         if from == "bin" || from == "lib" {
             continue;
         }
-        let floor = floors.get(from.as_str()).unwrap_or_else(|| panic!("{from} has no floor: {}", file.display()));
+        let floor = floors
+            .get(from.as_str())
+            .unwrap_or_else(|| panic!("{from} has no floor: {}", file.display()));
         for to in used(&fs::read_to_string(&file).unwrap()) {
-            let Some(below) = floors.get(to.as_str()) else { continue };
+            let Some(below) = floors.get(to.as_str()) else {
+                continue;
+            };
             let down = below < floor && !FORBIDDEN.contains(&(from.as_str(), to.as_str()));
             if to != from && !down {
                 wrong.push(format!("{}: {from} uses {to}", file.display()));
             }
         }
     }
-    assert!(wrong.is_empty(), "imports that do not point down:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "imports that do not point down:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -95,7 +126,8 @@ fn unsafe_has_one_home() {
         let text = fs::read_to_string(&file).unwrap();
         let bad = text.lines().find(|l| {
             let l = l.trim_start();
-            !l.starts_with("//") && (l.contains("unsafe {") || l.contains("unsafe fn") || l.contains("unsafe impl"))
+            !l.starts_with("//")
+                && (l.contains("unsafe {") || l.contains("unsafe fn") || l.contains("unsafe impl"))
         });
         assert!(bad.is_none(), "{}: {bad:?}", file.display());
     }
@@ -109,7 +141,10 @@ fn only_the_engine_links_llama() {
         (env!("CARGO_BIN_EXE_hearthctl"), false),
         (env!("CARGO_BIN_EXE_hearth-engine"), true),
     ] {
-        let output = std::process::Command::new("readelf").args(["-d", exe]).output().unwrap();
+        let output = std::process::Command::new("readelf")
+            .args(["-d", exe])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         let needed = String::from_utf8_lossy(&output.stdout).contains("libllama");
         assert_eq!(needed, links, "{exe}");

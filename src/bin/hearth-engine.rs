@@ -140,7 +140,11 @@ fn main() -> ExitCode {
         None => {
             return exit_code(match args.fake {
                 Some(script) => run(|| Ok(FakeLoader { script })),
-                None => run(|| Runtime::start().map(LlamaLoader::new).map_err(|e| e.to_string())),
+                None => run(|| {
+                    Runtime::start()
+                        .map(LlamaLoader::new)
+                        .map_err(|e| e.to_string())
+                }),
             });
         }
         Some(Tool::MakeModel(args)) => {
@@ -167,8 +171,14 @@ fn runtime() -> Result<Runtime, Failure> {
 fn check(file: &Path) -> ExitCode {
     let checked = runtime().and_then(|runtime| tools::check(&LlamaLoader::new(runtime), file));
     let (line, code) = match checked {
-        Ok(info) => (serde_json::json!({"ok": true, "info": info}), ExitCode::SUCCESS),
-        Err(failure) => (serde_json::json!({"ok": false, "failure": failure}), ExitCode::FAILURE),
+        Ok(info) => (
+            serde_json::json!({"ok": true, "info": info}),
+            ExitCode::SUCCESS,
+        ),
+        Err(failure) => (
+            serde_json::json!({"ok": false, "failure": failure}),
+            ExitCode::FAILURE,
+        ),
     };
     println!("{line}");
     code
@@ -177,7 +187,10 @@ fn check(file: &Path) -> ExitCode {
 fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let poll = match args.poll.as_str() {
         "none" => None,
-        n => Some(n.parse().map_err(|_| Failure::invalid("--poll takes 0 to 100, or none"))?),
+        n => Some(
+            n.parse()
+                .map_err(|_| Failure::invalid("--poll takes 0 to 100, or none"))?,
+        ),
     };
     let loader = LlamaLoader::new(runtime()?).with_poll(poll);
     let wanted = Bench {
@@ -190,9 +203,18 @@ fn bench(args: &BenchArgs) -> Result<(), Failure> {
     if args.json {
         println!("{}", serde_json::json!(result));
     } else {
-        println!("{}, {} threads, {}", result.model, result.threads, result.cpu);
-        println!("prefill {:8.1} tokens/s ({} tokens)", result.prefill_tokens_per_s, result.prompt_tokens);
-        println!("decode  {:8.1} tokens/s ({} tokens)", result.decode_tokens_per_s, result.tokens);
+        println!(
+            "{}, {} threads, {}",
+            result.model, result.threads, result.cpu
+        );
+        println!(
+            "prefill {:8.1} tokens/s ({} tokens)",
+            result.prefill_tokens_per_s, result.prompt_tokens
+        );
+        println!(
+            "decode  {:8.1} tokens/s ({} tokens)",
+            result.decode_tokens_per_s, result.tokens
+        );
     }
     Ok(())
 }
@@ -201,12 +223,19 @@ fn answer(args: RunArgs) -> Result<(), Failure> {
     let prompt = if args.raw {
         Prompt::Text(args.prompt)
     } else {
-        Prompt::Chat { messages: vec![Message::user(args.prompt)], tools: Vec::new() }
+        Prompt::Chat {
+            messages: vec![Message::user(args.prompt)],
+            tools: Vec::new(),
+        }
     };
     let request = GenerateRequest {
         id: RequestId(1),
         prompt,
-        sampling: Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() },
+        sampling: Sampling {
+            temperature: args.temperature,
+            seed: args.seed,
+            ..Sampling::default()
+        },
         max_tokens: Some(args.max_tokens),
         stop: Vec::new(),
     };
@@ -228,6 +257,7 @@ fn answer(args: RunArgs) -> Result<(), Failure> {
 
 /// The number given, or one for each processor that this process may use.
 fn threads(given: Option<u32>) -> u32 {
-    let all = || std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+    let all =
+        || std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
     given.unwrap_or_else(all).max(1)
 }

@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 /// Now.
-#[allow(clippy::disallowed_methods, reason = "the one place of the engine that reads it")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place of the engine that reads it"
+)]
 pub fn now() -> Instant {
     Instant::now()
 }

@@ -109,7 +109,11 @@ impl Loader for FakeLoader {
                 return Err(Failure::new(kind, format!("{path}: the script says so")));
             }
         }
-        let context_size = if request.context_size == 0 { CONTEXT } else { request.context_size };
+        let context_size = if request.context_size == 0 {
+            CONTEXT
+        } else {
+            request.context_size
+        };
         Ok(FakeBackend {
             info: ModelInfo {
                 description: "fake".into(),
@@ -137,7 +141,11 @@ impl FakeBackend {
     /// Sleeps as long as this many tokens take, unless aborted.
     fn compute(&self, tokens: usize) -> Result<(), DecodeError> {
         let n = u32::try_from(tokens).unwrap_or(u32::MAX);
-        let mut left = if n == 1 { self.token_time } else { self.script.prefill_time * n };
+        let mut left = if n == 1 {
+            self.token_time
+        } else {
+            self.script.prefill_time * n
+        };
         while !self.progress.is_abort() {
             self.progress.tick();
             if left.is_zero() {
@@ -202,7 +210,13 @@ impl Backend for FakeBackend {
             self.answer.push(END);
             self.answer.reverse();
         }
-        let rest: Vec<u8> = self.answer.iter().rev().take(8).flat_map(|t| self.piece(*t)).collect();
+        let rest: Vec<u8> = self
+            .answer
+            .iter()
+            .rev()
+            .take(8)
+            .flat_map(|t| self.piece(*t))
+            .collect();
         if rest.starts_with(b"!abort") {
             std::process::abort();
         }
@@ -233,7 +247,10 @@ mod tests {
     fn scripts() {
         let script: Script = "token-ms=5,load=oom,fail-decode=2".parse().unwrap();
         assert_eq!(script.token_time, Duration::from_millis(5));
-        assert_eq!(script.load, Some(LoadFault::Fails(FailureKind::OutOfMemory)));
+        assert_eq!(
+            script.load,
+            Some(LoadFault::Fails(FailureKind::OutOfMemory))
+        );
         assert_eq!("".parse(), Ok(Script::default()));
         for bad in ["x", "x=1", "token-ms=z", "load=z"] {
             assert!(bad.parse::<Script>().unwrap_err().contains(bad));

@@ -59,19 +59,30 @@ impl ElementType {
         match self {
             Self::F32 => out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
             Self::F16 => out.extend(values.iter().flat_map(|v| half(*v).to_le_bytes())),
-            Self::Q8_0 => values.chunks(BLOCK).for_each(|block| encode_q8_0(block, out)),
-            Self::Q4_0 => values.chunks(BLOCK).for_each(|block| encode_q4_0(block, out)),
+            Self::Q8_0 => values
+                .chunks(BLOCK)
+                .for_each(|block| encode_q8_0(block, out)),
+            Self::Q4_0 => values
+                .chunks(BLOCK)
+                .for_each(|block| encode_q4_0(block, out)),
         }
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "within i8 after the division")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "within i8 after the division"
+)]
 fn encode_q8_0(block: &[f32], out: &mut Vec<u8>) {
     let largest = block.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
     let scale = largest / 127.0;
     out.extend(half(scale).to_le_bytes());
     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-    out.extend(block.iter().map(|v| ((v * inverse).round() as i8).cast_unsigned()));
+    out.extend(
+        block
+            .iter()
+            .map(|v| ((v * inverse).round() as i8).cast_unsigned()),
+    );
 }
 
 #[expect(
@@ -81,7 +92,10 @@ fn encode_q8_0(block: &[f32], out: &mut Vec<u8>) {
 )]
 fn encode_q4_0(block: &[f32], out: &mut Vec<u8>) {
     // The value of largest magnitude becomes -8, the end of the four-bit range.
-    let extreme = block.iter().copied().fold(0.0_f32, |m, v| if v.abs() > m.abs() { v } else { m });
+    let extreme = block
+        .iter()
+        .copied()
+        .fold(0.0_f32, |m, v| if v.abs() > m.abs() { v } else { m });
     let scale = extreme / -8.0;
     out.extend(half(scale).to_le_bytes());
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
@@ -145,7 +159,11 @@ impl Tensor {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_header(out: &mut impl Write, values: &[(String, Value)], tensors: &[Tensor]) -> io::Result<()> {
+pub fn write_header(
+    out: &mut impl Write,
+    values: &[(String, Value)],
+    tensors: &[Tensor],
+) -> io::Result<()> {
     let mut head = b"GGUF".to_vec();
     head.extend(3u32.to_le_bytes());
     head.extend((tensors.len() as u64).to_le_bytes());
@@ -157,7 +175,10 @@ pub fn write_header(out: &mut impl Write, values: &[(String, Value)], tensors: &
     let mut offset = 0u64;
     for tensor in tensors {
         put_text(&mut head, &tensor.name);
-        put_u32(&mut head, u32::try_from(tensor.shape.len()).map_err(io::Error::other)?);
+        put_u32(
+            &mut head,
+            u32::try_from(tensor.shape.len()).map_err(io::Error::other)?,
+        );
         for n in &tensor.shape {
             head.extend(n.to_le_bytes());
         }
@@ -258,7 +279,11 @@ mod tests {
     #[test]
     fn data_begin_aligned() {
         let mut out = Vec::new();
-        let tensors = [Tensor { name: "x".into(), shape: vec![3], element: ElementType::F32 }];
+        let tensors = [Tensor {
+            name: "x".into(),
+            shape: vec![3],
+            element: ElementType::F32,
+        }];
         write_header(&mut out, &[("a".into(), Value::U32(1))], &tensors).unwrap();
         assert_eq!(out.len() % 32, 0);
         assert_eq!(&out[..4], b"GGUF");

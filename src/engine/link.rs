@@ -32,32 +32,34 @@ impl Link {
         };
         let (sender, receiver) = channel();
         let reader = link.clone();
-        std::thread::Builder::new().name("link".into()).spawn(move || {
-            let mut from = BufReader::new(socket);
-            loop {
-                let command = match framing::read::<Command>(&mut from) {
-                    Ok(Some(command)) => command,
-                    Ok(None) => leave(0),
-                    Err(error) => {
-                        log::error!("the daemon's socket broke: {error}");
-                        leave(1);
+        std::thread::Builder::new()
+            .name("link".into())
+            .spawn(move || {
+                let mut from = BufReader::new(socket);
+                loop {
+                    let command = match framing::read::<Command>(&mut from) {
+                        Ok(Some(command)) => command,
+                        Ok(None) => leave(0),
+                        Err(error) => {
+                            log::error!("the daemon's socket broke: {error}");
+                            leave(1);
+                        }
+                    };
+                    match command {
+                        Command::Ping { seq } => {
+                            reader.pong(seq);
+                            continue;
+                        }
+                        Command::Cancel { id } => reader.cancel(id),
+                        Command::Shutdown => reader.progress.set_quit(),
+                        _ => {}
                     }
-                };
-                match command {
-                    Command::Ping { seq } => {
-                        reader.pong(seq);
-                        continue;
+                    if sender.send(command).is_err() {
+                        // The tick loop has ended; the process is about to.
+                        return;
                     }
-                    Command::Cancel { id } => reader.cancel(id),
-                    Command::Shutdown => reader.progress.set_quit(),
-                    _ => {}
                 }
-                if sender.send(command).is_err() {
-                    // The tick loop has ended; the process is about to.
-                    return;
-                }
-            }
-        })?;
+            })?;
         Ok((link, receiver))
     }
 

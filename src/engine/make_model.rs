@@ -27,24 +27,46 @@ pub struct Shape {
 
 impl Shape {
     /// Small enough to train and test with: a few megabytes.
-    pub const DEMO: Self = Self { layers: 6, width: 256, feed_forward: 768, heads: 8, kv_heads: 4, vocab: 2048 };
+    pub const DEMO: Self = Self {
+        layers: 6,
+        width: 256,
+        feed_forward: 768,
+        heads: 8,
+        kv_heads: 4,
+        vocab: 2048,
+    };
     /// Dimensions of the common half-billion models (Qwen2.5-0.5B's `config.json`).
-    pub const HALF_BILLION: Self =
-        Self { layers: 24, width: 896, feed_forward: 4864, heads: 14, kv_heads: 2, vocab: 151_936 };
+    pub const HALF_BILLION: Self = Self {
+        layers: 24,
+        width: 896,
+        feed_forward: 4864,
+        heads: 14,
+        kv_heads: 2,
+        vocab: 151_936,
+    };
 
     fn check(self) -> Result<Self, String> {
         let head = self.width.checked_div(self.heads).unwrap_or(0);
         if self.layers == 0 || self.feed_forward == 0 || self.kv_heads == 0 || head == 0 {
             return Err("every dimension must be at least 1".into());
         }
-        if !self.width.is_multiple_of(self.heads) || !head.is_multiple_of(2) || !self.heads.is_multiple_of(self.kv_heads) {
-            return Err("width must be an even multiple of heads, heads a multiple of kv_heads".into());
+        if !self.width.is_multiple_of(self.heads)
+            || !head.is_multiple_of(2)
+            || !self.heads.is_multiple_of(self.kv_heads)
+        {
+            return Err(
+                "width must be an even multiple of heads, heads a multiple of kv_heads".into(),
+            );
         }
         if !self.width.is_multiple_of(32) || !self.feed_forward.is_multiple_of(32) {
-            return Err("width and ff must be multiples of 32, the block of the quantized types".into());
+            return Err(
+                "width and ff must be multiples of 32, the block of the quantized types".into(),
+            );
         }
         if self.vocab < FIRST_FILLER {
-            return Err(format!("vocab must be at least {FIRST_FILLER}: bytes and control tokens"));
+            return Err(format!(
+                "vocab must be at least {FIRST_FILLER}: bytes and control tokens"
+            ));
         }
         Ok(self)
     }
@@ -63,7 +85,15 @@ impl FromStr for Shape {
         let Ok(&[layers, width, feed_forward, heads, kv_heads, vocab]) = numbers.as_deref() else {
             return Err("use demo, 0.5b or layers,width,ff,heads,kv_heads,vocab".into());
         };
-        Self { layers, width, feed_forward, heads, kv_heads, vocab }.check()
+        Self {
+            layers,
+            width,
+            feed_forward,
+            heads,
+            kv_heads,
+            vocab,
+        }
+        .check()
     }
 }
 
@@ -104,7 +134,9 @@ pub fn make(path: &Path, shape: Shape, element: ElementType, seed: u64) -> io::R
         }
         gguf::pad(&mut out, tensor.element.bytes(total))?;
     }
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    out.into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .sync_all()
 }
 
 /// Uniform in ±spread has variance spread²/3; this keeps a unit input at unit
@@ -117,8 +149,16 @@ fn spread(inputs: u64) -> f32 {
 fn tensors(shape: Shape, element: ElementType) -> Vec<Tensor> {
     let (width, ff) = (u64::from(shape.width), u64::from(shape.feed_forward));
     let kv = width / u64::from(shape.heads) * u64::from(shape.kv_heads);
-    let matrix = |name: String, columns, rows| Tensor { name, shape: vec![columns, rows], element };
-    let vector = |name: String| Tensor { name, shape: vec![width], element: ElementType::F32 };
+    let matrix = |name: String, columns, rows| Tensor {
+        name,
+        shape: vec![columns, rows],
+        element,
+    };
+    let vector = |name: String| Tensor {
+        name,
+        shape: vec![width],
+        element: ElementType::F32,
+    };
     // No output matrix: llama.cpp uses the embeddings for it, as the small models do.
     let mut all = vec![
         matrix("token_embd.weight".into(), width, u64::from(shape.vocab)),
@@ -142,7 +182,13 @@ fn tensors(shape: Shape, element: ElementType) -> Vec<Tensor> {
 
 fn header(shape: Shape, element: ElementType) -> Vec<(String, Value)> {
     // llama.cpp's token types: 1 normal, 3 control.
-    let kind = |n| if (256..FIRST_FILLER).contains(&n) { 3 } else { 1 };
+    let kind = |n| {
+        if (256..FIRST_FILLER).contains(&n) {
+            3
+        } else {
+            1
+        }
+    };
     let text = |s: &str| Value::Text(s.to_owned());
     let values = [
         ("general.architecture", text("llama")),
@@ -155,20 +201,32 @@ fn header(shape: Shape, element: ElementType) -> Vec<(String, Value)> {
         ("llama.attention.head_count", Value::U32(shape.heads)),
         ("llama.attention.head_count_kv", Value::U32(shape.kv_heads)),
         ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-6)),
-        ("llama.rope.dimension_count", Value::U32(shape.width / shape.heads)),
+        (
+            "llama.rope.dimension_count",
+            Value::U32(shape.width / shape.heads),
+        ),
         ("llama.rope.freq_base", Value::F32(10_000.0)),
         ("llama.vocab_size", Value::U32(shape.vocab)),
         ("tokenizer.ggml.model", text("gpt2")),
         ("tokenizer.ggml.pre", text("gpt-2")),
-        ("tokenizer.ggml.tokens", Value::Texts((0..shape.vocab).map(token_text).collect())),
-        ("tokenizer.ggml.token_type", Value::Numbers((0..shape.vocab).map(kind).collect())),
+        (
+            "tokenizer.ggml.tokens",
+            Value::Texts((0..shape.vocab).map(token_text).collect()),
+        ),
+        (
+            "tokenizer.ggml.token_type",
+            Value::Numbers((0..shape.vocab).map(kind).collect()),
+        ),
         // Without merges every byte stays a token of its own.
         ("tokenizer.ggml.merges", Value::Texts(Vec::new())),
         ("tokenizer.ggml.bos_token_id", Value::U32(256)),
         ("tokenizer.ggml.eos_token_id", Value::U32(258)),
         ("tokenizer.ggml.add_bos_token", Value::Bool(false)),
     ];
-    values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    values
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 /// Bytes in GPT-2's alphabet, control tokens, then filler words.
@@ -215,7 +273,15 @@ mod tests {
     fn shapes() {
         assert_eq!("0.5b".parse(), Ok(Shape::HALF_BILLION));
         assert!("2,64,128,4,2,300".parse::<Shape>().is_ok());
-        for bad in ["", "1b", "0,64,128,4,2,300", "2,64,128,4,3,300", "2,64,100,4,2,300", "2,64,128,0,2,300", "2,64,128,4,2,99"] {
+        for bad in [
+            "",
+            "1b",
+            "0,64,128,4,2,300",
+            "2,64,128,4,3,300",
+            "2,64,100,4,2,300",
+            "2,64,128,0,2,300",
+            "2,64,128,4,2,99",
+        ] {
             assert!(bad.parse::<Shape>().is_err(), "{bad}");
         }
     }

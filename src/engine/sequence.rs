@@ -45,7 +45,9 @@ impl Sequence {
         let prompt = backend.tokenize(text, !has_bos);
         let count = as_u32(prompt.len());
         if count == 0 {
-            return Err(Failure::invalid("the prompt is empty: send at least one word"));
+            return Err(Failure::invalid(
+                "the prompt is empty: send at least one word",
+            ));
         }
         if count >= context {
             return Err(Failure::new(
@@ -112,7 +114,10 @@ impl Sequence {
         match work {
             Work::Prefill { from, to, .. } => {
                 backend.decode(&self.prompt[from as usize..to as usize], from)?;
-                out.push(Event::Prefill { id: self.id, done: to });
+                out.push(Event::Prefill {
+                    id: self.id,
+                    done: to,
+                });
             }
             Work::Decode { position } => {
                 backend.decode(self.next.as_slice(), position)?;
@@ -152,7 +157,11 @@ impl Sequence {
     }
 
     fn emit(&self, text: String, out: &mut Vec<Event>) {
-        out.push(Event::Token { id: self.id, text, generated: self.generated });
+        out.push(Event::Token {
+            id: self.id,
+            text,
+            generated: self.generated,
+        });
     }
 
     /// Emits what was held back for a stop string that did not come.
@@ -171,7 +180,11 @@ impl Sequence {
             prefill_ms: self.prefill_ms,
             decode_ms: self.decode_ms,
         };
-        Event::Finished { id: self.id, reason, usage }
+        Event::Finished {
+            id: self.id,
+            reason,
+            usage,
+        }
     }
 
     fn failed(&self, error: &DecodeError) -> Event {
@@ -179,7 +192,10 @@ impl Sequence {
             DecodeError::Aborted => Failure::cancelled(),
             error => Failure::new(FailureKind::Internal, format!("{error}; try again")),
         };
-        Event::Failed { id: self.id, failure }
+        Event::Failed {
+            id: self.id,
+            failure,
+        }
     }
 }
 

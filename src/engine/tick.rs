@@ -6,9 +6,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Progress};
+use super::clock;
 use super::link::Link;
 use super::sequence::{Sequence, as_u32};
-use super::clock;
 use crate::prompt::Template;
 use crate::protocol::{Command, Event, Failure, GenerateRequest, Limits, RequestId};
 use crate::scheduler::{Batch, SlotId, Slots};
@@ -92,7 +92,9 @@ impl<B: Backend> Ticker<B> {
         if idle || self.limits.paused {
             return Wait::Forever;
         }
-        let left = self.rest_until.map(|t| t.saturating_duration_since(clock::now()));
+        let left = self
+            .rest_until
+            .map(|t| t.saturating_duration_since(clock::now()));
         match left {
             Some(time) if !time.is_zero() => Wait::Rest(time),
             _ => Wait::No,
@@ -124,7 +126,10 @@ impl<B: Backend> Ticker<B> {
                 "the text has {} bytes, at most {COUNT_BYTES_MAX} are counted at once: split it",
                 text.len()
             );
-            return Event::Failed { id, failure: Failure::invalid(message) };
+            return Event::Failed {
+                id,
+                failure: Failure::invalid(message),
+            };
         }
         let tokens = as_u32(self.backend.tokenize(text, true).len());
         Event::Counted { id, tokens }
@@ -144,7 +149,10 @@ impl<B: Backend> Ticker<B> {
         };
         // Else it is over already and had its last event.
         if known {
-            self.link.send(&[Event::Failed { id, failure: Failure::cancelled() }]);
+            self.link.send(&[Event::Failed {
+                id,
+                failure: Failure::cancelled(),
+            }]);
         }
     }
 
@@ -208,7 +216,11 @@ impl<B: Backend> Ticker<B> {
                 if let Some(slot) = self.slots.take(prompt_tokens, 0) {
                     self.running = Some((slot, sequence));
                 }
-                Event::Started { id, prompt_tokens, cached_tokens: 0 }
+                Event::Started {
+                    id,
+                    prompt_tokens,
+                    cached_tokens: 0,
+                }
             }
             Err(failure) => {
                 self.link.set_running(None);

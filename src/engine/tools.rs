@@ -28,7 +28,10 @@ pub fn load_request(path: &Path, context_size: u32, threads: u32) -> LoadRequest
         context_max: 4096,
         kv_type: KvType::F16,
         threads_max: threads,
-        limits: Limits { threads, ..Limits::default() },
+        limits: Limits {
+            threads,
+            ..Limits::default()
+        },
         sampling: Sampling::default(),
     }
 }
@@ -43,7 +46,12 @@ pub fn check(loader: &LlamaLoader, path: &Path) -> Result<ModelInfo, Failure> {
     let request = load_request(path, CHECK_CONTEXT, 1);
     let mut backend = loader.load(&request, &progress, Box::new(|_| ()))?;
     let format = backend.chat_format();
-    Template::new(format.template.as_deref(), &format.bos, &format.eos, &today())?;
+    Template::new(
+        format.template.as_deref(),
+        &format.bos,
+        &format.eos,
+        &today(),
+    )?;
     backend.begin_sampling(&Sampling::default(), &[])?;
     let tried = backend.decode(&[0], 0).and_then(|()| backend.sample());
     tried.map_err(|error| {
@@ -92,7 +100,10 @@ pub struct BenchResult {
 /// # Errors
 /// Those of loading, and `Internal` where a decode fails.
 pub fn bench(loader: &LlamaLoader, path: &Path, bench: Bench) -> Result<BenchResult, Failure> {
-    let context = bench.prompt_tokens.saturating_add(bench.tokens).saturating_add(1);
+    let context = bench
+        .prompt_tokens
+        .saturating_add(bench.tokens)
+        .saturating_add(1);
     let request = load_request(path, context, bench.threads);
     let mut backend = loader.load(&request, &Arc::default(), Box::new(|_| ()))?;
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
@@ -127,7 +138,13 @@ fn bench_once<B: Backend>(backend: &mut B, bench: Bench) -> Result<(f64, f64), D
         .collect();
     backend.clear();
     // Greedy.
-    _ = backend.begin_sampling(&Sampling { temperature: Some(0.0), ..Sampling::default() }, &[]);
+    _ = backend.begin_sampling(
+        &Sampling {
+            temperature: Some(0.0),
+            ..Sampling::default()
+        },
+        &[],
+    );
     let began = clock::now();
     backend.decode(&prompt, 0)?;
     let mut token = backend.sample()?;
@@ -157,7 +174,12 @@ pub fn answer(
     let progress = Arc::new(Progress::default());
     let mut backend = loader.load(load, &progress, Box::new(|_| ()))?;
     let format = backend.chat_format();
-    let template = Template::new(format.template.as_deref(), &format.bos, &format.eos, &today())?;
+    let template = Template::new(
+        format.template.as_deref(),
+        &format.bos,
+        &format.eos,
+        &today(),
+    )?;
     let mut sequence = Sequence::begin(&mut backend, &template, request)?;
     let mut slots = Slots::new(1);
     _ = slots.take(sequence.prompt_tokens(), 0);

@@ -34,7 +34,11 @@ impl TextStream {
         self.partial.extend_from_slice(bytes);
         let whole = take_utf8(&mut self.partial);
         self.held.push_str(&whole);
-        let found = self.stop.iter().filter_map(|s| self.held.find(s.as_str())).min();
+        let found = self
+            .stop
+            .iter()
+            .filter_map(|s| self.held.find(s.as_str()))
+            .min();
         if let Some(at) = found {
             self.stopped = true;
             self.held.truncate(at);
@@ -122,8 +126,14 @@ mod tests {
 
     #[test]
     fn stop_strings_across_tokens_are_cut() {
-        assert_eq!(run(&["END"], &[b"one E", b"N", b"D two"]), ("one ".into(), true));
-        assert_eq!(run(&["END"], &[b"one E", b"N", b"E"]), ("one ENE".into(), false));
+        assert_eq!(
+            run(&["END"], &[b"one E", b"N", b"D two"]),
+            ("one ".into(), true)
+        );
+        assert_eq!(
+            run(&["END"], &[b"one E", b"N", b"E"]),
+            ("one ENE".into(), false)
+        );
         assert_eq!(run(&["b", "ab"], &[b"xab"]), ("x".into(), true));
         assert_eq!(run(&[""], &[b"x"]), ("x".into(), false));
     }

@@ -38,22 +38,24 @@ impl Template {
     ///
     /// # Errors
     /// `ModelInvalid` where the template does not compile.
-    pub fn new(
-        source: Option<&str>,
-        bos: &str,
-        eos: &str,
-        today: &str,
-    ) -> Result<Self, Failure> {
+    pub fn new(source: Option<&str>, bos: &str, eos: &str, today: &str) -> Result<Self, Failure> {
         let mut env = Environment::new();
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+        if let Ok(syntax) = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+        {
             env.set_syntax(syntax);
         }
         env.set_fuel(Some(FUEL));
         env.add_filter("tojson", tojson);
-        env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
+        env.add_function(
+            "raise_exception",
+            |message: String| -> Result<Value, Error> {
+                Err(Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
         let today = today.to_owned();
         env.add_function("strftime_now", move |_format: String| today.clone());
         env.add_template_owned("chat", source.unwrap_or(CHATML).to_owned())
@@ -109,7 +111,9 @@ impl Template {
 fn refused(error: &Error) -> Failure {
     Failure::invalid(format!(
         "the model's chat template refuses these messages: {}",
-        error.detail().map_or_else(|| error.to_string(), str::to_owned)
+        error
+            .detail()
+            .map_or_else(|| error.to_string(), str::to_owned)
     ))
 }
 
@@ -117,11 +121,19 @@ fn refused(error: &Error) -> Failure {
 struct PythonFormatter;
 
 impl Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 
@@ -141,7 +153,9 @@ fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
             let formatter = PrettyFormatter::with_indent(spaces.as_bytes());
             value.serialize(&mut Serializer::with_formatter(&mut out, formatter))
         }
-        (None, Some(_)) => value.serialize(&mut Serializer::with_formatter(&mut out, CompactFormatter)),
+        (None, Some(_)) => {
+            value.serialize(&mut Serializer::with_formatter(&mut out, CompactFormatter))
+        }
         (None, None) => value.serialize(&mut Serializer::with_formatter(&mut out, PythonFormatter)),
     };
     written.map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
@@ -175,7 +189,10 @@ mod tests {
         let source = "{% for t in tools %}{{ t | tojson }}|{{ t | tojson(indent=2) }}{% endfor %}";
         let template = Template::new(Some(source), "", "", "").unwrap();
         let text = template.render(&[], &tools).unwrap();
-        assert!(text.starts_with(r#"{"b": [1, 2.5], "a": {"x": "é<"}}|{"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"b": [1, 2.5], "a": {"x": "é<"}}|{"#),
+            "{text}"
+        );
         assert!(text.contains("\n  \"b\": [\n    1,"), "{text}");
     }
 
@@ -194,10 +211,13 @@ mod tests {
     #[test]
     fn a_broken_or_endless_template_is_an_error() {
         assert_eq!(
-            Template::new(Some("{% if %}"), "", "", "").unwrap_err().kind,
+            Template::new(Some("{% if %}"), "", "", "")
+                .unwrap_err()
+                .kind,
             FailureKind::ModelInvalid
         );
-        let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
+        let endless =
+            "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
         assert!(render(endless, &[]).is_err());
     }
 }

@@ -52,7 +52,9 @@ fn parse(inside: &str) -> Option<ToolCall> {
         .remove("arguments")
         .or_else(|| call.remove("parameters"))
         .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-    arguments.is_object().then_some(ToolCall { name, arguments })
+    arguments
+        .is_object()
+        .then_some(ToolCall { name, arguments })
 }
 
 #[cfg(test)]

@@ -124,7 +124,11 @@ impl Slots {
                 batch.steps.push(Step { slot, work });
             } else if prefill.is_none() {
                 let to = done.saturating_add(limits.prefill_chunk.max(1)).min(prompt);
-                let work = Work::Prefill { from: done, to, last: to == prompt };
+                let work = Work::Prefill {
+                    from: done,
+                    to,
+                    last: to == prompt,
+                };
                 prefill = Some(Step { slot, work });
             }
         }
@@ -158,7 +162,10 @@ mod tests {
     use super::*;
 
     fn limits(prefill_chunk: u32) -> Limits {
-        Limits { prefill_chunk, ..Limits::default() }
+        Limits {
+            prefill_chunk,
+            ..Limits::default()
+        }
     }
 
     fn planned(slots: &Slots, limits: &Limits) -> Vec<Work> {
@@ -193,14 +200,24 @@ mod tests {
         let mut slots = Slots::new(1);
         slots.take(5, 5).unwrap();
         let work = planned(&slots, &limits(128));
-        assert_eq!(work, [Work::Prefill { from: 4, to: 5, last: true }]);
+        assert_eq!(
+            work,
+            [Work::Prefill {
+                from: 4,
+                to: 5,
+                last: true
+            }]
+        );
     }
 
     #[test]
     fn paused_plans_nothing_and_a_chunk_of_zero_still_moves() {
         let mut slots = Slots::new(1);
         slots.take(3, 0).unwrap();
-        let paused = Limits { paused: true, ..limits(8) };
+        let paused = Limits {
+            paused: true,
+            ..limits(8)
+        };
         assert_eq!(planned(&slots, &paused), []);
         assert_eq!(planned(&slots, &limits(0))[0].tokens(), 1);
         assert_eq!(slots.take(0, 0), None);

@@ -71,7 +71,10 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
 
     /// A waiting item.
     pub fn get_mut(&mut self, key: K) -> Option<&mut T> {
-        self.items.iter_mut().find(|w| w.key == key).map(|w| &mut w.item)
+        self.items
+            .iter_mut()
+            .find(|w| w.key == key)
+            .map(|w| &mut w.item)
     }
 
     /// Takes an item out of turn.
@@ -84,7 +87,11 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
     pub fn position(&self, now: Duration, key: K) -> Option<usize> {
         let at = self.items.iter().position(|w| w.key == key)?;
         let rank = self.rank(now, at);
-        Some((0..self.items.len()).filter(|n| self.rank(now, *n) < rank).count())
+        Some(
+            (0..self.items.len())
+                .filter(|n| self.rank(now, *n) < rank)
+                .count(),
+        )
     }
 
     /// Takes everything that `condition` holds for.

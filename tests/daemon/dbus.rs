@@ -20,11 +20,20 @@ fn the_demo_model_knows_rome() {
     assert!(daemon.property("Model").contains("hearth-demo-q8_0"));
     assert!(!daemon.property("Cpu").contains("\"\""));
 
-    assert_eq!(ok(&daemon.call("CountTokens", &["s", "Rome Rome"])).trim(), "u 2");
+    assert_eq!(
+        ok(&daemon.call("CountTokens", &["s", "Rome Rome"])).trim(),
+        "u 2"
+    );
     let response = ok(&daemon.call("Chat", &["s", &chat("What is the capital of France?")]));
-    assert!(response.contains("Paris") && response.contains("chat.completion"), "{response}");
+    assert!(
+        response.contains("Paris") && response.contains("chat.completion"),
+        "{response}"
+    );
     let models = ok(&daemon.call("ListModels", &[]));
-    assert!(models.contains("hearth-demo-f16") && models.contains("\"Q8_0\""), "{models}");
+    assert!(
+        models.contains("hearth-demo-f16") && models.contains("\"Q8_0\""),
+        "{models}"
+    );
 
     ok(&daemon.call("UnloadModel", &[]));
     assert!(daemon.property("State").contains("unloaded"));
@@ -37,7 +46,17 @@ fn the_demo_model_knows_rome() {
 #[test]
 fn a_job_goes_from_submit_to_result() {
     let daemon = Daemon::fake("token-ms=5");
-    let path = ok(&daemon.call("Submit", &["sa{sv}", &chat("hello there"), "1", "priority", "s", "background"]));
+    let path = ok(&daemon.call(
+        "Submit",
+        &[
+            "sa{sv}",
+            &chat("hello there"),
+            "1",
+            "priority",
+            "s",
+            "background",
+        ],
+    ));
     assert_eq!(path.trim(), "o \"/org/hearthd/Inference1/jobs/1\"");
     let result = ok(&daemon.call_at("/org/hearthd/Inference1/jobs/1", JOB, "GetResult", &[]));
     assert!(result.contains("hello there"), "{result}");
@@ -47,7 +66,10 @@ fn a_job_goes_from_submit_to_result() {
     let failure = error(&daemon.call_at("/org/hearthd/Inference1/jobs/2", JOB, "GetResult", &[]));
     assert!(failure.contains("cancelled"), "{failure}");
     let jobs = ok(&daemon.ctl(&["jobs", "--json"]));
-    assert!(jobs.contains("cancelled") && jobs.contains("done"), "{jobs}");
+    assert!(
+        jobs.contains("cancelled") && jobs.contains("done"),
+        "{jobs}"
+    );
 }
 
 #[test]
@@ -60,7 +82,9 @@ fn finished_is_for_the_submitter_alone() {
         .spawn()
         .unwrap();
     let signals = || fs::read_to_string(daemon.dir.path().join("signals")).unwrap_or_default();
-    until("the monitor listens", || signals().contains("NameAcquired") || !signals().is_empty());
+    until("the monitor listens", || {
+        signals().contains("NameAcquired") || !signals().is_empty()
+    });
     ok(&daemon.ctl(&["submit", "--wait", "the secret answer"]));
     until("the state was published", || signals().contains("done"));
     monitor.kill().unwrap();
@@ -94,7 +118,15 @@ fn others_may_see_a_job_but_not_its_text() {
         assert!(said.contains("belongs to uid 0"), "{method}: {said}");
     }
     ok(&other(&["get-property", BUS_NAME, path, JOB, "State"]));
-    let import = error(&other(&["call", BUS_NAME, "/org/hearthd/Inference1", BUS_NAME, "RemoveModel", "s", "fake"]));
+    let import = error(&other(&[
+        "call",
+        BUS_NAME,
+        "/org/hearthd/Inference1",
+        BUS_NAME,
+        "RemoveModel",
+        "s",
+        "fake",
+    ]));
     assert!(import.contains("is for root"), "{import}");
     // The result is still there for its owner.
     assert!(ok(&daemon.call_at(path, JOB, "GetResult", &[])).contains("mine alone"));
@@ -106,9 +138,28 @@ fn mistakes_are_named() {
     for (method, args, part) in [
         ("Submit", vec!["sa{sv}", "{}", "0"], "`messages`"),
         ("Submit", vec!["sa{sv}", "{", "0"], "not valid JSON"),
-        ("Submit", vec!["sa{sv}", "{\"messages\":[{\"role\":\"user\"}]}", "1", "prio", "s", "x"], "unknown option \"prio\": known are priority"),
-        ("LoadModel", vec!["sa{sv}", "", "1", "fast", "b", "true"], "unknown option \"fast\""),
-        ("LoadModel", vec!["sa{sv}", "nope", "0"], "there is no model \"nope\"; installed: fake"),
+        (
+            "Submit",
+            vec![
+                "sa{sv}",
+                "{\"messages\":[{\"role\":\"user\"}]}",
+                "1",
+                "prio",
+                "s",
+                "x",
+            ],
+            "unknown option \"prio\": known are priority",
+        ),
+        (
+            "LoadModel",
+            vec!["sa{sv}", "", "1", "fast", "b", "true"],
+            "unknown option \"fast\"",
+        ),
+        (
+            "LoadModel",
+            vec!["sa{sv}", "nope", "0"],
+            "there is no model \"nope\"; installed: fake",
+        ),
         ("RemoveModel", vec!["s", "fake"], "came with a package"),
     ] {
         let said = error(&daemon.call(method, &args));
@@ -121,7 +172,11 @@ fn mistakes_are_named() {
 fn properties_announce_their_changes() {
     let daemon = Daemon::fake("load-ms=300");
     let mut monitor = Command::new("dbus-monitor")
-        .args(["--address", &daemon.bus_address(), "type='signal',member='PropertiesChanged'"])
+        .args([
+            "--address",
+            &daemon.bus_address(),
+            "type='signal',member='PropertiesChanged'",
+        ])
         .stdout(fs::File::create(daemon.dir.path().join("signals")).unwrap())
         .spawn()
         .unwrap();
@@ -143,14 +198,19 @@ fn the_documented_interface_is_the_live_one() {
         ..Setup::default()
     });
     ok(&daemon.call("Submit", &["sa{sv}", &chat("x"), "0"]));
-    for (path, interface) in [("/org/hearthd/Inference1", BUS_NAME), ("/org/hearthd/Inference1/jobs/1", JOB)] {
+    for (path, interface) in [
+        ("/org/hearthd/Inference1", BUS_NAME),
+        ("/org/hearthd/Inference1/jobs/1", JOB),
+    ] {
         let xml = Command::new("busctl")
             .arg(format!("--address={}", daemon.bus_address()))
             .args(["introspect", "--xml-interface", BUS_NAME, path])
             .output()
             .unwrap();
         let xml = text(&xml.stdout);
-        let begin = xml.find(&format!("<interface name=\"{interface}\"")).unwrap();
+        let begin = xml
+            .find(&format!("<interface name=\"{interface}\""))
+            .unwrap();
         let end = begin + xml[begin..].find("</interface>").unwrap() + "</interface>".len();
         let live = format!("<node>\n  {}\n</node>\n", &xml[begin..end]);
         let file = root().join(format!("docs/api/{interface}.xml"));
@@ -159,6 +219,11 @@ fn the_documented_interface_is_the_live_one() {
             fs::write(&file, &live).unwrap();
         }
         let documented = fs::read_to_string(&file).unwrap();
-        assert_eq!(documented, live, "{}: run the tests once with HEARTH_UPDATE=1", file.display());
+        assert_eq!(
+            documented,
+            live,
+            "{}: run the tests once with HEARTH_UPDATE=1",
+            file.display()
+        );
     }
 }

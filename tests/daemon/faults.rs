@@ -35,7 +35,11 @@ fn damaged_models_harm_nobody() {
         assert!(said.contains(why), "{name}: {said}");
         fs::remove_file(&placed).unwrap();
     }
-    assert_eq!(fs::read_dir(daemon.models()).unwrap().count(), 0, "nothing is left of a refused import");
+    assert_eq!(
+        fs::read_dir(daemon.models()).unwrap().count(),
+        0,
+        "nothing is left of a refused import"
+    );
     let answer = ok(&daemon.call("Generate", &["s", "What is the capital of Italy?"]));
     assert!(answer.contains("Rome"), "{answer}");
 }
@@ -58,13 +62,17 @@ fn a_good_import_works_and_can_be_removed() {
 #[test]
 fn a_full_disk_leaves_nothing_half_written() {
     let dir = tempfile::tempdir().unwrap();
-    let mount = format!("mount -t tmpfs -o size=512k none \"$(dirname \"$3\")/models\" && exec \"$@\"");
+    let mount =
+        format!("mount -t tmpfs -o size=512k none \"$(dirname \"$3\")/models\" && exec \"$@\"");
     let mut wrapper: Vec<String> = vec!["unshare".into()];
     if !nix::unistd::geteuid().is_root() {
         wrapper.push("-r".into());
     }
     wrapper.extend(["-m".into(), "sh".into(), "-c".into(), mount, "sh".into()]);
-    let possible = Command::new("unshare").args(&wrapper[1..wrapper.len() - 4]).arg("true").status();
+    let possible = Command::new("unshare")
+        .args(&wrapper[1..wrapper.len() - 4])
+        .arg("true")
+        .status();
     if !possible.is_ok_and(|s| s.success()) {
         eprintln!("NOT CHECKED: a full disk: this machine allows no mount namespaces");
         return;
@@ -77,9 +85,16 @@ fn a_full_disk_leaves_nothing_half_written() {
     let source = dir.path().join("big.gguf");
     fs::write(&source, demo_model()).unwrap();
     let said = error(&daemon.ctl(&["import", &source.display().to_string(), "--name", "big"]));
-    assert!(said.contains("No space left") && said.contains("nothing was kept"), "{said}");
+    assert!(
+        said.contains("No space left") && said.contains("nothing was kept"),
+        "{said}"
+    );
     // The daemon's own view of its folder, inside its mount namespace.
-    let inside = format!("/proc/{}/root{}", daemon.child.id(), daemon.models().display());
+    let inside = format!(
+        "/proc/{}/root{}",
+        daemon.child.id(),
+        daemon.models().display()
+    );
     assert_eq!(fs::read_dir(inside).unwrap().count(), 0);
     assert!(ok(&daemon.call("Generate", &["s", "What is the capital of Italy?"])).contains("Rome"));
 }
@@ -93,10 +108,17 @@ fn a_prompt_beyond_the_context_says_both_numbers() {
     });
     let said = error(&daemon.call("Generate", &["s", &"word ".repeat(2000)]));
     assert!(said.contains("the context holds 256"), "{said}");
-    let tokens: Vec<&str> = said.split_whitespace().filter(|w| w.parse::<u32>().is_ok_and(|n| n > 2000)).collect();
+    let tokens: Vec<&str> = said
+        .split_whitespace()
+        .filter(|w| w.parse::<u32>().is_ok_and(|n| n > 2000))
+        .collect();
     assert!(!tokens.is_empty(), "{said}");
-    let body = serde_json::json!({"messages": [{"role": "user", "content": "word ".repeat(2000)}]}).to_string();
-    assert_eq!(daemon.chat(&body)["error"]["code"], "context_length_exceeded");
+    let body = serde_json::json!({"messages": [{"role": "user", "content": "word ".repeat(2000)}]})
+        .to_string();
+    assert_eq!(
+        daemon.chat(&body)["error"]["code"],
+        "context_length_exceeded"
+    );
 }
 
 #[test]
@@ -104,9 +126,16 @@ fn a_config_typo_stops_the_start_with_line_and_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("hearthd.toml");
     fs::write(&path, "[model]\n\nprelaod = true\n").unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_hearthd")).arg("--config").arg(&path).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_hearthd"))
+        .arg("--config")
+        .arg(&path)
+        .output()
+        .unwrap();
     let said = error(&output);
-    assert!(said.contains("hearthd.toml:3: unknown key `prelaod`: did you mean `preload`?"), "{said}");
+    assert!(
+        said.contains("hearthd.toml:3: unknown key `prelaod`: did you mean `preload`?"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -121,7 +150,11 @@ fn reload_takes_good_files_and_keeps_on_with_bad_ones() {
     assert_eq!(answer["choices"][0]["message"]["content"], "abc");
     fs::write(drop_ins.join("20-b.toml"), "[sampling]\ntop_q = 3\n").unwrap();
     daemon.signal(Signal::SIGHUP);
-    until("the file was refused", || daemon.log().contains("20-b.toml:2: unknown key `top_q`: did you mean `top_k`?"));
+    until("the file was refused", || {
+        daemon
+            .log()
+            .contains("20-b.toml:2: unknown key `top_q`: did you mean `top_k`?")
+    });
     assert_eq!(daemon.health()["status"], "ok");
 }
 
@@ -129,7 +162,11 @@ fn reload_takes_good_files_and_keeps_on_with_bad_ones() {
 fn a_socket_in_use_is_named() {
     let mut daemon = Daemon::fake("");
     let config = daemon.dir.path().join("hearthd.toml");
-    let second = Command::new(env!("CARGO_BIN_EXE_hearthd")).arg("--config").arg(config).output().unwrap();
+    let second = Command::new(env!("CARGO_BIN_EXE_hearthd"))
+        .arg("--config")
+        .arg(config)
+        .output()
+        .unwrap();
     let said = error(&second);
     assert!(said.contains("is in use"), "{said}");
     assert!(daemon.child.try_wait().unwrap().is_none());
@@ -153,15 +190,25 @@ fn killing_the_engine_twenty_times_costs_only_the_running_answer() {
     std::thread::scope(|scope| {
         for n in 0..20 {
             let mut running = daemon.open_chat(&"long ".repeat(2000));
-            let queued = scope.spawn(|| daemon.chat(r#"{"messages":[{"role":"user","content":"queued"}]}"#));
-            until("one waits", || daemon.health()["service"]["queue_length"] == 1);
+            let queued =
+                scope.spawn(|| daemon.chat(r#"{"messages":[{"role":"user","content":"queued"}]}"#));
+            until("one waits", || {
+                daemon.health()["service"]["queue_length"] == 1
+            });
             let pid = daemon.engine_pid().unwrap();
             kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
             let mut rest = Vec::new();
             std::io::Read::read_to_end(&mut running, &mut rest).ok();
-            assert!(text(&rest).contains("engine_crashed"), "{n}: {}", text(&rest));
+            assert!(
+                text(&rest).contains("engine_crashed"),
+                "{n}: {}",
+                text(&rest)
+            );
             let queued = queued.join().unwrap();
-            assert_eq!(queued["choices"][0]["message"]["content"], "queued", "{n}: {queued}");
+            assert_eq!(
+                queued["choices"][0]["message"]["content"], "queued",
+                "{n}: {queued}"
+            );
         }
     });
     assert_eq!(daemon.health()["service"]["engine_crashes"], 20);
@@ -183,7 +230,9 @@ fn a_killed_daemon_takes_its_engine_along_and_leaves_nothing_in_the_way() {
     daemon.signal(Signal::SIGKILL);
     daemon.child.wait().unwrap();
     // A zombie of another parent still has its number, but no executable.
-    until("the engine is gone", || fs::read_link(format!("/proc/{engine}/exe")).is_err());
+    until("the engine is gone", || {
+        fs::read_link(format!("/proc/{engine}/exe")).is_err()
+    });
     daemon.restart();
     let answer = daemon.chat(r#"{"messages":[{"role":"user","content":"back"}]}"#);
     assert_eq!(answer["choices"][0]["message"]["content"], "back");
@@ -197,7 +246,11 @@ fn a_stopped_daemon_finishes_what_runs() {
     until("it drains", || daemon.log().contains("stopping"));
     let mut rest = Vec::new();
     std::io::Read::read_to_end(&mut running, &mut rest).ok();
-    assert!(text(&rest).contains("[DONE]") && text(&rest).contains("\"stop\""), "{}", text(&rest));
+    assert!(
+        text(&rest).contains("[DONE]") && text(&rest).contains("\"stop\""),
+        "{}",
+        text(&rest)
+    );
     assert!(daemon.child.wait().unwrap().success());
     assert!(!daemon.socket().exists(), "the socket is cleaned up");
 }

@@ -73,7 +73,12 @@ impl Daemon {
         fs::create_dir(dir.path().join("models")).unwrap();
         let bus = setup.bus.then(|| start_bus(dir.path()));
         let child = spawn(dir.path(), &setup);
-        let mut daemon = Self { dir, child, setup, bus };
+        let mut daemon = Self {
+            dir,
+            child,
+            setup,
+            bus,
+        };
         daemon.wait_ready();
         daemon
     }
@@ -95,8 +100,13 @@ impl Daemon {
     fn has_name(&self) -> bool {
         let mut ask = Command::new("busctl");
         let ask = ask.arg(self.address()).args([
-            "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-            "NameHasOwner", "s", BUS_NAME,
+            "call",
+            "org.freedesktop.DBus",
+            "/org/freedesktop/DBus",
+            "org.freedesktop.DBus",
+            "NameHasOwner",
+            "s",
+            BUS_NAME,
         ]);
         ask.output().is_ok_and(|o| o.stdout.starts_with(b"b true"))
     }
@@ -124,7 +134,14 @@ impl Daemon {
 
     pub fn call_at(&self, path: &str, interface: &str, method: &str, args: &[&str]) -> Output {
         let mut busctl = Command::new("busctl");
-        busctl.arg(self.address()).args(["--timeout=60", "call", BUS_NAME, path, interface, method]);
+        busctl.arg(self.address()).args([
+            "--timeout=60",
+            "call",
+            BUS_NAME,
+            path,
+            interface,
+            method,
+        ]);
         busctl.args(args).output().unwrap()
     }
 
@@ -132,7 +149,13 @@ impl Daemon {
         let mut busctl = Command::new("busctl");
         let busctl = busctl.arg(self.address());
         let output = busctl
-            .args(["get-property", BUS_NAME, "/org/hearthd/Inference1", BUS_NAME, name])
+            .args([
+                "get-property",
+                BUS_NAME,
+                "/org/hearthd/Inference1",
+                BUS_NAME,
+                name,
+            ])
             .output()
             .unwrap();
         text(&output.stdout)
@@ -149,8 +172,12 @@ impl Daemon {
 
     pub fn curl(&self, path: &str, args: &[&str]) -> Output {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "--max-time", "120", "--unix-socket"]).arg(self.socket());
-        curl.args(args).arg(format!("http://localhost{path}")).output().unwrap()
+        curl.args(["-sS", "--max-time", "120", "--unix-socket"])
+            .arg(self.socket());
+        curl.args(args)
+            .arg(format!("http://localhost{path}"))
+            .output()
+            .unwrap()
     }
 
     pub fn chat(&self, body: &str) -> serde_json::Value {
@@ -160,7 +187,9 @@ impl Daemon {
 
     /// Opens a streamed chat and returns the socket after the first bytes came.
     pub fn open_chat(&self, content: &str) -> UnixStream {
-        let body = serde_json::json!({"stream": true, "messages": [{"role": "user", "content": content}]}).to_string();
+        let body =
+            serde_json::json!({"stream": true, "messages": [{"role": "user", "content": content}]})
+                .to_string();
         let mut socket = UnixStream::connect(self.socket()).unwrap();
         write!(
             socket,
@@ -171,7 +200,11 @@ impl Daemon {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut first = [0; 512];
         let n = socket.read(&mut first).unwrap();
-        assert!(text(&first[..n]).starts_with("HTTP/1.1 200"), "{}", text(&first[..n]));
+        assert!(
+            text(&first[..n]).starts_with("HTTP/1.1 200"),
+            "{}",
+            text(&first[..n])
+        );
         socket
     }
 
@@ -210,7 +243,11 @@ impl Drop for Daemon {
 
 /// The group that plays the part of `hearth`: one that root is not needed for.
 pub fn group() -> u32 {
-    if nix::unistd::geteuid().is_root() { 65534 } else { nix::unistd::getegid().as_raw() }
+    if nix::unistd::geteuid().is_root() {
+        65534
+    } else {
+        nix::unistd::getegid().as_raw()
+    }
 }
 
 fn start_bus(dir: &Path) -> Child {
@@ -243,7 +280,9 @@ fn spawn(dir: &Path, setup: &Setup) -> Child {
         Engine::Fake(script) => {
             let path = dir.join("engine");
             // With arguments it is asked to check a file: that is the real one's.
-            let body = format!("#!/bin/sh\n[ $# -gt 0 ] && exec {real} \"$@\"\nexec {real} --fake '{script}'\n");
+            let body = format!(
+                "#!/bin/sh\n[ $# -gt 0 ] && exec {real} \"$@\"\nexec {real} --fake '{script}'\n"
+            );
             fs::write(&path, body).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
             let packaged = dir.join("packaged");
@@ -254,17 +293,31 @@ fn spawn(dir: &Path, setup: &Setup) -> Child {
     };
     let config = format!(
         "[paths]\nmodels = {:?}\nmodels_packaged = {packaged:?}\nengine = {engine:?}\nsensors_root = {:?}\n[http]\nsocket = {:?}\n{}",
-        dir.join("models"), dir.join("board"), dir.join("hearthd.sock"), setup.config
+        dir.join("models"),
+        dir.join("board"),
+        dir.join("hearthd.sock"),
+        setup.config
     );
     fs::write(dir.join("hearthd.toml"), config).unwrap();
-    let log = fs::File::options().create(true).append(true).open(dir.join("hearthd.log")).unwrap();
-    let bus = if setup.bus { dir.join("bus") } else { dir.join("no-bus") };
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join("hearthd.log"))
+        .unwrap();
+    let bus = if setup.bus {
+        dir.join("bus")
+    } else {
+        dir.join("no-bus")
+    };
     let mut words: Vec<String> = setup.wrapper.clone();
     words.extend([env!("CARGO_BIN_EXE_hearthd").into(), "--config".into()]);
     words.push(dir.join("hearthd.toml").display().to_string());
     Command::new(&words[0])
         .args(&words[1..])
-        .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", bus.display()))
+        .env(
+            "DBUS_SYSTEM_BUS_ADDRESS",
+            format!("unix:path={}", bus.display()),
+        )
         .stdin(Stdio::null())
         .stderr(log)
         .spawn()

@@ -1,5 +1,8 @@
 //! The real daemon, engine and client on a private bus with the shipped policy.
-#![expect(clippy::disallowed_methods, reason = "tests wait by the clock, they do not judge by it")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests wait by the clock, they do not judge by it"
+)]
 
 mod dbus;
 mod faults;

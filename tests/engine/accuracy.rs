@@ -28,7 +28,9 @@ impl Question {
     fn is_right(&self, answer: &str) -> bool {
         if let Some(wanted) = &self.accept_call {
             let (_, calls) = tools::split(answer);
-            let [call] = calls.as_slice() else { return false };
+            let [call] = calls.as_slice() else {
+                return false;
+            };
             return wanted["name"] == call.name.as_str() && wanted["arguments"] == call.arguments;
         }
         let answer = answer.to_lowercase();
@@ -54,13 +56,22 @@ fn accuracy(kind: &str) -> Option<f64> {
         return None;
     }
     let mut engine = Engine::with_model(&model);
-    engine.send(&Command::SetLimits(Limits { threads: 2, ..Limits::default() }));
+    engine.send(&Command::SetLimits(Limits {
+        threads: 2,
+        ..Limits::default()
+    }));
     let (mut right, mut all) = (0u32, 0u32);
     for (id, line) in (1..).zip(questions.lines()) {
         let question: Question = serde_json::from_str(line).unwrap();
         let tools = question.tools.clone().unwrap_or_default();
-        let prompt = Prompt::Chat { messages: question.messages.clone(), tools };
-        let answer = engine.ask(GenerateRequest { max_tokens: Some(96), ..request(id, prompt) });
+        let prompt = Prompt::Chat {
+            messages: question.messages.clone(),
+            tools,
+        };
+        let answer = engine.ask(GenerateRequest {
+            max_tokens: Some(96),
+            ..request(id, prompt)
+        });
         all += 1;
         if question.is_right(&answer.text) {
             right += 1;
@@ -80,6 +91,9 @@ fn the_demo_model_answers_held_out_questions() {
         assert!(share >= 95.0, "{share:.1} % right");
     }
     if let (Some(full), Some(quantized)) = (full, quantized) {
-        assert!(quantized >= full - 2.0, "Q8_0 {quantized:.1} %, F16 {full:.1} %");
+        assert!(
+            quantized >= full - 2.0,
+            "Q8_0 {quantized:.1} %, F16 {full:.1} %"
+        );
     }
 }

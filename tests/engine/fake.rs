@@ -16,7 +16,10 @@ fn cancel(id: u64) -> Command {
 #[test]
 fn an_answer_comes_in_order_with_its_costs() {
     let mut engine = Engine::fake("");
-    engine.send(&Command::SetLimits(Limits { prefill_chunk: 4, ..Limits::default() }));
+    engine.send(&Command::SetLimits(Limits {
+        prefill_chunk: 4,
+        ..Limits::default()
+    }));
     let answer = engine.ask(chat(1, "Grüße 🔥!"));
     assert_eq!(answer.text, "Grüße 🔥!");
     assert_eq!(answer.prompt_tokens, 13);
@@ -30,16 +33,37 @@ fn an_answer_comes_in_order_with_its_costs() {
 fn stop_strings_and_max_tokens_end_an_answer() {
     let mut engine = Engine::fake("");
     let stop = vec!["END".into(), String::new()];
-    let answer = engine.ask(GenerateRequest { stop, ..chat(1, "one EN two END three") });
-    assert_eq!((answer.text.as_str(), answer.reason()), ("one EN two ", FinishReason::Stop));
+    let answer = engine.ask(GenerateRequest {
+        stop,
+        ..chat(1, "one EN two END three")
+    });
+    assert_eq!(
+        (answer.text.as_str(), answer.reason()),
+        ("one EN two ", FinishReason::Stop)
+    );
 
-    let answer = engine.ask(GenerateRequest { max_tokens: Some(3), ..chat(2, "abcdef") });
-    assert_eq!((answer.text.as_str(), answer.reason()), ("abc", FinishReason::Length));
-    let answer = engine.ask(GenerateRequest { max_tokens: Some(0), ..chat(3, "abcdef") });
-    assert_eq!((answer.text.as_str(), answer.reason()), ("", FinishReason::Length));
+    let answer = engine.ask(GenerateRequest {
+        max_tokens: Some(3),
+        ..chat(2, "abcdef")
+    });
+    assert_eq!(
+        (answer.text.as_str(), answer.reason()),
+        ("abc", FinishReason::Length)
+    );
+    let answer = engine.ask(GenerateRequest {
+        max_tokens: Some(0),
+        ..chat(3, "abcdef")
+    });
+    assert_eq!(
+        (answer.text.as_str(), answer.reason()),
+        ("", FinishReason::Length)
+    );
     // What was held back for a stop string comes when it does not.
     let stop = vec!["defgh".into()];
-    let answer = engine.ask(GenerateRequest { stop, ..chat(4, "abcdef") });
+    let answer = engine.ask(GenerateRequest {
+        stop,
+        ..chat(4, "abcdef")
+    });
     assert_eq!(answer.text, "abcdef");
 }
 
@@ -52,11 +76,20 @@ fn a_prompt_over_the_context_is_refused_with_both_numbers() {
     let answer = engine.ask(chat(1, "0123456789abcdef"));
     assert_eq!(answer.failure().kind, FailureKind::ContextTooLong);
     let message = &answer.failure().message;
-    assert!(message.contains("has 16 tokens") && message.contains("holds 16"), "{message}");
-    assert_eq!(engine.ask(chat(2, "")).failure().kind, FailureKind::InvalidArgs);
+    assert!(
+        message.contains("has 16 tokens") && message.contains("holds 16"),
+        "{message}"
+    );
+    assert_eq!(
+        engine.ask(chat(2, "")).failure().kind,
+        FailureKind::InvalidArgs
+    );
     // One token of room is enough for one token of answer; then the context is full.
     let answer = engine.ask(chat(3, "0123456789abcde"));
-    assert_eq!((answer.text.as_str(), answer.reason()), ("0", FinishReason::Length));
+    assert_eq!(
+        (answer.text.as_str(), answer.reason()),
+        ("0", FinishReason::Length)
+    );
     // Far too long is refused before it is tokenized.
     let answer = engine.ask(chat(4, &"x".repeat(100_000)));
     assert_eq!(answer.failure().kind, FailureKind::ContextTooLong);
@@ -73,7 +106,10 @@ fn a_cancel_ends_prefill_decode_and_waiting_promptly() {
     // The one that waits first: it is answered while the other one computes.
     engine.send(&cancel(2));
     engine.send(&cancel(1));
-    let mut ended = [engine.collect(1).failure().kind, engine.collect(2).failure().kind];
+    let mut ended = [
+        engine.collect(1).failure().kind,
+        engine.collect(2).failure().kind,
+    ];
     ended.sort_by_key(|k| format!("{k:?}"));
     assert_eq!(ended, [FailureKind::Cancelled; 2]);
 
@@ -81,11 +117,23 @@ fn a_cancel_ends_prefill_decode_and_waiting_promptly() {
     engine.until(|e| matches!(e, Event::Token { generated: 1, .. }));
     engine.send(&cancel(3));
     assert_eq!(engine.collect(3).failure().kind, FailureKind::Cancelled);
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
     // Cancelling what is over, or never was, does nothing.
     engine.send(&cancel(3));
     engine.send(&cancel(99));
-    assert_eq!(engine.ask(GenerateRequest { max_tokens: Some(1), ..chat(4, "ok") }).text, "o");
+    assert_eq!(
+        engine
+            .ask(GenerateRequest {
+                max_tokens: Some(1),
+                ..chat(4, "ok")
+            })
+            .text,
+        "o"
+    );
 }
 
 #[test]
@@ -110,7 +158,14 @@ fn a_ping_is_answered_while_a_decode_takes_long() {
         engine.send(&Command::Ping { seq });
         let pong = engine.until(|e| matches!(e, Event::Pong { .. }));
         assert!(began.elapsed() < Duration::from_secs(1));
-        let Event::Pong { seq: echoed, ticks, busy } = pong else { unreachable!() };
+        let Event::Pong {
+            seq: echoed,
+            ticks,
+            busy,
+        } = pong
+        else {
+            unreachable!()
+        };
         assert_eq!((echoed, busy), (seq, true));
         seen.push(ticks);
         std::thread::sleep(Duration::from_millis(100));
@@ -131,7 +186,10 @@ fn a_paused_engine_waits_without_cpu_and_goes_on() {
     let mut engine = Engine::fake("token-ms=2,repeat=100");
     engine.send(&Command::Generate(chat(1, "pause me")));
     engine.until(|e| matches!(e, Event::Token { generated: 3, .. }));
-    engine.send(&Command::SetLimits(Limits { paused: true, ..Limits::default() }));
+    engine.send(&Command::SetLimits(Limits {
+        paused: true,
+        ..Limits::default()
+    }));
     std::thread::sleep(Duration::from_millis(200));
     let before = engine.cpu_seconds();
     std::thread::sleep(Duration::from_secs(1));
@@ -151,7 +209,10 @@ fn a_paused_engine_waits_without_cpu_and_goes_on() {
 fn duty_stretches_the_work() {
     let mut engine = Engine::fake("token-ms=5");
     let mut took = |duty| {
-        engine.send(&Command::SetLimits(Limits { duty: Permille(duty), ..Limits::default() }));
+        engine.send(&Command::SetLimits(Limits {
+            duty: Permille(duty),
+            ..Limits::default()
+        }));
         let began = Instant::now();
         engine.ask(chat(u64::from(duty), "twenty letters in it"));
         began.elapsed()
@@ -163,7 +224,10 @@ fn duty_stretches_the_work() {
 #[test]
 fn a_rest_ends_with_a_cancel() {
     let mut engine = Engine::fake("token-ms=200");
-    engine.send(&Command::SetLimits(Limits { duty: Permille(2), ..Limits::default() }));
+    engine.send(&Command::SetLimits(Limits {
+        duty: Permille(2),
+        ..Limits::default()
+    }));
     engine.send(&Command::Generate(chat(1, "resting")));
     std::thread::sleep(Duration::from_millis(500));
     let began = Instant::now();
@@ -180,7 +244,9 @@ fn load_failures_have_their_kind_and_end_the_process() {
         ("load=oom", FailureKind::OutOfMemory),
     ] {
         let mut engine = Engine::start(&["--fake", script]);
-        let failure = engine.load(&load(std::path::Path::new("x.gguf"))).unwrap_err();
+        let failure = engine
+            .load(&load(std::path::Path::new("x.gguf")))
+            .unwrap_err();
         assert_eq!(failure.kind, kind);
         assert!(engine.wait(Duration::from_secs(10)).success());
     }

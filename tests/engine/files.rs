@@ -59,7 +59,9 @@ fn a_good_model_passes() {
 
 #[test]
 fn what_is_no_gguf_is_named_so() {
-    let missing = check(Path::new("/nonexistent/m.gguf")).unwrap().unwrap_err();
+    let missing = check(Path::new("/nonexistent/m.gguf"))
+        .unwrap()
+        .unwrap_err();
     assert_eq!(missing.kind, FailureKind::ModelNotFound);
     assert!(missing.message.contains("/nonexistent/m.gguf"));
     for (name, bytes, says) in [
@@ -92,7 +94,10 @@ fn a_truncated_model_fails_wherever_it_was_cut() {
         let failure = check(&path).expect("died").unwrap_err();
         assert_eq!(failure.kind, FailureKind::ModelInvalid, "cut at {cut}");
         // llama.cpp's own words are in it.
-        assert!(failure.message.contains("load") || failure.message.contains("gguf"), "{failure}");
+        assert!(
+            failure.message.contains("load") || failure.message.contains("gguf"),
+            "{failure}"
+        );
         fs::remove_file(path).unwrap();
     }
 }

@@ -59,7 +59,11 @@ impl Engine {
             .unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let events = BufReader::new(socket.try_clone().unwrap());
-        let mut engine = Self { child, socket, events };
+        let mut engine = Self {
+            child,
+            socket,
+            events,
+        };
         assert!(matches!(engine.next(), Event::Hello { .. }));
         engine
     }
@@ -87,7 +91,9 @@ impl Engine {
     }
 
     pub fn next(&mut self) -> Event {
-        self.try_next().unwrap().expect("the engine closed the socket")
+        self.try_next()
+            .unwrap()
+            .expect("the engine closed the socket")
     }
 
     pub fn load(&mut self, request: &LoadRequest) -> Result<ModelInfo, Failure> {
@@ -145,7 +151,12 @@ impl Engine {
     /// Seconds of processor time so far, all threads.
     pub fn cpu_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .collect();
         let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
         // USER_HZ is 100 on every Linux of the last decades.
         ticks / 100.0
@@ -163,7 +174,9 @@ impl Answer {
     fn take(&mut self, wanted: u64, event: Event) {
         let check = |id: RequestId| assert_eq!(id.0, wanted, "an event of another request");
         match event {
-            Event::Started { id, prompt_tokens, .. } => {
+            Event::Started {
+                id, prompt_tokens, ..
+            } => {
                 check(id);
                 self.prompt_tokens = prompt_tokens;
             }
@@ -171,7 +184,11 @@ impl Answer {
                 check(id);
                 self.prefills.push(done);
             }
-            Event::Token { id, text, generated } => {
+            Event::Token {
+                id,
+                text,
+                generated,
+            } => {
                 check(id);
                 assert!(generated >= self.tokens);
                 self.tokens = generated;
@@ -216,14 +233,23 @@ pub fn load(path: &Path) -> LoadRequest {
 
 pub fn chat(id: u64, text: &str) -> GenerateRequest {
     let messages = vec![Message::user(text)];
-    request(id, Prompt::Chat { messages, tools: vec![] })
+    request(
+        id,
+        Prompt::Chat {
+            messages,
+            tools: vec![],
+        },
+    )
 }
 
 pub fn request(id: u64, prompt: Prompt) -> GenerateRequest {
     GenerateRequest {
         id: RequestId(id),
         prompt,
-        sampling: Sampling { temperature: Some(0.0), ..Sampling::default() },
+        sampling: Sampling {
+            temperature: Some(0.0),
+            ..Sampling::default()
+        },
         max_tokens: None,
         stop: vec![],
     }

@@ -10,18 +10,27 @@ use hearthd::protocol::{
 use crate::harness::{Engine, chat, load, random_model, request, tiny_model};
 
 fn limited(threads: u32) -> Command {
-    Command::SetLimits(Limits { threads, ..Limits::default() })
+    Command::SetLimits(Limits {
+        threads,
+        ..Limits::default()
+    })
 }
 
 fn first(max_tokens: u32, request: GenerateRequest) -> GenerateRequest {
-    GenerateRequest { max_tokens: Some(max_tokens), ..request }
+    GenerateRequest {
+        max_tokens: Some(max_tokens),
+        ..request
+    }
 }
 
 #[test]
 fn it_says_what_it_loaded() {
     let mut engine = Engine::start(&[]);
     let info = engine.load(&load(tiny_model())).unwrap();
-    assert!(info.description.contains("llama") && info.description.contains("F16"), "{info:?}");
+    assert!(
+        info.description.contains("llama") && info.description.contains("F16"),
+        "{info:?}"
+    );
     assert_eq!((info.vocab_size, info.context_size), (600, 2048));
     assert!(info.parameters > 50_000 && info.size_bytes > 100_000);
     assert!(!info.cpu.is_empty() && !info.has_chat_template);
@@ -52,13 +61,27 @@ fn greedy_and_seeded_answers_repeat() {
             seed: Some(seed),
             ..Sampling::default()
         };
-        engine.ask(first(40, GenerateRequest { sampling, ..chat(id, "Hello") })).text
+        engine
+            .ask(first(
+                40,
+                GenerateRequest {
+                    sampling,
+                    ..chat(id, "Hello")
+                },
+            ))
+            .text
     };
     let one = sampled(3, 7);
     assert_eq!(sampled(4, 7), one);
     assert_ne!(sampled(5, 8), one);
-    let sampling = Sampling { temperature: Some(-1.0), ..Sampling::default() };
-    let refused = engine.ask(GenerateRequest { sampling, ..chat(6, "Hello") });
+    let sampling = Sampling {
+        temperature: Some(-1.0),
+        ..Sampling::default()
+    };
+    let refused = engine.ask(GenerateRequest {
+        sampling,
+        ..chat(6, "Hello")
+    });
     assert_eq!(refused.failure().kind, FailureKind::InvalidArgs);
 }
 
@@ -76,8 +99,17 @@ fn max_tokens_stop_strings_and_the_end_of_the_context() {
     let middle = text.char_indices().nth(text.chars().count() / 2).unwrap().0;
     let stop = text[middle..].to_owned();
     let before = text[..text.find(&stop).unwrap()].to_owned();
-    let stopped = engine.ask(first(40, GenerateRequest { stop: vec![stop], ..chat(3, "Hi") }));
-    assert_eq!((stopped.text, stopped.end.unwrap().unwrap().0), (before, FinishReason::Stop));
+    let stopped = engine.ask(first(
+        40,
+        GenerateRequest {
+            stop: vec![stop],
+            ..chat(3, "Hi")
+        },
+    ));
+    assert_eq!(
+        (stopped.text, stopped.end.unwrap().unwrap().0),
+        (before, FinishReason::Stop)
+    );
 
     let answer = engine.ask(chat(4, "Hi"));
     if answer.reason() == FinishReason::Length {
@@ -86,7 +118,10 @@ fn max_tokens_stop_strings_and_the_end_of_the_context() {
     let long = engine.ask(request(5, Prompt::Text("z".repeat(300))));
     assert_eq!(long.failure().kind, FailureKind::ContextTooLong);
     let message = &long.failure().message;
-    assert!(message.contains("has 300 tokens") && message.contains("holds 256"), "{message}");
+    assert!(
+        message.contains("has 300 tokens") && message.contains("holds 256"),
+        "{message}"
+    );
     // Just below the limit works.
     let full = engine.ask(request(6, Prompt::Text("z".repeat(255))));
     assert_eq!((full.prompt_tokens, full.tokens), (255, 1));
@@ -96,10 +131,22 @@ fn max_tokens_stop_strings_and_the_end_of_the_context() {
 fn control_tokens_count_as_one_and_text_in_bytes() {
     let mut engine = Engine::with_model(tiny_model());
     for (text, tokens) in [("<|im_start|>", 1), ("añ🔥", 7), ("", 0)] {
-        engine.send(&Command::Count { id: RequestId(1), text: text.into() });
-        assert_eq!(engine.next(), Event::Counted { id: RequestId(1), tokens });
+        engine.send(&Command::Count {
+            id: RequestId(1),
+            text: text.into(),
+        });
+        assert_eq!(
+            engine.next(),
+            Event::Counted {
+                id: RequestId(1),
+                tokens
+            }
+        );
     }
-    engine.send(&Command::Count { id: RequestId(2), text: "x".repeat(2_000_000) });
+    engine.send(&Command::Count {
+        id: RequestId(2),
+        text: "x".repeat(2_000_000),
+    });
     assert!(matches!(engine.next(), Event::Failed { .. }));
 }
 
@@ -127,7 +174,10 @@ fn a_cancel_cuts_a_prefill_short() {
     wanted.limits.prefill_chunk = 8000;
     engine.load(&wanted).unwrap();
     std::fs::remove_file(&model).unwrap();
-    engine.send(&Command::Generate(first(1, request(1, Prompt::Text("y".repeat(8000))))));
+    engine.send(&Command::Generate(first(
+        1,
+        request(1, Prompt::Text("y".repeat(8000))),
+    )));
     engine.until(|e| matches!(e, Event::Started { .. }));
     std::thread::sleep(Duration::from_millis(50));
     let began = Instant::now();

@@ -32,7 +32,10 @@ fn by_hand_it_says_who_starts_it() {
     let output = Process::new(ENGINE).stdin(Stdio::null()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("started by hearthd"));
-    let output = Process::new(ENGINE).arg("--no-such-option").output().unwrap();
+    let output = Process::new(ENGINE)
+        .arg("--no-such-option")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
 
@@ -45,7 +48,10 @@ fn missing_kernels_are_named_with_the_folder() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(text.contains("no CPU kernels") && text.contains("/nonexistent"), "{text}");
+    assert!(
+        text.contains("no CPU kernels") && text.contains("/nonexistent"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -97,7 +103,10 @@ fn a_broken_frame_ends_it() {
         .spawn()
         .unwrap();
     socket.write_all(&[255; 8]).unwrap();
-    assert_eq!(crate::harness::wait(&mut child, SOON).unwrap().code(), Some(1));
+    assert_eq!(
+        crate::harness::wait(&mut child, SOON).unwrap().code(),
+        Some(1)
+    );
 }
 
 #[test]
@@ -112,7 +121,9 @@ fn it_dies_with_its_parent() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(shell.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let stat = format!("/proc/{}/stat", line.trim());
     let hello: Option<Event> = framing::read(&mut &socket).unwrap();
     assert!(matches!(hello, Some(Event::Hello { .. })));

@@ -68,7 +68,9 @@ impl Context {
         params.abort_callback_data = Arc::as_ptr(progress).cast_mut().cast();
         // SAFETY: the model is valid and outlives this context (see the type).
         let context = unsafe { NonNull::new(sys::llama_init_from_model(raw(model), params))? };
-        let pool = wanted.poll.and_then(|poll| Pool::new(wanted.threads_max, poll));
+        let pool = wanted
+            .poll
+            .and_then(|poll| Pool::new(wanted.threads_max, poll));
         if let Some(pool) = &pool {
             // SAFETY: both are valid; the pool is freed after the context.
             unsafe {

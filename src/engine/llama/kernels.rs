@@ -95,7 +95,9 @@ pub(super) fn cpu_registry() -> Option<sys::ggml_backend_reg_t> {
 pub(super) fn cpu_function(name: &CStr) -> Option<std::ptr::NonNull<std::ffi::c_void>> {
     let registry = cpu_registry()?;
     // SAFETY: the registry is valid for the process's life, the name is a string.
-    std::ptr::NonNull::new(unsafe { sys::ggml_backend_reg_get_proc_address(registry, name.as_ptr()) })
+    std::ptr::NonNull::new(unsafe {
+        sys::ggml_backend_reg_get_proc_address(registry, name.as_ptr())
+    })
 }
 
 fn describe() -> String {

@@ -97,9 +97,13 @@ fn emit(level: Level, line: &str) {
 /// llama.cpp reports an aborted decode, an ordinary cancel, as three errors:
 /// `GGML_STATUS_ABORTED` is 1, and `llama_decode` returns 2.
 fn is_abort(line: &str) -> bool {
-    ["failed with error 1", "compute status: 1", "failed to decode, ret = 2"]
-        .iter()
-        .any(|end| line.ends_with(end))
+    [
+        "failed with error 1",
+        "compute status: 1",
+        "failed to decode, ret = 2",
+    ]
+    .iter()
+    .any(|end| line.ends_with(end))
 }
 
 #[cfg(test)]
@@ -113,6 +117,9 @@ mod tests {
         assert_eq!(push(sys::GGML_LOG_LEVEL_ERROR, "one "), []);
         let done = push(sys::GGML_LOG_LEVEL_CONT, "two\nthree");
         assert_eq!(done, [(Level::Error, "one two".to_owned())]);
-        assert_eq!(push(sys::GGML_LOG_LEVEL_CONT, "\n"), [(Level::Error, "three".to_owned())]);
+        assert_eq!(
+            push(sys::GGML_LOG_LEVEL_CONT, "\n"),
+            [(Level::Error, "three".to_owned())]
+        );
     }
 }

@@ -3,7 +3,10 @@
 //! llama-cpp-2 holds backend, model, vocabulary and samplers; context, batch and
 //! thread pool are our own over llama-cpp-sys-2, because the safe crate offers
 //! neither live thread changes nor an abort callback (docs/design.md, section 9).
-#![expect(unsafe_code, reason = "the one home of unsafe; each block says why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "the one home of unsafe; each block says why it is sound"
+)]
 
 mod check;
 mod context;

@@ -90,7 +90,11 @@ impl Loader for LlamaLoader {
         let mut context = Context::new(&model, &params, progress)
             .ok_or_else(|| no_memory(context_size, &super::log::take_errors().join("; ")))?;
         context.set_threads(request.limits.threads);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole ms")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole ms"
+        )]
         let load_ms = clock::ms_since(began) as u64;
         let info = ModelInfo {
             description: describe(&model),
@@ -149,11 +153,15 @@ impl LlamaLoader {
 
 /// Width of one head's keys.
 fn head_width(model: &LlamaModel) -> u64 {
-    let arch = model.meta_val_str("general.architecture").unwrap_or_default();
+    let arch = model
+        .meta_val_str("general.architecture")
+        .unwrap_or_default();
     let own = model.meta_val_str(&format!("{arch}.attention.key_length"));
-    own.ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
-        u64::try_from(model.n_embd()).unwrap_or(0) / u64::from(model.n_head().max(1))
-    })
+    own.ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| {
+            u64::try_from(model.n_embd()).unwrap_or(0) / u64::from(model.n_head().max(1))
+        })
 }
 
 /// Eight-bit keys come in blocks of 32, which must divide a head.
@@ -181,14 +189,21 @@ fn kv_bytes(model: &LlamaModel, context_size: u32, kv_type: KvType) -> u64 {
 
 /// Refuses a context that would only bring the OOM killer.
 fn check_memory(needed: u64, context_size: u32) -> Result<(), Failure> {
-    let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    });
+    let available = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        });
     match available.map(|kib| kib * 1024) {
         Some(available) if needed > available => {
             let (needed, available) = (Bytes(needed), Bytes(available));
-            Err(no_memory(context_size, &format!("{needed} needed, {available} available")))
+            Err(no_memory(
+                context_size,
+                &format!("{needed} needed, {available} available"),
+            ))
         }
         _ => Ok(()),
     }
@@ -212,14 +227,23 @@ pub(super) fn check_header(path: &Path) -> Result<(), Failure> {
         } else {
             (FailureKind::Io, "make it readable for the service")
         };
-        Failure::new(kind, format!("cannot read the model file {}: {error}; {next}", path.display()))
+        Failure::new(
+            kind,
+            format!(
+                "cannot read the model file {}: {error}; {next}",
+                path.display()
+            ),
+        )
     };
     let mut file = File::open(path).map_err(cannot)?;
     if !file.metadata().map_err(cannot)?.is_file() {
         return Err(invalid(path, "it is not a regular file"));
     }
     let mut magic = Vec::new();
-    file.by_ref().take(4).read_to_end(&mut magic).map_err(cannot)?;
+    file.by_ref()
+        .take(4)
+        .read_to_end(&mut magic)
+        .map_err(cannot)?;
     if magic == b"GGUF" {
         return Ok(());
     }
@@ -235,20 +259,33 @@ pub(super) fn check_header(path: &Path) -> Result<(), Failure> {
 }
 
 pub(super) fn invalid(path: &Path, why: &str) -> Failure {
-    let why = if why.is_empty() { "llama.cpp cannot load it" } else { why };
+    let why = if why.is_empty() {
+        "llama.cpp cannot load it"
+    } else {
+        why
+    };
     Failure::new(
         FailureKind::ModelInvalid,
-        format!("{} is not a usable model: {why}; get the file again", path.display()),
+        format!(
+            "{} is not a usable model: {why}; get the file again",
+            path.display()
+        ),
     )
 }
 
 /// The model file's own recommendation goes before the config's.
 fn defaults(model: &LlamaModel, config: &Sampling) -> Sampling {
     let number = |key: &str| {
-        let text = model.meta_val_str(&format!("general.sampling.{key}")).ok()?;
+        let text = model
+            .meta_val_str(&format!("general.sampling.{key}"))
+            .ok()?;
         text.parse::<f32>().ok().filter(|n| n.is_finite())
     };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "as saturates"
+    )]
     let top_k = number("top_k").map(|k| k as u32);
     Sampling {
         temperature: number("temp").or(config.temperature),

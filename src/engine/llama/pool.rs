@@ -28,7 +28,10 @@ impl Pool {
         // SAFETY: ggml-cpu.h declares both functions with these signatures, and the
         // backend returns their addresses for these names.
         let (new, free): (New, Free) = unsafe {
-            (std::mem::transmute(new.as_ptr()), std::mem::transmute(free.as_ptr()))
+            (
+                std::mem::transmute(new.as_ptr()),
+                std::mem::transmute(free.as_ptr()),
+            )
         };
         let size = size.clamp(1, 512);
         // SAFETY: ggml_threadpool_params_init fills the whole struct; `new` copies it.

@@ -21,7 +21,11 @@ pub(super) struct Sampler {
 impl Sampler {
     /// The chain that `sampling` asks for; every value must be set by now or has a
     /// neutral default.
-    pub(super) fn new(model: &LlamaModel, sampling: &Sampling, prompt: &[Token]) -> Result<Self, Failure> {
+    pub(super) fn new(
+        model: &LlamaModel,
+        sampling: &Sampling,
+        prompt: &[Token],
+    ) -> Result<Self, Failure> {
         check(sampling)?;
         let temperature = sampling.temperature.unwrap_or(0.0);
         let repeat = sampling.repeat_penalty.unwrap_or(1.0);
@@ -33,7 +37,13 @@ impl Sampler {
         let mut parts = Vec::new();
         if remembers {
             let last_n = sampling.repeat_last_n.unwrap_or(64).min(4096).cast_signed();
-            parts.push(LlamaSampler::penalties(model.n_vocab(), last_n, repeat, frequency, presence));
+            parts.push(LlamaSampler::penalties(
+                model.n_vocab(),
+                last_n,
+                repeat,
+                frequency,
+                presence,
+            ));
         }
         if temperature > 0.0 {
             if let Some(k) = sampling.top_k.filter(|k| *k > 0) {
@@ -72,7 +82,11 @@ impl Sampler {
         candidates.data.clear();
         // A NaN among them would break the order that the samplers sort by.
         candidates.data.extend((0..).zip(logits).map(|(id, logit)| {
-            let logit = if logit.is_nan() { f32::NEG_INFINITY } else { *logit };
+            let logit = if logit.is_nan() {
+                f32::NEG_INFINITY
+            } else {
+                *logit
+            };
             LlamaTokenData::new(LlamaToken(id), logit, 0.0)
         }));
         candidates.sorted = false;
@@ -100,9 +114,9 @@ fn argmax(logits: &[f32]) -> Option<Token> {
 /// Values that would make llama.cpp misbehave never reach it.
 fn check(sampling: &Sampling) -> Result<(), Failure> {
     let range = |name: &str, value: Option<f32>, low: f32, high: f32| match value {
-        Some(v) if !(low..=high).contains(&v) => {
-            Err(Failure::invalid(format!("{name} = {v}: must lie between {low} and {high}")))
-        }
+        Some(v) if !(low..=high).contains(&v) => Err(Failure::invalid(format!(
+            "{name} = {v}: must lie between {low} and {high}"
+        ))),
         _ => Ok(()),
     };
     range("temperature", sampling.temperature, 0.0, 10.0)?;
@@ -126,9 +140,15 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused_by_name() {
-        let bad = Sampling { top_p: Some(1.5), ..Sampling::default() };
+        let bad = Sampling {
+            top_p: Some(1.5),
+            ..Sampling::default()
+        };
         assert!(check(&bad).unwrap_err().message.contains("top_p"));
-        let nan = Sampling { temperature: Some(f32::NAN), ..Sampling::default() };
+        let nan = Sampling {
+            temperature: Some(f32::NAN),
+            ..Sampling::default()
+        };
         assert!(check(&nan).is_err());
         assert!(check(&Sampling::default()).is_ok());
     }
