@@ -27,7 +27,7 @@ test: ## run all tests
 	$(CARGO) test $(RELEASE)
 
 check: install-tools ## formatting, clippy, shellcheck, licences and sources of what is compiled in
-	@packaging/setup-host.sh build package
+	@packaging/setup-host.sh build check
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(RELEASE) --all-targets -- -D warnings
 	shellcheck $$(git ls-files '*.sh') .ci/run packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm

@@ -42,7 +42,7 @@ mkdir -p "$root/etc" "$root/usr/lib/sysusers.d" "$root/usr/lib/tmpfiles.d"
 cp systemd/sysusers.d/hearthd.conf "$root/usr/lib/sysusers.d/"
 cp systemd/tmpfiles.d/hearthd.conf "$root/usr/lib/tmpfiles.d/"
 if [ "$(id -u)" = 0 ]; then
-  systemd-sysusers --root="$root" hearthd.conf >/dev/null
+  systemd-sysusers --root="$root" hearthd.conf >/dev/null 2>&1 || fail "sysusers.d/hearthd.conf is refused"
   systemd-tmpfiles --root="$root" --create hearthd.conf
   grep -q '^hearthd:' "$root/etc/passwd" || fail "sysusers.d makes no user hearthd"
   gid=$(sed -n 's/^hearth:[^:]*:\([0-9]*\):.*/\1/p' "$root/etc/group")

@@ -1,8 +1,9 @@
 #!/bin/bash
-# Installs what building (and, where asked, testing and packaging) needs from
-# Debian, and nothing that is there already. Quick and silent then; works offline.
+# Installs what building (and, where asked, testing, checking, packaging or building
+# for a Raspberry Pi) needs from Debian, and nothing that is there already. Quick and
+# silent then; works offline.
 #
-# usage: packaging/setup-host.sh [build] [test] [package]     default: build
+# usage: packaging/setup-host.sh [build] [test] [check] [package] [cross]   default: build
 set -euo pipefail
 
 [ $# -gt 0 ] || set -- build
@@ -42,15 +43,22 @@ for part in "$@"; do
       need readelf binutils
       need dpkg-deb dpkg
       ;;
+    check)
+      need shellcheck shellcheck
+      ;;
     package)
       need strip binutils
       need lintian lintian
-      need shellcheck shellcheck
       # lintian reads the manual pages with it.
       need man man-db
       ;;
+    cross)
+      # For aarch64-unknown-linux-gnu.
+      need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
+      need aarch64-linux-gnu-strip binutils-aarch64-linux-gnu
+      ;;
     *)
-      echo "setup-host: unknown part '$part' (there are: build, test, package)" >&2
+      echo "setup-host: unknown part '$part' (there are: build, test, check, package, cross)" >&2
       exit 2
       ;;
   esac

@@ -38,7 +38,9 @@ pub enum AppError {
     #[error("{0}")]
     Socket(#[from] sockets::SocketError),
     /// Neither bus nor socket: nobody could ever reach it.
-    #[error("nothing to serve on: no D-Bus ({0}), and no socket; see `dbus.enabled` and `http.socket`")]
+    #[error(
+        "nothing to serve on: no D-Bus ({0}), and no socket; see `dbus.enabled` and `http.socket`"
+    )]
     NoFront(String),
     /// The runtime itself.
     #[error("cannot start: {0}")]
@@ -47,7 +49,9 @@ pub enum AppError {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(options: &Options) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let result = runtime
         .map_err(AppError::Io)
         .and_then(|runtime| runtime.block_on(serve(options)));
@@ -68,7 +72,10 @@ pub fn run(options: &Options) -> ExitCode {
 pub fn load_config(options: &Options) -> Result<Config, AppError> {
     let mut layers = Vec::new();
     match fs::read_to_string(&options.config) {
-        Ok(text) => layers.push(Layer { path: options.config.clone(), text }),
+        Ok(text) => layers.push(Layer {
+            path: options.config.clone(),
+            text,
+        }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !options.config_required => {}
         Err(e) => return Err(AppError::Read(options.config.clone(), e)),
     }
@@ -135,7 +142,10 @@ async fn serve(options: &Options) -> Result<(), AppError> {
         }
     }
     log::info!("stopping");
-    notify(&[NotifyState::Stopping, NotifyState::Status("finishing running answers")]);
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::Status("finishing running answers"),
+    ]);
     service.drain().await;
     _ = stop.send(true);
     feeder.abort();
@@ -157,7 +167,11 @@ async fn connect_bus(
     has_socket: bool,
 ) -> Result<Option<zbus::Connection>, AppError> {
     if !service.config().dbus.enabled {
-        return if has_socket { Ok(None) } else { Err(AppError::NoFront("disabled".into())) };
+        return if has_socket {
+            Ok(None)
+        } else {
+            Err(AppError::NoFront("disabled".into()))
+        };
     }
     match dbus::serve(service).await {
         Ok(connection) => Ok(Some(connection)),

@@ -19,7 +19,9 @@ pub fn init(identifier: &str) {
         .then(JournalLog::new)
         .and_then(Result::ok);
     let set = match journal {
-        Some(journal) => journal.with_syslog_identifier(identifier.to_owned()).install(),
+        Some(journal) => journal
+            .with_syslog_identifier(identifier.to_owned())
+            .install(),
         None => log::set_boxed_logger(Box::new(Stderr)),
     };
     if set.is_err() {

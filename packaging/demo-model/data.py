@@ -166,8 +166,8 @@ def cores(held_out):
 
 
 def render(messages, tools):
-    """The chat template by hand, as (text, is_answer) pieces; `test_template` in
-    train.py checks that both agree."""
+    """The chat template by hand, as (text, is_answer) pieces; check.py checks
+    that both agree."""
     system = "".join(m["content"] for m in messages if m["role"] == "system")
     if tools:
         system += "\n\n" if system else ""

@@ -199,7 +199,7 @@ def evaluate(p, tokenizer, lines):
 
 
 def is_right(text, line):
-    """Whether an answer counts; the same rule is in tests/demo_model.rs."""
+    """Whether an answer counts; the same rule is in tests/engine/accuracy.rs."""
     if "accept_call" in line:
         inner = text.split("<tool_call>")[-1].split("</tool_call>")[0]
         try:
@@ -230,8 +230,14 @@ def main():
         print(text, flush=True)
         print(text, file=log, flush=True)
 
-    tokenizer = make_tokenizer(seed=1)
-    tokenizer.save(str(args.work / "tokenizer.json"))
+    checkpoint, saved = args.work / "checkpoint.pickle", str(args.work / "tokenizer.json")
+    if args.resume:
+        tokenizer = Tokenizer.from_file(saved)
+    else:
+        # Weights only make sense with the tokenizer they were trained with.
+        checkpoint.unlink(missing_ok=True)
+        tokenizer = make_tokenizer(seed=1)
+        tokenizer.save(saved)
     vocab = tokenizer.get_vocab_size()
     assert vocab == VOCAB, vocab
     lines = data.held_out()
@@ -253,7 +259,6 @@ def main():
         update, state = opt.update(grad, state, p)
         return optax.apply_updates(p, update), state, loss
 
-    checkpoint = args.work / "checkpoint.pickle"
     if args.resume:
         p = jax.tree_util.tree_map(jnp.asarray, pickle.loads(checkpoint.read_bytes()))
     else:

@@ -43,8 +43,13 @@ pub(super) fn listeners(config: &HttpConfig) -> Result<Listeners, SocketError> {
         for n in 0..inherited.len() {
             // Fails for a socket of another kind: a TCP one would need checks of
             // Host and Origin.
-            if let Some(listener) = inherited.take_unix_listener(n).map_err(SocketError::Inherited)? {
-                listeners.unix.push(listen(listener).map_err(SocketError::Inherited)?);
+            if let Some(listener) = inherited
+                .take_unix_listener(n)
+                .map_err(SocketError::Inherited)?
+            {
+                listeners
+                    .unix
+                    .push(listen(listener).map_err(SocketError::Inherited)?);
             }
         }
         return Ok(listeners);

@@ -9,7 +9,7 @@ use hearthd::engine::gguf::ElementType;
 use hearthd::engine::llama::{LlamaLoader, Runtime};
 use hearthd::engine::make_model::{Shape, make};
 use hearthd::engine::tools::{self, Bench};
-use hearthd::engine::{exit_code, init_log, run};
+use hearthd::engine::{exit_code, run};
 use hearthd::protocol::{
     Event, Failure, FailureKind, GenerateRequest, Message, Prompt, RequestId, Sampling,
 };
@@ -135,7 +135,7 @@ impl From<Element> for ElementType {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    init_log();
+    hearthd::logging::init("hearth-engine");
     let done = match args.tool {
         None => {
             return exit_code(match args.fake {

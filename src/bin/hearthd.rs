@@ -32,7 +32,9 @@ fn main() -> ExitCode {
     logging::init("hearthd");
     let options = Options {
         config_required: args.config.is_some(),
-        config: args.config.unwrap_or_else(|| "/etc/hearthd/hearthd.toml".into()),
+        config: args
+            .config
+            .unwrap_or_else(|| "/etc/hearthd/hearthd.toml".into()),
     };
     if args.check_config {
         return match app::load_config(&options) {

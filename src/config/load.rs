@@ -42,8 +42,7 @@ pub fn parse_layers(layers: &[Layer]) -> Result<Config, ConfigError> {
             line: line_of_key(&layer.text, key),
             message,
         })?;
-        let table: toml::Table =
-            toml::from_str(&layer.text).map_err(|e| describe(layer, &e))?;
+        let table: toml::Table = toml::from_str(&layer.text).map_err(|e| describe(layer, &e))?;
         merge(&mut merged, table);
     }
     let last = layers.last().map(|l| l.path.clone()).unwrap_or_default();
@@ -89,7 +88,10 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     if !(s.repeat_penalty > 0.0 && s.repeat_penalty.is_finite()) {
         return Err((
             "repeat_penalty",
-            format!("repeat_penalty = {}: must be above 0 (1.0 is off)", s.repeat_penalty),
+            format!(
+                "repeat_penalty = {}: must be above 0 (1.0 is off)",
+                s.repeat_penalty
+            ),
         ));
     }
     if config.model.context != 0 && config.model.context < 64 {
@@ -102,25 +104,40 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
         ));
     }
     if config.model.context_max < 64 {
-        return Err(("context_max", "context_max: must be at least 64 tokens".into()));
+        return Err((
+            "context_max",
+            "context_max: must be at least 64 tokens".into(),
+        ));
     }
     if config.queue.length_max == 0 {
-        return Err(("length_max", "length_max = 0: nothing could ever wait; use 1 or more".into()));
+        return Err((
+            "length_max",
+            "length_max = 0: nothing could ever wait; use 1 or more".into(),
+        ));
     }
     if !(1..=64).contains(&config.http.body_max_mib) {
         return Err((
             "body_max_mib",
-            format!("body_max_mib = {}: must lie between 1 and 64", config.http.body_max_mib),
+            format!(
+                "body_max_mib = {}: must lie between 1 and 64",
+                config.http.body_max_mib
+            ),
         ));
     }
     if config.engine.threads > 512 {
         return Err((
             "threads",
-            format!("threads = {}: no board has as many cores", config.engine.threads),
+            format!(
+                "threads = {}: no board has as many cores",
+                config.engine.threads
+            ),
         ));
     }
     if config.engine.hang_timeout_s < 5 || config.engine.load_timeout_s < 5 {
-        return Err(("hang_timeout_s", "timeouts below 5 seconds kill healthy engines".into()));
+        return Err((
+            "hang_timeout_s",
+            "timeouts below 5 seconds kill healthy engines".into(),
+        ));
     }
     if config.http.socket_mode().is_none() {
         return Err((
@@ -172,9 +189,15 @@ fn nearest(message: &str) -> Option<String> {
         .min()?;
     // Beyond half its length another name is a guess, not a typo.
     if best.0 <= unknown.len().div_ceil(2) {
-        Some(format!("unknown key `{unknown}`: did you mean `{}`?", best.1))
+        Some(format!(
+            "unknown key `{unknown}`: did you mean `{}`?",
+            best.1
+        ))
     } else {
-        Some(format!("unknown key `{unknown}`: known here are {}", known.join(", ")))
+        Some(format!(
+            "unknown key `{unknown}`: known here are {}",
+            known.join(", ")
+        ))
     }
 }
 
@@ -205,7 +228,10 @@ mod tests {
     #[test]
     fn nothing_at_all_is_the_default() {
         assert_eq!(parse_layers(&[]).unwrap(), Config::default());
-        assert_eq!(parse_layers(&[layer("empty", "")]).unwrap(), Config::default());
+        assert_eq!(
+            parse_layers(&[layer("empty", "")]).unwrap(),
+            Config::default()
+        );
     }
 
     #[test]
@@ -217,9 +243,16 @@ mod tests {
             "/etc/hearthd/hearthd.toml:3: unknown key `preloda`: did you mean `preload`?"
         );
         let error = parse_layers(&[layer("t", "\n[modle]\n")]).unwrap_err();
-        assert_eq!(error.to_string(), "t:2: unknown key `modle`: did you mean `model`?");
+        assert_eq!(
+            error.to_string(),
+            "t:2: unknown key `modle`: did you mean `model`?"
+        );
         let error = parse_layers(&[layer("t", "zzzzzzzz = 1\n")]).unwrap_err();
-        assert!(error.to_string().starts_with("t:1: unknown key `zzzzzzzz`: known here are model,"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("t:1: unknown key `zzzzzzzz`: known here are model,")
+        );
     }
 
     #[test]

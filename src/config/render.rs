@@ -39,7 +39,10 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 fn description(schema: &Value) -> String {
-    schema["description"].as_str().unwrap_or_default().replace('\n', " ")
+    schema["description"]
+        .as_str()
+        .unwrap_or_default()
+        .replace('\n', " ")
 }
 
 fn literal(value: &Value) -> String {
@@ -92,7 +95,10 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         for (n, line) in lines.iter().enumerate() {
             if line.starts_with('[') || line.starts_with('#') && !line.starts_with("# ") {
-                assert!(lines[n - 1].starts_with("# "), "no documentation above {line:?}");
+                assert!(
+                    lines[n - 1].starts_with("# "),
+                    "no documentation above {line:?}"
+                );
             }
         }
     }

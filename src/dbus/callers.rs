@@ -73,18 +73,29 @@ impl Callers {
             Some(known) => known,
             None => {
                 let uid = self.ask(&sender, connection).await?;
-                let known = Known { uid, left: Arc::default() };
+                let known = Known {
+                    uid,
+                    left: Arc::default(),
+                };
                 self.lock().entry(sender.clone()).or_insert(known).clone()
             }
         };
         Ok(Present {
-            caller: Caller { uid: known.uid, sender },
+            caller: Caller {
+                uid: known.uid,
+                sender,
+            },
             left: known.left,
         })
     }
 
     async fn ask(&self, sender: &str, connection: &Connection) -> Result<u32, Error> {
-        let unknown = || Failure::new(FailureKind::AccessDenied, "the bus does not say who you are");
+        let unknown = || {
+            Failure::new(
+                FailureKind::AccessDenied,
+                "the bus does not say who you are",
+            )
+        };
         if !connection.is_bus() {
             let credentials = connection.peer_creds().await.map_err(|_| unknown())?;
             return Ok(credentials.unix_user_id().ok_or_else(unknown)?);

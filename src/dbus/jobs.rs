@@ -164,7 +164,11 @@ async fn publish(
 }
 
 /// The end, to the submitter alone: it carries the answer.
-async fn finished(service: &Service, emitter: &SignalEmitter<'_>, view: &JobView) -> zbus::Result<()> {
+async fn finished(
+    service: &Service,
+    emitter: &SignalEmitter<'_>,
+    view: &JobView,
+) -> zbus::Result<()> {
     let owner = Caller {
         uid: view.uid,
         sender: view.sender.clone(),

@@ -23,7 +23,15 @@ use crate::service::{Answer, ModelEntry, Service, Status, Submission};
 const COALESCE: Duration = Duration::from_millis(100);
 
 /// What this build can do, for clients that want to know before they try.
-const FEATURES: &[&str] = &["chat", "count-tokens", "http-openai", "import", "jobs", "stream", "tool-calls"];
+const FEATURES: &[&str] = &[
+    "chat",
+    "count-tokens",
+    "http-openai",
+    "import",
+    "jobs",
+    "stream",
+    "tool-calls",
+];
 
 /// The interface `org.hearthd.Inference1`.
 #[derive(Debug)]
@@ -54,7 +62,11 @@ impl Manager {
 
     /// Waits for a whole answer, or until the caller leaves the bus: then the
     /// stream is dropped and the request with it.
-    async fn answer(&self, present: &Present, submission: Submission) -> Result<(u64, Answer), Error> {
+    async fn answer(
+        &self,
+        present: &Present,
+        submission: Submission,
+    ) -> Result<(u64, Answer), Error> {
         let stream = self.service.submit(&present.caller, submission)?;
         let id = stream.id().0;
         tokio::select! {
@@ -76,7 +88,10 @@ impl Manager {
     ) -> Result<String, Error> {
         let present = self.callers.identify(&header, connection).await?;
         let messages = vec![Message::user(prompt)];
-        let mut submission = Submission::new(Prompt::Chat { messages, tools: Vec::new() });
+        let mut submission = Submission::new(Prompt::Chat {
+            messages,
+            tools: Vec::new(),
+        });
         // Who calls by hand waits for the answer.
         submission.priority = Priority::Interactive;
         Ok(self.answer(&present, submission).await?.1.text)
@@ -123,9 +138,11 @@ impl Manager {
         let mut request = decode_chat(request.as_bytes())?;
         options::apply(&options, &mut request.submission)?;
         let has_tools = request.has_tools;
-        let id = self.service.submit_job(&present.caller, request.submission, move |id, answer| {
-            chat_response(id, answer, has_tools).to_string()
-        })?;
+        let id =
+            self.service
+                .submit_job(&present.caller, request.submission, move |id, answer| {
+                    chat_response(id, answer, has_tools).to_string()
+                })?;
         Ok(jobs::serve(&self.service, &self.callers, server, connection, id).await?)
     }
 
@@ -143,9 +160,11 @@ impl Manager {
         let mut request = decode_chat(request.as_bytes())?;
         options::apply(&options, &mut request.submission)?;
         let has_tools = request.has_tools;
-        let (id, events) = self.service.submit_streamed_job(&present.caller, request.submission, move |id, answer| {
-            chat_response(id, answer, has_tools).to_string()
-        })?;
+        let (id, events) = self.service.submit_streamed_job(
+            &present.caller,
+            request.submission,
+            move |id, answer| chat_response(id, answer, has_tools).to_string(),
+        )?;
         let reader = stream::start(&self.service, present.caller.clone(), id, events)?;
         let path = jobs::serve(&self.service, &self.callers, server, connection, id).await?;
         Ok((path, reader.into()))
@@ -192,7 +211,10 @@ impl Manager {
         options::check(&options, &[])?;
         let present = self.callers.identify(&header, connection).await?;
         let file = File::from(StdFd::from(file));
-        Ok(self.service.import_model(&present.caller, &name, file).await?)
+        Ok(self
+            .service
+            .import_model(&present.caller, &name, file)
+            .await?)
     }
 
     /// Deletes an imported model.

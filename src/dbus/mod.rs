@@ -42,7 +42,9 @@ pub async fn serve(service: &Service) -> zbus::Result<Connection> {
 /// Those of the builder.
 pub fn objects<'a>(builder: Builder<'a>, service: &Service) -> zbus::Result<Builder<'a>> {
     let manager = Manager::new(service.clone());
-    Ok(builder.serve_at(PATH, manager).serve_at(PATH, fdo::ObjectManager))
+    Ok(builder
+        .serve_at(PATH, manager)
+        .serve_at(PATH, fdo::ObjectManager))
 }
 
 /// Starts the tasks that watch callers and publish property changes.
@@ -50,7 +52,10 @@ pub fn objects<'a>(builder: Builder<'a>, service: &Service) -> zbus::Result<Buil
 /// # Errors
 /// Those of talking to the bus.
 pub async fn start(connection: &Connection, service: &Service) -> zbus::Result<()> {
-    let interface = connection.object_server().interface::<_, Manager>(PATH).await?;
+    let interface = connection
+        .object_server()
+        .interface::<_, Manager>(PATH)
+        .await?;
     let callers = interface.get().await.callers().clone();
     callers.watch(connection).await?;
     tokio::spawn(manager::publish(interface, service.status()));

@@ -56,12 +56,21 @@ fn failed(error: io::Error) -> Failure {
 fn line(event: &StreamEvent) -> Value {
     match event {
         StreamEvent::Queued { position } => json!({"type": "queued", "position": position}),
-        StreamEvent::Started { prompt_tokens, cached_tokens } => {
+        StreamEvent::Started {
+            prompt_tokens,
+            cached_tokens,
+        } => {
             json!({"type": "started", "prompt_tokens": prompt_tokens, "cached_tokens": cached_tokens})
         }
         StreamEvent::Prefill { done } => json!({"type": "prefill", "done": done}),
-        StreamEvent::Token { text, generated } => json!({"type": "token", "text": text, "generated": generated}),
-        StreamEvent::Finished { reason, usage } => json!({"type": "finished", "reason": reason, "usage": usage}),
-        StreamEvent::Failed(failure) => json!({"type": "failed", "kind": failure.kind, "message": failure.message}),
+        StreamEvent::Token { text, generated } => {
+            json!({"type": "token", "text": text, "generated": generated})
+        }
+        StreamEvent::Finished { reason, usage } => {
+            json!({"type": "finished", "reason": reason, "usage": usage})
+        }
+        StreamEvent::Failed(failure) => {
+            json!({"type": "failed", "kind": failure.kind, "message": failure.message})
+        }
     }
 }

@@ -12,7 +12,6 @@ pub mod fake;
 pub mod gguf;
 mod link;
 pub mod llama;
-mod logger;
 pub mod make_model;
 mod process;
 mod sequence;
@@ -20,5 +19,4 @@ mod tick;
 pub mod tools;
 
 pub use backend::Backend;
-pub use logger::init_log;
 pub use process::{exit_code, run};

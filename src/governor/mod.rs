@@ -133,7 +133,12 @@ mod tests {
         for s in 0..10 {
             governor.observe(Duration::from_secs(s), &at(90));
         }
-        assert!(governor.observe(Duration::from_secs(10), &at(90)).limits.paused);
+        assert!(
+            governor
+                .observe(Duration::from_secs(10), &at(90))
+                .limits
+                .paused
+        );
         let mut verdict = governor.observe(Duration::from_secs(11), &at(50));
         for s in 12..120 {
             verdict = governor.observe(Duration::from_secs(s), &at(50));

@@ -145,7 +145,10 @@ mod tests {
             (89, ThermalState::Emergency),
         ] {
             let mut thermal = Thermal::default();
-            assert_eq!(thermal.observe(Duration::ZERO, &reading(celsius * 1000)), state);
+            assert_eq!(
+                thermal.observe(Duration::ZERO, &reading(celsius * 1000)),
+                state
+            );
         }
     }
 

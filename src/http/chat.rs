@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -57,7 +57,10 @@ pub(super) async fn completion(
     let mut request = decode_completion(&whole(body)?)?;
     set_priority(&mut request, &headers)?;
     if request.stream {
-        let failure = Failure::new(FailureKind::NotSupported, "`stream` works with /v1/chat/completions only");
+        let failure = Failure::new(
+            FailureKind::NotSupported,
+            "`stream` works with /v1/chat/completions only",
+        );
         return Err(failure.into());
     }
     let stream = service.submit(&connection.0.caller(), request.submission)?;
@@ -69,7 +72,10 @@ fn whole(body: Body) -> Result<Bytes, ApiError> {
     body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            Failure::new(FailureKind::InvalidArgs, "the request body is larger than `http.body_max_mib` allows"),
+            Failure::new(
+                FailureKind::InvalidArgs,
+                "the request body is larger than `http.body_max_mib` allows",
+            ),
         ),
         status => ApiError::new(status, Failure::invalid(rejection.body_text())),
     })
@@ -155,7 +161,9 @@ impl Writer {
                 self.ready.push(sse::Event::default().data("[DONE]"));
             }
             chunks.reverse();
-            let events = chunks.iter().map(|c| sse::Event::default().data(c.to_string()));
+            let events = chunks
+                .iter()
+                .map(|c| sse::Event::default().data(c.to_string()));
             self.ready.extend(events);
         }
     }

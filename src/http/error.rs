@@ -40,7 +40,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(Self::body(&self.failure))).into_response();
         if let Some(seconds) = self.failure.retry_after_s {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -56,7 +58,11 @@ fn table(kind: FailureKind) -> (StatusCode, &'static str, &'static str) {
         FailureKind::Busy => (S::SERVICE_UNAVAILABLE, SERVER, "busy"),
         FailureKind::QueueFull => (S::TOO_MANY_REQUESTS, "rate_limit_error", "queue_full"),
         // nginx's number for a client that went away; nobody reads it.
-        FailureKind::Cancelled => (S::from_u16(499).unwrap_or(S::BAD_REQUEST), SERVER, "cancelled"),
+        FailureKind::Cancelled => (
+            S::from_u16(499).unwrap_or(S::BAD_REQUEST),
+            SERVER,
+            "cancelled",
+        ),
         FailureKind::DeadlineExceeded => (S::GATEWAY_TIMEOUT, SERVER, "deadline_exceeded"),
         FailureKind::ContextTooLong => (S::BAD_REQUEST, INVALID, "context_length_exceeded"),
         FailureKind::ModelNotFound => (S::NOT_FOUND, INVALID, "model_not_found"),
@@ -86,7 +92,8 @@ mod tests {
         let body = ApiError::body(&Failure::invalid("`stop` must be a string"));
         assert_eq!(body["error"]["param"], "stop");
         assert_eq!(body["error"]["type"], "invalid_request_error");
-        let response = ApiError::from(Failure::new(FailureKind::QueueFull, "x").retry_after(5)).into_response();
+        let response = ApiError::from(Failure::new(FailureKind::QueueFull, "x").retry_after(5))
+            .into_response();
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "5");
     }

@@ -71,14 +71,18 @@ pub async fn serve_unix(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let app = router(service).into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, app).with_graceful_shutdown(stop).await
+    axum::serve(listener, app)
+        .with_graceful_shutdown(stop)
+        .await
 }
 
 type Connection = ConnectInfo<Peer>;
 
 async fn about() -> &'static str {
     concat!(
-        "Hearthd ", env!("CARGO_PKG_VERSION"), ": language models on the small computer in the house.\n",
+        "Hearthd ",
+        env!("CARGO_PKG_VERSION"),
+        ": language models on the small computer in the house.\n",
         "POST /v1/chat/completions, POST /v1/completions, GET /v1/models, GET /health, GET /metrics\n"
     )
 }
@@ -119,13 +123,19 @@ async fn models(State(service): State<Service>) -> Response {
 async fn not_found(uri: axum::http::Uri) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
-        Failure::new(FailureKind::InvalidArgs, format!("there is no {}; see GET / for what there is", uri.path())),
+        Failure::new(
+            FailureKind::InvalidArgs,
+            format!("there is no {}; see GET / for what there is", uri.path()),
+        ),
     )
 }
 
 async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> ApiError {
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        Failure::new(FailureKind::InvalidArgs, format!("{method} does not work on {}", uri.path())),
+        Failure::new(
+            FailureKind::InvalidArgs,
+            format!("{method} does not work on {}", uri.path()),
+        ),
     )
 }

@@ -130,7 +130,11 @@ fn skip(from: &mut impl Read, kind: u32, depth: u32) -> Result<(), GgufError> {
 }
 
 fn bounded(value: u64, max: u64, what: &'static str) -> Result<u64, GgufError> {
-    if value > max { Err(GgufError::Broken(what)) } else { Ok(value) }
+    if value > max {
+        Err(GgufError::Broken(what))
+    } else {
+        Ok(value)
+    }
 }
 
 fn discard(from: &mut impl Read, bytes: u64) -> Result<(), GgufError> {
@@ -206,11 +210,39 @@ mod tests {
         f.extend(3u32.to_le_bytes());
         f.extend(1u64.to_le_bytes());
         f.extend(4u64.to_le_bytes());
-        f.extend([text("general.architecture"), STRING.to_le_bytes().to_vec(), text("llama")].concat());
-        f.extend([text("tokens"), ARRAY.to_le_bytes().to_vec(), STRING.to_le_bytes().to_vec()].concat());
+        f.extend(
+            [
+                text("general.architecture"),
+                STRING.to_le_bytes().to_vec(),
+                text("llama"),
+            ]
+            .concat(),
+        );
+        f.extend(
+            [
+                text("tokens"),
+                ARRAY.to_le_bytes().to_vec(),
+                STRING.to_le_bytes().to_vec(),
+            ]
+            .concat(),
+        );
         f.extend([2u64.to_le_bytes().to_vec(), text("a"), text("b")].concat());
-        f.extend([text("llama.context_length"), U32.to_le_bytes().to_vec(), 2048u32.to_le_bytes().to_vec()].concat());
-        f.extend([text("general.file_type"), U32.to_le_bytes().to_vec(), 7u32.to_le_bytes().to_vec()].concat());
+        f.extend(
+            [
+                text("llama.context_length"),
+                U32.to_le_bytes().to_vec(),
+                2048u32.to_le_bytes().to_vec(),
+            ]
+            .concat(),
+        );
+        f.extend(
+            [
+                text("general.file_type"),
+                U32.to_le_bytes().to_vec(),
+                7u32.to_le_bytes().to_vec(),
+            ]
+            .concat(),
+        );
         f.extend([text("w"), 2u32.to_le_bytes().to_vec()].concat());
         f.extend([3u64.to_le_bytes(), 5u64.to_le_bytes()].concat());
         f.extend([0; 12]);

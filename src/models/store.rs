@@ -59,8 +59,16 @@ impl Store {
             packaged: packaged.into(),
             headers: Mutex::default(),
         };
-        for entry in fs::read_dir(&store.imported).into_iter().flatten().flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
+        for entry in fs::read_dir(&store.imported)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(TEMPORARY_PREFIX.as_bytes())
+            {
                 _ = fs::remove_file(entry.path());
             }
         }
@@ -90,12 +98,19 @@ impl Store {
     /// `ModelNotFound`, naming what there is.
     pub fn resolve(&self, name: &str, configured: &str) -> Result<StoredModel, Failure> {
         let models = self.list();
-        let name = if name.is_empty() || name == "default" { configured } else { name };
+        let name = if name.is_empty() || name == "default" {
+            configured
+        } else {
+            name
+        };
         let found = if name.is_empty() {
             let mut imported = models.iter().filter(|m| !m.packaged);
             match (imported.next(), imported.next()) {
                 (Some(only), None) => Some(only),
-                _ => models.iter().filter(|m| m.packaged).min_by_key(|m| m.size_bytes),
+                _ => models
+                    .iter()
+                    .filter(|m| m.packaged)
+                    .min_by_key(|m| m.size_bytes),
             }
         } else {
             let name = name.strip_suffix(":latest").unwrap_or(name);
@@ -120,12 +135,19 @@ impl Store {
         let failed = |what: &str, e: &io::Error| {
             Failure::new(
                 FailureKind::Io,
-                format!("cannot {what} in {}: {e}; nothing was kept", self.imported.display()),
+                format!(
+                    "cannot {what} in {}: {e}; nothing was kept",
+                    self.imported.display()
+                ),
             )
         };
-        let kind = from.metadata().map_err(|e| failed("read the given file", &e))?;
+        let kind = from
+            .metadata()
+            .map_err(|e| failed("read the given file", &e))?;
         if !kind.is_file() {
-            return Err(Failure::invalid("the file descriptor is not a regular file"));
+            return Err(Failure::invalid(
+                "the file descriptor is not a regular file",
+            ));
         }
         fs::create_dir_all(&self.imported).map_err(|e| failed("make the folder", &e))?;
         let mut file = tempfile::Builder::new()
@@ -133,11 +155,16 @@ impl Store {
             .suffix(".gguf")
             .tempfile_in(&self.imported)
             .map_err(|e| failed("write", &e))?;
-        from.rewind().map_err(|e| failed("read the given file", &e))?;
+        from.rewind()
+            .map_err(|e| failed("read the given file", &e))?;
         io::copy(from, file.as_file_mut()).map_err(|e| failed("copy the model", &e))?;
         let permissions = fs::Permissions::from_mode(0o644);
-        file.as_file().set_permissions(permissions).map_err(|e| failed("set permissions", &e))?;
-        file.as_file().sync_all().map_err(|e| failed("sync the model", &e))?;
+        file.as_file()
+            .set_permissions(permissions)
+            .map_err(|e| failed("set permissions", &e))?;
+        file.as_file()
+            .sync_all()
+            .map_err(|e| failed("sync the model", &e))?;
         Ok(Import { file, target })
     }
 
@@ -154,7 +181,10 @@ impl Store {
             ));
         }
         fs::remove_file(&model.path).map_err(|e| {
-            Failure::new(FailureKind::Io, format!("cannot remove {}: {e}", model.path.display()))
+            Failure::new(
+                FailureKind::Io,
+                format!("cannot remove {}: {e}", model.path.display()),
+            )
         })
     }
 
@@ -165,7 +195,9 @@ impl Store {
         }
         let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
         let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        let modified_s = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let modified_s = modified
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
         Some(StoredModel {
             name: name.to_owned(),
             path: path.to_owned(),
@@ -201,7 +233,10 @@ impl Import {
     pub fn keep(self) -> Result<(), Failure> {
         let target = self.target;
         self.file.persist_noclobber(&target).map_err(|e| {
-            Failure::new(FailureKind::Io, format!("cannot name {}: {}", target.display(), e.error))
+            Failure::new(
+                FailureKind::Io,
+                format!("cannot name {}: {}", target.display(), e.error),
+            )
         })?;
         // The name is safe on disk only after its folder was synced.
         if let Some(folder) = target.parent() {
@@ -231,9 +266,15 @@ fn not_found(name: &str, models: &[StoredModel]) -> Failure {
     let message = if models.is_empty() {
         "no model is installed: import one with `hearthctl import FILE`".to_owned()
     } else if name.is_empty() {
-        format!("several models are installed, name one or set `model.default`: {}", names.join(", "))
+        format!(
+            "several models are installed, name one or set `model.default`: {}",
+            names.join(", ")
+        )
     } else {
-        format!("there is no model {name:?}; installed: {}", names.join(", "))
+        format!(
+            "there is no model {name:?}; installed: {}",
+            names.join(", ")
+        )
     };
     Failure::new(FailureKind::ModelNotFound, message)
 }
@@ -253,7 +294,10 @@ mod tests {
     #[test]
     fn the_default_is_the_only_import_else_the_smallest_packaged() {
         let (_root, store) = folders();
-        assert_eq!(store.resolve("", "").unwrap_err().kind, FailureKind::ModelNotFound);
+        assert_eq!(
+            store.resolve("", "").unwrap_err().kind,
+            FailureKind::ModelNotFound
+        );
         fs::write(store.packaged.join("big.gguf"), "xxxx").unwrap();
         fs::write(store.packaged.join("small.gguf"), "x").unwrap();
         assert_eq!(store.resolve("", "").unwrap().name, "small");
@@ -262,7 +306,10 @@ mod tests {
         assert_eq!(store.resolve("default", "big").unwrap().name, "big");
         assert_eq!(store.resolve("big:latest", "").unwrap().name, "big");
         let error = store.resolve("nope", "").unwrap_err();
-        assert!(error.message.contains("installed: big, mine, small"), "{error}");
+        assert!(
+            error.message.contains("installed: big, mine, small"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -278,14 +325,25 @@ mod tests {
         let (root, store) = folders();
         let source = root.path().join("source");
         fs::write(&source, "GGUF....").unwrap();
-        let import = store.receive("new", &mut File::open(&source).unwrap()).unwrap();
+        let import = store
+            .receive("new", &mut File::open(&source).unwrap())
+            .unwrap();
         drop(import);
         assert_eq!(fs::read_dir(&store.imported).unwrap().count(), 0);
-        store.receive("new", &mut File::open(&source).unwrap()).unwrap().keep().unwrap();
+        store
+            .receive("new", &mut File::open(&source).unwrap())
+            .unwrap()
+            .keep()
+            .unwrap();
         assert_eq!(store.list()[0].name, "new");
-        let again = store.receive("new", &mut File::open(&source).unwrap()).unwrap_err();
+        let again = store
+            .receive("new", &mut File::open(&source).unwrap())
+            .unwrap_err();
         assert!(again.message.contains("already"));
-        assert_eq!(store.list()[0].header, Err("cannot read the header: failed to fill whole buffer".into()));
+        assert_eq!(
+            store.list()[0].header,
+            Err("cannot read the header: failed to fill whole buffer".into())
+        );
     }
 
     #[test]

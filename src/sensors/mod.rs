@@ -51,7 +51,11 @@ impl Sensors {
         let allowed = std::thread::available_parallelism().map_or(1, usize::from);
         let capacities: Vec<u32> = (0..allowed_cpus_max())
             .map_while(|cpu| {
-                number(&self.root.join(format!("sys/devices/system/cpu/cpu{cpu}/cpu_capacity")))
+                number(
+                    &self
+                        .root
+                        .join(format!("sys/devices/system/cpu/cpu{cpu}/cpu_capacity")),
+                )
             })
             .collect();
         let biggest = capacities.iter().max().copied();
@@ -66,7 +70,10 @@ impl Sensors {
         let zones = fs::read_dir(self.root.join("sys/class/thermal")).ok()?;
         let mut best: Option<(bool, MilliCelsius, PathBuf)> = None;
         for zone in zones.flatten().map(|e| e.path()) {
-            if !zone.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"thermal_zone")) {
+            if !zone
+                .file_name()
+                .is_some_and(|n| n.as_encoded_bytes().starts_with(b"thermal_zone"))
+            {
                 continue;
             }
             let Some(temperature) = number::<i32>(&zone.join("temp")) else {
@@ -76,12 +83,17 @@ impl Sensors {
             if !(-40_000..=200_000).contains(&temperature) {
                 continue;
             }
-            let kind = fs::read_to_string(zone.join("type")).unwrap_or_default().to_lowercase();
+            let kind = fs::read_to_string(zone.join("type"))
+                .unwrap_or_default()
+                .to_lowercase();
             let is_cpu = ["cpu", "soc", "package", "pkg", "bigcore", "center"]
                 .iter()
                 .any(|part| kind.contains(part));
             let candidate = (is_cpu, MilliCelsius(temperature), zone);
-            if best.as_ref().is_none_or(|b| (b.0, b.1) < (candidate.0, candidate.1)) {
+            if best
+                .as_ref()
+                .is_none_or(|b| (b.0, b.1) < (candidate.0, candidate.1))
+            {
                 best = Some(candidate);
             }
         }
@@ -131,11 +143,26 @@ mod tests {
         let root = tree(&[
             ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
             ("sys/class/thermal/thermal_zone0/temp", "48312\n"),
-            ("sys/class/thermal/thermal_zone0/trip_point_0_type", "critical\n"),
-            ("sys/class/thermal/thermal_zone0/trip_point_0_temp", "110000\n"),
-            ("sys/class/thermal/thermal_zone0/trip_point_1_type", "active\n"),
-            ("sys/class/thermal/thermal_zone0/trip_point_1_temp", "67500\n"),
-            ("proc/meminfo", "MemTotal:        4051000 kB\nMemAvailable:    3000000 kB\n"),
+            (
+                "sys/class/thermal/thermal_zone0/trip_point_0_type",
+                "critical\n",
+            ),
+            (
+                "sys/class/thermal/thermal_zone0/trip_point_0_temp",
+                "110000\n",
+            ),
+            (
+                "sys/class/thermal/thermal_zone0/trip_point_1_type",
+                "active\n",
+            ),
+            (
+                "sys/class/thermal/thermal_zone0/trip_point_1_temp",
+                "67500\n",
+            ),
+            (
+                "proc/meminfo",
+                "MemTotal:        4051000 kB\nMemAvailable:    3000000 kB\n",
+            ),
         ]);
         let reading = Sensors::new(root.path()).read();
         assert_eq!(reading.temperature, Some(MilliCelsius(48_312)));

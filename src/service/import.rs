@@ -28,14 +28,22 @@ impl Service {
     /// # Errors
     /// `AccessDenied`, `InvalidArgs` for the name, `Io` (disk full: nothing
     /// stays), `ModelInvalid`.
-    pub async fn import_model(&self, caller: &Caller, name: &str, mut file: File) -> Result<(), Failure> {
+    pub async fn import_model(
+        &self,
+        caller: &Caller,
+        name: &str,
+        mut file: File,
+    ) -> Result<(), Failure> {
         self.admin(caller)?;
         if self.lock().draining {
             return Err(stopping());
         }
         let (service, wanted) = (self.clone(), name.to_owned());
-        let copied = tokio::task::spawn_blocking(move || service.shared.store.receive(&wanted, &mut file));
-        let import = copied.await.map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))??;
+        let copied =
+            tokio::task::spawn_blocking(move || service.shared.store.receive(&wanted, &mut file));
+        let import = copied
+            .await
+            .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))??;
         self.check_model(name, import.path()).await?;
         import.keep()?;
         log::info!(uid = caller.uid, model = name; "model imported");
@@ -91,17 +99,26 @@ impl Service {
                 ));
             }
             Err(_) => {
-                return Err(invalid(name, &format!("it did not load within {} s", limit.as_secs())));
+                return Err(invalid(
+                    name,
+                    &format!("it did not load within {} s", limit.as_secs()),
+                ));
             }
         };
         match serde_json::from_slice::<Checked>(&output.stdout) {
             Ok(checked) if checked.ok => Ok(()),
-            Ok(Checked { failure: Some(failure), .. }) => Err(Failure {
+            Ok(Checked {
+                failure: Some(failure),
+                ..
+            }) => Err(Failure {
                 // The temporary name means nothing to anyone.
                 message: failure.message.replace(&path.display().to_string(), name),
                 ..failure
             }),
-            _ => Err(invalid(name, &format!("the engine died of it ({})", output.status))),
+            _ => Err(invalid(
+                name,
+                &format!("the engine died of it ({})", output.status),
+            )),
         }
     }
 }

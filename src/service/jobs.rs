@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::types::{Answer, Caller, JobState, JobView, Stream, StreamEvent, Submission};
 use super::Service;
+use super::types::{Answer, Caller, JobState, JobView, Stream, StreamEvent, Submission};
 use crate::protocol::{Failure, FailureKind, RequestId};
 
 /// All jobs not forgotten yet.
@@ -45,7 +45,10 @@ impl Service {
         encode: impl FnOnce(RequestId, &Answer) -> String + Send + 'static,
     ) -> Result<(u64, mpsc::UnboundedReceiver<StreamEvent>), Failure> {
         let (copy, events) = mpsc::unbounded_channel();
-        Ok((self.start_job(caller, submission, Some(copy), encode)?, events))
+        Ok((
+            self.start_job(caller, submission, Some(copy), encode)?,
+            events,
+        ))
     }
 
     fn start_job(
@@ -55,7 +58,9 @@ impl Service {
         copy: Option<mpsc::UnboundedSender<StreamEvent>>,
         encode: impl FnOnce(RequestId, &Answer) -> String + Send + 'static,
     ) -> Result<u64, Failure> {
-        let allowed = submission.max_tokens.unwrap_or(self.config().sampling.max_tokens);
+        let allowed = submission
+            .max_tokens
+            .unwrap_or(self.config().sampling.max_tokens);
         let priority = submission.priority;
         let stream = self.submit(caller, submission)?;
         let id = stream.id().0;
@@ -103,7 +108,10 @@ impl Service {
                     job.queue_position = 0;
                 }),
                 Some(StreamEvent::Prefill { .. }) => {}
-                Some(StreamEvent::Token { text: more, generated }) => {
+                Some(StreamEvent::Token {
+                    text: more,
+                    generated,
+                }) => {
                     text.push_str(&more);
                     self.change_job(id, |job| {
                         job.tokens_generated = generated;
@@ -112,7 +120,15 @@ impl Service {
                 }
                 Some(StreamEvent::Finished { reason, usage }) => {
                     let model = stream.model().to_owned();
-                    break Ok(encode(RequestId(id), &Answer { text, reason, usage, model }));
+                    break Ok(encode(
+                        RequestId(id),
+                        &Answer {
+                            text,
+                            reason,
+                            usage,
+                            model,
+                        },
+                    ));
                 }
                 Some(StreamEvent::Failed(failure)) => break Err(failure),
                 None => break Err(Failure::cancelled()),
@@ -144,7 +160,12 @@ impl Service {
 
     /// All jobs, oldest first.
     pub fn jobs(&self) -> Vec<JobView> {
-        self.lock().jobs.0.values().map(|job| job.view.borrow().clone()).collect()
+        self.lock()
+            .jobs
+            .0
+            .values()
+            .map(|job| job.view.borrow().clone())
+            .collect()
     }
 
     /// One job's state and every change; closed when the job is forgotten.

@@ -55,9 +55,21 @@ impl Default for Metrics {
             registry: Mutex::new(Registry::default()),
         };
         let r = &mut registry;
-        r.register("requests", "Requests by how they ended", metrics.requests.clone());
-        r.register("prompt_tokens", "Tokens of prompts", metrics.prompt_tokens.clone());
-        r.register("completion_tokens", "Tokens generated", metrics.completion_tokens.clone());
+        r.register(
+            "requests",
+            "Requests by how they ended",
+            metrics.requests.clone(),
+        );
+        r.register(
+            "prompt_tokens",
+            "Tokens of prompts",
+            metrics.prompt_tokens.clone(),
+        );
+        r.register(
+            "completion_tokens",
+            "Tokens generated",
+            metrics.completion_tokens.clone(),
+        );
         r.register_with_unit(
             "first_token",
             "Time from admission to the first token",
@@ -65,12 +77,36 @@ impl Default for Metrics {
             metrics.first_token.clone(),
         );
         r.register("queue_length", "Requests waiting", metrics.queue.clone());
-        r.register("active_jobs", "Requests in the engine", metrics.active.clone());
-        r.register("active_threads", "Compute threads allowed now", metrics.threads.clone());
-        r.register("engine_crashes", "Engine processes lost", metrics.crashes.clone());
-        r.register_with_unit("temperature", "Hottest CPU zone", Unit::Celsius, metrics.temperature.clone());
-        r.register("tokens_per_second", "Decode speed of the last answer", metrics.speed.clone());
-        *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+        r.register(
+            "active_jobs",
+            "Requests in the engine",
+            metrics.active.clone(),
+        );
+        r.register(
+            "active_threads",
+            "Compute threads allowed now",
+            metrics.threads.clone(),
+        );
+        r.register(
+            "engine_crashes",
+            "Engine processes lost",
+            metrics.crashes.clone(),
+        );
+        r.register_with_unit(
+            "temperature",
+            "Hottest CPU zone",
+            Unit::Celsius,
+            metrics.temperature.clone(),
+        );
+        r.register(
+            "tokens_per_second",
+            "Decode speed of the last answer",
+            metrics.speed.clone(),
+        );
+        *metrics
+            .registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = registry;
         metrics
     }
 }
@@ -87,7 +123,8 @@ impl Metrics {
             Ok(usage) => {
                 self.count("finished");
                 self.prompt_tokens.inc_by(u64::from(usage.prompt_tokens));
-                self.completion_tokens.inc_by(u64::from(usage.completion_tokens));
+                self.completion_tokens
+                    .inc_by(u64::from(usage.completion_tokens));
             }
             Err(failure) => self.count(&word(failure.kind)),
         }
@@ -106,7 +143,8 @@ impl Metrics {
         self.queue.set(i64::from(status.queue_length));
         self.active.set(i64::from(status.active_jobs));
         self.threads.set(i64::from(status.active_threads));
-        self.crashes.set(i64::try_from(status.engine_crashes).unwrap_or(i64::MAX));
+        self.crashes
+            .set(i64::try_from(status.engine_crashes).unwrap_or(i64::MAX));
         self.temperature.set(status.temperature_celsius);
         self.speed.set(status.tokens_per_second);
         let mut text = String::new();

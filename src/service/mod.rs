@@ -112,13 +112,21 @@ impl Service {
 
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
-        let config = self.shared.config.read().unwrap_or_else(PoisonError::into_inner);
+        let config = self
+            .shared
+            .config
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&config)
     }
 
     /// Takes a new configuration; it holds for following requests and loads.
     pub fn set_config(&self, config: Config) {
-        let mut current = self.shared.config.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self
+            .shared
+            .config
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(config);
     }
 
@@ -193,7 +201,9 @@ impl Service {
             submitted: now,
             position: None,
         };
-        inner.queue.push(now, id, submission.priority, caller.uid, waiting);
+        inner
+            .queue
+            .push(now, id, submission.priority, caller.uid, waiting);
         self.pump(&mut inner);
         drop(inner);
 
@@ -203,7 +213,10 @@ impl Service {
                 tokio::time::sleep(deadline).await;
                 let failure = Failure::new(
                     FailureKind::DeadlineExceeded,
-                    format!("no answer within {} ms, the request's own deadline", deadline.as_millis()),
+                    format!(
+                        "no answer within {} ms, the request's own deadline",
+                        deadline.as_millis()
+                    ),
                 );
                 service.cancel(id, failure);
             });
@@ -270,7 +283,11 @@ impl Service {
     /// # Errors
     /// `ModelNotFound`, `ModelInvalid`, `OutOfMemory`, `Busy`.
     pub async fn load_model(&self, caller: &Caller, name: &str) -> Result<(), Failure> {
-        let model = self.shared.store.resolve(name, &self.config().model.default)?.name;
+        let model = self
+            .shared
+            .store
+            .resolve(name, &self.config().model.default)?
+            .name;
         let (sender, loaded) = oneshot::channel();
         {
             let mut inner = self.lock();
@@ -314,7 +331,10 @@ impl Service {
         self.publish(&self.lock());
         let finished = status.wait_for(|s| s.active_jobs == 0);
         if tokio::time::timeout(limit, finished).await.is_err() {
-            log::warn!("running answers did not finish within {} s", limit.as_secs());
+            log::warn!(
+                "running answers did not finish within {} s",
+                limit.as_secs()
+            );
         }
         self.lock().unload();
         self.shared.changed.notify_one();
@@ -368,7 +388,10 @@ impl Service {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic while holding it would be a defect, but no reason to stop serving.
-        self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Time since the service began; the pure rooms' clock.
@@ -391,7 +414,11 @@ impl Service {
 }
 
 fn stopping() -> Failure {
-    Failure::new(FailureKind::Busy, "the service is stopping: try again when it is back").retry_after(RETRY_S)
+    Failure::new(
+        FailureKind::Busy,
+        "the service is stopping: try again when it is back",
+    )
+    .retry_after(RETRY_S)
 }
 
 fn crashed() -> Failure {
@@ -413,6 +440,8 @@ fn check_size(prompt: &Prompt, max: u32) -> Result<(), Failure> {
     }
     Err(Failure::new(
         FailureKind::ContextTooLong,
-        format!("the prompt has {bytes} bytes, at most {max} are taken: shorten it, or raise `queue.prompt_max_bytes`"),
+        format!(
+            "the prompt has {bytes} bytes, at most {max} are taken: shorten it, or raise `queue.prompt_max_bytes`"
+        ),
     ))
 }

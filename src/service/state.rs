@@ -141,7 +141,9 @@ impl Inner {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        !self.running.is_empty() || !self.counts.is_empty() || self.engine.is_some() && !self.is_ready()
+        !self.running.is_empty()
+            || !self.counts.is_empty()
+            || self.engine.is_some() && !self.is_ready()
     }
 
     pub(super) fn wanted(&self) -> Option<&str> {
@@ -169,7 +171,11 @@ impl Inner {
     }
 
     /// Asks for a model; `waiter` hears when it is ready or cannot be.
-    pub(super) fn want(&mut self, model: String, waiter: Option<oneshot::Sender<Result<(), Failure>>>) {
+    pub(super) fn want(
+        &mut self,
+        model: String,
+        waiter: Option<oneshot::Sender<Result<(), Failure>>>,
+    ) {
         if let Some(waiter) = waiter {
             if self.loaded_model() == Some(&model) && self.is_ready() {
                 _ = waiter.send(Ok(()));
@@ -205,7 +211,10 @@ impl Inner {
     ) -> Result<(), Failure> {
         let id = self.next_id();
         let engine = self.engine.as_ref().ok_or_else(crashed)?;
-        engine.commands.send(Command::Count { id, text }).map_err(|_| crashed())?;
+        engine
+            .commands
+            .send(Command::Count { id, text })
+            .map_err(|_| crashed())?;
         self.counts.insert(id, sender);
         Ok(())
     }
@@ -244,7 +253,9 @@ impl Inner {
             let (Some(waiting), Some(engine)) = (self.queue.pop(now), &self.engine) else {
                 break;
             };
-            _ = engine.commands.send(Command::Generate(waiting.request.clone()));
+            _ = engine
+                .commands
+                .send(Command::Generate(waiting.request.clone()));
             let running = Running {
                 waiting,
                 first_token: None,
@@ -275,11 +286,25 @@ impl Inner {
     /// Passes an engine's event on; returns the request that it ends.
     pub(super) fn route(&mut self, now: Duration, event: Event) -> Option<Over> {
         match event {
-            Event::Started { id, prompt_tokens, cached_tokens } => {
-                self.emit(id, StreamEvent::Started { prompt_tokens, cached_tokens });
+            Event::Started {
+                id,
+                prompt_tokens,
+                cached_tokens,
+            } => {
+                self.emit(
+                    id,
+                    StreamEvent::Started {
+                        prompt_tokens,
+                        cached_tokens,
+                    },
+                );
             }
             Event::Prefill { id, done } => self.emit(id, StreamEvent::Prefill { done }),
-            Event::Token { id, text, generated } => {
+            Event::Token {
+                id,
+                text,
+                generated,
+            } => {
                 if let Some(running) = self.running.get_mut(&id) {
                     running.first_token.get_or_insert(now);
                 }
@@ -306,7 +331,10 @@ impl Inner {
                 }
                 self.answer_waiters(&Ok(()));
             }
-            Event::Hello { .. } | Event::Loading { .. } | Event::LoadFailed(_) | Event::Pong { .. } => {}
+            Event::Hello { .. }
+            | Event::Loading { .. }
+            | Event::LoadFailed(_)
+            | Event::Pong { .. } => {}
         }
         None
     }
@@ -378,7 +406,10 @@ impl Inner {
             let answer = if result.is_err() || loaded.as_deref() == Some(&model) {
                 result.clone()
             } else {
-                Err(Failure::new(FailureKind::Busy, "another model was asked for meanwhile: try again"))
+                Err(Failure::new(
+                    FailureKind::Busy,
+                    "another model was asked for meanwhile: try again",
+                ))
             };
             _ = waiter.send(answer);
         }
@@ -393,7 +424,9 @@ impl Inner {
     /// Takes a reading; returns new limits where they changed.
     pub(super) fn observe(&mut self, now: Duration, reading: &Reading) -> Option<Limits> {
         let verdict = self.governor.observe(now, reading);
-        self.temperature_celsius = reading.temperature.map_or(0.0, crate::units::MilliCelsius::celsius);
+        self.temperature_celsius = reading
+            .temperature
+            .map_or(0.0, crate::units::MilliCelsius::celsius);
         let changed = verdict.limits != self.verdict.limits;
         if verdict.reason != self.verdict.reason {
             if verdict.reason.is_empty() {
@@ -421,9 +454,17 @@ impl Inner {
         let info = self.engine.as_ref().and_then(|e| e.info.as_ref());
         Status {
             state,
-            model: self.loaded_model().or(self.wanted()).unwrap_or_default().to_owned(),
+            model: self
+                .loaded_model()
+                .or(self.wanted())
+                .unwrap_or_default()
+                .to_owned(),
             context_size: info.map_or(0, |i| i.context_size),
-            active_threads: if ready { self.verdict.limits.threads } else { 0 },
+            active_threads: if ready {
+                self.verdict.limits.threads
+            } else {
+                0
+            },
             max_threads: self.threads_max,
             thermal_state: self.verdict.thermal.as_str(),
             temperature_celsius: self.temperature_celsius,

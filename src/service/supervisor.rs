@@ -8,9 +8,7 @@ use tokio::sync::mpsc;
 use super::Service;
 use super::engine_link::{EngineLink, executable};
 use super::state::{BEAT, Engine, Over};
-use crate::protocol::{
-    Command, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION,
-};
+use crate::protocol::{Command, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION};
 use crate::units::Bytes;
 
 /// First pause after a crash; doubled up to the longest.
@@ -119,11 +117,17 @@ async fn session(service: &Service, model: &str) -> Ended {
     }
     let hello = tokio::time::timeout(HELLO_TIMEOUT, link.event()).await;
     match hello {
-        Ok(Some(Event::Hello { protocol: PROTOCOL_VERSION, .. })) => {}
+        Ok(Some(Event::Hello {
+            protocol: PROTOCOL_VERSION,
+            ..
+        })) => {}
         Ok(Some(Event::Hello { version, .. })) => {
             return Ended::LoadFailed(Failure::new(
                 FailureKind::Internal,
-                format!("{} is of another version ({version}): reinstall the package", engine.display()),
+                format!(
+                    "{} is of another version ({version}): reinstall the package",
+                    engine.display()
+                ),
             ));
         }
         _ => return crashed(&mut link, false, END_PATIENCE).await,
@@ -218,7 +222,12 @@ fn handle(service: &Service, event: Event) {
 fn note(service: &Service, over: &Over) {
     service.shared.metrics.over(over);
     let ms = u64::try_from(over.waited.as_millis()).unwrap_or(u64::MAX);
-    let (job, uid, sender, model) = (over.id.0, over.uid, over.sender.as_str(), over.model.as_str());
+    let (job, uid, sender, model) = (
+        over.id.0,
+        over.uid,
+        over.sender.as_str(),
+        over.model.as_str(),
+    );
     match &over.result {
         Ok(usage) => log::info!(
             job, uid, sender, model, ms,
@@ -279,7 +288,9 @@ fn admit_memory(service: &Service, weights: u64) -> Result<(), Failure> {
         FailureKind::OutOfMemory,
         format!(
             "the model needs about {}, {} are available and {} stay reserved: use a smaller model or quantization",
-            Bytes(needed), available, Bytes(reserve)
+            Bytes(needed),
+            available,
+            Bytes(reserve)
         ),
     ))
 }
@@ -292,7 +303,10 @@ struct Pulse {
 
 impl Pulse {
     fn new(now: Duration) -> Self {
-        Self { last: now, ticks: 0 }
+        Self {
+            last: now,
+            ticks: 0,
+        }
     }
 
     fn alive(&mut self, now: Duration) {

@@ -64,7 +64,7 @@ pub trait Inference {
 pub trait Job {
     /// Stops it.
     fn cancel(&self) -> zbus::Result<()>;
-    /// Waits for its end: the `OpenAI` response as JSON.
+    /// Waits for its end: the OpenAI response as JSON.
     fn get_result(&self) -> zbus::Result<String>;
 }
 

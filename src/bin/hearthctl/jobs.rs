@@ -56,7 +56,7 @@ pub async fn result(bus: &Bus, json: bool, id: &str) -> Result {
     let job = bus.job(id).await?;
     let progress = Progress::new(&format!("job {id}"), json);
     let response = tokio::select! {
-        response = job.get_result() => response.map_err(|e| known(e, id))?,
+        response = job.get_result() => response.map_err(|e| known(e.into(), id))?,
         never = watch_job(bus, id, &progress) => never,
     };
     drop(progress);
@@ -74,12 +74,20 @@ pub async fn result(bus: &Bus, json: bool, id: &str) -> Result {
 
 /// `hearthctl cancel`.
 pub async fn cancel(bus: &Bus, json: bool, id: &str) -> Result {
+    let before = bus.job_properties(id).await.map_err(|e| known(e, id))?;
+    let state = text(&before, "State");
+    let over = matches!(state, "done" | "failed" | "cancelled");
+    // Asked in any case: whether the caller may is for the service to say.
     let job = bus.job(id).await?;
-    job.cancel().await.map_err(|e| known(e, id))?;
+    job.cancel().await.map_err(|e| known(e.into(), id))?;
     if json {
-        return output::json(&json!({ "cancelled": id }));
+        return output::json(&json!({ "id": id, "cancelled": !over }));
     }
-    output::note(&format!("cancelled job {id}"));
+    output::note(&if over {
+        format!("job {id} was over already: {state}")
+    } else {
+        format!("cancelled job {id}")
+    });
     Ok(())
 }
 
@@ -122,8 +130,8 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
 }
 
 /// A job that is not there has no object to call.
-fn known(error: zbus::Error, id: &str) -> CtlError {
-    match CtlError::from(error) {
+fn known(error: CtlError, id: &str) -> CtlError {
+    match error {
         CtlError::Service { kind, .. } if kind == "UnknownObject" => {
             CtlError::service(kind, gone(id))
         }

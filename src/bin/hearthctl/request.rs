@@ -1,4 +1,4 @@
-//! Requests as the service wants them: `OpenAI`'s chat-completions JSON.
+//! Requests as the service wants them: OpenAI's chat-completions JSON.
 
 use serde_json::{Map, Value, json};
 use zbus::Variant;

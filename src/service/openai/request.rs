@@ -26,12 +26,21 @@ pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
     let body = object(body)?;
     let messages = match body.get("messages") {
         Some(Value::Array(list)) if !list.is_empty() => list,
-        _ => return Err(Failure::invalid("`messages` must be a list of at least one message")),
+        _ => {
+            return Err(Failure::invalid(
+                "`messages` must be a list of at least one message",
+            ));
+        }
     };
-    let messages = messages.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+    let messages = messages
+        .iter()
+        .map(message)
+        .collect::<Result<Vec<_>, _>>()?;
     let tools = match body.get("tools") {
         None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(_)) if body.get("tool_choice") == Some(&Value::from("none")) => Vec::new(),
+        Some(Value::Array(_)) if body.get("tool_choice") == Some(&Value::from("none")) => {
+            Vec::new()
+        }
         Some(Value::Array(list)) => list.clone(),
         Some(_) => return Err(Failure::invalid("`tools` must be a list")),
     };
@@ -55,12 +64,21 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Failure> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(Failure::invalid("the request must be a JSON object")),
-        Err(error) => Err(Failure::invalid(format!("the request is not valid JSON: {error}"))),
+        Err(error) => Err(Failure::invalid(format!(
+            "the request is not valid JSON: {error}"
+        ))),
     }
 }
 
-fn common(body: &Map<String, Value>, prompt: Prompt, has_tools: bool) -> Result<ChatRequest, Failure> {
-    let get = |name: &'static str| Field { name, value: body.get(name) };
+fn common(
+    body: &Map<String, Value>,
+    prompt: Prompt,
+    has_tools: bool,
+) -> Result<ChatRequest, Failure> {
+    let get = |name: &'static str| Field {
+        name,
+        value: body.get(name),
+    };
     refuse_unsupported(body)?;
     let sampling = Sampling {
         temperature: get("temperature").float()?,
@@ -86,7 +104,9 @@ fn common(body: &Map<String, Value>, prompt: Prompt, has_tools: bool) -> Result<
         Some(Value::String(s)) => s.parse().map_err(Failure::invalid)?,
         Some(_) => return Err(Failure::invalid("`priority` must be a string")),
     };
-    let usage = body.get("stream_options").and_then(|o| o.get("include_usage"));
+    let usage = body
+        .get("stream_options")
+        .and_then(|o| o.get("include_usage"));
     Ok(ChatRequest {
         stream: get("stream").flag()?,
         include_usage: usage == Some(&Value::Bool(true)),
@@ -103,7 +123,12 @@ fn common(body: &Map<String, Value>, prompt: Prompt, has_tools: bool) -> Result<
 }
 
 fn refuse_unsupported(body: &Map<String, Value>) -> Result<(), Failure> {
-    let unsupported = |what: &str| Err(Failure::new(FailureKind::NotSupported, format!("{what} is not supported")));
+    let unsupported = |what: &str| {
+        Err(Failure::new(
+            FailureKind::NotSupported,
+            format!("{what} is not supported"),
+        ))
+    };
     match body.get("n") {
         None | Some(Value::Null) => {}
         Some(n) if n.as_u64() == Some(1) => {}
@@ -126,10 +151,20 @@ fn message(value: &Value) -> Result<Message, Failure> {
     let Some(Value::String(role)) = map.get("role") else {
         return Err(Failure::invalid("each message needs a `role`"));
     };
-    let text = |name: &'static str| Field { name, value: map.get(name) }.text();
+    let text = |name: &'static str| {
+        Field {
+            name,
+            value: map.get(name),
+        }
+        .text()
+    };
     Ok(Message {
         // The developer role is OpenAI's newer word for system.
-        role: if role == "developer" { "system".into() } else { role.clone() },
+        role: if role == "developer" {
+            "system".into()
+        } else {
+            role.clone()
+        },
         content: content(map.get("content"))?,
         tool_calls: match map.get("tool_calls") {
             Some(Value::Array(calls)) => calls.iter().map(tool_call).collect(),
@@ -146,15 +181,22 @@ fn content(value: Option<&Value>) -> Result<String, Failure> {
         Some(Value::String(text)) => Ok(text.clone()),
         Some(Value::Array(parts)) => parts
             .iter()
-            .map(|part| match (part.get("type").and_then(Value::as_str), part.get("text")) {
-                (Some("text"), Some(Value::String(text))) => Ok(text.as_str()),
-                (kind, _) => Err(Failure::new(
-                    FailureKind::NotSupported,
-                    format!("content parts of type {:?} are not supported, only \"text\"", kind.unwrap_or("?")),
-                )),
-            })
+            .map(
+                |part| match (part.get("type").and_then(Value::as_str), part.get("text")) {
+                    (Some("text"), Some(Value::String(text))) => Ok(text.as_str()),
+                    (kind, _) => Err(Failure::new(
+                        FailureKind::NotSupported,
+                        format!(
+                            "content parts of type {:?} are not supported, only \"text\"",
+                            kind.unwrap_or("?")
+                        ),
+                    )),
+                },
+            )
             .collect(),
-        Some(_) => Err(Failure::invalid("`content` must be a string or a list of parts")),
+        Some(_) => Err(Failure::invalid(
+            "`content` must be a string or a list of parts",
+        )),
     }
 }
 
@@ -162,7 +204,9 @@ fn content(value: Option<&Value>) -> Result<String, Failure> {
 fn tool_call(call: &Value) -> Value {
     let mut call = call.clone();
     if let Some(arguments) = call.pointer_mut("/function/arguments")
-        && let Some(parsed) = arguments.as_str().and_then(|s| serde_json::from_str(s).ok())
+        && let Some(parsed) = arguments
+            .as_str()
+            .and_then(|s| serde_json::from_str(s).ok())
     {
         *arguments = parsed;
     }
@@ -206,11 +250,17 @@ impl Field<'_> {
 
     /// Whole numbers; clients also send `8192.0`.
     fn whole(&self) -> Result<Option<u32>, Failure> {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked"
+        )]
         match self.value {
             None | Some(Value::Null) => Ok(None),
             Some(v) => match v.as_f64() {
-                Some(f) if f >= 0.0 && f <= f64::from(u32::MAX) && f.fract() == 0.0 => Ok(Some(f as u32)),
+                Some(f) if f >= 0.0 && f <= f64::from(u32::MAX) && f.fract() == 0.0 => {
+                    Ok(Some(f as u32))
+                }
                 _ => self.wrong("a whole number"),
             },
         }
@@ -269,10 +319,21 @@ mod tests {
         .unwrap();
         assert!(request.stream && request.include_usage && !request.has_tools);
         let s = request.submission;
-        assert_eq!((s.max_tokens, s.sampling.seed, s.stop.as_slice()), (Some(3), Some(u32::MAX), &["x".to_owned()][..]));
-        let Prompt::Chat { messages, .. } = s.prompt else { panic!() };
-        assert_eq!((messages[0].role.as_str(), messages[0].content.as_str()), ("system", "ab"));
-        assert_eq!(messages[1].tool_calls[0]["function"]["arguments"], json!({"x": 1}));
+        assert_eq!(
+            (s.max_tokens, s.sampling.seed, s.stop.as_slice()),
+            (Some(3), Some(u32::MAX), &["x".to_owned()][..])
+        );
+        let Prompt::Chat { messages, .. } = s.prompt else {
+            panic!()
+        };
+        assert_eq!(
+            (messages[0].role.as_str(), messages[0].content.as_str()),
+            ("system", "ab")
+        );
+        assert_eq!(
+            messages[1].tool_calls[0]["function"]["arguments"],
+            json!({"x": 1})
+        );
     }
 
     #[test]
@@ -283,22 +344,44 @@ mod tests {
             (json!({"messages": []}), "`messages`"),
             (json!({"messages": [3]}), "objects"),
             (json!({"messages": [{"content": "x"}]}), "`role`"),
-            (json!({"messages": [{"role": "user", "content": 3}]}), "`content`"),
-            (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "image_url"),
-            (json!({"messages": ok, "temperature": "hot"}), "`temperature`"),
+            (
+                json!({"messages": [{"role": "user", "content": 3}]}),
+                "`content`",
+            ),
+            (
+                json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
+                "image_url",
+            ),
+            (
+                json!({"messages": ok, "temperature": "hot"}),
+                "`temperature`",
+            ),
             (json!({"messages": ok, "max_tokens": -1}), "`max_tokens`"),
             (json!({"messages": ok, "max_tokens": 0}), "`max_tokens`"),
             (json!({"messages": ok, "stream": "yes"}), "`stream`"),
             (json!({"messages": ok, "stop": [1]}), "`stop`"),
             (json!({"messages": ok, "n": 2}), "`n`"),
             (json!({"messages": ok, "priority": "urgent"}), "interactive"),
-            (json!({"messages": ok, "response_format": {"type": "json_object"}}), "json_object"),
+            (
+                json!({"messages": ok, "response_format": {"type": "json_object"}}),
+                "json_object",
+            ),
         ] {
             let error = chat(&body).unwrap_err();
             assert!(error.message.contains(part), "{body}: {error}");
         }
-        assert!(decode_chat(b"{").unwrap_err().message.contains("not valid JSON"));
-        assert!(decode_chat(b"[1]").unwrap_err().message.contains("JSON object"));
+        assert!(
+            decode_chat(b"{")
+                .unwrap_err()
+                .message
+                .contains("not valid JSON")
+        );
+        assert!(
+            decode_chat(b"[1]")
+                .unwrap_err()
+                .message
+                .contains("JSON object")
+        );
     }
 
     proptest! {

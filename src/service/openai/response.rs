@@ -10,7 +10,9 @@ use crate::service::Answer;
 
 /// Seconds since 1970, as OpenAI's `created` wants it.
 pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
 }
 
 /// The `chat.completion` object.
@@ -23,7 +25,10 @@ pub fn chat_response(id: RequestId, answer: &Answer, has_tools: bool) -> Value {
     let mut message = json!({"role": "assistant", "content": text});
     let mut reason = answer.reason.as_str();
     if !calls.is_empty() {
-        let list: Vec<Value> = (0..).zip(&calls).map(|(n, call)| tool_call(id, n, call)).collect();
+        let list: Vec<Value> = (0..)
+            .zip(&calls)
+            .map(|(n, call)| tool_call(id, n, call))
+            .collect();
         message["tool_calls"] = list.into();
         reason = "tool_calls";
     }
@@ -95,7 +100,11 @@ impl ChatStream {
 
     /// Chunks for more text.
     pub fn text(&mut self, text: &str) -> Vec<Value> {
-        let safe = if self.has_tools { self.hold(text) } else { text.to_owned() };
+        let safe = if self.has_tools {
+            self.hold(text)
+        } else {
+            text.to_owned()
+        };
         if safe.is_empty() && self.begun {
             return Vec::new();
         }
@@ -115,7 +124,11 @@ impl ChatStream {
             call["index"] = n.into();
             chunks.push(self.delta(json!({"tool_calls": [call]})));
         }
-        let reason = if calls.is_empty() { reason.as_str() } else { "tool_calls" };
+        let reason = if calls.is_empty() {
+            reason.as_str()
+        } else {
+            "tool_calls"
+        };
         chunks.push(self.chunk(&json!([{"index": 0, "delta": {}, "finish_reason": reason}])));
         if self.include_usage {
             let mut chunk = self.chunk(&json!([]));
@@ -129,7 +142,9 @@ impl ChatStream {
     fn hold(&mut self, text: &str) -> String {
         self.held.push_str(text);
         let keep_from = self.held.find(OPEN).unwrap_or_else(|| {
-            let begins = (1..OPEN.len()).rev().find(|n| self.held.ends_with(&OPEN[..*n]));
+            let begins = (1..OPEN.len())
+                .rev()
+                .find(|n| self.held.ends_with(&OPEN[..*n]));
             self.held.len() - begins.unwrap_or(0)
         });
         let held = self.held.split_off(keep_from);
@@ -169,25 +184,48 @@ mod tests {
     #[test]
     fn text_comes_at_once_and_the_last_delta_is_empty() {
         let chunks = stream(false, &["Ro", "me"]);
-        assert_eq!(chunks[0]["choices"][0]["delta"], json!({"content": "Ro", "role": "assistant"}));
+        assert_eq!(
+            chunks[0]["choices"][0]["delta"],
+            json!({"content": "Ro", "role": "assistant"})
+        );
         assert_eq!(chunks[1]["choices"][0]["delta"], json!({"content": "me"}));
-        assert_eq!(chunks[2]["choices"][0], json!({"index": 0, "delta": {}, "finish_reason": "stop"}));
+        assert_eq!(
+            chunks[2]["choices"][0],
+            json!({"index": 0, "delta": {}, "finish_reason": "stop"})
+        );
         assert_eq!(chunks[3]["usage"]["total_tokens"], 0);
     }
 
     #[test]
     fn a_tool_call_is_held_back_and_sent_whole() {
-        let chunks = stream(true, &["Ok <", "b> <tool", "_call>{\"name\": \"f\", ", "\"arguments\": {\"x\": 1}}</tool_call>"]);
+        let chunks = stream(
+            true,
+            &[
+                "Ok <",
+                "b> <tool",
+                "_call>{\"name\": \"f\", ",
+                "\"arguments\": {\"x\": 1}}</tool_call>",
+            ],
+        );
         let text: String = chunks
             .iter()
             .filter_map(|c| c["choices"][0]["delta"]["content"].as_str())
             .collect();
         assert_eq!(text, "Ok <b> ");
-        let calls: Vec<&Value> = chunks.iter().filter(|c| !c["choices"][0]["delta"]["tool_calls"].is_null()).collect();
+        let calls: Vec<&Value> = chunks
+            .iter()
+            .filter(|c| !c["choices"][0]["delta"]["tool_calls"].is_null())
+            .collect();
         let call = &calls[0]["choices"][0]["delta"]["tool_calls"][0];
-        assert_eq!((&call["index"], &call["function"]["name"]), (&json!(0), &json!("f")));
+        assert_eq!(
+            (&call["index"], &call["function"]["name"]),
+            (&json!(0), &json!("f"))
+        );
         assert_eq!(call["function"]["arguments"], json!("{\"x\":1}"));
-        assert_eq!(chunks[chunks.len() - 2]["choices"][0]["finish_reason"], "tool_calls");
+        assert_eq!(
+            chunks[chunks.len() - 2]["choices"][0]["finish_reason"],
+            "tool_calls"
+        );
     }
 
     #[test]

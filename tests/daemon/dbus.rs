@@ -1,0 +1,229 @@
+//! The bus front through `busctl` and `hearthctl`.
+
+use std::fs;
+use std::process::Command;
+
+use crate::harness::{BUS_NAME, Daemon, Engine, Setup, error, group, ok, root, text, until};
+
+const JOB: &str = "org.hearthd.Inference1.Job";
+
+fn chat(content: &str) -> String {
+    serde_json::json!({"messages": [{"role": "user", "content": content}]}).to_string()
+}
+
+#[test]
+fn the_demo_model_knows_rome() {
+    let daemon = Daemon::real();
+    let answer = ok(&daemon.call("Generate", &["s", "What is the capital of Italy?"]));
+    assert!(answer.contains("Rome"), "{answer}");
+    assert!(daemon.property("State").contains("ready"));
+    assert!(daemon.property("Model").contains("hearth-demo-q8_0"));
+    assert!(!daemon.property("Cpu").contains("\"\""));
+
+    assert_eq!(
+        ok(&daemon.call("CountTokens", &["s", "Rome Rome"])).trim(),
+        "u 2"
+    );
+    let response = ok(&daemon.call("Chat", &["s", &chat("What is the capital of France?")]));
+    assert!(
+        response.contains("Paris") && response.contains("chat.completion"),
+        "{response}"
+    );
+    let models = ok(&daemon.call("ListModels", &[]));
+    assert!(
+        models.contains("hearth-demo-f16") && models.contains("\"Q8_0\""),
+        "{models}"
+    );
+
+    ok(&daemon.call("UnloadModel", &[]));
+    assert!(daemon.property("State").contains("unloaded"));
+    ok(&daemon.call("LoadModel", &["sa{sv}", "hearth-demo-f16", "0"]));
+    assert!(daemon.property("Model").contains("hearth-demo-f16"));
+    let answer = ok(&daemon.ctl(&["generate", "What is the capital of Japan?"]));
+    assert!(answer.contains("Tokyo"), "{answer}");
+}
+
+#[test]
+fn a_job_goes_from_submit_to_result() {
+    let daemon = Daemon::fake("token-ms=5");
+    let path = ok(&daemon.call(
+        "Submit",
+        &[
+            "sa{sv}",
+            &chat("hello there"),
+            "1",
+            "priority",
+            "s",
+            "background",
+        ],
+    ));
+    assert_eq!(path.trim(), "o \"/org/hearthd/Inference1/jobs/1\"");
+    let result = ok(&daemon.call_at("/org/hearthd/Inference1/jobs/1", JOB, "GetResult", &[]));
+    assert!(result.contains("hello there"), "{result}");
+
+    ok(&daemon.call("Submit", &["sa{sv}", &chat(&"long ".repeat(500)), "0"]));
+    ok(&daemon.call_at("/org/hearthd/Inference1/jobs/2", JOB, "Cancel", &[]));
+    let failure = error(&daemon.call_at("/org/hearthd/Inference1/jobs/2", JOB, "GetResult", &[]));
+    assert!(failure.contains("cancelled"), "{failure}");
+    let jobs = ok(&daemon.ctl(&["jobs", "--json"]));
+    assert!(
+        jobs.contains("cancelled") && jobs.contains("done"),
+        "{jobs}"
+    );
+}
+
+#[test]
+fn finished_is_for_the_submitter_alone() {
+    let daemon = Daemon::fake("token-ms=5");
+    // Someone else listens to all signals of the service.
+    let mut monitor = Command::new("dbus-monitor")
+        .args(["--address", &daemon.bus_address(), "type='signal'"])
+        .stdout(fs::File::create(daemon.dir.path().join("signals")).unwrap())
+        .spawn()
+        .unwrap();
+    let signals = || fs::read_to_string(daemon.dir.path().join("signals")).unwrap_or_default();
+    until("the monitor listens", || {
+        signals().contains("NameAcquired") || !signals().is_empty()
+    });
+    ok(&daemon.ctl(&["submit", "--wait", "the secret answer"]));
+    until("the state was published", || signals().contains("done"));
+    monitor.kill().unwrap();
+    monitor.wait().unwrap();
+    // dbus-monitor as a monitor would see unicast signals too; as root it becomes one.
+    if !nix::unistd::geteuid().is_root() {
+        assert!(!signals().contains("the secret answer"), "{}", signals());
+    }
+}
+
+#[test]
+fn others_may_see_a_job_but_not_its_text() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("NOT CHECKED: a second user needs root");
+        return;
+    }
+    let daemon = Daemon::fake("token-ms=5");
+    ok(&daemon.call("Submit", &["sa{sv}", &chat("mine alone"), "0"]));
+    let (uid, gid) = ("4242".to_owned(), group().to_string());
+    let other = |args: &[&str]| {
+        Command::new("setpriv")
+            .args(["--reuid", &uid, "--regid", &gid, "--clear-groups", "busctl"])
+            .arg(format!("--address={}", daemon.bus_address()))
+            .args(args)
+            .output()
+            .unwrap()
+    };
+    let path = "/org/hearthd/Inference1/jobs/1";
+    for method in ["GetResult", "Cancel"] {
+        let said = error(&other(&["call", BUS_NAME, path, JOB, method]));
+        assert!(said.contains("belongs to uid 0"), "{method}: {said}");
+    }
+    ok(&other(&["get-property", BUS_NAME, path, JOB, "State"]));
+    let import = error(&other(&[
+        "call",
+        BUS_NAME,
+        "/org/hearthd/Inference1",
+        BUS_NAME,
+        "RemoveModel",
+        "s",
+        "fake",
+    ]));
+    assert!(import.contains("is for root"), "{import}");
+    // The result is still there for its owner.
+    assert!(ok(&daemon.call_at(path, JOB, "GetResult", &[])).contains("mine alone"));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let daemon = Daemon::fake("");
+    for (method, args, part) in [
+        ("Submit", vec!["sa{sv}", "{}", "0"], "`messages`"),
+        ("Submit", vec!["sa{sv}", "{", "0"], "not valid JSON"),
+        (
+            "Submit",
+            vec![
+                "sa{sv}",
+                "{\"messages\":[{\"role\":\"user\"}]}",
+                "1",
+                "prio",
+                "s",
+                "x",
+            ],
+            "unknown option \"prio\": known are priority",
+        ),
+        (
+            "LoadModel",
+            vec!["sa{sv}", "", "1", "fast", "b", "true"],
+            "unknown option \"fast\"",
+        ),
+        (
+            "LoadModel",
+            vec!["sa{sv}", "nope", "0"],
+            "there is no model \"nope\"; installed: fake",
+        ),
+        ("RemoveModel", vec!["s", "fake"], "came with a package"),
+    ] {
+        let said = error(&daemon.call(method, &args));
+        assert!(said.contains(part), "{method}: {said}");
+    }
+    assert!(ok(&daemon.call("Generate", &["s", "still here"])).contains("still here"));
+}
+
+#[test]
+fn properties_announce_their_changes() {
+    let daemon = Daemon::fake("load-ms=300");
+    let mut monitor = Command::new("dbus-monitor")
+        .args([
+            "--address",
+            &daemon.bus_address(),
+            "type='signal',member='PropertiesChanged'",
+        ])
+        .stdout(fs::File::create(daemon.dir.path().join("signals")).unwrap())
+        .spawn()
+        .unwrap();
+    let signals = || fs::read_to_string(daemon.dir.path().join("signals")).unwrap_or_default();
+    until("a change was announced", || {
+        ok(&daemon.call("LoadModel", &["sa{sv}", "", "0"]));
+        ok(&daemon.call("UnloadModel", &[]));
+        signals().contains("\"unloaded\"") && signals().contains("\"loading\"")
+    });
+    monitor.kill().unwrap();
+    monitor.wait().unwrap();
+}
+
+/// `HEARTH_UPDATE=1` writes the files anew.
+#[test]
+fn the_documented_interface_is_the_live_one() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Fake(""),
+        ..Setup::default()
+    });
+    ok(&daemon.call("Submit", &["sa{sv}", &chat("x"), "0"]));
+    for (path, interface) in [
+        ("/org/hearthd/Inference1", BUS_NAME),
+        ("/org/hearthd/Inference1/jobs/1", JOB),
+    ] {
+        let xml = Command::new("busctl")
+            .arg(format!("--address={}", daemon.bus_address()))
+            .args(["introspect", "--xml-interface", BUS_NAME, path])
+            .output()
+            .unwrap();
+        let xml = text(&xml.stdout);
+        let begin = xml
+            .find(&format!("<interface name=\"{interface}\""))
+            .unwrap();
+        let end = begin + xml[begin..].find("</interface>").unwrap() + "</interface>".len();
+        let live = format!("<node>\n  {}\n</node>\n", &xml[begin..end]);
+        let file = root().join(format!("docs/api/{interface}.xml"));
+        if std::env::var_os("HEARTH_UPDATE").is_some() {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, &live).unwrap();
+        }
+        let documented = fs::read_to_string(&file).unwrap();
+        assert_eq!(
+            documented,
+            live,
+            "{}: run the tests once with HEARTH_UPDATE=1",
+            file.display()
+        );
+    }
+}

@@ -1,0 +1,256 @@
+//! What can go wrong, through the real binaries.
+
+use std::fs;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{Daemon, Engine, Setup, error, ok, root, text, until};
+
+fn demo_model() -> Vec<u8> {
+    fs::read(root().join("packaging/demo-model/hearth-demo-q8_0.gguf")).unwrap()
+}
+
+#[test]
+fn damaged_models_harm_nobody() {
+    let daemon = Daemon::real();
+    let whole = demo_model();
+    let files: [(&str, &[u8], &str); 4] = [
+        ("empty", b"", "the file is empty"),
+        ("text", b"This is not a model.\n", "not a GGUF file"),
+        ("cut", &whole[..whole.len() / 2], "is not a usable model"),
+        ("stub", &whole[..64], "is not a usable model"),
+    ];
+    for (name, bytes, why) in files {
+        let source = daemon.dir.path().join(format!("{name}.gguf"));
+        fs::write(&source, bytes).unwrap();
+        let import = daemon.ctl(&["import", &source.display().to_string(), "--name", name]);
+        let said = error(&import);
+        assert!(said.contains(why), "{name}: {said}");
+        // The same file put there by hand.
+        let placed = daemon.models().join(format!("{name}.gguf"));
+        fs::copy(&source, &placed).unwrap();
+        let said = error(&daemon.call("LoadModel", &["sa{sv}", name, "0"]));
+        assert!(said.contains(why), "{name}: {said}");
+        fs::remove_file(&placed).unwrap();
+    }
+    assert_eq!(
+        fs::read_dir(daemon.models()).unwrap().count(),
+        0,
+        "nothing is left of a refused import"
+    );
+    let answer = ok(&daemon.call("Generate", &["s", "What is the capital of Italy?"]));
+    assert!(answer.contains("Rome"), "{answer}");
+}
+
+#[test]
+fn a_good_import_works_and_can_be_removed() {
+    let daemon = Daemon::real();
+    let source = root().join("packaging/demo-model/hearth-demo-f16.gguf");
+    ok(&daemon.ctl(&["import", &source.display().to_string(), "--name", "mine"]));
+    let again = error(&daemon.ctl(&["import", &source.display().to_string(), "--name", "mine"]));
+    assert!(again.contains("already"), "{again}");
+    ok(&daemon.ctl(&["load", "mine"]));
+    let busy = error(&daemon.ctl(&["remove", "mine"]));
+    assert!(busy.contains("unload"), "{busy}");
+    ok(&daemon.ctl(&["unload"]));
+    ok(&daemon.ctl(&["remove", "mine"]));
+    assert_eq!(fs::read_dir(daemon.models()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount =
+        format!("mount -t tmpfs -o size=512k none \"$(dirname \"$3\")/models\" && exec \"$@\"");
+    let mut wrapper: Vec<String> = vec!["unshare".into()];
+    if !nix::unistd::geteuid().is_root() {
+        wrapper.push("-r".into());
+    }
+    wrapper.extend(["-m".into(), "sh".into(), "-c".into(), mount, "sh".into()]);
+    let possible = Command::new("unshare")
+        .args(&wrapper[1..wrapper.len() - 4])
+        .arg("true")
+        .status();
+    if !possible.is_ok_and(|s| s.success()) {
+        eprintln!("NOT CHECKED: a full disk: this machine allows no mount namespaces");
+        return;
+    }
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Real,
+        wrapper,
+        ..Setup::default()
+    });
+    let source = dir.path().join("big.gguf");
+    fs::write(&source, demo_model()).unwrap();
+    let said = error(&daemon.ctl(&["import", &source.display().to_string(), "--name", "big"]));
+    assert!(
+        said.contains("No space left") && said.contains("nothing was kept"),
+        "{said}"
+    );
+    // The daemon's own view of its folder, inside its mount namespace.
+    let inside = format!(
+        "/proc/{}/root{}",
+        daemon.child.id(),
+        daemon.models().display()
+    );
+    assert_eq!(fs::read_dir(inside).unwrap().count(), 0);
+    assert!(ok(&daemon.call("Generate", &["s", "What is the capital of Italy?"])).contains("Rome"));
+}
+
+#[test]
+fn a_prompt_beyond_the_context_says_both_numbers() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Real,
+        config: "[model]\ncontext = 256\n",
+        ..Setup::default()
+    });
+    let said = error(&daemon.call("Generate", &["s", &"word ".repeat(2000)]));
+    assert!(said.contains("the context holds 256"), "{said}");
+    let tokens: Vec<&str> = said
+        .split_whitespace()
+        .filter(|w| w.parse::<u32>().is_ok_and(|n| n > 2000))
+        .collect();
+    assert!(!tokens.is_empty(), "{said}");
+    let body = serde_json::json!({"messages": [{"role": "user", "content": "word ".repeat(2000)}]})
+        .to_string();
+    assert_eq!(
+        daemon.chat(&body)["error"]["code"],
+        "context_length_exceeded"
+    );
+}
+
+#[test]
+fn a_config_typo_stops_the_start_with_line_and_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hearthd.toml");
+    fs::write(&path, "[model]\n\nprelaod = true\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_hearthd"))
+        .arg("--config")
+        .arg(&path)
+        .output()
+        .unwrap();
+    let said = error(&output);
+    assert!(
+        said.contains("hearthd.toml:3: unknown key `prelaod`: did you mean `preload`?"),
+        "{said}"
+    );
+}
+
+#[test]
+fn reload_takes_good_files_and_keeps_on_with_bad_ones() {
+    let daemon = Daemon::fake("");
+    let drop_ins = daemon.dir.path().join("hearthd.toml.d");
+    fs::create_dir(&drop_ins).unwrap();
+    fs::write(drop_ins.join("10-a.toml"), "[sampling]\nmax_tokens = 3\n").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    until("the file was read", || daemon.log().contains("read anew"));
+    let answer = daemon.chat(r#"{"messages":[{"role":"user","content":"abcdef"}]}"#);
+    assert_eq!(answer["choices"][0]["message"]["content"], "abc");
+    fs::write(drop_ins.join("20-b.toml"), "[sampling]\ntop_q = 3\n").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    until("the file was refused", || {
+        daemon
+            .log()
+            .contains("20-b.toml:2: unknown key `top_q`: did you mean `top_k`?")
+    });
+    assert_eq!(daemon.health()["status"], "ok");
+}
+
+#[test]
+fn a_socket_in_use_is_named() {
+    let mut daemon = Daemon::fake("");
+    let config = daemon.dir.path().join("hearthd.toml");
+    let second = Command::new(env!("CARGO_BIN_EXE_hearthd"))
+        .arg("--config")
+        .arg(config)
+        .output()
+        .unwrap();
+    let said = error(&second);
+    assert!(said.contains("is in use"), "{said}");
+    assert!(daemon.child.try_wait().unwrap().is_none());
+    assert_eq!(daemon.health()["status"], "ok");
+}
+
+#[test]
+fn without_a_bus_the_socket_is_served() {
+    let daemon = Daemon::start(Setup {
+        bus: false,
+        ..Setup::default()
+    });
+    assert!(daemon.log().contains("no D-Bus"), "{}", daemon.log());
+    let answer = daemon.chat(r#"{"messages":[{"role":"user","content":"hello"}]}"#);
+    assert_eq!(answer["choices"][0]["message"]["content"], "hello");
+}
+
+#[test]
+fn killing_the_engine_twenty_times_costs_only_the_running_answer() {
+    let daemon = Daemon::fake("token-ms=10");
+    std::thread::scope(|scope| {
+        for n in 0..20 {
+            let mut running = daemon.open_chat(&"long ".repeat(2000));
+            let queued =
+                scope.spawn(|| daemon.chat(r#"{"messages":[{"role":"user","content":"queued"}]}"#));
+            until("one waits", || {
+                daemon.health()["service"]["queue_length"] == 1
+            });
+            let pid = daemon.engine_pid().unwrap();
+            kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+            let mut rest = Vec::new();
+            std::io::Read::read_to_end(&mut running, &mut rest).ok();
+            assert!(
+                text(&rest).contains("engine_crashed"),
+                "{n}: {}",
+                text(&rest)
+            );
+            let queued = queued.join().unwrap();
+            assert_eq!(
+                queued["choices"][0]["message"]["content"], "queued",
+                "{n}: {queued}"
+            );
+        }
+    });
+    assert_eq!(daemon.health()["service"]["engine_crashes"], 20);
+}
+
+#[test]
+fn an_engine_that_aborts_while_loading_is_given_up() {
+    let daemon = Daemon::fake("load=abort");
+    let said = error(&daemon.call("Generate", &["s", "x"]));
+    assert!(said.contains("dies while loading"), "{said}");
+    assert_eq!(daemon.health()["service"]["state"], "failed");
+}
+
+#[test]
+fn a_killed_daemon_takes_its_engine_along_and_leaves_nothing_in_the_way() {
+    let mut daemon = Daemon::fake("token-ms=10");
+    let _running = daemon.open_chat(&"long ".repeat(500));
+    let engine = daemon.engine_pid().unwrap();
+    daemon.signal(Signal::SIGKILL);
+    daemon.child.wait().unwrap();
+    // A zombie of another parent still has its number, but no executable.
+    until("the engine is gone", || {
+        fs::read_link(format!("/proc/{engine}/exe")).is_err()
+    });
+    daemon.restart();
+    let answer = daemon.chat(r#"{"messages":[{"role":"user","content":"back"}]}"#);
+    assert_eq!(answer["choices"][0]["message"]["content"], "back");
+}
+
+#[test]
+fn a_stopped_daemon_finishes_what_runs() {
+    let mut daemon = Daemon::fake("token-ms=10");
+    let mut running = daemon.open_chat(&"word ".repeat(30));
+    daemon.signal(Signal::SIGTERM);
+    until("it drains", || daemon.log().contains("stopping"));
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut running, &mut rest).ok();
+    assert!(
+        text(&rest).contains("[DONE]") && text(&rest).contains("\"stop\""),
+        "{}",
+        text(&rest)
+    );
+    assert!(daemon.child.wait().unwrap().success());
+    assert!(!daemon.socket().exists(), "the socket is cleaned up");
+}

@@ -1,0 +1,349 @@
+//! Real binaries on a private bus with the shipped policy.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Generous: these machines stall for seconds when something else builds.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const BUS_NAME: &str = "org.hearthd.Inference1";
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Which engine the daemon starts.
+#[derive(Clone, Copy)]
+pub enum Engine {
+    /// hearth-engine with the demo model.
+    Real,
+    /// hearth-engine with its fake backend and this script of faults.
+    Fake(&'static str),
+}
+
+pub struct Setup {
+    pub engine: Engine,
+    pub bus: bool,
+    pub config: &'static str,
+    /// Words put in front of the daemon's command line.
+    pub wrapper: Vec<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            engine: Engine::Fake(""),
+            bus: true,
+            config: "",
+            wrapper: Vec::new(),
+        }
+    }
+}
+
+pub struct Daemon {
+    pub dir: TempDir,
+    pub child: Child,
+    setup: Setup,
+    bus: Option<Child>,
+}
+
+impl Daemon {
+    pub fn fake(script: &'static str) -> Self {
+        Self::start(Setup {
+            engine: Engine::Fake(script),
+            ..Setup::default()
+        })
+    }
+
+    pub fn real() -> Self {
+        Self::start(Setup {
+            engine: Engine::Real,
+            ..Setup::default()
+        })
+    }
+
+    pub fn start(setup: Setup) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("models")).unwrap();
+        let bus = setup.bus.then(|| start_bus(dir.path()));
+        let child = spawn(dir.path(), &setup);
+        let mut daemon = Self {
+            dir,
+            child,
+            setup,
+            bus,
+        };
+        daemon.wait_ready();
+        daemon
+    }
+
+    /// Starts the daemon again after it ended.
+    pub fn restart(&mut self) {
+        self.child = spawn(self.dir.path(), &self.setup);
+        self.wait_ready();
+    }
+
+    pub fn wait_ready(&mut self) {
+        let bus = self.bus.is_some();
+        until("the daemon is ready", || {
+            let up = UnixStream::connect(self.socket()).is_ok();
+            up && (!bus || self.has_name())
+        });
+    }
+
+    fn has_name(&self) -> bool {
+        let mut ask = Command::new("busctl");
+        let ask = ask.arg(self.address()).args([
+            "call",
+            "org.freedesktop.DBus",
+            "/org/freedesktop/DBus",
+            "org.freedesktop.DBus",
+            "NameHasOwner",
+            "s",
+            BUS_NAME,
+        ]);
+        ask.output().is_ok_and(|o| o.stdout.starts_with(b"b true"))
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("hearthd.sock")
+    }
+
+    pub fn models(&self) -> PathBuf {
+        self.dir.path().join("models")
+    }
+
+    pub fn bus_address(&self) -> String {
+        format!("unix:path={}", self.dir.path().join("bus").display())
+    }
+
+    fn address(&self) -> String {
+        format!("--address={}", self.bus_address())
+    }
+
+    /// `busctl call` on the manager; signature and arguments as busctl wants them.
+    pub fn call(&self, method: &str, args: &[&str]) -> Output {
+        self.call_at("/org/hearthd/Inference1", BUS_NAME, method, args)
+    }
+
+    pub fn call_at(&self, path: &str, interface: &str, method: &str, args: &[&str]) -> Output {
+        let mut busctl = Command::new("busctl");
+        busctl.arg(self.address()).args([
+            "--timeout=60",
+            "call",
+            BUS_NAME,
+            path,
+            interface,
+            method,
+        ]);
+        busctl.args(args).output().unwrap()
+    }
+
+    pub fn property(&self, name: &str) -> String {
+        let mut busctl = Command::new("busctl");
+        let busctl = busctl.arg(self.address());
+        let output = busctl
+            .args([
+                "get-property",
+                BUS_NAME,
+                "/org/hearthd/Inference1",
+                BUS_NAME,
+                name,
+            ])
+            .output()
+            .unwrap();
+        text(&output.stdout)
+    }
+
+    pub fn ctl(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_hearthctl"))
+            .args(args)
+            .env("DBUS_SYSTEM_BUS_ADDRESS", self.bus_address())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    pub fn curl(&self, path: &str, args: &[&str]) -> Output {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--max-time", "120", "--unix-socket"])
+            .arg(self.socket());
+        curl.args(args)
+            .arg(format!("http://localhost{path}"))
+            .output()
+            .unwrap()
+    }
+
+    pub fn chat(&self, body: &str) -> serde_json::Value {
+        let output = self.curl("/v1/chat/completions", &["-d", body]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+    }
+
+    /// Opens a streamed chat and returns the socket after the first bytes came.
+    pub fn open_chat(&self, content: &str) -> UnixStream {
+        let body =
+            serde_json::json!({"stream": true, "messages": [{"role": "user", "content": content}]})
+                .to_string();
+        let mut socket = UnixStream::connect(self.socket()).unwrap();
+        write!(
+            socket,
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut first = [0; 512];
+        let n = socket.read(&mut first).unwrap();
+        assert!(
+            text(&first[..n]).starts_with("HTTP/1.1 200"),
+            "{}",
+            text(&first[..n])
+        );
+        socket
+    }
+
+    pub fn health(&self) -> serde_json::Value {
+        let output = self.curl("/health", &[]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+    }
+
+    pub fn engine_pid(&self) -> Option<i32> {
+        i32::try_from(self.health()["service"]["engine_pid"].as_i64()?).ok()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("hearthd.log")).unwrap_or_default()
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+        if let Some(bus) = &mut self.bus {
+            _ = bus.kill();
+            _ = bus.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- hearthd said:\n{}", self.log());
+        }
+    }
+}
+
+/// The group that plays the part of `hearth`: one that root is not needed for.
+pub fn group() -> u32 {
+    if nix::unistd::geteuid().is_root() {
+        65534
+    } else {
+        nix::unistd::getegid().as_raw()
+    }
+}
+
+fn start_bus(dir: &Path) -> Child {
+    let script = format!(
+        ". packaging/private-bus.sh; private_bus {} {} {}; echo up; wait",
+        dir.display(),
+        nix::unistd::geteuid(),
+        group()
+    );
+    // exec'd children of the shell die with it only if it is told to.
+    let script = format!("trap 'kill $bus_pid' TERM EXIT; {script}");
+    let mut bus = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut up = [0; 3];
+    bus.stdout.take().unwrap().read_exact(&mut up).unwrap();
+    // Other users of the tests have to reach the bus.
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    bus
+}
+
+fn spawn(dir: &Path, setup: &Setup) -> Child {
+    let real = env!("CARGO_BIN_EXE_hearth-engine");
+    let (engine, packaged) = match setup.engine {
+        Engine::Real => (PathBuf::from(real), root().join("packaging/demo-model")),
+        Engine::Fake(script) => {
+            let path = dir.join("engine");
+            // With arguments it is asked to check a file: that is the real one's.
+            let body = format!(
+                "#!/bin/sh\n[ $# -gt 0 ] && exec {real} \"$@\"\nexec {real} --fake '{script}'\n"
+            );
+            fs::write(&path, body).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            let packaged = dir.join("packaged");
+            fs::create_dir_all(&packaged).unwrap();
+            fs::write(packaged.join("fake.gguf"), "GGUF").unwrap();
+            (path, packaged)
+        }
+    };
+    let config = format!(
+        "[paths]\nmodels = {:?}\nmodels_packaged = {packaged:?}\nengine = {engine:?}\nsensors_root = {:?}\n[http]\nsocket = {:?}\n{}",
+        dir.join("models"),
+        dir.join("board"),
+        dir.join("hearthd.sock"),
+        setup.config
+    );
+    fs::write(dir.join("hearthd.toml"), config).unwrap();
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join("hearthd.log"))
+        .unwrap();
+    let bus = if setup.bus {
+        dir.join("bus")
+    } else {
+        dir.join("no-bus")
+    };
+    let mut words: Vec<String> = setup.wrapper.clone();
+    words.extend([env!("CARGO_BIN_EXE_hearthd").into(), "--config".into()]);
+    words.push(dir.join("hearthd.toml").display().to_string());
+    Command::new(&words[0])
+        .args(&words[1..])
+        .env(
+            "DBUS_SYSTEM_BUS_ADDRESS",
+            format!("unix:path={}", bus.display()),
+        )
+        .stdin(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// Waits for a condition; how long it takes is never the point.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn ok(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+/// What a failed command said.
+pub fn error(output: &Output) -> String {
+    assert!(!output.status.success(), "{output:?}");
+    text(&output.stderr)
+}

@@ -1,0 +1,186 @@
+//! The HTTP front through `curl`.
+
+use std::fs;
+use std::io::Write as _;
+
+use crate::harness::{Daemon, Engine, Setup, ok, text, until};
+
+#[test]
+fn chat_plain_and_streamed() {
+    let daemon = Daemon::real();
+    let answer =
+        daemon.chat(r#"{"messages":[{"role":"user","content":"What is the capital of Italy?"}]}"#);
+    assert!(
+        answer["choices"][0]["message"]["content"]
+            .as_str()
+            .unwrap()
+            .contains("Rome"),
+        "{answer}"
+    );
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() > 2);
+
+    let body = r#"{"stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"What is the capital of Italy?"}]}"#;
+    let lines = ok(&daemon.curl("/v1/chat/completions", &["-N", "-d", body]));
+    let chunks: Vec<serde_json::Value> = lines
+        .lines()
+        .filter_map(|l| l.strip_prefix("data: ").filter(|l| *l != "[DONE]"))
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let streamed: String = chunks
+        .iter()
+        .filter_map(|c| c["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(streamed, answer["choices"][0]["message"]["content"]);
+    let last = &chunks[chunks.len() - 2]["choices"][0];
+    assert_eq!(
+        (&last["finish_reason"], &last["delta"]),
+        (&"stop".into(), &serde_json::json!({}))
+    );
+    assert_eq!(chunks[chunks.len() - 1]["usage"], answer["usage"]);
+    assert!(lines.trim_end().ends_with("data: [DONE]"));
+}
+
+#[test]
+fn a_tool_call_comes_as_one() {
+    let daemon = Daemon::real();
+    let heldout =
+        fs::read_to_string(crate::harness::root().join("packaging/demo-model/heldout.jsonl"))
+            .unwrap();
+    let line = heldout.lines().find(|l| l.contains("accept_call")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let body =
+        serde_json::json!({"messages": line["messages"], "tools": line["tools"]}).to_string();
+    let answer = daemon.chat(&body);
+    let call = &answer["choices"][0]["message"]["tool_calls"][0]["function"];
+    assert_eq!(call["name"], line["accept_call"]["name"], "{answer}");
+    let arguments: serde_json::Value =
+        serde_json::from_str(call["arguments"].as_str().unwrap()).unwrap();
+    assert_eq!(arguments, line["accept_call"]["arguments"]);
+    assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls");
+}
+
+#[test]
+fn lists_health_and_metrics() {
+    let daemon = Daemon::fake("");
+    let models = ok(&daemon.curl("/v1/models", &[]));
+    assert!(models.contains("\"id\":\"fake\""), "{models}");
+    assert_eq!(daemon.health()["status"], "ok");
+    daemon.chat(r#"{"messages":[{"role":"user","content":"count me"}]}"#);
+    let metrics = ok(&daemon.curl("/metrics", &[]));
+    for part in [
+        "hearthd_requests_total{outcome=\"finished\"} 1",
+        "hearthd_first_token_seconds_count 1",
+        "# EOF",
+    ] {
+        assert!(metrics.contains(part), "{part}:\n{metrics}");
+    }
+}
+
+#[test]
+fn bad_requests_get_their_status() {
+    let daemon = Daemon::fake("");
+    let big = daemon.dir.path().join("big");
+    let mut file = fs::File::create(&big).unwrap();
+    let mib = vec![b' '; 1024 * 1024];
+    (0..64).for_each(|_| file.write_all(&mib).unwrap());
+    let big = format!("@{}", big.display());
+    let chat = "/v1/chat/completions";
+    for (path, args, status) in [
+        (chat, vec!["--data-binary", big.as_str()], "413"),
+        (
+            chat,
+            vec![
+                "-H",
+                "Transfer-Encoding: chunked",
+                "--data-binary",
+                big.as_str(),
+            ],
+            "413",
+        ),
+        (chat, vec!["-d", "{"], "400"),
+        (chat, vec!["-d", "{}"], "400"),
+        (
+            chat,
+            vec![
+                "-d",
+                r#"{"messages":[{"role":"user","content":"x"}],"model":"nope"}"#,
+            ],
+            "404",
+        ),
+        (
+            chat,
+            vec![
+                "-d",
+                r#"{"messages":[{"role":"user","content":"x"}],"temperature":99}"#,
+            ],
+            "400",
+        ),
+        (
+            chat,
+            vec![
+                "-d",
+                r#"{"stream":true,"messages":[{"role":"user","content":"x"}],"temperature":99}"#,
+            ],
+            "400",
+        ),
+        (chat, vec![], "405"),
+        ("/nope", vec![], "404"),
+    ] {
+        let mut args = args;
+        args.extend(["-w", "\n%{http_code}", "-H", "Expect:"]);
+        let output = text(&daemon.curl(path, &args).stdout);
+        let (body, code) = output.rsplit_once('\n').unwrap();
+        assert_eq!(code, status, "{path} {args:?}: {body}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert!(body["error"]["message"].is_string(), "{body}");
+    }
+    assert_eq!(daemon.health()["status"], "ok");
+}
+
+#[test]
+fn a_client_that_goes_away_cancels_only_its_own() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Fake("token-ms=20"),
+        ..Setup::default()
+    });
+    let gone = daemon.open_chat(&"long ".repeat(400));
+    let other = std::thread::scope(|scope| {
+        let other =
+            scope.spawn(|| daemon.chat(r#"{"messages":[{"role":"user","content":"other"}]}"#));
+        until("the other waits", || {
+            daemon.health()["service"]["queue_length"] == 1
+        });
+        drop(gone);
+        other.join().unwrap()
+    });
+    assert_eq!(other["choices"][0]["message"]["content"], "other");
+    let metrics = ok(&daemon.curl("/metrics", &[]));
+    assert!(metrics.contains("outcome=\"cancelled\"} 1"), "{metrics}");
+}
+
+#[test]
+fn the_queue_is_bounded() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Fake("token-ms=20"),
+        config: "[queue]\nlength_max = 1\n",
+        ..Setup::default()
+    });
+    let _running = daemon.open_chat(&"long ".repeat(400));
+    let body = r#"{"messages":[{"role":"user","content":"x"}]}"#;
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| daemon.curl("/v1/chat/completions", &["-d", body]));
+        until("one waits", || {
+            daemon.health()["service"]["queue_length"] == 1
+        });
+        let refused = text(
+            &daemon
+                .curl("/v1/chat/completions", &["-i", "-d", body])
+                .stdout,
+        );
+        assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+        assert!(refused.contains("retry-after: 5"), "{refused}");
+        drop(_running);
+        assert!(waiting.join().unwrap().status.success());
+    });
+}
