@@ -114,15 +114,22 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     let (stop, stopped) = watch::channel(false);
     let mut fronts = Vec::new();
     let has_socket = !listeners.unix.is_empty();
-    for listener in listeners.unix.drain(..) {
+    let until_stop = || {
         let mut stopped = stopped.clone();
-        let stopped = async move { _ = stopped.wait_for(|s| *s).await };
-        let service = service.clone();
-        fronts.push(tokio::spawn(async move {
-            if let Err(error) = http::serve_unix(listener, service, stopped).await {
-                log::error!("the HTTP socket failed: {error}");
-            }
-        }));
+        async move { _ = stopped.wait_for(|s| *s).await }
+    };
+    let report = |result: std::io::Result<()>| {
+        if let Err(error) = result {
+            log::error!("an HTTP socket failed: {error}");
+        }
+    };
+    for listener in listeners.unix.drain(..) {
+        let serving = http::serve_unix(listener, service.clone(), until_stop());
+        fronts.push(tokio::spawn(async move { report(serving.await) }));
+    }
+    for listener in listeners.tcp.drain(..) {
+        let serving = http::serve_tcp(listener, service.clone(), until_stop());
+        fronts.push(tokio::spawn(async move { report(serving.await) }));
     }
     let bus = connect_bus(&service, has_socket).await?;
 

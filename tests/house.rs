@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// it, never beside it, but for the pairs in `BESIDE`.
 const FLOORS: &[(&str, u32)] = &[
     ("units", 0),
-    ("protocol", 0),
+    ("protocol", 1),
     ("logging", 0),
     ("governor", 10),
     ("scheduler", 10),

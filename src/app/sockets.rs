@@ -1,4 +1,4 @@
-//! The Unix sockets: handed over by systemd, or bound by the daemon itself.
+//! The sockets: handed over by systemd, or bound by the daemon itself.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::HttpConfig;
 
@@ -32,6 +32,8 @@ pub enum SocketError {
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     pub(super) unix: Vec<UnixListener>,
+    /// Only ever from systemd: `hearthd-tcp.socket`.
+    pub(super) tcp: Vec<TcpListener>,
     own: Option<PathBuf>,
 }
 
@@ -41,15 +43,18 @@ pub(super) fn listeners(config: &HttpConfig) -> Result<Listeners, SocketError> {
     if inherited.len() > 0 {
         let mut listeners = Listeners::default();
         for n in 0..inherited.len() {
-            // Fails for a socket of another kind: a TCP one would need checks of
-            // Host and Origin.
-            if let Some(listener) = inherited
-                .take_unix_listener(n)
-                .map_err(SocketError::Inherited)?
-            {
+            // Each call refuses a socket of the other kind and leaves it in place.
+            if let Ok(Some(listener)) = inherited.take_unix_listener(n) {
                 listeners
                     .unix
                     .push(listen(listener).map_err(SocketError::Inherited)?);
+            } else if let Some(listener) = inherited
+                .take_tcp_listener(n)
+                .map_err(SocketError::Inherited)?
+            {
+                listeners
+                    .tcp
+                    .push(tcp(listener).map_err(SocketError::Inherited)?);
             }
         }
         return Ok(listeners);
@@ -60,6 +65,7 @@ pub(super) fn listeners(config: &HttpConfig) -> Result<Listeners, SocketError> {
     let listener = bind(&config.socket, config.socket_mode().unwrap_or(0o660))?;
     Ok(Listeners {
         unix: vec![listener],
+        tcp: Vec::new(),
         own: Some(config.socket.clone()),
     })
 }
@@ -71,6 +77,11 @@ impl Drop for Listeners {
             _ = fs::remove_file(path);
         }
     }
+}
+
+fn tcp(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 fn listen(listener: StdListener) -> io::Result<UnixListener> {

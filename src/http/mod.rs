@@ -5,6 +5,7 @@
 
 mod chat;
 mod error;
+mod local;
 
 use std::future::Future;
 
@@ -16,7 +17,7 @@ use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use serde_json::json;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::protocol::{Failure, FailureKind};
 use crate::service::{Caller, Service, State as ServiceState};
@@ -31,6 +32,13 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         let credentials = stream.io().peer_cred().ok();
         Self(credentials.map(|c| (c.uid(), c.pid().unwrap_or(0))))
+    }
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    /// TCP says nothing about users.
+    fn connect_info(_: IncomingStream<'_, TcpListener>) -> Self {
+        Self(None)
     }
 }
 
@@ -71,6 +79,23 @@ pub async fn serve_unix(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let app = router(service).into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, app)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+/// As [`serve_unix`] on a loopback TCP socket. Browsers reach it, so requests must
+/// be meant for this machine (see [`local`]).
+///
+/// # Errors
+/// Those of accepting connections.
+pub async fn serve_tcp(
+    listener: TcpListener,
+    service: Service,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let app = router(service).layer(axum::middleware::from_fn(local::check));
+    let app = app.into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, app)
         .with_graceful_shutdown(stop)
         .await

@@ -20,9 +20,13 @@ fn the_demo_model_knows_rome() {
     assert!(daemon.property("Model").contains("hearth-demo-q8_0"));
     assert!(!daemon.property("Cpu").contains("\"\""));
 
+    let count = |text: &str| -> u32 {
+        let said = ok(&daemon.call("CountTokens", &["s", text]));
+        said.trim().strip_prefix("u ").unwrap().parse().unwrap()
+    };
     assert_eq!(
-        ok(&daemon.call("CountTokens", &["s", "Rome Rome"])).trim(),
-        "u 2"
+        count("Rome. Rome. Rome."),
+        count("Rome. ") * 2 + count("Rome.")
     );
     let response = ok(&daemon.call("Chat", &["s", &chat("What is the capital of France?")]));
     assert!(
@@ -103,7 +107,7 @@ fn others_may_see_a_job_but_not_its_text() {
     }
     let daemon = Daemon::fake("token-ms=5");
     ok(&daemon.call("Submit", &["sa{sv}", &chat("mine alone"), "0"]));
-    let (uid, gid) = ("4242".to_owned(), group().to_string());
+    let (uid, gid) = ("65534".to_owned(), group().to_string());
     let other = |args: &[&str]| {
         Command::new("setpriv")
             .args(["--reuid", &uid, "--regid", &gid, "--clear-groups", "busctl"])
@@ -115,7 +119,7 @@ fn others_may_see_a_job_but_not_its_text() {
     let path = "/org/hearthd/Inference1/jobs/1";
     for method in ["GetResult", "Cancel"] {
         let said = error(&other(&["call", BUS_NAME, path, JOB, method]));
-        assert!(said.contains("belongs to uid 0"), "{method}: {said}");
+        assert!(said.contains("Access denied"), "{method}: {said}");
     }
     ok(&other(&["get-property", BUS_NAME, path, JOB, "State"]));
     let import = error(&other(&[
@@ -127,7 +131,7 @@ fn others_may_see_a_job_but_not_its_text() {
         "s",
         "fake",
     ]));
-    assert!(import.contains("is for root"), "{import}");
+    assert!(import.contains("Access denied"), "{import}");
     // The result is still there for its owner.
     assert!(ok(&daemon.call_at(path, JOB, "GetResult", &[])).contains("mine alone"));
 }
@@ -160,7 +164,7 @@ fn mistakes_are_named() {
             vec!["sa{sv}", "nope", "0"],
             "there is no model \"nope\"; installed: fake",
         ),
-        ("RemoveModel", vec!["s", "fake"], "came with a package"),
+        ("RemoveModel", vec!["s", "fake"], "Access denied"),
     ] {
         let said = error(&daemon.call(method, &args));
         assert!(said.contains(part), "{method}: {said}");
@@ -182,8 +186,12 @@ fn properties_announce_their_changes() {
         .unwrap();
     let signals = || fs::read_to_string(daemon.dir.path().join("signals")).unwrap_or_default();
     until("a change was announced", || {
+        // Changes closer together than a tenth of a second are announced as one.
+        let settle = || std::thread::sleep(std::time::Duration::from_millis(300));
         ok(&daemon.call("LoadModel", &["sa{sv}", "", "0"]));
+        settle();
         ok(&daemon.call("UnloadModel", &[]));
+        settle();
         signals().contains("\"unloaded\"") && signals().contains("\"loading\"")
     });
     monitor.kill().unwrap();

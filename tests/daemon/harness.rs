@@ -232,7 +232,9 @@ impl Drop for Daemon {
         _ = self.child.kill();
         _ = self.child.wait();
         if let Some(bus) = &mut self.bus {
-            _ = bus.kill();
+            // The shell ends the bus in its trap.
+            let pid = nix::unistd::Pid::from_raw(bus.id().cast_signed());
+            _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
             _ = bus.wait();
         }
         if std::thread::panicking() {

@@ -112,7 +112,7 @@ fn bad_requests_get_their_status() {
             chat,
             vec![
                 "-d",
-                r#"{"messages":[{"role":"user","content":"x"}],"temperature":99}"#,
+                r#"{"messages":[{"role":"user","content":"x"}],"n":2}"#,
             ],
             "400",
         ),
@@ -120,7 +120,7 @@ fn bad_requests_get_their_status() {
             chat,
             vec![
                 "-d",
-                r#"{"stream":true,"messages":[{"role":"user","content":"x"}],"temperature":99}"#,
+                r#"{"stream":true,"messages":[{"role":"user","content":"x"}],"n":2}"#,
             ],
             "400",
         ),
