@@ -52,7 +52,7 @@ pub struct ModelConfig {
     /// Upper bound for `context = 0`; the cache for keys and values takes memory
     /// in proportion.
     pub context_max: u32,
-    /// Type of the key cache: "f16" or "q8_0" (about half the memory).
+    /// Type of the key cache: "f16" or "`q8_0`" (about half the memory).
     pub kv_type: KvType,
 }
 

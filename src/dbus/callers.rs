@@ -69,16 +69,15 @@ impl Callers {
     ) -> Result<Present, Error> {
         let sender = header.sender().map(ToString::to_string).unwrap_or_default();
         let known = self.lock().get(&sender).cloned();
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let uid = self.ask(&sender, connection).await?;
-                let known = Known {
-                    uid,
-                    left: Arc::default(),
-                };
-                self.lock().entry(sender.clone()).or_insert(known).clone()
-            }
+        let known = if let Some(known) = known {
+            known
+        } else {
+            let uid = self.ask(&sender, connection).await?;
+            let known = Known {
+                uid,
+                left: Arc::default(),
+            };
+            self.lock().entry(sender.clone()).or_insert(known).clone()
         };
         Ok(Present {
             caller: Caller {

@@ -107,7 +107,7 @@ pub(super) async fn serve(
 ) -> Result<OwnedObjectPath, Error> {
     let gone = || Failure::invalid(format!("job {id} is forgotten already"));
     let view = service.watch_job(id).ok_or_else(gone)?;
-    let path = OwnedObjectPath::try_from(format!("{PATH}/jobs/{id}")).map_err(zbus::Error::from)?;
+    let path = OwnedObjectPath::try_from(format!("{PATH}/jobs/{id}"))?;
     let job = Job {
         id,
         service: service.clone(),

@@ -76,6 +76,7 @@ impl Manager {
     }
 }
 
+#[expect(clippy::unused_self, reason = "properties are methods")]
 #[interface(name = "org.hearthd.Inference1")]
 impl Manager {
     /// One turn through the model's chat template.
@@ -143,7 +144,7 @@ impl Manager {
                 .submit_job(&present.caller, request.submission, move |id, answer| {
                     chat_response(id, answer, has_tools).to_string()
                 })?;
-        Ok(jobs::serve(&self.service, &self.callers, server, connection, id).await?)
+        jobs::serve(&self.service, &self.callers, server, connection, id).await
     }
 
     /// As Submit, with the events as lines of JSON on a pipe; closing it cancels.
@@ -353,6 +354,7 @@ pub(super) async fn publish(interface: InterfaceRef<Manager>, mut status: watch:
     }
 }
 
+#[expect(clippy::float_cmp, reason = "any change at all is announced")]
 async fn emit(interface: &InterfaceRef<Manager>, old: &Status, new: &Status) -> zbus::Result<()> {
     let (manager, to) = (interface.get().await, interface.signal_emitter());
     macro_rules! changed {

@@ -49,6 +49,7 @@ async fn closed(writer: &pipe::Sender) {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failed(error: io::Error) -> Failure {
     Failure::new(FailureKind::Io, format!("cannot make a pipe: {error}"))
 }

@@ -20,7 +20,7 @@ pub type Now = Duration;
 /// One look at the board.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Hottest CPU or SoC zone; `None` where there is none or it cannot be read.
+    /// Hottest CPU or `SoC` zone; `None` where there is none or it cannot be read.
     pub temperature: Option<MilliCelsius>,
     /// Lowest passive trip point of that zone at or above 65 °C.
     pub passive_trip: Option<MilliCelsius>,

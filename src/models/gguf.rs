@@ -68,7 +68,7 @@ pub fn read_header(from: &mut impl Read) -> Result<Header, GgufError> {
         match key.as_str() {
             "general.architecture" if kind == STRING => header.architecture = string(from)?,
             "general.file_type" if kind == U32 => {
-                header.quantization = file_type(u32(from)?).to_owned();
+                file_type(u32(from)?).clone_into(&mut header.quantization);
             }
             // The architecture comes first by the format's advice, but not by rule.
             key if key.ends_with(".context_length") && kind == U32 => {

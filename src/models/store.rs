@@ -23,8 +23,11 @@ pub struct Store {
     packaged: PathBuf,
     /// Headers by path, size and time: reading a large vocabulary for each
     /// `/api/tags` would be felt on a board.
-    headers: Mutex<HashMap<(PathBuf, u64, u64), Result<Header, String>>>,
+    headers: Mutex<HashMap<Version, Result<Header, String>>>,
 }
+
+/// One state of one file: path, size, seconds of its last change.
+type Version = (PathBuf, u64, u64);
 
 /// A model file that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -58,7 +58,7 @@ pub struct ModelInfo {
     pub vocab_size: u32,
     /// The CPU backend in use and its features, e.g. `haswell (AVX2, FMA)`.
     pub cpu: String,
-    /// Whether the file carries a chat template (else ChatML is assumed).
+    /// Whether the file carries a chat template (else `ChatML` is assumed).
     pub has_chat_template: bool,
     /// Time from `Load` to ready.
     pub load_ms: u64,

@@ -64,7 +64,7 @@ impl Sensors {
         u32::try_from(cores).unwrap_or(1).max(1)
     }
 
-    /// The hottest CPU or SoC zone; zone names are not portable, so where none
+    /// The hottest CPU or `SoC` zone; zone names are not portable, so where none
     /// looks like a CPU's the hottest of all counts.
     fn hottest_zone(&self) -> Option<(MilliCelsius, PathBuf)> {
         let zones = fs::read_dir(self.root.join("sys/class/thermal")).ok()?;

@@ -88,12 +88,11 @@ impl EngineLink {
 
     /// Waits for the process to end by itself, then kills it.
     pub(super) async fn end(&mut self, patience: Duration) -> io::Result<ExitStatus> {
-        match tokio::time::timeout(patience, self.child.wait()).await {
-            Ok(status) => status,
-            Err(_) => {
-                self.child.start_kill()?;
-                self.child.wait().await
-            }
+        if let Ok(status) = tokio::time::timeout(patience, self.child.wait()).await {
+            status
+        } else {
+            self.child.start_kill()?;
+            self.child.wait().await
         }
     }
 }

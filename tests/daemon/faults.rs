@@ -67,7 +67,7 @@ fn a_good_import_works_and_can_be_removed() {
 fn a_full_disk_leaves_nothing_half_written() {
     let dir = tempfile::tempdir().unwrap();
     let mount =
-        format!("mount -t tmpfs -o size=512k none \"$(dirname \"$3\")/models\" && exec \"$@\"");
+        "mount -t tmpfs -o size=512k none \"$(dirname \"$3\")/models\" && exec \"$@\"".to_string();
     let mut wrapper: Vec<String> = vec!["unshare".into()];
     if !nix::unistd::geteuid().is_root() {
         wrapper.push("-r".into());

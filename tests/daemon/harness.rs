@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Generous: these machines stall for seconds when something else builds.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 pub const BUS_NAME: &str = "org.hearthd.Inference1";
 
 pub fn root() -> &'static Path {

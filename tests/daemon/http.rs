@@ -166,7 +166,7 @@ fn the_queue_is_bounded() {
         config: "[queue]\nlength_max = 1\n",
         ..Setup::default()
     });
-    let _running = daemon.open_chat(&"long ".repeat(400));
+    let running = daemon.open_chat(&"long ".repeat(400));
     let body = r#"{"messages":[{"role":"user","content":"x"}]}"#;
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| daemon.curl("/v1/chat/completions", &["-d", body]));
@@ -180,7 +180,7 @@ fn the_queue_is_bounded() {
         );
         assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
         assert!(refused.contains("retry-after: 5"), "{refused}");
-        drop(_running);
+        drop(running);
         assert!(waiting.join().unwrap().status.success());
     });
 }

@@ -3,6 +3,10 @@
     clippy::disallowed_methods,
     reason = "tests wait by the clock, they do not judge by it"
 )]
+#![expect(
+    clippy::unnecessary_debug_formatting,
+    reason = "Debug quotes paths as TOML does"
+)]
 
 mod dbus;
 mod faults;
