@@ -16,7 +16,7 @@ fn token(c: &mut Criterion) {
     };
     let frame = framing::encode(&event).expect("a token fits a frame");
     c.bench_function("encode a token", |b| {
-        b.iter(|| framing::encode(black_box(&event)))
+        b.iter(|| framing::encode(black_box(&event)));
     });
     c.bench_function("decode a token", |b| {
         b.iter(|| framing::read::<Event>(&mut black_box(frame.as_slice())));

@@ -37,10 +37,10 @@ fn queue(c: &mut Criterion) {
     }
     let now = Duration::from_secs(90);
     c.bench_function("next of 64 waiting", |b| {
-        b.iter(|| black_box(&full).peek(now).copied())
+        b.iter(|| black_box(&full).peek(now).copied());
     });
     c.bench_function("position among 64 waiting", |b| {
-        b.iter(|| black_box(&full).position(now, 63))
+        b.iter(|| black_box(&full).position(now, 63));
     });
 }
 
