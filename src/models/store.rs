@@ -343,10 +343,7 @@ mod tests {
             .receive("new", &mut File::open(&source).unwrap())
             .unwrap_err();
         assert!(again.message.contains("already"));
-        assert_eq!(
-            store.list()[0].header,
-            Err("cannot read the header: failed to fill whole buffer".into())
-        );
+        assert!(store.list()[0].header.is_err(), "eight bytes are no header");
     }
 
     #[test]

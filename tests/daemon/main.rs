@@ -12,3 +12,4 @@ mod dbus;
 mod faults;
 mod harness;
 mod http;
+mod readme;
