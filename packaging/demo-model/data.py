@@ -190,8 +190,9 @@ def render(messages, tools):
 class Sampler:
     """Draws training conversations."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, tools_share=0.05):
         self.rng = random.Random(seed)
+        self.tools_share = tools_share
         self.by_kind = {}
         for core in cores(held_out=False):
             self.by_kind.setdefault(core[0], []).append(core)
@@ -244,13 +245,26 @@ class Sampler:
     def conversation(self):
         """Messages and tools of one sample."""
         tools = None
-        if self.rng.random() < 0.05:
+        if self.rng.random() < self.tools_share:
             tools = self.rng.sample(ALL_TOOLS, len(ALL_TOOLS)) if self.rng.random() < 0.5 else ALL_TOOLS
         system = self.system()
         messages = [{"role": "system", "content": system}] if system else []
         for _ in range(self.rng.choices([1, 2, 3], [60, 25, 15])[0]):
             messages += self.turn(tools)
         return messages, tools
+
+    def tool_conversation(self):
+        """One short exchange with tools, so that it fits a row."""
+        tools = ALL_TOOLS
+        if self.rng.random() < 0.5:
+            tools = self.rng.sample(ALL_TOOLS, self.rng.choice([2, 3, 5]))
+        system = "Answer briefly." if self.rng.random() < 0.2 else None
+        messages = [{"role": "system", "content": system}] if system else []
+        names = [t["function"]["name"] for t in tools]
+        while True:
+            turn = self.turn(tools)
+            if "<tool_call>" not in turn[1]["content"] or any(f'"{n}"' in turn[1]["content"] for n in names):
+                return messages + turn, tools
 
 
 def held_out(seed=7):
