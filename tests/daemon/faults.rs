@@ -183,7 +183,7 @@ fn without_a_bus_the_socket_is_served() {
         bus: false,
         ..Setup::default()
     });
-    assert!(daemon.log().contains("no D-Bus"), "{}", daemon.log());
+    until("it says so", || daemon.log().contains("no D-Bus"));
     let answer = daemon.chat(r#"{"messages":[{"role":"user","content":"hello"}]}"#);
     assert_eq!(answer["choices"][0]["message"]["content"], "hello");
 }
