@@ -12,7 +12,7 @@ use zbus::{OwnedObjectPath, interface};
 use super::callers::Callers;
 use super::{Error, PATH};
 use crate::protocol::Failure;
-use crate::service::{Caller, JobView, Service};
+use crate::service::{Caller, JobState, JobView, Service};
 
 /// Progress is published at most this often.
 const COALESCE: Duration = Duration::from_millis(250);
@@ -135,7 +135,11 @@ async fn publish(
     interface: &InterfaceRef<Job>,
     mut view: watch::Receiver<JobView>,
 ) -> zbus::Result<()> {
-    let mut shown = view.borrow_and_update().clone();
+    // The object was served with what it is now; only an end must not be missed.
+    let mut shown = JobView {
+        state: JobState::Queued,
+        ..view.borrow_and_update().clone()
+    };
     loop {
         let now = view.borrow_and_update().clone();
         let (job, to) = (interface.get().await, interface.signal_emitter());

@@ -308,17 +308,22 @@ impl Service {
     /// `Busy` while draining.
     pub async fn unload_model(&self, caller: &Caller) -> Result<(), Failure> {
         let mut status = self.status();
-        {
+        let pid = {
             let mut inner = self.lock();
             if inner.draining {
                 return Err(stopping());
             }
             log::info!(uid = caller.uid; "unload requested");
             inner.unload();
-        }
+            self.publish(&inner);
+            inner.engine.as_ref().and_then(|e| e.pid)
+        };
         self.shared.changed.notify_one();
-        // Returns once the engine's memory is really free.
-        _ = status.wait_for(|s| s.engine_pid.is_none()).await;
+        // Returns once this engine's memory is really free; waiting requests may
+        // have started another one by then.
+        if pid.is_some() {
+            _ = status.wait_for(|s| s.engine_pid != pid).await;
+        }
         Ok(())
     }
 

@@ -137,12 +137,9 @@ async fn session(service: &Service, model: &str) -> Ended {
     let hang_timeout = Duration::from_secs(u64::from(config.engine.hang_timeout_s));
     let mut pulse = Pulse::new(service.now());
     let mut worked = false;
+    // One timer across all events: a stream of tokens must not put it off.
+    let mut tick = std::pin::pin!(tokio::time::sleep(BUSY_TICK));
     loop {
-        let (busy, ready) = {
-            let inner = service.lock();
-            (inner.is_busy(), inner.is_ready())
-        };
-        let tick = tokio::time::sleep(if busy { BUSY_TICK } else { BEAT });
         tokio::select! {
             event = link.event() => match event {
                 Some(Event::LoadFailed(failure)) => {
@@ -158,13 +155,21 @@ async fn session(service: &Service, model: &str) -> Ended {
                 None => return crashed(&mut link, worked, END_PATIENCE).await,
             },
             () = service.shared.changed.notified() => {}
-            () = tick => {
+            () = &mut tick => {
                 beat(service, &commands);
+                let (busy, ready) = {
+                    let inner = service.lock();
+                    (inner.is_busy(), inner.is_ready())
+                };
                 let limit = if ready { hang_timeout } else { load_timeout };
-                if service.lock().is_busy() && pulse.silent(service.now()) > limit {
+                if !busy {
+                    pulse.alive(service.now());
+                } else if pulse.silent(service.now()) > limit {
                     log::error!(model = model; "the engine makes no progress for {} s: killing it", limit.as_secs());
                     return crashed(&mut link, worked, Duration::ZERO).await;
                 }
+                let pause = if busy { BUSY_TICK } else { BEAT };
+                tick.as_mut().reset(tokio::time::Instant::now() + pause);
             }
         }
         let (end, running) = {

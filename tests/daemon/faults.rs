@@ -258,3 +258,22 @@ fn a_stopped_daemon_finishes_what_runs() {
     assert!(daemon.child.wait().unwrap().success());
     assert!(!daemon.socket().exists(), "the socket is cleaned up");
 }
+
+#[test]
+fn a_hung_engine_is_replaced_and_a_long_answer_is_not() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Fake("token-ms=20"),
+        config: "[engine]\nhang_timeout_s = 5\n",
+        ..Setup::default()
+    });
+    // Longer than the limit, but it goes on all the time.
+    let long = "word ".repeat(80);
+    let body = serde_json::json!({"messages": [{"role": "user", "content": long}]}).to_string();
+    let answer = daemon.chat(&body);
+    assert_eq!(answer["choices"][0]["message"]["content"], long, "{answer}");
+    let answer = daemon.chat(r#"{"messages":[{"role":"user","content":"ab!hang"}]}"#);
+    assert_eq!(answer["error"]["code"], "engine_crashed", "{answer}");
+    assert!(daemon.log().contains("makes no progress for 5 s"));
+    let answer = daemon.chat(r#"{"messages":[{"role":"user","content":"after"}]}"#);
+    assert_eq!(answer["choices"][0]["message"]["content"], "after");
+}
