@@ -44,7 +44,7 @@ fn small_things() {
     println!("start to bus name and socket      {:>9.1} ms", ms(began));
     let cpu = || cpu_ticks(daemon.child.id());
     let before = cpu();
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_mins(1));
     println!(
         "idle, no model: CPU in 60 s       {:>9} ms",
         (cpu() - before) * 10
@@ -202,7 +202,7 @@ fn ms(began: Instant) -> f64 {
     began.elapsed().as_secs_f64() * 1000.0
 }
 
-/// User and system time in clock ticks (fields 14 and 15 of proc_pid_stat(5)).
+/// User and system time in clock ticks (fields 14 and 15 of `/proc/PID/stat`, proc(5)).
 fn cpu_ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
