@@ -61,7 +61,7 @@ pub fn check(loader: &LlamaLoader, path: &Path) -> Result<ModelInfo, Failure> {
     Ok(backend.info().clone())
 }
 
-/// What [`bench`] is to do.
+/// What [`bench()`] is to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Bench {
     /// Tokens of the prompt.
@@ -74,7 +74,7 @@ pub struct Bench {
     pub runs: u32,
 }
 
-/// What [`bench`] measured. Speeds are medians, in tokens a second.
+/// What [`bench()`] measured. Speeds are medians, in tokens a second.
 #[derive(Clone, Debug, Serialize)]
 pub struct BenchResult {
     /// The model.

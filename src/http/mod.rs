@@ -85,7 +85,7 @@ pub async fn serve_unix(
 }
 
 /// As [`serve_unix`] on a loopback TCP socket. Browsers reach it, so requests must
-/// be meant for this machine (see [`local`]).
+/// be meant for this machine: by their `Host` and `Origin` headers.
 ///
 /// # Errors
 /// Those of accepting connections.

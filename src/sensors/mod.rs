@@ -1,5 +1,5 @@
 //! Floor 2: kernel files under an injected root, read into a
-//! [`Reading`](crate::governor::Reading).
+//! [`Reading`].
 
 use std::fs;
 use std::path::{Path, PathBuf};

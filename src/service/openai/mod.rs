@@ -1,4 +1,4 @@
-//! The OpenAI JSON that both fronts speak: requests into [`Submission`]s, answers
+//! The OpenAI JSON that both fronts speak: requests into [`Submission`](crate::service::Submission)s, answers
 //! into responses and stream chunks.
 //!
 //! Shapes: platform.openai.com's API reference for chat completions. Fields that
