@@ -65,6 +65,23 @@ has "a member, socket" "$(on_socket member)" Rome
 has "an outsider, socket" "$(on_socket outsider)" "curl: (7)"
 has "a member, TCP while off" "$(on_tcp member)" "curl: (7)"
 
+echo "--- journal"
+sleep 1
+entries=$(journalctl --no-pager --output=json --unit=hearthd.service UID="$(id -u member)" | tail -n 1)
+for field in JOB UID SENDER MODEL TOKENS MS; do
+    has "field $field" "$entries" "\"$field\""
+done
+mkdir -p /run/systemd/system/hearthd.service.d
+printf '[Service]\nEnvironment=HEARTH_LOG=debug\n' >/run/systemd/system/hearthd.service.d/debug.conf
+systemctl daemon-reload
+systemctl restart hearthd.service
+generate member >/tmp/answer
+sleep 1
+has "llama.cpp's log, with its level" "$(journalctl --no-pager --output=json --unit=hearthd.service \
+    TARGET=llama.cpp PRIORITY=6 | tail -n 1)" '"SYSLOG_IDENTIFIER":"hearth-engine"'
+rm -r /run/systemd/system/hearthd.service.d
+systemctl daemon-reload
+
 echo "--- activation"
 systemctl stop hearthd.service 2>/dev/null
 is "socket outlives the service" "$(stat -c '%U:%G %a' /run/hearthd/hearthd.sock)" "root:hearth 660"
