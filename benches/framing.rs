@@ -4,15 +4,15 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use hearthd::protocol::{
-    Command, Event, GenerateRequest, Message, Prompt, RequestId, Sampling, framing,
-};
+use hearthd::protocol::{Command, Event, GenerateRequest, Message, Prompt, RequestId, framing};
 
 fn token(c: &mut Criterion) {
     let event = Event::Token {
         id: RequestId(123_456),
         text: " kitchen".into(),
         generated: 57,
+        tokens: vec![57],
+        logprobs: vec![],
     };
     let frame = framing::encode(&event).expect("a token fits a frame");
     c.bench_function("encode a token", |b| {
@@ -30,9 +30,8 @@ fn request(c: &mut Criterion) {
             messages: vec![Message::user("word ".repeat(1500))],
             tools: vec![],
         },
-        sampling: Sampling::default(),
         max_tokens: Some(256),
-        stop: vec![],
+        ..GenerateRequest::default()
     });
     let frame = framing::encode(&command).expect("a request fits a frame");
     c.bench_function("encode a request of 1500 words", |b| {

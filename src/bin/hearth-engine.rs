@@ -237,7 +237,7 @@ fn answer(args: RunArgs) -> Result<(), Failure> {
             ..Sampling::default()
         },
         max_tokens: Some(args.max_tokens),
-        stop: Vec::new(),
+        ..GenerateRequest::default()
     };
     let load = tools::load_request(&args.model, 0, threads(args.threads));
     let end = tools::answer(&LlamaLoader::new(runtime()?), &load, &request)?;

@@ -94,7 +94,7 @@ impl Manager {
             tools: Vec::new(),
         });
         // Who calls by hand waits for the answer.
-        submission.priority = Priority::Interactive;
+        submission.request.priority = Priority::Interactive;
         Ok(self.answer(&present, submission).await?.1.text)
     }
 

@@ -30,7 +30,7 @@ pub(super) fn apply(options: &Options, submission: &mut Submission) -> Result<()
         let word = value
             .downcast_ref::<&str>()
             .map_err(|_| Failure::invalid("option \"priority\" must be a string (s)"))?;
-        submission.priority = word.parse().map_err(Failure::invalid)?;
+        submission.request.priority = word.parse().map_err(Failure::invalid)?;
     }
     if let Some(value) = options.get("deadline_ms") {
         let ms = value

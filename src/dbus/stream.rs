@@ -64,7 +64,9 @@ fn line(event: &StreamEvent) -> Value {
             json!({"type": "started", "prompt_tokens": prompt_tokens, "cached_tokens": cached_tokens})
         }
         StreamEvent::Prefill { done } => json!({"type": "prefill", "done": done}),
-        StreamEvent::Token { text, generated } => {
+        StreamEvent::Token {
+            text, generated, ..
+        } => {
             json!({"type": "token", "text": text, "generated": generated})
         }
         StreamEvent::Finished { reason, usage } => {

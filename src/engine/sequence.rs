@@ -161,6 +161,8 @@ impl Sequence {
             id: self.id,
             text,
             generated: self.generated,
+            tokens: Vec::new(),
+            logprobs: Vec::new(),
         });
     }
 

@@ -116,7 +116,10 @@ impl<B: Backend> Ticker<B> {
                 self.link.send(&[event]);
             }
             // Handled by the reader thread or the loop, or never sent to a loaded engine.
-            Command::Load(_) | Command::Ping { .. } | Command::Shutdown => {}
+            Command::Load(_)
+            | Command::Ping { .. }
+            | Command::ForgetPrompts
+            | Command::Shutdown => {}
         }
     }
 

@@ -28,6 +28,9 @@ pub fn load_request(path: &Path, context_size: u32, threads: u32) -> LoadRequest
         context_max: 4096,
         kv_type: KvType::F16,
         threads_max: threads,
+        slots: 1,
+        cache_ram_mib: 0,
+        cache: None,
         limits: Limits {
             threads,
             ..Limits::default()

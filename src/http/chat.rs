@@ -84,7 +84,7 @@ fn whole(body: Body) -> Result<Bytes, ApiError> {
 fn set_priority(request: &mut ChatRequest, headers: &HeaderMap) -> Result<(), Failure> {
     if let Some(value) = headers.get(PRIORITY_HEADER) {
         let word = value.to_str().unwrap_or_default();
-        request.submission.priority = word.parse().map_err(Failure::invalid)?;
+        request.submission.request.priority = word.parse().map_err(Failure::invalid)?;
     }
     Ok(())
 }

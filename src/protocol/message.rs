@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, FinishReason, GenerateRequest, Limits, RequestId, Sampling, Usage};
+use super::{
+    Failure, FinishReason, GenerateRequest, Limits, RequestId, Sampling, TokenLogprob, Usage,
+};
 
 /// Raised whenever a frame's meaning changes; both ends must agree.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// Element type of the key or value cache.
 #[derive(
@@ -35,10 +37,29 @@ pub struct LoadRequest {
     pub kv_type: KvType,
     /// Size of the compute pool: the most threads that can ever run.
     pub threads_max: u32,
+    /// Requests that are worked on at once.
+    pub slots: u32,
+    /// Memory for prompts that are kept after their request, in MiB.
+    pub cache_ram_mib: u32,
+    /// Where prompts are kept on disk; `None`: nowhere.
+    pub cache: Option<DiskCache>,
     /// What holds from the first tick on.
     pub limits: Limits,
     /// Sampling defaults for what neither request nor model file sets.
     pub sampling: Sampling,
+}
+
+/// The prompt cache on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskCache {
+    /// The folder; it exists and belongs to the service.
+    pub folder: PathBuf,
+    /// The most bytes that all files together may take.
+    pub max_bytes: u64,
+    /// The most bytes written in a day: SD cards wear.
+    pub daily_write_bytes: u64,
+    /// Prefixes shorter than this are not worth a file.
+    pub min_tokens: u32,
 }
 
 /// What a loaded model is.
@@ -54,6 +75,12 @@ pub struct ModelInfo {
     pub context_size: u32,
     /// The context that the model was trained for.
     pub context_train: u32,
+    /// Requests that are worked on at once.
+    pub slots: u32,
+    /// Tokens that the KV cache holds, for all requests and kept prompts together.
+    pub kv_tokens: u32,
+    /// Bytes of one token in the KV cache.
+    pub kv_token_bytes: u64,
     /// Tokens of the vocabulary.
     pub vocab_size: u32,
     /// The CPU backend in use and its features, e.g. `haswell (AVX2, FMA)`.
@@ -91,7 +118,9 @@ pub enum Command {
         /// Echoed.
         seq: u64,
     },
-    /// Finish nothing, end cleanly.
+    /// Forget all kept prompts, in memory; the daemon deletes the files.
+    ForgetPrompts,
+    /// Finish nothing, keep what is worth keeping, end cleanly.
     Shutdown,
 }
 
@@ -139,6 +168,13 @@ pub enum Event {
         text: String,
         /// Tokens generated so far.
         generated: u32,
+        /// The tokens themselves, for `resume`. Usually one; more where a constraint
+        /// forced several.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tokens: Vec<i32>,
+        /// Where asked for, one for each of `tokens`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        logprobs: Vec<TokenLogprob>,
     },
     /// The answer is complete.
     Finished {

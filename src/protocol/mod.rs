@@ -12,7 +12,8 @@ mod request;
 
 pub use failure::{Failure, FailureKind};
 pub use limits::Limits;
-pub use message::{Command, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION};
+pub use message::{Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION};
 pub use request::{
-    FinishReason, GenerateRequest, Message, Priority, Prompt, RequestId, Sampling, Usage,
+    Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt, RequestId,
+    Sampling, TokenLogprob, ToolChoice, Usage,
 };

@@ -103,6 +103,12 @@ pub enum Prompt {
     Text(String),
 }
 
+impl Default for Prompt {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
 /// How the next token is chosen. `None` means: the model file's own
 /// recommendation where it has one (`general.sampling.*`), else the config's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -125,10 +131,68 @@ pub struct Sampling {
     pub frequency_penalty: Option<f32>,
     /// Makes sampling repeatable; drawn anew where `None`.
     pub seed: Option<u32>,
+    /// Added to the logits of these tokens (OpenAI: -100 bans, 100 forces).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logit_bias: Vec<(i32, f32)>,
+}
+
+/// What an answer must look like. It is enforced token by token, so that what comes
+/// out is always valid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Constraint {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that is valid against a JSON schema.
+    JsonSchema(serde_json::Value),
+    /// Text that a regular expression matches from begin to end.
+    Regex(String),
+    /// A grammar in llguidance's dialect of Lark.
+    Lark(String),
+    /// A grammar in llama.cpp's GBNF.
+    Gbnf(String),
+}
+
+/// Whether the model may, must or must not call a tool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolChoice {
+    /// The model decides; once it begins a call, the call is valid.
+    #[default]
+    Auto,
+    /// No call.
+    None,
+    /// One of the tools.
+    Required,
+    /// This tool.
+    Named(String),
+}
+
+/// What to do with a conversation that is longer than the context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// Refuse it with `ContextTooLong`.
+    #[default]
+    Error,
+    /// Leave out messages from the middle: system messages and the latest stay.
+    TruncateMiddle,
+}
+
+/// A token with its probability, and the likeliest ones in its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The token's bytes.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability, before temperature and filters.
+    pub logprob: f32,
+    /// The likeliest tokens in its place, likeliest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<(Vec<u8>, f32)>,
 }
 
 /// One request as the engine gets it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GenerateRequest {
     /// Chosen by the daemon; all events carry it.
     pub id: RequestId,
@@ -143,6 +207,31 @@ pub struct GenerateRequest {
     /// Stop before any of these appears; they are not part of the answer.
     #[serde(default)]
     pub stop: Vec<String>,
+    /// Its class; the engine computes higher ones first.
+    #[serde(default)]
+    pub priority: Priority,
+    /// Whose prompt-cache entries it may use and makes; `None`: everybody's.
+    #[serde(default)]
+    pub uid: Option<u32>,
+    /// What the answer must look like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<Constraint>,
+    /// Whether a tool is called.
+    #[serde(default)]
+    pub tool_choice: ToolChoice,
+    /// Report each token's probability and that of so many others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<u8>,
+    /// Longer than the context: what then?
+    #[serde(default)]
+    pub overflow: Overflow,
+    /// Tokens of the answer that were sent already, by an engine that has died since:
+    /// go on after them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resume: Vec<i32>,
+    /// Only compute the prompt's stable prefix and keep it; no answer.
+    #[serde(default)]
+    pub prewarm: bool,
 }
 
 /// Why an answer ended.

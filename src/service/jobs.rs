@@ -59,9 +59,10 @@ impl Service {
         encode: impl FnOnce(RequestId, &Answer) -> String + Send + 'static,
     ) -> Result<u64, Failure> {
         let allowed = submission
+            .request
             .max_tokens
             .unwrap_or(self.config().sampling.max_tokens);
-        let priority = submission.priority;
+        let priority = submission.request.priority;
         let stream = self.submit(caller, submission)?;
         let id = stream.id().0;
         let view = JobView {
@@ -111,6 +112,7 @@ impl Service {
                 Some(StreamEvent::Token {
                     text: more,
                     generated,
+                    ..
                 }) => {
                     text.push_str(&more);
                     self.change_job(id, |job| {

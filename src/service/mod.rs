@@ -20,9 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::config::Config;
 use crate::models::Store;
-use crate::protocol::{
-    Failure, FailureKind, GenerateRequest, Message, Prompt, RequestId, Sampling,
-};
+use crate::protocol::{Failure, FailureKind, Message, Prompt, RequestId, Sampling};
 use crate::sensors::Sensors;
 
 use metrics::Metrics;
@@ -147,7 +145,7 @@ impl Service {
     /// `ContextTooLong` where the text alone is over the configured bound.
     pub fn submit(&self, caller: &Caller, submission: Submission) -> Result<Stream, Failure> {
         let config = self.config();
-        check_size(&submission.prompt, config.queue.prompt_max_bytes)?;
+        check_size(&submission.request.prompt, config.queue.prompt_max_bytes)?;
         let admitted = self.admit(caller, submission, &config);
         if let Err(failure) = &admitted {
             self.shared.metrics.refused(failure.kind);
@@ -186,14 +184,13 @@ impl Service {
         }
         let id = inner.next_id();
         let default_max = Some(config.sampling.max_tokens).filter(|n| *n > 0);
+        let mut request = submission.request;
+        request.id = id;
+        request.uid = Some(caller.uid);
+        request.max_tokens = request.max_tokens.or(default_max);
+        let priority = request.priority;
         let waiting = Waiting {
-            request: GenerateRequest {
-                id,
-                prompt: submission.prompt,
-                sampling: submission.sampling,
-                max_tokens: submission.max_tokens.or(default_max),
-                stop: submission.stop,
-            },
+            request,
             model: model.clone(),
             uid: caller.uid,
             sender: caller.sender.clone(),
@@ -201,9 +198,7 @@ impl Service {
             submitted: now,
             position: None,
         };
-        inner
-            .queue
-            .push(now, id, submission.priority, caller.uid, waiting);
+        inner.queue.push(now, id, priority, caller.uid, waiting);
         self.pump(&mut inner);
         drop(inner);
 

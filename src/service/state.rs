@@ -304,11 +304,20 @@ impl Inner {
                 id,
                 text,
                 generated,
+                logprobs,
+                ..
             } => {
                 if let Some(running) = self.running.get_mut(&id) {
                     running.first_token.get_or_insert(now);
                 }
-                self.emit(id, StreamEvent::Token { text, generated });
+                self.emit(
+                    id,
+                    StreamEvent::Token {
+                        text,
+                        generated,
+                        logprobs,
+                    },
+                );
             }
             Event::Finished { id, reason, usage } => {
                 self.tokens_per_second = usage.tokens_per_second();

@@ -272,6 +272,9 @@ fn load_request(service: &Service, model: &str) -> Result<LoadRequest, Failure> 
         context_max: config.model.context_max,
         kv_type: config.model.kv_type,
         threads_max,
+        slots: 1,
+        cache_ram_mib: 0,
+        cache: None,
         limits,
         sampling: service.sampling_defaults(),
     })

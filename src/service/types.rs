@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::protocol::{Failure, FinishReason, Priority, Prompt, RequestId, Sampling, Usage};
+use crate::protocol::{
+    Failure, FinishReason, GenerateRequest, Priority, Prompt, RequestId, TokenLogprob, Usage,
+};
 
 /// Who asks: decides what they may do and what is theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,20 +19,12 @@ pub struct Caller {
 }
 
 /// One request, decoded by a front and not yet admitted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Submission {
-    /// What to continue.
-    pub prompt: Prompt,
+    /// The request; the service sets `id`, `uid` and a seed where there is none.
+    pub request: GenerateRequest,
     /// Model by name; `None` takes the loaded or default one.
     pub model: Option<String>,
-    /// How to choose tokens.
-    pub sampling: Sampling,
-    /// Bound of the answer; `None` takes the config's.
-    pub max_tokens: Option<u32>,
-    /// Stop strings.
-    pub stop: Vec<String>,
-    /// Its place in the queue.
-    pub priority: Priority,
     /// Give up this long after submission.
     pub deadline: Option<Duration>,
 }
@@ -39,13 +33,11 @@ impl Submission {
     /// A request with nothing set but its prompt.
     pub fn new(prompt: Prompt) -> Self {
         Self {
-            prompt,
-            model: None,
-            sampling: Sampling::default(),
-            max_tokens: None,
-            stop: Vec::new(),
-            priority: Priority::Normal,
-            deadline: None,
+            request: GenerateRequest {
+                prompt,
+                ..GenerateRequest::default()
+            },
+            ..Self::default()
         }
     }
 }
@@ -77,6 +69,8 @@ pub enum StreamEvent {
         text: String,
         /// Tokens generated so far.
         generated: u32,
+        /// Where asked for: the tokens with their probabilities.
+        logprobs: Vec<TokenLogprob>,
     },
     /// The answer is complete.
     Finished {

@@ -188,6 +188,7 @@ impl Answer {
                 id,
                 text,
                 generated,
+                ..
             } => {
                 check(id);
                 assert!(generated >= self.tokens);
@@ -226,6 +227,9 @@ pub fn load(path: &Path) -> LoadRequest {
         context_max: 4096,
         kv_type: KvType::F16,
         threads_max: 2,
+        slots: 1,
+        cache_ram_mib: 0,
+        cache: None,
         limits: Limits::default(),
         sampling: Sampling::default(),
     }
@@ -250,8 +254,7 @@ pub fn request(id: u64, prompt: Prompt) -> GenerateRequest {
             temperature: Some(0.0),
             ..Sampling::default()
         },
-        max_tokens: None,
-        stop: vec![],
+        ..GenerateRequest::default()
     }
 }
 

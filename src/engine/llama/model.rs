@@ -102,6 +102,9 @@ impl Loader for LlamaLoader {
             size_bytes: model.size(),
             context_size: context.size(),
             context_train: model.n_ctx_train(),
+            slots: request.slots.max(1),
+            kv_tokens: context.size(),
+            kv_token_bytes: kv_bytes(&model, 1, kv_type),
             vocab_size: model.n_vocab().cast_unsigned(),
             cpu: self.runtime.cpu().to_owned(),
             has_chat_template: model.chat_template(None).is_ok(),
@@ -360,6 +363,7 @@ impl Backend for LlamaModelBackend {
             presence_penalty: sampling.presence_penalty.or(d.presence_penalty),
             frequency_penalty: sampling.frequency_penalty.or(d.frequency_penalty),
             seed: sampling.seed.or(d.seed),
+            logit_bias: sampling.logit_bias.clone(),
         };
         self.sampler = Some(Sampler::new(&self.model, &resolved, prompt)?);
         Ok(())

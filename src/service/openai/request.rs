@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::protocol::{Failure, FailureKind, Message, Priority, Prompt, Sampling};
+use crate::protocol::{Failure, FailureKind, GenerateRequest, Message, Priority, Prompt, Sampling};
 use crate::service::Submission;
 
 /// A decoded request: what to do, and how the answer is to be written.
@@ -91,6 +91,7 @@ fn common(
         frequency_penalty: get("frequency_penalty").float()?,
         // Larger seeds are legal in OpenAI's API; their low bits do.
         seed: get("seed").seed()?,
+        logit_bias: Vec::new(),
     };
     let max_tokens = match get("max_completion_tokens").whole()? {
         None => get("max_tokens").whole()?,
@@ -113,11 +114,15 @@ fn common(
         has_tools,
         submission: Submission {
             model: get("model").text()?,
-            sampling,
-            max_tokens,
-            stop: stop(body.get("stop"))?,
-            priority,
-            ..Submission::new(prompt)
+            request: GenerateRequest {
+                prompt,
+                sampling,
+                max_tokens,
+                stop: stop(body.get("stop"))?,
+                priority,
+                ..GenerateRequest::default()
+            },
+            deadline: None,
         },
     })
 }
@@ -318,7 +323,7 @@ mod tests {
         }))
         .unwrap();
         assert!(request.stream && request.include_usage && !request.has_tools);
-        let s = request.submission;
+        let s = request.submission.request;
         assert_eq!(
             (s.max_tokens, s.sampling.seed, s.stop.as_slice()),
             (Some(3), Some(u32::MAX), &["x".to_owned()][..])
