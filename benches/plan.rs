@@ -9,15 +9,17 @@ use hearthd::scheduler::{Batch, Queue, Slots};
 
 fn plan(c: &mut Criterion) {
     for count in [1, 8] {
-        let mut slots = Slots::new(count);
-        while slots.take(1000, 900).is_some() {}
+        let mut slots = Slots::new(count, count, 128);
+        let now = Duration::ZERO;
+        while slots.take(now, Priority::Normal, 1000, 999).is_some() {}
         let limits = Limits::default();
         let mut batch = Batch::default();
         c.bench_function(&format!("plan and apply, {count} slots"), |b| {
             b.iter(|| {
-                slots.plan(black_box(&limits), &mut batch);
+                slots.plan(now, black_box(&limits), &mut batch);
                 for step in batch.steps() {
                     slots.apply(*step);
+                    slots.extend(step.slot, 1);
                 }
             });
         });

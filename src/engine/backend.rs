@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::protocol::{Failure, LoadRequest, ModelInfo, Sampling};
+use crate::protocol::{Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;
@@ -59,18 +59,44 @@ impl Progress {
     }
 }
 
-/// Why there is no next token.
+/// Why a batch was not decoded. What it would have put into the KV cache is undefined
+/// then: the caller removes it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// [`Progress::is_abort`] was seen; the context stays usable.
     #[error("the decode was aborted")]
     Aborted,
+    /// The KV cache has no room for the batch.
+    #[error("the KV cache is full")]
+    NoRoom,
     /// llama.cpp refused.
     #[error("llama_decode failed with code {0}")]
     Code(i32),
-    /// The logits hold nothing that could be chosen (all are NaN or -inf).
-    #[error("the model computed no usable numbers; its file may be damaged")]
-    NoLogits,
+}
+
+/// One token of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which.
+    pub token: Token,
+    /// Its place in its sequence.
+    pub position: u32,
+    /// Its sequence's place in the KV cache.
+    pub seq: u32,
+    /// Whether a token will be sampled after it.
+    pub samples: bool,
+}
+
+/// Lowers the logits of what may not come.
+pub type Mask<'a> = &'a mut dyn FnMut(&mut [f32]) -> Result<(), Failure>;
+
+/// A chosen token.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampled {
+    /// The token.
+    pub token: Token,
+    /// Its own log-probability and the likeliest tokens with theirs, where asked for.
+    pub logprobs: Option<(f32, Vec<(Token, f32)>)>,
 }
 
 /// What the model file says about chats.
@@ -84,8 +110,11 @@ pub struct ChatFormat {
     pub eos: String,
 }
 
-/// A loaded model with one sequence.
+/// A loaded model with a KV cache for several sequences.
 pub trait Backend {
+    /// How one request chooses its tokens.
+    type Sampler;
+
     /// What it is.
     fn info(&self) -> &ModelInfo;
 
@@ -102,29 +131,71 @@ pub trait Backend {
     /// Whether the token ends an answer.
     fn is_end(&self, token: Token) -> bool;
 
-    /// Forgets the sequence.
-    fn clear(&mut self);
+    /// Whether the end of a sequence can be removed, and its beginning shared. Where
+    /// the state is a running sum (Mamba, RWKV) it cannot.
+    fn can_share(&self) -> bool;
 
-    /// Decodes `tokens` at `position`; afterwards the last one's logits can be sampled.
+    /// Removes a sequence's tokens from `position` on.
+    fn remove(&mut self, seq: u32, position: u32);
+
+    /// Puts the first `tokens` of sequence `from` into the empty sequence `to` as well.
+    fn share(&mut self, from: u32, to: u32, tokens: u32);
+
+    /// Decodes a batch of at most [`Self::batch_max`] tokens; afterwards a token can be
+    /// sampled after each part that [`Part::samples`].
     ///
     /// # Errors
-    /// Aborted, or refused by llama.cpp.
-    fn decode(&mut self, tokens: &[Token], position: u32) -> Result<(), DecodeError>;
+    /// Aborted, no room, or refused by llama.cpp.
+    fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError>;
 
-    /// Sets up sampling for a new answer; penalties see the prompt's end.
+    /// The most tokens of one batch.
+    fn batch_max(&self) -> u32;
+
+    /// Sets up sampling for a request. What the penalties are to see is told by
+    /// [`Self::accept`].
     ///
     /// # Errors
     /// `InvalidArgs` where a value is out of range.
-    fn begin_sampling(&mut self, sampling: &Sampling, prompt: &[Token]) -> Result<(), Failure>;
+    fn sampler(&self, sampling: &Sampling) -> Result<Self::Sampler, Failure>;
 
-    /// Chooses the next token from the last decode's logits.
+    /// Tells a sampler what comes before its next choice: tokens of the prompt, or the
+    /// answer's, each exactly once.
+    fn accept(&self, sampler: &mut Self::Sampler, tokens: &[Token], are_answer: bool);
+
+    /// Chooses the token after part number `part` of the last batch, with so many
+    /// log-probabilities where asked.
     ///
     /// # Errors
-    /// [`DecodeError::NoLogits`].
-    fn sample(&mut self) -> Result<Token, DecodeError>;
+    /// The mask's; `Internal` where nothing can be chosen (all numbers are NaN or -inf).
+    fn sample(
+        &mut self,
+        sampler: &mut Self::Sampler,
+        part: usize,
+        mask: Option<Mask<'_>>,
+        logprobs: Option<u8>,
+    ) -> Result<Sampled, Failure>;
 
     /// Threads from the next decode on; clamped to the pool.
     fn set_threads(&mut self, threads: u32);
+}
+
+/// The first token with the largest logit above -inf; a NaN is never the largest.
+pub fn argmax(logits: &[f32]) -> Option<Token> {
+    let mut best = (None, f32::NEG_INFINITY);
+    for (id, logit) in (0..).zip(logits) {
+        if *logit > best.1 {
+            best = (Some(id), *logit);
+        }
+    }
+    best.0
+}
+
+/// The failure where no token can be chosen.
+pub fn no_logits() -> Failure {
+    Failure::new(
+        FailureKind::Internal,
+        "the model computed no usable numbers; its file may be damaged, check it with `hearth-engine check`",
+    )
 }
 
 /// Makes a [`Backend`] in the process that will run it.
@@ -142,4 +213,16 @@ pub trait Loader {
         progress: &Arc<Progress>,
         report: Box<dyn Fn(f32)>,
     ) -> Result<Self::Backend, Failure>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::argmax;
+
+    #[test]
+    fn argmax_skips_what_is_no_number() {
+        assert_eq!(argmax(&[1.0, f32::NAN, 3.0, 3.0]), Some(2));
+        assert_eq!(argmax(&[f32::NAN, f32::NEG_INFINITY]), None);
+        assert_eq!(argmax(&[]), None);
+    }
 }

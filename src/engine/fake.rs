@@ -2,15 +2,21 @@
 //! handling: bytes are tokens, the answer repeats the prompt's last message, and a
 //! script, or words in the prompt, cause faults.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::{Backend, ChatFormat, DecodeError, Loader, Progress, Token};
+use super::backend::{
+    Backend, ChatFormat, DecodeError, Loader, Mask, Part, Progress, Sampled, Token, argmax,
+    no_logits,
+};
 use crate::protocol::{Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
 
 /// Ends an answer.
 const END: Token = 256;
+/// What a token takes after `!slow`.
+const SLOW_TOKEN: Duration = Duration::from_millis(20);
 /// Context where the request names none.
 const CONTEXT: u32 = 4096;
 
@@ -81,12 +87,22 @@ pub struct FakeLoader {
 pub struct FakeBackend {
     script: Script,
     info: ModelInfo,
-    seen: Vec<Token>,
-    answer: Vec<Token>,
+    /// The KV cache: each sequence's tokens.
+    cells: BTreeMap<u32, Vec<Token>>,
+    last: Vec<Part>,
     decodes: u64,
-    token_time: Duration,
-    fail: bool,
+    /// Sequences whose tokens take [`SLOW_TOKEN`].
+    slow: BTreeSet<u32>,
+    /// Sequences whose next decode fails.
+    failing: BTreeSet<u32>,
     progress: Arc<Progress>,
+}
+
+/// The state of one answer.
+#[derive(Clone, Debug, Default)]
+pub struct FakeSampler {
+    prompt: Vec<Token>,
+    answered: Vec<Token>,
 }
 
 impl Loader for FakeLoader {
@@ -122,18 +138,19 @@ impl Loader for FakeLoader {
                 context_size,
                 context_train: CONTEXT,
                 slots: request.slots.max(1),
-                kv_tokens: context_size,
+                // A token is a byte here.
+                kv_tokens: context_size.saturating_add(request.cache_ram_mib * 1024 * 1024),
                 kv_token_bytes: 1,
                 vocab_size: 257,
                 cpu: "fake".into(),
                 has_chat_template: false,
                 load_ms: 0,
             },
-            seen: Vec::new(),
-            answer: Vec::new(),
+            cells: BTreeMap::new(),
+            last: Vec::new(),
             decodes: 0,
-            token_time: self.script.token_time,
-            fail: false,
+            slow: BTreeSet::new(),
+            failing: BTreeSet::new(),
             script: self.script.clone(),
             progress: Arc::clone(progress),
         })
@@ -141,13 +158,15 @@ impl Loader for FakeLoader {
 }
 
 impl FakeBackend {
-    /// Sleeps as long as this many tokens take, unless aborted.
-    fn compute(&self, tokens: usize) -> Result<(), DecodeError> {
-        let n = u32::try_from(tokens).unwrap_or(u32::MAX);
-        let mut left = if n == 1 {
-            self.token_time
+    /// Sleeps as long as this batch takes, unless aborted.
+    fn compute(&self, parts: &[Part]) -> Result<(), DecodeError> {
+        let tokens = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        let mut left = if !parts.iter().all(|part| part.samples) {
+            self.script.prefill_time * tokens
+        } else if parts.iter().any(|part| self.slow.contains(&part.seq)) {
+            SLOW_TOKEN
         } else {
-            self.script.prefill_time * n
+            self.script.token_time
         };
         while !self.progress.is_abort() {
             self.progress.tick();
@@ -163,6 +182,8 @@ impl FakeBackend {
 }
 
 impl Backend for FakeBackend {
+    type Sampler = FakeSampler;
+
     fn info(&self) -> &ModelInfo {
         &self.info
     }
@@ -186,51 +207,112 @@ impl Backend for FakeBackend {
         token == END
     }
 
-    fn clear(&mut self) {
-        self.seen.clear();
-        self.answer.clear();
-        self.token_time = self.script.token_time;
-        self.fail = false;
+    fn can_share(&self) -> bool {
+        true
     }
 
-    fn decode(&mut self, tokens: &[Token], _position: u32) -> Result<(), DecodeError> {
+    fn remove(&mut self, seq: u32, position: u32) {
+        if let Some(cells) = self.cells.get_mut(&seq) {
+            cells.truncate(position as usize);
+        }
+        if position == 0 {
+            self.cells.remove(&seq);
+            self.failing.remove(&seq);
+            self.slow.remove(&seq);
+        }
+    }
+
+    fn share(&mut self, from: u32, to: u32, tokens: u32) {
+        let cells = self.cells.get(&from);
+        let shared = cells.and_then(|cells| cells.get(..tokens as usize));
+        let shared = shared.unwrap_or_default().to_vec();
+        self.cells.insert(to, shared);
+    }
+
+    fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError> {
         self.decodes += 1;
-        if self.fail || self.script.fail_decode == Some(self.decodes) {
+        let fails = parts.iter().any(|part| self.failing.contains(&part.seq));
+        if fails || self.script.fail_decode == Some(self.decodes) {
             return Err(DecodeError::Code(-3));
         }
-        self.compute(tokens.len())?;
-        self.seen.extend(tokens);
-        Ok(())
-    }
-
-    fn begin_sampling(&mut self, _: &Sampling, _: &[Token]) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    fn sample(&mut self) -> Result<Token, DecodeError> {
-        if self.answer.is_empty() {
-            self.answer = self.seen.repeat(self.script.repeat.max(1));
-            self.answer.push(END);
-            self.answer.reverse();
+        let used: usize = self.cells.values().map(Vec::len).sum();
+        if used + parts.len() > self.info.kv_tokens as usize {
+            return Err(DecodeError::NoRoom);
         }
-        let rest: Vec<u8> = self
-            .answer
-            .iter()
-            .rev()
-            .take(8)
-            .flat_map(|t| self.piece(*t))
-            .collect();
-        if rest.starts_with(b"!abort") {
+        self.compute(parts)?;
+        for part in parts {
+            let cells = self.cells.entry(part.seq).or_default();
+            if cells.len() != part.position as usize {
+                // llama.cpp refuses a gap too.
+                return Err(DecodeError::Code(-1));
+            }
+            cells.push(part.token);
+        }
+        self.last.clear();
+        self.last.extend(parts);
+        Ok(())
+    }
+
+    fn batch_max(&self) -> u32 {
+        128
+    }
+
+    fn sampler(&self, _: &Sampling) -> Result<FakeSampler, Failure> {
+        Ok(FakeSampler::default())
+    }
+
+    fn accept(&self, sampler: &mut FakeSampler, tokens: &[Token], are_answer: bool) {
+        if are_answer {
+            sampler.answered.extend(tokens);
+        } else {
+            sampler.prompt.extend(tokens);
+        }
+    }
+
+    /// Says the prompt as it lies in the KV cache: what got there wrongly is heard.
+    fn sample(
+        &mut self,
+        sampler: &mut FakeSampler,
+        part: usize,
+        mask: Option<Mask<'_>>,
+        logprobs: Option<u8>,
+    ) -> Result<Sampled, Failure> {
+        let part = self.last.get(part).copied().ok_or_else(no_logits)?;
+        let cells = self.cells.get(&part.seq).ok_or_else(no_logits)?;
+        let prompt = cells.get(..sampler.prompt.len()).ok_or_else(no_logits)?;
+        if cells.get(prompt.len()..) != Some(&sampler.answered) {
+            return Err(no_logits());
+        }
+        let all = prompt.len() * self.script.repeat.max(1);
+        let at = sampler.answered.len();
+        let rest = prompt.iter().cycle().skip(at % prompt.len().max(1));
+        let rest: Vec<Token> = rest.take(all.saturating_sub(at).min(8)).copied().collect();
+        let text: Vec<u8> = rest.iter().flat_map(|t| self.piece(*t)).collect();
+        if text.starts_with(b"!abort") {
             std::process::abort();
         }
-        if rest.starts_with(b"!hang") {
+        if text.starts_with(b"!hang") {
             hang();
         }
-        if rest.starts_with(b"!slow") {
-            self.token_time = Duration::from_millis(20);
+        if text.starts_with(b"!slow") {
+            self.slow.insert(part.seq);
         }
-        self.fail |= rest.starts_with(b"!fail");
-        Ok(self.answer.pop().unwrap_or(END))
+        if text.starts_with(b"!fail") {
+            self.failing.insert(part.seq);
+        }
+        let mut token = rest.first().copied().unwrap_or(END);
+        if let Some(mask) = mask {
+            let mut logits = vec![0.0; 257];
+            if let Some(logit) = usize::try_from(token).ok().and_then(|n| logits.get_mut(n)) {
+                *logit = 1.0;
+            }
+            mask(&mut logits)?;
+            token = argmax(&logits).ok_or_else(no_logits)?;
+        }
+        Ok(Sampled {
+            token,
+            logprobs: logprobs.map(|n| (0.0, vec![(token, 0.0); usize::from(n.min(1))])),
+        })
     }
 
     fn set_threads(&mut self, _: u32) {}

@@ -1,4 +1,4 @@
-//! Floor 3: the engine process. One model, one request at a time, a blocking tick
+//! Floor 3: the engine process. One model, several sequences, a blocking tick
 //! loop; it may abort or be killed at any moment, and nothing is lost but time.
 //!
 //! [`run`] is the process behind `hearth-engine`: it speaks the framed protocol on
@@ -17,6 +17,7 @@ mod process;
 mod sequence;
 mod tick;
 pub mod tools;
+mod worker;
 
 pub use backend::Backend;
 pub use process::{exit_code, run};

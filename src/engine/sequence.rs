@@ -1,10 +1,10 @@
 //! One request in the engine: from its tokens to its last event.
 
-use super::backend::{Backend, DecodeError, Token};
-use super::clock;
+use super::backend::{Backend, Mask, Part, Token};
 use crate::prompt::{Template, TextStream};
 use crate::protocol::{
-    Event, Failure, FailureKind, FinishReason, GenerateRequest, Prompt, RequestId, Usage,
+    Event, Failure, FailureKind, FinishReason, GenerateRequest, Message, Overflow, Prompt,
+    RequestId, TokenLogprob, Usage,
 };
 use crate::scheduler::Work;
 
@@ -15,138 +15,163 @@ const BYTES_PER_TOKEN: usize = 32;
 
 /// A request being worked on.
 #[derive(Debug)]
-pub(super) struct Sequence {
-    id: RequestId,
-    prompt: Vec<Token>,
-    /// The token sampled last, not decoded yet.
-    next: Option<Token>,
+pub(super) struct Sequence<S> {
+    pub(super) id: RequestId,
+    pub(super) uid: Option<u32>,
+    /// Its place in the KV cache.
+    pub(super) seq: u32,
+    /// The prompt's tokens, then the answer's.
+    tokens: Vec<Token>,
+    prompt_tokens: u32,
+    cached_tokens: u32,
+    /// Whether the daemon heard of the start.
+    is_started: bool,
     generated: u32,
     max_tokens: u32,
+    sampler: S,
     stream: TextStream,
+    logprobs: Option<u8>,
     prefill_ms: f64,
     decode_ms: f64,
 }
 
-impl Sequence {
-    /// Renders, tokenizes and checks a request.
-    pub(super) fn begin<B: Backend>(
-        backend: &mut B,
+impl<S> Sequence<S> {
+    /// Renders, tokenizes and checks a request, and replays what it resumes.
+    pub(super) fn begin<B: Backend<Sampler = S>>(
+        backend: &B,
         template: &Template,
         request: &GenerateRequest,
     ) -> Result<Self, Failure> {
         let context = backend.info().context_size;
-        let text = match &request.prompt {
-            Prompt::Chat { messages, tools } => &template.render(messages, tools)?,
-            Prompt::Text(text) => text,
+        let mut tokens = prompt_tokens(backend, template, request)?;
+        let prompt_tokens = as_u32(tokens.len());
+        let room = context - prompt_tokens;
+        let max_tokens = match (request.prewarm, request.max_tokens) {
+            (true, _) => 0,
+            (false, most) => most.unwrap_or(u32::MAX).min(room),
         };
-        check_length(text, context)?;
-        // Many templates write the begin token themselves; two of them harm the answer.
-        let has_bos = !template.bos().is_empty() && text.starts_with(template.bos());
-        let prompt = backend.tokenize(text, !has_bos);
-        let count = as_u32(prompt.len());
-        if count == 0 {
-            return Err(Failure::invalid(
-                "the prompt is empty: send at least one word",
-            ));
+        let mut sampler = backend.sampler(&request.sampling)?;
+        backend.accept(&mut sampler, &tokens, false);
+        backend.accept(&mut sampler, &request.resume, true);
+        let mut stream = TextStream::new(&request.stop);
+        for token in &request.resume {
+            // The client has this text already.
+            _ = stream.push(&backend.piece(*token));
         }
-        if count >= context {
-            return Err(Failure::new(
-                FailureKind::ContextTooLong,
-                format!(
-                    "the prompt has {count} tokens, the context holds {context}: shorten the prompt, \
-                     or raise `model.context` in hearthd.toml"
-                ),
-            ));
-        }
-        backend.begin_sampling(&request.sampling, &prompt)?;
-        backend.clear();
+        tokens.extend(&request.resume);
         Ok(Self {
             id: request.id,
-            next: None,
-            generated: 0,
-            max_tokens: request.max_tokens.unwrap_or(u32::MAX).min(context - count),
-            stream: TextStream::new(&request.stop),
+            uid: request.uid,
+            seq: 0,
+            tokens,
+            prompt_tokens,
+            cached_tokens: 0,
+            is_started: false,
+            generated: as_u32(request.resume.len()),
+            max_tokens,
+            sampler,
+            stream,
+            logprobs: request.logprobs,
             prefill_ms: 0.0,
             decode_ms: 0.0,
-            prompt,
         })
     }
 
-    pub(super) fn id(&self) -> RequestId {
-        self.id
+    /// All tokens known so far: the prompt's and the answer's.
+    pub(super) fn tokens(&self) -> &[Token] {
+        &self.tokens
     }
 
-    /// Tokens of the prompt.
-    pub(super) fn prompt_tokens(&self) -> u32 {
-        as_u32(self.prompt.len())
-    }
-
-    /// Does one step. Events go to `out`; `Some` is how the answer ended.
-    pub(super) fn step<B: Backend>(
-        &mut self,
-        backend: &mut B,
-        work: Work,
-        out: &mut Vec<Event>,
-    ) -> Option<Event> {
-        let began = clock::now();
-        let end = self.compute(backend, work, out);
-        let ms = clock::ms_since(began);
-        match work {
-            Work::Prefill { .. } => self.prefill_ms += ms,
-            Work::Decode { .. } => self.decode_ms += ms,
-        }
-        match end {
-            Ok(None) => None,
-            Ok(Some(reason)) => {
-                self.flush(out);
-                Some(self.finished(reason))
-            }
-            Err(error) => Some(self.failed(&error)),
+    /// Where what was resumed is the whole answer already: how it ended.
+    pub(super) fn ended(&self) -> Option<FinishReason> {
+        if self.stream.is_stopped() {
+            Some(FinishReason::Stop)
+        } else if self.generated > 0 && self.generated >= self.max_tokens {
+            Some(FinishReason::Length)
+        } else {
+            None
         }
     }
 
-    fn compute<B: Backend>(
-        &mut self,
-        backend: &mut B,
-        work: Work,
-        out: &mut Vec<Event>,
-    ) -> Result<Option<FinishReason>, DecodeError> {
+    /// Says once that work begins, with so many tokens found in the cache.
+    pub(super) fn start(&mut self, cached_tokens: u32, out: &mut Vec<Event>) {
+        if self.is_started {
+            return;
+        }
+        self.is_started = true;
+        self.cached_tokens = cached_tokens.min(self.prompt_tokens);
+        out.push(Event::Started {
+            id: self.id,
+            prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens,
+        });
+    }
+
+    /// Adds what `work` needs decoded to a batch.
+    pub(super) fn fill(&self, work: Work, parts: &mut Vec<Part>) {
+        let (from, to) = work.range();
+        let samples_at = work.samples().then(|| to - 1);
+        let tokens = self.tokens.get(from as usize..to as usize);
+        for (position, token) in (from..).zip(tokens.unwrap_or_default()) {
+            parts.push(Part {
+                token: *token,
+                position,
+                seq: self.seq,
+                samples: Some(position) == samples_at,
+            });
+        }
+    }
+
+    /// Notes that `work` was decoded in a tick of so many milliseconds.
+    pub(super) fn decoded(&mut self, work: Work, ms: f64, out: &mut Vec<Event>) {
         match work {
-            Work::Prefill { from, to, .. } => {
-                backend.decode(&self.prompt[from as usize..to as usize], from)?;
+            Work::Prefill { to, .. } => {
+                self.prefill_ms += ms;
                 out.push(Event::Prefill {
                     id: self.id,
-                    done: to,
+                    done: to.min(self.prompt_tokens),
                 });
             }
-            Work::Decode { position } => {
-                backend.decode(self.next.as_slice(), position)?;
-            }
-        }
-        if work.samples() {
-            self.choose(backend, out)
-        } else {
-            Ok(None)
+            Work::Decode { .. } => self.decode_ms += ms,
         }
     }
 
-    /// Samples the next token and emits its text.
-    fn choose<B: Backend>(
+    /// Chooses the token after part number `part` and emits its text; `Some` where the
+    /// answer ends.
+    pub(super) fn choose<B: Backend<Sampler = S>>(
         &mut self,
         backend: &mut B,
+        part: usize,
         out: &mut Vec<Event>,
-    ) -> Result<Option<FinishReason>, DecodeError> {
+    ) -> Result<Option<FinishReason>, Failure> {
         if self.generated >= self.max_tokens {
             return Ok(Some(FinishReason::Length));
         }
-        let token = backend.sample()?;
+        let mask: Option<Mask<'_>> = None;
+        let sampled = backend.sample(&mut self.sampler, part, mask, self.logprobs)?;
+        let token = sampled.token;
         if backend.is_end(token) {
             return Ok(Some(FinishReason::Stop));
         }
+        let logprobs = sampled.logprobs.map(|(logprob, top)| TokenLogprob {
+            bytes: backend.piece(token),
+            logprob,
+            top: top
+                .into_iter()
+                .map(|(token, logprob)| (backend.piece(token), logprob))
+                .collect(),
+        });
+        backend.accept(&mut self.sampler, &[token], true);
+        self.tokens.push(token);
         self.generated += 1;
         let text = self.stream.push(&backend.piece(token));
-        self.emit(text, out);
-        self.next = Some(token);
+        out.push(Event::Token {
+            id: self.id,
+            text,
+            generated: self.generated,
+            tokens: vec![token],
+            logprobs: logprobs.into_iter().collect(),
+        });
         Ok(if self.stream.is_stopped() {
             Some(FinishReason::Stop)
         } else if self.generated >= self.max_tokens {
@@ -156,49 +181,100 @@ impl Sequence {
         })
     }
 
-    fn emit(&self, text: String, out: &mut Vec<Event>) {
-        out.push(Event::Token {
-            id: self.id,
-            text,
-            generated: self.generated,
-            tokens: Vec::new(),
-            logprobs: Vec::new(),
-        });
-    }
-
-    /// Emits what was held back for a stop string that did not come.
-    fn flush(&mut self, out: &mut Vec<Event>) {
+    /// Emits what was held back for a stop string that did not come, and the end.
+    pub(super) fn finish(&mut self, reason: FinishReason, out: &mut Vec<Event>) {
         let text = self.stream.finish();
         if !text.is_empty() {
-            self.emit(text, out);
+            out.push(Event::Token {
+                id: self.id,
+                text,
+                generated: self.generated,
+                tokens: Vec::new(),
+                logprobs: Vec::new(),
+            });
         }
-    }
-
-    fn finished(&self, reason: FinishReason) -> Event {
-        let usage = Usage {
-            prompt_tokens: self.prompt_tokens(),
-            cached_tokens: 0,
-            completion_tokens: self.generated,
-            prefill_ms: self.prefill_ms,
-            decode_ms: self.decode_ms,
-        };
-        Event::Finished {
+        out.push(Event::Finished {
             id: self.id,
             reason,
-            usage,
-        }
+            usage: Usage {
+                prompt_tokens: self.prompt_tokens,
+                cached_tokens: self.cached_tokens,
+                completion_tokens: self.generated,
+                prefill_ms: self.prefill_ms,
+                decode_ms: self.decode_ms,
+            },
+        });
     }
+}
 
-    fn failed(&self, error: &DecodeError) -> Event {
-        let failure = match error {
-            DecodeError::Aborted => Failure::cancelled(),
-            error => Failure::new(FailureKind::Internal, format!("{error}; try again")),
-        };
-        Event::Failed {
-            id: self.id,
-            failure,
-        }
+/// The prompt's tokens: at least one, and fewer than the context holds.
+fn prompt_tokens<B: Backend>(
+    backend: &B,
+    template: &Template,
+    request: &GenerateRequest,
+) -> Result<Vec<Token>, Failure> {
+    let (messages, tools) = match &request.prompt {
+        Prompt::Text(text) => return tokenize(backend, template, text),
+        Prompt::Chat { messages, tools } => (messages, tools),
+    };
+    let whole = template
+        .render(messages, tools)
+        .and_then(|text| tokenize(backend, template, &text));
+    let too_long = |result: &Result<_, Failure>| matches!(result, Err(failure) if failure.kind == FailureKind::ContextTooLong);
+    if request.overflow == Overflow::Error || !too_long(&whole) {
+        return whole;
     }
+    let mut messages = messages.clone();
+    let mut result = whole;
+    while too_long(&result) && leave_out(&mut messages) {
+        result = template
+            .render(&messages, tools)
+            .and_then(|text| tokenize(backend, template, &text));
+    }
+    result
+}
+
+/// Leaves the oldest turn out, a question with all that follows up to the next one;
+/// system messages and the latest turn stay. Whether there was one to leave out.
+fn leave_out(messages: &mut Vec<Message>) -> bool {
+    let mut questions = (0..messages.len()).filter(|n| messages[*n].role == "user");
+    let (Some(first), Some(next)) = (questions.next(), questions.next()) else {
+        return false;
+    };
+    let mut at = 0..;
+    messages.retain(|message| {
+        let at = at.next().unwrap_or(0);
+        !(first..next).contains(&at) || message.role == "system"
+    });
+    true
+}
+
+fn tokenize<B: Backend>(
+    backend: &B,
+    template: &Template,
+    text: &str,
+) -> Result<Vec<Token>, Failure> {
+    let context = backend.info().context_size;
+    check_length(text, context)?;
+    // Many templates write the begin token themselves; two of them harm the answer.
+    let has_bos = !template.bos().is_empty() && text.starts_with(template.bos());
+    let prompt = backend.tokenize(text, !has_bos);
+    let count = as_u32(prompt.len());
+    if count == 0 {
+        return Err(Failure::invalid(
+            "the prompt is empty: send at least one word",
+        ));
+    }
+    if count >= context {
+        return Err(Failure::new(
+            FailureKind::ContextTooLong,
+            format!(
+                "the prompt has {count} tokens, the context holds {context}: shorten the prompt, \
+                 or raise `model.context` in hearthd.toml"
+            ),
+        ));
+    }
+    Ok(prompt)
 }
 
 fn check_length(text: &str, context: u32) -> Result<(), Failure> {

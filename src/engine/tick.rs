@@ -1,6 +1,5 @@
 //! The tick loop: takes commands between two units of work.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
@@ -8,23 +7,19 @@ use std::time::{Duration, Instant};
 use super::backend::{Backend, Progress};
 use super::clock;
 use super::link::Link;
-use super::sequence::{Sequence, as_u32};
+use super::sequence::as_u32;
+use super::worker::Worker;
 use crate::prompt::Template;
-use crate::protocol::{Command, Event, Failure, GenerateRequest, Limits, RequestId};
-use crate::scheduler::{Batch, SlotId, Slots};
+use crate::protocol::{Command, Event, Failure, Limits, RequestId};
 
 /// The longest text that `Count` takes, in bytes: tokenizing cannot be interrupted.
 const COUNT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Serves one loaded model until the daemon says stop.
-pub(super) struct Ticker<B> {
-    backend: B,
-    template: Template,
+pub(super) struct Ticker<B: Backend> {
+    worker: Worker<B>,
     limits: Limits,
-    waiting: VecDeque<GenerateRequest>,
-    running: Option<(SlotId, Sequence)>,
-    slots: Slots,
-    batch: Batch,
+    began: Instant,
     /// The duty's rest lasts until then.
     rest_until: Option<Instant>,
     link: Link,
@@ -51,13 +46,9 @@ impl<B: Backend> Ticker<B> {
         progress: Arc<Progress>,
     ) -> Self {
         Self {
-            backend,
-            template,
+            worker: Worker::new(backend, template),
             limits,
-            waiting: VecDeque::new(),
-            running: None,
-            slots: Slots::new(1),
-            batch: Batch::default(),
+            began: clock::now(),
             rest_until: None,
             link,
             progress,
@@ -88,8 +79,7 @@ impl<B: Backend> Ticker<B> {
 
     /// Waiting is always for a command, so a cancel or new limits end it at once.
     fn wait(&self) -> Wait {
-        let idle = self.running.is_none() && self.waiting.is_empty();
-        if idle || self.limits.paused {
+        if self.worker.is_idle() || self.limits.paused {
             return Wait::Forever;
         }
         let left = self
@@ -103,11 +93,17 @@ impl<B: Backend> Ticker<B> {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Generate(request) => self.waiting.push_back(request),
-            Command::Cancel { id } => self.cancel(id),
+            Command::Generate(request) => self.worker.submit(request),
+            Command::Cancel { id } => {
+                // Else it is over already and had its last event.
+                if self.worker.cancel(id) {
+                    let failure = Failure::cancelled();
+                    self.link.send(&[Event::Failed { id, failure }]);
+                }
+            }
             Command::SetLimits(limits) => {
                 self.limits = limits;
-                self.backend.set_threads(limits.threads);
+                self.worker.backend.set_threads(limits.threads);
                 // The rest was meant for the old duty; the next tick sets a new one.
                 self.rest_until = None;
             }
@@ -115,11 +111,9 @@ impl<B: Backend> Ticker<B> {
                 let event = self.count(id, &text);
                 self.link.send(&[event]);
             }
+            Command::ForgetPrompts => self.worker.forget(),
             // Handled by the reader thread or the loop, or never sent to a loaded engine.
-            Command::Load(_)
-            | Command::Ping { .. }
-            | Command::ForgetPrompts
-            | Command::Shutdown => {}
+            Command::Load(_) | Command::Ping { .. } | Command::Shutdown => {}
         }
     }
 
@@ -134,64 +128,33 @@ impl<B: Backend> Ticker<B> {
                 failure: Failure::invalid(message),
             };
         }
-        let tokens = as_u32(self.backend.tokenize(text, true).len());
+        let tokens = as_u32(self.worker.backend.tokenize(text, true).len());
         Event::Counted { id, tokens }
-    }
-
-    fn cancel(&mut self, id: RequestId) {
-        let known = match &self.running {
-            Some((_, running)) if running.id() == id => {
-                self.end_running();
-                true
-            }
-            _ => {
-                let before = self.waiting.len();
-                self.waiting.retain(|request| request.id != id);
-                self.waiting.len() < before
-            }
-        };
-        // Else it is over already and had its last event.
-        if known {
-            self.link.send(&[Event::Failed {
-                id,
-                failure: Failure::cancelled(),
-            }]);
-        }
-    }
-
-    /// Frees the slot of the running request.
-    fn end_running(&mut self) {
-        if let Some((slot, _)) = self.running.take() {
-            self.slots.release(slot);
-        }
-        self.link.set_running(None);
-        self.rest_until = None;
     }
 
     fn tick(&mut self) {
         self.progress.tick();
-        self.rest_until = None;
-        if self.running.is_none() {
-            self.begin_next();
-        }
         let began = clock::now();
-        let Some((_, sequence)) = &mut self.running else {
-            return;
-        };
-        self.slots.plan(&self.limits, &mut self.batch);
-        let Some(step) = self.batch.steps().first().copied() else {
-            return;
-        };
-        let end = sequence.step(&mut self.backend, step.work, &mut self.events);
-        self.slots.apply(step);
-        if let Some(event) = end {
-            self.events.push(event);
-            self.end_running();
+        let now = began.duration_since(self.began);
+        let computed = self.worker.plan(now, &self.limits);
+        self.send_events();
+        self.link.set_running(computed);
+        self.worker.tick(now);
+        self.link.set_running(None);
+        self.rest_until = if self.worker.is_idle() {
+            None
         } else {
-            self.rest_until = self.rest_after(began);
+            self.rest_after(began)
+        };
+        self.send_events();
+    }
+
+    fn send_events(&mut self) {
+        self.events.extend(self.worker.events());
+        if !self.events.is_empty() {
+            self.link.send(&self.events);
+            self.events.clear();
         }
-        self.link.send(&self.events);
-        self.events.clear();
     }
 
     /// When work may go on so that computing takes the duty's share of the time.
@@ -202,34 +165,5 @@ impl<B: Backend> Ticker<B> {
         }
         let now = clock::now();
         Some(now + (now - began) * (1000 - duty) / duty)
-    }
-
-    fn begin_next(&mut self) {
-        let Some(request) = self.waiting.pop_front() else {
-            return;
-        };
-        let id = request.id;
-        self.link.set_running(Some(id));
-        let begun = Sequence::begin(&mut self.backend, &self.template, &request);
-        let event = match begun {
-            Ok(sequence) => {
-                let prompt_tokens = sequence.prompt_tokens();
-                // One slot, and it is free: only an empty prompt could be refused, and
-                // `begin` refuses that.
-                if let Some(slot) = self.slots.take(prompt_tokens, 0) {
-                    self.running = Some((slot, sequence));
-                }
-                Event::Started {
-                    id,
-                    prompt_tokens,
-                    cached_tokens: 0,
-                }
-            }
-            Err(failure) => {
-                self.link.set_running(None);
-                Event::Failed { id, failure }
-            }
-        };
-        self.link.send(&[event]);
     }
 }

@@ -6,16 +6,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::backend::{Backend, DecodeError, Loader as _, Progress, Token};
+use super::backend::{Backend, DecodeError, Loader as _, Part, Progress, Token};
 use super::clock;
 use super::llama::{LlamaLoader, check_tensors};
 use super::process::today;
-use super::sequence::Sequence;
+use super::worker::Worker;
 use crate::prompt::Template;
 use crate::protocol::{
     Event, Failure, FailureKind, GenerateRequest, KvType, Limits, LoadRequest, ModelInfo, Sampling,
 };
-use crate::scheduler::{Batch, Slots};
 
 /// Context of the one-token trial in [`check`].
 const CHECK_CONTEXT: u32 = 64;
@@ -55,12 +54,15 @@ pub fn check(loader: &LlamaLoader, path: &Path) -> Result<ModelInfo, Failure> {
         &format.eos,
         &today(),
     )?;
-    backend.begin_sampling(&Sampling::default(), &[])?;
-    let tried = backend.decode(&[0], 0).and_then(|()| backend.sample());
-    tried.map_err(|error| {
+    let mut sampler = backend.sampler(&Sampling::default())?;
+    let does_not_run = |error: String| {
         let message = format!("{} loads but does not run: {error}", path.display());
         Failure::new(FailureKind::ModelInvalid, message)
-    })?;
+    };
+    decode(&mut backend, &[0], 0).map_err(|error| does_not_run(error.to_string()))?;
+    backend
+        .sample(&mut sampler, 0, None, None)
+        .map_err(|failure| does_not_run(failure.message))?;
     Ok(backend.info().clone())
 }
 
@@ -112,8 +114,7 @@ pub fn bench(loader: &LlamaLoader, path: &Path, bench: Bench) -> Result<BenchRes
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
     // The first run warms up and does not count: it faults the mapped weights in.
     for run in 0..=bench.runs.max(1) {
-        let times = bench_once(&mut backend, bench)
-            .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?;
+        let times = bench_once(&mut backend, bench)?;
         if run > 0 {
             prefill.push(f64::from(bench.prompt_tokens) * 1000.0 / times.0);
             decode.push(f64::from(bench.tokens) * 1000.0 / times.1);
@@ -133,31 +134,54 @@ pub fn bench(loader: &LlamaLoader, path: &Path, bench: Bench) -> Result<BenchRes
 }
 
 /// Milliseconds of prefill and of decode.
-fn bench_once<B: Backend>(backend: &mut B, bench: Bench) -> Result<(f64, f64), DecodeError> {
+fn bench_once<B: Backend>(backend: &mut B, bench: Bench) -> Result<(f64, f64), Failure> {
     let vocab = backend.info().vocab_size.max(1);
     // Any tokens do: the work does not depend on them.
     let prompt: Vec<Token> = (0..bench.prompt_tokens.max(1))
         .map(|n| (n.wrapping_mul(7919) % vocab).cast_signed())
         .collect();
-    backend.clear();
-    // Greedy.
-    _ = backend.begin_sampling(
-        &Sampling {
-            temperature: Some(0.0),
-            ..Sampling::default()
-        },
-        &[],
-    );
+    backend.remove(0, 0);
+    let greedy = Sampling {
+        temperature: Some(0.0),
+        ..Sampling::default()
+    };
+    let mut sampler = backend.sampler(&greedy)?;
+    let failed = |e: DecodeError| Failure::new(FailureKind::Internal, e.to_string());
     let began = clock::now();
-    backend.decode(&prompt, 0)?;
-    let mut token = backend.sample()?;
+    let last = decode(backend, &prompt, 0).map_err(failed)?;
+    let mut token = backend.sample(&mut sampler, last, None, None)?.token;
     let prefill_ms = clock::ms_since(began);
     let began = clock::now();
     for n in 0..bench.tokens {
-        backend.decode(&[token], bench.prompt_tokens.max(1) + n)?;
-        token = backend.sample()?;
+        let last = decode(backend, &[token], bench.prompt_tokens.max(1) + n).map_err(failed)?;
+        token = backend.sample(&mut sampler, last, None, None)?.token;
     }
     Ok((prefill_ms, clock::ms_since(began)))
+}
+
+/// Decodes the tokens of sequence 0 from `position` on; returns the place of the last
+/// one in its batch.
+fn decode<B: Backend>(
+    backend: &mut B,
+    tokens: &[Token],
+    position: u32,
+) -> Result<usize, DecodeError> {
+    let last = tokens.len();
+    let all: Vec<Part> = (1..)
+        .zip((position..).zip(tokens))
+        .map(|(n, (position, token))| Part {
+            token: *token,
+            position,
+            seq: 0,
+            samples: n == last,
+        })
+        .collect();
+    let mut at = 0;
+    for parts in all.chunks(backend.batch_max() as usize) {
+        backend.decode(parts)?;
+        at = parts.len() - 1;
+    }
+    Ok(at)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -175,7 +199,7 @@ pub fn answer(
     request: &GenerateRequest,
 ) -> Result<Event, Failure> {
     let progress = Arc::new(Progress::default());
-    let mut backend = loader.load(load, &progress, Box::new(|_| ()))?;
+    let backend = loader.load(load, &progress, Box::new(|_| ()))?;
     let format = backend.chat_format();
     let template = Template::new(
         format.template.as_deref(),
@@ -183,27 +207,25 @@ pub fn answer(
         &format.eos,
         &today(),
     )?;
-    let mut sequence = Sequence::begin(&mut backend, &template, request)?;
-    let mut slots = Slots::new(1);
-    _ = slots.take(sequence.prompt_tokens(), 0);
-    let mut batch = Batch::default();
-    let mut events = Vec::new();
+    let mut worker = Worker::new(backend, template);
+    worker.submit(request.clone());
+    let began = clock::now();
     loop {
-        slots.plan(&load.limits, &mut batch);
-        let Some(step) = batch.steps().first().copied() else {
-            return Err(Failure::new(FailureKind::Internal, "nothing left to do"));
-        };
-        let end = sequence.step(&mut backend, step.work, &mut events);
-        slots.apply(step);
-        for event in events.drain(..) {
-            if let Event::Token { text, .. } = event {
-                print(&text).map_err(|e| Failure::new(FailureKind::Io, e.to_string()))?;
+        let now = clock::now().duration_since(began);
+        _ = worker.plan(now, &load.limits);
+        worker.tick(now);
+        for event in worker.events() {
+            match event {
+                Event::Token { text, .. } => {
+                    print(&text).map_err(|e| Failure::new(FailureKind::Io, e.to_string()))?;
+                }
+                Event::Failed { failure, .. } => return Err(failure),
+                Event::Finished { .. } => return Ok(event),
+                _ => {}
             }
         }
-        match end {
-            None => {}
-            Some(Event::Failed { failure, .. }) => return Err(failure),
-            Some(event) => return Ok(event),
+        if worker.is_idle() {
+            return Err(Failure::new(FailureKind::Internal, "nothing left to do"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One generation request and what comes of it.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,17 @@ impl Priority {
             Self::Interactive => "interactive",
             Self::Normal => "normal",
             Self::Background => "background",
+        }
+    }
+
+    /// The class after having waited so long: one higher for each `step`.
+    #[must_use]
+    pub fn aged(self, waited: Duration, step: Duration) -> Self {
+        let steps = waited.as_nanos() / step.as_nanos().max(1);
+        match (self, steps) {
+            (class, 0) => class,
+            (Self::Background, 1) => Self::Normal,
+            _ => Self::Interactive,
         }
     }
 }

@@ -1,10 +1,14 @@
-//! Floor 1: who goes next, and what the next batch holds. Pure: `now` is an argument.
+//! Floor 1: who goes next, what the next batch holds, and which finished sequences are
+//! kept. Pure: `now` is an argument.
 //!
 //! [`Queue`] orders requests in the daemon, in front of the engine. [`Slots`] decides
-//! in the engine what the sequences in its slots do in the next tick.
+//! in the engine what the sequences in its slots do in the next tick; [`Kept`] knows
+//! the sequences whose keys and values stay in the cache for the next prompt.
 
+mod kept;
 mod plan;
 mod queue;
 
+pub use kept::{Hit, Kept};
 pub use plan::{Batch, SlotId, Slots, Step, Work};
 pub use queue::{AGEING, Queue};

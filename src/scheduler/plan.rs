@@ -1,10 +1,14 @@
-//! What the next batch holds: one token of every sequence that decodes, then a chunk
+//! What the next batch holds: the tokens of every sequence that decodes, then a chunk
 //! of the prompt of one that does not yet.
 //!
-//! Decoding goes first, so that a long prompt never stalls a running answer. The
-//! engine has one slot today; the plan does not depend on it.
+//! Decoding goes first, so that a long prompt never stalls a running answer by more
+//! than one chunk. Of more sequences than may run at once the higher classes run; the
+//! others keep their place and go on later.
 
-use crate::protocol::Limits;
+use std::time::Duration;
+
+use super::queue::AGEING;
+use crate::protocol::{Limits, Priority};
 
 /// Names a slot of [`Slots`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,29 +18,37 @@ pub struct SlotId(usize);
 /// beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// The prompt's tokens `from..to`.
+    /// The tokens `from..to` of a prompt.
     Prefill {
         /// The first.
         from: u32,
         /// One past the last.
         to: u32,
-        /// Whether the prompt ends here, so that a token can be sampled.
+        /// Whether the known tokens end here, so that the next can be sampled.
         last: bool,
     },
-    /// The token sampled last.
+    /// The answer's tokens `from..to` that are not in the KV cache yet: the one
+    /// sampled last, and those that a constraint forced after it.
     Decode {
-        /// Where it goes.
-        position: u32,
+        /// The first.
+        from: u32,
+        /// One past the last.
+        to: u32,
     },
 }
 
 impl Work {
+    /// The first token's position, and one past the last's.
+    pub fn range(self) -> (u32, u32) {
+        match self {
+            Self::Prefill { from, to, .. } | Self::Decode { from, to } => (from, to),
+        }
+    }
+
     /// Tokens that the batch spends on it.
     pub fn tokens(self) -> u32 {
-        match self {
-            Self::Prefill { from, to, .. } => to - from,
-            Self::Decode { .. } => 1,
-        }
+        let (from, to) = self.range();
+        to - from
     }
 
     /// Whether a token is sampled afterwards.
@@ -54,10 +66,14 @@ pub struct Step {
     pub work: Work,
 }
 
+/// Class, arrival, place: in this order sequences take turns.
+type Turn = (Priority, Duration, usize);
+
 /// One tick's work; reused from tick to tick.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     steps: Vec<Step>,
+    order: Vec<Turn>,
 }
 
 impl Batch {
@@ -65,28 +81,62 @@ impl Batch {
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
+
+    /// Whether a sequence has a part in it.
+    pub fn has(&self, slot: SlotId) -> bool {
+        self.steps.iter().any(|step| step.slot == slot)
+    }
+
+    /// Makes it a batch of this step alone.
+    pub fn set_only(&mut self, step: Step) {
+        self.steps.clear();
+        self.steps.push(step);
+    }
+
+    /// Leaves a sequence out of this tick.
+    pub fn drop_slot(&mut self, slot: SlotId) {
+        self.steps.retain(|step| step.slot != slot);
+    }
 }
 
 /// Where a sequence stands.
 #[derive(Clone, Copy, Debug)]
 struct Sequence {
-    /// Tokens of the prompt, at least 1.
-    prompt: u32,
-    /// Tokens in the KV cache.
+    /// Tokens known: the prompt's and those answered.
+    known: u32,
+    /// Tokens in the KV cache, fewer than known.
     done: u32,
+    /// Whether the prompt is through.
+    answering: bool,
+    class: Priority,
+    since: Duration,
+}
+
+impl Sequence {
+    /// Its class, one higher for each [`AGEING`] that it has been here.
+    fn class(&self, now: Duration) -> Priority {
+        self.class.aged(now.saturating_sub(self.since), AGEING)
+    }
 }
 
 /// The slots of an engine: each empty, or with one sequence.
 #[derive(Clone, Debug)]
 pub struct Slots {
     slots: Vec<Option<Sequence>>,
+    /// Sequences in one batch.
+    width: usize,
+    /// Tokens in one batch.
+    batch_max: u32,
 }
 
 impl Slots {
-    /// `count` empty slots, at least one.
-    pub fn new(count: usize) -> Self {
+    /// `count` empty slots, of which `width` run at once, with at most `batch_max`
+    /// tokens in a batch; each at least one.
+    pub fn new(count: usize, width: usize, batch_max: u32) -> Self {
         Self {
             slots: vec![None; count.max(1)],
+            width: width.max(1),
+            batch_max: batch_max.max(1),
         }
     }
 
@@ -95,53 +145,149 @@ impl Slots {
         self.slots.iter().filter(|s| s.is_none()).count()
     }
 
-    /// Puts a sequence into an empty slot, with the first `cached` tokens of its prompt
-    /// in the KV cache already. `None` where all slots are taken, or the prompt is
-    /// empty. At least one token is left to decode: its logits give the first answer
-    /// token.
-    pub fn take(&mut self, prompt: u32, cached: u32) -> Option<SlotId> {
-        let done = cached.min(prompt.checked_sub(1)?);
+    /// Puts a sequence into an empty slot at time `now`, with the first `cached` of its
+    /// `known` tokens in the KV cache already. `None` where all slots are taken, or
+    /// nothing is known. At least one token is left to decode: its logits give the next.
+    pub fn take(
+        &mut self,
+        now: Duration,
+        class: Priority,
+        known: u32,
+        cached: u32,
+    ) -> Option<SlotId> {
+        let done = cached.min(known.checked_sub(1)?);
         let at = self.slots.iter().position(Option::is_none)?;
-        self.slots[at] = Some(Sequence { prompt, done });
+        self.slots[at] = Some(Sequence {
+            known,
+            done,
+            answering: false,
+            class,
+            since: now,
+        });
         Some(SlotId(at))
     }
 
     /// Plans the next tick into `batch`; left empty where there is nothing to do or the
     /// limits forbid all work.
-    pub fn plan(&self, limits: &Limits, batch: &mut Batch) {
+    pub fn plan(&self, now: Duration, limits: &Limits, batch: &mut Batch) {
         batch.steps.clear();
         if limits.paused {
             return;
         }
+        self.order(now, &mut batch.order);
+        let mut left = self.batch_max;
+        let mut others = u32::try_from(batch.order.len()).unwrap_or(u32::MAX);
         let mut prefill = None;
-        for (at, slot) in self.slots.iter().enumerate() {
-            let Some(Sequence { prompt, done }) = *slot else {
+        for &(_, _, at) in &batch.order {
+            others -= 1;
+            let Some(Sequence {
+                known,
+                done,
+                answering,
+                ..
+            }) = self.slots[at]
+            else {
                 continue;
             };
             let slot = SlotId(at);
-            if done >= prompt {
-                let work = Work::Decode { position: done };
-                batch.steps.push(Step { slot, work });
-            } else if prefill.is_none() {
-                let to = done.saturating_add(limits.prefill_chunk.max(1)).min(prompt);
-                let work = Work::Prefill {
-                    from: done,
-                    to,
-                    last: to == prompt,
+            if answering {
+                // A token for each of the others stays free.
+                let most = left.saturating_sub(others).max(1);
+                let to = known.min(done.saturating_add(most));
+                left = left.saturating_sub(to - done);
+                let work = if to == known {
+                    Work::Decode { from: done, to }
+                } else {
+                    Work::Prefill {
+                        from: done,
+                        to,
+                        last: false,
+                    }
                 };
-                prefill = Some(Step { slot, work });
+                batch.steps.push(Step { slot, work });
+            } else {
+                prefill.get_or_insert((slot, done, known));
             }
         }
-        batch.steps.extend(prefill);
+        let Some((slot, from, known)) = prefill else {
+            return;
+        };
+        let chunk = limits.prefill_chunk.min(left).max(1);
+        let to = from.saturating_add(chunk).min(known);
+        let work = Work::Prefill {
+            from,
+            to,
+            last: to == known,
+        };
+        batch.steps.push(Step { slot, work });
+    }
+
+    fn turns(&self, now: Duration, order: &mut Vec<Turn>) {
+        order.clear();
+        let here = self.slots.iter().enumerate();
+        order.extend(here.filter_map(|(at, slot)| {
+            let sequence = slot.as_ref()?;
+            Some((sequence.class(now), sequence.since, at))
+        }));
+        order.sort_unstable();
+    }
+
+    /// Those that run now, the first in turn first: at most `width`, and background
+    /// work only where there is no other.
+    fn order(&self, now: Duration, order: &mut Vec<Turn>) {
+        self.turns(now, order);
+        order.truncate(self.width);
+        if order
+            .first()
+            .is_some_and(|first| first.0 != Priority::Background)
+        {
+            order.retain(|entry| entry.0 != Priority::Background);
+        }
+    }
+
+    /// All sequences, the first in turn first.
+    pub fn in_turn(&self, now: Duration) -> Vec<SlotId> {
+        let mut order = Vec::new();
+        self.turns(now, &mut order);
+        order.into_iter().map(|(_, _, at)| SlotId(at)).collect()
+    }
+
+    /// Tokens of a sequence that are in the KV cache.
+    pub fn done(&self, slot: SlotId) -> u32 {
+        let sequence = self.slots.get(slot.0).and_then(Option::as_ref);
+        sequence.map_or(0, |sequence| sequence.done)
+    }
+
+    /// Notes that a sequence's first `tokens` were found in the KV cache; returns how
+    /// many of them count: at least one is left to decode.
+    pub fn set_cached(&mut self, slot: SlotId, tokens: u32) -> u32 {
+        let Some(Some(sequence)) = self.slots.get_mut(slot.0) else {
+            return 0;
+        };
+        sequence.done = tokens.min(sequence.known - 1);
+        sequence.done
     }
 
     /// Notes that a step was decoded.
     pub fn apply(&mut self, step: Step) {
         if let Some(Some(sequence)) = self.slots.get_mut(step.slot.0) {
-            sequence.done = match step.work {
-                Work::Prefill { to, .. } => to,
-                Work::Decode { position } => position + 1,
-            };
+            sequence.done = step.work.range().1;
+            sequence.answering |= step.work.samples();
+        }
+    }
+
+    /// Notes that `tokens` more are known: sampled, or forced.
+    pub fn extend(&mut self, slot: SlotId, tokens: u32) {
+        if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
+            sequence.known = sequence.known.saturating_add(tokens);
+        }
+    }
+
+    /// Notes that a sequence lost its place in the KV cache: all is computed again.
+    pub fn restart(&mut self, slot: SlotId) {
+        if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
+            sequence.done = 0;
+            sequence.answering = false;
         }
     }
 
@@ -161,6 +307,8 @@ mod tests {
 
     use super::*;
 
+    const ZERO: Duration = Duration::ZERO;
+
     fn limits(prefill_chunk: u32) -> Limits {
         Limits {
             prefill_chunk,
@@ -168,121 +316,230 @@ mod tests {
         }
     }
 
+    fn slots(count: usize) -> Slots {
+        Slots::new(count, count, 128)
+    }
+
+    fn take(slots: &mut Slots, known: u32, cached: u32) -> Option<SlotId> {
+        slots.take(ZERO, Priority::Normal, known, cached)
+    }
+
     fn planned(slots: &Slots, limits: &Limits) -> Vec<Work> {
         let mut batch = Batch::default();
-        slots.plan(limits, &mut batch);
+        slots.plan(ZERO, limits, &mut batch);
         batch.steps().iter().map(|s| s.work).collect()
     }
 
+    /// A tick in which each sequence that samples gets one more token.
     fn step(slots: &mut Slots, limits: &Limits) -> Vec<Work> {
         let mut batch = Batch::default();
-        slots.plan(limits, &mut batch);
-        batch.steps().iter().for_each(|s| slots.apply(*s));
+        slots.plan(ZERO, limits, &mut batch);
+        for step in batch.steps() {
+            slots.apply(*step);
+            if step.work.samples() {
+                slots.extend(step.slot, 1);
+            }
+        }
         batch.steps().iter().map(|s| s.work).collect()
     }
 
     #[test]
     fn a_prompt_goes_in_chunks_then_tokens_follow() {
-        let mut slots = Slots::new(1);
-        slots.take(5, 0).unwrap();
-        assert_eq!(slots.take(5, 0), None);
+        let mut slots = slots(1);
+        take(&mut slots, 5, 0).unwrap();
+        assert_eq!(take(&mut slots, 5, 0), None);
         let limits = limits(2);
         let prefill = |from, to, last| vec![Work::Prefill { from, to, last }];
         assert_eq!(step(&mut slots, &limits), prefill(0, 2, false));
         assert_eq!(step(&mut slots, &limits), prefill(2, 4, false));
         assert_eq!(step(&mut slots, &limits), prefill(4, 5, true));
-        assert_eq!(step(&mut slots, &limits), [Work::Decode { position: 5 }]);
-        assert_eq!(step(&mut slots, &limits), [Work::Decode { position: 6 }]);
+        let decode = |from, to| vec![Work::Decode { from, to }];
+        assert_eq!(step(&mut slots, &limits), decode(5, 6));
+        // A constraint forced three more.
+        slots.extend(SlotId(0), 3);
+        assert_eq!(step(&mut slots, &limits), decode(6, 10));
+        slots.restart(SlotId(0));
+        assert_eq!(step(&mut slots, &limits), prefill(0, 2, false));
     }
 
     #[test]
     fn a_cached_prompt_still_decodes_its_last_token() {
-        let mut slots = Slots::new(1);
-        slots.take(5, 5).unwrap();
+        let mut slots = slots(1);
+        take(&mut slots, 5, 5).unwrap();
         let work = planned(&slots, &limits(128));
-        assert_eq!(
-            work,
-            [Work::Prefill {
-                from: 4,
-                to: 5,
-                last: true
-            }]
-        );
+        let last = Work::Prefill {
+            from: 4,
+            to: 5,
+            last: true,
+        };
+        assert_eq!(work, [last]);
     }
 
     #[test]
     fn paused_plans_nothing_and_a_chunk_of_zero_still_moves() {
-        let mut slots = Slots::new(1);
-        slots.take(3, 0).unwrap();
+        let mut slots = slots(1);
+        take(&mut slots, 3, 0).unwrap();
         let paused = Limits {
             paused: true,
             ..limits(8)
         };
         assert_eq!(planned(&slots, &paused), []);
         assert_eq!(planned(&slots, &limits(0))[0].tokens(), 1);
-        assert_eq!(slots.take(0, 0), None);
+        assert_eq!(take(&mut slots, 0, 0), None);
     }
 
     #[test]
     fn running_answers_go_before_a_long_prompt() {
-        let mut slots = Slots::new(2);
-        slots.take(1, 0).unwrap();
+        let mut slots = slots(2);
+        take(&mut slots, 1, 0).unwrap();
         step(&mut slots, &limits(8));
-        slots.take(100, 0).unwrap();
+        take(&mut slots, 100, 0).unwrap();
         let works = planned(&slots, &limits(8));
-        assert_eq!(works[0], Work::Decode { position: 1 });
+        assert_eq!(works[0], Work::Decode { from: 1, to: 2 });
         assert_eq!(works[1].tokens(), 8);
     }
 
+    #[test]
+    fn background_gives_way_and_goes_on_where_it_was() {
+        let mut slots = Slots::new(4, 2, 128);
+        let background = slots.take(ZERO, Priority::Background, 100, 0).unwrap();
+        let mut batch = Batch::default();
+        let limits = limits(10);
+        step(&mut slots, &limits);
+        let voice = slots.take(ZERO, Priority::Interactive, 3, 0).unwrap();
+        slots.plan(ZERO, &limits, &mut batch);
+        assert_eq!(batch.steps().len(), 1);
+        assert_eq!(batch.steps()[0].slot, voice);
+        slots.release(voice);
+        slots.plan(ZERO, &limits, &mut batch);
+        assert_eq!(batch.steps()[0].slot, background);
+        assert_eq!(batch.steps()[0].work.range(), (10, 20));
+        // Not for ever: after a while it counts as normal work.
+        slots.take(AGEING, Priority::Normal, 3, 0).unwrap();
+        slots.plan(AGEING, &limits, &mut batch);
+        assert_eq!(batch.steps()[0].slot, background);
+        assert_eq!(slots.in_turn(ZERO).last(), Some(&background));
+    }
+
+    #[test]
+    fn the_highest_classes_run() {
+        let mut slots = Slots::new(3, 1, 128);
+        take(&mut slots, 3, 0).unwrap();
+        step(&mut slots, &limits(8));
+        let voice = slots.take(ZERO, Priority::Interactive, 3, 0).unwrap();
+        let mut batch = Batch::default();
+        slots.plan(ZERO, &limits(8), &mut batch);
+        assert_eq!(batch.steps().len(), 1);
+        assert_eq!(batch.steps()[0].slot, voice);
+    }
+
+    /// One request of the property test.
+    #[derive(Clone, Debug)]
+    struct Job {
+        known: u32,
+        cached: u32,
+        answer: u32,
+        forced: u32,
+        cancel_at: Option<usize>,
+        class: Priority,
+    }
+
+    fn job() -> impl Strategy<Value = Job> {
+        let class = prop::sample::select(vec![
+            Priority::Interactive,
+            Priority::Normal,
+            Priority::Background,
+        ]);
+        let cancel_at = prop::option::of(0usize..20);
+        (1u32..40, 0u32..40, 1u32..10, 0u32..4, cancel_at, class).prop_map(
+            |(known, cached, answer, forced, cancel_at, class)| Job {
+                known,
+                cached,
+                answer,
+                forced,
+                cancel_at,
+                class,
+            },
+        )
+    }
+
+    /// Where a job of the property test stands.
+    struct Run {
+        job: usize,
+        known: u32,
+        done: u32,
+        answered: u32,
+        ticks: usize,
+    }
+
     proptest! {
-        /// Every sequence ends exactly once, having decoded exactly its tokens, and no
-        /// slot leaks, whatever is cancelled when.
+        /// Every sequence ends exactly once, having decoded exactly its tokens, no slot
+        /// leaks and no batch is larger than it may be, whatever is cancelled, forced
+        /// or dropped from the KV cache when.
         #[test]
         fn every_submit_ends_once(
-            jobs in prop::collection::vec((1u32..40, 0u32..40, 1u32..10, prop::option::of(0usize..20)), 1..20),
-            count in 1usize..4,
+            jobs in prop::collection::vec(job(), 1..20),
+            count in 1usize..6,
+            width in 1usize..4,
             chunk in 0u32..16,
+            batch_max in 4u32..24,
+            restart_at in prop::option::of(0usize..40),
         ) {
-            let mut slots = Slots::new(count);
+            let mut slots = Slots::new(count, width, batch_max);
             let mut waiting: Vec<usize> = (0..jobs.len()).rev().collect();
-            let mut running: HashMap<SlotId, (usize, u32, u32, usize)> = HashMap::new();
+            let mut running: HashMap<SlotId, Run> = HashMap::new();
             let mut ended = vec![0; jobs.len()];
             let limits = limits(chunk);
             let mut batch = Batch::default();
+            let mut tick = 0;
             while !waiting.is_empty() || !running.is_empty() {
-                while let Some(job) = waiting.last().copied() {
-                    let Some(slot) = slots.take(jobs[job].0, jobs[job].1) else { break };
-                    let cached = jobs[job].1.min(jobs[job].0 - 1);
-                    prop_assert!(running.insert(slot, (job, cached, 0, 0)).is_none());
+                let now = Duration::from_millis(tick as u64);
+                while let Some(at) = waiting.last().copied() {
+                    let job = &jobs[at];
+                    let Some(slot) = slots.take(now, job.class, job.known, job.cached) else { break };
+                    let run = Run { job: at, known: job.known, done: job.cached.min(job.known - 1), answered: 0, ticks: 0 };
+                    prop_assert!(running.insert(slot, run).is_none());
                     waiting.pop();
                 }
-                slots.plan(&limits, &mut batch);
-                prop_assert!(!batch.steps().is_empty());
-                for step in batch.steps() {
-                    let entry = running.get_mut(&step.slot).unwrap();
-                    let (job, done, generated, ticks) = *entry;
-                    let (prompt, _, most, cancel_at) = jobs[job];
-                    if cancel_at == Some(ticks) {
+                if restart_at == Some(tick)
+                    && let Some((slot, run)) = running.iter_mut().next()
+                {
+                    slots.restart(*slot);
+                    run.done = 0;
+                }
+                tick += 1;
+                slots.plan(now, &limits, &mut batch);
+                let steps = batch.steps().to_vec();
+                prop_assert!(!steps.is_empty() && steps.len() <= width);
+                prop_assert!(steps.iter().map(|s| s.work.tokens()).sum::<u32>() <= batch_max);
+                let background = steps.iter().any(|s| jobs[running[&s.slot].job].class == Priority::Background);
+                let others = running.values().any(|r| jobs[r.job].class != Priority::Background);
+                prop_assert!(!(background && others));
+                for step in steps {
+                    let run = running.get_mut(&step.slot).unwrap();
+                    let job = &jobs[run.job];
+                    if job.cancel_at.is_some_and(|at| run.ticks >= at) {
+                        ended[run.job] += 1;
                         slots.release(step.slot);
                         running.remove(&step.slot);
-                        ended[job] += 1;
                         continue;
                     }
-                    match step.work {
-                        Work::Prefill { from, to, last } => {
-                            prop_assert_eq!(from, done);
-                            prop_assert!(to > from && to <= prompt && to - from <= chunk.max(1));
-                            prop_assert_eq!(last, to == prompt);
-                        }
-                        Work::Decode { position } => prop_assert_eq!(position, done),
+                    let (from, to) = step.work.range();
+                    prop_assert_eq!(from, run.done);
+                    prop_assert!(to > from && to <= run.known);
+                    prop_assert_eq!(step.work.samples(), to == run.known);
+                    slots.apply(step);
+                    run.done = to;
+                    run.ticks += 1;
+                    if step.work.samples() {
+                        run.answered += 1;
+                        run.known += 1 + job.forced;
+                        slots.extend(step.slot, 1 + job.forced);
                     }
-                    slots.apply(*step);
-                    let generated = generated + u32::from(step.work.samples());
-                    *entry = (job, done + step.work.tokens(), generated, ticks + 1);
-                    if generated == most {
+                    if run.answered == job.answer {
+                        ended[run.job] += 1;
                         slots.release(step.slot);
                         running.remove(&step.slot);
-                        ended[job] += 1;
                     }
                 }
             }

@@ -114,10 +114,11 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
 
     /// Class after ageing; then the caller served longest ago (or never); then
     /// arrival.
-    fn rank(&self, now: Duration, at: usize) -> (u64, usize, Duration, usize) {
+    fn rank(&self, now: Duration, at: usize) -> (Priority, usize, Duration, usize) {
         let waiting = &self.items[at];
-        let aged = now.saturating_sub(waiting.since).as_secs() / AGEING.as_secs();
-        let class = (waiting.priority as u64).saturating_sub(aged);
+        let class = waiting
+            .priority
+            .aged(now.saturating_sub(waiting.since), AGEING);
         let served = self.served.iter().position(|uid| *uid == waiting.uid);
         (class, served.map_or(0, |n| n + 1), waiting.since, at)
     }

@@ -128,6 +128,18 @@ impl Engine {
         self.collect(id)
     }
 
+    /// Collects the events of several requests at once, up to the last of each.
+    pub fn collect_all(&mut self, ids: &[u64]) -> Vec<Answer> {
+        let mut answers: Vec<Answer> = ids.iter().map(|_| Answer::default()).collect();
+        while answers.iter().any(|answer| answer.end.is_none()) {
+            let event = self.next();
+            let id = request_of(&event).expect("an event of a request");
+            let at = ids.iter().position(|n| *n == id.0);
+            answers[at.expect("a request that was asked for")].take(id.0, event);
+        }
+        answers
+    }
+
     /// Reads until an event satisfies `wanted`.
     pub fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
         loop {
@@ -275,4 +287,15 @@ pub fn random_model(name: &str, shape: &str, element: &str) -> PathBuf {
 pub fn tiny_model() -> &'static Path {
     static PATH: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     PATH.get_or_init(|| random_model("tiny", "2,128,256,4,2,600", "f16"))
+}
+
+fn request_of(event: &Event) -> Option<RequestId> {
+    match event {
+        Event::Started { id, .. }
+        | Event::Prefill { id, .. }
+        | Event::Token { id, .. }
+        | Event::Finished { id, .. }
+        | Event::Failed { id, .. } => Some(*id),
+        _ => None,
+    }
 }

@@ -170,7 +170,7 @@ fn a_cancel_cuts_a_prefill_short() {
     let mut engine = Engine::start(&[]);
     let mut wanted = load(&model);
     wanted.context_size = 8192;
-    // One chunk as long as the prompt: only the abort callback can end it early.
+    // The longest chunks that there are.
     wanted.limits.prefill_chunk = 8000;
     engine.load(&wanted).unwrap();
     std::fs::remove_file(&model).unwrap();

@@ -8,14 +8,14 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 
 use super::pool::Pool;
-use crate::engine::backend::{DecodeError, Progress, Token};
+use crate::engine::backend::{DecodeError, Part, Progress};
 use crate::protocol::KvType;
 
 /// Tokens of one micro-batch. llama.cpp looks at the abort flag and the thread
 /// count between two of them: 128 keeps a cancel within about 10 ms on a PC.
 const MICRO_BATCH: u32 = 128;
 
-/// One context with one sequence. It must not outlive its model: the owner keeps
+/// One context with a KV cache for several sequences. It must not outlive its model: the owner keeps
 /// both and drops this first.
 #[derive(Debug)]
 pub(super) struct Context {
@@ -33,7 +33,10 @@ pub(super) struct Context {
 
 /// What a context is made with.
 pub(super) struct ContextParams {
-    pub(super) context_size: u32,
+    /// Tokens of the KV cache, for all sequences together.
+    pub(super) kv_tokens: u32,
+    /// Sequences that it tells apart.
+    pub(super) sequences: u32,
     pub(super) kv_type: KvType,
     pub(super) threads_max: u32,
     /// See [`super::LlamaLoader::with_poll`].
@@ -47,13 +50,13 @@ impl Context {
         wanted: &ContextParams,
         progress: &Arc<Progress>,
     ) -> Option<Self> {
-        let batch_size = MICRO_BATCH.min(wanted.context_size);
+        let batch_size = MICRO_BATCH.min(wanted.kv_tokens);
         // SAFETY: returns a struct by value.
         let mut params = unsafe { sys::llama_context_default_params() };
-        params.n_ctx = wanted.context_size;
+        params.n_ctx = wanted.kv_tokens;
         params.n_batch = batch_size;
         params.n_ubatch = batch_size;
-        params.n_seq_max = 1;
+        params.n_seq_max = wanted.sequences;
         params.n_threads = 1;
         params.n_threads_batch = 1;
         params.offload_kqv = false;
@@ -111,50 +114,64 @@ impl Context {
         }
     }
 
-    /// Forgets all tokens.
-    pub(super) fn clear(&mut self) {
-        // SAFETY: the context is valid; `false` keeps the buffers' bytes.
+    /// Tokens of one batch at most.
+    pub(super) fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// Removes a sequence's tokens from `position` on.
+    pub(super) fn remove(&mut self, seq: u32, position: u32) {
+        // SAFETY: the context is valid, the sequence's number below LLAMA_MAX_SEQ.
         unsafe {
-            sys::llama_memory_clear(sys::llama_get_memory(self.context.as_ptr()), false);
+            let memory = sys::llama_get_memory(self.context.as_ptr());
+            sys::llama_memory_seq_rm(memory, seq_id(seq), position.cast_signed(), -1);
         }
     }
 
-    /// Decodes tokens from `position` on, with logits for the last one.
-    pub(super) fn decode(&mut self, tokens: &[Token], position: u32) -> Result<(), DecodeError> {
-        let last = tokens.len();
-        let mut done = 0;
-        // An empty batch aborts the process, so there is none.
-        for chunk in tokens.chunks(self.batch_size) {
-            for (n, token) in chunk.iter().enumerate() {
-                let at = position + u32::try_from(done + n).unwrap_or(u32::MAX);
-                // SAFETY: `n` < batch_size, the arrays' length; one sequence id each.
-                unsafe {
-                    *self.batch.token.add(n) = *token;
-                    *self.batch.pos.add(n) = at.cast_signed();
-                    *self.batch.n_seq_id.add(n) = 1;
-                    **self.batch.seq_id.add(n) = 0;
-                    *self.batch.logits.add(n) = i8::from(done + n + 1 == last);
-                }
-            }
-            done += chunk.len();
-            self.batch.n_tokens = i32::try_from(chunk.len()).unwrap_or(0);
-            // SAFETY: the batch holds 1 to batch_size tokens below the vocabulary's
-            // size (they come from the tokenizer or the sampler).
-            match unsafe { sys::llama_decode(self.context.as_ptr(), self.batch) } {
-                0 => {}
-                2 => return Err(DecodeError::Aborted),
-                code => return Err(DecodeError::Code(code)),
-            }
+    /// Makes the first `tokens` of sequence `from` belong to `to` as well.
+    pub(super) fn share(&mut self, from: u32, to: u32, tokens: u32) {
+        // SAFETY: as in `remove`.
+        unsafe {
+            let memory = sys::llama_get_memory(self.context.as_ptr());
+            sys::llama_memory_seq_cp(memory, seq_id(from), seq_id(to), 0, tokens.cast_signed());
         }
-        Ok(())
     }
 
-    /// The logits of the last decoded token; empty before the first decode.
-    pub(super) fn logits(&self) -> &[f32] {
-        // SAFETY: after a decode that asked for logits, the pointer is to
+    /// Decodes a batch of at most [`Self::batch_size`] tokens.
+    pub(super) fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError> {
+        // An empty batch aborts the process, a larger one would write past the arrays.
+        if parts.is_empty() || parts.len() > self.batch_size {
+            return Err(DecodeError::Code(-1));
+        }
+        for (n, part) in parts.iter().enumerate() {
+            // SAFETY: `n` < batch_size, the arrays' length; one sequence id each.
+            unsafe {
+                *self.batch.token.add(n) = part.token;
+                *self.batch.pos.add(n) = part.position.cast_signed();
+                *self.batch.n_seq_id.add(n) = 1;
+                **self.batch.seq_id.add(n) = seq_id(part.seq);
+                *self.batch.logits.add(n) = i8::from(part.samples);
+            }
+        }
+        self.batch.n_tokens = i32::try_from(parts.len()).unwrap_or(0);
+        // SAFETY: the batch holds 1 to batch_size tokens below the vocabulary's size
+        // (they come from the tokenizer or the sampler).
+        match unsafe { sys::llama_decode(self.context.as_ptr(), self.batch) } {
+            0 => Ok(()),
+            1 => Err(DecodeError::NoRoom),
+            2 => Err(DecodeError::Aborted),
+            code => Err(DecodeError::Code(code)),
+        }
+    }
+
+    /// The logits after part number `part` of the last batch; empty where none were
+    /// asked for.
+    pub(super) fn logits(&self, part: usize) -> &[f32] {
+        let part = i32::try_from(part).unwrap_or(-1);
+        // SAFETY: after a decode that asked for logits there, the pointer is to
         // `vocab_size` floats that stay until the next decode; else it is null.
         unsafe {
-            let logits = sys::llama_get_logits_ith(self.context.as_ptr(), -1);
+            let logits = sys::llama_get_logits_ith(self.context.as_ptr(), part);
             if logits.is_null() {
                 &[]
             } else {
@@ -162,6 +179,18 @@ impl Context {
             }
         }
     }
+}
+
+/// llama.cpp's number of a sequence, below `LLAMA_MAX_SEQ` (256).
+fn seq_id(seq: u32) -> sys::llama_seq_id {
+    seq.min(255).cast_signed()
+}
+
+/// Whether the model's state is a running sum of all tokens, of which neither end nor
+/// beginning can be taken off.
+pub(super) fn is_recurrent(model: &LlamaModel) -> bool {
+    // SAFETY: the model is valid.
+    unsafe { sys::llama_model_is_recurrent(raw(model)) || sys::llama_model_is_hybrid(raw(model)) }
 }
 
 impl Drop for Context {

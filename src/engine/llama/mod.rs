@@ -21,3 +21,4 @@ pub use check::check_tensors;
 pub use exit::leave;
 pub use kernels::{Runtime, RuntimeError};
 pub use model::{LlamaLoader, LlamaModelBackend};
+pub use sampler::Sampler;

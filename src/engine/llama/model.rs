@@ -1,4 +1,4 @@
-//! Loading a GGUF and running one sequence of it.
+//! Loading a GGUF and running it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -9,16 +9,26 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
-use super::context::{Context, ContextParams, describe};
+use super::context::{Context, ContextParams, describe, is_recurrent};
 use super::kernels::Runtime;
 use super::sampler::Sampler;
-use crate::engine::backend::{Backend, ChatFormat, DecodeError, Loader, Progress, Token};
+use crate::engine::backend::{
+    Backend, ChatFormat, DecodeError, Loader, Mask, Part, Progress, Sampled, Token,
+};
 use crate::engine::clock;
+use crate::engine::worker::places;
 use crate::protocol::{Failure, FailureKind, KvType, LoadRequest, ModelInfo, Sampling};
 use crate::units::Bytes;
 
 /// The smallest context that is made, in tokens.
 const CONTEXT_MIN: u32 = 8;
+
+/// Requests worked on at once at most: more only take memory for logits.
+const SLOTS_MAX: u32 = 16;
+
+/// Tokens of finished prompts that are kept at most: each costs a little of every
+/// decode, which has to step over it.
+const CACHE_TOKENS_MAX: u32 = 32_768;
 
 /// Loads models with llama.cpp.
 #[derive(Debug)]
@@ -55,7 +65,7 @@ impl LlamaLoader {
 #[derive(Debug)]
 pub struct LlamaModelBackend {
     context: Context,
-    sampler: Option<Sampler>,
+    can_share: bool,
     defaults: Sampling,
     info: ModelInfo,
     model: LlamaModel,
@@ -81,8 +91,18 @@ impl Loader for LlamaLoader {
         .max(CONTEXT_MIN);
         let kv_type = usable_kv_type(&model, request.kv_type);
         check_memory(kv_bytes(&model, context_size, kv_type), context_size)?;
+        let kv_token_bytes = kv_bytes(&model, 1, kv_type);
+        let can_share = !is_recurrent(&model);
+        let slots = request.slots.clamp(1, SLOTS_MAX);
+        let (running, kept) = places(slots, can_share);
+        let spare = if can_share {
+            spare_tokens(request.cache_ram_mib, kv_token_bytes)
+        } else {
+            0
+        };
         let params = ContextParams {
-            context_size,
+            kv_tokens: context_size.saturating_add(spare),
+            sequences: running + kept,
             kv_type,
             threads_max: request.threads_max,
             poll: self.poll,
@@ -100,11 +120,12 @@ impl Loader for LlamaLoader {
             description: describe(&model),
             parameters: model.n_params(),
             size_bytes: model.size(),
-            context_size: context.size(),
+            // llama.cpp rounds up.
+            context_size: context.size() - spare.min(context.size()),
             context_train: model.n_ctx_train(),
-            slots: request.slots.max(1),
+            slots,
             kv_tokens: context.size(),
-            kv_token_bytes: kv_bytes(&model, 1, kv_type),
+            kv_token_bytes,
             vocab_size: model.n_vocab().cast_unsigned(),
             cpu: self.runtime.cpu().to_owned(),
             has_chat_template: model.chat_template(None).is_ok(),
@@ -113,7 +134,7 @@ impl Loader for LlamaLoader {
         let defaults = defaults(&model, &request.sampling);
         Ok(LlamaModelBackend {
             context,
-            sampler: None,
+            can_share,
             defaults,
             info,
             model,
@@ -152,6 +173,14 @@ impl LlamaLoader {
         }
         Ok(model)
     }
+}
+
+/// Tokens that fit the budget for finished prompts, of the memory that is free now.
+fn spare_tokens(budget_mib: u32, token_bytes: u64) -> u32 {
+    let tokens = Bytes::mib(u64::from(budget_mib)).0 / token_bytes.max(1);
+    u32::try_from(tokens)
+        .unwrap_or(u32::MAX)
+        .min(CACHE_TOKENS_MAX)
 }
 
 /// Width of one head's keys.
@@ -301,6 +330,8 @@ fn defaults(model: &LlamaModel, config: &Sampling) -> Sampling {
 }
 
 impl Backend for LlamaModelBackend {
+    type Sampler = Sampler;
+
     fn info(&self) -> &ModelInfo {
         &self.info
     }
@@ -343,15 +374,27 @@ impl Backend for LlamaModelBackend {
         self.model.vocab().is_eog(LlamaToken(token))
     }
 
-    fn clear(&mut self) {
-        self.context.clear();
+    fn can_share(&self) -> bool {
+        self.can_share
     }
 
-    fn decode(&mut self, tokens: &[Token], position: u32) -> Result<(), DecodeError> {
-        self.context.decode(tokens, position)
+    fn remove(&mut self, seq: u32, position: u32) {
+        self.context.remove(seq, position);
     }
 
-    fn begin_sampling(&mut self, sampling: &Sampling, prompt: &[Token]) -> Result<(), Failure> {
+    fn share(&mut self, from: u32, to: u32, tokens: u32) {
+        self.context.share(from, to, tokens);
+    }
+
+    fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError> {
+        self.context.decode(parts)
+    }
+
+    fn batch_max(&self) -> u32 {
+        u32::try_from(self.context.batch_size()).unwrap_or(u32::MAX)
+    }
+
+    fn sampler(&self, sampling: &Sampling) -> Result<Sampler, Failure> {
         let d = &self.defaults;
         let resolved = Sampling {
             temperature: sampling.temperature.or(d.temperature),
@@ -365,14 +408,21 @@ impl Backend for LlamaModelBackend {
             seed: sampling.seed.or(d.seed),
             logit_bias: sampling.logit_bias.clone(),
         };
-        self.sampler = Some(Sampler::new(&self.model, &resolved, prompt)?);
-        Ok(())
+        Sampler::new(&self.model, &resolved)
     }
 
-    fn sample(&mut self) -> Result<Token, DecodeError> {
-        let logits = self.context.logits();
-        let chosen = self.sampler.as_mut().and_then(|s| s.choose(logits));
-        chosen.ok_or(DecodeError::NoLogits)
+    fn accept(&self, sampler: &mut Sampler, tokens: &[Token], are_answer: bool) {
+        sampler.accept(tokens, are_answer);
+    }
+
+    fn sample(
+        &mut self,
+        sampler: &mut Sampler,
+        part: usize,
+        mask: Option<Mask<'_>>,
+        logprobs: Option<u8>,
+    ) -> Result<Sampled, Failure> {
+        sampler.choose(self.context.logits(part), mask, logprobs)
     }
 
     fn set_threads(&mut self, threads: u32) {

@@ -1,0 +1,338 @@
+//! The model at work: the sequences in the slots, their places in the KV cache, and the
+//! finished ones that stay there for the next prompt. Knows no socket.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::backend::{Backend, DecodeError, Part};
+use super::clock;
+use super::sequence::{Sequence, as_u32};
+use crate::prompt::Template;
+use crate::protocol::{Event, Failure, FailureKind, GenerateRequest, Limits, RequestId};
+use crate::scheduler::{Batch, Hit, Kept, SlotId, Slots, Step, Work};
+
+/// Finished sequences that are kept at most: few enough to look through for every
+/// prompt, and enough for a prompt prefix for each room of a house.
+const KEPT_MAX: u32 = 12;
+/// Requests here for each that runs: as many of each class as can run, so that one
+/// that gives way keeps its place (docs/design.md, section 5).
+const CLASSES: u32 = 3;
+
+/// How many sequences the KV cache has to tell apart: those in slots, and those kept.
+/// Where nothing can be shared, only what runs has a place.
+pub(super) const fn places(slots: u32, can_share: bool) -> (u32, u32) {
+    if can_share {
+        (slots * CLASSES, KEPT_MAX)
+    } else {
+        (slots, 0)
+    }
+}
+
+/// Works on requests, a tick at a time.
+#[derive(Debug)]
+pub(super) struct Worker<B: Backend> {
+    pub(super) backend: B,
+    template: Template,
+    waiting: Vec<GenerateRequest>,
+    sequences: BTreeMap<SlotId, Sequence<B::Sampler>>,
+    slots: Slots,
+    kept: Kept,
+    /// Places in the KV cache that nobody uses.
+    free_seqs: Vec<u32>,
+    batch: Batch,
+    parts: Vec<Part>,
+    steps: Vec<Step>,
+    events: Vec<Event>,
+}
+
+impl<B: Backend> Worker<B> {
+    pub(super) fn new(backend: B, template: Template) -> Self {
+        let info = backend.info();
+        let width = info.slots.max(1);
+        let (count, kept_max) = places(width, backend.can_share());
+        Self {
+            slots: Slots::new(count as usize, width as usize, backend.batch_max()),
+            kept: Kept::new(kept_max as usize, info.kv_tokens as usize),
+            free_seqs: (0..count + kept_max).rev().collect(),
+            template,
+            waiting: Vec::new(),
+            sequences: BTreeMap::new(),
+            batch: Batch::default(),
+            parts: Vec::new(),
+            steps: Vec::new(),
+            events: Vec::new(),
+            backend,
+        }
+    }
+
+    /// Takes a request; work on it begins with one of the next ticks.
+    pub(super) fn submit(&mut self, request: GenerateRequest) {
+        self.waiting.push(request);
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.sequences.is_empty()
+    }
+
+    /// Drops a request without a word; whether it was here.
+    pub(super) fn cancel(&mut self, id: RequestId) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|request| request.id != id);
+        let slot = self.sequences.iter().find(|(_, s)| s.id == id);
+        if let Some(slot) = slot.map(|(slot, _)| *slot) {
+            self.end(slot, true);
+            return true;
+        }
+        self.waiting.len() < before
+    }
+
+    /// Forgets all finished sequences.
+    pub(super) fn forget(&mut self) {
+        while let Some(seq) = self.kept.evict() {
+            self.free(seq);
+        }
+    }
+
+    /// What happened since the last call.
+    pub(super) fn events(&mut self) -> std::vec::Drain<'_, Event> {
+        self.events.drain(..)
+    }
+
+    /// Plans a tick: begins what waits and looks it up. Returns whose cancel may cut the
+    /// tick short: with the prefill, which comes last, or with the only step, no other
+    /// request loses what it computed.
+    pub(super) fn plan(&mut self, now: Duration, limits: &Limits) -> Option<RequestId> {
+        self.begin_next(now);
+        self.slots.plan(now, limits, &mut self.batch);
+        if self.look_up() {
+            self.slots.plan(now, limits, &mut self.batch);
+        }
+        let steps = self.batch.steps();
+        let last = steps
+            .last()
+            .filter(|step| steps.len() == 1 || matches!(step.work, Work::Prefill { .. }))?;
+        Some(self.sequences.get(&last.slot)?.id)
+    }
+
+    /// Does the planned tick's work.
+    pub(super) fn tick(&mut self, now: Duration) {
+        match self.compute(now) {
+            Ok(()) | Err(DecodeError::Aborted) => {}
+            Err(error) => self.compute_each(now, &error),
+        }
+    }
+
+    fn begin_next(&mut self, now: Duration) {
+        if self.slots.free() == 0 {
+            return;
+        }
+        let next = (0..self.waiting.len()).min_by_key(|n| self.waiting[*n].priority);
+        let Some(request) = next.map(|n| self.waiting.remove(n)) else {
+            return;
+        };
+        let id = request.id;
+        let begun = Sequence::begin(&self.backend, &self.template, &request);
+        let mut sequence = match begun {
+            Ok(sequence) => sequence,
+            Err(failure) => return self.events.push(Event::Failed { id, failure }),
+        };
+        if let Some(reason) = sequence.ended() {
+            sequence.start(0, &mut self.events);
+            sequence.finish(reason, &mut self.events);
+            return;
+        }
+        let known = as_u32(sequence.tokens().len());
+        let slot = self.slots.take(now, request.priority, known, 0);
+        // There is a free slot, so there is a free place: see `new`.
+        if let (Some(slot), Some(seq)) = (slot, self.free_seqs.pop()) {
+            sequence.seq = seq;
+            self.sequences.insert(slot, sequence);
+        }
+    }
+
+    /// Looks for the beginning of a prompt that is about to be computed from its first
+    /// token: it may be in the KV cache by now. Whether one was found.
+    fn look_up(&mut self) -> bool {
+        let Some(step) = self.batch.steps().last().copied() else {
+            return false;
+        };
+        if step.work.range().0 > 0 {
+            return false;
+        }
+        let hit = self.find(step.slot);
+        let Some(sequence) = self.sequences.get_mut(&step.slot) else {
+            return false;
+        };
+        let found = hit.map_or(0, |hit| self.slots.set_cached(step.slot, hit.tokens));
+        sequence.start(found, &mut self.events);
+        match hit {
+            Some(hit) if found > 0 => {
+                self.backend.share(hit.seq, sequence.seq, found);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The longest beginning of a sequence that another one holds, running or kept.
+    fn find(&mut self, slot: SlotId) -> Option<Hit> {
+        if !self.backend.can_share() {
+            return None;
+        }
+        let sequence = self.sequences.get(&slot)?;
+        let kept = self.kept.find(sequence.uid, sequence.tokens());
+        let running = self
+            .sequences
+            .iter()
+            .filter(|(other, running)| **other != slot && running.uid == sequence.uid)
+            .map(|(other, running)| {
+                let done = self.slots.done(*other) as usize;
+                let shared = running.tokens().iter().take(done).zip(sequence.tokens());
+                let tokens = shared.take_while(|(a, b)| a == b).count();
+                Hit {
+                    seq: running.seq,
+                    tokens: as_u32(tokens),
+                }
+            });
+        running.chain(kept).max_by_key(|hit| hit.tokens)
+    }
+
+    /// Decodes the planned batch, making room where it needs some, and chooses tokens.
+    fn compute(&mut self, now: Duration) -> Result<(), DecodeError> {
+        let began = clock::now();
+        loop {
+            self.parts.clear();
+            for step in self.batch.steps() {
+                if let Some(sequence) = self.sequences.get(&step.slot) {
+                    sequence.fill(step.work, &mut self.parts);
+                }
+            }
+            if self.parts.is_empty() {
+                return Ok(());
+            }
+            match self.backend.decode(&self.parts) {
+                Ok(()) => break,
+                Err(DecodeError::NoRoom) if self.make_room(now) => {}
+                Err(error) => {
+                    self.take_back();
+                    return Err(error);
+                }
+            }
+        }
+        let ms = clock::ms_since(began);
+        self.steps.clear();
+        self.steps.extend(self.batch.steps());
+        let mut part = 0;
+        for at in 0..self.steps.len() {
+            let step = self.steps[at];
+            part += step.work.tokens() as usize;
+            self.advance(step, part - 1, ms);
+        }
+        Ok(())
+    }
+
+    /// After a batch that failed: computes its steps one by one, so that only the one
+    /// at fault fails.
+    fn compute_each(&mut self, now: Duration, error: &DecodeError) {
+        let steps = self.batch.steps().to_vec();
+        let alone = steps.len() == 1;
+        for step in steps {
+            self.batch.set_only(step);
+            let error = if alone {
+                error.clone()
+            } else {
+                match self.compute(now) {
+                    Ok(()) | Err(DecodeError::Aborted) => continue,
+                    Err(error) => error,
+                }
+            };
+            let message = format!("{error}; try again");
+            self.fail(step.slot, Failure::new(FailureKind::Internal, message));
+        }
+    }
+
+    /// Notes a decoded step and chooses the next token where it is time.
+    fn advance(&mut self, step: Step, part: usize, ms: f64) {
+        self.slots.apply(step);
+        let Some(sequence) = self.sequences.get_mut(&step.slot) else {
+            return;
+        };
+        sequence.decoded(step.work, ms, &mut self.events);
+        if !step.work.samples() {
+            return;
+        }
+        let known = sequence.tokens().len();
+        match sequence.choose(&mut self.backend, part, &mut self.events) {
+            Ok(None) => {
+                let more = as_u32(sequence.tokens().len() - known);
+                self.slots.extend(step.slot, more);
+            }
+            Ok(Some(reason)) => {
+                sequence.finish(reason, &mut self.events);
+                self.end(step.slot, true);
+            }
+            Err(failure) => self.fail(step.slot, failure),
+        }
+    }
+
+    /// Frees cells of the KV cache: of the finished sequence used longest ago, else of
+    /// the running one that is last in turn, which begins again later.
+    fn make_room(&mut self, now: Duration) -> bool {
+        if let Some(seq) = self.kept.evict() {
+            self.free(seq);
+            return true;
+        }
+        let mut holders = self.slots.in_turn(now);
+        holders.retain(|slot| self.slots.done(*slot) > 0 || self.batch.has(*slot));
+        let [first, .., last] = holders[..] else {
+            return false;
+        };
+        debug_assert_ne!(first, last);
+        if let Some(sequence) = self.sequences.get(&last) {
+            self.backend.remove(sequence.seq, 0);
+        }
+        self.slots.restart(last);
+        self.batch.drop_slot(last);
+        true
+    }
+
+    /// Removes what a failed batch may have left in the KV cache.
+    fn take_back(&mut self) {
+        for step in self.batch.steps() {
+            if let Some(sequence) = self.sequences.get(&step.slot) {
+                self.backend.remove(sequence.seq, step.work.range().0);
+            }
+        }
+    }
+
+    fn fail(&mut self, slot: SlotId, failure: Failure) {
+        if let Some(sequence) = self.sequences.get(&slot) {
+            let id = sequence.id;
+            self.events.push(Event::Failed { id, failure });
+        }
+        self.end(slot, false);
+    }
+
+    /// Frees a slot; what it computed is kept for the next prompt where it is sound.
+    fn end(&mut self, slot: SlotId, keep: bool) {
+        let done = self.slots.done(slot) as usize;
+        self.slots.release(slot);
+        let Some(sequence) = self.sequences.remove(&slot) else {
+            return;
+        };
+        let seq = sequence.seq;
+        if !keep || !self.backend.can_share() {
+            return self.free(seq);
+        }
+        let tokens = sequence.tokens().get(..done).unwrap_or_default().to_vec();
+        for seq in self.kept.insert(seq, sequence.uid, tokens) {
+            self.free(seq);
+        }
+    }
+
+    fn free(&mut self, seq: u32) {
+        self.backend.remove(seq, 0);
+        self.free_seqs.push(seq);
+    }
+}
