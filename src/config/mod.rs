@@ -141,6 +141,12 @@ pub struct EngineConfig {
     pub hang_timeout_s: u32,
     /// How long loading a model may take, in seconds.
     pub load_timeout_s: u32,
+    /// Requests worked on at once, 1 to 16. They share the memory for keys and values,
+    /// so each may use the whole context as long as the others leave room.
+    pub slots: u32,
+    /// Memory for prompts that are kept after their request, so that the next one with
+    /// the same beginning starts at once, in MiB. It is taken besides the context.
+    pub prompt_cache_mib: u32,
 }
 
 impl Default for EngineConfig {
@@ -149,6 +155,8 @@ impl Default for EngineConfig {
             threads: 0,
             hang_timeout_s: 60,
             load_timeout_s: 600,
+            slots: 2,
+            prompt_cache_mib: 64,
         }
     }
 }

@@ -9,10 +9,12 @@ mod import;
 mod jobs;
 mod metrics;
 pub mod openai;
+mod resume;
 mod state;
 mod supervisor;
 mod types;
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,7 @@ use crate::protocol::{Failure, FailureKind, Message, Prompt, RequestId, Sampling
 use crate::sensors::Sensors;
 
 use metrics::Metrics;
+use resume::Progress;
 use state::{Inner, Waiting};
 pub use types::{
     Answer, Caller, JobState, JobView, ModelEntry, State, Status, Stream, StreamEvent, Submission,
@@ -182,12 +185,23 @@ impl Service {
             )
             .retry_after(RETRY_S));
         }
+        if let Some(seconds) = inner.quarantine.refused_s(now, &submission.request) {
+            return Err(Failure::new(
+                FailureKind::EngineCrashed,
+                format!(
+                    "this request made the engine crash: it is refused for {seconds} s; change it"
+                ),
+            )
+            .retry_after(seconds));
+        }
         let id = inner.next_id();
         let default_max = Some(config.sampling.max_tokens).filter(|n| *n > 0);
         let mut request = submission.request;
         request.id = id;
         request.uid = Some(caller.uid);
         request.max_tokens = request.max_tokens.or(default_max);
+        // Drawn here, so that another engine goes on with the same one.
+        request.sampling.seed.get_or_insert_with(random_seed);
         let priority = request.priority;
         let waiting = Waiting {
             request,
@@ -197,6 +211,8 @@ impl Service {
             events: sender,
             submitted: now,
             position: None,
+            progress: Progress::default(),
+            file: None,
         };
         inner.queue.push(now, id, priority, caller.uid, waiting);
         self.pump(&mut inner);
@@ -413,6 +429,12 @@ impl Service {
     }
 }
 
+/// A seed that nobody chose: the standard library draws its hash keys at random.
+fn random_seed() -> u32 {
+    let drawn = RandomState::new().build_hasher().finish();
+    u32::try_from(drawn >> 32).unwrap_or_default()
+}
+
 fn stopping() -> Failure {
     Failure::new(
         FailureKind::Busy,
@@ -424,7 +446,7 @@ fn stopping() -> Failure {
 fn crashed() -> Failure {
     Failure::new(
         FailureKind::EngineCrashed,
-        "the engine process ended while it worked on this; it is restarted by itself, try again",
+        "the engine process ended more than once while it worked on this; it is restarted by itself",
     )
 }
 

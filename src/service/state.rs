@@ -6,16 +6,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::jobs::Jobs;
+use super::resume::{Cause, Progress, Quarantine};
 use super::types::{State, Status, StreamEvent};
 use super::{crashed, stopping};
 use crate::governor::{Governor, MemoryState, Reading, ThermalState, Verdict};
 use crate::protocol::{
-    Command, Event, Failure, FailureKind, GenerateRequest, Limits, ModelInfo, RequestId, Usage,
+    Command, Event, Failure, FailureKind, GenerateRequest, Limits, ModelInfo, Priority, RequestId,
+    Usage,
 };
-use crate::scheduler::Queue;
+use crate::scheduler::{AGEING, Queue};
 
-/// Requests that the engine works on at once.
-const SLOTS: usize = 1;
 /// The supervisor shows a sign of life at least this often while an engine runs.
 pub(super) const BEAT: Duration = Duration::from_secs(5);
 
@@ -26,6 +26,7 @@ pub(super) struct Inner {
     pub(super) jobs: Jobs,
     pub(super) engine: Option<Engine>,
     pub(super) draining: bool,
+    pub(super) quarantine: Quarantine,
     running: HashMap<RequestId, Running>,
     counts: HashMap<RequestId, oneshot::Sender<Result<u32, Failure>>>,
     /// The model that should be in memory.
@@ -50,6 +51,17 @@ pub(super) struct Engine {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) pid: Option<u32>,
     pub(super) info: Option<ModelInfo>,
+    /// Which file it loaded: an answer goes on only where it began.
+    pub(super) file: FileId,
+}
+
+/// Tells a file from another one that took its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FileId {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) size: u64,
+    pub(super) modified_ns: i128,
 }
 
 /// A request in the queue.
@@ -63,12 +75,17 @@ pub(super) struct Waiting {
     pub(super) submitted: Duration,
     /// The place last told to the caller.
     pub(super) position: Option<u32>,
+    pub(super) progress: Progress,
+    /// The file that its answer began with.
+    pub(super) file: Option<FileId>,
 }
 
 /// A request in the engine.
 #[derive(Debug)]
 struct Running {
     waiting: Waiting,
+    /// Its class when it was sent.
+    class: Priority,
     first_token: Option<Duration>,
     /// Sent instead of the engine's `Cancelled`: a deadline, usually.
     failure: Option<Failure>,
@@ -93,6 +110,7 @@ impl Inner {
             jobs: Jobs::default(),
             engine: None,
             draining: false,
+            quarantine: Quarantine::default(),
             running: HashMap::new(),
             counts: HashMap::new(),
             wanted: None,
@@ -246,17 +264,22 @@ impl Inner {
             }
             return false;
         }
-        while self.is_ready()
-            && self.running.len() < SLOTS
-            && self.queue.peek(now).map(|w| w.model.as_str()) == self.loaded_model()
-        {
-            let (Some(waiting), Some(engine)) = (self.queue.pop(now), &self.engine) else {
+        while self.next_may_go(now) {
+            let (Some(mut waiting), Some(engine)) = (self.queue.pop(now), &self.engine) else {
                 break;
             };
-            _ = engine
-                .commands
-                .send(Command::Generate(waiting.request.clone()));
+            let began_with = *waiting.file.get_or_insert(engine.file);
+            if began_with != engine.file && !waiting.progress.tokens.is_empty() {
+                _ = waiting.events.send(StreamEvent::Failed(replaced()));
+                continue;
+            }
+            waiting.file = Some(engine.file);
+            let mut request = waiting.request.clone();
+            request.priority = class(&waiting, now);
+            request.resume.clone_from(&waiting.progress.tokens);
+            _ = engine.commands.send(Command::Generate(request));
             let running = Running {
+                class: class(&waiting, now),
                 waiting,
                 first_token: None,
                 failure: None,
@@ -265,6 +288,30 @@ impl Inner {
         }
         self.tell_positions(now);
         false
+    }
+
+    /// Whether the next in the queue can be worked on now. Of each class and those above
+    /// as many are in the engine as it has slots, so that a higher one always finds a
+    /// place; who gives way keeps his. Whatever may have crashed the engine runs alone.
+    fn next_may_go(&self, now: Duration) -> bool {
+        let Some(next) = self.queue.peek(now) else {
+            return false;
+        };
+        let info = self.engine.as_ref().and_then(|e| e.info.as_ref());
+        let (Some(info), Some(loaded)) = (info, self.loaded_model()) else {
+            return false;
+        };
+        let is_suspect = |waiting: &Waiting| waiting.progress.is_suspect();
+        if next.model != loaded
+            || self.running.values().any(|r| is_suspect(&r.waiting))
+            || is_suspect(next) && !self.running.is_empty()
+        {
+            return false;
+        }
+        let wanted = class(next, now);
+        let ahead = self.running.values();
+        let ahead = ahead.filter(|r| r.class <= wanted);
+        ahead.count() < info.slots as usize
     }
 
     fn tell_positions(&mut self, now: Duration) {
@@ -291,13 +338,17 @@ impl Inner {
                 prompt_tokens,
                 cached_tokens,
             } => {
-                self.emit(
-                    id,
-                    StreamEvent::Started {
-                        prompt_tokens,
-                        cached_tokens,
-                    },
-                );
+                let progress = self.progress(id);
+                // The caller need not know that it began anew.
+                if progress.is_some_and(|p| !std::mem::replace(&mut p.is_started, true)) {
+                    self.emit(
+                        id,
+                        StreamEvent::Started {
+                            prompt_tokens,
+                            cached_tokens,
+                        },
+                    );
+                }
             }
             Event::Prefill { id, done } => self.emit(id, StreamEvent::Prefill { done }),
             Event::Token {
@@ -305,10 +356,11 @@ impl Inner {
                 text,
                 generated,
                 logprobs,
-                ..
+                tokens,
             } => {
                 if let Some(running) = self.running.get_mut(&id) {
                     running.first_token.get_or_insert(now);
+                    running.waiting.progress.advance(&tokens);
                 }
                 self.emit(
                     id,
@@ -376,22 +428,40 @@ impl Inner {
         })
     }
 
-    /// The engine is gone. What it worked on fails (with `Cancelled` where that was
-    /// asked for), what waits stays.
-    pub(super) fn engine_ended(&mut self, now: Duration, crash: bool) -> Vec<Over> {
+    fn progress(&mut self, id: RequestId) -> Option<&mut Progress> {
+        Some(&mut self.running.get_mut(&id)?.waiting.progress)
+    }
+
+    /// The engine is gone. What it worked on waits for the next one and goes on where it
+    /// was; it fails where that was asked for, or where it killed the engine too often.
+    pub(super) fn engine_ended(&mut self, now: Duration, cause: Option<Cause>) -> Vec<Over> {
         self.engine = None;
-        self.crashes += u64::from(crash);
+        self.crashes += u64::from(cause.is_some());
         for (_, sender) in self.counts.drain() {
             _ = sender.send(Err(crashed()));
         }
         let ids: Vec<RequestId> = self.running.keys().copied().collect();
         ids.into_iter()
-            .filter_map(|id| {
-                let asked = self.running.get_mut(&id).and_then(|r| r.failure.take());
-                let failure = asked.unwrap_or_else(crashed);
-                self.end(now, id, StreamEvent::Failed(failure.clone()), Err(failure))
-            })
+            .filter_map(|id| self.survive(now, id, cause))
             .collect()
+    }
+
+    fn survive(&mut self, now: Duration, id: RequestId, cause: Option<Cause>) -> Option<Over> {
+        let running = self.running.get_mut(&id)?;
+        let given_up = cause.is_none_or(|cause| running.waiting.progress.strike(cause));
+        let asked = running.failure.take();
+        if asked.is_none() && given_up && cause.is_some() {
+            self.quarantine.add(now, &running.waiting.request);
+        }
+        if asked.is_some() || given_up {
+            let failure = asked.unwrap_or_else(crashed);
+            return self.end(now, id, StreamEvent::Failed(failure.clone()), Err(failure));
+        }
+        let mut waiting = self.running.remove(&id)?.waiting;
+        waiting.position = None;
+        let (since, class, uid) = (waiting.submitted, waiting.request.priority, waiting.uid);
+        self.queue.push(since, id, class, uid, waiting);
+        None
     }
 
     /// The wanted model cannot be loaded: everyone who waits for it hears so.
@@ -488,4 +558,17 @@ impl Inner {
             draining: self.draining,
         }
     }
+}
+
+/// A waiting request's class by now.
+fn class(waiting: &Waiting, now: Duration) -> Priority {
+    let waited = now.saturating_sub(waiting.submitted);
+    waiting.request.priority.aged(waited, AGEING)
+}
+
+fn replaced() -> Failure {
+    Failure::new(
+        FailureKind::EngineCrashed,
+        "the engine ended in the middle of this answer, and the model file is another one now: ask again",
+    )
 }

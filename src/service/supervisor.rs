@@ -1,13 +1,19 @@
 //! The supervisor: one engine process for as long as its model is wanted; a lost
 //! one is replaced, with back-off.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 
 use super::Service;
 use super::engine_link::{EngineLink, executable};
-use super::state::{BEAT, Engine, Over};
+use super::resume::Cause;
+use super::state::{BEAT, Engine, FileId, Over};
 use crate::protocol::{Command, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION};
 use crate::units::Bytes;
 
@@ -30,7 +36,11 @@ enum Ended {
     /// The model cannot be loaded.
     LoadFailed(Failure),
     /// It died; `worked` if it had been of use before.
-    Crashed { worked: bool, how: String },
+    Crashed {
+        worked: bool,
+        how: String,
+        cause: Cause,
+    },
 }
 
 pub(super) async fn run(service: &Service) {
@@ -62,15 +72,18 @@ pub(super) async fn run(service: &Service) {
 /// Takes the ended engine out of the state; returns the crashes in a row so far.
 fn settle(service: &Service, model: &str, ended: Ended, crashes_before: u32) -> u32 {
     let mut inner = service.lock();
-    let crash = matches!(ended, Ended::Crashed { .. });
-    for over in &inner.engine_ended(service.now(), crash) {
+    let cause = match ended {
+        Ended::Crashed { cause, .. } => Some(cause),
+        Ended::Unloaded | Ended::LoadFailed(_) => None,
+    };
+    for over in &inner.engine_ended(service.now(), cause) {
         note(service, over);
     }
     let mut crashes = 0;
     match ended {
         Ended::Unloaded => {}
         Ended::LoadFailed(failure) => inner.load_failed(model, &failure),
-        Ended::Crashed { worked, how } => {
+        Ended::Crashed { worked, how, .. } => {
             crashes = if worked { 1 } else { crashes_before + 1 };
             log::error!(model = model, crashes = crashes; "the engine died: {how}");
             if !worked && crashes >= LOAD_CRASHES_MAX {
@@ -111,6 +124,7 @@ async fn session(service: &Service, model: &str) -> Ended {
             commands: commands.clone(),
             pid: link.pid(),
             info: None,
+            file: file_id(&request.path),
         });
         inner.beat(service.now());
         service.publish(&inner);
@@ -130,7 +144,7 @@ async fn session(service: &Service, model: &str) -> Ended {
                 ),
             ));
         }
-        _ => return crashed(&mut link, false, END_PATIENCE).await,
+        _ => return crashed(service, &mut link, false, END_PATIENCE).await,
     }
     _ = commands.send(Command::Load(request));
     let load_timeout = Duration::from_secs(u64::from(config.engine.load_timeout_s));
@@ -152,7 +166,7 @@ async fn session(service: &Service, model: &str) -> Ended {
                     pulse.alive(service.now());
                     handle(service, event);
                 }
-                None => return crashed(&mut link, worked, END_PATIENCE).await,
+                None => return crashed(service, &mut link, worked, END_PATIENCE).await,
             },
             () = service.shared.changed.notified() => {}
             () = &mut tick => {
@@ -166,7 +180,7 @@ async fn session(service: &Service, model: &str) -> Ended {
                     pulse.alive(service.now());
                 } else if pulse.silent(service.now()) > limit {
                     log::error!(model = model; "the engine makes no progress for {} s: killing it", limit.as_secs());
-                    return crashed(&mut link, worked, Duration::ZERO).await;
+                    return crashed(service, &mut link, worked, Duration::ZERO).await;
                 }
                 let pause = if busy { BUSY_TICK } else { BEAT };
                 tick.as_mut().reset(tokio::time::Instant::now() + pause);
@@ -244,18 +258,45 @@ fn note(service: &Service, over: &Over) {
     }
 }
 
-/// The engine is gone or has to go: collects what it still said, and how it ended.
-async fn crashed(link: &mut EngineLink, worked: bool, patience: Duration) -> Ended {
-    let how = match link.end(patience).await {
+/// The engine is gone or has to go: takes what it still said, and how it ended.
+/// Without patience it is the daemon that kills it.
+async fn crashed(
+    service: &Service,
+    link: &mut EngineLink,
+    worked: bool,
+    patience: Duration,
+) -> Ended {
+    let ended = link.end(patience).await;
+    let killed = ended.as_ref().ok().and_then(ExitStatus::signal) == Some(Signal::SIGKILL as i32);
+    let cause = if killed && !patience.is_zero() {
+        Cause::Killed
+    } else {
+        Cause::Crashed
+    };
+    let how = match ended {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
     };
     while let Some(event) = link.left_over() {
-        if let Event::LoadFailed(failure) = event {
-            return Ended::LoadFailed(failure);
+        match event {
+            Event::LoadFailed(failure) => return Ended::LoadFailed(failure),
+            event => handle(service, event),
         }
     }
-    Ended::Crashed { worked, how }
+    Ended::Crashed { worked, how, cause }
+}
+
+/// Which file this is.
+fn file_id(path: &Path) -> FileId {
+    std::fs::metadata(path).map_or_else(
+        |_| FileId::default(),
+        |meta| FileId {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            modified_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+        },
+    )
 }
 
 fn load_request(service: &Service, model: &str) -> Result<LoadRequest, Failure> {
@@ -272,8 +313,8 @@ fn load_request(service: &Service, model: &str) -> Result<LoadRequest, Failure> 
         context_max: config.model.context_max,
         kv_type: config.model.kv_type,
         threads_max,
-        slots: 1,
-        cache_ram_mib: 0,
+        slots: config.engine.slots,
+        cache_ram_mib: config.engine.prompt_cache_mib,
         cache: None,
         limits,
         sampling: service.sampling_defaults(),

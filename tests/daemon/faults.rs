@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -188,34 +190,117 @@ fn without_a_bus_the_socket_is_served() {
     assert_eq!(answer["choices"][0]["message"]["content"], "hello");
 }
 
-#[test]
-fn killing_the_engine_twenty_times_costs_only_the_running_answer() {
-    let daemon = Daemon::fake("token-ms=10");
+/// Four clients, one of them streaming, while the engine is killed again and again:
+/// each request ends once, with the text that it would have had.
+fn survive_kills(daemon: &Daemon, kills: u64, questions: &[(String, String)]) {
+    let over = AtomicBool::new(false);
+    let asked = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for n in 0..20 {
-            let mut running = daemon.open_chat(&"long ".repeat(600));
-            let queued =
-                scope.spawn(|| daemon.chat(r#"{"messages":[{"role":"user","content":"queued"}]}"#));
-            until("one waits", || {
-                daemon.health()["service"]["queue_length"] == 1
+        for client in 0..4 {
+            let (over, asked) = (&over, &asked);
+            scope.spawn(move || {
+                for (question, expected) in questions.iter().cycle().skip(client) {
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let body = serde_json::json!({
+                        "messages": [{"role": "user", "content": question}],
+                        "temperature": 0,
+                    });
+                    let answer = if client == 0 {
+                        daemon.stream_chat(body)
+                    } else {
+                        let answer = daemon.chat(&body.to_string());
+                        let content = &answer["choices"][0]["message"]["content"];
+                        assert!(content.is_string(), "{answer}");
+                        content.as_str().unwrap().to_owned()
+                    };
+                    assert_eq!(&answer, expected);
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
             });
-            let pid = daemon.engine_pid().unwrap();
-            kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-            let mut rest = Vec::new();
-            std::io::Read::read_to_end(&mut running, &mut rest).ok();
-            assert!(
-                text(&rest).contains("engine_crashed"),
-                "{n}: {}",
-                text(&rest)
-            );
-            let queued = queued.join().unwrap();
-            assert_eq!(
-                queued["choices"][0]["message"]["content"], "queued",
-                "{n}: {queued}"
-            );
         }
+        let mut random = 1u64;
+        let mut last = None;
+        for _ in 0..kills {
+            until("an engine is at work", || {
+                daemon.engine_pid().is_some_and(|pid| Some(pid) != last)
+                    && daemon.health()["service"]["state"] == "busy"
+            });
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            std::thread::sleep(Duration::from_millis(random >> 58));
+            last = daemon.engine_pid();
+            if let Some(pid) = last {
+                kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+            }
+        }
+        over.store(true, Ordering::Relaxed);
     });
-    assert_eq!(daemon.health()["service"]["engine_crashes"], 20);
+    assert!(asked.load(Ordering::Relaxed) >= 4);
+    assert_eq!(daemon.health()["service"]["engine_crashes"], kills);
+    assert_eq!(daemon.health()["service"]["active_jobs"], 0);
+    assert_eq!(daemon.health()["service"]["queue_length"], 0);
+}
+
+#[test]
+fn two_hundred_kills_cost_nothing_but_time() {
+    let daemon = Daemon::fake("token-ms=2");
+    let questions: Vec<(String, String)> = (0..7)
+        .map(|n| format!("number {n} ").repeat(5 + n))
+        .map(|text| (text.clone(), text))
+        .collect();
+    survive_kills(&daemon, 200, &questions);
+}
+
+#[test]
+fn a_real_model_goes_on_where_it_was() {
+    let daemon = Daemon::real();
+    let questions: Vec<(String, String)> = [
+        "What is the capital of Italy?",
+        "What is the capital of France?",
+        "What is the capital of Spain?",
+    ]
+    .into_iter()
+    .map(|question| {
+        let answer = ok(&daemon.call("Generate", &["s", question]));
+        assert!(answer.len() > 5, "{answer}");
+        let body = serde_json::json!({
+            "messages": [{"role": "user", "content": question}],
+            "temperature": 0,
+        });
+        let answer = daemon.chat(&body.to_string());
+        let content = answer["choices"][0]["message"]["content"].as_str();
+        (question.to_owned(), content.unwrap().to_owned())
+    })
+    .collect();
+    survive_kills(&daemon, 20, &questions);
+}
+
+#[test]
+fn a_request_that_kills_the_engine_twice_is_turned_away() {
+    let daemon = Daemon::fake("token-ms=5");
+    let bad = r#"{"messages":[{"role":"user","content":"some text and then !abort"}]}"#;
+    let good = "a long and harmless text, said in the same minute".to_owned();
+    std::thread::scope(|scope| {
+        let harmless = scope.spawn(|| {
+            let body = serde_json::json!({"messages": [{"role": "user", "content": good}]});
+            daemon.chat(&body.to_string())
+        });
+        let answer = daemon.chat(bad);
+        assert_eq!(answer["error"]["code"], "engine_crashed", "{answer}");
+        let answer = harmless.join().unwrap();
+        assert_eq!(answer["choices"][0]["message"]["content"], good, "{answer}");
+    });
+    let crashes = daemon.health()["service"]["engine_crashes"].clone();
+    assert_eq!(crashes, 2);
+    // It is not even tried again.
+    let answer = daemon.chat(bad);
+    assert_eq!(answer["error"]["code"], "engine_crashed", "{answer}");
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("refused for"), "{message}");
+    assert_eq!(daemon.health()["service"]["engine_crashes"], crashes);
 }
 
 #[test]

@@ -185,6 +185,20 @@ impl Daemon {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
     }
 
+    /// Asks with a stream and puts the answer together; every part must come in order.
+    pub fn stream_chat(&self, mut body: serde_json::Value) -> String {
+        body["stream"] = true.into();
+        let output = self.curl("/v1/chat/completions", &["-N", "-d", &body.to_string()]);
+        let lines = text(&output.stdout);
+        assert!(lines.trim_end().ends_with("data: [DONE]"), "{lines}");
+        lines
+            .lines()
+            .filter_map(|l| l.strip_prefix("data: ").filter(|l| *l != "[DONE]"))
+            .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap())
+            .filter_map(|c| Some(c["choices"][0]["delta"]["content"].as_str()?.to_owned()))
+            .collect()
+    }
+
     /// Opens a streamed chat and returns the socket after the first bytes came.
     pub fn open_chat(&self, content: &str) -> UnixStream {
         let body =

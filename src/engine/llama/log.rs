@@ -80,7 +80,7 @@ fn emit(level: Level, line: &str) {
     if line.trim_matches(['.', ' ']).is_empty() {
         return;
     }
-    if level == Level::Error && is_abort(line) {
+    if is_ordinary(line) || level == Level::Error && is_abort(line) {
         log::debug!(target: "llama.cpp", "{line}");
         return;
     }
@@ -92,6 +92,13 @@ fn emit(level: Level, line: &str) {
         errors.push_back(line.to_owned());
     }
     log::log!(target: "llama.cpp", level, "{line}");
+}
+
+/// Warnings of what is meant: the cache is larger than one context, and an aborted batch
+/// is taken back.
+fn is_ordinary(line: &str) -> bool {
+    line.ends_with("possible training context overflow")
+        || line.contains("removing memory module entries")
 }
 
 /// llama.cpp reports an aborted decode, an ordinary cancel, as three errors:

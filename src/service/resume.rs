@@ -1,0 +1,160 @@
+//! What is known of a request besides itself, so that it survives the engine: the tokens
+//! that were sent, and whether it is at fault. Pure.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use crate::protocol::GenerateRequest;
+
+/// Crashes of a request at the same place after which it is given up.
+const CRASHES_MAX: u32 = 2;
+/// Crashes of a request in all, also where it got on in between.
+const CRASHES_IN_ALL_MAX: u32 = 8;
+/// Kills of the engine from outside at the same place: the OOM killer's are such, and
+/// some other process may be to blame.
+const KILLS_MAX: u32 = 5;
+/// How long a request that was given up is refused.
+const QUARANTINE: Duration = Duration::from_mins(10);
+/// Requests remembered in quarantine.
+const QUARANTINE_MAX: usize = 64;
+
+/// How an engine died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// By itself, or because it hung.
+    Crashed,
+    /// By a SIGKILL that the daemon did not send.
+    Killed,
+}
+
+/// How far a request got, over all engines that worked on it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    /// Tokens of the answer whose text was sent.
+    pub(super) tokens: Vec<i32>,
+    /// Whether the caller heard of its start.
+    pub(super) is_started: bool,
+    crashes: u32,
+    crashes_in_all: u32,
+    kills: u32,
+}
+
+impl Progress {
+    /// Notes tokens of the answer: whatever happened before, it was not this place.
+    pub(super) fn advance(&mut self, tokens: &[i32]) {
+        self.tokens.extend(tokens);
+        self.crashes = 0;
+        self.kills = 0;
+    }
+
+    /// Whether it may have crashed the engine: it runs alone until it gets on.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.crashes > 0
+    }
+
+    /// Notes that the engine died while it worked on this; whether to give it up.
+    pub(super) fn strike(&mut self, cause: Cause) -> bool {
+        match cause {
+            Cause::Crashed => {
+                self.crashes += 1;
+                self.crashes_in_all += 1;
+            }
+            Cause::Killed => self.kills += 1,
+        }
+        self.crashes >= CRASHES_MAX
+            || self.crashes_in_all >= CRASHES_IN_ALL_MAX
+            || self.kills >= KILLS_MAX
+    }
+}
+
+/// Requests that killed the engine, refused for a while.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Quarantine(Vec<(u64, Duration)>);
+
+impl Quarantine {
+    /// Refuses a request from `now` on.
+    pub(super) fn add(&mut self, now: Duration, request: &GenerateRequest) {
+        if self.0.len() >= QUARANTINE_MAX {
+            self.0.remove(0);
+        }
+        self.0.push((hash(request), now + QUARANTINE));
+    }
+
+    /// For how many seconds yet a request is refused.
+    pub(super) fn refused_s(&mut self, now: Duration, request: &GenerateRequest) -> Option<u32> {
+        self.0.retain(|(_, until)| *until > now);
+        if self.0.is_empty() {
+            return None;
+        }
+        let wanted = hash(request);
+        let (_, until) = self.0.iter().find(|(hash, _)| *hash == wanted)?;
+        Some(
+            u32::try_from(until.saturating_sub(now).as_secs())
+                .unwrap_or(u32::MAX)
+                .max(1),
+        )
+    }
+}
+
+/// What the engine computes with: the same prompt under the same constraint.
+fn hash(request: &GenerateRequest) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for part in [
+        serde_json::to_string(&request.prompt),
+        serde_json::to_string(&request.constraint),
+    ] {
+        part.unwrap_or_default().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Prompt;
+
+    #[test]
+    fn two_crashes_at_one_place_are_too_many() {
+        let mut progress = Progress::default();
+        assert!(!progress.strike(Cause::Crashed));
+        assert!(progress.is_suspect());
+        progress.advance(&[1]);
+        assert!(!progress.is_suspect());
+        assert!(!progress.strike(Cause::Crashed));
+        assert!(progress.strike(Cause::Crashed));
+        // One that always gets on a little ends as well.
+        let mut progress = Progress::default();
+        let crashes = (1..100)
+            .find(|_| {
+                progress.advance(&[1]);
+                progress.strike(Cause::Crashed)
+            })
+            .unwrap();
+        assert_eq!(crashes, CRASHES_IN_ALL_MAX);
+    }
+
+    #[test]
+    fn kills_from_outside_are_forgiven_longer() {
+        let mut progress = Progress::default();
+        assert!((1..KILLS_MAX).all(|_| !progress.strike(Cause::Killed)));
+        assert!(!progress.is_suspect());
+        assert!(progress.strike(Cause::Killed));
+    }
+
+    #[test]
+    fn quarantine_ends() {
+        let request = |text: &str| GenerateRequest {
+            prompt: Prompt::Text(text.into()),
+            ..GenerateRequest::default()
+        };
+        let mut quarantine = Quarantine::default();
+        assert_eq!(quarantine.refused_s(Duration::ZERO, &request("a")), None);
+        quarantine.add(Duration::ZERO, &request("a"));
+        assert_eq!(
+            quarantine.refused_s(Duration::ZERO, &request("a")),
+            Some(600)
+        );
+        assert_eq!(quarantine.refused_s(Duration::ZERO, &request("b")), None);
+        assert_eq!(quarantine.refused_s(QUARANTINE, &request("a")), None);
+    }
+}
