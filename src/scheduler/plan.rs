@@ -191,7 +191,8 @@ impl Slots {
             };
             let slot = SlotId(at);
             if answering {
-                // A token for each of the others stays free.
+                // A token for each of the others stays free, the prefill's included.
+                let others = others + u32::from(prefill.is_some());
                 let most = left.saturating_sub(others).max(1);
                 let to = known.min(done.saturating_add(most));
                 left = left.saturating_sub(to - done);
