@@ -108,9 +108,9 @@ impl Manager {
     ) -> Result<String, Error> {
         let present = self.callers.identify(&header, connection).await?;
         let request = decode_chat(request.as_bytes())?;
-        let has_tools = request.has_tools;
+        let offer = request.offer;
         let (id, answer) = self.answer(&present, request.submission).await?;
-        Ok(chat_response(crate::protocol::RequestId(id), &answer, has_tools).to_string())
+        Ok(chat_response(crate::protocol::RequestId(id), &answer, &offer).to_string())
     }
 
     /// Tokens of a text, without template.
@@ -138,11 +138,11 @@ impl Manager {
         let present = self.callers.identify(&header, connection).await?;
         let mut request = decode_chat(request.as_bytes())?;
         options::apply(&options, &mut request.submission)?;
-        let has_tools = request.has_tools;
+        let offer = request.offer;
         let id =
             self.service
                 .submit_job(&present.caller, request.submission, move |id, answer| {
-                    chat_response(id, answer, has_tools).to_string()
+                    chat_response(id, answer, &offer).to_string()
                 })?;
         jobs::serve(&self.service, &self.callers, server, connection, id).await
     }
@@ -160,11 +160,11 @@ impl Manager {
         let present = self.callers.identify(&header, connection).await?;
         let mut request = decode_chat(request.as_bytes())?;
         options::apply(&options, &mut request.submission)?;
-        let has_tools = request.has_tools;
+        let offer = request.offer;
         let (id, events) = self.service.submit_streamed_job(
             &present.caller,
             request.submission,
-            move |id, answer| chat_response(id, answer, has_tools).to_string(),
+            move |id, answer| chat_response(id, answer, &offer).to_string(),
         )?;
         let reader = stream::start(&self.service, present.caller.clone(), id, events)?;
         let path = jobs::serve(&self.service, &self.callers, server, connection, id).await?;

@@ -60,6 +60,7 @@ fn line(event: &StreamEvent) -> Value {
         StreamEvent::Started {
             prompt_tokens,
             cached_tokens,
+            ..
         } => {
             json!({"type": "started", "prompt_tokens": prompt_tokens, "cached_tokens": cached_tokens})
         }

@@ -11,7 +11,7 @@ use super::backend::{
     Backend, ChatFormat, DecodeError, Loader, Mask, Part, Progress, Sampled, Token, argmax,
     no_logits,
 };
-use crate::protocol::{Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
+use crate::protocol::{CallFormat, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
 
 /// Ends an answer.
 const END: Token = 256;
@@ -144,6 +144,7 @@ impl Loader for FakeLoader {
                 vocab_size: 257,
                 cpu: "fake".into(),
                 has_chat_template: false,
+                call_format: CallFormat::Hermes,
                 load_ms: 0,
             },
             cells: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! One request in the engine: from its tokens to its last event.
 
 use super::backend::{Backend, Mask, Part, Token};
-use crate::prompt::{Template, TextStream};
+use crate::prompt::{Template, TextStream, opens_reasoning};
 use crate::protocol::{
     Event, Failure, FailureKind, FinishReason, GenerateRequest, Message, Overflow, Prompt,
     RequestId, TokenLogprob, Usage,
@@ -24,6 +24,8 @@ pub(super) struct Sequence<S> {
     tokens: Vec<Token>,
     prompt_tokens: u32,
     cached_tokens: u32,
+    /// The answer begins inside reasoning.
+    in_reasoning: bool,
     /// Whether the daemon heard of the start.
     is_started: bool,
     generated: u32,
@@ -43,7 +45,10 @@ impl<S> Sequence<S> {
         request: &GenerateRequest,
     ) -> Result<Self, Failure> {
         let context = backend.info().context_size;
-        let mut tokens = prompt_tokens(backend, template, request)?;
+        let Rendered {
+            mut tokens,
+            in_reasoning,
+        } = rendered(backend, template, request)?;
         let prompt_tokens = as_u32(tokens.len());
         let room = context - prompt_tokens;
         let max_tokens = match (request.prewarm, request.max_tokens) {
@@ -66,6 +71,7 @@ impl<S> Sequence<S> {
             tokens,
             prompt_tokens,
             cached_tokens: 0,
+            in_reasoning,
             is_started: false,
             generated: as_u32(request.resume.len()),
             max_tokens,
@@ -104,6 +110,7 @@ impl<S> Sequence<S> {
             id: self.id,
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
+            in_reasoning: self.in_reasoning,
         });
     }
 
@@ -207,12 +214,18 @@ impl<S> Sequence<S> {
     }
 }
 
-/// The prompt's tokens: at least one, and fewer than the context holds.
-fn prompt_tokens<B: Backend>(
+/// A prompt as the model gets it.
+struct Rendered {
+    /// At least one, and fewer than the context holds.
+    tokens: Vec<Token>,
+    in_reasoning: bool,
+}
+
+fn rendered<B: Backend>(
     backend: &B,
     template: &Template,
     request: &GenerateRequest,
-) -> Result<Vec<Token>, Failure> {
+) -> Result<Rendered, Failure> {
     let (messages, tools) = match &request.prompt {
         Prompt::Text(text) => return tokenize(backend, template, text),
         Prompt::Chat { messages, tools } => (messages, tools),
@@ -249,17 +262,13 @@ fn leave_out(messages: &mut Vec<Message>) -> bool {
     true
 }
 
-fn tokenize<B: Backend>(
-    backend: &B,
-    template: &Template,
-    text: &str,
-) -> Result<Vec<Token>, Failure> {
+fn tokenize<B: Backend>(backend: &B, template: &Template, text: &str) -> Result<Rendered, Failure> {
     let context = backend.info().context_size;
     check_length(text, context)?;
     // Many templates write the begin token themselves; two of them harm the answer.
     let has_bos = !template.bos().is_empty() && text.starts_with(template.bos());
-    let prompt = backend.tokenize(text, !has_bos);
-    let count = as_u32(prompt.len());
+    let tokens = backend.tokenize(text, !has_bos);
+    let count = as_u32(tokens.len());
     if count == 0 {
         return Err(Failure::invalid(
             "the prompt is empty: send at least one word",
@@ -274,7 +283,10 @@ fn tokenize<B: Backend>(
             ),
         ));
     }
-    Ok(prompt)
+    Ok(Rendered {
+        tokens,
+        in_reasoning: opens_reasoning(text),
+    })
 }
 
 fn check_length(text: &str, context: u32) -> Result<(), Failure> {

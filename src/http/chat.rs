@@ -37,14 +37,14 @@ pub(super) async fn chat(
 ) -> Result<Response, ApiError> {
     let mut request = decode_chat(&whole(body)?)?;
     set_priority(&mut request, &headers)?;
-    let (include_usage, has_tools) = (request.include_usage, request.has_tools);
+    let (include_usage, offer) = (request.include_usage, request.offer);
     let wants_stream = request.stream;
     let stream = service.submit(&connection.0.caller(), request.submission)?;
     if !wants_stream {
         let id = stream.id();
-        return Ok(Json(chat_response(id, &stream.collect().await?, has_tools)).into_response());
+        return Ok(Json(chat_response(id, &stream.collect().await?, &offer)).into_response());
     }
-    let chunks = ChatStream::new(stream.id(), stream.model(), has_tools, include_usage);
+    let chunks = ChatStream::new(stream.id(), stream.model(), offer, include_usage);
     start_stream(stream, chunks).await
 }
 
@@ -146,7 +146,15 @@ impl Writer {
                 None => self.stream.next().await?,
             };
             let mut chunks = match event {
-                StreamEvent::Token { text, .. } => self.chunks.text(&text),
+                StreamEvent::Started {
+                    in_reasoning,
+                    call_format,
+                    ..
+                } => {
+                    self.chunks.start(call_format, in_reasoning);
+                    Vec::new()
+                }
+                StreamEvent::Token { text, logprobs, .. } => self.chunks.token(&text, logprobs),
                 StreamEvent::Finished { reason, usage } => {
                     self.over = true;
                     self.chunks.finish(reason, &usage)

@@ -1,9 +1,10 @@
-//! Floor 2: chat templates, streamed text, tool calls. Pure.
+//! Floor 2: chat templates, streamed text, and what an answer is made of. Pure.
 
+mod answer;
 mod date;
 mod stream;
 mod template;
-pub mod tools;
 
+pub use answer::{AnswerParser, Part, Reading, ToolCall, is_marker, opens_reasoning};
 pub use stream::TextStream;
 pub use template::Template;

@@ -91,7 +91,7 @@ fn take_utf8(bytes: &mut Vec<u8>) -> String {
 }
 
 /// Length of the longest end of `text` that begins `stop`.
-fn overlap(text: &str, stop: &str) -> usize {
+pub(super) fn overlap(text: &str, stop: &str) -> usize {
     (1..stop.len().min(text.len() + 1))
         .rev()
         .filter(|n| stop.is_char_boundary(*n))

@@ -62,6 +62,22 @@ pub struct DiskCache {
     pub min_tokens: u32,
 }
 
+/// How a model writes tool calls; its chat template tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallFormat {
+    /// `<tool_call>{"name": …, "arguments": {…}}</tool_call>`: Hermes, Qwen, `SmolLM`.
+    #[default]
+    Hermes,
+    /// `{"name": …, "parameters": {…}}` as the whole answer or after `<|python_tag|>`:
+    /// Llama 3.
+    Llama,
+    /// `[TOOL_CALLS]`, then a list of calls or `name[ARGS]{…}`: Mistral.
+    Mistral,
+    /// One JSON object as the whole answer, with a name and arguments.
+    Json,
+}
+
 /// What a loaded model is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
@@ -87,6 +103,9 @@ pub struct ModelInfo {
     pub cpu: String,
     /// Whether the file carries a chat template (else `ChatML` is assumed).
     pub has_chat_template: bool,
+    /// How it writes tool calls.
+    #[serde(default)]
+    pub call_format: CallFormat,
     /// Time from `Load` to ready.
     pub load_ms: u64,
 }
@@ -152,6 +171,10 @@ pub enum Event {
         prompt_tokens: u32,
         /// Of these, found in the prompt cache.
         cached_tokens: u32,
+        /// Whether the prompt ends with an open `<think>`, so that the answer begins
+        /// inside it.
+        #[serde(default)]
+        in_reasoning: bool,
     },
     /// A chunk of the prompt was decoded.
     Prefill {

@@ -12,7 +12,9 @@ mod request;
 
 pub use failure::{Failure, FailureKind};
 pub use limits::Limits;
-pub use message::{Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION};
+pub use message::{
+    CallFormat, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
+};
 pub use request::{
     Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt, RequestId,
     Sampling, TokenLogprob, ToolChoice, Usage,

@@ -93,47 +93,33 @@ impl Service {
         copy: Option<mpsc::UnboundedSender<StreamEvent>>,
         encode: impl FnOnce(RequestId, &Answer) -> String,
     ) {
-        let mut text = String::new();
+        let mut answer = Answer::new(stream.model());
         let result = loop {
-            let event = stream.next().await;
-            if let (Some(copy), Some(event)) = (&copy, &event) {
+            let Some(event) = stream.next().await else {
+                break Err(Failure::cancelled());
+            };
+            if let Some(copy) = &copy {
                 // Whoever reads the copy may have gone; then it cancels the job.
                 _ = copy.send(event.clone());
             }
             match event {
-                Some(StreamEvent::Queued { position }) => {
+                StreamEvent::Queued { position } => {
                     self.change_job(id, |job| job.queue_position = position);
                 }
-                Some(StreamEvent::Started { .. }) => self.change_job(id, |job| {
+                StreamEvent::Started { .. } => self.change_job(id, |job| {
                     job.state = JobState::Running;
                     job.queue_position = 0;
                 }),
-                Some(StreamEvent::Prefill { .. }) => {}
-                Some(StreamEvent::Token {
-                    text: more,
-                    generated,
-                    ..
-                }) => {
-                    text.push_str(&more);
-                    self.change_job(id, |job| {
-                        job.tokens_generated = generated;
-                        job.progress = (f64::from(generated) / f64::from(allowed.max(1))).min(1.0);
-                    });
-                }
-                Some(StreamEvent::Finished { reason, usage }) => {
-                    let model = stream.model().to_owned();
-                    break Ok(encode(
-                        RequestId(id),
-                        &Answer {
-                            text,
-                            reason,
-                            usage,
-                            model,
-                        },
-                    ));
-                }
-                Some(StreamEvent::Failed(failure)) => break Err(failure),
-                None => break Err(Failure::cancelled()),
+                StreamEvent::Token { generated, .. } => self.change_job(id, |job| {
+                    job.tokens_generated = generated;
+                    job.progress = (f64::from(generated) / f64::from(allowed.max(1))).min(1.0);
+                }),
+                _ => {}
+            }
+            match answer.add(event) {
+                Ok(false) => {}
+                Ok(true) => break Ok(encode(RequestId(id), &answer)),
+                Err(failure) => break Err(failure),
             }
         };
         drop(copy);

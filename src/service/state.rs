@@ -337,7 +337,10 @@ impl Inner {
                 id,
                 prompt_tokens,
                 cached_tokens,
+                in_reasoning,
             } => {
+                let info = self.engine.as_ref().and_then(|e| e.info.as_ref());
+                let call_format = info.map(|i| i.call_format).unwrap_or_default();
                 let progress = self.progress(id);
                 // The caller need not know that it began anew.
                 if progress.is_some_and(|p| !std::mem::replace(&mut p.is_started, true)) {
@@ -346,6 +349,8 @@ impl Inner {
                         StreamEvent::Started {
                             prompt_tokens,
                             cached_tokens,
+                            in_reasoning,
+                            call_format,
                         },
                     );
                 }

@@ -6,7 +6,8 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::protocol::{
-    Failure, FinishReason, GenerateRequest, Priority, Prompt, RequestId, TokenLogprob, Usage,
+    CallFormat, Failure, FinishReason, GenerateRequest, Priority, Prompt, RequestId, TokenLogprob,
+    Usage,
 };
 
 /// Who asks: decides what they may do and what is theirs.
@@ -57,6 +58,10 @@ pub enum StreamEvent {
         prompt_tokens: u32,
         /// Of these, found in the prompt cache.
         cached_tokens: u32,
+        /// The answer begins inside reasoning.
+        in_reasoning: bool,
+        /// How the model writes tool calls.
+        call_format: CallFormat,
     },
     /// Prompt tokens done so far.
     Prefill {
@@ -94,6 +99,53 @@ pub struct Answer {
     pub usage: Usage,
     /// The model that gave it.
     pub model: String,
+    /// The text begins inside reasoning.
+    pub in_reasoning: bool,
+    /// How the model writes tool calls.
+    pub call_format: CallFormat,
+    /// Where asked for: the tokens with their probabilities.
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+impl Answer {
+    /// An answer that has not begun.
+    pub(super) fn new(model: &str) -> Self {
+        Self {
+            text: String::new(),
+            reason: FinishReason::Stop,
+            usage: Usage::default(),
+            model: model.to_owned(),
+            in_reasoning: false,
+            call_format: CallFormat::default(),
+            logprobs: Vec::new(),
+        }
+    }
+
+    /// Adds what happened; true where the answer is complete with it.
+    pub(super) fn add(&mut self, event: StreamEvent) -> Result<bool, Failure> {
+        match event {
+            StreamEvent::Queued { .. } | StreamEvent::Prefill { .. } => {}
+            StreamEvent::Started {
+                in_reasoning,
+                call_format,
+                ..
+            } => {
+                self.in_reasoning = in_reasoning;
+                self.call_format = call_format;
+            }
+            StreamEvent::Token { text, logprobs, .. } => {
+                self.text.push_str(&text);
+                self.logprobs.extend(logprobs);
+            }
+            StreamEvent::Finished { reason, usage } => {
+                self.reason = reason;
+                self.usage = usage;
+                return Ok(true);
+            }
+            StreamEvent::Failed(failure) => return Err(failure),
+        }
+        Ok(false)
+    }
 }
 
 /// The events of one admitted request. Dropping it cancels the request.
@@ -134,20 +186,10 @@ impl Stream {
     /// # Errors
     /// The failure that ended the request.
     pub async fn collect(mut self) -> Result<Answer, Failure> {
-        let mut text = String::new();
+        let mut answer = Answer::new(&self.model);
         while let Some(event) = self.next().await {
-            match event {
-                StreamEvent::Token { text: more, .. } => text.push_str(&more),
-                StreamEvent::Finished { reason, usage } => {
-                    return Ok(Answer {
-                        text,
-                        reason,
-                        usage,
-                        model: std::mem::take(&mut self.model),
-                    });
-                }
-                StreamEvent::Failed(failure) => return Err(failure),
-                _ => {}
+            if answer.add(event)? {
+                return Ok(answer);
             }
         }
         Err(Failure::cancelled())

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use hearthd::prompt::tools;
-use hearthd::protocol::{GenerateRequest, Message, Prompt};
+use hearthd::prompt::{AnswerParser, Part, Reading};
+use hearthd::protocol::{CallFormat, GenerateRequest, Message, Prompt};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -27,8 +27,13 @@ struct Question {
 impl Question {
     fn is_right(&self, answer: &str) -> bool {
         if let Some(wanted) = &self.accept_call {
-            let (_, calls) = tools::split(answer);
-            let [call] = calls.as_slice() else {
+            let reading = Reading {
+                calls: Some(CallFormat::Hermes),
+                ..Reading::default()
+            };
+            let mut parts = AnswerParser::read(reading, answer);
+            parts.retain(|part| matches!(part, Part::ToolCall(_)));
+            let [Part::ToolCall(call)] = parts.as_slice() else {
                 return false;
             };
             return wanted["name"] == call.name.as_str() && wanted["arguments"] == call.arguments;

@@ -17,7 +17,8 @@ use crate::engine::backend::{
 };
 use crate::engine::clock;
 use crate::engine::worker::places;
-use crate::protocol::{Failure, FailureKind, KvType, LoadRequest, ModelInfo, Sampling};
+use crate::prompt::is_marker;
+use crate::protocol::{CallFormat, Failure, FailureKind, KvType, LoadRequest, ModelInfo, Sampling};
 use crate::units::Bytes;
 
 /// The smallest context that is made, in tokens.
@@ -116,6 +117,7 @@ impl Loader for LlamaLoader {
             reason = "whole ms"
         )]
         let load_ms = clock::ms_since(began) as u64;
+        let template = chat_template(&model);
         let info = ModelInfo {
             description: describe(&model),
             parameters: model.n_params(),
@@ -128,7 +130,8 @@ impl Loader for LlamaLoader {
             kv_token_bytes,
             vocab_size: model.n_vocab().cast_unsigned(),
             cpu: self.runtime.cpu().to_owned(),
-            has_chat_template: model.chat_template(None).is_ok(),
+            has_chat_template: template.is_some(),
+            call_format: template.as_deref().map(CallFormat::of).unwrap_or_default(),
             load_ms,
         };
         let defaults = defaults(&model, &request.sampling);
@@ -181,6 +184,10 @@ fn spare_tokens(budget_mib: u32, token_bytes: u64) -> u32 {
     u32::try_from(tokens)
         .unwrap_or(u32::MAX)
         .min(CACHE_TOKENS_MAX)
+}
+
+fn chat_template(model: &LlamaModel) -> Option<String> {
+    model.chat_template(None).ok()?.to_string().ok()
 }
 
 /// Width of one head's keys.
@@ -345,9 +352,8 @@ impl Backend for LlamaModelBackend {
             let bytes = vocab.token_to_piece(token, true, None);
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        let template = self.model.chat_template(None).ok();
         ChatFormat {
-            template: template.and_then(|t| t.to_string().ok()),
+            template: chat_template(&self.model),
             bos: text(vocab.bos()),
             eos: text(vocab.eos()),
         }
@@ -365,9 +371,13 @@ impl Backend for LlamaModelBackend {
         }
         let vocab = self.model.vocab();
         let token = LlamaToken(token);
-        // User-defined tokens such as <tool_call> are text; control tokens are not.
-        let is_control = vocab.is_control(token);
-        vocab.token_to_piece(token, !is_control, None)
+        let piece = vocab.token_to_piece(token, true, None);
+        // User-defined tokens such as <tool_call> are text; control tokens are not, but
+        // for those by which an answer is read.
+        if vocab.is_control(token) && !is_marker(&piece) {
+            return Vec::new();
+        }
+        piece
     }
 
     fn is_end(&self, token: Token) -> bool {

@@ -6,6 +6,10 @@
 
 mod request;
 mod response;
+mod stream;
+mod tools;
 
 pub use request::{ChatRequest, decode_chat, decode_completion};
-pub use response::{ChatStream, chat_response, completion_response, unix_seconds};
+pub use response::{chat_response, completion_response, unix_seconds};
+pub use stream::ChatStream;
+pub use tools::Offer;

@@ -2,8 +2,12 @@
 
 use serde_json::{Map, Value};
 
+use super::tools::{Offer, Tools};
 use crate::protocol::{Failure, FailureKind, GenerateRequest, Message, Priority, Prompt, Sampling};
 use crate::service::Submission;
+
+/// OpenAI's own limit.
+const TOP_LOGPROBS_MAX: u8 = 20;
 
 /// A decoded request: what to do, and how the answer is to be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,8 +18,8 @@ pub struct ChatRequest {
     pub stream: bool,
     /// Whether the stream ends with a chunk of usage figures.
     pub include_usage: bool,
-    /// Whether tools were offered: only then tool calls are taken out of the text.
-    pub has_tools: bool,
+    /// The tools offered: calls of these are taken out of the text.
+    pub offer: Offer,
 }
 
 /// Decodes a chat-completions request.
@@ -36,16 +40,16 @@ pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
         .iter()
         .map(message)
         .collect::<Result<Vec<_>, _>>()?;
-    let tools = match body.get("tools") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(_)) if body.get("tool_choice") == Some(&Value::from("none")) => {
-            Vec::new()
-        }
-        Some(Value::Array(list)) => list.clone(),
-        Some(_) => return Err(Failure::invalid("`tools` must be a list")),
+    let tools = Tools::decode(&body)?;
+    let prompt = Prompt::Chat {
+        messages,
+        tools: tools.list,
     };
-    let has_tools = !tools.is_empty();
-    common(&body, Prompt::Chat { messages, tools }, has_tools)
+    let mut request = common(&body, prompt)?;
+    request.offer = tools.offer;
+    request.submission.request.tool_choice = tools.choice;
+    request.submission.request.logprobs = logprobs(&body)?;
+    Ok(request)
 }
 
 /// Decodes a text-completions request.
@@ -55,7 +59,13 @@ pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
 pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
     let body = object(body)?;
     match body.get("prompt") {
-        Some(Value::String(text)) => common(&body, Prompt::Text(text.clone()), false),
+        Some(Value::String(_)) if !matches!(body.get("logprobs"), None | Some(Value::Null)) => {
+            Err(Failure::new(
+                FailureKind::NotSupported,
+                "`logprobs` works with /v1/chat/completions only",
+            ))
+        }
+        Some(Value::String(text)) => common(&body, Prompt::Text(text.clone())),
         _ => Err(Failure::invalid("`prompt` must be a string")),
     }
 }
@@ -70,11 +80,7 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Failure> {
     }
 }
 
-fn common(
-    body: &Map<String, Value>,
-    prompt: Prompt,
-    has_tools: bool,
-) -> Result<ChatRequest, Failure> {
+fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Failure> {
     let get = |name: &'static str| Field {
         name,
         value: body.get(name),
@@ -91,7 +97,7 @@ fn common(
         frequency_penalty: get("frequency_penalty").float()?,
         // Larger seeds are legal in OpenAI's API; their low bits do.
         seed: get("seed").seed()?,
-        logit_bias: Vec::new(),
+        logit_bias: logit_bias(body.get("logit_bias"))?,
     };
     let max_tokens = match get("max_completion_tokens").whole()? {
         None => get("max_tokens").whole()?,
@@ -111,7 +117,7 @@ fn common(
     Ok(ChatRequest {
         stream: get("stream").flag()?,
         include_usage: usage == Some(&Value::Bool(true)),
-        has_tools,
+        offer: Offer::default(),
         submission: Submission {
             model: get("model").text()?,
             request: GenerateRequest {
@@ -142,9 +148,6 @@ fn refuse_unsupported(body: &Map<String, Value>) -> Result<(), Failure> {
     let format = body.get("response_format").and_then(|f| f.get("type"));
     if let Some(format) = format.and_then(Value::as_str).filter(|f| *f != "text") {
         return unsupported(&format!("`response_format` {format:?}"));
-    }
-    if body.get("logprobs") == Some(&Value::Bool(true)) {
-        return unsupported("`logprobs`");
     }
     Ok(())
 }
@@ -231,10 +234,50 @@ fn stop(value: Option<&Value>) -> Result<Vec<String>, Failure> {
     }
 }
 
+/// Tokens by id, as OpenAI writes them: `{"1734": -100}`.
+fn logit_bias(value: Option<&Value>) -> Result<Vec<(i32, f32)>, Failure> {
+    let wrong = || Failure::invalid("`logit_bias` must map token ids to numbers from -100 to 100");
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Object(map)) => map
+            .iter()
+            .map(|(token, bias)| {
+                let token: i32 = token.parse().ok().filter(|id| *id >= 0).ok_or_else(wrong)?;
+                let bias = bias
+                    .as_f64()
+                    .filter(|b| b.abs() <= 100.0)
+                    .ok_or_else(wrong)?;
+                #[expect(clippy::cast_possible_truncation, reason = "a logit needs no more")]
+                Ok((token, bias as f32))
+            })
+            .collect(),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// How many likely tokens to report beside each chosen one; `None`: report nothing.
+fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
+    let get = |name: &'static str| Field {
+        name,
+        value: body.get(name),
+    };
+    let (wanted, top) = (get("logprobs").flag()?, get("top_logprobs").whole()?);
+    match top.map(u8::try_from) {
+        None => Ok(wanted.then_some(0)),
+        Some(_) if !wanted => Err(Failure::invalid(
+            "`top_logprobs` needs `logprobs` to be true",
+        )),
+        Some(Ok(top)) if top <= TOP_LOGPROBS_MAX => Ok(Some(top)),
+        Some(_) => Err(Failure::invalid(format!(
+            "`top_logprobs` must be at most {TOP_LOGPROBS_MAX}"
+        ))),
+    }
+}
+
 /// One field by name, so that errors can name it.
-struct Field<'a> {
-    name: &'static str,
-    value: Option<&'a Value>,
+pub(super) struct Field<'a> {
+    pub(super) name: &'static str,
+    pub(super) value: Option<&'a Value>,
 }
 
 impl Field<'_> {
@@ -282,7 +325,7 @@ impl Field<'_> {
         }
     }
 
-    fn flag(&self) -> Result<bool, Failure> {
+    pub(super) fn flag(&self) -> Result<bool, Failure> {
         match self.value {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(b)) => Ok(*b),
@@ -322,7 +365,7 @@ mod tests {
                 {"role": "tool", "tool_call_id": "1", "content": "ok"}],
         }))
         .unwrap();
-        assert!(request.stream && request.include_usage && !request.has_tools);
+        assert!(request.stream && request.include_usage && request.offer == Offer::default());
         let s = request.submission.request;
         assert_eq!(
             (s.max_tokens, s.sampling.seed, s.stop.as_slice()),
@@ -368,6 +411,22 @@ mod tests {
             (json!({"messages": ok, "n": 2}), "`n`"),
             (json!({"messages": ok, "priority": "urgent"}), "interactive"),
             (
+                json!({"messages": ok, "logit_bias": {"x": 1}}),
+                "`logit_bias`",
+            ),
+            (
+                json!({"messages": ok, "logit_bias": {"7": 101}}),
+                "`logit_bias`",
+            ),
+            (
+                json!({"messages": ok, "top_logprobs": 1}),
+                "`logprobs` to be true",
+            ),
+            (
+                json!({"messages": ok, "logprobs": true, "top_logprobs": 21}),
+                "at most 20",
+            ),
+            (
                 json!({"messages": ok, "response_format": {"type": "json_object"}}),
                 "json_object",
             ),
@@ -387,6 +446,33 @@ mod tests {
                 .message
                 .contains("JSON object")
         );
+    }
+
+    #[test]
+    fn probabilities_and_biases() {
+        for (extra, logprobs, bias) in [
+            (json!({}), None, vec![]),
+            (json!({"logprobs": false, "logit_bias": null}), None, vec![]),
+            (json!({"logprobs": true}), Some(0), vec![]),
+            (
+                json!({"logprobs": true, "top_logprobs": 20, "logit_bias": {"7": -100, "0": 1.5}}),
+                Some(20),
+                vec![(7, -100.0), (0, 1.5)],
+            ),
+        ] {
+            let mut body = json!({"messages": [{"role": "user", "content": "x"}]});
+            for (name, value) in extra.as_object().unwrap() {
+                body[name] = value.clone();
+            }
+            let request = chat(&body).unwrap().submission.request;
+            assert_eq!(
+                (request.logprobs, request.sampling.logit_bias),
+                (logprobs, bias),
+                "{extra}"
+            );
+        }
+        let error = decode_completion(br#"{"prompt": "x", "logprobs": 3}"#).unwrap_err();
+        assert_eq!(error.kind, FailureKind::NotSupported);
     }
 
     proptest! {

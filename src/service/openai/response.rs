@@ -4,8 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::prompt::tools::{self, OPEN, ToolCall};
-use crate::protocol::{FinishReason, RequestId, Usage};
+use super::Offer;
+use crate::prompt::{AnswerParser, Part, ToolCall};
+use crate::protocol::{RequestId, TokenLogprob, Usage};
 use crate::service::Answer;
 
 /// Seconds since 1970, as OpenAI's `created` wants it.
@@ -16,28 +17,40 @@ pub fn unix_seconds() -> u64 {
 }
 
 /// The `chat.completion` object.
-pub fn chat_response(id: RequestId, answer: &Answer, has_tools: bool) -> Value {
-    let (text, calls) = if has_tools {
-        tools::split(&answer.text)
-    } else {
-        (answer.text.clone(), Vec::new())
-    };
+pub fn chat_response(id: RequestId, answer: &Answer, offer: &Offer) -> Value {
+    let mut text = String::new();
+    let mut reasoning = String::new();
+    let mut calls = Vec::new();
+    let reading = offer.reading(answer.call_format, answer.in_reasoning);
+    for part in AnswerParser::read(reading, &answer.text) {
+        match part {
+            Part::Content(more) => text.push_str(&more),
+            Part::Reasoning(more) => reasoning.push_str(&more),
+            Part::ToolCall(call) if offer.takes(calls.len()) => {
+                calls.push(tool_call(id, calls.len(), &call));
+            }
+            Part::ToolCall(_) => {}
+        }
+    }
     let mut message = json!({"role": "assistant", "content": text});
+    if !reasoning.is_empty() {
+        message["reasoning_content"] = reasoning.into();
+    }
     let mut reason = answer.reason.as_str();
     if !calls.is_empty() {
-        let list: Vec<Value> = (0..)
-            .zip(&calls)
-            .map(|(n, call)| tool_call(id, n, call))
-            .collect();
-        message["tool_calls"] = list.into();
+        if text.is_empty() {
+            message["content"] = Value::Null;
+        }
+        message["tool_calls"] = calls.into();
         reason = "tool_calls";
     }
+    let logprobs = logprobs(&answer.logprobs);
     json!({
         "id": format!("chatcmpl-{id}"),
         "object": "chat.completion",
         "created": unix_seconds(),
         "model": answer.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": reason, "logprobs": null}],
+        "choices": [{"index": 0, "message": message, "finish_reason": reason, "logprobs": logprobs}],
         "usage": usage(&answer.usage),
     })
 }
@@ -54,7 +67,8 @@ pub fn completion_response(id: RequestId, answer: &Answer) -> Value {
     })
 }
 
-fn tool_call(id: RequestId, n: u32, call: &ToolCall) -> Value {
+/// The `n`th call of an answer, counted from 0.
+pub(super) fn tool_call(id: RequestId, n: usize, call: &ToolCall) -> Value {
     json!({
         "id": format!("call_{id}_{n}"),
         "type": "function",
@@ -62,7 +76,7 @@ fn tool_call(id: RequestId, n: u32, call: &ToolCall) -> Value {
     })
 }
 
-fn usage(usage: &Usage) -> Value {
+pub(super) fn usage(usage: &Usage) -> Value {
     json!({
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -71,175 +85,104 @@ fn usage(usage: &Usage) -> Value {
     })
 }
 
-/// Turns an answer's pieces into `chat.completion.chunk` objects.
-#[derive(Debug)]
-pub struct ChatStream {
-    id: RequestId,
-    model: String,
-    created: u64,
-    has_tools: bool,
-    include_usage: bool,
-    begun: bool,
-    /// Text that may belong to a tool call and is kept until the end.
-    held: String,
-}
-
-impl ChatStream {
-    /// A stream for one answer.
-    pub fn new(id: RequestId, model: &str, has_tools: bool, include_usage: bool) -> Self {
-        Self {
-            id,
-            model: model.to_owned(),
-            created: unix_seconds(),
-            has_tools,
-            include_usage,
-            begun: false,
-            held: String::new(),
-        }
+/// The `logprobs` of a choice; null where there are none.
+pub(super) fn logprobs(tokens: &[TokenLogprob]) -> Value {
+    if tokens.is_empty() {
+        return Value::Null;
     }
-
-    /// Chunks for more text.
-    pub fn text(&mut self, text: &str) -> Vec<Value> {
-        let safe = if self.has_tools {
-            self.hold(text)
-        } else {
-            text.to_owned()
-        };
-        if safe.is_empty() && self.begun {
-            return Vec::new();
-        }
-        vec![self.delta(json!({"content": safe}))]
-    }
-
-    /// The chunks that end the answer. The last delta is empty: clients drop the
-    /// content of a chunk with a `finish_reason`.
-    pub fn finish(&mut self, reason: FinishReason, figures: &Usage) -> Vec<Value> {
-        let mut chunks = Vec::new();
-        let (rest, calls) = tools::split(&std::mem::take(&mut self.held));
-        if !rest.is_empty() || !self.begun {
-            chunks.push(self.delta(json!({"content": rest})));
-        }
-        for (n, call) in (0u32..).zip(&calls) {
-            let mut call = tool_call(self.id, n, call);
-            call["index"] = n.into();
-            chunks.push(self.delta(json!({"tool_calls": [call]})));
-        }
-        let reason = if calls.is_empty() {
-            reason.as_str()
-        } else {
-            "tool_calls"
-        };
-        chunks.push(self.chunk(&json!([{"index": 0, "delta": {}, "finish_reason": reason}])));
-        if self.include_usage {
-            let mut chunk = self.chunk(&json!([]));
-            chunk["usage"] = usage(figures);
-            chunks.push(chunk);
-        }
-        chunks
-    }
-
-    /// Keeps text back from the first sign of a tool call on.
-    fn hold(&mut self, text: &str) -> String {
-        self.held.push_str(text);
-        let keep_from = self.held.find(OPEN).unwrap_or_else(|| {
-            let begins = (1..OPEN.len())
-                .rev()
-                .find(|n| self.held.ends_with(&OPEN[..*n]));
-            self.held.len() - begins.unwrap_or(0)
-        });
-        let held = self.held.split_off(keep_from);
-        std::mem::replace(&mut self.held, held)
-    }
-
-    fn delta(&mut self, mut delta: Value) -> Value {
-        if !self.begun {
-            self.begun = true;
-            delta["role"] = "assistant".into();
-        }
-        self.chunk(&json!([{"index": 0, "delta": delta, "finish_reason": null}]))
-    }
-
-    fn chunk(&self, choices: &Value) -> Value {
-        json!({
-            "id": format!("chatcmpl-{}", self.id),
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
+    let entry = |bytes: &[u8], logprob: f32| json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes});
+    let content: Vec<Value> = tokens
+        .iter()
+        .map(|token| {
+            let top = token
+                .top
+                .iter()
+                .map(|(bytes, logprob)| entry(bytes, *logprob));
+            let mut value = entry(&token.bytes, token.logprob);
+            value["top_logprobs"] = top.collect();
+            value
         })
-    }
+        .collect();
+    json!({"content": content, "refusal": null})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{CallFormat, FinishReason};
 
-    fn stream(has_tools: bool, pieces: &[&str]) -> Vec<Value> {
-        let mut stream = ChatStream::new(RequestId(7), "m", has_tools, true);
-        let mut chunks: Vec<Value> = pieces.iter().flat_map(|p| stream.text(p)).collect();
-        chunks.extend(stream.finish(FinishReason::Stop, &Usage::default()));
-        chunks
+    fn answer(text: &str) -> Answer {
+        Answer {
+            text: text.to_owned(),
+            ..Answer::new("m")
+        }
+    }
+
+    fn offer(one_call: bool) -> Offer {
+        Offer {
+            names: vec!["f".to_owned(), "g".to_owned()],
+            one_call,
+        }
     }
 
     #[test]
-    fn text_comes_at_once_and_the_last_delta_is_empty() {
-        let chunks = stream(false, &["Ro", "me"]);
-        assert_eq!(
-            chunks[0]["choices"][0]["delta"],
-            json!({"content": "Ro", "role": "assistant"})
+    fn calls_and_reasoning_leave_the_text() {
+        let mut answer = answer(
+            "Hm.</think>\n<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>\
+             <tool_call>{\"name\": \"g\"}</tool_call>",
         );
-        assert_eq!(chunks[1]["choices"][0]["delta"], json!({"content": "me"}));
+        answer.in_reasoning = true;
+        let response = chat_response(RequestId(1), &answer, &offer(false));
+        let choice = &response["choices"][0];
+        assert_eq!(choice["finish_reason"], "tool_calls");
         assert_eq!(
-            chunks[2]["choices"][0],
-            json!({"index": 0, "delta": {}, "finish_reason": "stop"})
+            choice["message"],
+            json!({"role": "assistant", "content": null, "reasoning_content": "Hm.", "tool_calls": [
+                {"id": "call_1_0", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"}},
+                {"id": "call_1_1", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+            ]})
         );
-        assert_eq!(chunks[3]["usage"]["total_tokens"], 0);
+        let one = chat_response(RequestId(1), &answer, &offer(true));
+        let calls = one["choices"][0]["message"]["tool_calls"].as_array();
+        assert_eq!(calls.map(Vec::len), Some(1));
     }
 
     #[test]
-    fn a_tool_call_is_held_back_and_sent_whole() {
-        let chunks = stream(
-            true,
-            &[
-                "Ok <",
-                "b> <tool",
-                "_call>{\"name\": \"f\", ",
-                "\"arguments\": {\"x\": 1}}</tool_call>",
-            ],
-        );
-        let text: String = chunks
-            .iter()
-            .filter_map(|c| c["choices"][0]["delta"]["content"].as_str())
-            .collect();
-        assert_eq!(text, "Ok <b> ");
-        let calls: Vec<&Value> = chunks
-            .iter()
-            .filter(|c| !c["choices"][0]["delta"]["tool_calls"].is_null())
-            .collect();
-        let call = &calls[0]["choices"][0]["delta"]["tool_calls"][0];
-        assert_eq!(
-            (&call["index"], &call["function"]["name"]),
-            (&json!(0), &json!("f"))
-        );
-        assert_eq!(call["function"]["arguments"], json!("{\"x\":1}"));
-        assert_eq!(
-            chunks[chunks.len() - 2]["choices"][0]["finish_reason"],
-            "tool_calls"
-        );
+    fn the_models_form_and_the_offer_decide_what_is_a_call() {
+        let mut answer = answer("{\"name\": \"f\", \"parameters\": {}}");
+        answer.reason = FinishReason::Length;
+        for (format, offer, reason) in [
+            (CallFormat::Llama, offer(false), "tool_calls"),
+            (CallFormat::Hermes, offer(false), "length"),
+            (CallFormat::Llama, Offer::default(), "length"),
+        ] {
+            answer.call_format = format;
+            let response = chat_response(RequestId(1), &answer, &offer);
+            let choice = &response["choices"][0];
+            assert_eq!(choice["finish_reason"], reason, "{format:?}");
+            if reason == "length" {
+                assert_eq!(
+                    choice["message"],
+                    json!({"role": "assistant", "content": answer.text})
+                );
+            }
+        }
     }
 
     #[test]
-    fn a_plain_answer_with_a_call() {
-        let answer = Answer {
-            text: "<tool_call>{\"name\": \"f\"}</tool_call>".into(),
-            reason: FinishReason::Stop,
-            usage: Usage::default(),
-            model: "m".into(),
+    fn probabilities_in_openais_form() {
+        let token = TokenLogprob {
+            bytes: b"\xc3".to_vec(),
+            logprob: -0.5,
+            top: vec![(b"a".to_vec(), -0.25)],
         };
-        let with = chat_response(RequestId(1), &answer, true);
-        assert_eq!(with["choices"][0]["finish_reason"], "tool_calls");
-        assert_eq!(with["choices"][0]["message"]["content"], "");
-        let without = chat_response(RequestId(1), &answer, false);
-        assert_eq!(without["choices"][0]["message"]["content"], answer.text);
+        assert_eq!(
+            logprobs(&[token]),
+            json!({"refusal": null, "content": [{
+                "token": "\u{fffd}", "logprob": -0.5, "bytes": [0xc3],
+                "top_logprobs": [{"token": "a", "logprob": -0.25, "bytes": [97]}],
+            }]})
+        );
+        assert_eq!(logprobs(&[]), Value::Null);
     }
 }

@@ -1,0 +1,180 @@
+//! The tools of a request.
+
+use serde_json::{Map, Value};
+
+use super::request::Field;
+use crate::prompt::Reading;
+use crate::protocol::{CallFormat, Failure, ToolChoice};
+
+/// The tools that a request offers, as far as its answer is read by them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Their names; none: calls are not looked for.
+    pub names: Vec<String>,
+    /// Calls after the first one are left out.
+    pub one_call: bool,
+}
+
+impl Offer {
+    /// How the answer to such a request is to be read.
+    pub fn reading(&self, call_format: CallFormat, in_reasoning: bool) -> Reading {
+        Reading {
+            calls: (!self.names.is_empty()).then_some(call_format),
+            tools: self.names.clone(),
+            in_reasoning,
+        }
+    }
+
+    /// Whether one more call may be passed on after `calls` of them.
+    pub(super) fn takes(&self, calls: usize) -> bool {
+        calls == 0 || !self.one_call
+    }
+}
+
+/// `tools`, `tool_choice` and `parallel_tool_calls`, decoded.
+#[derive(Debug)]
+pub(super) struct Tools {
+    /// For the template.
+    pub list: Vec<Value>,
+    pub choice: ToolChoice,
+    pub offer: Offer,
+}
+
+impl Tools {
+    pub(super) fn decode(body: &Map<String, Value>) -> Result<Self, Failure> {
+        let mut list = match body.get("tools") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(list)) => list.clone(),
+            Some(_) => return Err(Failure::invalid("`tools` must be a list")),
+        };
+        let mut names = list.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+        let choice = choice(body.get("tool_choice"), &names)?;
+        if choice == ToolChoice::None {
+            // The model cannot be tempted by what it does not see.
+            list.clear();
+            names.clear();
+        }
+        let parallel = Field {
+            name: "parallel_tool_calls",
+            value: body.get("parallel_tool_calls"),
+        };
+        let one_call = !parallel.flag()? && parallel.value == Some(&Value::Bool(false));
+        Ok(Self {
+            list,
+            choice,
+            offer: Offer { names, one_call },
+        })
+    }
+}
+
+fn name(tool: &Value) -> Result<String, Failure> {
+    match tool.pointer("/function/name") {
+        Some(Value::String(name)) if !name.is_empty() => Ok(name.clone()),
+        _ => Err(Failure::invalid(
+            "each of `tools` needs a `function` with a `name`",
+        )),
+    }
+}
+
+fn choice(value: Option<&Value>, names: &[String]) -> Result<ToolChoice, Failure> {
+    let choice = match value {
+        None | Some(Value::Null) => ToolChoice::Auto,
+        Some(Value::String(word)) => match word.as_str() {
+            "auto" => ToolChoice::Auto,
+            "none" => ToolChoice::None,
+            "required" => ToolChoice::Required,
+            _ => return Err(wrong_choice()),
+        },
+        Some(value) => match value.pointer("/function/name") {
+            Some(Value::String(name)) => ToolChoice::Named(name.clone()),
+            _ => return Err(wrong_choice()),
+        },
+    };
+    match &choice {
+        ToolChoice::Required if names.is_empty() => Err(Failure::invalid(
+            "`tool_choice` is \"required\", but `tools` holds none",
+        )),
+        ToolChoice::Named(name) if !names.contains(name) => Err(Failure::invalid(format!(
+            "`tool_choice` names {name:?}, which is not among `tools`"
+        ))),
+        _ => Ok(choice),
+    }
+}
+
+fn wrong_choice() -> Failure {
+    Failure::invalid(
+        "`tool_choice` must be \"auto\", \"none\", \"required\" or \
+         {\"type\": \"function\", \"function\": {\"name\": …}}",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn decode(body: &Value) -> Result<Tools, Failure> {
+        Tools::decode(body.as_object().unwrap())
+    }
+
+    #[test]
+    fn choices() {
+        let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+        for (choice, expected, offered) in [
+            (json!(null), ToolChoice::Auto, 1),
+            (json!("auto"), ToolChoice::Auto, 1),
+            (json!("none"), ToolChoice::None, 0),
+            (json!("required"), ToolChoice::Required, 1),
+            (
+                json!({"type": "function", "function": {"name": "f"}}),
+                ToolChoice::Named("f".into()),
+                1,
+            ),
+        ] {
+            let decoded = decode(&json!({"tools": tools, "tool_choice": choice})).unwrap();
+            assert_eq!(decoded.choice, expected);
+            assert_eq!(
+                (decoded.list.len(), decoded.offer.names.len()),
+                (offered, offered)
+            );
+        }
+    }
+
+    #[test]
+    fn one_call_only_where_it_is_said() {
+        for (value, one_call) in [
+            (json!(null), false),
+            (json!(true), false),
+            (json!(false), true),
+        ] {
+            let offer = decode(&json!({"parallel_tool_calls": value}))
+                .unwrap()
+                .offer;
+            assert_eq!(offer.one_call, one_call, "{value}");
+            assert!(offer.takes(0));
+            assert_eq!(offer.takes(1), !one_call);
+        }
+    }
+
+    #[test]
+    fn wrong_tools_are_named() {
+        let tools = json!([{"function": {"name": "f"}}]);
+        for (body, part) in [
+            (json!({"tools": 3}), "`tools` must be a list"),
+            (json!({"tools": [{}]}), "`function`"),
+            (json!({"tools": [{"function": {"name": ""}}]}), "`name`"),
+            (json!({"tools": tools, "tool_choice": "any"}), "\"auto\""),
+            (json!({"tools": tools, "tool_choice": {}}), "\"auto\""),
+            (
+                json!({"tools": tools, "tool_choice": {"function": {"name": "g"}}}),
+                "\"g\"",
+            ),
+            (json!({"tool_choice": "required"}), "holds none"),
+            (json!({"parallel_tool_calls": 1}), "`parallel_tool_calls`"),
+        ] {
+            let error = decode(&body).unwrap_err();
+            assert!(error.message.contains(part), "{body}: {error}");
+        }
+    }
+}
