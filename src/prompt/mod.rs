@@ -2,9 +2,11 @@
 
 mod answer;
 mod date;
+mod prefix;
 mod stream;
 mod template;
 
 pub use answer::{AnswerParser, Part, Reading, ToolCall, is_marker, opens_reasoning};
+pub use prefix::stable_prefix;
 pub use stream::TextStream;
 pub use template::Template;

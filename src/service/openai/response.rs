@@ -70,10 +70,15 @@ pub fn completion_response(id: RequestId, answer: &Answer) -> Value {
 /// The `n`th call of an answer, counted from 0.
 pub(super) fn tool_call(id: RequestId, n: usize, call: &ToolCall) -> Value {
     json!({
-        "id": format!("call_{id}_{n}"),
+        "id": call_id(id, n),
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments.to_string()},
     })
+}
+
+/// Nine letters and digits: Mistral's templates take no other.
+fn call_id(id: RequestId, n: usize) -> String {
+    format!("{:06x}{:03x}", id.0 & 0xff_ffff, n & 0xfff)
 }
 
 pub(super) fn usage(usage: &Usage) -> Value {
@@ -138,8 +143,8 @@ mod tests {
         assert_eq!(
             choice["message"],
             json!({"role": "assistant", "content": null, "reasoning_content": "Hm.", "tool_calls": [
-                {"id": "call_1_0", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"}},
-                {"id": "call_1_1", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+                {"id": "000001000", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"}},
+                {"id": "000001001", "type": "function", "function": {"name": "g", "arguments": "{}"}},
             ]})
         );
         let one = chat_response(RequestId(1), &answer, &offer(true));

@@ -183,7 +183,7 @@ mod tests {
             ],
         );
         let call = |n: u32, name: &str, arguments: &str| {
-            json!({"tool_calls": [{"index": n, "id": format!("call_7_{n}"), "type": "function",
+            json!({"tool_calls": [{"index": n, "id": format!("00000700{n}"), "type": "function",
                 "function": {"name": name, "arguments": arguments}}]})
         };
         assert_eq!(

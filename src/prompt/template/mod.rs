@@ -4,6 +4,9 @@
 //! `strftime_now`, Python string methods, and a `tojson` that writes
 //! `json.dumps`' separators and keeps the keys' order.
 
+#[cfg(test)]
+mod families;
+
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
@@ -58,9 +61,9 @@ impl Template {
         );
         let today = today.to_owned();
         env.add_function("strftime_now", move |format: String| {
-            super::date::strftime(&today, &format)
+            crate::prompt::date::strftime(&today, &format)
         });
-        env.add_template_owned("chat", source.unwrap_or(CHATML).to_owned())
+        env.add_template_owned("chat", without_generation(source.unwrap_or(CHATML)))
             .map_err(|e| {
                 Failure::new(
                     FailureKind::ModelInvalid,
@@ -79,12 +82,25 @@ impl Template {
         &self.bos
     }
 
-    /// Renders a conversation up to where the assistant is to go on.
+    /// Renders a conversation up to where the assistant is to go on. Some models know no
+    /// system prompt, and their templates refuse one: then it stands in front of the
+    /// first question.
     ///
     /// # Errors
     /// `InvalidArgs` where the template refuses the messages (wrong roles or
     /// order, usually).
     pub fn render(
+        &self,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+    ) -> Result<String, Failure> {
+        self.render_as_is(messages, tools).or_else(|failure| {
+            let folded = without_system(messages).ok_or_else(|| failure.clone())?;
+            self.render_as_is(&folded, tools).map_err(|_| failure)
+        })
+    }
+
+    fn render_as_is(
         &self,
         messages: &[Message],
         tools: &[serde_json::Value],
@@ -108,6 +124,47 @@ impl Template {
             })
             .map_err(|e| refused(&e))
     }
+}
+
+/// The messages with the system prompt as the begin of the question that follows it.
+fn without_system(messages: &[Message]) -> Option<Vec<Message>> {
+    let [system, question, rest @ ..] = messages else {
+        return None;
+    };
+    if system.role != "system" || question.role != "user" {
+        return None;
+    }
+    let content = format!("{}\n\n{}", system.content, question.content);
+    let mut folded = vec![Message {
+        content,
+        ..question.clone()
+    }];
+    folded.extend_from_slice(rest);
+    Some(folded)
+}
+
+/// Hugging Face marks what is trained on with a tag of its own, which only training
+/// heeds: it becomes a block that does nothing.
+fn without_generation(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, after)) = rest.split_once("{%") {
+        out.push_str(before);
+        out.push_str("{%");
+        let dash = after.len() - after.trim_start_matches('-').len();
+        let (dash, tag) = after.split_at(dash);
+        out.push_str(dash);
+        rest = tag;
+        for (name, block) in [("generation", " if true "), ("endgeneration", " endif ")] {
+            let end = tag.trim_start().strip_prefix(name).map(str::trim_start);
+            if let Some(end) = end.filter(|end| end.starts_with(['-', '%'])) {
+                out.push_str(block);
+                rest = end;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 fn refused(error: &Error) -> Failure {
