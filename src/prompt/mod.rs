@@ -1,6 +1,8 @@
-//! Floor 2: chat templates, streamed text, and what an answer is made of. Pure.
+//! Floor 2: chat templates, streamed text, what an answer is made of, and what it must
+//! look like. Pure.
 
 mod answer;
+pub mod constraint;
 mod date;
 mod prefix;
 mod stream;

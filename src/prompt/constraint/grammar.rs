@@ -1,0 +1,96 @@
+//! Constraints into grammars.
+
+use llguidance::api::TopLevelGrammar;
+use serde_json::{Map, Value, json};
+
+use super::vocabulary::Vocabulary;
+use super::{bounds, gbnf};
+use crate::protocol::{Constraint, Failure, FailureKind};
+
+/// Between two lexemes of JSON, once: the module's page says why.
+const WHITESPACE: &str = r"[\x20]|\r?\n([\x20]{0,16}|\t{0,8})";
+
+/// Compiles a constraint of a whole answer.
+pub(super) fn compile(
+    vocabulary: &Vocabulary,
+    constraint: &Constraint,
+) -> Result<llguidance::Matcher, Failure> {
+    let (what, grammar) = match constraint {
+        Constraint::JsonObject => ("JSON object", from_schema(&json!({"type": "object"}))?),
+        Constraint::JsonSchema(schema) => {
+            bounds::schema(schema)?;
+            ("JSON schema", from_schema(schema)?)
+        }
+        Constraint::Regex(regex) => {
+            bounds::text("the regular expression", regex)?;
+            (
+                "regular expression",
+                TopLevelGrammar::from_regex(unanchored(regex)),
+            )
+        }
+        Constraint::Lark(text) => {
+            bounds::text("the grammar", text)?;
+            bounds::lark(text)?;
+            ("Lark grammar", TopLevelGrammar::from_lark(text.clone()))
+        }
+        Constraint::Gbnf(text) => {
+            bounds::text("the grammar", text)?;
+            let lark = gbnf::to_lark(text).map_err(|error| invalid("GBNF grammar", &error))?;
+            ("GBNF grammar", TopLevelGrammar::from_lark(lark))
+        }
+    };
+    vocabulary.compile(grammar).map_err(|error| {
+        let mut message = first_line(&error);
+        if let Constraint::JsonSchema(schema) = constraint
+            && let Some(place) = bounds::place_of(schema, &message)
+        {
+            message = format!("at {place:?}: {message}");
+        }
+        invalid(what, &message)
+    })
+}
+
+fn from_schema(schema: &Value) -> Result<TopLevelGrammar, Failure> {
+    Ok(TopLevelGrammar::from_json_schema(with_options(
+        schema,
+        json!({"whitespace_pattern": WHITESPACE}),
+    )?))
+}
+
+/// The schema with the compiler's options inside, which replace any of its own.
+pub(super) fn with_options(schema: &Value, options: Value) -> Result<Value, Failure> {
+    let mut map = match schema {
+        Value::Object(map) => map.clone(),
+        Value::Bool(true) => Map::new(),
+        _ => {
+            return Err(invalid(
+                "JSON schema",
+                "it must be an object; {\"type\": \"object\"} allows any JSON object",
+            ));
+        }
+    };
+    map.insert("x-guidance".into(), options);
+    Ok(Value::Object(map))
+}
+
+pub(super) fn invalid(what: &str, why: &str) -> Failure {
+    Failure::new(
+        FailureKind::InvalidSchema,
+        format!("the {what} cannot be used: {why}"),
+    )
+}
+
+/// All of the answer must match anyway; the engine knows no anchors.
+fn unanchored(regex: &str) -> &str {
+    let regex = regex.strip_prefix('^').unwrap_or(regex);
+    match regex.strip_suffix('$') {
+        Some(rest) if rest.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 0 => rest,
+        _ => regex,
+    }
+}
+
+/// What llguidance says to people, without its state, traces and excerpts.
+pub(super) fn first_line(error: &str) -> String {
+    let line = error.trim().lines().next().unwrap_or_default();
+    line.chars().take(300).collect()
+}

@@ -1,0 +1,173 @@
+//! A model's tokens, as the grammar engine wants them.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use llguidance::ParserFactory;
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::earley::SlicedBiasComputer;
+use llguidance::toktrie::{
+    InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv,
+};
+
+use super::grammar;
+use crate::protocol::{Failure, FailureKind};
+
+/// The model's own tokenizer: text into tokens, without a begin token and without
+/// reading control tokens out of the text.
+pub type Tokenize = Arc<dyn Fn(&[u8]) -> Vec<i32> + Send + Sync>;
+
+/// Longer tokens are never chosen: toktrie's nodes count to 1024 levels.
+const MAX_TOKEN_BYTES: usize = 1000;
+
+/// Compiling recurses: about 4 KiB a level, and the bounds on the input let a chain of
+/// references or rules reach some ten thousand levels. Only what is touched is real.
+const COMPILE_STACK: usize = 256 << 20;
+
+/// The tokens of a loaded model. Cheap to clone.
+#[derive(Clone)]
+pub struct Vocabulary {
+    factory: Arc<ParserFactory>,
+}
+
+impl fmt::Debug for Vocabulary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vocabulary")
+            .field("tokens", &self.trie().vocab_size())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Vocabulary {
+    /// `pieces` holds the bytes of every token, `specials` says which of them are
+    /// control tokens (never text), `ends` which of them end an answer.
+    ///
+    /// # Errors
+    /// `ModelInvalid` where the tokens make no vocabulary.
+    pub fn new(
+        mut pieces: Vec<Vec<u8>>,
+        specials: &[bool],
+        ends: &[i32],
+        tokenize: Tokenize,
+    ) -> Result<Self, Failure> {
+        let size = pieces.len();
+        let invalid = |what: &str| {
+            Failure::new(
+                FailureKind::ModelInvalid,
+                format!("the model's vocabulary cannot be used: {what}; try another model file"),
+            )
+        };
+        // Token ids have 24 bits in the trie, the highest of them taken.
+        if size == 0 || size >= 0xff_ffff {
+            return Err(invalid("it has no tokens, or too many"));
+        }
+        let ends: Vec<TokenId> = ends
+            .iter()
+            .filter_map(|&id| TokenId::try_from(id).ok())
+            .filter(|&id| (id as usize) < size)
+            .collect();
+        let Some(&end) = ends.first() else {
+            return Err(invalid("it has no token that ends an answer"));
+        };
+        for (id, piece) in (0..).zip(&mut pieces) {
+            if piece.len() > MAX_TOKEN_BYTES {
+                piece.clear();
+            }
+            if ends.contains(&id) || specials.get(id as usize) == Some(&true) {
+                piece.insert(0, TokTrie::SPECIAL_TOKEN_MARKER);
+            }
+        }
+        let info = TokRxInfo::new(u32::try_from(size).unwrap_or(u32::MAX), end);
+        let build = AssertUnwindSafe(|| {
+            let trie = TokTrie::from(&info, &pieces).with_eos_tokens(&ends);
+            let env: TokEnv = Arc::new(Env { trie, tokenize });
+            let caps = InferenceCapabilities {
+                ff_tokens: true,
+                ..InferenceCapabilities::default()
+            };
+            let mut factory =
+                ParserFactory::new(&env, caps, &SlicedBiasComputer::general_slices())?;
+            factory.quiet();
+            *factory.limits_mut() = limits();
+            Ok(factory)
+        });
+        let factory = llguidance::panic_utils::catch_unwind(build)
+            .map_err(|error| invalid(&grammar::first_line(&error.to_string())))?;
+        Ok(Self {
+            factory: Arc::new(factory),
+        })
+    }
+
+    pub(super) fn trie(&self) -> &TokTrie {
+        self.factory.tok_env().tok_trie()
+    }
+
+    /// The control token with exactly this text.
+    pub(super) fn special(&self, text: &str) -> Option<TokenId> {
+        self.trie().get_special_token(text)
+    }
+
+    /// A token's text; that of control tokens too.
+    pub(super) fn text(&self, token: TokenId) -> &[u8] {
+        let bytes = self.trie().token(token);
+        bytes
+            .strip_prefix(&[TokTrie::SPECIAL_TOKEN_MARKER])
+            .unwrap_or(bytes)
+    }
+
+    /// Compiles a grammar, with room for deep recursion and without panics.
+    pub(super) fn compile(&self, grammar: TopLevelGrammar) -> Result<llguidance::Matcher, String> {
+        let compiled = std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .name("grammar".into())
+                .stack_size(COMPILE_STACK)
+                .spawn_scoped(scope, || self.factory.create_parser(grammar))
+                .map_err(|error| format!("no thread to compile it: {error}"))?
+                .join()
+                .map_err(|_| "the compiler failed".to_owned())
+        })?;
+        let matcher = llguidance::Matcher::new(compiled);
+        match matcher.get_error() {
+            Some(error) => Err(error),
+            None => Ok(matcher),
+        }
+    }
+}
+
+/// What one answer may cost. A step's fuel is about 14 ms on a fast core.
+fn limits() -> ParserLimits {
+    ParserLimits {
+        // 1 to 2 kB each.
+        max_lexer_states: 50_000,
+        // Symbols; a few hundred kilobytes of schema.
+        max_grammar_size: 200_000,
+        // Messages go to people: without the parser's state in them.
+        verbose_errors: false,
+        ..ParserLimits::default()
+    }
+}
+
+struct Env {
+    trie: TokTrie,
+    tokenize: Tokenize,
+}
+
+impl TokenizerEnv for Env {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    /// The model's tokens for it; where they spell something else (a blank put in
+    /// front, a byte replaced), the longest tokens that fit.
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
+        let tokens: Option<Vec<TokenId>> = (self.tokenize)(bytes)
+            .into_iter()
+            .map(|id| TokenId::try_from(id).ok())
+            .collect();
+        match tokens {
+            Some(tokens) if self.trie.decode_raw(&tokens) == bytes => tokens,
+            _ => self.trie.greedy_tokenize(bytes),
+        }
+    }
+}
