@@ -5,7 +5,7 @@ use std::io;
 use serde_json::Value;
 
 use super::grammar::invalid;
-use crate::protocol::{Failure, FailureKind};
+use crate::protocol::Failure;
 
 /// Bytes of a schema or grammar as text.
 const MAX_BYTES: usize = 256 * 1024;
@@ -27,15 +27,16 @@ const COUNTS: [&str; 6] = [
 
 /// Bounds the size of a grammar's text.
 pub(super) fn text(what: &str, text: &str) -> Result<(), Failure> {
-    if text.len() <= MAX_BYTES {
+    size(what, text.len())
+}
+
+fn size(what: &str, bytes: usize) -> Result<(), Failure> {
+    if bytes <= MAX_BYTES {
         return Ok(());
     }
-    Err(Failure::new(
-        FailureKind::InvalidSchema,
-        format!(
-            "{what} has {} bytes, at most {MAX_BYTES} are allowed; make it shorter",
-            text.len()
-        ),
+    Err(invalid(
+        what,
+        &format!("it has {bytes} bytes, at most {MAX_BYTES} are allowed; make it shorter"),
     ))
 }
 
@@ -85,16 +86,7 @@ pub(super) fn schema(schema: &Value) -> Result<(), Failure> {
     let mut counter = Counter(0);
     // Flat enough by now for the recursion; a counter does not fail.
     let _ = serde_json::to_writer(&mut counter, schema);
-    if counter.0 > MAX_BYTES {
-        return Err(invalid(
-            "JSON schema",
-            &format!(
-                "it has {} bytes, at most {MAX_BYTES} are allowed; make it shorter",
-                counter.0
-            ),
-        ));
-    }
-    Ok(())
+    size("JSON schema", counter.0)
 }
 
 /// Where the thing lies that a message of the compiler names in quotes: an unknown

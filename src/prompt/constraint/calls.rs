@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::bounds;
 use super::grammar::{first_line, with_options};
 use super::vocabulary::Vocabulary;
-use crate::protocol::{CallFormat, Failure, FailureKind};
+use crate::protocol::{CallFormat, Failure, FailureKind, ToolChoice};
 
 /// As many as `OpenAI` takes.
 const MAX_TOOLS: usize = 128;
@@ -20,6 +20,25 @@ const MAX_CALLS: usize = 16;
 struct Tool {
     name: String,
     arguments: Value,
+}
+
+/// Bounds the tools, and whether `choice` can be met.
+pub(super) fn check(tools: &[Value], choice: &ToolChoice) -> Result<(), Failure> {
+    let tools = match choice {
+        ToolChoice::None => return Ok(()),
+        _ => read(tools)?,
+    };
+    match choice {
+        ToolChoice::Named(name) if !tools.iter().any(|tool| tool.name == *name) => {
+            Err(Failure::invalid(format!(
+                "`tool_choice` names {name:?}, which is not among `tools`; offer it or choose another"
+            )))
+        }
+        ToolChoice::Required if tools.is_empty() => Err(Failure::invalid(
+            "`tool_choice` asks for a call, but there are no `tools`; offer at least one",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The grammar of an answer that is nothing but calls: of one tool where it is
@@ -33,16 +52,6 @@ pub(super) fn required(
     let mut tools = read(tools)?;
     if let Some(name) = name {
         tools.retain(|tool| tool.name == name);
-        if tools.is_empty() {
-            return Err(Failure::invalid(format!(
-                "`tool_choice` names {name:?}, which is not among `tools`; offer it or choose another"
-            )));
-        }
-    }
-    if tools.is_empty() {
-        return Err(Failure::invalid(
-            "`tool_choice` asks for a call, but there are no `tools`; offer at least one",
-        ));
     }
     let form = Form::of(format);
     let more = if name.is_some() { 0 } else { MAX_CALLS - 1 };

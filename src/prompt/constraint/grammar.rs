@@ -10,44 +10,60 @@ use crate::protocol::{Constraint, Failure, FailureKind};
 /// Between two lexemes of JSON, once: the module's page says why.
 const WHITESPACE: &str = r"[\x20]|\r?\n([\x20]{0,16}|\t{0,8})";
 
+/// Bounds what a constraint may cost, and its syntax where that is cheap.
+pub(super) fn check(constraint: &Constraint) -> Result<(), Failure> {
+    grammar(constraint).map(drop)
+}
+
 /// Compiles a constraint of a whole answer.
 pub(super) fn compile(
     vocabulary: &Vocabulary,
     constraint: &Constraint,
 ) -> Result<llguidance::Matcher, Failure> {
-    let (what, grammar) = match constraint {
-        Constraint::JsonObject => ("JSON object", from_schema(&json!({"type": "object"}))?),
-        Constraint::JsonSchema(schema) => {
-            bounds::schema(schema)?;
-            ("JSON schema", from_schema(schema)?)
-        }
-        Constraint::Regex(regex) => {
-            bounds::text("the regular expression", regex)?;
-            (
-                "regular expression",
-                TopLevelGrammar::from_regex(unanchored(regex)),
-            )
-        }
-        Constraint::Lark(text) => {
-            bounds::text("the grammar", text)?;
-            bounds::lark(text)?;
-            ("Lark grammar", TopLevelGrammar::from_lark(text.clone()))
-        }
-        Constraint::Gbnf(text) => {
-            bounds::text("the grammar", text)?;
-            let lark = gbnf::to_lark(text).map_err(|error| invalid("GBNF grammar", &error))?;
-            ("GBNF grammar", TopLevelGrammar::from_lark(lark))
-        }
-    };
-    vocabulary.compile(grammar).map_err(|error| {
+    vocabulary.compile(grammar(constraint)?).map_err(|error| {
         let mut message = first_line(&error);
         if let Constraint::JsonSchema(schema) = constraint
             && let Some(place) = bounds::place_of(schema, &message)
         {
             message = format!("at {place:?}: {message}");
         }
-        invalid(what, &message)
+        invalid(name(constraint), &message)
     })
+}
+
+fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, Failure> {
+    let what = name(constraint);
+    match constraint {
+        Constraint::JsonObject => from_schema(&json!({"type": "object"})),
+        Constraint::JsonSchema(schema) => {
+            bounds::schema(schema)?;
+            from_schema(schema)
+        }
+        Constraint::Regex(regex) => {
+            bounds::text(what, regex)?;
+            Ok(TopLevelGrammar::from_regex(unanchored(regex)))
+        }
+        Constraint::Lark(text) => {
+            bounds::text(what, text)?;
+            bounds::lark(text)?;
+            Ok(TopLevelGrammar::from_lark(text.clone()))
+        }
+        Constraint::Gbnf(text) => {
+            bounds::text(what, text)?;
+            let lark = gbnf::to_lark(text).map_err(|error| invalid(what, &error))?;
+            Ok(TopLevelGrammar::from_lark(lark))
+        }
+    }
+}
+
+fn name(constraint: &Constraint) -> &'static str {
+    match constraint {
+        Constraint::JsonObject => "JSON object",
+        Constraint::JsonSchema(_) => "JSON schema",
+        Constraint::Regex(_) => "regular expression",
+        Constraint::Lark(_) => "Lark grammar",
+        Constraint::Gbnf(_) => "GBNF grammar",
+    }
 }
 
 fn from_schema(schema: &Value) -> Result<TopLevelGrammar, Failure> {

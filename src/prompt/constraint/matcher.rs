@@ -54,6 +54,7 @@ impl Matcher {
         tools: &[Value],
         choice: &ToolChoice,
     ) -> Result<Option<Self>, Failure> {
+        calls::check(tools, choice)?;
         let (grammar, watch) = match choice {
             ToolChoice::None => return Ok(None),
             ToolChoice::Auto if tools.is_empty() => return Ok(None),

@@ -36,5 +36,33 @@ mod vocabulary;
 #[cfg(test)]
 mod tests;
 
+use crate::protocol::{Failure, FailureKind, GenerateRequest, Prompt, ToolChoice};
+
 pub use matcher::Matcher;
 pub use vocabulary::{Tokenize, Vocabulary};
+
+/// Checks what can be checked without a model, in time linear in the request: size,
+/// depth, counts, GBNF's syntax, names of tools. What passes may still not compile.
+///
+/// # Errors
+/// `InvalidSchema` naming the place or the tool, `InvalidArgs` where the choice of a
+/// tool cannot be met, `NotSupported` for a constraint together with tools.
+pub fn check(request: &GenerateRequest) -> Result<(), Failure> {
+    if let Some(constraint) = &request.constraint {
+        grammar::check(constraint)?;
+    }
+    let tools = match &request.prompt {
+        Prompt::Chat { tools, .. } => tools.as_slice(),
+        Prompt::Text(_) => &[],
+    };
+    calls::check(tools, &request.tool_choice)?;
+    if request.constraint.is_some() && !tools.is_empty() && request.tool_choice != ToolChoice::None
+    {
+        return Err(Failure::new(
+            FailureKind::NotSupported,
+            "`tools` cannot be combined with a form of the whole answer; leave out one of them, \
+             or set `tool_choice` to \"none\"",
+        ));
+    }
+    Ok(())
+}

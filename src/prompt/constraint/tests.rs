@@ -2,6 +2,7 @@
 
 mod bombs;
 mod calls;
+mod check;
 mod grammars;
 mod schemas;
 
