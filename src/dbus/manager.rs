@@ -14,7 +14,7 @@ use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, Str, interface};
 use super::callers::{Callers, Present};
 use super::options::{self, Options};
 use super::{Error, jobs, stream};
-use crate::protocol::{Failure, Message, Priority, Prompt};
+use crate::protocol::{Constraint, Failure, FailureKind, FinishReason, Message, Priority, Prompt};
 use crate::service::openai::{chat_response, decode_chat};
 use crate::service::{Answer, ModelEntry, Service, Status, Submission};
 
@@ -25,6 +25,7 @@ const COALESCE: Duration = Duration::from_millis(100);
 /// What this build can do, for clients that want to know before they try.
 const FEATURES: &[&str] = &[
     "chat",
+    "constrained-output",
     "count-tokens",
     "http-openai",
     "import",
@@ -88,14 +89,36 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<String, Error> {
         let present = self.callers.identify(&header, connection).await?;
-        let messages = vec![Message::user(prompt)];
-        let mut submission = Submission::new(Prompt::Chat {
-            messages,
-            tools: Vec::new(),
-        });
-        // Who calls by hand waits for the answer.
-        submission.request.priority = Priority::Interactive;
-        Ok(self.answer(&present, submission).await?.1.text)
+        Ok(self.answer(&present, turn(prompt)).await?.1.text)
+    }
+
+    /// One turn whose answer is JSON, valid against the JSON schema; an empty schema
+    /// means any object.
+    #[zbus(out_args("json"))]
+    async fn generate_json(
+        &self,
+        prompt: String,
+        json_schema: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let mut submission = turn(prompt);
+        submission.request.constraint = Some(schema(&json_schema)?);
+        let (_, answer) = self.answer(&present, submission).await?;
+        match answer.reason {
+            FinishReason::Stop => Ok(answer.text),
+            FinishReason::Length => Err(Failure::new(
+                FailureKind::ContextTooLong,
+                format!(
+                    "the JSON was not complete after {} tokens; bound it in the schema \
+                     (`maxLength`, `maxItems`), or raise `sampling.max_tokens` or \
+                     `model.context`",
+                    answer.usage.completion_tokens
+                ),
+            )
+            .into()),
+        }
     }
 
     /// An OpenAI chat-completions request as JSON, and its response.
@@ -318,6 +341,29 @@ impl Manager {
     #[zbus(property)]
     fn cpu(&self) -> String {
         self.status().cpu.clone()
+    }
+}
+
+/// A turn of one who calls by hand, and waits for the answer.
+fn turn(prompt: String) -> Submission {
+    let mut submission = Submission::new(Prompt::Chat {
+        messages: vec![Message::user(prompt)],
+        tools: Vec::new(),
+    });
+    submission.request.priority = Priority::Interactive;
+    submission
+}
+
+fn schema(text: &str) -> Result<Constraint, Failure> {
+    if text.trim().is_empty() {
+        return Ok(Constraint::JsonObject);
+    }
+    match serde_json::from_str(text) {
+        Ok(schema) => Ok(Constraint::JsonSchema(schema)),
+        Err(error) => Err(Failure::new(
+            FailureKind::InvalidSchema,
+            format!("the JSON schema is not valid JSON: {error}"),
+        )),
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::config::Config;
 use crate::models::Store;
+use crate::prompt::constraint;
 use crate::protocol::{Failure, FailureKind, Message, Prompt, RequestId, Sampling};
 use crate::sensors::Sensors;
 
@@ -145,11 +146,13 @@ impl Service {
     ///
     /// # Errors
     /// `Busy` while draining, `QueueFull`, `ModelNotFound`, `InvalidArgs`,
-    /// `ContextTooLong` where the text alone is over the configured bound.
+    /// `ContextTooLong` where the text alone is over the configured bound,
+    /// `InvalidSchema` where the form asked for is already seen to be of no use.
     pub fn submit(&self, caller: &Caller, submission: Submission) -> Result<Stream, Failure> {
         let config = self.config();
         check_size(&submission.request.prompt, config.queue.prompt_max_bytes)?;
-        let admitted = self.admit(caller, submission, &config);
+        let admitted = constraint::check(&submission.request)
+            .and_then(|()| self.admit(caller, submission, &config));
         if let Err(failure) = &admitted {
             self.shared.metrics.refused(failure.kind);
         }

@@ -162,6 +162,17 @@ fn mistakes_are_named() {
             "there is no model \"nope\"; installed: fake",
         ),
         ("RemoveModel", vec!["s", "fake"], "Access denied"),
+        ("GenerateJson", vec!["ss", "x", "{"], "schema is not valid"),
+        (
+            "GenerateJson",
+            vec!["ss", "x", r#"{"properties":{"a":{"maxItems":9999999}}}"#],
+            "/properties/a/maxItems",
+        ),
+        (
+            "Chat",
+            vec!["s", r#"{"messages":[{"role":"user"}],"grammar":"x"}"#],
+            "in line 1",
+        ),
     ] {
         let said = error(&daemon.call(method, &args));
         assert!(said.contains(part), "{method}: {said}");

@@ -4,6 +4,7 @@
 //! Shapes: platform.openai.com's API reference for chat completions. Fields that
 //! clients send and Hearthd has no use for are ignored; fields it knows are checked.
 
+mod form;
 mod request;
 mod response;
 mod stream;

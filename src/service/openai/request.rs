@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::form;
 use super::tools::{Offer, Tools};
 use crate::protocol::{Failure, FailureKind, GenerateRequest, Message, Priority, Prompt, Sampling};
 use crate::service::Submission;
@@ -125,6 +126,7 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Fail
                 sampling,
                 max_tokens,
                 stop: stop(body.get("stop"))?,
+                constraint: form::constraint(body)?,
                 priority,
                 ..GenerateRequest::default()
             },
@@ -145,9 +147,6 @@ fn refuse_unsupported(body: &Map<String, Value>) -> Result<(), Failure> {
         Some(n) if n.as_u64() == Some(1) => {}
         Some(_) => return unsupported("`n` other than 1"),
     }
-    let format = body.get("response_format").and_then(|f| f.get("type"));
-    if let Some(format) = format.and_then(Value::as_str).filter(|f| *f != "text") {
-        return unsupported(&format!("`response_format` {format:?}"));
     }
     Ok(())
 }
@@ -426,10 +425,8 @@ mod tests {
                 json!({"messages": ok, "logprobs": true, "top_logprobs": 21}),
                 "at most 20",
             ),
-            (
-                json!({"messages": ok, "response_format": {"type": "json_object"}}),
-                "json_object",
-            ),
+            (json!({"messages": ok, "grammar": 1}), "`grammar`"),
+            (json!({"messages": ok, "tool_choice": 1}), "`tool_choice`"),
         ] {
             let error = chat(&body).unwrap_err();
             assert!(error.message.contains(part), "{body}: {error}");
