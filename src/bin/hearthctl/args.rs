@@ -1,8 +1,10 @@
 //! The command line: every command, every option, and the exit codes.
 
+use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
 
 /// Shown after the help of `hearthctl` itself.
 const AFTER_HELP: &str = "\
@@ -134,6 +136,12 @@ pub struct RequestArgs {
     /// Start of the random numbers, to get the same answer again.
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,
+    /// Answer with JSON that is valid against the JSON schema in this file.
+    #[arg(long, value_name = "FILE", value_parser = json_file, conflicts_with = "regex")]
+    pub schema: Option<Value>,
+    /// Answer with a text that this regular expression matches as a whole.
+    #[arg(long, value_name = "RE")]
+    pub regex: Option<String>,
 }
 
 /// Place in the queue.
@@ -227,6 +235,12 @@ fn bus_address(text: &str) -> Result<String, String> {
     }
 }
 
+/// Reads the file, so that a mistake in it is seen before anything is tried.
+fn json_file(path: &str) -> Result<Value, String> {
+    let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+    serde_json::from_str(&text).map_err(|e| format!("{path} is not valid JSON: {e}"))
+}
+
 /// JSON has no infinity, and a negative temperature has no meaning.
 fn temperature(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -254,6 +268,8 @@ mod tests {
             &["hearthctl", "generate", "--priority", "urgent", "x"],
             &["hearthctl", "--bus-address", "nonsense", "status"],
             &["hearthctl", "cancel", "../7"],
+            &["hearthctl", "generate", "--schema", "/no/such/file", "x"],
+            &["hearthctl", "generate", "--schema", "Cargo.lock", "x"],
         ] {
             let error = Cli::try_parse_from(line).expect_err("must be refused");
             assert_eq!(error.exit_code(), 2, "{line:?}");

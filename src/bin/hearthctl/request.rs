@@ -57,6 +57,12 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
     if let Some(seed) = args.seed {
         request.insert("seed".into(), seed.into());
     }
+    if let Some(schema) = &args.schema {
+        request.insert("json_schema".into(), schema.clone());
+    }
+    if let Some(regex) = &args.regex {
+        request.insert("regex".into(), regex.as_str().into());
+    }
     Value::Object(request).to_string()
 }
 
@@ -90,6 +96,8 @@ mod tests {
             max_tokens: Some(5),
             temperature: Some(0.3),
             seed: Some(7),
+            schema: Some(json!({"type": "integer"})),
+            regex: Some("a+".into()),
         };
         let turns = [Turn::user("a"), Turn::assistant("b"), Turn::user("c")];
         let request: Value = serde_json::from_str(&chat(&turns, &args)).unwrap();
@@ -99,6 +107,8 @@ mod tests {
         assert_eq!(request["max_tokens"], 5);
         assert_eq!(request["temperature"], 0.3);
         assert_eq!(request["seed"], 7);
+        assert_eq!(request["json_schema"]["type"], "integer");
+        assert_eq!(request["regex"], "a+");
     }
 
     #[test]
