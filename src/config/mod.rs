@@ -141,6 +141,9 @@ pub struct EngineConfig {
     pub hang_timeout_s: u32,
     /// How long loading a model may take, in seconds.
     pub load_timeout_s: u32,
+    /// Give the model's memory back when nobody has used it for this long, in seconds;
+    /// the next request loads it again. 0: never. `KeepLoaded` on the bus holds it.
+    pub idle_unload_s: u32,
     /// Requests worked on at once, 1 to 16. They share the memory for keys and values,
     /// so each may use the whole context as long as the others leave room.
     pub slots: u32,
@@ -155,6 +158,7 @@ impl Default for EngineConfig {
             threads: 0,
             hang_timeout_s: 60,
             load_timeout_s: 600,
+            idle_unload_s: 900,
             slots: 2,
             prompt_cache_mib: 64,
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use zbus::connection::Connection;
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
@@ -21,20 +21,21 @@ pub struct Callers(Arc<Mutex<HashMap<String, Known>>>);
 #[derive(Clone, Debug)]
 struct Known {
     uid: u32,
-    left: Arc<Notify>,
+    left: watch::Sender<bool>,
 }
 
 /// A caller, and the moment it leaves the bus.
 #[derive(Debug)]
 pub(super) struct Present {
     pub(super) caller: Caller,
-    left: Arc<Notify>,
+    left: watch::Receiver<bool>,
 }
 
 impl Present {
     /// Resolves when the caller has left the bus.
     pub(super) async fn left(&self) {
-        self.left.notified().await;
+        // The sender is dropped only with the whole service.
+        _ = self.left.clone().wait_for(|left| *left).await;
     }
 }
 
@@ -54,7 +55,7 @@ impl Callers {
                 if args.new_owner().is_none()
                     && let Some(known) = callers.lock().remove(args.name().as_str())
                 {
-                    known.left.notify_waiters();
+                    known.left.send_replace(true);
                 }
             }
         });
@@ -75,16 +76,22 @@ impl Callers {
             let uid = self.ask(&sender, connection).await?;
             let known = Known {
                 uid,
-                left: Arc::default(),
+                left: watch::Sender::default(),
             };
-            self.lock().entry(sender.clone()).or_insert(known).clone()
+            let known = self.lock().entry(sender.clone()).or_insert(known).clone();
+            // It may have left before it was known; then nobody will say so again.
+            if !is_present(&sender, connection).await {
+                self.lock().remove(&sender);
+                known.left.send_replace(true);
+            }
+            known
         };
         Ok(Present {
             caller: Caller {
                 uid: known.uid,
                 sender,
             },
-            left: known.left,
+            left: known.left.subscribe(),
         })
     }
 
@@ -108,4 +115,15 @@ impl Callers {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a caller is still on the bus; a peer-to-peer connection has none to leave.
+async fn is_present(sender: &str, connection: &Connection) -> bool {
+    if !connection.is_bus() {
+        return true;
+    }
+    let (Ok(bus), Ok(name)) = (DBusProxy::new(connection).await, BusName::try_from(sender)) else {
+        return false;
+    };
+    bus.name_has_owner(name).await.unwrap_or(false)
 }

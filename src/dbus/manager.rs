@@ -223,6 +223,40 @@ impl Manager {
         Ok(self.service.unload_model(&present.caller).await?)
     }
 
+    /// Keeps the model in memory, loading it where needed, until the cookie is released
+    /// or the caller leaves the bus. The reason is for people.
+    async fn keep_loaded(
+        &self,
+        reason: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<u32, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let cookie = self.service.keep_loaded(&present.caller, &reason).await?;
+        let service = self.service.clone();
+        tokio::spawn(async move {
+            present.left().await;
+            service.release(&present.caller, cookie);
+        });
+        Ok(cookie)
+    }
+
+    /// Ends a hold of `KeepLoaded`.
+    async fn release_keep_loaded(
+        &self,
+        cookie: u32,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        if self.service.release(&present.caller, cookie) {
+            return Ok(());
+        }
+        let message =
+            format!("you have no cookie {cookie}: it was released already, or is another's");
+        Err(Failure::invalid(message).into())
+    }
+
     /// Copies a model file, checks it, and gives it a name.
     async fn import_model(
         &self,

@@ -5,6 +5,7 @@
 //! translate, the service decides.
 
 mod engine_link;
+mod holds;
 mod import;
 mod jobs;
 mod metrics;
@@ -339,6 +340,36 @@ impl Service {
             _ = status.wait_for(|s| s.engine_pid != pid).await;
         }
         Ok(())
+    }
+
+    /// Keeps the loaded model in memory, and loads the default one where there is none,
+    /// until [`Self::release`]; returns the hold's cookie.
+    ///
+    /// # Errors
+    /// `Busy` where this caller has too many holds, else those of loading.
+    pub async fn keep_loaded(&self, caller: &Caller, reason: &str) -> Result<u32, Failure> {
+        let (cookie, is_loaded) = {
+            let mut inner = self.lock();
+            let cookie = inner.holds.add(&caller.sender);
+            (cookie, inner.loaded_model().is_some())
+        };
+        let cookie = cookie.ok_or_else(|| {
+            Failure::new(
+                FailureKind::Busy,
+                "you hold the model many times already: release a cookie first",
+            )
+        })?;
+        if !is_loaded && let Err(failure) = self.load_model(caller, "").await {
+            self.lock().holds.release(&caller.sender, cookie);
+            return Err(failure);
+        }
+        log::info!(uid = caller.uid, sender = caller.sender.as_str(), reason; "the model is held");
+        Ok(cookie)
+    }
+
+    /// Ends a hold of this caller; whether there was one.
+    pub fn release(&self, caller: &Caller, cookie: u32) -> bool {
+        self.lock().holds.release(&caller.sender, cookie)
     }
 
     /// Refuses new work, lets running answers finish for at most `drain_s`, then

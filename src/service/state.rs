@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::holds::Holds;
 use super::jobs::Jobs;
 use super::resume::{Cause, Progress, Quarantine};
 use super::types::{State, Status, StreamEvent};
@@ -27,6 +28,9 @@ pub(super) struct Inner {
     pub(super) engine: Option<Engine>,
     pub(super) draining: bool,
     pub(super) quarantine: Quarantine,
+    pub(super) holds: Holds,
+    /// When a request was last worked on, or a model loaded.
+    last_used: Duration,
     running: HashMap<RequestId, Running>,
     counts: HashMap<RequestId, oneshot::Sender<Result<u32, Failure>>>,
     /// The model that should be in memory.
@@ -111,6 +115,8 @@ impl Inner {
             engine: None,
             draining: false,
             quarantine: Quarantine::default(),
+            holds: Holds::default(),
+            last_used: Duration::ZERO,
             running: HashMap::new(),
             counts: HashMap::new(),
             wanted: None,
@@ -180,6 +186,20 @@ impl Inner {
 
     pub(super) fn beat(&mut self, now: Duration) {
         self.beat = now;
+        if self.is_busy() || !self.queue.is_empty() || !self.holds.is_empty() {
+            self.last_used = now;
+        }
+    }
+
+    /// Unloads a model that nobody has used for so long, and nobody holds; whether it
+    /// did. Zero keeps it for ever.
+    pub(super) fn unload_idle(&mut self, now: Duration, limit: Duration) -> bool {
+        let idle = now.saturating_sub(self.last_used);
+        let is_due = !limit.is_zero() && self.is_ready() && idle >= limit;
+        if is_due {
+            self.unload();
+        }
+        is_due
     }
 
     /// Without an engine there is nothing to watch but the daemon's own loop, and

@@ -243,3 +243,47 @@ fn the_documented_interface_is_the_live_one() {
         );
     }
 }
+
+#[test]
+fn an_idle_model_goes_unless_it_is_held() {
+    let daemon = Daemon::start(Setup {
+        config: "[engine]\nidle_unload_s = 1\n",
+        ..Setup::default()
+    });
+    let state = || daemon.health()["service"]["state"].clone();
+    ok(&daemon.call("Generate", &["s", "x"]));
+    until("the model is unloaded", || state() == "unloaded");
+    // busctl leaves at once, and its hold with it.
+    ok(&daemon.call("KeepLoaded", &["s", "test"]));
+    until("the model is unloaded again", || state() == "unloaded");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let path = "/org/hearthd/Inference1";
+    let connection = runtime.block_on(async {
+        let builder = zbus::connection::Builder::address(daemon.bus_address().as_str());
+        let connection = builder.build().await.unwrap();
+        let call =
+            connection.call_method(Some(BUS_NAME), path, Some(BUS_NAME), "KeepLoaded", &"voice");
+        let cookie: u32 = call.await.unwrap().body().deserialize().unwrap();
+        assert!(cookie > 0);
+        let wrong = cookie + 1;
+        let call = connection.call_method(
+            Some(BUS_NAME),
+            path,
+            Some(BUS_NAME),
+            "ReleaseKeepLoaded",
+            &wrong,
+        );
+        assert!(call.await.unwrap_err().to_string().contains("no cookie"));
+        connection
+    });
+    // Longer than it stays without: it is looked at every five seconds.
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    assert_eq!(state(), "ready");
+    drop(connection);
+    drop(runtime);
+    until("the hold has ended", || state() == "unloaded");
+    ok(&daemon.call("Generate", &["s", "x"]));
+}
