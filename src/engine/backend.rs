@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::prompt::constraint::Vocabulary;
 use crate::protocol::{Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
 
 /// A token id of the model's vocabulary.
@@ -130,6 +131,12 @@ pub trait Backend {
 
     /// Whether the token ends an answer.
     fn is_end(&self, token: Token) -> bool;
+
+    /// All tokens as constraints need them; takes a moment for a large vocabulary.
+    ///
+    /// # Errors
+    /// `ModelInvalid` where the tokens make no vocabulary.
+    fn vocabulary(&self) -> Result<Vocabulary, Failure>;
 
     /// Whether the end of a sequence can be removed, and its beginning shared. Where
     /// the state is a running sum (Mamba, RWKV) it cannot.

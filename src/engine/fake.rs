@@ -11,6 +11,7 @@ use super::backend::{
     Backend, ChatFormat, DecodeError, Loader, Mask, Part, Progress, Sampled, Token, argmax,
     no_logits,
 };
+use crate::prompt::constraint::Vocabulary;
 use crate::protocol::{CallFormat, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
 
 /// Ends an answer.
@@ -206,6 +207,12 @@ impl Backend for FakeBackend {
 
     fn is_end(&self, token: Token) -> bool {
         token == END
+    }
+
+    fn vocabulary(&self) -> Result<Vocabulary, Failure> {
+        let pieces = (0..=END).map(|token| self.piece(token)).collect();
+        let tokenize = |text: &[u8]| text.iter().map(|b| Token::from(*b)).collect();
+        Vocabulary::new(pieces, &[], &[END], Arc::new(tokenize))
     }
 
     fn can_share(&self) -> bool {

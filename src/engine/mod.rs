@@ -8,6 +8,7 @@
 
 pub mod backend;
 mod clock;
+mod constraints;
 pub mod fake;
 pub mod gguf;
 mod link;

@@ -1,6 +1,7 @@
 //! One request in the engine: from its tokens to its last event.
 
 use super::backend::{Backend, Mask, Part, Token};
+use crate::prompt::constraint::Matcher;
 use crate::prompt::{Template, TextStream, opens_reasoning};
 use crate::protocol::{
     Event, Failure, FailureKind, FinishReason, GenerateRequest, Message, Overflow, Prompt,
@@ -32,6 +33,7 @@ pub(super) struct Sequence<S> {
     max_tokens: u32,
     sampler: S,
     stream: TextStream,
+    matcher: Option<Matcher>,
     logprobs: Option<u8>,
     prefill_ms: f64,
     decode_ms: f64,
@@ -43,6 +45,7 @@ impl<S> Sequence<S> {
         backend: &B,
         template: &Template,
         request: &GenerateRequest,
+        mut matcher: Option<Matcher>,
     ) -> Result<Self, Failure> {
         let context = backend.info().context_size;
         let Rendered {
@@ -62,6 +65,9 @@ impl<S> Sequence<S> {
         for token in &request.resume {
             // The client has this text already.
             _ = stream.push(&backend.piece(*token));
+            if let Some(matcher) = &mut matcher {
+                matcher.accept(*token)?;
+            }
         }
         tokens.extend(&request.resume);
         Ok(Self {
@@ -77,6 +83,7 @@ impl<S> Sequence<S> {
             max_tokens,
             sampler,
             stream,
+            matcher,
             logprobs: request.logprobs,
             prefill_ms: 0.0,
             decode_ms: 0.0,
@@ -88,9 +95,10 @@ impl<S> Sequence<S> {
         &self.tokens
     }
 
-    /// Where what was resumed is the whole answer already: how it ended.
-    pub(super) fn ended(&self) -> Option<FinishReason> {
-        if self.stream.is_stopped() {
+    /// Whether the answer is over with the tokens it has, and how.
+    pub(super) fn ended(&mut self) -> Option<FinishReason> {
+        let is_complete = self.matcher.as_mut().is_some_and(Matcher::is_complete);
+        if self.stream.is_stopped() || self.generated > 0 && is_complete {
             Some(FinishReason::Stop)
         } else if self.generated > 0 && self.generated >= self.max_tokens {
             Some(FinishReason::Length)
@@ -143,8 +151,8 @@ impl<S> Sequence<S> {
         }
     }
 
-    /// Chooses the token after part number `part` and emits its text; `Some` where the
-    /// answer ends.
+    /// Chooses the token after part number `part`, adds those that it forces, and emits
+    /// their text; `Some` where the answer ends.
     pub(super) fn choose<B: Backend<Sampler = S>>(
         &mut self,
         backend: &mut B,
@@ -154,38 +162,54 @@ impl<S> Sequence<S> {
         if self.generated >= self.max_tokens {
             return Ok(Some(FinishReason::Length));
         }
-        let mask: Option<Mask<'_>> = None;
+        let matcher = self.matcher.as_mut();
+        let mut mask = matcher.map(|matcher| |logits: &mut [f32]| matcher.mask(logits));
+        let mask = mask.as_mut().map(|mask| mask as Mask<'_>);
         let sampled = backend.sample(&mut self.sampler, part, mask, self.logprobs)?;
-        let token = sampled.token;
-        if backend.is_end(token) {
+        if backend.is_end(sampled.token) {
             return Ok(Some(FinishReason::Stop));
         }
-        let logprobs = sampled.logprobs.map(|(logprob, top)| TokenLogprob {
-            bytes: backend.piece(token),
-            logprob,
-            top: top
-                .into_iter()
-                .map(|(token, logprob)| (backend.piece(token), logprob))
-                .collect(),
+        let mut tokens = vec![sampled.token];
+        if let Some(matcher) = &mut self.matcher {
+            matcher.accept(sampled.token)?;
+            for token in matcher.forced() {
+                matcher.accept(token)?;
+                tokens.push(token);
+            }
+        }
+        tokens.truncate((self.max_tokens - self.generated) as usize);
+        let logprobs = sampled.logprobs.map(|(logprob, top)| {
+            let report = |token, logprob| (backend.piece(token), logprob);
+            TokenLogprob {
+                bytes: backend.piece(sampled.token),
+                logprob,
+                top: top.into_iter().map(|(t, l)| report(t, l)).collect(),
+            }
         });
-        backend.accept(&mut self.sampler, &[token], true);
-        self.tokens.push(token);
-        self.generated += 1;
-        let text = self.stream.push(&backend.piece(token));
+        let mut text = String::new();
+        for token in &tokens {
+            text.push_str(&self.stream.push(&backend.piece(*token)));
+        }
+        backend.accept(&mut self.sampler, &tokens, true);
+        self.tokens.extend(&tokens);
+        self.generated += as_u32(tokens.len());
+        let mut logprobs: Vec<TokenLogprob> = logprobs.into_iter().collect();
+        if !logprobs.is_empty() {
+            // Nothing else could come: their probability is one.
+            logprobs.extend(tokens.iter().skip(1).map(|token| TokenLogprob {
+                bytes: backend.piece(*token),
+                logprob: 0.0,
+                top: Vec::new(),
+            }));
+        }
         out.push(Event::Token {
             id: self.id,
             text,
             generated: self.generated,
-            tokens: vec![token],
-            logprobs: logprobs.into_iter().collect(),
+            tokens,
+            logprobs,
         });
-        Ok(if self.stream.is_stopped() {
-            Some(FinishReason::Stop)
-        } else if self.generated >= self.max_tokens {
-            Some(FinishReason::Length)
-        } else {
-            None
-        })
+        Ok(self.ended())
     }
 
     /// Emits what was held back for a stop string that did not come, and the end.

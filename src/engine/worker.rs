@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::backend::{Backend, DecodeError, Part};
 use super::clock;
+use super::constraints::Constraints;
 use super::sequence::{Sequence, as_u32};
 use crate::prompt::Template;
 use crate::protocol::{Event, Failure, FailureKind, GenerateRequest, Limits, RequestId};
@@ -35,6 +36,7 @@ pub(super) struct Worker<B: Backend> {
     template: Template,
     waiting: Vec<GenerateRequest>,
     sequences: BTreeMap<SlotId, Sequence<B::Sampler>>,
+    constraints: Constraints,
     slots: Slots,
     kept: Kept,
     /// Places in the KV cache that nobody uses.
@@ -56,6 +58,7 @@ impl<B: Backend> Worker<B> {
             free_seqs: (0..count + kept_max).rev().collect(),
             template,
             waiting: Vec::new(),
+            constraints: Constraints::default(),
             sequences: BTreeMap::new(),
             batch: Batch::default(),
             parts: Vec::new(),
@@ -132,7 +135,10 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let id = request.id;
-        let begun = Sequence::begin(&self.backend, &self.template, &request);
+        let begun = self
+            .constraints
+            .matcher(&self.backend, &request)
+            .and_then(|m| Sequence::begin(&self.backend, &self.template, &request, m));
         let mut sequence = match begun {
             Ok(sequence) => sequence,
             Err(failure) => return self.events.push(Event::Failed { id, failure }),

@@ -16,6 +16,6 @@ pub use message::{
     CallFormat, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
 };
 pub use request::{
-    Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt,
-    RequestId, Sampling, TokenLogprob, ToolChoice, Usage,
+    Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt, RequestId,
+    Sampling, TokenLogprob, ToolChoice, Usage,
 };

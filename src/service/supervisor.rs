@@ -171,10 +171,6 @@ async fn session(service: &Service, model: &str) -> Ended {
             () = service.shared.changed.notified() => {}
             () = &mut tick => {
                 beat(service, &commands);
-                let idle_limit = Duration::from_secs(u64::from(service.config().engine.idle_unload_s));
-                if service.lock().unload_idle(service.now(), idle_limit) {
-                    log::info!(model = model; "unloaded: not used for {} s", idle_limit.as_secs());
-                }
                 let (busy, ready) = {
                     let inner = service.lock();
                     (inner.is_busy(), inner.is_ready())
@@ -217,6 +213,13 @@ fn beat(service: &Service, commands: &mpsc::UnboundedSender<Command>) {
     }
     if inner.is_busy() {
         _ = commands.send(Command::Ping { seq: 0 });
+    }
+    let idle_limit = Duration::from_secs(u64::from(service.config().engine.idle_unload_s));
+    if inner.unload_idle(now, idle_limit) {
+        log::info!(
+            "the model is unloaded: not used for {} s",
+            idle_limit.as_secs()
+        );
     }
     service.publish(&inner);
 }

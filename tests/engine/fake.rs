@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use hearthd::protocol::{
-    Command, Event, FailureKind, FinishReason, GenerateRequest, Limits, RequestId,
+    Command, Constraint, Event, FailureKind, FinishReason, GenerateRequest, Limits, Priority,
+    RequestId,
 };
 use hearthd::units::Permille;
 
@@ -247,4 +248,93 @@ fn load_failures_have_their_kind_and_end_the_process() {
         assert_eq!(failure.kind, kind);
         assert!(engine.wait(Duration::from_secs(10)).success());
     }
+}
+
+#[test]
+fn what_a_constraint_forces_needs_no_decode() {
+    let mut engine = Engine::fake("");
+    let answer = engine.ask(GenerateRequest {
+        constraint: Some(Constraint::Regex("the colour is (red|blue)".into())),
+        ..chat(1, "tb")
+    });
+    assert_eq!(answer.text, "the colour is blue");
+    assert_eq!(answer.usage().completion_tokens, 18);
+    let answer = engine.ask(GenerateRequest {
+        constraint: Some(Constraint::Regex("the colour is (red|blue)".into())),
+        max_tokens: Some(5),
+        ..chat(2, "tb")
+    });
+    assert_eq!(
+        (answer.text.as_str(), answer.reason()),
+        ("the c", FinishReason::Length)
+    );
+}
+
+#[test]
+fn one_that_fails_costs_the_others_nothing() {
+    let mut wanted = load(std::path::Path::new("fake"));
+    wanted.slots = 3;
+    wanted.cache_ram_mib = 1;
+    let mut engine = Engine::start(&["--fake", "token-ms=1"]);
+    engine.load(&wanted).unwrap();
+    let texts = [
+        "one of three answers",
+        "the second one !fail here",
+        "and the third one is fine",
+    ];
+    for (id, text) in (1..).zip(texts) {
+        engine.send(&Command::Generate(chat(id, text)));
+    }
+    let answers = engine.collect_all(&[1, 2, 3]);
+    assert_eq!(
+        (answers[0].text.as_str(), answers[2].text.as_str()),
+        (texts[0], texts[2])
+    );
+    assert_eq!(answers[1].failure().kind, FailureKind::Internal);
+}
+
+#[test]
+fn with_no_room_the_last_in_turn_begins_again() {
+    // Two answers of 300 tokens, and room for 400 together.
+    let mut wanted = load(std::path::Path::new("fake"));
+    wanted.context_size = 400;
+    wanted.slots = 2;
+    let mut engine = Engine::start(&["--fake", ""]);
+    engine.load(&wanted).unwrap();
+    let texts = ["first ".repeat(25), "other ".repeat(25)];
+    for (id, text) in (1..).zip(&texts) {
+        engine.send(&Command::Generate(chat(id, text)));
+    }
+    for (answer, text) in engine.collect_all(&[1, 2]).iter().zip(&texts) {
+        assert_eq!(&answer.text, text);
+    }
+}
+
+#[test]
+fn voice_comes_before_background_work() {
+    let mut engine = Engine::fake("token-ms=2,prefill-us=100");
+    let background = GenerateRequest {
+        priority: Priority::Background,
+        ..chat(1, &"long ".repeat(200))
+    };
+    engine.send(&Command::Generate(background));
+    engine.until(|e| matches!(e, Event::Token { .. }));
+    let voice = GenerateRequest {
+        priority: Priority::Interactive,
+        ..chat(2, "quick")
+    };
+    engine.send(&Command::Generate(voice));
+    let mut begun = false;
+    loop {
+        match engine.next() {
+            Event::Started { id, .. } => begun |= id.0 == 2,
+            Event::Finished { id, .. } if id.0 == 2 => break,
+            Event::Token { id, .. } => assert!(!begun || id.0 == 2, "it did not give way"),
+            _ => {}
+        }
+    }
+    // It goes on where it was: nothing is computed twice.
+    let rest = engine.collect(1);
+    assert!(rest.prefills.is_empty(), "{:?}", rest.prefills);
+    assert_eq!(rest.usage().completion_tokens, 1000);
 }

@@ -28,6 +28,7 @@ pub struct Engine {
 pub struct Answer {
     pub text: String,
     pub prompt_tokens: u32,
+    pub cached_tokens: u32,
     pub prefills: Vec<u32>,
     pub tokens: u32,
     pub end: Option<Result<(FinishReason, Usage), Failure>>,
@@ -187,10 +188,14 @@ impl Answer {
         let check = |id: RequestId| assert_eq!(id.0, wanted, "an event of another request");
         match event {
             Event::Started {
-                id, prompt_tokens, ..
+                id,
+                prompt_tokens,
+                cached_tokens,
+                ..
             } => {
                 check(id);
                 self.prompt_tokens = prompt_tokens;
+                self.cached_tokens = cached_tokens;
             }
             Event::Prefill { id, done } => {
                 check(id);

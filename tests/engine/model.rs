@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use hearthd::protocol::{
-    Command, Event, FailureKind, FinishReason, GenerateRequest, KvType, Limits, Prompt, RequestId,
-    Sampling,
+    Command, Constraint, Event, FailureKind, FinishReason, GenerateRequest, KvType, Limits,
+    Message, Overflow, Prompt, RequestId, Sampling,
 };
 
 use crate::harness::{Engine, chat, load, random_model, request, tiny_model};
@@ -200,4 +200,225 @@ fn an_idle_engine_uses_no_cpu() {
     std::thread::sleep(Duration::from_secs(1));
     let used = engine.cpu_seconds() - before;
     assert!(used < 0.02, "{used} s of CPU in one idle second");
+}
+
+/// The answer's tokens, as the daemon would keep them for another engine.
+fn tokens_of(engine: &mut Engine, request: GenerateRequest) -> (Vec<i32>, Vec<String>) {
+    let (mut tokens, mut texts) = (Vec::new(), Vec::new());
+    engine.send(&Command::Generate(request));
+    loop {
+        match engine.next() {
+            Event::Token {
+                text, tokens: more, ..
+            } => {
+                tokens.extend(more);
+                texts.push(text);
+            }
+            Event::Finished { .. } => return (tokens, texts),
+            Event::Failed { failure, .. } => panic!("{failure}"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn another_engine_goes_on_where_the_first_one_was() {
+    let sampling = Sampling {
+        temperature: Some(1.2),
+        repeat_penalty: Some(1.1),
+        seed: Some(11),
+        ..Sampling::default()
+    };
+    let request = |id, resume: &[i32]| {
+        first(
+            40,
+            GenerateRequest {
+                sampling: sampling.clone(),
+                resume: resume.to_vec(),
+                ..chat(id, "Tell me a story")
+            },
+        )
+    };
+    let (tokens, texts) = tokens_of(&mut Engine::with_model(tiny_model()), request(1, &[]));
+    let whole = texts.concat();
+    for cut in [1, 17, tokens.len() - 1] {
+        let mut second = Engine::with_model(tiny_model());
+        let (rest, more) = tokens_of(&mut second, request(2, &tokens[..cut]));
+        assert_eq!(rest, tokens[cut..], "after {cut}");
+        assert_eq!(texts[..cut].concat() + &more.concat(), whole, "after {cut}");
+    }
+    // All of it was sent already: only the end is missing.
+    let mut second = Engine::with_model(tiny_model());
+    assert!(tokens_of(&mut second, request(3, &tokens)).0.is_empty());
+}
+
+#[test]
+fn constrained_answers_are_valid_whatever_the_model_thinks() {
+    let mut engine = Engine::with_model(tiny_model());
+    let schema = serde_json::json!({
+        "type": "object",
+        "properties": {
+            "room": {"enum": ["kitchen", "bathroom"]},
+            "brightness": {"type": "integer", "minimum": 0, "maximum": 100},
+            "on": {"type": "boolean"},
+        },
+        "required": ["room", "brightness", "on"],
+        "additionalProperties": false,
+    });
+    for (id, temperature) in [(1, 0.0), (2, 1.5), (3, 1.5)] {
+        let (tokens, texts) = tokens_of(
+            &mut engine,
+            first(
+                200,
+                GenerateRequest {
+                    constraint: Some(Constraint::JsonSchema(schema.clone())),
+                    sampling: Sampling {
+                        temperature: Some(temperature),
+                        seed: Some(u32::try_from(id).unwrap()),
+                        ..Sampling::default()
+                    },
+                    ..chat(id, "Light")
+                },
+            ),
+        );
+        let answer: serde_json::Value = serde_json::from_str(&texts.concat()).unwrap();
+        assert!(["kitchen", "bathroom"].contains(&answer["room"].as_str().unwrap()));
+        assert!(answer["brightness"].as_u64().unwrap() <= 100);
+        assert!(answer["on"].is_boolean());
+        // What is certain comes without a decode of its own.
+        assert!(
+            texts.len() * 2 < tokens.len(),
+            "{} {}",
+            texts.len(),
+            tokens.len()
+        );
+    }
+    let bad = engine.ask(GenerateRequest {
+        constraint: Some(Constraint::JsonSchema(serde_json::json!({"type": "thing"}))),
+        ..chat(4, "x")
+    });
+    assert_eq!(bad.failure().kind, FailureKind::InvalidSchema);
+    let regex = engine.ask(GenerateRequest {
+        constraint: Some(Constraint::Regex("[a-c]{3}-[0-9]{2}".into())),
+        ..chat(5, "x")
+    });
+    let text = regex.text.as_bytes();
+    assert!(text.len() == 6 && text[3] == b'-', "{}", regex.text);
+    assert_eq!(regex.reason(), FinishReason::Stop);
+}
+
+#[test]
+fn probabilities_are_reported_and_biases_count() {
+    let mut engine = Engine::with_model(tiny_model());
+    let greedy = |id| {
+        first(
+            3,
+            GenerateRequest {
+                logprobs: Some(4),
+                ..chat(id, "Hello")
+            },
+        )
+    };
+    engine.send(&Command::Generate(greedy(1)));
+    let Event::Token {
+        tokens, logprobs, ..
+    } = engine.until(|e| matches!(e, Event::Token { .. }))
+    else {
+        panic!("no token");
+    };
+    let one = &logprobs[0];
+    assert_eq!((one.top.len(), &one.top[0].0), (4, &one.bytes));
+    assert!(one.logprob < 0.0 && (one.logprob - one.top[0].1).abs() < 1e-6);
+    assert!(one.top.iter().map(|(_, l)| l.exp()).sum::<f32>() <= 1.0);
+    assert!(one.top.is_sorted_by(|a, b| a.1 >= b.1));
+    engine.collect(1);
+
+    let mut banned = greedy(2);
+    banned.sampling.logit_bias = vec![(tokens[0], -100.0)];
+    let other = tokens_of(&mut engine, banned).0;
+    assert_ne!(other[0], tokens[0]);
+    let mut wrong = greedy(3);
+    wrong.sampling.logit_bias = vec![(600, 1.0)];
+    let failure = engine.ask(wrong);
+    assert!(failure.failure().message.contains("tokens 0 to 599"));
+}
+
+#[test]
+fn a_long_conversation_can_lose_its_middle() {
+    let mut engine = Engine::start(&[]);
+    let mut wanted = load(tiny_model());
+    wanted.context_size = 512;
+    engine.load(&wanted).unwrap();
+    let mut messages = vec![message("system", "Be brief.")];
+    for n in 0..8 {
+        messages.push(message("user", &format!("{n}: {}", "word ".repeat(12))));
+        messages.push(message("assistant", "yes"));
+    }
+    messages.push(message("user", "And now?"));
+    let request = |id, overflow| {
+        let tools = Vec::new();
+        let prompt = Prompt::Chat {
+            messages: messages.clone(),
+            tools,
+        };
+        first(
+            2,
+            GenerateRequest {
+                overflow,
+                ..request(id, prompt)
+            },
+        )
+    };
+    let whole = engine.ask(request(1, Overflow::Error));
+    assert_eq!(whole.failure().kind, FailureKind::ContextTooLong);
+    let cut = engine.ask(request(2, Overflow::TruncateMiddle));
+    assert_eq!(cut.tokens, 2);
+    assert!(
+        (300..512).contains(&cut.prompt_tokens),
+        "{}",
+        cut.prompt_tokens
+    );
+    // What is too long alone stays so.
+    messages = vec![message("user", &"word ".repeat(200))];
+    let alone = Prompt::Chat {
+        messages,
+        tools: Vec::new(),
+    };
+    let alone = engine.ask(GenerateRequest {
+        overflow: Overflow::TruncateMiddle,
+        ..crate::harness::request(3, alone)
+    });
+    assert_eq!(alone.failure().kind, FailureKind::ContextTooLong);
+}
+
+fn message(role: &str, content: &str) -> Message {
+    Message {
+        role: role.into(),
+        ..Message::user(content)
+    }
+}
+
+#[test]
+fn several_answers_at_once_are_those_of_one_after_the_other() {
+    let mut wanted = load(tiny_model());
+    wanted.slots = 4;
+    wanted.cache_ram_mib = 4;
+    let mut engine = Engine::start(&[]);
+    engine.load(&wanted).unwrap();
+    let ask = |id: u64| {
+        let text = format!("{} question {}", "common beginning ".repeat(8), id % 10);
+        first(24, chat(id, &text))
+    };
+    let alone: Vec<String> = (1..=4).map(|id| engine.ask(ask(id)).text).collect();
+    engine.send(&Command::ForgetPrompts);
+    for id in 11..=14 {
+        engine.send(&Command::Generate(ask(id)));
+    }
+    let together = engine.collect_all(&[11, 12, 13, 14]);
+    for (one, other) in alone.iter().zip(&together) {
+        assert_eq!(one, &other.text);
+    }
+    // Those that came later found what the first one had computed.
+    assert!(together[1..].iter().all(|a| a.cached_tokens > 100));
+    assert_eq!(together[0].cached_tokens, 0);
 }

@@ -17,6 +17,7 @@ use crate::engine::backend::{
 };
 use crate::engine::clock;
 use crate::engine::worker::places;
+use crate::prompt::constraint::Vocabulary;
 use crate::prompt::is_marker;
 use crate::protocol::{CallFormat, Failure, FailureKind, KvType, LoadRequest, ModelInfo, Sampling};
 use crate::units::Bytes;
@@ -69,7 +70,7 @@ pub struct LlamaModelBackend {
     can_share: bool,
     defaults: Sampling,
     info: ModelInfo,
-    model: LlamaModel,
+    model: Arc<LlamaModel>,
 }
 
 impl Loader for LlamaLoader {
@@ -140,7 +141,7 @@ impl Loader for LlamaLoader {
             can_share,
             defaults,
             info,
-            model,
+            model: Arc::new(model),
         })
     }
 }
@@ -382,6 +383,20 @@ impl Backend for LlamaModelBackend {
 
     fn is_end(&self, token: Token) -> bool {
         self.model.vocab().is_eog(LlamaToken(token))
+    }
+
+    fn vocabulary(&self) -> Result<Vocabulary, Failure> {
+        let vocab = self.model.vocab();
+        let tokens = || (0..vocab.n_tokens()).map(LlamaToken);
+        let pieces = tokens().map(|t| vocab.token_to_piece(t, true, None));
+        let specials: Vec<bool> = tokens().map(|t| vocab.is_control(t)).collect();
+        let ends: Vec<Token> = tokens().filter(|t| vocab.is_eog(*t)).map(|t| t.0).collect();
+        let model = Arc::clone(&self.model);
+        let tokenize = move |text: &[u8]| {
+            let tokens = model.vocab().tokenize(text, false, false);
+            tokens.into_iter().map(|t| t.0).collect()
+        };
+        Vocabulary::new(pieces.collect(), &specials, &ends, Arc::new(tokenize))
     }
 
     fn can_share(&self) -> bool {

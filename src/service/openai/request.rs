@@ -147,7 +147,6 @@ fn refuse_unsupported(body: &Map<String, Value>) -> Result<(), Failure> {
         Some(n) if n.as_u64() == Some(1) => {}
         Some(_) => return unsupported("`n` other than 1"),
     }
-    }
     Ok(())
 }
 
