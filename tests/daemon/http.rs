@@ -65,6 +65,41 @@ fn a_tool_call_comes_as_one() {
     assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls");
 }
 
+/// The fake engine answers with the prompt, which here ends inside reasoning.
+#[test]
+fn reasoning_and_calls_are_fields_of_their_own() {
+    let daemon = Daemon::fake("");
+    let content = "Hm.</think>Yes. <think>\n<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call> <think>";
+    let request = |content: &str| {
+        serde_json::json!({"messages": [{"role": "user", "content": content}],
+            "tools": [{"type": "function", "function": {"name": "f"}}]})
+    };
+    let answer = daemon.chat(&request(content).to_string());
+    let message = &answer["choices"][0]["message"];
+    assert_eq!(message["reasoning_content"], "Hm.", "{answer}");
+    assert_eq!(message["content"], "Yes. <think>\n <think>");
+    let call = &message["tool_calls"][0]["function"];
+    assert_eq!(
+        (&call["name"], &call["arguments"]),
+        (&"f".into(), &"{\"x\":1}".into())
+    );
+    let mut body = request(content);
+    body["stream"] = true.into();
+    let streamed = ok(&daemon.curl("/v1/chat/completions", &["-N", "-d", &body.to_string()]));
+    for part in [
+        "\"reasoning_content\":\"H",
+        "\"tool_calls\":[{\"id\":\"",
+        "\"finish_reason\":\"tool_calls\"",
+    ] {
+        assert!(streamed.contains(part), "{part}: {streamed}");
+    }
+    // Without an open mark at its end, nothing of it is reasoning.
+    let answer = daemon.chat(&request("Hm.</think>Yes.").to_string());
+    let message = &answer["choices"][0]["message"];
+    assert_eq!(message["content"], "Hm.</think>Yes.");
+    assert!(message["reasoning_content"].is_null());
+}
+
 #[test]
 fn lists_health_and_metrics() {
     let daemon = Daemon::fake("");
