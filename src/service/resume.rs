@@ -10,9 +10,11 @@ use crate::protocol::GenerateRequest;
 const CRASHES_MAX: u32 = 2;
 /// Crashes of a request in all, also where it got on in between.
 const CRASHES_IN_ALL_MAX: u32 = 8;
-/// Kills of the engine from outside at the same place: the OOM killer's are such, and
-/// some other process may be to blame.
+/// Kills of the engine from outside at the same place, after work on the request began:
+/// the OOM killer's are such, and some other process may be to blame.
 const KILLS_MAX: u32 = 5;
+/// Kills from outside at the same place, also before work on the request began.
+const KILLS_IN_ALL_MAX: u32 = 50;
 /// How long a request that was given up is refused.
 const QUARANTINE: Duration = Duration::from_mins(10);
 /// Requests remembered in quarantine.
@@ -37,6 +39,7 @@ pub(super) struct Progress {
     crashes: u32,
     crashes_in_all: u32,
     kills: u32,
+    kills_in_all: u32,
 }
 
 impl Progress {
@@ -45,6 +48,7 @@ impl Progress {
         self.tokens.extend(tokens);
         self.crashes = 0;
         self.kills = 0;
+        self.kills_in_all = 0;
     }
 
     /// Whether it may have crashed the engine: it runs alone until it gets on.
@@ -52,18 +56,23 @@ impl Progress {
         self.crashes > 0
     }
 
-    /// Notes that the engine died while it worked on this; whether to give it up.
-    pub(super) fn strike(&mut self, cause: Cause) -> bool {
+    /// Notes that the engine died while it had this; whether to give it up. `began` says
+    /// whether it had begun to work on it.
+    pub(super) fn strike(&mut self, cause: Cause, began: bool) -> bool {
         match cause {
             Cause::Crashed => {
                 self.crashes += 1;
                 self.crashes_in_all += 1;
             }
-            Cause::Killed => self.kills += 1,
+            Cause::Killed => {
+                self.kills += u32::from(began);
+                self.kills_in_all += 1;
+            }
         }
         self.crashes >= CRASHES_MAX
             || self.crashes_in_all >= CRASHES_IN_ALL_MAX
             || self.kills >= KILLS_MAX
+            || self.kills_in_all >= KILLS_IN_ALL_MAX
     }
 }
 
@@ -116,18 +125,18 @@ mod tests {
     #[test]
     fn two_crashes_at_one_place_are_too_many() {
         let mut progress = Progress::default();
-        assert!(!progress.strike(Cause::Crashed));
+        assert!(!progress.strike(Cause::Crashed, true));
         assert!(progress.is_suspect());
         progress.advance(&[1]);
         assert!(!progress.is_suspect());
-        assert!(!progress.strike(Cause::Crashed));
-        assert!(progress.strike(Cause::Crashed));
+        assert!(!progress.strike(Cause::Crashed, true));
+        assert!(progress.strike(Cause::Crashed, true));
         // One that always gets on a little ends as well.
         let mut progress = Progress::default();
         let crashes = (1..100)
             .find(|_| {
                 progress.advance(&[1]);
-                progress.strike(Cause::Crashed)
+                progress.strike(Cause::Crashed, true)
             })
             .unwrap();
         assert_eq!(crashes, CRASHES_IN_ALL_MAX);
@@ -136,9 +145,13 @@ mod tests {
     #[test]
     fn kills_from_outside_are_forgiven_longer() {
         let mut progress = Progress::default();
-        assert!((1..KILLS_MAX).all(|_| !progress.strike(Cause::Killed)));
+        assert!((1..KILLS_MAX).all(|_| !progress.strike(Cause::Killed, true)));
         assert!(!progress.is_suspect());
-        assert!(progress.strike(Cause::Killed));
+        assert!(progress.strike(Cause::Killed, true));
+        // Not even begun: hardly its fault.
+        let mut progress = Progress::default();
+        let kills = (1..100).find(|_| progress.strike(Cause::Killed, false));
+        assert_eq!(kills, Some(KILLS_IN_ALL_MAX));
     }
 
     #[test]

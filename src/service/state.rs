@@ -90,6 +90,8 @@ struct Running {
     waiting: Waiting,
     /// Its class when it was sent.
     class: Priority,
+    /// Whether this engine has begun to work on it.
+    began: bool,
     first_token: Option<Duration>,
     /// Sent instead of the engine's `Cancelled`: a deadline, usually.
     failure: Option<Failure>,
@@ -300,6 +302,7 @@ impl Inner {
             _ = engine.commands.send(Command::Generate(request));
             let running = Running {
                 class: class(&waiting, now),
+                began: false,
                 waiting,
                 first_token: None,
                 failure: None,
@@ -361,9 +364,13 @@ impl Inner {
             } => {
                 let info = self.engine.as_ref().and_then(|e| e.info.as_ref());
                 let call_format = info.map(|i| i.call_format).unwrap_or_default();
-                let progress = self.progress(id);
+                let running = self.running.get_mut(&id);
                 // The caller need not know that it began anew.
-                if progress.is_some_and(|p| !std::mem::replace(&mut p.is_started, true)) {
+                let is_first = running.is_some_and(|r| {
+                    r.began = true;
+                    !std::mem::replace(&mut r.waiting.progress.is_started, true)
+                });
+                if is_first {
                     self.emit(
                         id,
                         StreamEvent::Started {
@@ -453,10 +460,6 @@ impl Inner {
         })
     }
 
-    fn progress(&mut self, id: RequestId) -> Option<&mut Progress> {
-        Some(&mut self.running.get_mut(&id)?.waiting.progress)
-    }
-
     /// The engine is gone. What it worked on waits for the next one and goes on where it
     /// was; it fails where that was asked for, or where it killed the engine too often.
     pub(super) fn engine_ended(&mut self, now: Duration, cause: Option<Cause>) -> Vec<Over> {
@@ -473,7 +476,8 @@ impl Inner {
 
     fn survive(&mut self, now: Duration, id: RequestId, cause: Option<Cause>) -> Option<Over> {
         let running = self.running.get_mut(&id)?;
-        let given_up = cause.is_none_or(|cause| running.waiting.progress.strike(cause));
+        let (progress, began) = (&mut running.waiting.progress, running.began);
+        let given_up = cause.is_none_or(|cause| progress.strike(cause, began));
         let asked = running.failure.take();
         if asked.is_none() && given_up && cause.is_some() {
             self.quarantine.add(now, &running.waiting.request);
