@@ -89,29 +89,8 @@ pub(super) fn schema(schema: &Value) -> Result<(), Failure> {
     size("JSON schema", counter.0)
 }
 
-/// Where the thing lies that a message of the compiler names in quotes: an unknown
-/// keyword, format, type or reference.
-pub(super) fn place_of(schema: &Value, message: &str) -> Option<String> {
-    let quoted = message.split(['"', '\'']).rev().nth(1);
-    let last = message.rsplit_once(": ").map(|(_, name)| name.trim());
-    let mut walk = Walk::new(schema);
-    while let Some((value, node)) = walk.next() {
-        let Value::Object(map) = value else { continue };
-        for (key, value) in map {
-            let is_key = quoted == Some(key);
-            let is_value = ["format", "type", "$ref", "pattern"].contains(&key.as_str())
-                && value.is_string()
-                && [quoted, last].contains(&value.as_str());
-            if is_key || is_value {
-                return Some(format!("{}/{}", walk.pointer(node), escaped(key)));
-            }
-        }
-    }
-    None
-}
-
 /// Visits every value, parents first, and knows where it is.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     open: Vec<(&'a Value, usize)>,
     nodes: Vec<Node<'a>>,
 }
@@ -129,7 +108,7 @@ enum Step<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(root: &'a Value) -> Self {
+    pub(super) fn new(root: &'a Value) -> Self {
         Self {
             open: vec![(root, 0)],
             nodes: vec![Node {
@@ -140,7 +119,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn next(&mut self) -> Option<(&'a Value, usize)> {
+    pub(super) fn next(&mut self) -> Option<(&'a Value, usize)> {
         let (value, node) = self.open.pop()?;
         match value {
             Value::Object(map) => {
@@ -176,7 +155,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The JSON pointer.
-    fn pointer(&self, mut node: usize) -> String {
+    pub(super) fn pointer(&self, mut node: usize) -> String {
         let mut steps = Vec::new();
         while let Some(Node { parent, step, .. }) = self.nodes.get(node) {
             match step {
@@ -193,7 +172,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn escaped(key: &str) -> String {
+/// A key as a step of a JSON pointer.
+pub(super) fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

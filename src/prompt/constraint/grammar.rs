@@ -4,7 +4,7 @@ use llguidance::api::TopLevelGrammar;
 use serde_json::{Map, Value, json};
 
 use super::vocabulary::Vocabulary;
-use super::{bounds, gbnf};
+use super::{bounds, gbnf, place};
 use crate::protocol::{Constraint, Failure, FailureKind};
 
 /// Between two lexemes of JSON, once: the module's page says why.
@@ -23,7 +23,7 @@ pub(super) fn compile(
     vocabulary.compile(grammar(constraint)?).map_err(|error| {
         let mut message = first_line(&error);
         if let Constraint::JsonSchema(schema) = constraint
-            && let Some(place) = bounds::place_of(schema, &message)
+            && let Some(place) = place::of(vocabulary, schema, &message)
         {
             message = format!("at {place:?}: {message}");
         }
@@ -66,7 +66,7 @@ fn name(constraint: &Constraint) -> &'static str {
     }
 }
 
-fn from_schema(schema: &Value) -> Result<TopLevelGrammar, Failure> {
+pub(super) fn from_schema(schema: &Value) -> Result<TopLevelGrammar, Failure> {
     Ok(TopLevelGrammar::from_json_schema(with_options(
         schema,
         json!({"whitespace_pattern": WHITESPACE}),
@@ -107,6 +107,13 @@ fn unanchored(regex: &str) -> &str {
 
 /// What llguidance says to people, without its state, traces and excerpts.
 pub(super) fn first_line(error: &str) -> String {
-    let line = error.trim().lines().next().unwrap_or_default();
+    let mut lines = error.trim().lines();
+    let mut line = lines.next().unwrap_or_default().to_owned();
+    // The parser of regular expressions draws the place and says the reason last.
+    if line.ends_with(':')
+        && let Some(reason) = lines.find_map(|l| l.strip_prefix("error:"))
+    {
+        line.push_str(reason);
+    }
     line.chars().take(300).collect()
 }

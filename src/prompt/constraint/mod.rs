@@ -31,6 +31,7 @@ mod calls;
 mod gbnf;
 mod grammar;
 mod matcher;
+mod place;
 mod vocabulary;
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use llguidance::ParserFactory;
-use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{
     InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv,
 };
+use llguidance::{Logger, ParserFactory};
 
 use super::grammar;
 use crate::protocol::{Failure, FailureKind};
@@ -82,15 +82,7 @@ impl Vocabulary {
         let build = AssertUnwindSafe(|| {
             let trie = TokTrie::from(&info, &pieces).with_eos_tokens(&ends);
             let env: TokEnv = Arc::new(Env { trie, tokenize });
-            let caps = InferenceCapabilities {
-                ff_tokens: true,
-                ..InferenceCapabilities::default()
-            };
-            let mut factory =
-                ParserFactory::new(&env, caps, &SlicedBiasComputer::general_slices())?;
-            factory.quiet();
-            *factory.limits_mut() = limits();
-            Ok(factory)
+            ParserFactory::new(&env, capabilities(), &SlicedBiasComputer::general_slices())
         });
         let factory = llguidance::panic_utils::catch_unwind(build)
             .map_err(|error| invalid(&grammar::first_line(&error.to_string())))?;
@@ -118,11 +110,38 @@ impl Vocabulary {
 
     /// Compiles a grammar, with room for deep recursion and without panics.
     pub(super) fn compile(&self, grammar: TopLevelGrammar) -> Result<llguidance::Matcher, String> {
+        self.compile_within(grammar, limits())
+    }
+
+    /// What the compiler says against a small grammar, if anything.
+    pub(super) fn complaint(&self, grammar: TopLevelGrammar) -> Option<String> {
+        let limits = ParserLimits {
+            initial_lexer_fuel: 50_000,
+            max_grammar_size: 10_000,
+            precompute_large_lexemes: false,
+            ..limits()
+        };
+        self.compile_within(grammar, limits).err()
+    }
+
+    fn compile_within(
+        &self,
+        grammar: TopLevelGrammar,
+        limits: ParserLimits,
+    ) -> Result<llguidance::Matcher, String> {
+        let compile = || {
+            self.factory.create_parser_from_init_ext(
+                GrammarInit::Serialized(grammar),
+                Logger::new(0, 0),
+                capabilities(),
+                limits,
+            )
+        };
         let compiled = std::thread::scope(|scope| {
             std::thread::Builder::new()
                 .name("grammar".into())
                 .stack_size(COMPILE_STACK)
-                .spawn_scoped(scope, || self.factory.create_parser(grammar))
+                .spawn_scoped(scope, compile)
                 .map_err(|error| format!("no thread to compile it: {error}"))?
                 .join()
                 .map_err(|_| "the compiler failed".to_owned())
@@ -132,6 +151,13 @@ impl Vocabulary {
             Some(error) => Err(error),
             None => Ok(matcher),
         }
+    }
+}
+
+fn capabilities() -> InferenceCapabilities {
+    InferenceCapabilities {
+        ff_tokens: true,
+        ..InferenceCapabilities::default()
     }
 }
 

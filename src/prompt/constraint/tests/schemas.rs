@@ -205,7 +205,10 @@ fn what_cannot_be_kept_is_refused_with_its_place() {
             json!({"oneOf": [{"type": "integer"}, {"type": "number"}]}),
             "oneOf",
         ),
-        (json!({"type": "string", "pattern": "("}), "regex"),
+        (
+            json!({"type": "string", "pattern": "("}),
+            "regex parse error: unclosed",
+        ),
         (
             json!({"type": "integer", "minimum": 3, "maximum": 2}),
             "minimum",
@@ -214,6 +217,22 @@ fn what_cannot_be_kept_is_refused_with_its_place() {
         (
             json!({"properties": {"a": {"minLength": 2_000_000}}}),
             "/properties/a/minLength",
+        ),
+        (
+            json!({"properties": {"a": {}, "b": {"oneOf": [{"type": "integer"}, {"type": "number"}]}}}),
+            "at \"/properties/b\"",
+        ),
+        (
+            json!({"properties": {"p": {"pattern": "a"}, "b": {"items": {"pattern": "("}}}}),
+            "\"/properties/b/items\": regex parse error: unclosed",
+        ),
+        (
+            json!({"properties": {"n": {"type": "integer", "minimum": 3, "maximum": 2}}, "required": ["n"], "type": "object"}),
+            "/properties/n",
+        ),
+        (
+            json!({"$ref": "#/$defs/d", "$defs": {"d": {"anyOf": [{"const": 1}, {"multipleOf": 0}]}}}),
+            "at \"/$defs/d/anyOf/1\"",
         ),
         (json!([1]), "must be an object"),
         (json!(false), "must be an object"),
