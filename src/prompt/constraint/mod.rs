@@ -37,7 +37,7 @@ mod vocabulary;
 #[cfg(test)]
 mod tests;
 
-use crate::protocol::{Failure, FailureKind, GenerateRequest, Prompt, ToolChoice};
+use crate::protocol::{Failure, GenerateRequest, Prompt};
 
 pub use matcher::Matcher;
 pub use vocabulary::{Tokenize, Vocabulary};
@@ -47,7 +47,7 @@ pub use vocabulary::{Tokenize, Vocabulary};
 ///
 /// # Errors
 /// `InvalidSchema` naming the place or the tool, `InvalidArgs` where the choice of a
-/// tool cannot be met, `NotSupported` for a constraint together with tools.
+/// tool cannot be met.
 pub fn check(request: &GenerateRequest) -> Result<(), Failure> {
     if let Some(constraint) = &request.constraint {
         grammar::check(constraint)?;
@@ -57,13 +57,5 @@ pub fn check(request: &GenerateRequest) -> Result<(), Failure> {
         Prompt::Text(_) => &[],
     };
     calls::check(tools, &request.tool_choice)?;
-    if request.constraint.is_some() && !tools.is_empty() && request.tool_choice != ToolChoice::None
-    {
-        return Err(Failure::new(
-            FailureKind::NotSupported,
-            "`tools` cannot be combined with a form of the whole answer; leave out one of them, \
-             or set `tool_choice` to \"none\"",
-        ));
-    }
     Ok(())
 }

@@ -84,13 +84,6 @@ fn cheap_mistakes_are_seen_without_a_model() {
             FailureKind::InvalidArgs,
             "\"fan\"",
         ),
-        (
-            Some(Constraint::JsonObject),
-            lamp(),
-            auto.clone(),
-            FailureKind::NotSupported,
-            "`tool_choice`",
-        ),
     ] {
         let error = check(&request(constraint, tools, choice)).unwrap_err();
         assert_eq!(error.kind, kind, "{error}");
@@ -107,6 +100,7 @@ fn what_is_right_passes() {
         (None, lamp(), ToolChoice::Required),
         (None, lamp(), ToolChoice::Named("lamp".into())),
         (Some(Constraint::JsonObject), lamp(), ToolChoice::None),
+        (Some(Constraint::JsonObject), lamp(), ToolChoice::Auto),
         (
             Some(Constraint::JsonSchema(json!(true))),
             vec![],
