@@ -6,8 +6,8 @@
 //! 6 bins, app                everything
 //! 5 dbus, http               service (never each other)
 //! 4 service, models          sensors, governor, config, protocol
-//! 3 engine                   scheduler, prompt, protocol
-//! 2 sensors, prompt          governor's Reading
+//! 3 engine                   scheduler, prompt, cache, protocol
+//! 2 sensors, prompt, cache, gguf   governor's Reading
 //! 1 governor, scheduler, config    floor 0 only; no files, no threads, no clock
 //! 0 units, protocol, logging
 //! ```
@@ -17,9 +17,11 @@
 //! ticks; its events come back by id and the front writes them out.
 
 pub mod app;
+pub mod cache;
 pub mod config;
 pub mod dbus;
 pub mod engine;
+pub mod gguf;
 pub mod governor;
 pub mod http;
 pub mod logging;

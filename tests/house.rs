@@ -15,6 +15,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("config", 10),
     ("sensors", 20),
     ("prompt", 20),
+    ("gguf", 20),
+    ("cache", 21),
     ("engine", 30),
     ("models", 40),
     ("service", 41),

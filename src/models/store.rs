@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::NamedTempFile;
 
-use super::gguf::{Header, read_header};
+use crate::gguf::{Header, read_header};
 use crate::protocol::{Failure, FailureKind};
 
 /// Names of half-written imports begin with this; cleaned at start.

@@ -274,7 +274,7 @@ impl Service {
         let entries = self.shared.store.list().into_iter().map(|model| {
             let (header, problem) = match model.header {
                 Ok(header) => (header, String::new()),
-                Err(problem) => (crate::models::Header::default(), problem),
+                Err(problem) => (crate::gguf::Header::default(), problem),
             };
             ModelEntry {
                 loaded: loaded.as_deref() == Some(&model.name),

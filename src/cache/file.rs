@@ -1,0 +1,249 @@
+//! One kept prompt as a file.
+//!
+//! ```text
+//! magic "HEARTHKV", u32 version, u32 owner kind (0 everybody, 1 a user), u32 uid,
+//! u32 number of tokens, u64 length of the payload, u128 fingerprint of the model,
+//! u64 settings, u128 XXH3 of the payload, the tokens (i32 each),
+//! u64 XXH3 of all this; the payload
+//! ```
+//! Everything is little-endian. Lengths are compared with the file's before anything
+//! is allocated by them.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+const MAGIC: &[u8; 8] = b"HEARTHKV";
+/// Raised whenever the layout or the meaning of the payload changes.
+const VERSION: u32 = 1;
+/// Bytes before the tokens.
+const FIXED: usize = 8 + 4 * 4 + 8 + 16 + 8 + 16;
+/// More tokens than any context has.
+const TOKENS_MAX: u32 = 1 << 22;
+
+/// Why a kept prompt cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// Not such a file, or cut off, or changed.
+    #[error("{0}")]
+    Damaged(&'static str),
+    /// Another version of Hearthd wrote it.
+    #[error("it has version {0}, this is version {VERSION}")]
+    Version(u32),
+    /// The file system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What a kept prompt says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Whose it is; `None`: everybody's.
+    pub owner: Option<u32>,
+    /// [`super::fingerprint`] of the model.
+    pub fingerprint: u128,
+    /// A hash of all settings that the payload depends on.
+    pub settings: u64,
+    /// The prompt.
+    pub tokens: Vec<i32>,
+    /// Bytes of the payload.
+    pub payload_bytes: u64,
+    payload_hash: u128,
+}
+
+impl Header {
+    /// A header for a payload.
+    pub(super) fn new(
+        owner: Option<u32>,
+        fingerprint: u128,
+        settings: u64,
+        tokens: Vec<i32>,
+        payload: &[u8],
+    ) -> Self {
+        Self {
+            owner,
+            fingerprint,
+            settings,
+            tokens,
+            payload_bytes: payload.len() as u64,
+            payload_hash: xxh3_128(payload),
+        }
+    }
+
+    /// Its bytes.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(FIXED + self.tokens.len() * 4 + 8);
+        bytes.extend(MAGIC);
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend(u32::from(self.owner.is_some()).to_le_bytes());
+        bytes.extend(self.owner.unwrap_or(0).to_le_bytes());
+        let count = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(self.payload_bytes.to_le_bytes());
+        bytes.extend(self.fingerprint.to_le_bytes());
+        bytes.extend(self.settings.to_le_bytes());
+        bytes.extend(self.payload_hash.to_le_bytes());
+        bytes.extend(self.tokens.iter().flat_map(|token| token.to_le_bytes()));
+        bytes.extend(xxh3_64(&bytes).to_le_bytes());
+        bytes
+    }
+}
+
+/// Reads a file's header and checks it, and the file's length with it.
+pub(super) fn read_header(path: &Path) -> Result<Header, CacheError> {
+    header(&mut File::open(path)?)
+}
+
+/// Reads all of a file and checks all of it.
+pub(super) fn read(path: &Path) -> Result<(Header, Vec<u8>), CacheError> {
+    let mut file = File::open(path)?;
+    let header = header(&mut file)?;
+    let mut payload = Vec::new();
+    // The length is the file's own by now.
+    let length = usize::try_from(header.payload_bytes).unwrap_or(0);
+    payload
+        .try_reserve_exact(length)
+        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    file.take(header.payload_bytes).read_to_end(&mut payload)?;
+    if payload.len() != length || xxh3_128(&payload) != header.payload_hash {
+        return Err(CacheError::Damaged("its contents have changed"));
+    }
+    Ok((header, payload))
+}
+
+fn header(file: &mut File) -> Result<Header, CacheError> {
+    let length = file.metadata()?.len();
+    let mut bytes = vec![0; FIXED];
+    file.read_exact(&mut bytes).map_err(cut_off)?;
+    let mut fields = Fields(&bytes);
+    if &fields.take::<8>() != MAGIC {
+        return Err(CacheError::Damaged("it is no kept prompt"));
+    }
+    let version = u32::from_le_bytes(fields.take());
+    if version != VERSION {
+        return Err(CacheError::Version(version));
+    }
+    let kind = u32::from_le_bytes(fields.take());
+    let uid = u32::from_le_bytes(fields.take());
+    let count = u32::from_le_bytes(fields.take());
+    let payload_bytes = u64::from_le_bytes(fields.take());
+    let fingerprint = u128::from_le_bytes(fields.take());
+    let settings = u64::from_le_bytes(fields.take());
+    let payload_hash = u128::from_le_bytes(fields.take());
+    let rest = u64::from(count) * 4 + 8;
+    let whole = (FIXED as u64 + rest).checked_add(payload_bytes);
+    if count > TOKENS_MAX || whole != Some(length) {
+        return Err(CacheError::Damaged("it has another length than it says"));
+    }
+    let mut tail = vec![0; usize::try_from(rest).unwrap_or(0)];
+    file.read_exact(&mut tail).map_err(cut_off)?;
+    bytes.extend(&tail);
+    let (hashed, hash) = bytes.split_at(bytes.len() - 8);
+    if xxh3_64(hashed).to_le_bytes() != hash {
+        return Err(CacheError::Damaged("its header has changed"));
+    }
+    let tokens = hashed.get(FIXED..).unwrap_or_default().chunks_exact(4);
+    Ok(Header {
+        owner: (kind == 1).then_some(uid),
+        fingerprint,
+        settings,
+        tokens: tokens
+            .map(|t| i32::from_le_bytes(Fields(t).take()))
+            .collect(),
+        payload_bytes,
+        payload_hash,
+    })
+}
+
+fn cut_off(error: io::Error) -> CacheError {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        CacheError::Damaged("it is cut off")
+    } else {
+        error.into()
+    }
+}
+
+/// Takes fields of fixed size off the front.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (field, rest) = self.0.split_first_chunk().unwrap_or((&[0; N], &[]));
+        self.0 = rest;
+        *field
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn sample(folder: &Path) -> std::path::PathBuf {
+        let payload: Vec<u8> = (0..=255).cycle().take(5000).collect();
+        let header = Header::new(Some(1000), 7 << 100, 9, vec![1, -2, 3], &payload);
+        let path = folder.join("sample.kv");
+        let mut bytes = header.encode();
+        bytes.extend(payload);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = sample(dir.path());
+        let (header, payload) = read(&path).unwrap();
+        assert_eq!(read_header(&path).unwrap(), header);
+        assert_eq!((header.owner, header.fingerprint), (Some(1000), 7 << 100));
+        assert_eq!((header.settings, header.tokens), (9, vec![1, -2, 3]));
+        assert_eq!((payload.len(), payload[255]), (5000, 255));
+    }
+
+    #[test]
+    fn every_cut_and_every_changed_bit_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = sample(dir.path());
+        let whole = fs::read(&path).unwrap();
+        let header = whole.len() - 5000;
+        for cut in (0..=header).chain([header + 1, whole.len() - 1]) {
+            fs::write(&path, &whole[..cut]).unwrap();
+            assert!(read(&path).is_err(), "cut at {cut}");
+            assert!(read_header(&path).is_err(), "cut at {cut}");
+        }
+        for at in (0..header).chain((header..whole.len()).step_by(97)) {
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << (at % 8);
+            fs::write(&path, &changed).unwrap();
+            assert!(read(&path).is_err(), "changed at {at}");
+            assert_eq!(read_header(&path).is_err(), at < header, "changed at {at}");
+        }
+        let mut longer = whole.clone();
+        longer.push(0);
+        fs::write(&path, &longer).unwrap();
+        assert!(read(&path).is_err());
+    }
+
+    #[test]
+    fn untrusted_lengths_allocate_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = sample(dir.path());
+        let mut bytes = fs::read(&path).unwrap();
+        // Number of tokens, and length of the payload.
+        for range in [20..24, 24..32] {
+            let old = bytes[range.clone()].to_vec();
+            bytes[range.clone()].fill(0xff);
+            fs::write(&path, &bytes).unwrap();
+            assert!(matches!(read(&path), Err(CacheError::Damaged(_))));
+            bytes[range].copy_from_slice(&old);
+        }
+        let mut other = bytes.clone();
+        other[8] = 2;
+        fs::write(&path, &other).unwrap();
+        assert!(matches!(read(&path), Err(CacheError::Version(2))));
+        assert!(matches!(read(dir.path()), Err(CacheError::Io(_))));
+    }
+}

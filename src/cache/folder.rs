@@ -1,0 +1,489 @@
+//! The kept prompts of one loaded model.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tempfile::NamedTempFile;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::file::{self, CacheError, Header};
+use super::ledger::Ledger;
+use super::{EXTENSION, files};
+use crate::protocol::DiskCache;
+
+/// A use is noted at most this often: each is a write to the card.
+const TOUCH_EVERY: Duration = Duration::from_hours(1);
+/// After an error of the file system nothing is written for so long.
+const QUIET: Duration = Duration::from_mins(10);
+
+/// What a payload belongs to: only what was computed by the same model with the same
+/// settings can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// [`super::fingerprint`] of the model file.
+    pub fingerprint: u128,
+    /// A hash of KV types, rope settings and llama.cpp's version.
+    pub settings: u64,
+}
+
+/// The cache folder, as one loaded model sees it.
+#[derive(Debug)]
+pub struct Folder {
+    limits: DiskCache,
+    identity: Identity,
+    /// Of this model.
+    entries: Vec<Entry>,
+    /// Of other models: they only count for the budget.
+    others: Vec<Other>,
+    ledger: Ledger,
+    quiet_until: SystemTime,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    owner: Option<u32>,
+    tokens: Vec<i32>,
+    file: Other,
+}
+
+#[derive(Clone, Debug)]
+struct Other {
+    path: PathBuf,
+    bytes: u64,
+    used: SystemTime,
+}
+
+/// A kept prompt that begins like a new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    path: PathBuf,
+    /// Tokens that both have in common.
+    pub tokens: u32,
+}
+
+/// A prompt about to be kept: it can be written on another thread.
+#[derive(Debug)]
+pub struct Pending {
+    folder: PathBuf,
+    target: PathBuf,
+    header: Header,
+}
+
+impl Folder {
+    /// Reads the folder; what cannot be used is deleted.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn open(limits: DiskCache, identity: Identity) -> io::Result<Self> {
+        fs::read_dir(&limits.folder)?;
+        let mut folder = Self {
+            ledger: Ledger::open(&limits.folder),
+            identity,
+            entries: Vec::new(),
+            others: Vec::new(),
+            quiet_until: SystemTime::UNIX_EPOCH,
+            limits,
+        };
+        for path in files(&folder.limits.folder) {
+            folder.take_in(path);
+        }
+        folder.shrink(0);
+        Ok(folder)
+    }
+
+    fn take_in(&mut self, path: PathBuf) {
+        let header = match file::read_header(&path) {
+            Ok(header) => header,
+            Err(CacheError::Io(error)) => {
+                log::warn!("cannot read {}: {error}", path.display());
+                return;
+            }
+            Err(error) => return discard(&path, &error),
+        };
+        let Ok(meta) = fs::metadata(&path) else {
+            return;
+        };
+        let file = Other {
+            bytes: meta.len(),
+            used: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            path,
+        };
+        if header.fingerprint != self.identity.fingerprint {
+            self.others.push(file);
+        } else if header.settings == self.identity.settings {
+            self.entries.push(Entry {
+                owner: header.owner,
+                tokens: header.tokens,
+                file,
+            });
+        } else {
+            discard(&file.path, &"it was computed with other settings");
+        }
+    }
+
+    /// The kept prompt that shares the most tokens with this user's; at least as many as
+    /// are worth a file, and more than `known`.
+    pub fn find(&self, owner: Option<u32>, prompt: &[i32], known: u32) -> Option<Found> {
+        let least = known.saturating_add(1).max(self.limits.min_tokens);
+        let shared = |entry: &Entry| {
+            let same = entry.tokens.iter().zip(prompt).take_while(|(a, b)| a == b);
+            u32::try_from(same.count()).unwrap_or(u32::MAX)
+        };
+        self.entries
+            .iter()
+            .filter(|entry| entry.owner.is_none() || entry.owner == owner)
+            .map(|entry| (shared(entry), entry))
+            .filter(|(tokens, _)| *tokens >= least)
+            .max_by_key(|(tokens, _)| *tokens)
+            .map(|(tokens, entry)| Found {
+                path: entry.file.path.clone(),
+                tokens,
+            })
+    }
+
+    /// A found prompt's payload, checked; and how many tokens it holds. `None` where it
+    /// cannot be used: it is deleted then.
+    pub fn read(&mut self, now: SystemTime, found: &Found) -> Option<(Vec<u8>, u32)> {
+        let at = self
+            .entries
+            .iter()
+            .position(|e| e.file.path == found.path)?;
+        match file::read(&found.path) {
+            Ok((header, payload)) if header.tokens == self.entries[at].tokens => {
+                self.touch(now, at);
+                Some((payload, u32::try_from(header.tokens.len()).unwrap_or(0)))
+            }
+            result => {
+                self.entries.remove(at);
+                match result {
+                    Ok(_) => discard(&found.path, &"it holds another prompt now"),
+                    Err(error) => discard(&found.path, &error),
+                }
+                None
+            }
+        }
+    }
+
+    /// Deletes a found prompt that turned out to be of no use.
+    pub fn reject(&mut self, found: &Found) {
+        self.entries.retain(|entry| entry.file.path != found.path);
+        discard(&found.path, &"llama.cpp does not take it");
+    }
+
+    fn touch(&mut self, now: SystemTime, at: usize) {
+        let Some(entry) = self.entries.get_mut(at) else {
+            return;
+        };
+        let since = now.duration_since(entry.file.used).unwrap_or_default();
+        if since >= TOUCH_EVERY {
+            entry.file.used = now;
+            // Where it cannot be noted, it only looks older than it is.
+            _ = File::open(&entry.file.path).and_then(|file| file.set_modified(now));
+        }
+    }
+
+    /// Whether a prompt of so many tokens and about so many bytes may be kept now: it is
+    /// long enough, not kept yet, and today's budget allows it.
+    pub fn wants(&self, now: SystemTime, owner: Option<u32>, tokens: &[i32], bytes: u64) -> bool {
+        let is_kept = |entry: &Entry| {
+            (entry.owner.is_none() || entry.owner == owner) && entry.tokens.starts_with(tokens)
+        };
+        let written = self.ledger.written(day(now));
+        tokens.len() >= self.limits.min_tokens.max(1) as usize
+            && bytes <= self.limits.max_bytes
+            && written.saturating_add(bytes) <= self.limits.daily_write_bytes
+            && now >= self.quiet_until
+            && !self.entries.iter().any(is_kept)
+    }
+
+    /// Makes room for a prompt and says where it goes.
+    pub fn begin(&mut self, owner: Option<u32>, tokens: Vec<i32>, payload: &[u8]) -> Pending {
+        let Identity {
+            fingerprint,
+            settings,
+        } = self.identity;
+        let header = Header::new(owner, fingerprint, settings, tokens, payload);
+        let bytes = header.encode();
+        self.shrink(bytes.len() as u64 + header.payload_bytes);
+        let name = format!("{fingerprint:032x}-{:016x}.{EXTENSION}", xxh3_64(&bytes));
+        Pending {
+            target: self.limits.folder.join(name),
+            folder: self.limits.folder.clone(),
+            header,
+        }
+    }
+
+    /// Notes that a prompt was written, or why not.
+    pub fn finish(&mut self, now: SystemTime, pending: Pending, result: io::Result<u64>) {
+        match result {
+            Ok(bytes) => {
+                self.ledger.add(day(now), bytes);
+                let Header { owner, tokens, .. } = pending.header;
+                // What it begins with is of no use any more.
+                let (old, keep) = std::mem::take(&mut self.entries)
+                    .into_iter()
+                    .partition(|e| e.owner == owner && tokens.starts_with(&e.tokens));
+                self.entries = keep;
+                for entry in Vec::into_iter(old).filter(|e| e.file.path != pending.target) {
+                    remove(&entry.file.path);
+                }
+                self.entries.push(Entry {
+                    owner,
+                    tokens,
+                    file: Other {
+                        path: pending.target,
+                        bytes,
+                        used: now,
+                    },
+                });
+            }
+            Err(error) => {
+                log::warn!(
+                    "cannot keep a prompt in {}: {error}; tried again in {} minutes",
+                    pending.folder.display(),
+                    QUIET.as_secs() / 60
+                );
+                self.quiet_until = now + QUIET;
+            }
+        }
+    }
+
+    /// Forgets all: the daemon has deleted the files.
+    pub fn forget(&mut self) {
+        self.entries.clear();
+        self.others.clear();
+    }
+
+    /// Deletes what was used longest ago until `more` bytes fit.
+    fn shrink(&mut self, more: u64) {
+        loop {
+            let all = self.entries.iter().map(|e| &e.file).chain(&self.others);
+            let used: u64 = all.clone().map(|file| file.bytes).sum();
+            if used.saturating_add(more) <= self.limits.max_bytes {
+                return;
+            }
+            let Some(oldest) = all.min_by_key(|file| file.used).map(|f| f.path.clone()) else {
+                return;
+            };
+            self.entries.retain(|entry| entry.file.path != oldest);
+            self.others.retain(|file| file.path != oldest);
+            remove(&oldest);
+        }
+    }
+}
+
+impl Pending {
+    /// Writes it under another name, syncs, renames and syncs the folder; returns the
+    /// bytes written. Whatever happens, no half of it gets the name.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn write(&self, payload: &[u8]) -> io::Result<u64> {
+        let header = self.header.encode();
+        // Readable for the owner alone: it tells what was asked.
+        let mut file = NamedTempFile::new_in(&self.folder)?;
+        file.write_all(&header)?;
+        file.write_all(payload)?;
+        file.as_file().sync_all()?;
+        file.persist(&self.target).map_err(|e| e.error)?;
+        File::open(&self.folder)?.sync_all()?;
+        Ok(header.len() as u64 + payload.len() as u64)
+    }
+}
+
+fn discard(path: &Path, why: &dyn std::fmt::Display) {
+    log::warn!("the kept prompt {} is deleted: {why}", path.display());
+    remove(path);
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("cannot delete {}: {error}", path.display());
+    }
+}
+
+/// Days since 1970-01-01.
+fn day(now: SystemTime) -> u64 {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() / 86_400)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const IDENTITY: Identity = Identity {
+        fingerprint: 1,
+        settings: 2,
+    };
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn limits(folder: &Path) -> DiskCache {
+        DiskCache {
+            folder: folder.to_owned(),
+            max_bytes: 10_000,
+            daily_write_bytes: 100_000,
+            min_tokens: 2,
+        }
+    }
+
+    fn open(folder: &Path) -> Folder {
+        Folder::open(limits(folder), IDENTITY).unwrap()
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(100 * 86_400 + seconds)
+    }
+
+    fn keep(folder: &mut Folder, now: SystemTime, owner: Option<u32>, tokens: &[i32], size: usize) {
+        let payload = vec![7; size];
+        assert!(folder.wants(now, owner, tokens, size as u64));
+        let pending = folder.begin(owner, tokens.to_vec(), &payload);
+        let result = pending.write(&payload);
+        folder.finish(now, pending, result);
+    }
+
+    fn count(folder: &Path) -> usize {
+        files(folder).len()
+    }
+
+    #[test]
+    fn a_prompt_is_found_again_by_the_next_process() {
+        let dir = tempfile::tempdir().unwrap();
+        keep(&mut open(dir.path()), at(0), Some(5), &[1, 2, 3, 4], 100);
+        let mut folder = open(dir.path());
+        let found = folder.find(Some(5), &[1, 2, 3, 9], 0).unwrap();
+        assert_eq!(found.tokens, 3);
+        assert_eq!(folder.read(at(1), &found), Some((vec![7; 100], 4)));
+        // Too short, another's, nothing new, already kept.
+        assert_eq!(folder.find(Some(5), &[1, 9], 0), None);
+        assert_eq!(folder.find(Some(6), &[1, 2, 3], 0), None);
+        assert_eq!(folder.find(Some(5), &[1, 2, 3], 3), None);
+        assert!(!folder.wants(at(1), Some(5), &[1, 2, 3], 10));
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &fs::metadata(&files(dir.path())[0]).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn other_models_keep_theirs_and_other_settings_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        keep(&mut open(dir.path()), at(0), None, &[1, 2], 10);
+        let other = Identity {
+            fingerprint: 9,
+            ..IDENTITY
+        };
+        let folder = Folder::open(limits(dir.path()), other).unwrap();
+        assert_eq!(folder.find(None, &[1, 2], 0), None);
+        assert_eq!(count(dir.path()), 1);
+        let other = Identity {
+            settings: 9,
+            ..IDENTITY
+        };
+        Folder::open(limits(dir.path()), other).unwrap();
+        assert_eq!(count(dir.path()), 0);
+    }
+
+    #[test]
+    fn damaged_files_are_deleted_and_computed_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        keep(&mut open(dir.path()), at(0), None, &[1, 2, 3], 100);
+        let path = files(dir.path())[0].clone();
+        let whole = fs::read(&path).unwrap();
+        let mut changed = whole.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        fs::write(&path, &changed).unwrap();
+        let mut folder = open(dir.path());
+        let found = folder.find(None, &[1, 2, 3], 0).unwrap();
+        assert_eq!(folder.read(at(1), &found), None);
+        assert_eq!(
+            (count(dir.path()), folder.find(None, &[1, 2, 3], 0)),
+            (0, None)
+        );
+        fs::write(&path, &whole[..50]).unwrap();
+        open(dir.path());
+        assert_eq!(count(dir.path()), 0);
+    }
+
+    #[test]
+    fn the_budgets_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = open(dir.path());
+        for n in 0..5 {
+            keep(
+                &mut folder,
+                at(n),
+                None,
+                &[9, i32::try_from(n).unwrap()],
+                3000,
+            );
+        }
+        // Three of them fit; those used longest ago went.
+        assert_eq!(count(dir.path()), 3);
+        assert_eq!(folder.find(None, &[9, 1], 0), None);
+        assert!(folder.find(None, &[9, 4], 0).is_some());
+        assert!(!folder.wants(at(9), None, &[8, 8], 10_001));
+        // The day's budget, also after a restart; the next day has its own.
+        folder.limits.daily_write_bytes = 16_000;
+        assert!(!folder.wants(at(9), None, &[8, 8], 3000));
+        drop(folder);
+        let mut folder = open(dir.path());
+        folder.limits.daily_write_bytes = 16_000;
+        assert!(!folder.wants(at(9), None, &[8, 8], 3000));
+        assert!(folder.wants(at(9) + DAY, None, &[8, 8], 3000));
+        assert!(!folder.wants(at(9) + DAY, None, &[8], 3000));
+    }
+
+    #[test]
+    fn a_longer_prompt_takes_the_place_of_its_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = open(dir.path());
+        keep(&mut folder, at(0), Some(1), &[1, 2], 10);
+        keep(&mut folder, at(1), Some(1), &[1, 2, 3], 10);
+        assert_eq!(count(dir.path()), 1);
+    }
+
+    #[test]
+    fn after_an_error_it_is_quiet_for_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = open(dir.path());
+        let pending = folder.begin(None, vec![1, 2], &[7]);
+        fs::remove_dir_all(dir.path()).unwrap();
+        let result = pending.write(&[7]);
+        assert!(result.is_err());
+        folder.finish(at(0), pending, result);
+        assert!(!folder.wants(at(1), None, &[1, 2], 1));
+        assert!(folder.wants(at(0) + QUIET, None, &[1, 2], 1));
+    }
+
+    proptest! {
+        /// Whatever was kept and looked for: what is found is equal token by token and
+        /// may be seen, and reading it gives what was kept.
+        #[test]
+        fn only_equal_prefixes_are_found(
+            steps in prop::collection::vec((prop::option::of(0u32..2), prop::collection::vec(0i32..3, 0..6)), 1..12),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut folder = open(dir.path());
+            for (n, (owner, tokens)) in (0u64..).zip(steps) {
+                if let Some(found) = folder.find(owner, &tokens, 0) {
+                    let header = file::read_header(&found.path).unwrap();
+                    let n = found.tokens as usize;
+                    prop_assert_eq!(&header.tokens[..n], &tokens[..n]);
+                    prop_assert!(header.owner.is_none() || header.owner == owner);
+                    prop_assert!(folder.read(at(n as u64), &found).is_some());
+                }
+                if folder.wants(at(n), owner, &tokens, 10) {
+                    keep(&mut folder, at(n), owner, &tokens, 10);
+                }
+            }
+        }
+    }
+}
