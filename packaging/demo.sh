@@ -62,6 +62,7 @@ socket = "$dir/hearthd.sock"
 [paths]
 models = "$dir/models"
 models_packaged = "$models"
+prompts = "$dir/prompts"
 engine = "$bin/hearth-engine"
 EOF
 

@@ -11,6 +11,8 @@ mod fake;
 mod files;
 #[path = "engine/harness.rs"]
 mod harness;
+#[path = "engine/keep.rs"]
+mod keep;
 #[path = "engine/model.rs"]
 mod model;
 #[path = "engine/process.rs"]

@@ -30,6 +30,9 @@ pub struct Config {
     pub queue: QueueConfig,
     /// The engine process.
     pub engine: EngineConfig,
+    /// Prompts that are kept, so that the next one with the same beginning need not be
+    /// read from its start.
+    pub cache: CacheConfig,
     /// The D-Bus front.
     pub dbus: DbusConfig,
     /// The HTTP front on the Unix socket.
@@ -147,9 +150,6 @@ pub struct EngineConfig {
     /// Requests worked on at once, 1 to 16. They share the memory for keys and values,
     /// so each may use the whole context as long as the others leave room.
     pub slots: u32,
-    /// Memory for prompts that are kept after their request, so that the next one with
-    /// the same beginning starts at once, in MiB. It is taken besides the context.
-    pub prompt_cache_mib: u32,
 }
 
 impl Default for EngineConfig {
@@ -160,7 +160,34 @@ impl Default for EngineConfig {
             load_timeout_s: 600,
             idle_unload_s: 900,
             slots: 2,
-            prompt_cache_mib: 64,
+        }
+    }
+}
+
+/// Prompts that are kept, so that the next one with the same beginning need not be
+/// read from its start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// Memory for finished prompts, in MiB. It is taken besides the context when a
+    /// model is loaded.
+    pub memory_mib: u32,
+    /// Space on disk for beginnings that recur (system prompts, tools), in MiB. They
+    /// outlive unloads, restarts and reboots. 0: none are kept.
+    pub disk_mib: u32,
+    /// The most that is written in a day, in MiB: memory cards wear.
+    pub written_per_day_mib: u32,
+    /// Beginnings shorter than this are computed again, in tokens.
+    pub min_tokens: u32,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            memory_mib: 64,
+            disk_mib: 512,
+            written_per_day_mib: 1024,
+            min_tokens: 64,
         }
     }
 }
@@ -235,6 +262,8 @@ pub struct PathsConfig {
     pub models: PathBuf,
     /// Where packaged models lie, read-only.
     pub models_packaged: PathBuf,
+    /// Where prompts are kept.
+    pub prompts: PathBuf,
     /// The engine's executable. Empty: `hearth-engine` beside `hearthd`.
     pub engine: PathBuf,
     /// The root under which `/sys` and `/proc` are read.
@@ -246,6 +275,7 @@ impl Default for PathsConfig {
         Self {
             models: "/var/lib/hearthd/models".into(),
             models_packaged: "/usr/share/hearthd/models".into(),
+            prompts: "/var/cache/hearthd/prompts".into(),
             engine: PathBuf::new(),
             sensors_root: "/".into(),
         }

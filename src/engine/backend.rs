@@ -148,6 +148,17 @@ pub trait Backend {
     /// Puts the first `tokens` of sequence `from` into the empty sequence `to` as well.
     fn share(&mut self, from: u32, to: u32, tokens: u32);
 
+    /// A sequence's keys and values as bytes; empty where it cannot be had.
+    fn save(&mut self, seq: u32) -> Vec<u8>;
+
+    /// Puts saved keys and values of `tokens` tokens into the empty sequence `seq`;
+    /// `false` where there is no room, or they do not fit the model. The bytes come from
+    /// [`Self::save`] under the same [`Self::settings`].
+    fn restore(&mut self, seq: u32, saved: &[u8], tokens: u32) -> bool;
+
+    /// What saved bytes depend on besides the model, in words.
+    fn settings(&self) -> String;
+
     /// Decodes a batch of at most [`Self::batch_max`] tokens; afterwards a token can be
     /// sampled after each part that [`Part::samples`].
     ///

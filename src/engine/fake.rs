@@ -237,6 +237,31 @@ impl Backend for FakeBackend {
         self.cells.insert(to, shared);
     }
 
+    fn save(&mut self, seq: u32) -> Vec<u8> {
+        let cells = self.cells.get(&seq);
+        cells
+            .into_iter()
+            .flatten()
+            .flat_map(|t| t.to_le_bytes())
+            .collect()
+    }
+
+    fn restore(&mut self, seq: u32, saved: &[u8], tokens: u32) -> bool {
+        let (cells, rest) = saved.as_chunks();
+        let cells: Vec<Token> = cells.iter().map(|c| Token::from_le_bytes(*c)).collect();
+        let used: usize = self.cells.values().map(Vec::len).sum();
+        let fits = used + cells.len() <= self.info.kv_tokens as usize;
+        if !fits || !rest.is_empty() || cells.len() != tokens as usize {
+            return false;
+        }
+        self.cells.insert(seq, cells);
+        true
+    }
+
+    fn settings(&self) -> String {
+        "fake".into()
+    }
+
     fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError> {
         self.decodes += 1;
         let fails = parts.iter().any(|part| self.failing.contains(&part.seq));

@@ -11,6 +11,7 @@ mod clock;
 mod constraints;
 pub mod fake;
 pub mod gguf;
+mod keeper;
 mod link;
 pub mod llama;
 pub mod make_model;

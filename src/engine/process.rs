@@ -11,8 +11,10 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat};
 
 use super::backend::{Backend as _, Loader, Progress};
+use super::keeper::Keeper;
 use super::link::Link;
 use super::tick::Ticker;
+use super::worker::Worker;
 use crate::prompt::Template;
 use crate::protocol::{Command, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION};
 
@@ -42,8 +44,10 @@ pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Re
         .and_then(|loader| load(&loader, &request, &progress, &link));
     match loaded {
         Ok((backend, template)) => {
+            let keeper = Keeper::open(&request, &backend.settings());
             link.send(&[Event::Loaded(backend.info().clone())]);
-            Ticker::new(backend, template, request.limits, link, progress).run(&commands);
+            let worker = Worker::new(backend, template, keeper);
+            Ticker::new(worker, request.limits, link, progress).run(&commands);
         }
         // Told to go while it loaded: nobody waits for the result.
         Err(_) if progress.is_quit() => {}

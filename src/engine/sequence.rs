@@ -2,12 +2,12 @@
 
 use super::backend::{Backend, Mask, Part, Token};
 use crate::prompt::constraint::Matcher;
-use crate::prompt::{Template, TextStream, opens_reasoning};
+use crate::prompt::{Template, TextStream, opens_reasoning, stable_prefix};
 use crate::protocol::{
     Event, Failure, FailureKind, FinishReason, GenerateRequest, Message, Overflow, Prompt,
     RequestId, TokenLogprob, Usage,
 };
-use crate::scheduler::Work;
+use crate::scheduler::{Lengths, Work};
 
 /// Bytes of text that one token of the context may stand for. Ordinary text has 2 to 5
 /// a token; longer input is refused before it is tokenized, which cannot be aborted
@@ -24,6 +24,8 @@ pub(super) struct Sequence<S> {
     /// The prompt's tokens, then the answer's.
     tokens: Vec<Token>,
     prompt_tokens: u32,
+    /// Tokens of the beginning that is worth keeping on disk.
+    stable: usize,
     cached_tokens: u32,
     /// The answer begins inside reasoning.
     in_reasoning: bool,
@@ -76,6 +78,7 @@ impl<S> Sequence<S> {
             seq: 0,
             tokens,
             prompt_tokens,
+            stable: 0,
             cached_tokens: 0,
             in_reasoning,
             is_started: false,
@@ -93,6 +96,42 @@ impl<S> Sequence<S> {
     /// All tokens known so far: the prompt's and the answer's.
     pub(super) fn tokens(&self) -> &[Token] {
         &self.tokens
+    }
+
+    /// Finds the beginning that other conversations have, too: system prompt and tools
+    /// by the template's boundary.
+    pub(super) fn find_stable<B: Backend<Sampler = S>>(
+        &mut self,
+        backend: &B,
+        template: &Template,
+        request: &GenerateRequest,
+    ) {
+        self.stable = match &request.prompt {
+            _ if request.prewarm => self.prompt_tokens as usize,
+            Prompt::Text(_) => 0,
+            Prompt::Chat { messages, tools } => {
+                let text = stable_prefix(template, messages, tools).unwrap_or_default();
+                let tokens = tokenize(backend, template, &text).map(|r| r.tokens);
+                // Where text is cut, its last tokens may come out otherwise.
+                let same = self.tokens.iter().zip(tokens.iter().flatten());
+                same.take_while(|(a, b)| a == b).count()
+            }
+        };
+    }
+
+    /// Notes that another prompt began with the same `tokens` and went on otherwise.
+    pub(super) fn recurs(&mut self, tokens: u32) {
+        if self.stable == 0 {
+            self.stable = tokens as usize;
+        }
+    }
+
+    /// How its tokens divide.
+    pub(super) fn lengths(&self) -> Lengths {
+        Lengths {
+            prompt: self.prompt_tokens as usize,
+            stable: self.stable,
+        }
     }
 
     /// Whether the answer is over with the tokens it has, and how.

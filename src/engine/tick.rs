@@ -9,11 +9,17 @@ use super::clock;
 use super::link::Link;
 use super::sequence::as_u32;
 use super::worker::Worker;
-use crate::prompt::Template;
 use crate::protocol::{Command, Event, Failure, Limits, RequestId};
 
 /// The longest text that `Count` takes, in bytes: tokenizing cannot be interrupted.
 const COUNT_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long nothing is asked before prompts are written to disk: a conversation has
+/// pauses, and the next question must not wait for a memory card.
+const IDLE_BEFORE_KEEPING: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether a write is over.
+const KEEPING_POLL: Duration = Duration::from_millis(100);
 
 /// Serves one loaded model until the daemon says stop.
 pub(super) struct Ticker<B: Backend> {
@@ -22,6 +28,8 @@ pub(super) struct Ticker<B: Backend> {
     began: Instant,
     /// The duty's rest lasts until then.
     rest_until: Option<Instant>,
+    /// When it last computed.
+    idle_since: Instant,
     link: Link,
     progress: Arc<Progress>,
     events: Vec<Event>,
@@ -39,17 +47,17 @@ enum Wait {
 
 impl<B: Backend> Ticker<B> {
     pub(super) fn new(
-        backend: B,
-        template: Template,
+        worker: Worker<B>,
         limits: Limits,
         link: Link,
         progress: Arc<Progress>,
     ) -> Self {
         Self {
-            worker: Worker::new(backend, template),
+            worker,
             limits,
             began: clock::now(),
             rest_until: None,
+            idle_since: clock::now(),
             link,
             progress,
             events: Vec::new(),
@@ -70,17 +78,28 @@ impl<B: Backend> Ticker<B> {
                 Wait::Forever => commands.recv().map_err(|_| TryRecvError::Disconnected),
             };
             match command {
-                Ok(Command::Shutdown) | Err(TryRecvError::Disconnected) => return,
+                Ok(Command::Shutdown) => return self.worker.keep_all(),
+                Err(TryRecvError::Disconnected) => return,
                 Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) if self.worker.is_idle() => self.worker.keep_one(),
                 Err(TryRecvError::Empty) => self.tick(),
             }
         }
     }
 
     /// Waiting is always for a command, so a cancel or new limits end it at once.
-    fn wait(&self) -> Wait {
-        if self.worker.is_idle() || self.limits.paused {
+    fn wait(&mut self) -> Wait {
+        if self.limits.paused {
             return Wait::Forever;
+        }
+        if self.worker.is_idle() {
+            let due = self.idle_since + IDLE_BEFORE_KEEPING;
+            return if self.worker.has_to_keep() {
+                let left = due.saturating_duration_since(clock::now());
+                Wait::Rest(left.max(KEEPING_POLL))
+            } else {
+                Wait::Forever
+            };
         }
         let left = self
             .rest_until
@@ -142,6 +161,7 @@ impl<B: Backend> Ticker<B> {
         self.worker.tick(now);
         self.link.set_running(None);
         self.rest_until = if self.worker.is_idle() {
+            self.idle_since = clock::now();
             None
         } else {
             self.rest_after(began)

@@ -207,7 +207,7 @@ pub fn answer(
         &format.eos,
         &today(),
     )?;
-    let mut worker = Worker::new(backend, template);
+    let mut worker = Worker::new(backend, template, None);
     worker.submit(request.clone());
     let began = clock::now();
     loop {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::backend::{Backend, DecodeError, Part};
 use super::clock;
 use super::constraints::Constraints;
+use super::keeper::Keeper;
 use super::sequence::{Sequence, as_u32};
 use crate::prompt::Template;
 use crate::protocol::{Event, Failure, FailureKind, GenerateRequest, Limits, RequestId};
@@ -39,6 +40,7 @@ pub(super) struct Worker<B: Backend> {
     constraints: Constraints,
     slots: Slots,
     kept: Kept,
+    keeper: Option<Keeper>,
     /// Places in the KV cache that nobody uses.
     free_seqs: Vec<u32>,
     batch: Batch,
@@ -48,13 +50,14 @@ pub(super) struct Worker<B: Backend> {
 }
 
 impl<B: Backend> Worker<B> {
-    pub(super) fn new(backend: B, template: Template) -> Self {
+    pub(super) fn new(backend: B, template: Template, keeper: Option<Keeper>) -> Self {
         let info = backend.info();
         let width = info.slots.max(1);
         let (count, kept_max) = places(width, backend.can_share());
         Self {
             slots: Slots::new(count as usize, width as usize, backend.batch_max()),
             kept: Kept::new(kept_max as usize, info.kv_tokens as usize),
+            keeper: keeper.filter(|_| backend.can_share()),
             free_seqs: (0..count + kept_max).rev().collect(),
             template,
             waiting: Vec::new(),
@@ -94,6 +97,55 @@ impl<B: Backend> Worker<B> {
     pub(super) fn forget(&mut self) {
         while let Some(seq) = self.kept.evict() {
             self.free(seq);
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.forget();
+        }
+    }
+
+    /// Whether [`Self::keep_one`] has something to do.
+    pub(super) fn has_to_keep(&mut self) -> bool {
+        let Some(keeper) = &mut self.keeper else {
+            return false;
+        };
+        keeper.is_writing() || self.kept.has_stable()
+    }
+
+    /// Begins to write one stable prompt to disk, unless one is being written; for when
+    /// there is nothing else to do.
+    pub(super) fn keep_one(&mut self) {
+        let Some(keeper) = &mut self.keeper else {
+            return;
+        };
+        if keeper.is_writing() {
+            return;
+        }
+        let Some(stable) = self.kept.take_stable() else {
+            return;
+        };
+        let tokens = as_u32(stable.tokens.len());
+        let bytes = u64::from(tokens) * self.backend.info().kv_token_bytes;
+        if !keeper.wants(stable.uid, &stable.tokens, bytes) {
+            return;
+        }
+        let Some(seq) = self.free_seqs.last().copied() else {
+            return;
+        };
+        self.backend.share(stable.seq, seq, tokens);
+        let saved = self.backend.save(seq);
+        self.backend.remove(seq, 0);
+        if !saved.is_empty() {
+            keeper.keep(stable.uid, stable.tokens, saved);
+        }
+    }
+
+    /// Writes all stable prompts before the process ends.
+    pub(super) fn keep_all(&mut self) {
+        while self.has_to_keep() {
+            self.keep_one();
+            if let Some(keeper) = &mut self.keeper {
+                keeper.wait();
+            }
         }
     }
 
@@ -148,6 +200,9 @@ impl<B: Backend> Worker<B> {
             sequence.finish(reason, &mut self.events);
             return;
         }
+        if self.keeper.is_some() {
+            sequence.find_stable(&self.backend, &self.template, &request);
+        }
         let known = as_u32(sequence.tokens().len());
         let slot = self.slots.take(now, request.priority, known, 0);
         // There is a free slot, so there is a free place: see `new`.
@@ -167,18 +222,48 @@ impl<B: Backend> Worker<B> {
             return false;
         }
         let hit = self.find(step.slot);
+        let known = hit.map_or(0, |hit| hit.tokens);
+        let restored = self.restore(step.slot, known);
         let Some(sequence) = self.sequences.get_mut(&step.slot) else {
             return false;
         };
-        let found = hit.map_or(0, |hit| self.slots.set_cached(step.slot, hit.tokens));
+        let found = self.slots.set_cached(step.slot, restored.unwrap_or(known));
         sequence.start(found, &mut self.events);
         match hit {
+            _ if restored.is_some() => self.backend.remove(sequence.seq, found),
             Some(hit) if found > 0 => {
                 self.backend.share(hit.seq, sequence.seq, found);
-                true
+                if hit.diverges {
+                    sequence.recurs(found);
+                }
             }
-            _ => false,
+            _ => {}
         }
+        found > 0
+    }
+
+    /// Reads the beginning of a sequence from disk where more than `known` tokens of it
+    /// are there; returns how many.
+    fn restore(&mut self, slot: SlotId, known: u32) -> Option<u32> {
+        let keeper = self.keeper.as_mut()?;
+        let sequence = self.sequences.get(&slot)?;
+        let found = keeper.find(sequence.uid, sequence.tokens(), known)?;
+        let (saved, tokens) = keeper.read(&found)?;
+        let seq = sequence.seq;
+        while !self.backend.restore(seq, &saved, tokens) {
+            // No room, or no good. With nothing else left in the cache it is the latter.
+            if let Some(oldest) = self.kept.evict() {
+                self.free(oldest);
+            } else {
+                if self.sequences.len() == 1
+                    && let Some(keeper) = &mut self.keeper
+                {
+                    keeper.reject(&found);
+                }
+                return None;
+            }
+        }
+        Some(found.tokens)
     }
 
     /// The longest beginning of a sequence that another one holds, running or kept.
@@ -199,6 +284,7 @@ impl<B: Backend> Worker<B> {
                 Hit {
                     seq: running.seq,
                     tokens: as_u32(tokens),
+                    diverges: false,
                 }
             });
         running.chain(kept).max_by_key(|hit| hit.tokens)
@@ -332,7 +418,10 @@ impl<B: Backend> Worker<B> {
             return self.free(seq);
         }
         let tokens = sequence.tokens().get(..done).unwrap_or_default().to_vec();
-        for seq in self.kept.insert(seq, sequence.uid, tokens) {
+        for seq in self
+            .kept
+            .insert(seq, sequence.uid, tokens, sequence.lengths())
+        {
             self.free(seq);
         }
     }

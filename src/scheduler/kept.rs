@@ -18,6 +18,31 @@ struct Entry {
     seq: u32,
     uid: Option<u32>,
     tokens: Vec<i32>,
+    /// Tokens of the prompt; the answer's follow.
+    prompt: usize,
+    /// Tokens of the beginning that other prompts are likely to have, too; 0 where
+    /// there is none, or it was taken care of.
+    stable: usize,
+}
+
+/// A beginning that is worth keeping for longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stable {
+    /// Where the sequence lies in the KV cache.
+    pub seq: u32,
+    /// Whose it is.
+    pub uid: Option<u32>,
+    /// The beginning's tokens.
+    pub tokens: Vec<i32>,
+}
+
+/// How a finished sequence's tokens divide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lengths {
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// Tokens of its stable beginning; 0 where none is known.
+    pub stable: usize,
 }
 
 /// A kept sequence that begins like a prompt.
@@ -27,6 +52,9 @@ pub struct Hit {
     pub seq: u32,
     /// How many of the prompt's first tokens it holds.
     pub tokens: u32,
+    /// Whether two prompts differ after these tokens: they are a common beginning, not
+    /// one conversation that goes on.
+    pub diverges: bool,
 }
 
 impl Kept {
@@ -64,17 +92,25 @@ impl Kept {
             .max_by_key(|(_, tokens)| *tokens)?;
         let entry = self.entries.remove(at);
         let seq = entry.seq;
+        let diverges = tokens < entry.prompt && tokens < prompt.len();
         self.entries.push(entry);
         Some(Hit {
             seq,
             tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
+            diverges,
         })
     }
 
     /// Keeps a sequence; returns the places that are free again: of those used longest
     /// ago where there are too many, of those that it makes useless, or its own.
     #[must_use]
-    pub fn insert(&mut self, seq: u32, uid: Option<u32>, tokens: Vec<i32>) -> Vec<u32> {
+    pub fn insert(
+        &mut self,
+        seq: u32,
+        uid: Option<u32>,
+        tokens: Vec<i32>,
+        lengths: Lengths,
+    ) -> Vec<u32> {
         let covered = |entry: &Entry| entry.uid == uid && entry.tokens.starts_with(&tokens);
         if tokens.is_empty()
             || tokens.len() > self.tokens_max
@@ -91,11 +127,33 @@ impl Kept {
             }
             !useless
         });
-        self.entries.push(Entry { seq, uid, tokens });
+        self.entries.push(Entry {
+            seq,
+            uid,
+            prompt: lengths.prompt,
+            stable: lengths.stable.min(tokens.len()),
+            tokens,
+        });
         while self.entries.len() > self.entries_max || self.tokens() > self.tokens_max {
             free.extend(self.evict());
         }
         free
+    }
+
+    /// A stable beginning that nobody took yet, those used last first.
+    pub fn take_stable(&mut self) -> Option<Stable> {
+        let entry = self.entries.iter_mut().rev().find(|e| e.stable > 0)?;
+        let stable = std::mem::take(&mut entry.stable);
+        Some(Stable {
+            seq: entry.seq,
+            uid: entry.uid,
+            tokens: entry.tokens.get(..stable)?.to_vec(),
+        })
+    }
+
+    /// Whether [`Self::take_stable`] has something.
+    pub fn has_stable(&self) -> bool {
+        self.entries.iter().any(|entry| entry.stable > 0)
     }
 
     /// Forgets the sequence used longest ago; its place is free then.
@@ -119,47 +177,76 @@ mod tests {
 
     use super::*;
 
+    fn insert(kept: &mut Kept, seq: u32, uid: Option<u32>, tokens: Vec<i32>) -> Vec<u32> {
+        let prompt = tokens.len();
+        kept.insert(seq, uid, tokens, Lengths { prompt, stable: 0 })
+    }
+
+    #[test]
+    fn stable_beginnings_are_taken_once() {
+        let mut kept = Kept::new(4, 100);
+        let lengths = Lengths {
+            prompt: 4,
+            stable: 2,
+        };
+        assert!(
+            kept.insert(3, Some(1), vec![1, 2, 3, 4, 5], lengths)
+                .is_empty()
+        );
+        assert!(kept.has_stable());
+        let stable = kept.take_stable().unwrap();
+        assert_eq!((stable.seq, stable.tokens), (3, vec![1, 2]));
+        assert!(!kept.has_stable() && kept.take_stable().is_none());
+        // The conversation goes on, a second one begins alike, a third is no longer.
+        let diverges =
+            |kept: &mut Kept, tokens: &[i32]| kept.find(Some(1), tokens).unwrap().diverges;
+        assert!(!diverges(&mut kept, &[1, 2, 3, 4, 5, 6]));
+        assert!(diverges(&mut kept, &[1, 2, 9]));
+        assert!(!diverges(&mut kept, &[1, 2]));
+    }
+
     #[test]
     fn the_longest_common_prefix_is_found() {
         let mut kept = Kept::new(4, 100);
         assert_eq!(kept.find(None, &[1]), None);
-        assert!(kept.insert(0, None, vec![1, 2, 3]).is_empty());
-        assert!(kept.insert(1, None, vec![1, 2, 4, 5]).is_empty());
-        let hit = |seq, tokens| Some(Hit { seq, tokens });
-        assert_eq!(kept.find(None, &[1, 2, 4, 9]), hit(1, 3));
-        assert_eq!(kept.find(None, &[1, 2, 3]), hit(0, 3));
-        assert_eq!(kept.find(None, &[2]), None);
+        assert!(insert(&mut kept, 0, None, vec![1, 2, 3]).is_empty());
+        assert!(insert(&mut kept, 1, None, vec![1, 2, 4, 5]).is_empty());
+        let hit = |seq, tokens| Some((seq, tokens));
+        let mut find = |prompt: &[i32]| kept.find(None, prompt).map(|h| (h.seq, h.tokens));
+        assert_eq!(find(&[1, 2, 4, 9]), hit(1, 3));
+        assert_eq!(find(&[1, 2, 3]), hit(0, 3));
+        assert_eq!(find(&[2]), None);
     }
 
     #[test]
     fn what_another_user_left_is_not_used() {
         let mut kept = Kept::new(4, 100);
-        assert!(kept.insert(0, Some(1000), vec![1, 2, 3]).is_empty());
+        assert!(insert(&mut kept, 0, Some(1000), vec![1, 2, 3]).is_empty());
         assert_eq!(kept.find(Some(1001), &[1, 2, 3]), None);
         assert!(kept.find(Some(1000), &[1, 2, 3]).is_some());
-        assert!(kept.insert(1, None, vec![1, 2]).is_empty());
+        assert!(insert(&mut kept, 1, None, vec![1, 2]).is_empty());
         assert_eq!(kept.find(Some(1001), &[1, 2, 3]).map(|h| h.seq), Some(1));
     }
 
     #[test]
     fn what_was_used_longest_ago_goes_first() {
         let mut kept = Kept::new(2, 100);
-        assert!(kept.insert(0, None, vec![1]).is_empty());
-        assert!(kept.insert(1, None, vec![2]).is_empty());
+        assert!(insert(&mut kept, 0, None, vec![1]).is_empty());
+        assert!(insert(&mut kept, 1, None, vec![2]).is_empty());
         kept.find(None, &[1]).unwrap();
-        assert_eq!(kept.insert(2, None, vec![3]), [1]);
+        assert_eq!(insert(&mut kept, 2, None, vec![3]), [1]);
         assert_eq!(kept.evict(), Some(0));
-        assert_eq!(kept.insert(5, None, vec![0; 101]), [5]);
-        assert_eq!(kept.insert(6, None, vec![9; 100]), [2]);
+        assert_eq!(insert(&mut kept, 5, None, vec![0; 101]), [5]);
+        assert_eq!(insert(&mut kept, 6, None, vec![9; 100]), [2]);
         assert_eq!(kept.len(), 1);
     }
 
     #[test]
     fn a_longer_one_takes_the_place_of_its_beginning() {
         let mut kept = Kept::new(4, 100);
-        assert!(kept.insert(0, None, vec![1, 2]).is_empty());
-        assert_eq!(kept.insert(1, None, vec![1, 2, 3]), [0]);
-        assert_eq!(kept.insert(2, None, vec![1, 2]), [2]);
+        assert!(insert(&mut kept, 0, None, vec![1, 2]).is_empty());
+        assert_eq!(insert(&mut kept, 1, None, vec![1, 2, 3]), [0]);
+        assert_eq!(insert(&mut kept, 2, None, vec![1, 2]), [2]);
         assert_eq!(kept.len(), 1);
     }
 
@@ -182,7 +269,7 @@ mod tests {
                     prop_assert!(owner.is_none() || *owner == uid);
                 }
                 held.insert(seq, (uid, tokens.clone()));
-                for free in kept.insert(seq, uid, tokens) {
+                for free in insert(&mut kept, seq, uid, tokens) {
                     prop_assert!(held.remove(&free).is_some());
                 }
                 prop_assert_eq!(held.len(), kept.len());

@@ -9,6 +9,6 @@ mod kept;
 mod plan;
 mod queue;
 
-pub use kept::{Hit, Kept};
+pub use kept::{Hit, Kept, Lengths, Stable};
 pub use plan::{Batch, SlotId, Slots, Step, Work};
 pub use queue::{AGEING, Queue};

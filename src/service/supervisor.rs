@@ -1,7 +1,8 @@
 //! The supervisor: one engine process for as long as its model is wanted; a lost
 //! one is replaced, with back-off.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -14,7 +15,10 @@ use super::Service;
 use super::engine_link::{EngineLink, executable};
 use super::resume::Cause;
 use super::state::{BEAT, Engine, FileId, Over};
-use crate::protocol::{Command, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION};
+use crate::config::Config;
+use crate::protocol::{
+    Command, DiskCache, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION,
+};
 use crate::units::Bytes;
 
 /// First pause after a crash; doubled up to the longest.
@@ -26,6 +30,8 @@ const LOAD_CRASHES_MAX: u32 = 3;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an engine may take to end by itself.
 const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an engine may take to end by itself where it has prompts to write.
+const KEEP_PATIENCE: Duration = Duration::from_secs(15);
 /// How often sensors and heartbeat run while the engine works.
 const BUSY_TICK: Duration = Duration::from_secs(1);
 
@@ -196,7 +202,7 @@ async fn session(service: &Service, model: &str) -> Ended {
             _ = commands.send(Command::Shutdown);
             // Frames that were under way are of no use to anyone now.
             while link.left_over().is_some() {}
-            _ = link.end(END_PATIENCE).await;
+            _ = link.end(KEEP_PATIENCE).await;
             return Ended::Unloaded;
         }
     }
@@ -321,10 +327,32 @@ fn load_request(service: &Service, model: &str) -> Result<LoadRequest, Failure> 
         kv_type: config.model.kv_type,
         threads_max,
         slots: config.engine.slots,
-        cache_ram_mib: config.engine.prompt_cache_mib,
-        cache: None,
+        cache_ram_mib: config.cache.memory_mib,
+        cache: disk_cache(&config),
         limits,
         sampling: service.sampling_defaults(),
+    })
+}
+
+/// The prompt cache on disk, where its folder can be had.
+fn disk_cache(config: &Config) -> Option<DiskCache> {
+    let folder = &config.paths.prompts;
+    if config.cache.disk_mib == 0 {
+        return None;
+    }
+    let mut builder = DirBuilder::new();
+    if let Err(error) = builder.recursive(true).mode(0o700).create(folder) {
+        log::warn!(
+            "prompts are not kept on disk: {}: {error}",
+            folder.display()
+        );
+        return None;
+    }
+    Some(DiskCache {
+        folder: folder.clone(),
+        max_bytes: Bytes::mib(u64::from(config.cache.disk_mib)).0,
+        daily_write_bytes: Bytes::mib(u64::from(config.cache.written_per_day_mib)).0,
+        min_tokens: config.cache.min_tokens,
     })
 }
 

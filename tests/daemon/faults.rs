@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Daemon, Engine, Setup, error, ok, root, text, until};
+use crate::harness::{Daemon, Engine, Setup, error, mount_wrapper, ok, root, text, until};
 
 fn demo_model() -> Vec<u8> {
     fs::read(root().join("packaging/demo-model/hearth-demo-q8_0.gguf")).unwrap()
@@ -68,21 +68,10 @@ fn a_good_import_works_and_can_be_removed() {
 #[test]
 fn a_full_disk_leaves_nothing_half_written() {
     let dir = tempfile::tempdir().unwrap();
-    let mount =
-        "mount -t tmpfs -o size=512k none \"$(dirname \"$3\")/models\" && exec \"$@\"".to_string();
-    let mut wrapper: Vec<String> = vec!["unshare".into()];
-    if !nix::unistd::geteuid().is_root() {
-        wrapper.push("-r".into());
-    }
-    wrapper.extend(["-m".into(), "sh".into(), "-c".into(), mount, "sh".into()]);
-    let possible = Command::new("unshare")
-        .args(&wrapper[1..wrapper.len() - 4])
-        .arg("true")
-        .status();
-    if !possible.is_ok_and(|s| s.success()) {
+    let Some(wrapper) = mount_wrapper("models", 512) else {
         eprintln!("NOT CHECKED: a full disk: this machine allows no mount namespaces");
         return;
-    }
+    };
     let daemon = Daemon::start(Setup {
         engine: Engine::Real,
         wrapper,

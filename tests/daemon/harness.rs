@@ -303,13 +303,17 @@ fn spawn(dir: &Path, setup: &Setup) -> Child {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
             let packaged = dir.join("packaged");
             fs::create_dir_all(&packaged).unwrap();
-            fs::write(packaged.join("fake.gguf"), "GGUF").unwrap();
+            // A header without keys and tensors.
+            let mut header = b"GGUF\x03\0\0\0".to_vec();
+            header.resize(24, 0);
+            fs::write(packaged.join("fake.gguf"), header).unwrap();
             (path, packaged)
         }
     };
     let config = format!(
-        "[paths]\nmodels = {:?}\nmodels_packaged = {packaged:?}\nengine = {engine:?}\nsensors_root = {:?}\n[http]\nsocket = {:?}\n{}",
+        "[paths]\nmodels = {:?}\nmodels_packaged = {packaged:?}\nprompts = {:?}\nengine = {engine:?}\nsensors_root = {:?}\n[http]\nsocket = {:?}\n{}",
         dir.join("models"),
+        dir.join("prompts"),
         dir.join("board"),
         dir.join("hearthd.sock"),
         setup.config
@@ -362,4 +366,24 @@ pub fn ok(output: &Output) -> String {
 pub fn error(output: &Output) -> String {
     assert!(!output.status.success(), "{output:?}");
     text(&output.stderr)
+}
+
+/// Words before a command line that make one of the daemon's folders a file system of
+/// so many KiB; `None` where the machine does not allow it. The daemon's command line
+/// has its configuration file, beside which the folders lie, as third word.
+pub fn mount_wrapper(folder: &str, kib: u32) -> Option<Vec<String>> {
+    let mount = format!(
+        "dir=\"$(dirname \"$3\")/{folder}\" && mkdir -p \"$dir\" && mount -t tmpfs -o size={kib}k none \"$dir\" && exec \"$@\""
+    );
+    let mut wrapper: Vec<String> = vec!["unshare".into()];
+    if !nix::unistd::geteuid().is_root() {
+        wrapper.push("-r".into());
+    }
+    wrapper.push("-m".into());
+    let possible = Command::new("unshare")
+        .args(&wrapper[1..])
+        .arg("true")
+        .status();
+    wrapper.extend(["sh".into(), "-c".into(), mount, "sh".into()]);
+    possible.is_ok_and(|s| s.success()).then_some(wrapper)
 }

@@ -12,4 +12,5 @@ mod dbus;
 mod faults;
 mod harness;
 mod http;
+mod keep;
 mod readme;

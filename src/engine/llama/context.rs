@@ -137,6 +137,43 @@ impl Context {
         }
     }
 
+    /// A sequence's keys and values.
+    pub(super) fn save(&mut self, seq: u32) -> Vec<u8> {
+        // SAFETY: the context is valid; the buffer has the length that is passed.
+        unsafe {
+            let context = self.context.as_ptr();
+            let mut bytes = vec![0; sys::llama_state_seq_get_size(context, seq_id(seq))];
+            let written = sys::llama_state_seq_get_data(
+                context,
+                bytes.as_mut_ptr(),
+                bytes.len(),
+                seq_id(seq),
+            );
+            bytes.truncate(written);
+            bytes
+        }
+    }
+
+    /// Puts saved keys and values into an empty sequence, which then has `tokens`.
+    pub(super) fn restore(&mut self, seq: u32, saved: &[u8], tokens: u32) -> bool {
+        // SAFETY: the buffer has the length that is passed; its contents come from
+        // `save` of the same llama.cpp and model, which the cache's checksums prove.
+        let taken = unsafe {
+            let context = self.context.as_ptr();
+            sys::llama_state_seq_set_data(context, saved.as_ptr(), saved.len(), seq_id(seq))
+        };
+        // SAFETY: the context is valid.
+        let last = unsafe {
+            let memory = sys::llama_get_memory(self.context.as_ptr());
+            sys::llama_memory_seq_pos_max(memory, seq_id(seq))
+        };
+        let is_whole = taken == saved.len() && last == tokens.cast_signed() - 1;
+        if !is_whole {
+            self.remove(seq, 0);
+        }
+        is_whole
+    }
+
     /// Decodes a batch of at most [`Self::batch_size`] tokens.
     pub(super) fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError> {
         // An empty batch aborts the process, a larger one would write past the arrays.

@@ -68,6 +68,7 @@ impl LlamaLoader {
 pub struct LlamaModelBackend {
     context: Context,
     can_share: bool,
+    kv_type: KvType,
     defaults: Sampling,
     info: ModelInfo,
     model: Arc<LlamaModel>,
@@ -139,6 +140,7 @@ impl Loader for LlamaLoader {
         Ok(LlamaModelBackend {
             context,
             can_share,
+            kv_type,
             defaults,
             info,
             model: Arc::new(model),
@@ -409,6 +411,23 @@ impl Backend for LlamaModelBackend {
 
     fn share(&mut self, from: u32, to: u32, tokens: u32) {
         self.context.share(from, to, tokens);
+    }
+
+    fn save(&mut self, seq: u32) -> Vec<u8> {
+        self.context.save(seq)
+    }
+
+    fn restore(&mut self, seq: u32, saved: &[u8], tokens: u32) -> bool {
+        self.context.restore(seq, saved, tokens)
+    }
+
+    fn settings(&self) -> String {
+        // A package is built with one llama.cpp; another one may mean other bytes.
+        format!(
+            "hearthd {} keys {:?}",
+            env!("CARGO_PKG_VERSION"),
+            self.kv_type
+        )
     }
 
     fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError> {

@@ -1,0 +1,93 @@
+//! Prompts on disk through the daemon: after unload, restart and crash, and where the
+//! disk does not do its part.
+
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{Daemon, Engine, Setup, mount_wrapper, ok, until};
+
+const CONFIG: &str = "[cache]\nmin_tokens = 16\n";
+
+fn setup() -> Setup {
+    Setup {
+        engine: Engine::Real,
+        config: CONFIG,
+        ..Setup::default()
+    }
+}
+
+/// Asks under a system prompt; the answer, and how much of the prompt was kept.
+fn ask(daemon: &Daemon, question: &str) -> (String, u64) {
+    let body = serde_json::json!({
+        "messages": [
+            {"role": "system", "content": "You are the voice of a house and answer briefly. ".repeat(3)},
+            {"role": "user", "content": question},
+        ],
+        "temperature": 0,
+    });
+    let answer = daemon.chat(&body.to_string());
+    let text = answer["choices"][0]["message"]["content"].as_str();
+    let cached = &answer["usage"]["prompt_tokens_details"]["cached_tokens"];
+    (
+        text.unwrap_or_else(|| panic!("{answer}")).to_owned(),
+        cached.as_u64().unwrap(),
+    )
+}
+
+fn kept(daemon: &Daemon) -> usize {
+    let files = fs::read_dir(daemon.dir.path().join("prompts"));
+    files.map_or(0, |files| {
+        files
+            .filter(|f| {
+                f.as_ref()
+                    .unwrap()
+                    .path()
+                    .extension()
+                    .is_some_and(|e| e == "kv")
+            })
+            .count()
+    })
+}
+
+#[test]
+fn a_prompt_is_read_once_for_all_restarts() {
+    let mut daemon = Daemon::start(setup());
+    let (cold, cached) = ask(&daemon, "What is the capital of Italy?");
+    assert_eq!(cached, 0);
+    let (_, warm) = ask(&daemon, "What is the capital of France?");
+    assert!(warm > 16, "{warm}");
+    ok(&daemon.ctl(&["unload"]));
+    assert_eq!(kept(&daemon), 1);
+    let after_unload = ask(&daemon, "What is the capital of Italy?");
+    assert!(after_unload.1 > 16, "{after_unload:?}");
+    assert_eq!(after_unload.0, cold);
+
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.child.wait().unwrap().success());
+    daemon.restart();
+    let after_restart = ask(&daemon, "What is the capital of Italy?");
+    assert_eq!(after_restart, after_unload);
+
+    let pid = daemon.engine_pid().unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    until("another engine", || daemon.engine_pid() != Some(pid));
+    assert_eq!(ask(&daemon, "What is the capital of Italy?"), after_unload);
+}
+
+#[test]
+fn a_full_disk_costs_nobody_an_answer() {
+    let Some(wrapper) = mount_wrapper("prompts", 16) else {
+        eprintln!("NOT CHECKED: a full disk: this machine allows no mount namespaces");
+        return;
+    };
+    let daemon = Daemon::start(Setup { wrapper, ..setup() });
+    let (cold, _) = ask(&daemon, "What is the capital of Italy?");
+    until("it says so", || {
+        daemon.log().contains("cannot keep a prompt")
+    });
+    assert!(daemon.log().contains("No space left"));
+    ok(&daemon.ctl(&["unload"]));
+    assert_eq!(ask(&daemon, "What is the capital of Italy?"), (cold, 0));
+}
