@@ -12,7 +12,7 @@ use serde_json::Value;
 const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
 
 /// The commands that people see.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "generate",
     "chat",
     "status",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 13] = [
     "load",
     "unload",
     "remove",
+    "cache",
     "jobs",
     "submit",
     "result",

@@ -250,10 +250,10 @@ impl Folder {
         }
     }
 
-    /// Forgets all: the daemon has deleted the files.
+    /// Forgets files that somebody else has deleted.
     pub fn forget(&mut self) {
-        self.entries.clear();
-        self.others.clear();
+        self.entries.retain(|entry| entry.file.path.exists());
+        self.others.retain(|file| file.path.exists());
     }
 
     /// Deletes what was used longest ago until `more` bytes fit.

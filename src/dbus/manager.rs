@@ -16,7 +16,7 @@ use super::options::{self, Options};
 use super::{Error, jobs, stream};
 use crate::protocol::{Constraint, Failure, FailureKind, FinishReason, Message, Priority, Prompt};
 use crate::service::openai::{chat_response, decode_chat};
-use crate::service::{Answer, ModelEntry, Service, Status, Submission};
+use crate::service::{Answer, ModelEntry, PromptEntry, Service, Status, Submission};
 
 /// Property changes are gathered for this long: the queue and the thread count may
 /// change with every request.
@@ -286,6 +286,38 @@ impl Manager {
         Ok(self.service.remove_model(&present.caller, &name)?)
     }
 
+    /// The prompts kept on disk, the caller's and those that are shared; all for root.
+    async fn list_prompts(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Vec<HashMap<&'static str, OwnedVariant>>, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let prompts = self.service.prompts(&present.caller, false).await?;
+        Ok(prompts.into_iter().map(prompt_entry).collect())
+    }
+
+    /// The same, but each is read as a whole and compared with its checksums.
+    async fn verify_prompts(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Vec<HashMap<&'static str, OwnedVariant>>, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let prompts = self.service.prompts(&present.caller, true).await?;
+        Ok(prompts.into_iter().map(prompt_entry).collect())
+    }
+
+    /// Deletes the caller's kept prompts, in memory and on disk; all of them for root.
+    async fn clear_prompts(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<u32, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        Ok(self.service.clear_prompts(&present.caller).await?)
+    }
+
     /// The package's version.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &'static str {
@@ -414,6 +446,21 @@ fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
         ("packaged", model.packaged.into()),
         ("modified_s", model.modified_s.into()),
         ("problem", text(model.problem)),
+    ])
+}
+
+fn prompt_entry(prompt: PromptEntry) -> HashMap<&'static str, OwnedVariant> {
+    HashMap::from([
+        ("model", text(prompt.model)),
+        (
+            "shared",
+            (prompt.uid.is_none() && prompt.problem.is_empty()).into(),
+        ),
+        ("uid", prompt.uid.unwrap_or_default().into()),
+        ("tokens", prompt.tokens.into()),
+        ("size_bytes", prompt.bytes.into()),
+        ("used_s", prompt.used_s.into()),
+        ("problem", text(prompt.problem)),
     ])
 }
 

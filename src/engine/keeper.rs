@@ -113,7 +113,7 @@ impl Keeper {
         }
     }
 
-    /// Forgets all: the daemon has deleted the files.
+    /// Forgets files that the daemon has deleted.
     pub(super) fn forget(&mut self) {
         self.wait();
         self.folder.forget();

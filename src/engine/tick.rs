@@ -130,7 +130,7 @@ impl<B: Backend> Ticker<B> {
                 let event = self.count(id, &text);
                 self.link.send(&[event]);
             }
-            Command::ForgetPrompts => self.worker.forget(),
+            Command::ForgetPrompts { uid } => self.worker.forget(uid),
             // Handled by the reader thread or the loop, or never sent to a loaded engine.
             Command::Load(_) | Command::Ping { .. } | Command::Shutdown => {}
         }

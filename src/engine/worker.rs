@@ -93,9 +93,9 @@ impl<B: Backend> Worker<B> {
         self.waiting.len() < before
     }
 
-    /// Forgets all finished sequences.
-    pub(super) fn forget(&mut self) {
-        while let Some(seq) = self.kept.evict() {
+    /// Forgets this user's finished sequences, or all, and files that are gone.
+    pub(super) fn forget(&mut self, uid: Option<u32>) {
+        for seq in self.kept.forget(uid) {
             self.free(seq);
         }
         if let Some(keeper) = &mut self.keeper {

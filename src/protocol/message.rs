@@ -137,8 +137,11 @@ pub enum Command {
         /// Echoed.
         seq: u64,
     },
-    /// Forget all kept prompts, in memory; the daemon deletes the files.
-    ForgetPrompts,
+    /// Forget kept prompts, in memory; the daemon has deleted the files.
+    ForgetPrompts {
+        /// Those of this user; `None`: all.
+        uid: Option<u32>,
+    },
     /// Finish nothing, keep what is worth keeping, end cleanly.
     Shutdown,
 }

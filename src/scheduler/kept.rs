@@ -156,6 +156,16 @@ impl Kept {
         self.entries.iter().any(|entry| entry.stable > 0)
     }
 
+    /// Forgets this user's sequences, or all; returns their places.
+    #[must_use]
+    pub fn forget(&mut self, uid: Option<u32>) -> Vec<u32> {
+        let (gone, keep) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(|entry| uid.is_none() || entry.uid == uid);
+        self.entries = keep;
+        Vec::into_iter(gone).map(|entry| entry.seq).collect()
+    }
+
     /// Forgets the sequence used longest ago; its place is free then.
     pub fn evict(&mut self) -> Option<u32> {
         (!self.entries.is_empty()).then(|| self.entries.remove(0).seq)
@@ -226,6 +236,17 @@ mod tests {
         assert!(kept.find(Some(1000), &[1, 2, 3]).is_some());
         assert!(insert(&mut kept, 1, None, vec![1, 2]).is_empty());
         assert_eq!(kept.find(Some(1001), &[1, 2, 3]).map(|h| h.seq), Some(1));
+    }
+
+    #[test]
+    fn one_users_are_forgotten_alone() {
+        let mut kept = Kept::new(4, 100);
+        for (seq, uid) in [(0, Some(1000)), (1, Some(1001)), (2, None)] {
+            assert!(insert(&mut kept, seq, uid, vec![1, 2]).is_empty());
+        }
+        assert_eq!(kept.forget(Some(1000)), [0]);
+        assert_eq!(kept.forget(None), [1, 2]);
+        assert!(kept.is_empty());
     }
 
     #[test]

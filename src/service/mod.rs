@@ -10,6 +10,7 @@ mod import;
 mod jobs;
 mod metrics;
 pub mod openai;
+mod prompts;
 mod resume;
 mod state;
 mod supervisor;
@@ -28,6 +29,7 @@ use crate::protocol::{Failure, FailureKind, Message, Prompt, RequestId, Sampling
 use crate::sensors::Sensors;
 
 use metrics::Metrics;
+pub use prompts::PromptEntry;
 use resume::Progress;
 use state::{Inner, Waiting};
 pub use types::{

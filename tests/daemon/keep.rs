@@ -6,7 +6,7 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Daemon, Engine, Setup, mount_wrapper, ok, until};
+use crate::harness::{Daemon, Engine, Setup, error, mount_wrapper, ok, until};
 
 const CONFIG: &str = "[cache]\nmin_tokens = 16\n";
 
@@ -74,6 +74,38 @@ fn a_prompt_is_read_once_for_all_restarts() {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     until("another engine", || daemon.engine_pid() != Some(pid));
     assert_eq!(ask(&daemon, "What is the capital of Italy?"), after_unload);
+}
+
+#[test]
+fn hearthctl_sees_to_the_kept_prompts() {
+    let daemon = Daemon::start(setup());
+    assert!(ok(&daemon.ctl(&["--json", "cache", "list"])).contains("[]"));
+    ask(&daemon, "What is the capital of Italy?");
+    ok(&daemon.ctl(&["unload"]));
+    let listed = ok(&daemon.ctl(&["cache", "list"]));
+    assert!(listed.contains("hearth-demo-q8_0"), "{listed}");
+    let verified = ok(&daemon.ctl(&["--json", "cache", "verify"]));
+    let verified: serde_json::Value = serde_json::from_str(&verified).unwrap();
+    assert_eq!(verified[0]["problem"], "");
+    assert!(verified[0]["tokens"].as_u64().unwrap() > 16);
+
+    let files = fs::read_dir(daemon.dir.path().join("prompts")).unwrap();
+    let path = files
+        .map(|f| f.unwrap().path())
+        .find(|p| p.extension().is_some_and(|e| e == "kv"))
+        .unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let said = error(&daemon.ctl(&["cache", "verify"]));
+    assert!(said.contains("1 kept prompts are damaged"), "{said}");
+
+    // In memory as well as on disk.
+    assert_eq!(ask(&daemon, "What is the capital of Italy?").1, 0);
+    assert!(ask(&daemon, "What is the capital of France?").1 > 16);
+    ok(&daemon.ctl(&["cache", "clear"]));
+    assert_eq!(kept(&daemon), 0);
+    assert_eq!(ask(&daemon, "What is the capital of France?").1, 0);
 }
 
 #[test]

@@ -410,7 +410,7 @@ fn several_answers_at_once_are_those_of_one_after_the_other() {
         first(24, chat(id, &text))
     };
     let alone: Vec<String> = (1..=4).map(|id| engine.ask(ask(id)).text).collect();
-    engine.send(&Command::ForgetPrompts);
+    engine.send(&Command::ForgetPrompts { uid: None });
     for id in 11..=14 {
         engine.send(&Command::Generate(ask(id)));
     }

@@ -83,6 +83,13 @@ pub enum Command {
         /// A name that `hearthctl models` shows.
         name: String,
     },
+    /// See to the prompts that are kept on disk.
+    ///
+    /// The beginnings of prompts that recur are kept, so that the first answer after a
+    /// restart does not read them again. You see yours and those that all share; root
+    /// sees all.
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// List the jobs, own and others'.
     Jobs,
     /// Queue a prompt as a job, which goes on after hearthctl ends.
@@ -116,6 +123,17 @@ pub enum Command {
         /// An existing folder.
         dir: PathBuf,
     },
+}
+
+/// `cache`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List them.
+    List,
+    /// Read each as a whole and compare it with its checksums.
+    Verify,
+    /// Delete yours, in memory and on disk; all of them as root.
+    Clear,
 }
 
 /// How to answer; sent with the request, the service fills in the rest.

@@ -54,6 +54,12 @@ pub trait Inference {
     fn import_model(&self, name: &str, file: Fd<'_>, options: &Options<'_>) -> zbus::Result<()>;
     /// Deletes a model from the store.
     fn remove_model(&self, name: &str) -> zbus::Result<()>;
+    /// The prompts kept on disk.
+    fn list_prompts(&self) -> zbus::Result<Vec<Dict>>;
+    /// The same, with all contents checked.
+    fn verify_prompts(&self) -> zbus::Result<Vec<Dict>>;
+    /// Deletes kept prompts.
+    fn clear_prompts(&self) -> zbus::Result<u32>;
 }
 
 /// One job.

@@ -7,6 +7,7 @@
 mod answer;
 mod args;
 mod bus;
+mod cache;
 mod chat;
 mod docs;
 mod error;
@@ -84,6 +85,9 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Unload => models::unload(&Bus::connect(&cli.global).await?, json).await,
         Command::Remove { name } => {
             models::remove(&Bus::connect(&cli.global).await?, json, name).await
+        }
+        Command::Cache(command) => {
+            cache::run(&Bus::connect(&cli.global).await?, json, command).await
         }
         Command::Jobs => jobs::list(&Bus::connect(&cli.global).await?, json).await,
         Command::Result { id } => jobs::result(&Bus::connect(&cli.global).await?, json, id).await,

@@ -1,0 +1,89 @@
+//! `cache`: the prompts that are kept on disk.
+
+use hearthd::units::Bytes;
+use serde_json::{Value, json};
+
+use crate::args::CacheCommand;
+use crate::bus::{Bus, Dict};
+use crate::error::{CtlError, Result};
+use crate::output;
+use crate::progress::Progress;
+use crate::table::Table;
+use crate::value::{dict_to_json, flag, number, text};
+
+/// `hearthctl cache`.
+pub async fn run(bus: &Bus, json: bool, command: &CacheCommand) -> Result {
+    match command {
+        CacheCommand::List => list(bus, json).await,
+        CacheCommand::Clear => clear(bus, json).await,
+        CacheCommand::Verify => verify(bus, json).await,
+    }
+}
+
+async fn list(bus: &Bus, json: bool) -> Result {
+    let prompts = bus.service.list_prompts().await?;
+    if json {
+        return output::json(&prompts.iter().map(dict_to_json).collect::<Value>());
+    }
+    if prompts.is_empty() {
+        output::note("no prompts are kept on disk yet");
+        return Ok(());
+    }
+    show(&prompts)
+}
+
+async fn verify(bus: &Bus, json: bool) -> Result {
+    let progress = Progress::new("reading the kept prompts", json);
+    let prompts = bus.service.verify_prompts().await?;
+    drop(progress);
+    let damaged = prompts.iter().filter(|p| !text(p, "problem").is_empty());
+    let damaged = damaged.count();
+    if json {
+        output::json(&prompts.iter().map(dict_to_json).collect::<Value>())?;
+    } else {
+        if !prompts.is_empty() {
+            show(&prompts)?;
+        }
+        output::note(&format!(
+            "{} kept prompts, {damaged} damaged",
+            prompts.len()
+        ));
+    }
+    if damaged > 0 {
+        let message = format!(
+            "{damaged} kept prompts are damaged; they are deleted when their model is loaded \
+             next, and computed again"
+        );
+        let kind = "Damaged".to_owned();
+        return Err(CtlError::Service { kind, message });
+    }
+    Ok(())
+}
+
+async fn clear(bus: &Bus, json: bool) -> Result {
+    let cleared = bus.service.clear_prompts().await?;
+    if json {
+        return output::json(&json!({ "cleared": cleared }));
+    }
+    output::note(&format!("{cleared} kept prompts deleted"));
+    Ok(())
+}
+
+fn show(prompts: &[Dict]) -> Result {
+    let mut table = Table::new(&["MODEL", "OWNER", "TOKENS", "SIZE", "NOTES"], &[2, 3]);
+    for prompt in prompts {
+        let owner = if flag(prompt, "shared") {
+            "shared".to_owned()
+        } else {
+            number(prompt, "uid").to_string()
+        };
+        table.row(vec![
+            text(prompt, "model").to_owned(),
+            owner,
+            number(prompt, "tokens").to_string(),
+            Bytes(number(prompt, "size_bytes")).to_string(),
+            text(prompt, "problem").to_owned(),
+        ]);
+    }
+    table.print()
+}
