@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use hearthd::protocol::{Limits, Priority};
-use hearthd::scheduler::{Batch, Queue, Slots};
+use hearthd::scheduler::{Batch, Caller, Queue, Slots};
 
 fn plan(c: &mut Criterion) {
     for count in [1, 8] {
@@ -35,7 +35,11 @@ fn queue(c: &mut Criterion) {
     let mut full = Queue::default();
     for n in 0..64u32 {
         let at = Duration::from_millis(u64::from(n));
-        full.push(at, n, classes[n as usize % 3], n % 5, n);
+        let caller = Caller {
+            uid: n % 5,
+            connection: u64::from(n % 7),
+        };
+        full.push(at, n, classes[n as usize % 3], caller, n);
     }
     let now = Duration::from_secs(90);
     c.bench_function("next of 64 waiting", |b| {

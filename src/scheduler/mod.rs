@@ -11,4 +11,4 @@ mod queue;
 
 pub use kept::{Hit, Kept, Lengths, Stable};
 pub use plan::{Batch, SlotId, Slots, Step, Work};
-pub use queue::{AGEING, Queue};
+pub use queue::{AGEING, Caller, Queue};

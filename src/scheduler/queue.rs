@@ -12,15 +12,25 @@ pub const AGEING: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug)]
 pub struct Queue<K, T> {
     items: Vec<Waiting<K, T>>,
-    /// Callers in the order they were last served, the most recent last.
-    served: Vec<u32>,
+    /// Users and connections in the order they were last served, the most recent last.
+    served_uids: Vec<u32>,
+    served: Vec<Caller>,
+}
+
+/// Who asks: fairness is between users first, then between one user's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub uid: u32,
+    /// Any number that tells one connection from another.
+    pub connection: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Waiting<K, T> {
     key: K,
     priority: Priority,
-    uid: u32,
+    caller: Caller,
     since: Duration,
     item: T,
 }
@@ -29,6 +39,7 @@ impl<K, T> Default for Queue<K, T> {
     fn default() -> Self {
         Self {
             items: Vec::new(),
+            served_uids: Vec::new(),
             served: Vec::new(),
         }
     }
@@ -46,11 +57,11 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
     }
 
     /// Adds an item at time `now`.
-    pub fn push(&mut self, now: Duration, key: K, priority: Priority, uid: u32, item: T) {
+    pub fn push(&mut self, now: Duration, key: K, priority: Priority, caller: Caller, item: T) {
         self.items.push(Waiting {
             key,
             priority,
-            uid,
+            caller,
             since: now,
             item,
         });
@@ -64,8 +75,8 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
     /// Takes the item that goes next.
     pub fn pop(&mut self, now: Duration) -> Option<T> {
         let waiting = self.items.remove(self.best(now)?);
-        self.served.retain(|uid| *uid != waiting.uid);
-        self.served.push(waiting.uid);
+        last(&mut self.served_uids, waiting.caller.uid);
+        last(&mut self.served, waiting.caller);
         Some(waiting.item)
     }
 
@@ -112,16 +123,34 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
         (0..self.items.len()).min_by_key(|n| self.rank(now, *n))
     }
 
-    /// Class after ageing; then the caller served longest ago (or never); then
-    /// arrival.
-    fn rank(&self, now: Duration, at: usize) -> (Priority, usize, Duration, usize) {
+    /// Class after ageing; then the user served longest ago (or never), of its
+    /// connections the same; then arrival.
+    fn rank(&self, now: Duration, at: usize) -> (Priority, usize, usize, Duration, usize) {
         let waiting = &self.items[at];
         let class = waiting
             .priority
             .aged(now.saturating_sub(waiting.since), AGEING);
-        let served = self.served.iter().position(|uid| *uid == waiting.uid);
-        (class, served.map_or(0, |n| n + 1), waiting.since, at)
+        let uid = place(&self.served_uids, &waiting.caller.uid);
+        let connection = place(&self.served, &waiting.caller);
+        (class, uid, connection, waiting.since, at)
     }
+}
+
+/// Callers remembered: each is a few bytes, but connections come and go.
+const SERVED_MAX: usize = 64;
+
+fn last<C: PartialEq>(served: &mut Vec<C>, caller: C) {
+    served.retain(|other| *other != caller);
+    if served.len() == SERVED_MAX {
+        served.remove(0);
+    }
+    served.push(caller);
+}
+
+/// 0 for a caller that was never served, more the shorter ago it was.
+fn place<C: PartialEq>(served: &[C], caller: &C) -> usize {
+    let at = served.iter().position(|other| other == caller);
+    at.map_or(0, |at| at + 1)
 }
 
 #[cfg(test)]
@@ -139,30 +168,47 @@ mod tests {
     #[test]
     fn classes_then_arrival() {
         let mut queue = Queue::default();
-        queue.push(ZERO, 1, Priority::Background, 0, 1);
-        queue.push(ZERO, 2, Priority::Normal, 0, 2);
-        queue.push(ZERO, 3, Priority::Interactive, 0, 3);
-        queue.push(ZERO, 4, Priority::Normal, 0, 4);
+        queue.push(ZERO, 1, Priority::Background, of(0), 1);
+        queue.push(ZERO, 2, Priority::Normal, of(0), 2);
+        queue.push(ZERO, 3, Priority::Interactive, of(0), 3);
+        queue.push(ZERO, 4, Priority::Normal, of(0), 4);
         assert_eq!(queue.position(ZERO, 4), Some(2));
         assert_eq!(drain(&mut queue, ZERO), [3, 2, 4, 1]);
+    }
+
+    fn of(uid: u32) -> Caller {
+        Caller { uid, connection: 0 }
+    }
+
+    #[test]
+    fn connections_of_one_user_take_turns() {
+        let mut queue = Queue::default();
+        let caller = |connection| Caller { uid: 1, connection };
+        for n in 0..3 {
+            queue.push(ZERO, n, Priority::Normal, caller(7), n);
+        }
+        queue.push(ZERO, 9, Priority::Normal, caller(8), 9);
+        queue.push(ZERO, 10, Priority::Normal, of(2), 10);
+        // Another user goes before one's second connection.
+        assert_eq!(drain(&mut queue, ZERO), [0, 10, 9, 1, 2]);
     }
 
     #[test]
     fn callers_take_turns() {
         let mut queue = Queue::default();
         for n in 0..3 {
-            queue.push(ZERO, n, Priority::Normal, 1000, n);
+            queue.push(ZERO, n, Priority::Normal, of(1000), n);
         }
-        queue.push(ZERO, 9, Priority::Normal, 1001, 9);
+        queue.push(ZERO, 9, Priority::Normal, of(1001), 9);
         assert_eq!(drain(&mut queue, ZERO), [0, 9, 1, 2]);
     }
 
     #[test]
     fn waiting_raises_the_class() {
         let mut queue = Queue::default();
-        queue.push(ZERO, 1, Priority::Background, 1, 1);
+        queue.push(ZERO, 1, Priority::Background, of(1), 1);
         let later = Duration::from_secs(121);
-        queue.push(later, 2, Priority::Interactive, 2, 2);
+        queue.push(later, 2, Priority::Interactive, of(2), 2);
         assert_eq!(queue.pop(later), Some(1));
     }
 
@@ -173,7 +219,7 @@ mod tests {
             let mut queue = Queue::default();
             for (n, (class, uid)) in (0u32..).zip(&items) {
                 let priority = [Priority::Interactive, Priority::Normal, Priority::Background][*class as usize];
-                queue.push(Duration::from_secs(u64::from(n)), n, priority, *uid, n);
+                queue.push(Duration::from_secs(u64::from(n)), n, priority, of(*uid), n);
             }
             let mut out: Vec<u32> = removed.iter().filter_map(|n| queue.remove(*n)).collect();
             out.extend(drain(&mut queue, Duration::from_secs(100)));

@@ -220,7 +220,9 @@ impl Service {
             progress: Progress::default(),
             file: None,
         };
-        inner.queue.push(now, id, priority, caller.uid, waiting);
+        inner
+            .queue
+            .push(now, id, priority, waiting.caller(), waiting);
         self.pump(&mut inner);
         drop(inner);
 

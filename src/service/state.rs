@@ -1,6 +1,7 @@
 //! The service's state. Plain data and plain methods: no I/O, no waiting.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +16,7 @@ use crate::protocol::{
     Command, Event, Failure, FailureKind, GenerateRequest, Limits, ModelInfo, Priority, RequestId,
     Usage,
 };
-use crate::scheduler::{AGEING, Queue};
+use crate::scheduler::{AGEING, Caller, Queue};
 
 /// The supervisor shows a sign of life at least this often while an engine runs.
 pub(super) const BEAT: Duration = Duration::from_secs(5);
@@ -82,6 +83,18 @@ pub(super) struct Waiting {
     pub(super) progress: Progress,
     /// The file that its answer began with.
     pub(super) file: Option<FileId>,
+}
+
+impl Waiting {
+    /// Whose turn it is when this one goes.
+    pub(super) fn caller(&self) -> Caller {
+        let mut hasher = DefaultHasher::new();
+        self.sender.hash(&mut hasher);
+        Caller {
+            uid: self.uid,
+            connection: hasher.finish(),
+        }
+    }
 }
 
 /// A request in the engine.
@@ -488,8 +501,9 @@ impl Inner {
         }
         let mut waiting = self.running.remove(&id)?.waiting;
         waiting.position = None;
-        let (since, class, uid) = (waiting.submitted, waiting.request.priority, waiting.uid);
-        self.queue.push(since, id, class, uid, waiting);
+        let (since, class) = (waiting.submitted, waiting.request.priority);
+        let caller = waiting.caller();
+        self.queue.push(since, id, class, caller, waiting);
         None
     }
 

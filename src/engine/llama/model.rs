@@ -32,6 +32,9 @@ const SLOTS_MAX: u32 = 16;
 /// decode, which has to step over it.
 const CACHE_TOKENS_MAX: u32 = 32_768;
 
+/// Left free beside the context and the prompts that are kept.
+const RESERVE: Bytes = Bytes::mib(256);
+
 /// Loads models with llama.cpp.
 #[derive(Debug)]
 pub struct LlamaLoader {
@@ -93,13 +96,14 @@ impl Loader for LlamaLoader {
         }
         .max(CONTEXT_MIN);
         let kv_type = usable_kv_type(&model, request.kv_type);
-        check_memory(kv_bytes(&model, context_size, kv_type), context_size)?;
+        let kv = kv_bytes(&model, context_size, kv_type);
+        check_memory(kv, context_size)?;
         let kv_token_bytes = kv_bytes(&model, 1, kv_type);
         let can_share = !is_recurrent(&model);
         let slots = request.slots.clamp(1, SLOTS_MAX);
         let (running, kept) = places(slots, can_share);
         let spare = if can_share {
-            spare_tokens(request.cache_ram_mib, kv_token_bytes)
+            spare_tokens(request.cache_ram_mib, kv_token_bytes, available(), kv)
         } else {
             0
         };
@@ -181,9 +185,12 @@ impl LlamaLoader {
     }
 }
 
-/// Tokens that fit the budget for finished prompts, of the memory that is free now.
-fn spare_tokens(budget_mib: u32, token_bytes: u64) -> u32 {
-    let tokens = Bytes::mib(u64::from(budget_mib)).0 / token_bytes.max(1);
+/// Tokens that fit the budget for finished prompts. Where memory is short they get less
+/// of it: half of what is left beside the context and a reserve.
+fn spare_tokens(budget_mib: u32, token_bytes: u64, available: Option<u64>, context: u64) -> u32 {
+    let budget = Bytes::mib(u64::from(budget_mib)).0;
+    let left = available.map(|all| all.saturating_sub(context).saturating_sub(RESERVE.0) / 2);
+    let tokens = left.map_or(budget, |left| left.min(budget)) / token_bytes.max(1);
     u32::try_from(tokens)
         .unwrap_or(u32::MAX)
         .min(CACHE_TOKENS_MAX)
@@ -229,17 +236,18 @@ fn kv_bytes(model: &LlamaModel, context_size: u32, kv_type: KvType) -> u64 {
     cells.saturating_mul(key.saturating_add(row.saturating_mul(2)))
 }
 
+/// Bytes that the kernel could give without swapping.
+fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let mut lines = text.lines();
+    let line = lines.find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib.saturating_mul(1024))
+}
+
 /// Refuses a context that would only bring the OOM killer.
 fn check_memory(needed: u64, context_size: u32) -> Result<(), Failure> {
-    let available = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        });
-    match available.map(|kib| kib * 1024) {
+    match available() {
         Some(available) if needed > available => {
             let (needed, available) = (Bytes(needed), Bytes(available));
             Err(no_memory(
@@ -471,5 +479,21 @@ impl Backend for LlamaModelBackend {
 
     fn set_threads(&mut self, threads: u32) {
         self.context.set_threads(threads);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_prompts_get_what_the_budget_and_the_memory_allow() {
+        let mib = |n| Bytes::mib(n).0;
+        assert_eq!(spare_tokens(64, mib(1), None, 0), 64);
+        assert_eq!(spare_tokens(64, mib(1), Some(mib(4000)), mib(1000)), 64);
+        assert_eq!(spare_tokens(64, mib(1), Some(mib(356)), mib(60)), 20);
+        assert_eq!(spare_tokens(64, mib(1), Some(mib(300)), mib(60)), 0);
+        assert_eq!(spare_tokens(u32::MAX, 1, None, 0), CACHE_TOKENS_MAX);
+        assert_eq!(spare_tokens(1, 0, None, 0), CACHE_TOKENS_MAX);
     }
 }
