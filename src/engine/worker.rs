@@ -221,9 +221,15 @@ impl<B: Backend> Worker<B> {
         if step.work.range().0 > 0 {
             return false;
         }
-        let hit = self.find(step.slot);
+        let mut hit = self.find(step.slot);
         let known = hit.map_or(0, |hit| hit.tokens);
+        let kept = self.kept.len();
         let restored = self.restore(step.slot, known);
+        if restored.is_none() && self.kept.len() < kept {
+            // What was found may have made room in vain.
+            hit = self.find(step.slot);
+        }
+        let known = hit.map_or(0, |hit| hit.tokens);
         let Some(sequence) = self.sequences.get_mut(&step.slot) else {
             return false;
         };
@@ -384,7 +390,7 @@ impl<B: Backend> Worker<B> {
         if let Some(sequence) = self.sequences.get(&last) {
             self.backend.remove(sequence.seq, 0);
         }
-        self.slots.restart(last);
+        self.slots.park(last);
         self.batch.drop_slot(last);
         true
     }

@@ -108,6 +108,8 @@ struct Sequence {
     done: u32,
     /// Whether the prompt is through.
     answering: bool,
+    /// Whether it waits for room in the KV cache.
+    parked: bool,
     class: Priority,
     since: Duration,
 }
@@ -161,6 +163,7 @@ impl Slots {
             known,
             done,
             answering: false,
+            parked: false,
             class,
             since: now,
         });
@@ -237,6 +240,10 @@ impl Slots {
     /// work only where there is no other.
     fn order(&self, now: Duration, order: &mut Vec<Turn>) {
         self.turns(now, order);
+        let is_parked = |at: usize| self.slots[at].is_some_and(|sequence| sequence.parked);
+        if order.iter().any(|turn| !is_parked(turn.2)) {
+            order.retain(|turn| !is_parked(turn.2));
+        }
         order.truncate(self.width);
         if order
             .first()
@@ -284,11 +291,13 @@ impl Slots {
         }
     }
 
-    /// Notes that a sequence lost its place in the KV cache: all is computed again.
-    pub fn restart(&mut self, slot: SlotId) {
+    /// Notes that a sequence lost its place in the KV cache for want of room: all of it
+    /// is computed again, once another one has ended.
+    pub fn park(&mut self, slot: SlotId) {
         if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
             sequence.done = 0;
             sequence.answering = false;
+            sequence.parked = true;
         }
     }
 
@@ -296,6 +305,9 @@ impl Slots {
     pub fn release(&mut self, slot: SlotId) {
         if let Some(slot) = self.slots.get_mut(slot.0) {
             *slot = None;
+        }
+        for sequence in self.slots.iter_mut().flatten() {
+            sequence.parked = false;
         }
     }
 }
@@ -359,7 +371,7 @@ mod tests {
         // A constraint forced three more.
         slots.extend(SlotId(0), 3);
         assert_eq!(step(&mut slots, &limits), decode(6, 10));
-        slots.restart(SlotId(0));
+        slots.park(SlotId(0));
         assert_eq!(step(&mut slots, &limits), prefill(0, 2, false));
     }
 
@@ -420,6 +432,25 @@ mod tests {
         slots.plan(AGEING, &limits, &mut batch);
         assert_eq!(batch.steps()[0].slot, background);
         assert_eq!(slots.in_turn(ZERO).last(), Some(&background));
+    }
+
+    #[test]
+    fn who_lost_the_room_waits_for_another_to_end() {
+        let mut slots = slots(2);
+        let first = take(&mut slots, 3, 0).unwrap();
+        let second = take(&mut slots, 3, 0).unwrap();
+        slots.park(second);
+        let mut batch = Batch::default();
+        slots.plan(ZERO, &limits(8), &mut batch);
+        assert_eq!(batch.steps().len(), 1);
+        assert_eq!(batch.steps()[0].slot, first);
+        slots.release(first);
+        slots.plan(ZERO, &limits(8), &mut batch);
+        assert_eq!(batch.steps()[0].slot, second);
+        // Nobody is left to wait for.
+        slots.park(second);
+        slots.plan(ZERO, &limits(8), &mut batch);
+        assert_eq!(batch.steps()[0].slot, second);
     }
 
     #[test]
@@ -505,7 +536,7 @@ mod tests {
                 if restart_at == Some(tick)
                     && let Some((slot, run)) = running.iter_mut().next()
                 {
-                    slots.restart(*slot);
+                    slots.park(*slot);
                     run.done = 0;
                 }
                 tick += 1;
@@ -514,7 +545,7 @@ mod tests {
                 prop_assert!(!steps.is_empty() && steps.len() <= width);
                 prop_assert!(steps.iter().map(|s| s.work.tokens()).sum::<u32>() <= batch_max);
                 let background = steps.iter().any(|s| jobs[running[&s.slot].job].class == Priority::Background);
-                let others = running.values().any(|r| jobs[r.job].class != Priority::Background);
+                let others = steps.iter().any(|s| jobs[running[&s.slot].job].class != Priority::Background);
                 prop_assert!(!(background && others));
                 for step in steps {
                     let run = running.get_mut(&step.slot).unwrap();
