@@ -1,6 +1,7 @@
 //! What can go wrong, through the real binaries.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::client::{Streamed, chat, content, counted};
 use crate::harness::{Daemon, Engine, Setup, error, mount_wrapper, ok, root, text, until};
 
 fn demo_model() -> Vec<u8> {
@@ -350,4 +352,61 @@ fn a_hung_engine_is_replaced_and_a_long_answer_is_not() {
     assert!(daemon.log().contains("makes no progress for 5 s"));
     let answer = daemon.chat(r#"{"messages":[{"role":"user","content":"after"}]}"#);
     assert_eq!(answer["choices"][0]["message"]["content"], "after");
+}
+
+#[test]
+fn a_stopped_engine_is_replaced_and_its_answer_goes_on() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Fake("token-ms=5"),
+        config: "[engine]\nhang_timeout_s = 5\n",
+        ..Setup::default()
+    });
+    let long = counted(30);
+    let running = Streamed::open(&daemon, chat(&long));
+    let stopped = daemon.engine_pid().unwrap();
+    kill(Pid::from_raw(stopped), Signal::SIGSTOP).unwrap();
+    let (answer, error) = running.end();
+    assert!(error.is_null(), "{error}");
+    assert_eq!(answer, long);
+    assert!(daemon.log().contains("makes no progress for 5 s"));
+    assert_eq!(daemon.health()["service"]["engine_crashes"], 1);
+    assert_ne!(daemon.engine_pid(), Some(stopped));
+    assert!(
+        fs::read_link(format!("/proc/{stopped}/exe")).is_err(),
+        "the stopped engine is gone"
+    );
+}
+
+#[test]
+fn an_answer_does_not_go_on_with_another_model_file() {
+    let daemon = Daemon::real();
+    let models = root().join("packaging/demo-model");
+    let file = daemon.models().join("mine.gguf");
+    fs::copy(models.join("hearth-demo-q8_0.gguf"), &file).unwrap();
+    let mut long = chat("Tell me something.");
+    long["model"] = "mine".into();
+    long["regex"] = "[a-z ]{900}".into();
+    let running = Streamed::open(&daemon, long);
+    let next = daemon.dir.path().join("next.gguf");
+    fs::copy(models.join("hearth-demo-f16.gguf"), &next).unwrap();
+    fs::rename(&next, &file).unwrap();
+    let inode = fs::metadata(&file).unwrap().ino().to_string();
+    let has_mapped = |pid: i32| {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        maps.lines()
+            .any(|line| line.split_whitespace().nth(4) == Some(&inode))
+    };
+    let before = daemon.engine_pid().unwrap();
+    assert!(!has_mapped(before), "the old file serves on");
+    kill(Pid::from_raw(before), Signal::SIGKILL).unwrap();
+    let (_, error) = running.end();
+    assert_eq!(error["code"], "engine_crashed", "{error}");
+    let said = error["message"].as_str().unwrap();
+    assert!(said.contains("the model file is another one now"), "{said}");
+
+    let mut question = chat("What is the capital of Italy?");
+    question["model"] = "mine".into();
+    let answer = daemon.chat(&question.to_string());
+    assert!(content(&answer).contains("Rome"), "{answer}");
+    assert!(has_mapped(daemon.engine_pid().unwrap()));
 }

@@ -8,9 +8,13 @@
     reason = "Debug quotes paths as TOML does"
 )]
 
+mod client;
 mod dbus;
 mod faults;
 mod harness;
+mod hostile;
 mod http;
 mod keep;
+mod order;
 mod readme;
+mod storms;

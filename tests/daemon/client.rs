@@ -1,0 +1,201 @@
+//! Clients that live in the test itself: many at once, and gone at any moment.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::OwnedFd as StdFd;
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use zbus::{Connection, OwnedFd, OwnedObjectPath, Variant, connection};
+
+use crate::harness::{BUS_NAME, Daemon, PATIENCE, text};
+
+const PATH: &str = "/org/hearthd/Inference1";
+const JOB: &str = "org.hearthd.Inference1.Job";
+
+/// A request of one message.
+pub fn chat(content: &str) -> Value {
+    serde_json::json!({"messages": [{"role": "user", "content": content}]})
+}
+
+/// So many different words: nothing can be missing or come twice unseen.
+pub fn counted(words: u32) -> String {
+    let words: Vec<String> = (0..words).map(|n| format!("word {n}")).collect();
+    words.join(" ")
+}
+
+/// Sends a chat request; the answer is on its way.
+pub fn post(daemon: &Daemon, body: &Value) -> UnixStream {
+    send(daemon, &body.to_string())
+}
+
+/// As [`post`], with whatever text as the request's body.
+pub fn send(daemon: &Daemon, body: &str) -> UnixStream {
+    let mut socket = UnixStream::connect(daemon.socket()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    // A body that is too large is refused before it was read to its end.
+    _ = socket.write_all(&[head.as_bytes(), body.as_bytes()].concat());
+    socket
+}
+
+/// A whole answer: its head in small letters, and its JSON.
+pub fn reply(mut socket: UnixStream) -> (String, Value) {
+    let mut bytes = Vec::new();
+    // The part that was refused unread resets the connection behind the answer.
+    if let Err(error) = socket.read_to_end(&mut bytes) {
+        assert!(!bytes.is_empty(), "{error}");
+    }
+    let all = text(&bytes);
+    let (head, body) = all
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("{all:?}"));
+    let body = serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {all}"));
+    (head.to_lowercase(), body)
+}
+
+/// The text of a whole answer.
+pub fn content(answer: &Value) -> &str {
+    let text = answer["choices"][0]["message"]["content"].as_str();
+    text.unwrap_or_else(|| panic!("{answer}"))
+}
+
+/// An answer that comes in parts.
+pub struct Streamed {
+    lines: std::io::Lines<BufReader<UnixStream>>,
+    /// What has come of it.
+    pub text: String,
+}
+
+impl Streamed {
+    /// Asks, and returns when the first text has come.
+    pub fn open(daemon: &Daemon, mut body: Value) -> Self {
+        body["stream"] = true.into();
+        let lines = BufReader::new(post(daemon, &body)).lines();
+        let text = String::new();
+        let mut streamed = Self { lines, text };
+        while streamed.text.is_empty() {
+            let event = streamed.next().expect("an answer begins");
+            assert!(event["error"].is_null(), "{event}");
+        }
+        streamed
+    }
+
+    /// The next event; `None` where the end was announced.
+    fn next(&mut self) -> Option<Value> {
+        let data = loop {
+            let line = self.lines.next().expect("a stream says that it is over");
+            if let Some(data) = line.unwrap().strip_prefix("data: ") {
+                break data.to_owned();
+            }
+        };
+        if data == "[DONE]" {
+            return None;
+        }
+        let event: Value = serde_json::from_str(&data).unwrap();
+        let part = &event["choices"][0]["delta"]["content"];
+        self.text.push_str(part.as_str().unwrap_or_default());
+        Some(event)
+    }
+
+    /// Reads to the end; returns the whole text, and the error that ended it.
+    pub fn end(mut self) -> (String, Value) {
+        let mut error = Value::Null;
+        while let Some(mut event) = self.next() {
+            if error.is_null() {
+                error = event["error"].take();
+            }
+        }
+        (self.text, error)
+    }
+}
+
+/// A connection to the bus. Errors are `name: message`.
+pub struct Bus {
+    runtime: Runtime,
+    connection: Connection,
+}
+
+type Options<'a> = HashMap<&'a str, Variant<'a>>;
+
+impl Bus {
+    pub fn connect(daemon: &Daemon) -> Self {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        let address = daemon.bus_address();
+        let connection = runtime.block_on(async move {
+            let builder = connection::Builder::address(address.as_str());
+            builder.build().await.unwrap()
+        });
+        Self {
+            runtime,
+            connection,
+        }
+    }
+
+    fn call<R>(
+        &self,
+        path: &str,
+        interface: &str,
+        method: &str,
+        args: &(impl serde::Serialize + zbus::DynamicType),
+    ) -> Result<R, String>
+    where
+        R: for<'d> zbus::wire::DynamicDeserialize<'d>,
+    {
+        let call = self
+            .connection
+            .call_method(Some(BUS_NAME), path, Some(interface), method, args);
+        let message = self.runtime.block_on(call).map_err(|e| e.to_string())?;
+        message.body().deserialize().map_err(|e| e.to_string())
+    }
+
+    pub fn generate(&self, prompt: &str) -> Result<String, String> {
+        self.call(PATH, BUS_NAME, "Generate", &(prompt,))
+    }
+
+    pub fn generate_json(&self, prompt: &str, schema: &str) -> Result<String, String> {
+        self.call(PATH, BUS_NAME, "GenerateJson", &(prompt, schema))
+    }
+
+    /// The job's path.
+    pub fn submit(&self, request: &Value, options: &Options<'_>) -> Result<String, String> {
+        let path: Result<OwnedObjectPath, _> =
+            self.call(PATH, BUS_NAME, "Submit", &(request.to_string(), options));
+        path.map(|path| path.as_str().to_owned())
+    }
+
+    /// The pipe with the job's events.
+    pub fn open_stream(&self, request: &Value, options: &Options<'_>) -> Result<File, String> {
+        let opened: Result<(OwnedObjectPath, OwnedFd), _> = self.call(
+            PATH,
+            BUS_NAME,
+            "OpenStream",
+            &(request.to_string(), options),
+        );
+        opened.map(|(_, events)| File::from(StdFd::from(events)))
+    }
+
+    pub fn cancel(&self, job: &str) -> Result<(), String> {
+        self.call(job, JOB, "Cancel", &())
+    }
+
+    /// Waits for a job's answer.
+    pub fn result(&self, job: &str) -> Result<Value, String> {
+        let result: String = self.call(job, JOB, "GetResult", &())?;
+        serde_json::from_str(&result).map_err(|e| e.to_string())
+    }
+
+    /// A number among a job's properties.
+    pub fn tokens_generated(&self, job: &str) -> u32 {
+        let args = (JOB, "TokensGenerated");
+        let value: Result<zbus::OwnedVariant, _> =
+            self.call(job, "org.freedesktop.DBus.Properties", "Get", &args);
+        value.unwrap().downcast_ref::<u32>().unwrap()
+    }
+}
