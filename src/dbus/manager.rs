@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::OwnedFd as StdFd;
+use std::slice::from_ref;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -61,17 +62,20 @@ impl Manager {
         self.status.borrow()
     }
 
-    /// Waits for a whole answer, or until the caller leaves the bus: then the
-    /// stream is dropped and the request with it.
-    async fn answer(
-        &self,
-        present: &Present,
-        submission: Submission,
-    ) -> Result<(u64, Answer), Error> {
+    /// Waits for a whole answer, as [`Self::until_left`] does.
+    async fn answer(&self, present: &Present, submission: Submission) -> Result<Answer, Error> {
         let stream = self.service.submit(&present.caller, submission)?;
-        let id = stream.id().0;
+        Self::until_left(present, stream.collect()).await
+    }
+
+    /// Waits for what a caller wants, or until it leaves the bus: then that is dropped,
+    /// and requests with it.
+    async fn until_left<T>(
+        present: &Present,
+        wanted: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Error> {
         tokio::select! {
-            answer = stream.collect() => Ok((id, answer?)),
+            done = wanted => Ok(done?),
             () = present.left() => Err(Failure::cancelled().into()),
         }
     }
@@ -89,7 +93,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<String, Error> {
         let present = self.callers.identify(&header, connection).await?;
-        Ok(self.answer(&present, turn(prompt)).await?.1.text)
+        Ok(self.answer(&present, turn(prompt)).await?.text)
     }
 
     /// One turn whose answer is JSON, valid against the JSON schema; an empty schema
@@ -105,7 +109,7 @@ impl Manager {
         let present = self.callers.identify(&header, connection).await?;
         let mut submission = turn(prompt);
         submission.request.constraint = Some(schema(&json_schema)?);
-        let (_, answer) = self.answer(&present, submission).await?;
+        let answer = self.answer(&present, submission).await?;
         match answer.reason {
             FinishReason::Stop => Ok(answer.text),
             FinishReason::Length => Err(Failure::new(
@@ -131,9 +135,11 @@ impl Manager {
     ) -> Result<String, Error> {
         let present = self.callers.identify(&header, connection).await?;
         let request = decode_chat(request.as_bytes())?;
-        let offer = request.offer;
-        let (id, answer) = self.answer(&present, request.submission).await?;
-        Ok(chat_response(crate::protocol::RequestId(id), &answer, &offer).to_string())
+        let choices =
+            self.service
+                .submit_choices(&present.caller, &request.submission, request.n)?;
+        let answers = Self::until_left(&present, choices.collect()).await?;
+        Ok(chat_response(&answers, &request.offer).to_string())
     }
 
     /// Tokens of a text, without template.
@@ -159,14 +165,14 @@ impl Manager {
         #[zbus(object_server)] server: &ObjectServer,
     ) -> Result<OwnedObjectPath, Error> {
         let present = self.callers.identify(&header, connection).await?;
-        let mut request = decode_chat(request.as_bytes())?;
+        let mut request = decode_chat(request.as_bytes())?.single()?;
         options::apply(&options, &mut request.submission)?;
         let offer = request.offer;
-        let id =
-            self.service
-                .submit_job(&present.caller, request.submission, move |id, answer| {
-                    chat_response(id, answer, &offer).to_string()
-                })?;
+        let id = self
+            .service
+            .submit_job(&present.caller, request.submission, move |answer| {
+                chat_response(from_ref(answer), &offer).to_string()
+            })?;
         jobs::serve(&self.service, &self.callers, server, connection, id).await
     }
 
@@ -181,13 +187,13 @@ impl Manager {
         #[zbus(object_server)] server: &ObjectServer,
     ) -> Result<(OwnedObjectPath, OwnedFd), Error> {
         let present = self.callers.identify(&header, connection).await?;
-        let mut request = decode_chat(request.as_bytes())?;
+        let mut request = decode_chat(request.as_bytes())?.single()?;
         options::apply(&options, &mut request.submission)?;
         let offer = request.offer;
         let (id, events) = self.service.submit_streamed_job(
             &present.caller,
             request.submission,
-            move |id, answer| chat_response(id, answer, &offer).to_string(),
+            move |answer| chat_response(from_ref(answer), &offer).to_string(),
         )?;
         let reader = stream::start(&self.service, present.caller.clone(), id, events)?;
         let path = jobs::serve(&self.service, &self.callers, server, connection, id).await?;

@@ -17,7 +17,7 @@ use crate::protocol::{Failure, FailureKind};
 use crate::service::openai::{
     ChatRequest, ChatStream, chat_response, completion_response, decode_chat, decode_completion,
 };
-use crate::service::{Service, Stream, StreamEvent};
+use crate::service::{Choices, Service, StreamEvent};
 
 /// A refusal that comes within this time gets a status of its own; after it, a
 /// stream begins so that the client sees a heartbeat.
@@ -37,15 +37,15 @@ pub(super) async fn chat(
 ) -> Result<Response, ApiError> {
     let mut request = decode_chat(&whole(body)?)?;
     set_priority(&mut request, &headers)?;
-    let (include_usage, offer) = (request.include_usage, request.offer);
-    let wants_stream = request.stream;
-    let stream = service.submit(&connection.0.caller(), request.submission)?;
-    if !wants_stream {
-        let id = stream.id();
-        return Ok(Json(chat_response(id, &stream.collect().await?, &offer)).into_response());
+    let caller = connection.0.caller();
+    let choices = service.submit_choices(&caller, &request.submission, request.n)?;
+    let offer = &request.offer;
+    if !request.stream {
+        return Ok(Json(chat_response(&choices.collect().await?, offer)).into_response());
     }
-    let chunks = ChatStream::new(stream.id(), stream.model(), offer, include_usage);
-    start_stream(stream, chunks).await
+    let (ids, model) = (choices.ids(), choices.model());
+    let chunks = ChatStream::new(ids, model, offer, request.include_usage);
+    start_stream(choices, chunks).await
 }
 
 pub(super) async fn completion(
@@ -63,9 +63,9 @@ pub(super) async fn completion(
         );
         return Err(failure.into());
     }
-    let stream = service.submit(&connection.0.caller(), request.submission)?;
-    let id = stream.id();
-    Ok(Json(completion_response(id, &stream.collect().await?)).into_response())
+    let caller = connection.0.caller();
+    let choices = service.submit_choices(&caller, &request.submission, request.n)?;
+    Ok(Json(completion_response(&choices.collect().await?)).into_response())
 }
 
 fn whole(body: Body) -> Result<Bytes, ApiError> {
@@ -90,11 +90,11 @@ fn set_priority(request: &mut ChatRequest, headers: &HeaderMap) -> Result<(), Fa
 }
 
 /// Waits a little for a refusal, which can still have a status of its own.
-async fn start_stream(mut stream: Stream, chunks: ChatStream) -> Result<Response, ApiError> {
+async fn start_stream(mut choices: Choices, chunks: ChatStream) -> Result<Response, ApiError> {
     let mut first = None;
     let begun = async {
-        while let Some(event) = stream.next().await {
-            if !matches!(event, StreamEvent::Queued { .. }) {
+        while let Some(event) = choices.next().await {
+            if !matches!(event.1, StreamEvent::Queued { .. }) {
                 return Some(event);
             }
         }
@@ -102,13 +102,13 @@ async fn start_stream(mut stream: Stream, chunks: ChatStream) -> Result<Response
     };
     if let Ok(event) = tokio::time::timeout(PATIENCE, begun).await {
         match event {
-            Some(StreamEvent::Failed(failure)) => return Err(failure.into()),
+            Some((_, StreamEvent::Failed(failure))) => return Err(failure.into()),
             None => return Err(Failure::cancelled().into()),
             event => first = event,
         }
     }
     let state = Writer {
-        stream,
+        choices,
         chunks,
         first,
         ready: Vec::new(),
@@ -124,9 +124,9 @@ async fn start_stream(mut stream: Stream, chunks: ChatStream) -> Result<Response
 
 /// Pulls events and gives out server-sent ones.
 struct Writer {
-    stream: Stream,
+    choices: Choices,
     chunks: ChatStream,
-    first: Option<StreamEvent>,
+    first: Option<(usize, StreamEvent)>,
     /// Events to send, the next one last.
     ready: Vec<sse::Event>,
     over: bool,
@@ -141,9 +141,9 @@ impl Writer {
             if self.over {
                 return None;
             }
-            let event = match self.first.take() {
+            let (index, event) = match self.first.take() {
                 Some(event) => event,
-                None => self.stream.next().await?,
+                None => self.choices.next().await?,
             };
             let mut chunks = match event {
                 StreamEvent::Started {
@@ -151,13 +151,16 @@ impl Writer {
                     call_format,
                     ..
                 } => {
-                    self.chunks.start(call_format, in_reasoning);
+                    self.chunks.start(index, call_format, in_reasoning);
                     Vec::new()
                 }
-                StreamEvent::Token { text, logprobs, .. } => self.chunks.token(&text, logprobs),
+                StreamEvent::Token { text, logprobs, .. } => {
+                    self.chunks.token(index, &text, logprobs)
+                }
                 StreamEvent::Finished { reason, usage } => {
-                    self.over = true;
-                    self.chunks.finish(reason, &usage)
+                    let last = self.chunks.finish(index, reason, &usage);
+                    self.over = self.chunks.is_over();
+                    last
                 }
                 StreamEvent::Failed(failure) => {
                     self.over = true;

@@ -29,7 +29,7 @@ impl Service {
         &self,
         caller: &Caller,
         submission: Submission,
-        encode: impl FnOnce(RequestId, &Answer) -> String + Send + 'static,
+        encode: impl FnOnce(&Answer) -> String + Send + 'static,
     ) -> Result<u64, Failure> {
         self.start_job(caller, submission, None, encode)
     }
@@ -42,7 +42,7 @@ impl Service {
         &self,
         caller: &Caller,
         submission: Submission,
-        encode: impl FnOnce(RequestId, &Answer) -> String + Send + 'static,
+        encode: impl FnOnce(&Answer) -> String + Send + 'static,
     ) -> Result<(u64, mpsc::UnboundedReceiver<StreamEvent>), Failure> {
         let (copy, events) = mpsc::unbounded_channel();
         Ok((
@@ -56,7 +56,7 @@ impl Service {
         caller: &Caller,
         submission: Submission,
         copy: Option<mpsc::UnboundedSender<StreamEvent>>,
-        encode: impl FnOnce(RequestId, &Answer) -> String + Send + 'static,
+        encode: impl FnOnce(&Answer) -> String + Send + 'static,
     ) -> Result<u64, Failure> {
         let allowed = submission
             .request
@@ -91,9 +91,9 @@ impl Service {
         mut stream: Stream,
         allowed: u32,
         copy: Option<mpsc::UnboundedSender<StreamEvent>>,
-        encode: impl FnOnce(RequestId, &Answer) -> String,
+        encode: impl FnOnce(&Answer) -> String,
     ) {
-        let mut answer = Answer::new(stream.model());
+        let mut answer = Answer::new(RequestId(id), stream.model());
         let result = loop {
             let Some(event) = stream.next().await else {
                 break Err(Failure::cancelled());
@@ -118,7 +118,7 @@ impl Service {
             }
             match answer.add(event) {
                 Ok(false) => {}
-                Ok(true) => break Ok(encode(RequestId(id), &answer)),
+                Ok(true) => break Ok(encode(&answer)),
                 Err(failure) => break Err(failure),
             }
         };

@@ -4,6 +4,7 @@
 //! that state return at once; nothing here blocks the runtime. The fronts
 //! translate, the service decides.
 
+mod choices;
 mod engine_link;
 mod holds;
 mod import;
@@ -28,6 +29,7 @@ use crate::prompt::constraint;
 use crate::protocol::{Failure, FailureKind, Message, Prompt, RequestId, Sampling};
 use crate::sensors::Sensors;
 
+pub use choices::Choices;
 use metrics::Metrics;
 pub use prompts::PromptEntry;
 use resume::Progress;

@@ -1,5 +1,7 @@
 //! What the fronts and the service say to each other.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -91,6 +93,8 @@ pub enum StreamEvent {
 /// A complete answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
+    /// The request that it answers.
+    pub id: RequestId,
     /// The text.
     pub text: String,
     /// Why it ended.
@@ -109,8 +113,9 @@ pub struct Answer {
 
 impl Answer {
     /// An answer that has not begun.
-    pub(super) fn new(model: &str) -> Self {
+    pub(super) fn new(id: RequestId, model: &str) -> Self {
         Self {
+            id,
             text: String::new(),
             reason: FinishReason::Stop,
             usage: Usage::default(),
@@ -170,7 +175,11 @@ impl Stream {
 
     /// The next event; `None` after the last.
     pub async fn next(&mut self) -> Option<StreamEvent> {
-        let event = self.events.recv().await;
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamEvent>> {
+        let event = ready!(self.events.poll_recv(cx));
         if matches!(
             event,
             None | Some(StreamEvent::Finished { .. } | StreamEvent::Failed(_))
@@ -178,7 +187,7 @@ impl Stream {
         {
             guard.disarm();
         }
-        event
+        Poll::Ready(event)
     }
 
     /// Waits for the whole answer.
@@ -186,7 +195,7 @@ impl Stream {
     /// # Errors
     /// The failure that ended the request.
     pub async fn collect(mut self) -> Result<Answer, Failure> {
-        let mut answer = Answer::new(&self.model);
+        let mut answer = Answer::new(self.id, &self.model);
         while let Some(event) = self.next().await {
             if answer.add(event)? {
                 return Ok(answer);

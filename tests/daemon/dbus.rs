@@ -30,6 +30,9 @@ fn the_demo_model_knows_rome() {
         response.contains("Paris") && response.contains("chat.completion"),
         "{response}"
     );
+    let twice = r#"{"messages":[{"role":"user","content":"Hi"}],"n":2}"#;
+    let twice = ok(&daemon.call("Chat", &["s", twice]));
+    assert!(twice.contains("\\\"index\\\":1"), "{twice}");
     let models = ok(&daemon.call("ListModels", &[]));
     assert!(
         models.contains("hearth-demo-f16") && models.contains("\"Q8_0\""),
@@ -139,6 +142,11 @@ fn mistakes_are_named() {
     for (method, args, part) in [
         ("Submit", vec!["sa{sv}", "{}", "0"], "`messages`"),
         ("Submit", vec!["sa{sv}", "{", "0"], "not valid JSON"),
+        (
+            "Submit",
+            vec!["sa{sv}", r#"{"messages":[{"role":"user"}],"n":2}"#, "0"],
+            "`n` other than 1 works with Chat",
+        ),
         (
             "Submit",
             vec![

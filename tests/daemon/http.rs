@@ -65,6 +65,108 @@ fn a_tool_call_comes_as_one() {
     assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls");
 }
 
+/// The fake engine's answers are all the same; the demo model's come with seeds.
+#[test]
+fn several_answers_to_one_request() {
+    let daemon = Daemon::real();
+    let mut body = serde_json::json!({"n": 3, "seed": 5, "temperature": 2.0, "top_p": 1.0, "top_k": 0,
+        "min_p": 0.0, "max_tokens": 16, "messages": [{"role": "user", "content": "Tell me a story."}]});
+    let answer = daemon.chat(&body.to_string());
+    let content = |n: usize| answer["choices"][n]["message"]["content"].as_str().unwrap();
+    let alone = |seed: u32| {
+        let mut body = body.clone();
+        (body["n"], body["seed"]) = (1.into(), seed.into());
+        daemon.chat(&body.to_string())
+    };
+    let mut tokens = 0;
+    for (n, seed) in [(0, 5), (1, 6), (2, 7)] {
+        assert_eq!(answer["choices"][n]["index"], n, "{answer}");
+        let alone = alone(seed);
+        assert_eq!(alone["choices"][0]["message"]["content"], content(n));
+        assert_eq!(
+            alone["usage"]["prompt_tokens"],
+            answer["usage"]["prompt_tokens"]
+        );
+        tokens += alone["usage"]["completion_tokens"].as_u64().unwrap();
+    }
+    assert_ne!(content(0), content(1));
+    assert_eq!(answer["usage"]["completion_tokens"], tokens);
+    let whole = |n: usize| content(n).to_owned();
+    let expected = [whole(0), whole(1), whole(2)];
+
+    body["stream"] = true.into();
+    body["stream_options"] = serde_json::json!({"include_usage": true});
+    let lines = ok(&daemon.curl("/v1/chat/completions", &["-N", "-d", &body.to_string()]));
+    let mut texts = [String::new(), String::new(), String::new()];
+    let mut ends = [0; 3];
+    let mut usage = serde_json::Value::Null;
+    for line in lines.lines().filter_map(|l| l.strip_prefix("data: ")) {
+        assert!(
+            usage.is_null() || line == "[DONE]",
+            "usage comes last: {lines}"
+        );
+        let Ok(mut chunk) = serde_json::from_str::<serde_json::Value>(line) else {
+            assert_eq!(line, "[DONE]");
+            continue;
+        };
+        usage = chunk["usage"].take();
+        let choice = &chunk["choices"][0];
+        if let Some(n) = choice["index"]
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok())
+        {
+            texts[n] += choice["delta"]["content"].as_str().unwrap_or_default();
+            ends[n] += usize::from(choice["finish_reason"].is_string());
+        }
+    }
+    assert_eq!((texts, ends), (expected, [1; 3]), "{lines}");
+    assert_eq!(usage["completion_tokens"], tokens);
+
+    let completion = serde_json::json!({"n": 2, "prompt": "Once", "max_tokens": 4}).to_string();
+    let completion = ok(&daemon.curl("/v1/completions", &["-d", &completion]));
+    let completion: serde_json::Value = serde_json::from_str(&completion).unwrap();
+    assert!(completion["choices"][1]["text"].is_string(), "{completion}");
+    assert_eq!(completion["choices"][1]["index"], 1);
+}
+
+#[test]
+fn several_answers_stand_and_fall_together() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Fake("token-ms=20"),
+        config: "[queue]\nlength_max = 2\n[engine]\nslots = 1\n",
+        ..Setup::default()
+    });
+    let request = |n: u32, content: &str| {
+        serde_json::json!({"n": n, "messages": [{"role": "user", "content": content}]}).to_string()
+    };
+    let outcome = |line: &str| ok(&daemon.curl("/metrics", &[])).contains(line);
+    let idle = || {
+        let service = &daemon.health()["service"];
+        service["queue_length"] == 0 && service["active_jobs"] == 0
+    };
+    // Loaded first: a model on its way takes nobody out of the queue.
+    daemon.chat(&request(1, "x"));
+    // One runs, two wait, there is no place for the fourth.
+    let refused = daemon.chat(&request(4, &"long ".repeat(400)));
+    assert_eq!(refused["error"]["code"], "queue_full", "{refused}");
+    until("all are cancelled", idle);
+    assert!(outcome("outcome=\"finished\"} 1"));
+    // A failure in the engine: the others would have gone on for long.
+    let failed = daemon.chat(&request(2, &format!("!fail {}", "long ".repeat(400))));
+    assert!(failed["error"]["message"].is_string(), "{failed}");
+    until("the other one is cancelled", idle);
+    // A client that goes away.
+    std::thread::scope(|scope| {
+        let gone = scope.spawn(|| {
+            let body = request(3, &"long ".repeat(400));
+            daemon.curl("/v1/chat/completions", &["--max-time", "1", "-d", &body])
+        });
+        assert!(!gone.join().unwrap().status.success());
+    });
+    until("all of its answers are cancelled", idle);
+    assert!(outcome("outcome=\"finished\"} 1"));
+}
+
 /// The fake engine answers with the prompt, which here ends inside reasoning.
 #[test]
 fn reasoning_and_calls_are_fields_of_their_own() {
@@ -152,7 +254,7 @@ fn bad_requests_get_their_status() {
             chat,
             vec![
                 "-d",
-                r#"{"messages":[{"role":"user","content":"x"}],"n":2}"#,
+                r#"{"messages":[{"role":"user","content":"x"}],"n":9}"#,
             ],
             "400",
         ),
@@ -160,7 +262,7 @@ fn bad_requests_get_their_status() {
             chat,
             vec![
                 "-d",
-                r#"{"stream":true,"messages":[{"role":"user","content":"x"}],"n":2}"#,
+                r#"{"stream":true,"messages":[{"role":"user","content":"x"}],"n":9}"#,
             ],
             "400",
         ),

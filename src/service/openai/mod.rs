@@ -5,12 +5,14 @@
 //! clients send and Hearthd has no use for are ignored; fields it knows are checked.
 
 mod form;
+mod reader;
 mod request;
 mod response;
 mod stream;
 mod tools;
 
+pub use reader::Reader;
 pub use request::{ChatRequest, decode_chat, decode_completion};
-pub use response::{chat_response, completion_response, unix_seconds};
+pub use response::{call_id, chat_response, completion_response, unix_seconds};
 pub use stream::ChatStream;
 pub use tools::Offer;

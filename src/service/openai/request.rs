@@ -9,18 +9,38 @@ use crate::service::Submission;
 
 /// OpenAI's own limit.
 const TOP_LOGPROBS_MAX: u8 = 20;
+/// The most answers to one request: each takes a place in the queue.
+const CHOICES_MAX: u32 = 8;
 
 /// A decoded request: what to do, and how the answer is to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatRequest {
     /// What to do.
     pub submission: Submission,
+    /// How often it is to be answered.
+    pub n: u32,
     /// Whether to stream.
     pub stream: bool,
     /// Whether the stream ends with a chunk of usage figures.
     pub include_usage: bool,
     /// The tools offered: calls of these are taken out of the text.
     pub offer: Offer,
+}
+
+impl ChatRequest {
+    /// The request, where it is to be answered once.
+    ///
+    /// # Errors
+    /// `NotSupported`, naming `n`.
+    pub fn single(self) -> Result<Self, Failure> {
+        if self.n == 1 {
+            return Ok(self);
+        }
+        Err(Failure::new(
+            FailureKind::NotSupported,
+            "`n` other than 1 works with Chat and over HTTP only: submit the request so often",
+        ))
+    }
 }
 
 /// Decodes a chat-completions request.
@@ -86,7 +106,6 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Fail
         name,
         value: body.get(name),
     };
-    refuse_unsupported(body)?;
     let sampling = Sampling {
         temperature: get("temperature").float()?,
         top_k: get("top_k").whole()?,
@@ -115,7 +134,14 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Fail
     let usage = body
         .get("stream_options")
         .and_then(|o| o.get("include_usage"));
+    let n = get("n").whole()?.unwrap_or(1);
+    if !(1..=CHOICES_MAX).contains(&n) {
+        return Err(Failure::invalid(format!(
+            "`n` must be from 1 to {CHOICES_MAX}"
+        )));
+    }
     Ok(ChatRequest {
+        n,
         stream: get("stream").flag()?,
         include_usage: usage == Some(&Value::Bool(true)),
         offer: Offer::default(),
@@ -133,21 +159,6 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Fail
             deadline: None,
         },
     })
-}
-
-fn refuse_unsupported(body: &Map<String, Value>) -> Result<(), Failure> {
-    let unsupported = |what: &str| {
-        Err(Failure::new(
-            FailureKind::NotSupported,
-            format!("{what} is not supported"),
-        ))
-    };
-    match body.get("n") {
-        None | Some(Value::Null) => {}
-        Some(n) if n.as_u64() == Some(1) => {}
-        Some(_) => return unsupported("`n` other than 1"),
-    }
-    Ok(())
 }
 
 fn message(value: &Value) -> Result<Message, Failure> {
@@ -406,7 +417,9 @@ mod tests {
             (json!({"messages": ok, "max_tokens": 0}), "`max_tokens`"),
             (json!({"messages": ok, "stream": "yes"}), "`stream`"),
             (json!({"messages": ok, "stop": [1]}), "`stop`"),
-            (json!({"messages": ok, "n": 2}), "`n`"),
+            (json!({"messages": ok, "n": 0}), "`n`"),
+            (json!({"messages": ok, "n": 9}), "from 1 to 8"),
+            (json!({"messages": ok, "n": "2"}), "`n`"),
             (json!({"messages": ok, "priority": "urgent"}), "interactive"),
             (
                 json!({"messages": ok, "logit_bias": {"x": 1}}),
@@ -469,6 +482,20 @@ mod tests {
         }
         let error = decode_completion(br#"{"prompt": "x", "logprobs": 3}"#).unwrap_err();
         assert_eq!(error.kind, FailureKind::NotSupported);
+    }
+
+    #[test]
+    fn how_often() {
+        for (n, expected) in [(json!(null), 1), (json!(1), 1), (json!(8.0), 8)] {
+            let body = json!({"messages": [{"role": "user", "content": "x"}], "n": n});
+            let request = chat(&body).unwrap();
+            assert_eq!(request.n, expected);
+            let single = request.single().map_err(|failure| failure.kind);
+            assert_eq!(single.is_ok(), expected == 1);
+            if let Err(kind) = single {
+                assert_eq!(kind, FailureKind::NotSupported);
+            }
+        }
     }
 
     proptest! {

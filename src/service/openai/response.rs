@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::Offer;
-use crate::prompt::{AnswerParser, Part, ToolCall};
+use super::{Offer, Reader};
+use crate::prompt::{Part, ToolCall};
 use crate::protocol::{RequestId, TokenLogprob, Usage};
 use crate::service::Answer;
 
@@ -16,55 +16,89 @@ pub fn unix_seconds() -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
-/// The `chat.completion` object.
-pub fn chat_response(id: RequestId, answer: &Answer, offer: &Offer) -> Value {
+/// The `chat.completion` object, with one choice for each answer.
+pub fn chat_response(answers: &[Answer], offer: &Offer) -> Value {
+    let choice = |(index, answer)| choice(index, answer, offer);
+    json!({
+        "id": chat_id(answers.first().map(|answer| answer.id)),
+        "object": "chat.completion",
+        "created": unix_seconds(),
+        "model": answers.first().map(|answer| answer.model.as_str()),
+        "choices": answers.iter().enumerate().map(choice).collect::<Value>(),
+        "usage": usage(&total(answers.iter().map(|answer| answer.usage))),
+    })
+}
+
+fn choice(index: usize, answer: &Answer, offer: &Offer) -> Value {
     let mut text = String::new();
     let mut reasoning = String::new();
     let mut calls = Vec::new();
-    let reading = offer.reading(answer.call_format, answer.in_reasoning);
-    for part in AnswerParser::read(reading, &answer.text) {
+    let mut reader = Reader::new(offer.clone());
+    reader.start(answer.call_format, answer.in_reasoning);
+    let mut parts = reader.push(&answer.text);
+    parts.extend(reader.finish());
+    for (number, part) in parts {
         match part {
             Part::Content(more) => text.push_str(&more),
             Part::Reasoning(more) => reasoning.push_str(&more),
-            Part::ToolCall(call) if offer.takes(calls.len()) => {
-                calls.push(tool_call(id, calls.len(), &call));
-            }
-            Part::ToolCall(_) => {}
+            Part::ToolCall(call) => calls.push(tool_call(answer.id, number, &call)),
         }
     }
     let mut message = json!({"role": "assistant", "content": text});
     if !reasoning.is_empty() {
         message["reasoning_content"] = reasoning.into();
     }
-    let mut reason = answer.reason.as_str();
     if !calls.is_empty() {
         if text.is_empty() {
             message["content"] = Value::Null;
         }
         message["tool_calls"] = calls.into();
-        reason = "tool_calls";
     }
-    let logprobs = logprobs(&answer.logprobs);
     json!({
-        "id": format!("chatcmpl-{id}"),
-        "object": "chat.completion",
-        "created": unix_seconds(),
-        "model": answer.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": reason, "logprobs": logprobs}],
-        "usage": usage(&answer.usage),
+        "index": index,
+        "message": message,
+        "finish_reason": reader.reason(answer.reason),
+        "logprobs": logprobs(&answer.logprobs),
     })
 }
 
-/// The `text_completion` object.
-pub fn completion_response(id: RequestId, answer: &Answer) -> Value {
+/// The `text_completion` object, with one choice for each answer.
+pub fn completion_response(answers: &[Answer]) -> Value {
+    let choice = |(index, answer): (usize, &Answer)| {
+        json!({
+            "index": index,
+            "text": answer.text,
+            "finish_reason": answer.reason.as_str(),
+            "logprobs": null,
+        })
+    };
+    let id = answers.first().map(|answer| answer.id).unwrap_or_default();
     json!({
         "id": format!("cmpl-{id}"),
         "object": "text_completion",
         "created": unix_seconds(),
-        "model": answer.model,
-        "choices": [{"index": 0, "text": answer.text, "finish_reason": answer.reason.as_str(), "logprobs": null}],
-        "usage": usage(&answer.usage),
+        "model": answers.first().map(|answer| answer.model.as_str()),
+        "choices": answers.iter().enumerate().map(choice).collect::<Value>(),
+        "usage": usage(&total(answers.iter().map(|answer| answer.usage))),
     })
+}
+
+/// The id of a response or stream whose first answer is to this request.
+pub(super) fn chat_id(first: Option<RequestId>) -> String {
+    format!("chatcmpl-{}", first.unwrap_or_default())
+}
+
+/// What several answers cost together: they have their prompt in common. Found in the
+/// cache was of it what the first one found there; the others found the first.
+pub(super) fn total(usages: impl Iterator<Item = Usage>) -> Usage {
+    let sum = |a: Usage, b: Usage| Usage {
+        prompt_tokens: a.prompt_tokens.max(b.prompt_tokens),
+        cached_tokens: a.cached_tokens.min(b.cached_tokens),
+        completion_tokens: a.completion_tokens + b.completion_tokens,
+        prefill_ms: a.prefill_ms + b.prefill_ms,
+        decode_ms: a.decode_ms + b.decode_ms,
+    };
+    usages.reduce(sum).unwrap_or_default()
 }
 
 /// The `n`th call of an answer, counted from 0.
@@ -76,8 +110,9 @@ pub(super) fn tool_call(id: RequestId, n: usize, call: &ToolCall) -> Value {
     })
 }
 
-/// Nine letters and digits: Mistral's templates take no other.
-fn call_id(id: RequestId, n: usize) -> String {
+/// The id of an answer's `n`th call, counted from 0. Nine letters and digits: Mistral's
+/// templates take no other.
+pub fn call_id(id: RequestId, n: usize) -> String {
     format!("{:06x}{:03x}", id.0 & 0xff_ffff, n & 0xfff)
 }
 
@@ -119,7 +154,7 @@ mod tests {
     fn answer(text: &str) -> Answer {
         Answer {
             text: text.to_owned(),
-            ..Answer::new("m")
+            ..Answer::new(RequestId(1), "m")
         }
     }
 
@@ -137,7 +172,7 @@ mod tests {
              <tool_call>{\"name\": \"g\"}</tool_call>",
         );
         answer.in_reasoning = true;
-        let response = chat_response(RequestId(1), &answer, &offer(false));
+        let response = chat_response(std::slice::from_ref(&answer), &offer(false));
         let choice = &response["choices"][0];
         assert_eq!(choice["finish_reason"], "tool_calls");
         assert_eq!(
@@ -147,7 +182,7 @@ mod tests {
                 {"id": "000001001", "type": "function", "function": {"name": "g", "arguments": "{}"}},
             ]})
         );
-        let one = chat_response(RequestId(1), &answer, &offer(true));
+        let one = chat_response(std::slice::from_ref(&answer), &offer(true));
         let calls = one["choices"][0]["message"]["tool_calls"].as_array();
         assert_eq!(calls.map(Vec::len), Some(1));
     }
@@ -162,7 +197,7 @@ mod tests {
             (CallFormat::Llama, Offer::default(), "length"),
         ] {
             answer.call_format = format;
-            let response = chat_response(RequestId(1), &answer, &offer);
+            let response = chat_response(std::slice::from_ref(&answer), &offer);
             let choice = &response["choices"][0];
             assert_eq!(choice["finish_reason"], reason, "{format:?}");
             if reason == "length" {
@@ -171,6 +206,34 @@ mod tests {
                     json!({"role": "assistant", "content": answer.text})
                 );
             }
+        }
+    }
+
+    #[test]
+    fn several_answers_share_their_prompt() {
+        let cost = |cached_tokens, completion_tokens| Usage {
+            prompt_tokens: 10,
+            cached_tokens,
+            completion_tokens,
+            ..Usage::default()
+        };
+        let mut answers = [answer("a"), answer("b"), answer("c")];
+        for (answer, usage) in answers.iter_mut().zip([cost(9, 1), cost(4, 2), cost(9, 3)]) {
+            answer.usage = usage;
+        }
+        let chat = chat_response(&answers, &Offer::default());
+        let completion = completion_response(&answers);
+        for (response, at) in [(&chat, "/message/content"), (&completion, "/text")] {
+            for (index, text) in ["a", "b", "c"].into_iter().enumerate() {
+                let choice = &response["choices"][index];
+                assert_eq!(choice["index"], index);
+                assert_eq!(choice.pointer(at), Some(&text.into()));
+            }
+            assert_eq!(
+                response["usage"],
+                json!({"prompt_tokens": 10, "completion_tokens": 6, "total_tokens": 16,
+                    "prompt_tokens_details": {"cached_tokens": 4}})
+            );
         }
     }
 

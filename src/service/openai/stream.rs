@@ -4,125 +4,149 @@ use std::mem;
 
 use serde_json::{Value, json};
 
-use super::Offer;
-use super::response::{logprobs, tool_call, unix_seconds, usage};
-use crate::prompt::{AnswerParser, Part};
+use super::response::{chat_id, logprobs, tool_call, total, unix_seconds, usage};
+use super::{Offer, Reader};
+use crate::prompt::Part;
 use crate::protocol::{CallFormat, FinishReason, RequestId, TokenLogprob, Usage};
 
-/// Turns an answer's pieces into `chat.completion.chunk` objects.
+/// Turns the pieces of answers into `chat.completion.chunk` objects. Answers are named
+/// by their index; nothing comes of one that is not there.
 #[derive(Debug)]
 pub struct ChatStream {
-    id: RequestId,
+    id: String,
     model: String,
     created: u64,
-    offer: Offer,
     include_usage: bool,
-    parser: AnswerParser,
+    choices: Vec<Choice>,
+}
+
+/// One answer.
+#[derive(Debug)]
+struct Choice {
+    id: RequestId,
+    reader: Reader,
     /// A chunk was made.
     begun: bool,
-    /// Calls so far.
-    calls: usize,
     /// Probabilities of tokens whose text is still held back.
     logprobs: Vec<TokenLogprob>,
+    /// Known when it is complete.
+    usage: Option<Usage>,
 }
 
 impl ChatStream {
-    /// A stream for one answer.
-    pub fn new(id: RequestId, model: &str, offer: Offer, include_usage: bool) -> Self {
+    /// A stream for the answers to these requests.
+    pub fn new(ids: &[RequestId], model: &str, offer: &Offer, include_usage: bool) -> Self {
+        let choice = |id: &RequestId| Choice {
+            id: *id,
+            reader: Reader::new(offer.clone()),
+            begun: false,
+            logprobs: Vec::new(),
+            usage: None,
+        };
         Self {
-            id,
+            id: chat_id(ids.first().copied()),
             model: model.to_owned(),
             created: unix_seconds(),
-            parser: AnswerParser::new(offer.reading(CallFormat::default(), false)),
-            offer,
             include_usage,
-            begun: false,
-            calls: 0,
-            logprobs: Vec::new(),
+            choices: ids.iter().map(choice).collect(),
         }
     }
 
     /// Tells how the model answers, before its first token.
-    pub fn start(&mut self, call_format: CallFormat, in_reasoning: bool) {
-        self.parser = AnswerParser::new(self.offer.reading(call_format, in_reasoning));
+    pub fn start(&mut self, index: usize, call_format: CallFormat, in_reasoning: bool) {
+        if let Some(choice) = self.choices.get_mut(index) {
+            choice.reader.start(call_format, in_reasoning);
+        }
     }
 
     /// Chunks for more text.
-    pub fn token(&mut self, text: &str, logprobs: Vec<TokenLogprob>) -> Vec<Value> {
-        self.logprobs.extend(logprobs);
-        let parts = self.parser.push(text);
-        let mut chunks = self.chunks(parts);
-        if !self.begun {
-            chunks.push(self.delta(json!({"content": ""})));
-        }
-        chunks
+    pub fn token(&mut self, index: usize, text: &str, logprobs: Vec<TokenLogprob>) -> Vec<Value> {
+        let Some(choice) = self.choices.get_mut(index) else {
+            return Vec::new();
+        };
+        choice.logprobs.extend(logprobs);
+        let parts = choice.reader.push(text);
+        let choices = choice.read(index, parts);
+        self.chunks(choices)
     }
 
-    /// The chunks that end the answer. The last delta is empty: clients drop the
-    /// content of a chunk with a `finish_reason`.
-    pub fn finish(&mut self, reason: FinishReason, figures: &Usage) -> Vec<Value> {
-        let parts = self.parser.finish();
-        let mut chunks = self.chunks(parts);
-        if !self.begun {
-            chunks.push(self.delta(json!({"content": ""})));
-        }
-        let reason = if self.calls == 0 {
-            reason.as_str()
-        } else {
-            "tool_calls"
+    /// The chunks that end an answer, and, with the last one, the stream. The last delta
+    /// is empty: clients drop the content of a chunk with a `finish_reason`.
+    pub fn finish(&mut self, index: usize, reason: FinishReason, figures: &Usage) -> Vec<Value> {
+        let Some(choice) = self.choices.get_mut(index) else {
+            return Vec::new();
         };
-        chunks.push(self.choice(&json!({}), Some(reason)));
-        if self.include_usage {
+        choice.usage = Some(*figures);
+        let parts = choice.reader.finish();
+        let mut choices = choice.read(index, parts);
+        let reason = choice.reader.reason(reason);
+        choices.push(choice.choice(index, &json!({}), Some(reason)));
+        let mut chunks = self.chunks(choices);
+        if self.include_usage && self.is_over() {
             let mut chunk = self.chunk(&json!([]));
-            chunk["usage"] = usage(figures);
+            chunk["usage"] = usage(&total(self.choices.iter().filter_map(|c| c.usage)));
             chunks.push(chunk);
         }
         chunks
     }
 
-    fn chunks(&mut self, parts: Vec<Part>) -> Vec<Value> {
-        let mut chunks = Vec::new();
-        for part in parts {
-            let delta = match part {
-                Part::Content(text) => json!({"content": text}),
-                Part::Reasoning(text) => json!({"reasoning_content": text}),
-                Part::ToolCall(_) if !self.offer.takes(self.calls) => continue,
-                Part::ToolCall(call) => {
-                    let mut call = tool_call(self.id, self.calls, &call);
-                    call["index"] = self.calls.into();
-                    self.calls += 1;
-                    json!({"tool_calls": [call]})
-                }
-            };
-            chunks.push(self.delta(delta));
-        }
-        chunks
+    /// Whether all answers are complete.
+    pub fn is_over(&self) -> bool {
+        self.choices.iter().all(|choice| choice.usage.is_some())
     }
 
-    fn delta(&mut self, mut delta: Value) -> Value {
-        if !self.begun {
-            self.begun = true;
-            delta["role"] = "assistant".into();
-        }
-        self.choice(&delta, None)
-    }
-
-    fn choice(&mut self, delta: &Value, finish_reason: Option<&str>) -> Value {
-        let mut choice = json!({"index": 0, "delta": delta, "finish_reason": finish_reason});
-        if !self.logprobs.is_empty() {
-            choice["logprobs"] = logprobs(&mem::take(&mut self.logprobs));
-        }
-        self.chunk(&json!([choice]))
+    fn chunks(&self, choices: Vec<Value>) -> Vec<Value> {
+        let chunk = |choice| self.chunk(&json!([choice]));
+        choices.into_iter().map(chunk).collect()
     }
 
     fn chunk(&self, choices: &Value) -> Value {
         json!({
-            "id": format!("chatcmpl-{}", self.id),
+            "id": self.id,
             "object": "chat.completion.chunk",
             "created": self.created,
             "model": self.model,
             "choices": choices,
         })
+    }
+}
+
+impl Choice {
+    /// Choices for parts of the answer; the first one of all comes at once.
+    fn read(&mut self, index: usize, parts: Vec<(usize, Part)>) -> Vec<Value> {
+        let mut choices = Vec::new();
+        for (number, part) in parts {
+            let delta = match part {
+                Part::Content(text) => json!({"content": text}),
+                Part::Reasoning(text) => json!({"reasoning_content": text}),
+                Part::ToolCall(call) => {
+                    let mut call = tool_call(self.id, number, &call);
+                    call["index"] = number.into();
+                    json!({"tool_calls": [call]})
+                }
+            };
+            choices.push(self.delta(index, delta));
+        }
+        if !self.begun {
+            choices.push(self.delta(index, json!({"content": ""})));
+        }
+        choices
+    }
+
+    fn delta(&mut self, index: usize, mut delta: Value) -> Value {
+        if !self.begun {
+            self.begun = true;
+            delta["role"] = "assistant".into();
+        }
+        self.choice(index, &delta, None)
+    }
+
+    fn choice(&mut self, index: usize, delta: &Value, finish_reason: Option<&str>) -> Value {
+        let mut choice = json!({"index": index, "delta": delta, "finish_reason": finish_reason});
+        if !self.logprobs.is_empty() {
+            choice["logprobs"] = logprobs(&mem::take(&mut self.logprobs));
+        }
+        choice
     }
 }
 
@@ -140,9 +164,9 @@ mod tests {
     fn run(stream: &mut ChatStream, pieces: &[&str]) -> Vec<Value> {
         let mut chunks: Vec<Value> = pieces
             .iter()
-            .flat_map(|p| stream.token(p, Vec::new()))
+            .flat_map(|p| stream.token(0, p, Vec::new()))
             .collect();
-        chunks.extend(stream.finish(FinishReason::Stop, &Usage::default()));
+        chunks.extend(stream.finish(0, FinishReason::Stop, &Usage::default()));
         chunks
     }
 
@@ -153,7 +177,7 @@ mod tests {
 
     #[test]
     fn text_comes_at_once_and_the_last_delta_is_empty() {
-        let mut stream = ChatStream::new(RequestId(7), "m", Offer::default(), true);
+        let mut stream = ChatStream::new(&[RequestId(7)], "m", &Offer::default(), true);
         let chunks = run(&mut stream, &["Ro", "me"]);
         assert_eq!(
             deltas(&chunks)[..2],
@@ -171,8 +195,8 @@ mod tests {
 
     #[test]
     fn calls_come_whole_with_an_index() {
-        let mut stream = ChatStream::new(RequestId(7), "m", offer(&["f", "g"]), false);
-        stream.start(CallFormat::Mistral, false);
+        let mut stream = ChatStream::new(&[RequestId(7)], "m", &offer(&["f", "g"]), false);
+        stream.start(0, CallFormat::Mistral, false);
         let chunks = run(
             &mut stream,
             &[
@@ -202,8 +226,8 @@ mod tests {
 
     #[test]
     fn reasoning_is_a_field_of_its_own() {
-        let mut stream = ChatStream::new(RequestId(7), "m", Offer::default(), false);
-        stream.start(CallFormat::Hermes, true);
+        let mut stream = ChatStream::new(&[RequestId(7)], "m", &Offer::default(), false);
+        stream.start(0, CallFormat::Hermes, true);
         let chunks = run(&mut stream, &["Hm.</think>", "Yes."]);
         assert_eq!(
             deltas(&chunks),
@@ -216,12 +240,46 @@ mod tests {
     }
 
     #[test]
+    fn answers_side_by_side_have_an_index_each_and_one_bill() {
+        let ids = [RequestId(7), RequestId(8)];
+        let mut stream = ChatStream::new(&ids, "m", &offer(&["f"]), true);
+        let cost = |completion_tokens| Usage {
+            prompt_tokens: 10,
+            completion_tokens,
+            ..Usage::default()
+        };
+        let call = "<tool_call>{\"name\": \"f\"}</tool_call>";
+        let mut chunks = stream.token(1, "b", Vec::new());
+        chunks.extend(stream.token(0, call, Vec::new()));
+        chunks.extend(stream.finish(1, FinishReason::Length, &cost(1)));
+        assert!(!stream.is_over());
+        chunks.extend(stream.finish(0, FinishReason::Stop, &cost(2)));
+        assert!(stream.is_over());
+        let usage = chunks.pop().map(|mut chunk| chunk["usage"].take()).unwrap();
+        assert_eq!(
+            (&usage["prompt_tokens"], &usage["completion_tokens"]),
+            (&json!(10), &json!(3))
+        );
+        let seen: Vec<Value> = chunks
+            .iter()
+            .map(|c| json!([c["choices"][0]["index"], c["choices"][0]["finish_reason"]]))
+            .collect();
+        assert_eq!(
+            Value::from(seen),
+            json!([[1, null], [0, null], [1, "length"], [0, "tool_calls"]])
+        );
+        assert!(chunks.iter().all(|c| c["id"] == "chatcmpl-7"));
+        let called = &chunks[1]["choices"][0]["delta"]["tool_calls"][0]["id"];
+        assert_eq!(called, "000007000");
+    }
+
+    #[test]
     fn one_call_where_one_is_wanted() {
         let one = Offer {
             one_call: true,
             ..offer(&["f"])
         };
-        let mut stream = ChatStream::new(RequestId(7), "m", one, false);
+        let mut stream = ChatStream::new(&[RequestId(7)], "m", &one, false);
         let call = "<tool_call>{\"name\": \"f\"}</tool_call>";
         let chunks = run(&mut stream, &[call, call]);
         let calls = deltas(&chunks);
@@ -231,15 +289,15 @@ mod tests {
 
     #[test]
     fn probabilities_wait_for_their_text() {
-        let mut stream = ChatStream::new(RequestId(7), "m", offer(&["f"]), false);
+        let mut stream = ChatStream::new(&[RequestId(7)], "m", &offer(&["f"]), false);
         let token = |text: &str| TokenLogprob {
             bytes: text.as_bytes().to_vec(),
             logprob: -1.0,
             top: Vec::new(),
         };
-        let mut chunks = stream.token("a", vec![token("a")]);
-        chunks.extend(stream.token("<", vec![token("<")]));
-        chunks.extend(stream.token("b", vec![token("b")]));
+        let mut chunks = stream.token(0, "a", vec![token("a")]);
+        chunks.extend(stream.token(0, "<", vec![token("<")]));
+        chunks.extend(stream.token(0, "b", vec![token("b")]));
         let seen: Vec<usize> = chunks
             .iter()
             .filter_map(|c| c["choices"][0]["logprobs"]["content"].as_array())

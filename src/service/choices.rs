@@ -1,0 +1,210 @@
+//! Several answers to one request.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use super::Service;
+use super::types::{Answer, Caller, Stream, StreamEvent, Submission};
+use crate::protocol::{Failure, RequestId};
+
+/// The answers to one request, as they come. Dropping it cancels all of them; the
+/// failure of one is the failure of all.
+#[derive(Debug)]
+pub struct Choices {
+    ids: Vec<RequestId>,
+    model: String,
+    /// By index; `None` where the answer is complete.
+    streams: Vec<Option<Stream>>,
+    /// Which one is looked at first: nobody waits behind a faster one.
+    first: usize,
+}
+
+impl Service {
+    /// Admits a request so often that it is answered `n` times. A seed in it is the first
+    /// answer's, and counts up; without one each draws its own.
+    ///
+    /// # Errors
+    /// As [`Self::submit`]; then none is admitted.
+    pub fn submit_choices(
+        &self,
+        caller: &Caller,
+        submission: &Submission,
+        n: u32,
+    ) -> Result<Choices, Failure> {
+        let streams = (0..n.max(1)).map(|index| {
+            let mut submission = submission.clone();
+            if let Some(seed) = &mut submission.request.sampling.seed {
+                *seed = seed.wrapping_add(index);
+            }
+            self.submit(caller, submission)
+        });
+        let streams = streams.collect::<Result<Vec<Stream>, Failure>>()?;
+        let model = streams.first().map(Stream::model).unwrap_or_default();
+        Ok(Choices {
+            ids: streams.iter().map(Stream::id).collect(),
+            model: model.to_owned(),
+            streams: streams.into_iter().map(Some).collect(),
+            first: 0,
+        })
+    }
+}
+
+impl Choices {
+    /// The requests, by index; there is at least one.
+    pub fn ids(&self) -> &[RequestId] {
+        &self.ids
+    }
+
+    /// The name of the model that answers.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The next event, with the index of its answer; `None` after the last one. After a
+    /// `Failed` nothing more comes.
+    pub async fn next(&mut self) -> Option<(usize, StreamEvent)> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Waits for all answers.
+    ///
+    /// # Errors
+    /// The first failure of any of them.
+    pub async fn collect(mut self) -> Result<Vec<Answer>, Failure> {
+        let ids = self.ids.iter();
+        let mut answers: Vec<Answer> = ids.map(|id| Answer::new(*id, &self.model)).collect();
+        while let Some((index, event)) = self.next().await {
+            if let Some(answer) = answers.get_mut(index) {
+                answer.add(event)?;
+            }
+        }
+        Ok(answers)
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, StreamEvent)>> {
+        let count = self.streams.len();
+        let mut over = true;
+        for index in (0..count).map(|n| (self.first + n) % count) {
+            let Some(stream) = self.streams.get_mut(index).and_then(Option::as_mut) else {
+                continue;
+            };
+            over = false;
+            let Poll::Ready(event) = stream.poll_next(cx) else {
+                continue;
+            };
+            self.first = index + 1;
+            let event = event.unwrap_or_else(|| StreamEvent::Failed(Failure::cancelled()));
+            match event {
+                StreamEvent::Finished { .. } => self.streams[index] = None,
+                StreamEvent::Failed(_) => self.streams.clear(),
+                _ => {}
+            }
+            return Poll::Ready(Some((index, event)));
+        }
+        if over {
+            Poll::Ready(None)
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::{self, UnboundedSender};
+
+    use super::*;
+    use crate::protocol::{FinishReason, Usage};
+
+    fn choices(n: u64) -> (Vec<UnboundedSender<StreamEvent>>, Choices) {
+        let (senders, streams): (Vec<_>, Vec<_>) = (1..=n)
+            .map(|id| {
+                let (sender, events) = mpsc::unbounded_channel();
+                let stream = Stream {
+                    id: RequestId(id),
+                    model: "m".into(),
+                    events,
+                    guard: None,
+                };
+                (sender, Some(stream))
+            })
+            .unzip();
+        let choices = Choices {
+            ids: (1..=n).map(RequestId).collect(),
+            model: "m".into(),
+            streams,
+            first: 0,
+        };
+        (senders, choices)
+    }
+
+    fn token(text: &str) -> StreamEvent {
+        StreamEvent::Token {
+            text: text.into(),
+            generated: 1,
+            logprobs: Vec::new(),
+        }
+    }
+
+    fn finished() -> StreamEvent {
+        StreamEvent::Finished {
+            reason: FinishReason::Stop,
+            usage: Usage::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_take_turns_and_keep_their_index() {
+        let (senders, mut choices) = choices(2);
+        for text in ["a", "b"] {
+            senders[0].send(token(text)).unwrap();
+            senders[1].send(token(text)).unwrap();
+        }
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.push(choices.next().await.unwrap());
+        }
+        let expected = [(0, "a"), (1, "a"), (0, "b"), (1, "b")];
+        assert_eq!(seen, expected.map(|(index, text)| (index, token(text))));
+        senders[1].send(finished()).unwrap();
+        assert_eq!(choices.next().await, Some((1, finished())));
+        senders[0].send(token("c")).unwrap();
+        senders[0].send(finished()).unwrap();
+        assert_eq!(choices.next().await, Some((0, token("c"))));
+        assert_eq!(choices.next().await, Some((0, finished())));
+        assert_eq!(choices.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn one_failure_ends_all() {
+        for failure in [Some(Failure::invalid("no")), None] {
+            let (mut senders, mut choices) = choices(3);
+            match &failure {
+                Some(failure) => senders[1]
+                    .send(StreamEvent::Failed(failure.clone()))
+                    .unwrap(),
+                None => drop(senders.remove(1)),
+            }
+            let expected = failure.unwrap_or_else(Failure::cancelled);
+            assert_eq!(
+                choices.next().await,
+                Some((1, StreamEvent::Failed(expected)))
+            );
+            assert_eq!(choices.next().await, None);
+            // Their readers are gone: that is what cancels.
+            assert!(senders.iter().all(UnboundedSender::is_closed));
+        }
+    }
+
+    #[tokio::test]
+    async fn all_answers_in_their_order() {
+        let (senders, choices) = choices(2);
+        senders[1].send(token("second")).unwrap();
+        senders[1].send(finished()).unwrap();
+        senders[0].send(token("first")).unwrap();
+        senders[0].send(finished()).unwrap();
+        let answers = choices.collect().await.unwrap();
+        let texts: Vec<_> = answers.iter().map(|a| (a.id.0, a.text.as_str())).collect();
+        assert_eq!(texts, [(1, "first"), (2, "second")]);
+    }
+}
