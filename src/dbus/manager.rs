@@ -189,13 +189,13 @@ impl Manager {
         let present = self.callers.identify(&header, connection).await?;
         let mut request = decode_chat(request.as_bytes())?.single()?;
         options::apply(&options, &mut request.submission)?;
-        let offer = request.offer;
+        let offer = request.offer.clone();
         let (id, events) = self.service.submit_streamed_job(
             &present.caller,
             request.submission,
-            move |answer| chat_response(from_ref(answer), &offer).to_string(),
+            move |answer| chat_response(from_ref(answer), &request.offer).to_string(),
         )?;
-        let reader = stream::start(&self.service, present.caller.clone(), id, events)?;
+        let reader = stream::start(&self.service, present.caller.clone(), id, offer, events)?;
         let path = jobs::serve(&self.service, &self.callers, server, connection, id).await?;
         Ok((path, reader.into()))
     }

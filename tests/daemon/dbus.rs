@@ -76,6 +76,53 @@ fn a_job_goes_from_submit_to_result() {
     );
 }
 
+/// The fake engine answers with the prompt, which here ends inside reasoning.
+#[test]
+fn reasoning_and_calls_are_told_apart_in_streams_and_jobs() {
+    let daemon = Daemon::fake("");
+    let tools = daemon.dir.path().join("tools.json");
+    let offered = r#"[{"type": "function", "function": {"name": "f"}}]"#;
+    fs::write(&tools, offered).unwrap();
+    let tools = tools.display().to_string();
+    let call = "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>";
+    let prompt = format!("Hm.</think>Yes.\n{call}<think>");
+    // As it comes, and in order of kinds where it comes whole.
+    let whole = "Yes.\n<think>\ntool call: f {\"x\":1}\n";
+    for (words, expected) in [
+        (
+            &["generate"][..],
+            "Yes.\ntool call: f {\"x\":1}\n\n<think>\n",
+        ),
+        (&["generate", "--no-stream"], whole),
+        (&["submit", "--wait"], whole),
+    ] {
+        let args = [words, &["--tools", &tools, &prompt]].concat();
+        assert_eq!(ok(&daemon.ctl(&args)), expected, "{words:?}");
+    }
+    let lines = ok(&daemon.ctl(&["--json", "generate", "--tools", &tools, &prompt]));
+    let lines: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let text = |kind: &str| -> String {
+        let of_kind = lines.iter().filter(|line| line["type"] == kind);
+        of_kind.filter_map(|line| line["text"].as_str()).collect()
+    };
+    assert_eq!(
+        (text("reasoning").as_str(), text("token").as_str()),
+        ("Hm.", "Yes.\n<think>")
+    );
+    let call = lines
+        .iter()
+        .find(|line| line["type"] == "tool_call")
+        .unwrap();
+    assert_eq!(
+        (&call["name"], &call["arguments"]["x"]),
+        (&"f".into(), &1.into())
+    );
+    assert_eq!(lines[lines.len() - 1]["reason"], "tool_calls");
+}
+
 #[test]
 fn finished_is_for_the_submitter_alone() {
     let daemon = Daemon::fake("token-ms=5");

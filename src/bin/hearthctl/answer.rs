@@ -11,6 +11,7 @@ use tokio::net::unix::pipe::Receiver;
 use crate::bus::{Bus, Options};
 use crate::error::{CtlError, Result};
 use crate::output;
+use crate::page::Page;
 use crate::progress::Progress;
 
 /// How often to ask what the service does while it has not begun.
@@ -36,6 +37,17 @@ enum Event {
         #[serde(default)]
         generated: u32,
     },
+    Reasoning {
+        text: String,
+        #[serde(default)]
+        generated: u32,
+    },
+    ToolCall {
+        #[serde(flatten)]
+        call: ToolCall,
+        #[serde(default)]
+        generated: u32,
+    },
     Finished {
         reason: String,
         #[serde(default)]
@@ -48,6 +60,28 @@ enum Event {
     /// The interface may grow.
     #[serde(other)]
     Unknown,
+}
+
+/// A call of a tool that was offered.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ToolCall {
+    /// Names it within the conversation.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// An object.
+    pub arguments: Value,
+}
+
+impl ToolCall {
+    /// As `OpenAI` writes it.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "type": "function",
+            "function": { "name": self.name, "arguments": self.arguments.to_string() },
+        })
+    }
 }
 
 /// What of the answer goes to standard output, and when.
@@ -66,6 +100,10 @@ pub enum Show {
 pub struct Answer {
     /// The text so far.
     pub text: String,
+    /// What the model thought before it answered.
+    pub reasoning: String,
+    /// The tools it called.
+    pub calls: Vec<ToolCall>,
     /// Tokens so far.
     pub generated: u32,
     /// Why it ended; empty while it has not.
@@ -76,6 +114,7 @@ pub struct Answer {
     pub first_token: Option<Duration>,
     asked: Instant,
     show: Show,
+    page: Page,
 }
 
 impl Answer {
@@ -87,6 +126,9 @@ impl Answer {
     pub fn new(show: Show) -> Self {
         Self {
             text: String::new(),
+            reasoning: String::new(),
+            calls: Vec::new(),
+            page: Page::new(output::stdout_is_terminal()),
             generated: 0,
             reason: String::new(),
             usage: Usage::default(),
@@ -130,7 +172,24 @@ impl Answer {
                 Event::Prefill { done } => progress.tokens("reading", done, prompt_tokens),
                 Event::Token { text, generated } => {
                     progress.clear();
-                    self.token(&text, generated)?;
+                    self.token(generated);
+                    let shown = self.page.content(&text);
+                    self.text.push_str(&text);
+                    self.write(&shown)?;
+                }
+                Event::Reasoning { text, generated } => {
+                    progress.clear();
+                    self.token(generated);
+                    let shown = self.page.reasoning(&text);
+                    self.reasoning.push_str(&text);
+                    self.write(&shown)?;
+                }
+                Event::ToolCall { call, generated } => {
+                    progress.clear();
+                    self.token(generated);
+                    let shown = self.page.call(&call.name, &call.arguments.to_string());
+                    self.calls.push(call);
+                    self.write(&shown)?;
                 }
                 Event::Finished { reason, usage } => {
                     self.reason = reason;
@@ -144,12 +203,20 @@ impl Answer {
     }
 
     /// Ends the last line of a streamed text, so that what follows starts anew.
-    pub fn end_line(&self) -> Result {
-        let open = !self.text.is_empty() && !self.text.ends_with('\n');
-        if self.show == Show::Text && open {
-            output::write("\n")?;
+    pub fn end_line(&mut self) -> Result {
+        let end = self.page.end();
+        self.write(&end)
+    }
+
+    /// The whole as people read it.
+    pub fn to_text(&self) -> String {
+        let mut page = Page::new(output::stdout_is_terminal());
+        let mut text = page.reasoning(&self.reasoning);
+        text += &page.content(&self.text);
+        for call in &self.calls {
+            text += &page.call(&call.name, &call.arguments.to_string());
         }
-        Ok(())
+        text + &page.end()
     }
 
     /// `42 tokens, 12.3 tok/s, first token 0.8 s`.
@@ -178,23 +245,28 @@ impl Answer {
         parts.join(", ")
     }
 
-    /// The whole as one document.
+    /// The whole as one document; reasoning and tool calls where there are any.
     pub fn to_json(&self) -> Value {
-        json!({ "text": self.text, "reason": self.reason, "usage": self.usage })
+        let mut whole = json!({ "text": self.text, "reason": self.reason, "usage": self.usage });
+        if !self.reasoning.is_empty() {
+            whole["reasoning"] = self.reasoning.as_str().into();
+        }
+        if !self.calls.is_empty() {
+            whole["tool_calls"] = self.calls.iter().map(ToolCall::to_json).collect();
+        }
+        whole
     }
 
-    fn token(&mut self, text: &str, generated: u32) -> Result {
+    fn token(&mut self, generated: u32) {
         if self.first_token.is_none() {
             self.first_token = Some(self.asked.elapsed());
         }
         self.generated = generated;
-        self.text.push_str(text);
+    }
+
+    fn write(&self, text: &str) -> Result {
         if self.show == Show::Text && !text.is_empty() {
-            if output::stdout_is_terminal() {
-                output::write(&output::clean(text))?;
-            } else {
-                output::write(text)?;
-            }
+            output::write(text)?;
         }
         Ok(())
     }
@@ -247,6 +319,8 @@ mod tests {
             r#"{"type":"started","prompt_tokens":12,"cached_tokens":3}"#,
             r#"{"type":"prefill","done":9}"#,
             r#"{"type":"token","text":"a","generated":1}"#,
+            r#"{"type":"reasoning","text":"a","generated":1}"#,
+            r#"{"type":"tool_call","id":"1","name":"f","arguments":{},"generated":1}"#,
             r#"{"type":"finished","reason":"stop","usage":{"prompt_tokens":1,"cached_tokens":0,
                 "completion_tokens":2,"prefill_ms":1.0,"decode_ms":2.5}}"#,
             r#"{"type":"failed","kind":"queue_full","message":"m"}"#,
@@ -254,8 +328,28 @@ mod tests {
             let event: Event = serde_json::from_str(line).expect(line);
             assert!(!matches!(event, Event::Unknown), "{line}");
         }
-        let new = serde_json::from_str(r#"{"type":"tool_call","name":"x"}"#);
+        let new = serde_json::from_str(r#"{"type":"picture","name":"x"}"#);
         assert!(matches!(new, Ok(Event::Unknown)));
+    }
+
+    #[test]
+    fn the_whole_has_reasoning_and_calls_where_there_are_any() {
+        let mut answer = Answer::new(Show::Nothing);
+        answer.text = "Yes.".into();
+        let plain = answer.to_json();
+        assert!(plain["reasoning"].is_null() && plain["tool_calls"].is_null());
+        answer.reasoning = "Hm.".into();
+        answer.calls.push(ToolCall {
+            id: "1".into(),
+            name: "f".into(),
+            arguments: json!({"x": 1}),
+        });
+        let whole = answer.to_json();
+        assert_eq!(whole["reasoning"], "Hm.");
+        assert_eq!(
+            whole["tool_calls"][0]["function"],
+            json!({"name": "f", "arguments": "{\"x\":1}"})
+        );
     }
 
     #[test]

@@ -154,6 +154,10 @@ pub struct RequestArgs {
     /// Start of the random numbers, to get the same answer again.
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,
+    /// Offer the tools in this file: a JSON list, in OpenAI's form. A call is printed, not
+    /// run.
+    #[arg(long, value_name = "FILE", value_parser = json_file)]
+    pub tools: Option<Value>,
     /// Answer with JSON that is valid against the JSON schema in this file.
     #[arg(long, value_name = "FILE", value_parser = json_file, conflicts_with = "regex")]
     pub schema: Option<Value>,

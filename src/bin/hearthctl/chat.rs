@@ -1,7 +1,7 @@
 //! `chat`: a conversation. The whole of it is sent with each turn; the service
 //! keeps the part it has read in its cache.
 
-use crate::answer::{Answer, Show};
+use crate::answer::{Answer, Show, ToolCall};
 use crate::args::{ChatArgs, Global, QueueArgs, RequestArgs};
 use crate::bus::Bus;
 use crate::error::{CtlError, Result};
@@ -98,10 +98,11 @@ impl Chat {
         answer.end_line()?;
         // What was seen was said. A question without any answer is taken back:
         // templates want the roles to take turns.
-        if answer.text.is_empty() {
+        if answer.text.is_empty() && answer.calls.is_empty() {
             self.turns.pop();
         } else {
-            self.turns.push(Turn::assistant(answer.text.as_str()));
+            let calls = answer.calls.iter().map(ToolCall::to_json).collect();
+            self.turns.push(Turn::assistant(&answer.text, calls));
         }
         self.last = Some(answer);
         followed

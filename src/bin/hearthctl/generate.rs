@@ -49,6 +49,6 @@ fn print_whole(answer: &Answer, json: bool) -> Result {
     if json {
         output::json(&answer.to_json())
     } else {
-        output::text(&answer.text)
+        output::write(&answer.to_text())
     }
 }

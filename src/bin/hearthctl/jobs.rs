@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::args::{Global, SubmitArgs};
 use crate::bus::{Bus, Dict, JOBS};
 use crate::error::{CtlError, Result};
+use crate::page::Page;
 use crate::progress::Progress;
 use crate::request::{self, Turn};
 use crate::table::Table;
@@ -65,11 +66,23 @@ pub async fn result(bus: &Bus, json: bool, id: &str) -> Result {
     if json {
         return output::json(&response);
     }
-    match response["choices"][0]["message"]["content"].as_str() {
-        Some(answer) => output::text(answer),
-        // An answer that is no text, such as a tool call, is shown as it is.
-        None => output::line(&response["choices"][0]["message"].to_string()),
+    output::write(&readable(
+        &response["choices"][0]["message"],
+        output::stdout_is_terminal(),
+    ))
+}
+
+/// A message of the model as people read it.
+fn readable(message: &Value, person: bool) -> String {
+    let mut page = Page::new(person);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut shown = page.reasoning(&text(&message["reasoning_content"]));
+    shown += &page.content(&text(&message["content"]));
+    for call in message["tool_calls"].as_array().into_iter().flatten() {
+        let call = &call["function"];
+        shown += &page.call(&text(&call["name"]), &text(&call["arguments"]));
     }
+    shown + &page.end()
 }
 
 /// `hearthctl cancel`.
@@ -172,6 +185,25 @@ fn user(uid: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_are_readable() {
+        for (message, expected) in [
+            (json!({"content": "Rome"}), "Rome\n"),
+            (json!({"content": ""}), ""),
+            (
+                json!({"content": "Yes.", "reasoning_content": "Hm."}),
+                "Yes.\n",
+            ),
+            (
+                json!({"content": null, "tool_calls": [
+                    {"id": "1", "function": {"name": "f", "arguments": "{\"x\":1}"}}]}),
+                "tool call: f {\"x\":1}\n",
+            ),
+        ] {
+            assert_eq!(readable(&message, false), expected, "{message}");
+        }
+    }
 
     #[test]
     fn a_job_is_a_number_or_a_path() {

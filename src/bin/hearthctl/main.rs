@@ -17,6 +17,7 @@ mod jobs;
 mod lines;
 mod models;
 mod output;
+mod page;
 mod progress;
 mod request;
 mod status;

@@ -31,16 +31,6 @@ pub fn write(text: &str) -> Result {
     Ok(out.flush()?)
 }
 
-/// Writes a whole text that came from a model, ended by a line break.
-pub fn text(text: &str) -> Result {
-    let shown = if stdout_is_terminal() {
-        clean(text)
-    } else {
-        Cow::Borrowed(text)
-    };
-    line(shown.strip_suffix('\n').unwrap_or(&shown))
-}
-
 /// Writes one JSON document on one line.
 pub fn json(document: &Value) -> Result {
     line(&document.to_string())

@@ -7,12 +7,14 @@ use crate::args::{QueueArgs, RequestArgs};
 use crate::bus::Options;
 
 /// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
     /// `user` or `assistant`.
     pub role: &'static str,
     /// What was said.
     pub content: String,
+    /// Tools that the model called, as OpenAI writes them.
+    pub calls: Vec<Value>,
 }
 
 impl Turn {
@@ -21,14 +23,16 @@ impl Turn {
         Self {
             role: "user",
             content: content.into(),
+            calls: Vec::new(),
         }
     }
 
     /// What the model said.
-    pub fn assistant(content: impl Into<String>) -> Self {
+    pub fn assistant(content: &str, calls: Vec<Value>) -> Self {
         Self {
             role: "assistant",
-            content: content.into(),
+            content: content.to_owned(),
+            calls,
         }
     }
 }
@@ -39,9 +43,13 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
         .system
         .iter()
         .map(|text| json!({ "role": "system", "content": text }));
-    let said = turns
-        .iter()
-        .map(|turn| json!({ "role": turn.role, "content": turn.content }));
+    let said = turns.iter().map(|turn| {
+        let mut message = json!({ "role": turn.role, "content": turn.content });
+        if !turn.calls.is_empty() {
+            message["tool_calls"] = turn.calls.as_slice().into();
+        }
+        message
+    });
     let mut request = Map::new();
     if let Some(model) = &args.model {
         request.insert("model".into(), model.as_str().into());
@@ -56,6 +64,9 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
     }
     if let Some(seed) = args.seed {
         request.insert("seed".into(), seed.into());
+    }
+    if let Some(tools) = &args.tools {
+        request.insert("tools".into(), tools.clone());
     }
     if let Some(schema) = &args.schema {
         request.insert("json_schema".into(), schema.clone());
@@ -96,13 +107,21 @@ mod tests {
             max_tokens: Some(5),
             temperature: Some(0.3),
             seed: Some(7),
+            tools: Some(json!([{"type": "function", "function": {"name": "f"}}])),
             schema: Some(json!({"type": "integer"})),
             regex: Some("a+".into()),
         };
-        let turns = [Turn::user("a"), Turn::assistant("b"), Turn::user("c")];
+        let turns = [
+            Turn::user("a"),
+            Turn::assistant("b", vec![json!({"id": "1"})]),
+            Turn::user("c"),
+        ];
         let request: Value = serde_json::from_str(&chat(&turns, &args)).unwrap();
         assert_eq!(request["messages"][0]["role"], "system");
         assert_eq!(request["messages"][2]["role"], "assistant");
+        assert_eq!(request["messages"][2]["tool_calls"][0]["id"], "1");
+        assert!(request["messages"][1]["tool_calls"].is_null());
+        assert_eq!(request["tools"][0]["function"]["name"], "f");
         assert_eq!(request["model"], "m");
         assert_eq!(request["max_tokens"], 5);
         assert_eq!(request["temperature"], 0.3);
