@@ -12,7 +12,7 @@ use serde_json::Value;
 const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
 
 /// The commands that people see.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "generate",
     "chat",
     "status",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 14] = [
     "submit",
     "result",
     "cancel",
+    "embed",
     "count-tokens",
 ];
 

@@ -142,6 +142,25 @@ impl Manager {
         Ok(chat_response(&answers, &request.offer).to_string())
     }
 
+    /// The vectors of texts, each of length one, in their order.
+    #[zbus(out_args("vectors"))]
+    async fn embed(
+        &self,
+        texts: Vec<String>,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Vec<Vec<f64>>, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let made = tokio::select! {
+            made = self.service.embed(&present.caller, "", texts) => made?,
+            () = present.left() => return Err(Failure::cancelled().into()),
+        };
+        let vectors = made.vectors.into_iter();
+        Ok(vectors
+            .map(|v| v.into_iter().map(f64::from).collect())
+            .collect())
+    }
+
     /// Tokens of a text, without template.
     #[zbus(out_args("tokens"))]
     async fn count_tokens(

@@ -193,6 +193,16 @@ pub trait Backend {
         logprobs: Option<u8>,
     ) -> Result<Sampled, Failure>;
 
+    /// The vector of a text of at most [`Self::embedding_tokens_max`] tokens, with length
+    /// one.
+    ///
+    /// # Errors
+    /// `Cancelled` where it was aborted, `OutOfMemory`, `Internal`.
+    fn embed(&mut self, tokens: &[Token]) -> Result<Vec<f32>, Failure>;
+
+    /// The longest text that can be embedded, in tokens.
+    fn embedding_tokens_max(&self) -> u32;
+
     /// Threads from the next decode on; clamped to the pool.
     fn set_threads(&mut self, threads: u32);
 }

@@ -352,7 +352,7 @@ fn tokenize<B: Backend>(backend: &B, template: &Template, text: &str) -> Result<
     })
 }
 
-fn check_length(text: &str, context: u32) -> Result<(), Failure> {
+pub(super) fn check_length(text: &str, context: u32) -> Result<(), Failure> {
     if text.len() / BYTES_PER_TOKEN < context as usize {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! The tick loop: takes commands between two units of work.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
@@ -7,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::backend::{Backend, Progress};
 use super::clock;
 use super::link::Link;
-use super::sequence::as_u32;
+use super::sequence::{as_u32, check_length};
 use super::worker::Worker;
-use crate::protocol::{Command, Event, Failure, Limits, RequestId};
+use crate::protocol::{Command, Event, Failure, FailureKind, Limits, RequestId};
 
 /// The longest text that `Count` takes, in bytes: tokenizing cannot be interrupted.
 const COUNT_BYTES_MAX: usize = 1024 * 1024;
@@ -24,6 +25,8 @@ const KEEPING_POLL: Duration = Duration::from_millis(100);
 /// Serves one loaded model until the daemon says stop.
 pub(super) struct Ticker<B: Backend> {
     worker: Worker<B>,
+    /// Texts whose vectors are wanted.
+    embeds: VecDeque<(RequestId, String)>,
     limits: Limits,
     began: Instant,
     /// The duty's rest lasts until then.
@@ -54,6 +57,7 @@ impl<B: Backend> Ticker<B> {
     ) -> Self {
         Self {
             worker,
+            embeds: VecDeque::new(),
             limits,
             began: clock::now(),
             rest_until: None,
@@ -81,10 +85,14 @@ impl<B: Backend> Ticker<B> {
                 Ok(Command::Shutdown) => return self.worker.keep_all(),
                 Err(TryRecvError::Disconnected) => return,
                 Ok(command) => self.obey(command),
-                Err(TryRecvError::Empty) if self.worker.is_idle() => self.worker.keep_one(),
+                Err(TryRecvError::Empty) if self.is_idle() => self.worker.keep_one(),
                 Err(TryRecvError::Empty) => self.tick(),
             }
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.worker.is_idle() && self.embeds.is_empty()
     }
 
     /// Waiting is always for a command, so a cancel or new limits end it at once.
@@ -92,7 +100,7 @@ impl<B: Backend> Ticker<B> {
         if self.limits.paused {
             return Wait::Forever;
         }
-        if self.worker.is_idle() {
+        if self.is_idle() {
             let due = self.idle_since + IDLE_BEFORE_KEEPING;
             return if self.worker.has_to_keep() {
                 let left = due.saturating_duration_since(clock::now());
@@ -130,6 +138,7 @@ impl<B: Backend> Ticker<B> {
                 let event = self.count(id, &text);
                 self.link.send(&[event]);
             }
+            Command::Embed { id, text } => self.embeds.push_back((id, text)),
             Command::ForgetPrompts { uid } => self.worker.forget(uid),
             // Handled by the reader thread or the loop, or never sent to a loaded engine.
             Command::Load(_) | Command::Ping { .. } | Command::Shutdown => {}
@@ -151,16 +160,46 @@ impl<B: Backend> Ticker<B> {
         Event::Counted { id, tokens }
     }
 
+    /// One text a tick, so that answers go on between two of them.
+    fn embed(&mut self, id: RequestId, text: &str) -> Event {
+        let backend = &mut self.worker.backend;
+        let most = backend.embedding_tokens_max();
+        let tokens = check_length(text, most).and_then(|()| {
+            let tokens = backend.tokenize(text, true);
+            match as_u32(tokens.len()) {
+                0 => Err(Failure::invalid("the text has no tokens")),
+                n if n > most => Err(Failure::new(
+                    FailureKind::ContextTooLong,
+                    format!("it has {n} tokens, at most {most} are embedded: split it"),
+                )),
+                _ => Ok(tokens),
+            }
+        });
+        let made = tokens.and_then(|t| Ok((backend.embed(&t)?, as_u32(t.len()))));
+        match made {
+            Ok((embedding, tokens)) => Event::Embedded {
+                id,
+                embedding,
+                tokens,
+            },
+            Err(failure) => Event::Failed { id, failure },
+        }
+    }
+
     fn tick(&mut self) {
         self.progress.tick();
         let began = clock::now();
         let now = began.duration_since(self.began);
+        if let Some((id, text)) = self.embeds.pop_front() {
+            let event = self.embed(id, &text);
+            self.link.send(&[event]);
+        }
         let computed = self.worker.plan(now, &self.limits);
         self.send_events();
         self.link.set_running(computed);
         self.worker.tick(now);
         self.link.set_running(None);
-        self.rest_until = if self.worker.is_idle() {
+        self.rest_until = if self.is_idle() {
             self.idle_since = clock::now();
             None
         } else {

@@ -27,7 +27,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Chooses the class of a request where the client cannot add a field.
 const PRIORITY_HEADER: &str = "x-hearthd-priority";
 
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 pub(super) async fn chat(
     State(service): State<Service>,
@@ -68,7 +68,7 @@ pub(super) async fn completion(
     Ok(Json(completion_response(&choices.collect().await?)).into_response())
 }
 
-fn whole(body: Body) -> Result<Bytes, ApiError> {
+pub(super) fn whole(body: Body) -> Result<Bytes, ApiError> {
     body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,

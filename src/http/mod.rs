@@ -4,6 +4,7 @@
 //! with it the request's `Stream`, which cancels just that request.
 
 mod chat;
+mod embeddings;
 mod error;
 mod local;
 
@@ -63,6 +64,7 @@ pub fn router(service: Service) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(chat::completion))
+        .route("/v1/embeddings", post(embeddings::embeddings))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(body_max))
@@ -108,7 +110,7 @@ async fn about() -> &'static str {
         "Hearthd ",
         env!("CARGO_PKG_VERSION"),
         ": language models on the small computer in the house.\n",
-        "POST /v1/chat/completions, POST /v1/completions, GET /v1/models, GET /health, GET /metrics\n"
+        "POST /v1/chat/completions, POST /v1/completions, POST /v1/embeddings, GET /v1/models, GET /health, GET /metrics\n"
     )
 }
 

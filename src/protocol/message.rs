@@ -130,6 +130,13 @@ pub enum Command {
         /// The text, without template.
         text: String,
     },
+    /// The vector of a text; between two of them answers go on.
+    Embed {
+        /// Echoed in `Embedded` or `Failed`.
+        id: RequestId,
+        /// The text, without template.
+        text: String,
+    },
     /// New limits, from the next tick on.
     SetLimits(Limits),
     /// Asks for a `Pong`.
@@ -223,6 +230,15 @@ pub enum Event {
         /// Echoed.
         id: RequestId,
         /// Number of tokens.
+        tokens: u32,
+    },
+    /// Answer to `Embed`.
+    Embedded {
+        /// Echoed.
+        id: RequestId,
+        /// A vector of length one.
+        embedding: Vec<f32>,
+        /// Tokens of the text.
         tokens: u32,
     },
     /// Answer to `Ping`.

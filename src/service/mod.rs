@@ -5,6 +5,7 @@
 //! translate, the service decides.
 
 mod choices;
+mod embed;
 mod engine_link;
 mod holds;
 mod import;
@@ -26,10 +27,11 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::config::Config;
 use crate::models::Store;
 use crate::prompt::constraint;
-use crate::protocol::{Failure, FailureKind, Message, Prompt, RequestId, Sampling};
+use crate::protocol::{Command, Event, Failure, FailureKind, Message, Prompt, RequestId, Sampling};
 use crate::sensors::Sensors;
 
 pub use choices::Choices;
+pub use embed::Embeddings;
 use metrics::Metrics;
 pub use prompts::PromptEntry;
 use resume::Progress;
@@ -267,9 +269,19 @@ impl Service {
         if !self.lock().is_ready() {
             self.load_model(caller, "").await?;
         }
-        let (sender, counted) = oneshot::channel();
-        self.lock().count(text, sender)?;
-        counted.await.map_err(|_| crashed())?
+        match self.ask(|id| Command::Count { id, text }).await? {
+            Event::Counted { tokens, .. } => Ok(tokens),
+            _ => Err(crashed()),
+        }
+    }
+
+    /// Asks the engine something that one event answers.
+    async fn ask(&self, command: impl FnOnce(RequestId) -> Command) -> Result<Event, Failure> {
+        let (sender, answered) = oneshot::channel();
+        self.lock().ask(command, sender)?;
+        // It may have nothing else to do, and be looked at rarely.
+        self.shared.changed.notify_one();
+        answered.await.map_err(|_| crashed())?
     }
 
     /// The installed models, by name.

@@ -33,7 +33,8 @@ pub(super) struct Inner {
     /// When a request was last worked on, or a model loaded.
     last_used: Duration,
     running: HashMap<RequestId, Running>,
-    counts: HashMap<RequestId, oneshot::Sender<Result<u32, Failure>>>,
+    /// Questions to the engine that one event answers.
+    asked: HashMap<RequestId, oneshot::Sender<Result<Event, Failure>>>,
     /// The model that should be in memory.
     wanted: Option<String>,
     load_waiters: Vec<(String, oneshot::Sender<Result<(), Failure>>)>,
@@ -133,7 +134,7 @@ impl Inner {
             holds: Holds::default(),
             last_used: Duration::ZERO,
             running: HashMap::new(),
-            counts: HashMap::new(),
+            asked: HashMap::new(),
             wanted: None,
             load_waiters: Vec::new(),
             failed: None,
@@ -181,7 +182,7 @@ impl Inner {
 
     pub(super) fn is_busy(&self) -> bool {
         !self.running.is_empty()
-            || !self.counts.is_empty()
+            || !self.asked.is_empty()
             || self.engine.is_some() && !self.is_ready()
     }
 
@@ -257,18 +258,17 @@ impl Inner {
         }
     }
 
-    pub(super) fn count(
+    /// Asks the engine something that one event answers.
+    pub(super) fn ask(
         &mut self,
-        text: String,
-        sender: oneshot::Sender<Result<u32, Failure>>,
+        command: impl FnOnce(RequestId) -> Command,
+        sender: oneshot::Sender<Result<Event, Failure>>,
     ) -> Result<(), Failure> {
         let id = self.next_id();
         let engine = self.engine.as_ref().ok_or_else(crashed)?;
-        engine
-            .commands
-            .send(Command::Count { id, text })
-            .map_err(|_| crashed())?;
-        self.counts.insert(id, sender);
+        let sent = engine.commands.send(command(id));
+        sent.map_err(|_| crashed())?;
+        self.asked.insert(id, sender);
         Ok(())
     }
 
@@ -421,13 +421,17 @@ impl Inner {
                 return self.end(now, id, StreamEvent::Finished { reason, usage }, Ok(usage));
             }
             Event::Failed { id, failure } => {
+                if let Some(sender) = self.asked.remove(&id) {
+                    _ = sender.send(Err(failure));
+                    return None;
+                }
                 let instead = self.running.get_mut(&id).and_then(|r| r.failure.take());
                 let failure = instead.unwrap_or(failure);
                 return self.end(now, id, StreamEvent::Failed(failure.clone()), Err(failure));
             }
-            Event::Counted { id, tokens } => {
-                if let Some(sender) = self.counts.remove(&id) {
-                    _ = sender.send(Ok(tokens));
+            Event::Counted { id, .. } | Event::Embedded { id, .. } => {
+                if let Some(sender) = self.asked.remove(&id) {
+                    _ = sender.send(Ok(event));
                 }
             }
             Event::Loaded(info) => {
@@ -478,7 +482,7 @@ impl Inner {
     pub(super) fn engine_ended(&mut self, now: Duration, cause: Option<Cause>) -> Vec<Over> {
         self.engine = None;
         self.crashes += u64::from(cause.is_some());
-        for (_, sender) in self.counts.drain() {
+        for (_, sender) in self.asked.drain() {
             _ = sender.send(Err(crashed()));
         }
         let ids: Vec<RequestId> = self.running.keys().copied().collect();

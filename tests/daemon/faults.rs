@@ -212,12 +212,16 @@ fn survive_kills(daemon: &Daemon, kills: u64, questions: &[(String, String)]) {
             });
         }
         let mut random = 1u64;
-        let mut last = None;
+        let (mut last, mut answered) = (None, 0);
         for _ in 0..kills {
-            until("an engine is at work", || {
-                daemon.engine_pid().is_some_and(|pid| Some(pid) != last)
+            // Else a busy machine would kill them all again and again before the first
+            // token, and they would be given up.
+            until("an engine has answered and is at work", || {
+                asked.load(Ordering::Relaxed) > answered
+                    && daemon.engine_pid().is_some_and(|pid| Some(pid) != last)
                     && daemon.health()["service"]["state"] == "busy"
             });
+            answered = asked.load(Ordering::Relaxed);
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);

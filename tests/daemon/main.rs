@@ -10,6 +10,7 @@
 
 mod client;
 mod dbus;
+mod embed;
 mod faults;
 mod harness;
 mod hostile;

@@ -106,6 +106,11 @@ pub enum Command {
         #[arg(value_parser = crate::jobs::job_id)]
         id: String,
     },
+    /// Print the vectors of texts, one JSON list a line.
+    Embed {
+        /// The texts; `-`, or none with a pipe, reads standard input as one.
+        texts: Vec<String>,
+    },
     /// Count the tokens of a text.
     CountTokens {
         /// The text; `-`, or none with a pipe, reads standard input.

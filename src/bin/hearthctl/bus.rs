@@ -42,6 +42,8 @@ pub trait Inference {
     ) -> zbus::Result<(OwnedObjectPath, OwnedFd)>;
     /// Queues a job that outlives its sender.
     fn submit(&self, request: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Vectors of texts.
+    fn embed(&self, texts: &[String]) -> zbus::Result<Vec<Vec<f64>>>;
     /// Counts the tokens of a text.
     fn count_tokens(&self, text: &str) -> zbus::Result<u32>;
     /// The installed models.

@@ -45,6 +45,23 @@ pub async fn count(global: &Global, text: Option<&str>) -> Result {
     }
 }
 
+/// `hearthctl embed`.
+pub async fn embed(global: &Global, texts: &[String]) -> Result {
+    let texts = match texts {
+        [] => vec![input::text(None, "text")?],
+        [one] => vec![input::text(Some(one), "text")?],
+        many => many.to_vec(),
+    };
+    let bus = Bus::connect(global).await?;
+    let vectors = bus.service.embed(&texts).await?;
+    if global.json {
+        return output::json(&json!({ "embeddings": vectors }));
+    }
+    vectors
+        .iter()
+        .try_for_each(|vector| output::line(&json!(vector).to_string()))
+}
+
 fn print_whole(answer: &Answer, json: bool) -> Result {
     if json {
         output::json(&answer.to_json())

@@ -77,6 +77,7 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Generate(args) => generate::run(&cli.global, args).await,
         Command::Submit(args) => jobs::submit(&cli.global, args).await,
         Command::Import(args) => models::import(&cli.global, args).await,
+        Command::Embed { texts } => generate::embed(&cli.global, texts).await,
         Command::CountTokens { text } => generate::count(&cli.global, text.as_deref()).await,
         Command::Status(args) => status::run(&Bus::connect(&cli.global).await?, json, args).await,
         Command::Models => models::list(&Bus::connect(&cli.global).await?, json).await,

@@ -15,8 +15,8 @@ use crate::protocol::KvType;
 /// count between two of them: 128 keeps a cancel within about 10 ms on a PC.
 const MICRO_BATCH: u32 = 128;
 
-/// One context with a KV cache for several sequences. It must not outlive its model: the owner keeps
-/// both and drops this first.
+/// One context with a KV cache for several sequences. It must not outlive its model:
+/// the owner keeps both and drops this first.
 #[derive(Debug)]
 pub(super) struct Context {
     context: NonNull<sys::llama_context>,
@@ -26,7 +26,7 @@ pub(super) struct Context {
     threads: u32,
     threads_max: u32,
     /// Dropped after the context was freed (see `Drop`).
-    _pool: Option<Pool>,
+    pool: Option<Pool>,
     /// Read by the abort callback; kept alive as long as the context.
     _progress: Arc<Progress>,
 }
@@ -57,6 +57,9 @@ impl Context {
         params.n_batch = batch_size;
         params.n_ubatch = batch_size;
         params.n_seq_max = wanted.sequences;
+        // One token of each sequence is sampled after; llama.cpp would make room for the
+        // logits of a whole batch, 77 MB with a vocabulary of 150,000.
+        params.n_outputs_max = wanted.sequences.min(batch_size);
         params.n_threads = 1;
         params.n_threads_batch = 1;
         params.offload_kqv = false;
@@ -92,7 +95,7 @@ impl Context {
             vocab_size,
             threads: 1,
             threads_max: pool.as_ref().map_or(wanted.threads_max, Pool::size).max(1),
-            _pool: pool,
+            pool,
             _progress: Arc::clone(progress),
         })
     }
@@ -101,6 +104,16 @@ impl Context {
     pub(super) fn size(&self) -> u32 {
         // SAFETY: the context is valid.
         unsafe { sys::llama_n_ctx(self.context.as_ptr()) }
+    }
+
+    /// The threads that it computes with.
+    pub(super) fn pool(&self) -> Option<&Pool> {
+        self.pool.as_ref()
+    }
+
+    /// How many of them take part.
+    pub(super) fn threads(&self) -> u32 {
+        self.threads
     }
 
     /// Threads of the following decodes, at least 1, at most the pool's size.
@@ -241,7 +254,7 @@ impl Drop for Context {
 }
 
 /// Called by ggml between graph nodes, on a compute thread.
-unsafe extern "C" fn should_abort(progress: *mut c_void) -> bool {
+pub(super) unsafe extern "C" fn should_abort(progress: *mut c_void) -> bool {
     // SAFETY: the context's owner keeps the `Arc<Progress>` alive; its fields are
     // atomics, so a shared reference from any thread is fine.
     let progress = unsafe { &*progress.cast::<Progress>() };
@@ -261,7 +274,7 @@ pub(super) fn describe(model: &LlamaModel) -> String {
 }
 
 /// The pointer inside a model, which the safe crate keeps to itself.
-fn raw(model: &LlamaModel) -> *mut sys::llama_model {
+pub(super) fn raw(model: &LlamaModel) -> *mut sys::llama_model {
     const {
         assert!(size_of::<LlamaModel>() == size_of::<*mut sys::llama_model>());
     }

@@ -10,6 +10,7 @@
 
 mod check;
 mod context;
+mod embedder;
 mod exit;
 mod kernels;
 mod log;

@@ -10,6 +10,7 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
 use super::context::{Context, ContextParams, describe, is_recurrent};
+use super::embedder::Embedder;
 use super::kernels::Runtime;
 use super::sampler::Sampler;
 use crate::engine::backend::{
@@ -69,6 +70,8 @@ impl LlamaLoader {
 /// before the model it points into.
 #[derive(Debug)]
 pub struct LlamaModelBackend {
+    embedder: Option<Embedder>,
+    progress: Arc<Progress>,
     context: Context,
     can_share: bool,
     kv_type: KvType,
@@ -142,6 +145,8 @@ impl Loader for LlamaLoader {
         };
         let defaults = defaults(&model, &request.sampling);
         Ok(LlamaModelBackend {
+            embedder: None,
+            progress: Arc::clone(progress),
             context,
             can_share,
             kv_type,
@@ -475,6 +480,26 @@ impl Backend for LlamaModelBackend {
         logprobs: Option<u8>,
     ) -> Result<Sampled, Failure> {
         sampler.choose(self.context.logits(part), mask, logprobs)
+    }
+
+    fn embed(&mut self, tokens: &[Token]) -> Result<Vec<f32>, Failure> {
+        if self.embedder.is_none() {
+            self.embedder = Embedder::new(&self.model, self.context.pool(), &self.progress);
+        }
+        let embedder = self.embedder.as_mut().ok_or_else(|| {
+            let why = super::log::take_errors().join("; ");
+            let message = format!("no memory for embeddings beside the answers ({why})");
+            Failure::new(FailureKind::OutOfMemory, message)
+        })?;
+        let made = embedder.embed(tokens, self.context.threads());
+        made.map_err(|error| match error {
+            DecodeError::Aborted => Failure::cancelled(),
+            error => Failure::new(FailureKind::Internal, format!("no embedding: {error}")),
+        })
+    }
+
+    fn embedding_tokens_max(&self) -> u32 {
+        Embedder::tokens_max(&self.model)
     }
 
     fn set_threads(&mut self, threads: u32) {

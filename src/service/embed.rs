@@ -1,0 +1,94 @@
+//! Embeddings: one text after the other, so that answers go on in between.
+
+use super::types::Caller;
+use super::{Service, check_size, crashed, stopping};
+use crate::protocol::{Command, Event, Failure, FailureKind, Prompt};
+
+/// The most texts of one request (OpenAI's bound).
+const TEXTS_MAX: usize = 2048;
+
+/// Vectors of texts, in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    /// Each has length one.
+    pub vectors: Vec<Vec<f32>>,
+    /// Tokens of all texts together.
+    pub tokens: u32,
+    /// The model that made them.
+    pub model: String,
+}
+
+impl Service {
+    /// The vectors of texts, made by a model (empty: the loaded or default one).
+    ///
+    /// # Errors
+    /// `InvalidArgs` where there is no text, an empty one or too many; `ContextTooLong`
+    /// naming the text; those of loading; `EngineCrashed`.
+    pub async fn embed(
+        &self,
+        caller: &Caller,
+        model: &str,
+        texts: Vec<String>,
+    ) -> Result<Embeddings, Failure> {
+        if texts.is_empty() || texts.len() > TEXTS_MAX {
+            return Err(Failure::invalid(format!(
+                "{} texts: send 1 to {TEXTS_MAX}",
+                texts.len()
+            )));
+        }
+        if let Some(at) = texts.iter().position(String::is_empty) {
+            return Err(Failure::invalid(format!("text {at} is empty")));
+        }
+        let limit = self.config().queue.prompt_max_bytes;
+        let mut made = Embeddings {
+            vectors: Vec::with_capacity(texts.len()),
+            tokens: 0,
+            model: self.ready_model(caller, model).await?,
+        };
+        for (at, text) in texts.into_iter().enumerate() {
+            if self.lock().draining {
+                return Err(stopping());
+            }
+            check_size(&Prompt::Text(text.clone()), limit)?;
+            // Another request may have called for another model meanwhile.
+            self.ready_model(caller, &made.model).await?;
+            let asked = self.ask(|id| Command::Embed { id, text }).await;
+            match asked.map_err(|failure| in_text(failure, at))? {
+                Event::Embedded {
+                    embedding, tokens, ..
+                } => {
+                    made.tokens = made.tokens.saturating_add(tokens);
+                    made.vectors.push(embedding);
+                }
+                _ => return Err(crashed()),
+            }
+        }
+        Ok(made)
+    }
+
+    /// Waits until a model is ready and says its name.
+    async fn ready_model(&self, caller: &Caller, model: &str) -> Result<String, Failure> {
+        let is_any = model.is_empty() || model == "default";
+        let ready = {
+            let inner = self.lock();
+            let loaded = inner.loaded_model().filter(|_| inner.is_ready());
+            loaded
+                .filter(|name| is_any || *name == model)
+                .map(str::to_owned)
+        };
+        if let Some(name) = ready {
+            return Ok(name);
+        }
+        let default = self.config().model.default.clone();
+        let name = self.shared.store.resolve(model, &default)?.name;
+        self.load_model(caller, &name).await?;
+        Ok(name)
+    }
+}
+
+fn in_text(mut failure: Failure, at: usize) -> Failure {
+    if failure.kind == FailureKind::ContextTooLong {
+        failure.message = format!("text {at}: {}", failure.message);
+    }
+    failure
+}

@@ -1,0 +1,134 @@
+//! Embeddings over HTTP, the bus and hearthctl.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Daemon, Setup, error, ok};
+
+fn embeddings(daemon: &Daemon, body: &Value) -> Value {
+    let output = daemon.curl("/v1/embeddings", &["-d", &body.to_string()]);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn vector(value: &Value) -> Vec<f64> {
+    let list = value.as_array().unwrap_or_else(|| panic!("{value}"));
+    list.iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    let value = |c: u8| match c {
+        b'A'..=b'Z' => c - b'A',
+        b'a'..=b'z' => c - b'a' + 26,
+        b'0'..=b'9' => c - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let bits = text
+        .trim_end_matches('=')
+        .bytes()
+        .map(|c| u32::from(value(c)));
+    let mut bytes = Vec::new();
+    let (mut held, mut count) = (0u32, 0);
+    for bit in bits {
+        held = held << 6 | bit;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(held >> count & 0xff).unwrap());
+        }
+    }
+    bytes
+}
+
+#[test]
+fn vectors_over_every_door() {
+    let daemon = Daemon::real();
+    let texts = [
+        "Turn on the kitchen light.",
+        "What is the capital of Italy?",
+    ];
+    let answer = embeddings(&daemon, &json!({"input": texts, "model": "default"}));
+    assert_eq!(answer["data"][1]["index"], 1, "{answer}");
+    assert_eq!(answer["model"], "hearth-demo-q8_0");
+    let first = vector(&answer["data"][0]["embedding"]);
+    let length: f64 = first.iter().map(|v| v * v).sum();
+    assert!((length - 1.0).abs() < 1e-3);
+    assert!(answer["usage"]["prompt_tokens"].as_u64().unwrap() > 8);
+
+    let one = json!({"input": texts[0], "encoding_format": "base64", "dimensions": first.len()});
+    let encoded = embeddings(&daemon, &one);
+    let bytes = base64(encoded["data"][0]["embedding"].as_str().unwrap());
+    let floats: Vec<f64> = bytes
+        .chunks_exact(4)
+        .map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())))
+        .collect();
+    assert_eq!(floats.len(), first.len());
+    assert!(floats.iter().zip(&first).all(|(a, b)| (a - b).abs() < 1e-4));
+
+    let shown = ok(&daemon.ctl(&["--json", "embed", texts[0], texts[1]]));
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let bus = vector(&shown["embeddings"][0]);
+    assert!(bus.iter().zip(&first).all(|(a, b)| (a - b).abs() < 1e-4));
+    let busctl = ok(&daemon.call("Embed", &["as", "1", texts[0]]));
+    assert!(busctl.starts_with("aad 1 "), "{busctl}");
+}
+
+#[test]
+fn mistakes_are_named() {
+    let daemon = Daemon::fake("");
+    for (body, code, part) in [
+        (json!({}), "invalid_request", "input"),
+        (json!({"input": []}), "invalid_request", "0 texts"),
+        (
+            json!({"input": ["a", ""]}),
+            "invalid_request",
+            "text 1 is empty",
+        ),
+        (json!({"input": [[1, 2]]}), "not_supported", "token numbers"),
+        (
+            json!({"input": "a", "encoding_format": "x"}),
+            "invalid_request",
+            "base64",
+        ),
+        (
+            json!({"input": "a", "dimensions": 3}),
+            "not_supported",
+            "have 26",
+        ),
+        (
+            json!({"input": vec!["a"; 2049]}),
+            "invalid_request",
+            "2049 texts",
+        ),
+        (
+            json!({"input": ["a", "b".repeat(5000)]}),
+            "context_length_exceeded",
+            "text 1:",
+        ),
+        (json!({"input": "!abort"}), "engine_crashed", "engine"),
+    ] {
+        let answer = embeddings(&daemon, &body);
+        let error = &answer["error"];
+        assert!(
+            error["message"].as_str().unwrap().contains(part),
+            "{answer}"
+        );
+        if code != "invalid_request" {
+            assert_eq!(error["code"], code, "{answer}");
+        }
+    }
+    let said = error(&daemon.call("Embed", &["as", "0"]));
+    assert!(said.contains("0 texts"), "{said}");
+    assert_eq!(
+        ok(&daemon.call("Generate", &["s", "after"])),
+        "s \"after\"\n"
+    );
+}
+
+#[test]
+fn another_model_is_loaded_for_it() {
+    let daemon = Daemon::start(Setup::default());
+    let answer = embeddings(&daemon, &json!({"input": "a", "model": "nobody"}));
+    assert_eq!(answer["error"]["code"], "model_not_found", "{answer}");
+    let answer = embeddings(&daemon, &json!({"input": "a", "model": "fake"}));
+    assert_eq!(answer["model"], "fake");
+}

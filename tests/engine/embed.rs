@@ -1,0 +1,85 @@
+//! Embeddings, with the fake and with random weights.
+
+use hearthd::protocol::{Command, Event, FailureKind, RequestId};
+
+use crate::harness::{Engine, chat, load, tiny_model};
+
+fn embed(engine: &mut Engine, text: &str) -> (Vec<f32>, u32) {
+    engine.send(&Command::Embed {
+        id: RequestId(1),
+        text: text.into(),
+    });
+    match engine.next() {
+        Event::Embedded {
+            embedding, tokens, ..
+        } => (embedding, tokens),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[test]
+fn vectors_of_random_weights() {
+    let mut engine = Engine::with_model(tiny_model());
+    let (one, tokens) = embed(&mut engine, "The lamp in the kitchen");
+    assert_eq!((one.len(), tokens), (128, 23));
+    assert!((cosine(&one, &one) - 1.0).abs() < 1e-4);
+    let (other, _) = embed(&mut engine, "What is the weather like?");
+    assert!(cosine(&one, &other) < 0.9999);
+    // An answer in between changes nothing, nor does the first text a longer one.
+    engine.ask(chat(2, "Hello"));
+    let long = "word ".repeat(100);
+    let (before, _) = embed(&mut engine, &long);
+    let (again, _) = embed(&mut engine, "The lamp in the kitchen");
+    assert!(cosine(&one, &again) > 0.99999);
+    assert!(cosine(&before, &embed(&mut engine, &long).0) > 0.99999);
+}
+
+#[test]
+fn what_cannot_be_embedded_is_refused() {
+    let mut wanted = load(tiny_model());
+    wanted.context_size = 256;
+    let mut engine = Engine::start(&[]);
+    engine.load(&wanted).unwrap();
+    for (text, kind) in [
+        ("", FailureKind::InvalidArgs),
+        (&"x".repeat(3000), FailureKind::ContextTooLong),
+        (&"x".repeat(3_000_000), FailureKind::ContextTooLong),
+    ] {
+        engine.send(&Command::Embed {
+            id: RequestId(1),
+            text: text.into(),
+        });
+        match engine.next() {
+            Event::Failed { failure, .. } => assert_eq!(failure.kind, kind),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn answers_go_on_between_two_texts() {
+    let mut engine = Engine::fake("token-ms=1");
+    engine.send(&Command::Generate(chat(1, &"word ".repeat(40))));
+    engine.until(|e| matches!(e, Event::Token { .. }));
+    for id in 10..20 {
+        engine.send(&Command::Embed {
+            id: RequestId(id),
+            text: "a".into(),
+        });
+    }
+    let mut vectors = 0;
+    let mut tokens_between = 0;
+    while vectors < 10 {
+        match engine.next() {
+            Event::Embedded { .. } => vectors += 1,
+            Event::Token { .. } => tokens_between += u32::from(vectors > 0),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(tokens_between >= 8, "{tokens_between}");
+    engine.collect(1);
+}
