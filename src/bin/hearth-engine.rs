@@ -95,7 +95,7 @@ struct RunArgs {
 
 #[derive(clap::Args)]
 struct MakeArgs {
-    /// `demo`, `0.5b`, or `layers,width,ff,heads,kv_heads,vocab`.
+    /// `demo`, `0.5b`, `1b`, or `layers,width,ff,heads,kv_heads,vocab`.
     #[arg(long)]
     shape: Shape,
     /// How the weights are stored.

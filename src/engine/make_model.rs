@@ -44,6 +44,15 @@ impl Shape {
         kv_heads: 2,
         vocab: 151_936,
     };
+    /// Dimensions of the common one-billion models (Llama-3.2-1B's `config.json`).
+    pub const BILLION: Self = Self {
+        layers: 16,
+        width: 2048,
+        feed_forward: 8192,
+        heads: 32,
+        kv_heads: 8,
+        vocab: 128_256,
+    };
 
     fn check(self) -> Result<Self, String> {
         let head = self.width.checked_div(self.heads).unwrap_or(0);
@@ -79,11 +88,12 @@ impl FromStr for Shape {
         match text {
             "demo" => return Ok(Self::DEMO),
             "0.5b" => return Ok(Self::HALF_BILLION),
+            "1b" => return Ok(Self::BILLION),
             _ => {}
         }
         let numbers: Result<Vec<u32>, _> = text.split(',').map(|n| n.trim().parse()).collect();
         let Ok(&[layers, width, feed_forward, heads, kv_heads, vocab]) = numbers.as_deref() else {
-            return Err("use demo, 0.5b or layers,width,ff,heads,kv_heads,vocab".into());
+            return Err("use demo, 0.5b, 1b or layers,width,ff,heads,kv_heads,vocab".into());
         };
         Self {
             layers,
@@ -272,11 +282,18 @@ mod tests {
 
     #[test]
     fn shapes() {
-        assert_eq!("0.5b".parse(), Ok(Shape::HALF_BILLION));
+        for (name, shape) in [
+            ("demo", Shape::DEMO),
+            ("0.5b", Shape::HALF_BILLION),
+            ("1b", Shape::BILLION),
+        ] {
+            assert_eq!(name.parse(), Ok(shape));
+            assert_eq!(shape.check(), Ok(shape));
+        }
         assert!("2,64,128,4,2,300".parse::<Shape>().is_ok());
         for bad in [
             "",
-            "1b",
+            "2b",
             "0,64,128,4,2,300",
             "2,64,128,4,3,300",
             "2,64,100,4,2,300",

@@ -1,0 +1,118 @@
+//! What the way through the daemon costs, and what it saves: measured through the real
+//! binaries, against the bare engine loop or against the same thing without. Judges
+//! nothing. See docs/performance.md.
+//!
+//! `cargo bench --bench daemon -- --help` (or `make bench`).
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unnecessary_debug_formatting,
+    reason = "a benchmark reads the clock"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use clap::Parser;
+
+#[path = "../../tests/daemon/client.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod client;
+#[path = "../../tests/daemon/harness.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod harness;
+mod report;
+mod scenes;
+mod timing;
+
+use report::Report;
+
+const ENGINE: &str = env!("CARGO_BIN_EXE_hearth-engine");
+
+/// Measures the daemon on models with random weights, made on the spot.
+#[derive(Parser)]
+struct Args {
+    /// Models: `demo`, `0.5b`, `1b`, or dimensions as `hearth-engine make-model` takes them.
+    #[arg(long, default_values = ["demo", "0.5b"])]
+    shape: Vec<String>,
+    /// How the weights are stored.
+    #[arg(long = "type", default_value = "q4_0")]
+    element: String,
+    /// How often each thing is measured; the medians count.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Tokens of an answer.
+    #[arg(long, default_value_t = 48)]
+    tokens: u32,
+    /// Tokens of the constant prefix; what runs in the background has two thirds of it.
+    #[arg(long, default_value_t = 3000)]
+    prefix: u32,
+    /// Compute threads.
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
+    /// Where the figures go as JSON.
+    #[arg(long, default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/daemon.json"))]
+    json: PathBuf,
+    /// `cargo bench` says so.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What is measured with.
+struct Bench {
+    model: PathBuf,
+    runs: usize,
+    tokens: u32,
+    prefix: u32,
+    threads: u32,
+}
+
+fn main() {
+    let args = Args::parse();
+    // `cargo test --benches` only wants to know that it builds.
+    if !args.bench {
+        return;
+    }
+    let mut report = Report::new(args.threads, args.runs);
+    scenes::daemon(&mut report);
+    for shape in &args.shape {
+        report.model(&format!("{shape}, {}, random weights", args.element));
+        let bench = Bench {
+            model: model(shape, &args.element),
+            runs: args.runs.max(1),
+            tokens: args.tokens,
+            prefix: args.prefix,
+            threads: args.threads,
+        };
+        for scene in [
+            scenes::streams,
+            scenes::callers,
+            scenes::prefix,
+            scenes::background,
+            scenes::forced,
+        ] {
+            scene(&bench, &mut report);
+        }
+    }
+    println!("{}", report.markdown());
+    fs::write(&args.json, report.json()).unwrap();
+    println!("As JSON: {}", args.json.display());
+}
+
+/// The model file, written once.
+fn model(shape: &str, element: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let path = folder.join(format!("bench-{}-{element}.gguf", shape.replace(',', "-")));
+    if path.exists() {
+        return path;
+    }
+    // Under another name until it is whole.
+    let part = path.with_extension("part");
+    let made = Command::new(ENGINE)
+        .args(["make-model", "--shape", shape, "--type", element, "--out"])
+        .arg(&part)
+        .status();
+    assert!(made.unwrap().success(), "no model of shape {shape}");
+    fs::rename(&part, &path).unwrap();
+    path
+}

@@ -1,0 +1,315 @@
+//! What is measured, one function each.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::symlink;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use zbus::Variant;
+
+use crate::Bench;
+use crate::client::Bus;
+use crate::harness::{Daemon, Engine, Setup, ok};
+use crate::report::Report;
+use crate::timing::{Timing, bare, by_bus, by_http, median, request};
+
+/// How long the idle daemon is watched.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// Tokens of an answer of a fast model: less than half a second is noise where something
+/// else runs.
+const LONG: u32 = 1000;
+
+/// A daemon with the model in memory and its weights read.
+fn serve(bench: &Bench, slots: u32) -> (Daemon, Bus) {
+    let config = format!(
+        "[engine]\nthreads = {}\nslots = {slots}\n[model]\ndefault = \"bench\"\n",
+        bench.threads
+    );
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Real,
+        config: config.leak(),
+        ..Setup::default()
+    });
+    // A link is enough: the store looks at the file behind it.
+    symlink(&bench.model, daemon.models().join("bench.gguf")).unwrap();
+    load(&daemon);
+    let bus = Bus::connect(&daemon);
+    by_bus(&bus, &request("", "Warm up.", 4), "normal");
+    (daemon, bus)
+}
+
+fn load(daemon: &Daemon) {
+    ok(&daemon.call("LoadModel", &["sa{sv}", "bench", "0"]));
+}
+
+fn unload(daemon: &Daemon) {
+    ok(&daemon.call("UnloadModel", &[]));
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// Start, idle memory and CPU: no model of the benchmark's is needed.
+pub fn daemon(report: &mut Report) {
+    report.model("The daemon without a model");
+    let began = Instant::now();
+    let daemon = Daemon::real();
+    report.row(
+        "start to bus name and socket",
+        ms(began.elapsed()),
+        "ms",
+        None,
+        "",
+    );
+    let before = cpu_ms(daemon.child.id());
+    std::thread::sleep(IDLE);
+    let spent = cpu_ms(daemon.child.id()) - before;
+    let note = format!("in {} s", IDLE.as_secs());
+    report.row("idle: CPU time", spent, "ms", None, &note);
+    let resident = resident_mib(daemon.child.id());
+    report.row("idle: resident memory", resident, "MiB", None, "");
+}
+
+/// One stream against the bare decode loop.
+pub fn streams(bench: &Bench, report: &mut Report) {
+    let (daemon, bus) = serve(bench, 2);
+    let is_fast = bare(bench, bench.tokens) > 100.0;
+    let tokens = if is_fast { LONG } else { bench.tokens };
+    let question = request("", "Tell me.", tokens);
+    let (mut bares, mut https, mut buses) = (Vec::new(), Vec::new(), Vec::new());
+    let mut outside = Vec::new();
+    for _ in 0..bench.runs {
+        bares.push(bare(bench, tokens));
+        // A process's speed depends on where its memory came to lie, by up to a fifth:
+        // the daemon's engine is a new one each time, as the bare one is.
+        unload(&daemon);
+        load(&daemon);
+        by_bus(&bus, &question, "normal");
+        https.push(by_http(&daemon, question.clone()).per_second());
+        let timing = by_bus(&bus, &question, "normal");
+        buses.push(timing.per_second());
+        outside.push(timing.outside_us());
+    }
+    let of = median(bares);
+    report.row("one stream: bare decode loop", of, "tok/s", None, "");
+    report.row(
+        "one stream: HTTP socket",
+        median(https),
+        "tok/s",
+        Some(of),
+        "of bare",
+    );
+    let by_bus = median(buses);
+    report.row(
+        "one stream: D-Bus pipe",
+        by_bus,
+        "tok/s",
+        Some(of),
+        "of bare",
+    );
+    report.row(
+        "a token outside llama_decode",
+        median(outside),
+        "µs",
+        Some(1e6 / by_bus),
+        "of its time; sampling, text, two processes, pipe",
+    );
+}
+
+/// Several callers at once against one.
+pub fn callers(bench: &Bench, report: &mut Report) {
+    let (daemon, _) = serve(bench, 4);
+    let mut one = None;
+    for callers in [1u32, 2, 4] {
+        let rates = (0..bench.runs).map(|_| together(&daemon, callers, bench.tokens));
+        let rate = median(rates.collect());
+        let note = if callers == 1 { "" } else { "of one" };
+        report.row(
+            &format!("{callers} caller(s), in total"),
+            rate,
+            "tok/s",
+            one,
+            note,
+        );
+        one = one.or(Some(rate));
+    }
+}
+
+/// Tokens a second of all callers, from the question to the last one's end.
+fn together(daemon: &Daemon, callers: u32, tokens: u32) -> f64 {
+    let all = usize::try_from(callers).unwrap() + 1;
+    let barrier = Barrier::new(all);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..callers)
+            .map(|n| {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    let question = request("", &format!("Caller {n}: tell me."), tokens);
+                    barrier.wait();
+                    by_http(daemon, question).tokens
+                })
+            })
+            .collect();
+        barrier.wait();
+        let began = Instant::now();
+        let tokens: u32 = clients.into_iter().map(|c| c.join().unwrap()).sum();
+        f64::from(tokens) / began.elapsed().as_secs_f64()
+    })
+}
+
+/// A house's pattern: a long constant prompt with tools, and a short question.
+pub fn prefix(bench: &Bench, report: &mut Report) {
+    let (mut daemon, bus) = serve(bench, 2);
+    let tools: Value = (0..5)
+        .map(|n| json!({"type": "function", "function": {"name": format!("tool_{n}"), "parameters": {"type": "object"}}}))
+        .collect();
+    let mut found: [(Vec<f64>, Option<Timing>); 4] = Default::default();
+    let mut loading = Vec::new();
+    for run in 0..bench.runs {
+        // A beginning of its own, so that the first question finds nothing. A byte is a
+        // token in these models, and their template says nothing of tools.
+        let system: String = format!("House {run}. ")
+            .chars()
+            .chain("The lamp in the hall is on. ".chars().cycle())
+            .take(usize::try_from(bench.prefix).unwrap())
+            .collect();
+        for (n, (times, last)) in found.iter_mut().enumerate() {
+            match n {
+                2 => unload(&daemon),
+                3 => {
+                    daemon.signal(Signal::SIGTERM);
+                    daemon.child.wait().unwrap();
+                    daemon.restart();
+                }
+                _ => {}
+            }
+            let mut asked = request(&system, &format!("Is lamp {n} lit?"), 2);
+            asked["tools"] = tools.clone();
+            let timing = by_bus(&bus, &asked, "interactive");
+            times.push(timing.first_ms());
+            *last = Some(timing);
+        }
+        unload(&daemon);
+        let began = Instant::now();
+        load(&daemon);
+        loading.push(ms(began.elapsed()));
+    }
+    let mut cold = None;
+    let names = [
+        "cold",
+        "warm in RAM",
+        "after unload",
+        "after daemon restart",
+    ];
+    for (name, (times, last)) in names.into_iter().zip(found) {
+        let last = last.unwrap();
+        let note = format!(
+            "{} of {} tokens cached",
+            last.cached_tokens, last.prompt_tokens
+        );
+        let time = median(times);
+        let what = format!("constant prefix, first token: {name}");
+        report.row(&what, time, "ms", cold, &note);
+        cold = cold.or(Some(time));
+    }
+    report.row("of the last two: loading", median(loading), "ms", None, "");
+}
+
+/// A question while a long prompt is read in the background, against an idle engine.
+pub fn background(bench: &Bench, report: &mut Report) {
+    let (_daemon, bus) = serve(bench, 2);
+    let (mut idle, mut busy) = (Vec::new(), Vec::new());
+    for run in 0..bench.runs {
+        let ask = |n: &str| {
+            let question = request("", &format!("{n} {run}: is it on?"), 2);
+            by_bus(&bus, &question, "interactive").first_ms()
+        };
+        idle.push(ask("Idle"));
+        let long = format!("Text {run}. ") + &"The text goes on. ".repeat(200);
+        let long = &long[..long
+            .len()
+            .min(usize::try_from(bench.prefix * 2 / 3).unwrap())];
+        let options = HashMap::from([("priority", Variant::from("background"))]);
+        let events = bus.open_stream(&request("", long, 1), &options).unwrap();
+        let mut events = BufReader::new(events).lines();
+        // Dropping them ends the job.
+        while !events.next().unwrap().unwrap().contains("\"prefill\"") {}
+        busy.push(ask("Busy"));
+    }
+    let idle = median(idle);
+    report.row("a question, first token: idle", idle, "ms", None, "");
+    report.row(
+        "a question, first token: during a background prefill",
+        median(busy),
+        "ms",
+        Some(idle),
+        "of idle",
+    );
+}
+
+/// An answer whose form forces most of it, against as many tokens without a form.
+pub fn forced(bench: &Bench, report: &mut Report) {
+    let (_daemon, bus) = serve(bench, 2);
+    let object = |properties: Value| {
+        let names: Vec<&String> = properties.as_object().unwrap().keys().collect();
+        json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
+    };
+    let mut formed = request("", "Turn on a light.", 400);
+    formed["json_schema"] = object(json!({
+        "service": {"const": "light.turn_on"},
+        "target": object(json!({"area_id": {"enum": ["living_room", "kitchen", "bedroom"]}})),
+        "brightness": {"type": "integer", "minimum": 0, "maximum": 100},
+        "transition": {"type": "boolean"},
+    }));
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    let mut decodes = (0, 0);
+    for _ in 0..bench.runs {
+        let timing = by_bus(&bus, &formed, "normal");
+        decodes = (timing.tokens, timing.decodes);
+        with.push(ms(timing.decoding));
+        let free = by_bus(
+            &bus,
+            &request("", "Turn on a light.", timing.tokens),
+            "normal",
+        );
+        without.push(f64::from(timing.tokens - 1) / free.per_second() * 1000.0);
+    }
+    let (tokens, decodes) = decodes;
+    report.row(
+        "JSON schema: tokens a decode",
+        f64::from(tokens) / f64::from(decodes),
+        "",
+        None,
+        &format!("{tokens} tokens in {decodes} decodes"),
+    );
+    let without = median(without);
+    report.row("as many tokens without a form", without, "ms", None, "");
+    report.row(
+        "JSON schema: time",
+        median(with),
+        "ms",
+        Some(without),
+        "of without",
+    );
+}
+
+/// User and system time (fields 14 and 15 of `/proc/PID/stat`, proc(5)), where a tick
+/// is 10 ms on every common kernel.
+fn cpu_ms(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
+}
+
+fn resident_mib(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib / 1024.0
+}
