@@ -1,6 +1,7 @@
 //! Floor 6: the composition root of the daemon: config, service, fronts,
 //! readiness, watchdog, reload, drain.
 
+mod prewarm;
 mod sockets;
 
 use std::fs;
@@ -31,6 +32,9 @@ pub enum AppError {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// A file that a `[[prewarm]]` table names cannot be used.
+    #[error("{0}")]
+    Prewarm(String),
     /// A configuration file cannot be read.
     #[error("cannot read {path}: {source}", path = .0.display(), source = .1)]
     Read(PathBuf, std::io::Error),
@@ -68,7 +72,7 @@ pub fn run(options: &Options) -> ExitCode {
 /// Reads and checks the configuration.
 ///
 /// # Errors
-/// [`AppError::Config`] with file and line, [`AppError::Read`].
+/// [`AppError::Config`] with file and line, [`AppError::Read`], [`AppError::Prewarm`].
 pub fn load_config(options: &Options) -> Result<Config, AppError> {
     let mut layers = Vec::new();
     match fs::read_to_string(&options.config) {
@@ -83,7 +87,9 @@ pub fn load_config(options: &Options) -> Result<Config, AppError> {
         let text = fs::read_to_string(&path).map_err(|e| AppError::Read(path.clone(), e))?;
         layers.push(Layer { path, text });
     }
-    Ok(parse_layers(&layers)?)
+    let mut config = parse_layers(&layers)?;
+    prewarm::read_files(&mut config).map_err(AppError::Prewarm)?;
+    Ok(config)
 }
 
 fn drop_ins(config: &Path) -> Vec<PathBuf> {

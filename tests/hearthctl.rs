@@ -12,7 +12,7 @@ use serde_json::Value;
 const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
 
 /// The commands that people see.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "generate",
     "chat",
     "status",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 15] = [
     "result",
     "cancel",
     "embed",
+    "prewarm",
     "count-tokens",
 ];
 
@@ -102,6 +103,9 @@ fn wrong_usage_is_exit_code_2() {
         // Standard input is empty: there is no prompt.
         &["generate"],
         &["submit", "-"],
+        &["prewarm"],
+        &["prewarm", "-"],
+        &["prewarm", "/nonexistent/prompt"],
         &["count-tokens", "  "],
         &["import", "/nonexistent/model.gguf"],
         &["import", "/"],
@@ -135,6 +139,7 @@ fn nobody_there_is_exit_code_3_with_advice() {
         &["remove", "x"],
         &["jobs"],
         &["submit", "x"],
+        &["prewarm", "Cargo.toml"],
         &["result", "1"],
         &["cancel", "/org/hearthd/Inference1/jobs/1"],
         &["count-tokens", "x"],

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::Config;
+use super::{Config, PrewarmConfig};
 
 /// One file of the configuration, already read.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct ConfigError {
 }
 
 /// Merges the layers in their order, later ones winning key by key, and checks
-/// the result.
+/// the result. Lists of tables are put together.
 ///
 /// # Errors
 /// The first file with broken TOML, an unknown key, a value of the wrong type or
@@ -41,6 +41,11 @@ pub fn parse_layers(layers: &[Layer]) -> Result<Config, ConfigError> {
             path: layer.path.clone(),
             line: line_of_key(&layer.text, key),
             message,
+        })?;
+        check_prewarm(&parsed.prewarm).map_err(|(n, message)| ConfigError {
+            path: layer.path.clone(),
+            line: line_of_table(&layer.text, "[[prewarm]]", n),
+            message: format!("[[prewarm]]: {message}"),
         })?;
         let table: toml::Table = toml::from_str(&layer.text).map_err(|e| describe(layer, &e))?;
         merge(&mut merged, table);
@@ -60,6 +65,7 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
             (Some(toml::Value::Table(old)), toml::Value::Table(new)) => merge(old, new),
+            (Some(toml::Value::Array(old)), toml::Value::Array(new)) => old.extend(new),
             (_, value) => {
                 into.insert(key, value);
             }
@@ -151,10 +157,49 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
+/// Rules for the prompts to compute; returns the offending one's number, from 0.
+fn check_prewarm(tables: &[PrewarmConfig]) -> Result<(), (usize, String)> {
+    for (n, table) in tables.iter().enumerate() {
+        let from_file = !table.system_file.as_os_str().is_empty();
+        let message = match (table.system.trim().is_empty(), from_file) {
+            (true, false) => "give `system` or `system_file`".to_owned(),
+            (false, true) => {
+                "`system` and `system_file` exclude each other; give one of them".to_owned()
+            }
+            _ => {
+                let files = [
+                    ("system_file", &table.system_file),
+                    ("tools_file", &table.tools_file),
+                ];
+                let is_wrong =
+                    |file: &&(_, &PathBuf)| !file.1.as_os_str().is_empty() && !file.1.is_absolute();
+                let Some((key, path)) = files.iter().find(is_wrong) else {
+                    continue;
+                };
+                format!(
+                    "{key} = \"{}\": must be an absolute path, from the root `/` on",
+                    path.display()
+                )
+            }
+        };
+        return Err((n, message));
+    }
+    Ok(())
+}
+
+fn line_of_table(text: &str, header: &str, n: usize) -> Option<usize> {
+    let lines = (1..).zip(text.lines());
+    let mut headers = lines.filter(|(_, line)| line.trim_start().starts_with(header));
+    headers.nth(n).map(|(line, _)| line)
+}
+
 fn describe(layer: &Layer, error: &toml::de::Error) -> ConfigError {
     let mut message = error.message().to_owned();
     if let Some(hint) = nearest(&message) {
         message = hint;
+    }
+    if message == "invalid type: map, expected a sequence" {
+        message = "there may be many of these tables: write `[[prewarm]]`, in two brackets".into();
     }
     ConfigError {
         path: layer.path.clone(),
@@ -226,6 +271,21 @@ mod tests {
     }
 
     #[test]
+    fn the_prompts_of_all_layers_count() {
+        let config = parse_layers(&[
+            layer(
+                "a",
+                "[[prewarm]]\nsystem = 'x'\n[[prewarm]]\nsystem = 'y'\n",
+            ),
+            layer("b", "[[prewarm]]\nsystem_file = '/z'\nmodel = 'm'\n"),
+        ])
+        .unwrap();
+        let systems: Vec<&str> = config.prewarm.iter().map(|t| t.system.as_str()).collect();
+        assert_eq!(systems, ["x", "y", ""]);
+        assert_eq!(config.prewarm[2].model, "m");
+    }
+
+    #[test]
     fn nothing_at_all_is_the_default() {
         assert_eq!(parse_layers(&[]).unwrap(), Config::default());
         assert_eq!(
@@ -265,6 +325,29 @@ mod tests {
             ("[queue]\nlength_max = 0\n", 2, "use 1 or more"),
             ("[model\n", 1, ""),
             ("[model]\ncontext = 12\n", 2, "at least 64"),
+            (
+                "[[prewarm]]\nsystem = 'x'\n\n [[prewarm]]\n",
+                4,
+                "give `system`",
+            ),
+            ("[[prewarm]]\nsystem = ' '\n", 1, "give `system`"),
+            (
+                "[[prewarm]]\nsystem = 'x'\nsystem_file = '/x'\n",
+                1,
+                "exclude each other",
+            ),
+            (
+                "[[prewarm]]\nsystem_file = 'x'\n",
+                1,
+                "system_file = \"x\": must be an absolute path",
+            ),
+            (
+                "[[prewarm]]\nsystem = 'x'\ntools_file = 'y'\n",
+                1,
+                "tools_file",
+            ),
+            ("[[prewarm]]\nsytem = 'x'\n", 2, "did you mean `system`"),
+            ("[prewarm]\nsystem = 'x'\n", 1, "[[prewarm]]"),
         ] {
             let error = parse_layers(&[layer("t", text)]).unwrap_err();
             assert_eq!(error.line, Some(line), "{text:?}: {error}");

@@ -39,6 +39,10 @@ pub struct Config {
     pub http: HttpConfig,
     /// Folders.
     pub paths: PathsConfig,
+    /// A prompt that is computed each time its model has been loaded, so that the first
+    /// conversation that begins with it starts at once; shared by all users. As many of
+    /// these tables as you like; those of all files count.
+    pub prewarm: Vec<PrewarmConfig>,
 }
 
 /// Which model is loaded, and how.
@@ -251,6 +255,34 @@ impl HttpConfig {
         u32::from_str_radix(&self.socket_mode, 8)
             .ok()
             .filter(|mode| *mode <= 0o777)
+    }
+}
+
+/// A prompt that is computed each time its model has been loaded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(example = PrewarmConfig::example())]
+pub struct PrewarmConfig {
+    /// The system prompt, exactly as the conversations send it.
+    pub system: String,
+    /// A file that it is read from instead, when the service starts; the line break at
+    /// the file's end is not part of it.
+    pub system_file: PathBuf,
+    /// A file with the tools that the conversations offer: a JSON list, in OpenAI's form.
+    pub tools_file: PathBuf,
+    /// The model; empty: the default one.
+    pub model: String,
+    /// What was read from `tools_file`.
+    #[serde(skip)]
+    pub tools: Vec<serde_json::Value>,
+}
+
+impl PrewarmConfig {
+    fn example() -> Self {
+        Self {
+            system: "You are the voice of this house. Answer in one sentence.".into(),
+            ..Self::default()
+        }
     }
 }
 

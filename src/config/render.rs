@@ -11,7 +11,7 @@ use super::Config;
 const WIDTH: usize = 76;
 
 /// Renders `config/hearthd.toml`: every key with its documentation, commented out
-/// at its default.
+/// at its default; a table of which there may be many, as an example.
 pub fn render_default() -> String {
     let mut settings = SchemaSettings::default();
     settings.inline_subschemas = true;
@@ -24,11 +24,16 @@ pub fn render_default() -> String {
     for (section, keys) in properties(schema) {
         out.push('\n');
         comment(&mut out, &description(keys));
-        _ = writeln!(out, "[{section}]");
+        let (keys, values) = if keys["items"].is_object() {
+            _ = writeln!(out, "#[[{section}]]");
+            (&keys["items"], &keys["items"]["examples"][0])
+        } else {
+            _ = writeln!(out, "[{section}]");
+            (keys, &defaults[section])
+        };
         for (key, doc) in properties(keys) {
             comment(&mut out, &description(doc));
-            let default = &defaults[section][key];
-            _ = writeln!(out, "#{key} = {}", literal(default));
+            _ = writeln!(out, "#{key} = {}", literal(&values[key]));
         }
     }
     out
@@ -73,7 +78,7 @@ fn comment(out: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{load::Layer, parse_layers};
+    use super::super::{PrewarmConfig, load::Layer, parse_layers};
     use super::*;
 
     #[test]
@@ -90,7 +95,11 @@ mod tests {
             path: "rendered".into(),
             text: uncommented,
         };
-        assert_eq!(parse_layers(&[layer]).unwrap(), Config::default());
+        let expected = Config {
+            prewarm: vec![PrewarmConfig::example()],
+            ..Config::default()
+        };
+        assert_eq!(parse_layers(&[layer]).unwrap(), expected);
 
         let lines: Vec<&str> = text.lines().collect();
         for (n, line) in lines.iter().enumerate() {

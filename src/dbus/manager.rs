@@ -31,6 +31,7 @@ const FEATURES: &[&str] = &[
     "http-openai",
     "import",
     "jobs",
+    "prewarm",
     "stream",
     "tool-calls",
 ];
@@ -217,6 +218,20 @@ impl Manager {
         let reader = stream::start(&self.service, present.caller.clone(), id, offer, events)?;
         let path = jobs::serve(&self.service, &self.callers, server, connection, id).await?;
         Ok((path, reader.into()))
+    }
+
+    /// Has the beginning of conversations with this system prompt computed when nothing
+    /// else is to do, and kept; returns once it is queued.
+    async fn prewarm(
+        &self,
+        system_prompt: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let prewarm = options::prewarm(system_prompt, &options)?;
+        Ok(self.service.prewarm(&present.caller, prewarm)?)
     }
 
     /// The installed models.

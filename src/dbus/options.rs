@@ -6,7 +6,8 @@ use std::time::Duration;
 use zbus::OwnedVariant;
 
 use crate::protocol::Failure;
-use crate::service::Submission;
+use crate::service::openai::decode_tools;
+use crate::service::{Prewarm, Submission};
 
 /// A method's `a{sv}`.
 pub(super) type Options = HashMap<String, OwnedVariant>;
@@ -23,13 +24,33 @@ pub(super) fn check(options: &Options, known: &[&str]) -> Result<(), Failure> {
     }))
 }
 
+/// A string among the options.
+fn text<'a>(options: &'a Options, name: &str) -> Result<Option<&'a str>, Failure> {
+    let Some(value) = options.get(name) else {
+        return Ok(None);
+    };
+    let text = value.downcast_ref::<&str>();
+    text.map(Some)
+        .map_err(|_| Failure::invalid(format!("option {name:?} must be a string (s)")))
+}
+
+/// What `Prewarm` asks for.
+pub(super) fn prewarm(system: String, options: &Options) -> Result<Prewarm, Failure> {
+    check(options, &["model", "tools"])?;
+    Ok(Prewarm {
+        system,
+        tools: match text(options, "tools")? {
+            None | Some("") => Vec::new(),
+            Some(tools) => decode_tools(tools)?,
+        },
+        model: text(options, "model")?.map(str::to_owned),
+    })
+}
+
 /// Applies the options of `Submit` and `OpenStream`.
 pub(super) fn apply(options: &Options, submission: &mut Submission) -> Result<(), Failure> {
     check(options, &["priority", "deadline_ms"])?;
-    if let Some(value) = options.get("priority") {
-        let word = value
-            .downcast_ref::<&str>()
-            .map_err(|_| Failure::invalid("option \"priority\" must be a string (s)"))?;
+    if let Some(word) = text(options, "priority")? {
         submission.request.priority = word.parse().map_err(Failure::invalid)?;
     }
     if let Some(value) = options.get("deadline_ms") {

@@ -293,6 +293,11 @@ fn rendered<B: Backend>(
         Prompt::Text(text) => return tokenize(backend, template, text),
         Prompt::Chat { messages, tools } => (messages, tools),
     };
+    if request.prewarm
+        && let Some(prefix) = stable_prefix(template, messages, tools)
+    {
+        return tokenize(backend, template, &prefix);
+    }
     let whole = template
         .render(messages, tools)
         .and_then(|text| tokenize(backend, template, &text));

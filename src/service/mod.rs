@@ -12,6 +12,7 @@ mod import;
 mod jobs;
 mod metrics;
 pub mod openai;
+mod prewarm;
 mod prompts;
 mod resume;
 mod state;
@@ -33,6 +34,7 @@ use crate::sensors::Sensors;
 pub use choices::Choices;
 pub use embed::Embeddings;
 use metrics::Metrics;
+pub use prewarm::Prewarm;
 pub use prompts::PromptEntry;
 use resume::Progress;
 use state::{Inner, Waiting};
@@ -59,6 +61,8 @@ struct Shared {
     metrics: Metrics,
     /// Wakes the supervisor when what is wanted has changed.
     changed: Notify,
+    /// Wakes the prewarming when a model has been loaded.
+    loaded: Notify,
     started: Instant,
 }
 
@@ -105,6 +109,7 @@ impl Service {
                 inner: Mutex::new(inner),
                 metrics: Metrics::default(),
                 changed: Notify::new(),
+                loaded: Notify::new(),
                 started,
             }),
         };
@@ -116,7 +121,10 @@ impl Service {
 
     /// Runs the engine whenever one is wanted; returns when the service has drained.
     pub async fn supervise(&self) {
-        supervisor::run(self).await;
+        tokio::select! {
+            () = supervisor::run(self) => {}
+            () = self.prewarm_after_loads() => {}
+        }
     }
 
     /// The configuration in force.
@@ -156,10 +164,20 @@ impl Service {
     /// `ContextTooLong` where the text alone is over the configured bound,
     /// `InvalidSchema` where the form asked for is already seen to be of no use.
     pub fn submit(&self, caller: &Caller, submission: Submission) -> Result<Stream, Failure> {
+        self.submit_as(caller, submission, Some(caller.uid))
+    }
+
+    /// As [`Self::submit`]; what is computed for nobody's `uid` is everybody's.
+    fn submit_as(
+        &self,
+        caller: &Caller,
+        submission: Submission,
+        uid: Option<u32>,
+    ) -> Result<Stream, Failure> {
         let config = self.config();
         check_size(&submission.request.prompt, config.queue.prompt_max_bytes)?;
         let admitted = constraint::check(&submission.request)
-            .and_then(|()| self.admit(caller, submission, &config));
+            .and_then(|()| self.admit(caller, submission, uid, &config));
         if let Err(failure) = &admitted {
             self.shared.metrics.refused(failure.kind);
         }
@@ -170,6 +188,7 @@ impl Service {
         &self,
         caller: &Caller,
         submission: Submission,
+        uid: Option<u32>,
         config: &Config,
     ) -> Result<Stream, Failure> {
         let name = submission.model.as_deref().unwrap_or_default();
@@ -185,12 +204,12 @@ impl Service {
             }
             _ => self.shared.store.resolve(name, &config.model.default)?.name,
         };
-        if inner.queue.len() >= config.queue.length_max as usize {
+        let waiting = inner.asked_for();
+        if uid.is_some() && waiting >= config.queue.length_max as usize {
             return Err(Failure::new(
                 FailureKind::QueueFull,
                 format!(
-                    "{} requests are waiting already: try again later, or raise `queue.length_max`",
-                    inner.queue.len()
+                    "{waiting} requests are waiting already: try again later, or raise `queue.length_max`"
                 ),
             )
             .retry_after(RETRY_S));
@@ -208,7 +227,7 @@ impl Service {
         let default_max = Some(config.sampling.max_tokens).filter(|n| *n > 0);
         let mut request = submission.request;
         request.id = id;
-        request.uid = Some(caller.uid);
+        request.uid = uid;
         request.max_tokens = request.max_tokens.or(default_max);
         // Drawn here, so that another engine goes on with the same one.
         request.sampling.seed.get_or_insert_with(random_seed);

@@ -96,6 +96,11 @@ impl Waiting {
             connection: hasher.finish(),
         }
     }
+
+    /// Ends it without an answer; a reader that went away need not know.
+    pub(super) fn fail(&self, failure: Failure) {
+        _ = self.events.send(StreamEvent::Failed(failure));
+    }
 }
 
 /// A request in the engine.
@@ -196,6 +201,13 @@ impl Inner {
         loaded.is_some() && loaded != self.wanted()
     }
 
+    /// What runs and is only computed ahead, but for what is being cancelled.
+    pub(super) fn running_prewarms(&self) -> impl Iterator<Item = RequestId> {
+        let running = self.running.values();
+        let prewarms = running.filter(|r| r.waiting.request.prewarm && r.failure.is_none());
+        prewarms.map(|r| r.waiting.request.id)
+    }
+
     pub(super) fn has_running(&self) -> bool {
         !self.running.is_empty()
     }
@@ -237,6 +249,9 @@ impl Inner {
             }
             self.load_waiters.push((model.clone(), waiter));
         }
+        if self.loaded_model().is_some_and(|loaded| loaded != model) {
+            self.cancel_prewarms();
+        }
         self.failed = None;
         self.wanted = Some(model);
     }
@@ -253,8 +268,9 @@ impl Inner {
 
     pub(super) fn begin_drain(&mut self, failure: &Failure) {
         self.draining = true;
+        self.cancel_prewarms();
         for waiting in self.queue.drain_where(|_| true) {
-            _ = waiting.events.send(StreamEvent::Failed(failure.clone()));
+            waiting.fail(failure.clone());
         }
     }
 
@@ -274,7 +290,7 @@ impl Inner {
 
     pub(super) fn cancel(&mut self, id: RequestId, failure: Failure) {
         if let Some(waiting) = self.queue.remove(id) {
-            _ = waiting.events.send(StreamEvent::Failed(failure));
+            waiting.fail(failure);
         } else if let Some(running) = self.running.get_mut(&id) {
             running.failure.get_or_insert(failure);
             if let Some(engine) = &self.engine {
@@ -286,10 +302,12 @@ impl Inner {
     /// Sends what can be sent to the engine; returns whether the supervisor has to
     /// look: an engine is wanted, or another one.
     pub(super) fn pump(&mut self, now: Duration) -> bool {
+        self.drop_stale_prewarms();
         let Some(next) = self.queue.peek(now).map(|w| w.model.clone()) else {
             return false;
         };
         if self.loaded_model() != Some(&next) {
+            self.cancel_prewarms();
             self.tell_positions(now);
             // A running answer is finished before its model goes.
             if self.running.is_empty() && self.wanted() != Some(&next) {
@@ -305,7 +323,7 @@ impl Inner {
             };
             let began_with = *waiting.file.get_or_insert(engine.file);
             if began_with != engine.file && !waiting.progress.tokens.is_empty() {
-                _ = waiting.events.send(StreamEvent::Failed(replaced()));
+                waiting.fail(replaced());
                 continue;
             }
             waiting.file = Some(engine.file);
@@ -417,7 +435,9 @@ impl Inner {
                 );
             }
             Event::Finished { id, reason, usage } => {
-                self.tokens_per_second = usage.tokens_per_second();
+                if usage.completion_tokens > 0 {
+                    self.tokens_per_second = usage.tokens_per_second();
+                }
                 return self.end(now, id, StreamEvent::Finished { reason, usage }, Ok(usage));
             }
             Event::Failed { id, failure } => {
@@ -519,7 +539,7 @@ impl Inner {
             self.wanted = None;
         }
         for waiting in self.queue.drain_where(|w| w.model == model) {
-            _ = waiting.events.send(StreamEvent::Failed(failure.clone()));
+            waiting.fail(failure.clone());
         }
         self.answer_waiters(&Err(failure.clone()));
     }

@@ -236,6 +236,7 @@ fn handle(service: &Service, event: Event) {
             model = info.description.as_str(), context = info.context_size, ms = info.load_ms, cpu = info.cpu.as_str();
             "model loaded"
         );
+        service.shared.loaded.notify_one();
     }
     // A token changes nothing that others see: no lock is taken twice, nothing is
     // published, on the path that every token goes.

@@ -17,5 +17,6 @@ mod hostile;
 mod http;
 mod keep;
 mod order;
+mod prewarm;
 mod readme;
 mod storms;

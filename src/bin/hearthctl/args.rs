@@ -111,6 +111,12 @@ pub enum Command {
         /// The texts; `-`, or none with a pipe, reads standard input as one.
         texts: Vec<String>,
     },
+    /// Have a system prompt computed ahead, so that conversations with it start at once.
+    ///
+    /// It is computed when nothing else is to do, and kept for your user. See
+    /// `[[prewarm]]` in /etc/hearthd/hearthd.toml for one that is computed whenever its
+    /// model has been loaded, for everyone.
+    Prewarm(PrewarmArgs),
     /// Count the tokens of a text.
     CountTokens {
         /// The text; `-`, or none with a pipe, reads standard input.
@@ -247,6 +253,19 @@ pub struct SubmitArgs {
     /// Wait for the answer and print it.
     #[arg(long)]
     pub wait: bool,
+}
+
+/// `prewarm`.
+#[derive(Debug, Args)]
+pub struct PrewarmArgs {
+    /// The file with the system prompt; `-` reads standard input.
+    pub file: PathBuf,
+    /// Model to use; the loaded or default one if left out.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// The tools that the conversations will offer: a JSON list, in OpenAI's form.
+    #[arg(long, value_name = "FILE", value_parser = json_file)]
+    pub tools: Option<Value>,
 }
 
 /// The words for `--priority`, first to last.

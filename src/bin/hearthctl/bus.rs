@@ -44,6 +44,8 @@ pub trait Inference {
     fn submit(&self, request: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Vectors of texts.
     fn embed(&self, texts: &[String]) -> zbus::Result<Vec<Vec<f64>>>;
+    /// Has the beginning of conversations computed ahead.
+    fn prewarm(&self, system_prompt: &str, options: &Options<'_>) -> zbus::Result<()>;
     /// Counts the tokens of a text.
     fn count_tokens(&self, text: &str) -> zbus::Result<u32>;
     /// The installed models.

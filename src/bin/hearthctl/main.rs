@@ -18,6 +18,7 @@ mod lines;
 mod models;
 mod output;
 mod page;
+mod prewarm;
 mod progress;
 mod request;
 mod status;
@@ -75,6 +76,7 @@ async fn dispatch(cli: &Cli) -> Result {
     // with or without a service.
     match &cli.command {
         Command::Generate(args) => generate::run(&cli.global, args).await,
+        Command::Prewarm(args) => prewarm::run(&cli.global, args).await,
         Command::Submit(args) => jobs::submit(&cli.global, args).await,
         Command::Import(args) => models::import(&cli.global, args).await,
         Command::Embed { texts } => generate::embed(&cli.global, texts).await,

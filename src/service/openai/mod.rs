@@ -15,4 +15,4 @@ pub use reader::Reader;
 pub use request::{ChatRequest, decode_chat, decode_completion};
 pub use response::{call_id, chat_response, completion_response, unix_seconds};
 pub use stream::ChatStream;
-pub use tools::Offer;
+pub use tools::{Offer, check_tools, decode_tools};

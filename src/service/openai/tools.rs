@@ -47,7 +47,7 @@ impl Tools {
             Some(Value::Array(list)) => list.clone(),
             Some(_) => return Err(Failure::invalid("`tools` must be a list")),
         };
-        let mut names = list.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+        let mut names = names(&list)?;
         let choice = choice(body.get("tool_choice"), &names)?;
         if choice == ToolChoice::None {
             // The model cannot be tempted by what it does not see.
@@ -65,6 +65,36 @@ impl Tools {
             offer: Offer { names, one_call },
         })
     }
+}
+
+/// Reads a list of tools.
+///
+/// # Errors
+/// `InvalidArgs` where the text is no such list.
+pub fn decode_tools(text: &str) -> Result<Vec<Value>, Failure> {
+    let list = match serde_json::from_str(text) {
+        Ok(Value::Array(list)) => list,
+        Ok(_) => return Err(Failure::invalid("`tools` must be a list")),
+        Err(error) => {
+            return Err(Failure::invalid(format!(
+                "`tools` is not valid JSON: {error}"
+            )));
+        }
+    };
+    check_tools(&list)?;
+    Ok(list)
+}
+
+/// Checks that all tools have names.
+///
+/// # Errors
+/// `InvalidArgs` where one has none.
+pub fn check_tools(list: &[Value]) -> Result<(), Failure> {
+    names(list).map(|_| ())
+}
+
+fn names(list: &[Value]) -> Result<Vec<String>, Failure> {
+    list.iter().map(name).collect()
 }
 
 fn name(tool: &Value) -> Result<String, Failure> {
@@ -154,6 +184,20 @@ mod tests {
             assert_eq!(offer.one_call, one_call, "{value}");
             assert!(offer.takes(0));
             assert_eq!(offer.takes(1), !one_call);
+        }
+    }
+
+    #[test]
+    fn lists_are_read_and_checked() {
+        let list = decode_tools(r#"[{"type": "function", "function": {"name": "f"}}]"#).unwrap();
+        assert_eq!(list[0]["function"]["name"], "f");
+        for (text, part) in [
+            ("[", "not valid JSON"),
+            ("{}", "must be a list"),
+            ("[{}]", "`function`"),
+        ] {
+            let error = decode_tools(text).unwrap_err();
+            assert!(error.message.contains(part), "{text}: {error}");
         }
     }
 

@@ -1,0 +1,202 @@
+//! Prompts that are computed before anyone asks.
+
+use serde_json::Value;
+
+use super::state::Inner;
+use super::types::{Caller, Submission};
+use super::{Service, openai};
+use crate::config::PrewarmConfig;
+use crate::protocol::{
+    Failure, FailureKind, GenerateRequest, Message, Priority, Prompt, RequestId,
+};
+
+/// What conversations begin with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prewarm {
+    /// The system prompt; may be empty where there are tools.
+    pub system: String,
+    /// Tools offered to the model, in `OpenAI`'s form.
+    pub tools: Vec<Value>,
+    /// Model by name; `None` takes the loaded or default one.
+    pub model: Option<String>,
+}
+
+impl Prewarm {
+    fn submission(self) -> Result<Submission, Failure> {
+        openai::check_tools(&self.tools)?;
+        if self.system.trim().is_empty() && self.tools.is_empty() {
+            return Err(Failure::invalid(
+                "there is nothing to prewarm: give a system prompt or `tools`",
+            ));
+        }
+        let system = Message {
+            role: "system".into(),
+            content: self.system,
+            ..Message::default()
+        };
+        Ok(Submission {
+            request: GenerateRequest {
+                prompt: Prompt::Chat {
+                    messages: Some(system)
+                        .into_iter()
+                        .filter(|message| !message.content.is_empty())
+                        .collect(),
+                    tools: self.tools,
+                },
+                priority: Priority::Background,
+                prewarm: true,
+                ..GenerateRequest::default()
+            },
+            model: self.model,
+            deadline: None,
+        })
+    }
+}
+
+impl Service {
+    /// Has the beginning of conversations computed and kept, for the caller's user, when
+    /// nothing else is to do. Returns once it is queued.
+    ///
+    /// # Errors
+    /// As [`Self::submit`], and `InvalidArgs` where there is nothing to compute.
+    pub fn prewarm(&self, caller: &Caller, prewarm: Prewarm) -> Result<(), Failure> {
+        let stream = self.submit(caller, prewarm.submission()?)?;
+        // Nobody waits for it: it is in the journal how it ended.
+        tokio::spawn(stream.collect());
+        Ok(())
+    }
+
+    /// Computes the config's prompts for everyone, each time a model has been loaded. One
+    /// after the other, so that they take one place in the queue. Never ends.
+    pub(super) async fn prewarm_after_loads(&self) {
+        self.warn_of_unknown_models();
+        loop {
+            self.shared.loaded.notified().await;
+            let config = self.config();
+            for (n, table) in (1..).zip(&config.prewarm) {
+                match self.prewarm_shared(table).await {
+                    Ok(()) => {}
+                    Err(failure) if failure.kind == FailureKind::Cancelled => {}
+                    Err(failure) => {
+                        log::warn!("[[prewarm]] number {n} was not computed: {failure}");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn prewarm_shared(&self, table: &PrewarmConfig) -> Result<(), Failure> {
+        let config = self.config();
+        let model = self
+            .shared
+            .store
+            .resolve(&table.model, &config.model.default)?;
+        if self.lock().loaded_model() != Some(&model.name) {
+            return Ok(());
+        }
+        let prewarm = Prewarm {
+            system: table.system.clone(),
+            tools: table.tools.clone(),
+            model: Some(model.name),
+        };
+        let caller = Caller {
+            uid: 0,
+            sender: "config".into(),
+        };
+        let stream = self.submit_as(&caller, prewarm.submission()?, None)?;
+        stream.collect().await.map(|_| ())
+    }
+
+    fn warn_of_unknown_models(&self) {
+        let config = self.config();
+        for (n, table) in (1..).zip(&config.prewarm) {
+            if !table.model.is_empty()
+                && let Err(failure) = self.shared.store.resolve(&table.model, "")
+            {
+                log::warn!("[[prewarm]] number {n} waits for its model: {failure}");
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Requests waiting that someone asked for: the config's prompts take nobody's place.
+    pub(super) fn asked_for(&self) -> usize {
+        let waiting = self.queue.iter();
+        waiting.filter(|(_, w)| !is_shared(&w.request)).count()
+    }
+
+    /// Drops the config's prompts for a model that is no longer wanted: they are no reason
+    /// to load it again.
+    pub(super) fn drop_stale_prewarms(&mut self) {
+        let wanted = self.wanted().map(str::to_owned);
+        let stale = self
+            .queue
+            .drain_where(|w| is_shared(&w.request) && Some(&w.model) != wanted.as_ref());
+        for waiting in stale {
+            waiting.fail(Failure::cancelled());
+        }
+    }
+
+    /// Ends what is only computed ahead: the model, and all that is kept with it, is about
+    /// to go.
+    pub(super) fn cancel_prewarms(&mut self) {
+        let ids: Vec<RequestId> = self.running_prewarms().collect();
+        for id in ids {
+            self.cancel(id, Failure::cancelled());
+        }
+    }
+}
+
+fn is_shared(request: &GenerateRequest) -> bool {
+    request.prewarm && request.uid.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_prewarm_is_background_work_without_an_answer() {
+        let tool = json!({"type": "function", "function": {"name": "f"}});
+        for (system, tools, messages) in [("a", vec![], 1), ("", vec![tool.clone()], 0)] {
+            let prewarm = Prewarm {
+                system: system.into(),
+                tools: tools.clone(),
+                model: Some("m".into()),
+            };
+            let submission = prewarm.submission().unwrap();
+            assert_eq!(submission.model.as_deref(), Some("m"));
+            let request = submission.request;
+            assert!(request.prewarm);
+            assert_eq!(request.priority, Priority::Background);
+            let Prompt::Chat {
+                messages: said,
+                tools: offered,
+            } = request.prompt
+            else {
+                panic!("a chat");
+            };
+            assert_eq!((said.len(), offered), (messages, tools));
+        }
+    }
+
+    #[test]
+    fn nothing_is_refused() {
+        for (system, tools, part) in [
+            (" \n", vec![], "nothing to prewarm"),
+            ("a", vec![json!({})], "`function`"),
+        ] {
+            let prewarm = Prewarm {
+                system: system.into(),
+                tools,
+                model: None,
+            };
+            let failure = prewarm.submission().unwrap_err();
+            assert_eq!(failure.kind, FailureKind::InvalidArgs);
+            assert!(failure.message.contains(part), "{failure}");
+        }
+    }
+}

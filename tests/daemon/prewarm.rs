@@ -1,0 +1,175 @@
+//! Prompts computed before anyone asks.
+
+use std::fs;
+use std::process::Command;
+
+use crate::harness::{Daemon, Engine, Setup, error, group, ok, text, until};
+
+const SYSTEM: &str = "You are the voice of this house. Answer in one sentence.";
+
+fn chat(system: &str) -> String {
+    serde_json::json!({"max_tokens": 4, "messages": [
+        {"role": "system", "content": system}, {"role": "user", "content": "What is the capital of Italy?"}]})
+    .to_string()
+}
+
+fn cached(answer: &serde_json::Value) -> u64 {
+    let usage = &answer["usage"]["prompt_tokens_details"]["cached_tokens"];
+    usage.as_u64().unwrap_or_else(|| panic!("{answer}"))
+}
+
+fn until_finished(daemon: &Daemon, count: u32) {
+    let line = format!("hearthd_requests_total{{outcome=\"finished\"}} {count}\n");
+    until("it was computed", || {
+        ok(&daemon.curl("/metrics", &[])).contains(&line)
+    });
+}
+
+#[test]
+fn a_prewarmed_system_prompt_is_found_in_the_cache() {
+    let daemon = Daemon::real();
+    // What all conversations begin with is in the cache without further doing.
+    let other = cached(&daemon.chat(&chat("Speak like a pirate.")));
+    ok(&daemon.call("Prewarm", &["sa{sv}", SYSTEM, "0"]));
+    until_finished(&daemon, 2);
+    let prewarmed = cached(&daemon.chat(&chat(SYSTEM)));
+    assert!(prewarmed > other + 5, "{prewarmed} and {other} tokens");
+
+    // With tools, and through hearthctl.
+    let files = |name: &str, text: &str| {
+        let path = daemon.dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let tool = serde_json::json!([{"type": "function", "function": {"name": "light", "description":
+        "Turn a light in the house on or off.", "parameters": {"type": "object", "properties": {}}}}]);
+    let (system, tools) = (
+        files("system", &format!("{SYSTEM}\n")),
+        files("tools", &tool.to_string()),
+    );
+    let args = ["--json", "prewarm", &system, "--tools", &tools];
+    assert_eq!(ok(&daemon.ctl(&args)), "{\"queued\":true}\n");
+    until_finished(&daemon, 4);
+    let mut body: serde_json::Value = serde_json::from_str(&chat(SYSTEM)).unwrap();
+    body["tools"] = tool;
+    let answer = daemon.chat(&body.to_string());
+    let question = answer["usage"]["prompt_tokens"].as_u64().unwrap() - cached(&answer);
+    // All but the question and the marks around it; some 8 tokens of text.
+    assert!(question < 24, "{answer}");
+    // It made no answer, and its speed is nobody's.
+    assert!(!daemon.property("TokensPerSecond").contains("d 0\n"));
+}
+
+#[test]
+fn the_configs_prompts_are_computed_for_all_after_each_load() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Real,
+        config: "[model]\npreload = true\n[[prewarm]]\nsystem = \"You are the voice of this house. \
+            Answer in one sentence.\"\n[[prewarm]]\nmodel = \"another\"\nsystem = \"x\"\n",
+        ..Setup::default()
+    });
+    until_finished(&daemon, 1);
+    assert!(cached(&daemon.chat(&chat(SYSTEM))) > 5);
+    assert!(daemon.log().contains("number 2 waits for its model"));
+    ok(&daemon.call("UnloadModel", &[]));
+    // The service is not asked to load it again by its own prompts.
+    assert_eq!(daemon.health()["service"]["state"], "unloaded");
+    ok(&daemon.call("LoadModel", &["sa{sv}", "", "0"]));
+    until_finished(&daemon, 3);
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("NOT CHECKED: a second user needs root");
+        return;
+    }
+    fs::set_permissions(daemon.socket(), {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::Permissions::from_mode(0o666)
+    })
+    .unwrap();
+    let (uid, gid) = ("65534", group().to_string());
+    let other = Command::new("setpriv")
+        .args(["--reuid", uid, "--regid", &gid, "--clear-groups", "curl"])
+        .args(["-sS", "--unix-socket"])
+        .arg(daemon.socket())
+        .args(["-d", &chat(SYSTEM), "http://localhost/v1/chat/completions"])
+        .output()
+        .unwrap();
+    let answer = serde_json::from_str(&ok(&other)).unwrap();
+    assert!(cached(&answer) > 5, "{answer}");
+}
+
+/// With one slot and one place in the queue, nothing of this may take either.
+#[test]
+fn the_configs_prompts_stand_in_nobodys_way() {
+    let config = format!(
+        "[queue]\nlength_max = 1\n[engine]\nslots = 1\n[[prewarm]]\nsystem = {:?}\n",
+        "half a minute for the fake engine ".repeat(45)
+    );
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Fake("prefill-us=20000"),
+        config: config.leak(),
+        ..Setup::default()
+    });
+    let say = |content: &str| {
+        daemon.chat(
+            &serde_json::json!({"messages": [{"role": "user", "content": content}]}).to_string(),
+        )
+    };
+    say("a");
+    until("the prompt is being computed", || {
+        daemon.health()["service"]["active_jobs"] == 1
+    });
+    assert_eq!(say("b")["choices"][0]["message"]["content"], "b");
+    assert!(!ok(&daemon.curl("/metrics", &[])).contains("outcome=\"finished\"} 3"));
+    ok(&daemon.call("UnloadModel", &[]));
+    assert_eq!(daemon.health()["service"]["state"], "unloaded");
+    assert!(daemon.log().contains("sender=config"), "{}", daemon.log());
+}
+
+#[test]
+fn mistakes_are_named() {
+    let daemon = Daemon::fake("");
+    for (args, part) in [
+        (vec!["sa{sv}", " ", "0"], "nothing to prewarm"),
+        (
+            vec!["sa{sv}", "x", "1", "tools", "s", "["],
+            "not valid JSON",
+        ),
+        (
+            vec!["sa{sv}", "x", "1", "tools", "u", "3"],
+            "must be a string",
+        ),
+        (
+            vec!["sa{sv}", "x", "1", "model", "s", "nope"],
+            "no model \"nope\"",
+        ),
+        (
+            vec!["sa{sv}", "x", "1", "mode", "s", "x"],
+            "known are model, tools",
+        ),
+    ] {
+        let said = error(&daemon.call("Prewarm", &args));
+        assert!(said.contains(part), "{args:?}: {said}");
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("hearthd.toml");
+    for (table, part) in [
+        (
+            "",
+            "hearthd.toml:1: [[prewarm]]: give `system` or `system_file`",
+        ),
+        (
+            "system_file = \"/nonexistent\"",
+            "number 1: cannot read /nonexistent",
+        ),
+    ] {
+        fs::write(&config, format!("[[prewarm]]\n{table}\n")).unwrap();
+        let check = Command::new(env!("CARGO_BIN_EXE_hearthd"))
+            .args(["--check-config", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        assert!(!check.status.success());
+        assert!(text(&check.stderr).contains(part), "{check:?}");
+    }
+}
