@@ -39,6 +39,20 @@ impl Job {
         Ok(self.service.cancel_job(&present.caller, self.id)?)
     }
 
+    /// Moves the job to another class while it is queued: interactive, normal or
+    /// background.
+    async fn set_priority(
+        &self,
+        priority: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let priority = priority.parse().map_err(Failure::invalid)?;
+        let caller = &present.caller;
+        Ok(self.service.set_job_priority(caller, self.id, priority)?)
+    }
+
     /// Waits for the result: the OpenAI response as JSON.
     #[zbus(out_args("result"))]
     async fn get_result(
@@ -145,6 +159,9 @@ async fn publish(
         let (job, to) = (interface.get().await, interface.signal_emitter());
         if shown.queue_position != now.queue_position {
             job.queue_position_changed(to).await?;
+        }
+        if shown.priority != now.priority {
+            job.priority_changed(to).await?;
         }
         if shown.tokens_generated != now.tokens_generated {
             job.tokens_generated_changed(to).await?;

@@ -88,6 +88,13 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
             .map(|w| &mut w.item)
     }
 
+    /// Moves a waiting item to another class; how long it has waited still counts.
+    pub fn set_priority(&mut self, key: K, priority: Priority) {
+        if let Some(waiting) = self.items.iter_mut().find(|w| w.key == key) {
+            waiting.priority = priority;
+        }
+    }
+
     /// Takes an item out of turn.
     pub fn remove(&mut self, key: K) -> Option<T> {
         let at = self.items.iter().position(|w| w.key == key)?;
@@ -201,6 +208,19 @@ mod tests {
         }
         queue.push(ZERO, 9, Priority::Normal, of(1001), 9);
         assert_eq!(drain(&mut queue, ZERO), [0, 9, 1, 2]);
+    }
+
+    #[test]
+    fn a_class_can_be_changed_while_waiting() {
+        let mut queue = Queue::default();
+        for n in 0..3 {
+            queue.push(ZERO, n, Priority::Normal, 0, n);
+        }
+        queue.set_priority(2, Priority::Interactive);
+        queue.set_priority(0, Priority::Background);
+        queue.set_priority(9, Priority::Interactive);
+        assert_eq!(queue.position(ZERO, 2), Some(0));
+        assert_eq!(drain(&mut queue, ZERO), [2, 1, 0]);
     }
 
     #[test]

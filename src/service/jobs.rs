@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Service;
 use super::types::{Answer, Caller, JobState, JobView, Stream, StreamEvent, Submission};
-use crate::protocol::{Failure, FailureKind, RequestId};
+use crate::protocol::{Failure, FailureKind, Priority, RequestId};
 
 /// All jobs not forgotten yet.
 #[derive(Debug, Default)]
@@ -181,6 +181,36 @@ impl Service {
     pub fn cancel_job(&self, caller: &Caller, id: u64) -> Result<(), Failure> {
         self.own_job(caller, id)?;
         self.cancel(RequestId(id), Failure::cancelled());
+        Ok(())
+    }
+
+    /// Changes a job's class; it has to be waiting still.
+    ///
+    /// # Errors
+    /// `AccessDenied`, `InvalidArgs` as above, and where it is not waiting any more.
+    pub fn set_job_priority(
+        &self,
+        caller: &Caller,
+        id: u64,
+        priority: Priority,
+    ) -> Result<(), Failure> {
+        let state = self.own_job(caller, id)?.borrow().state;
+        let mut inner = self.lock();
+        if !inner.set_priority(RequestId(id), priority) {
+            return Err(Failure::invalid(format!(
+                "job {id} is {}: its priority can be changed while it is queued only",
+                // Taken by the engine, and not yet said to be.
+                match state {
+                    JobState::Queued => JobState::Running,
+                    state => state,
+                }
+                .as_str()
+            )));
+        }
+        if let Some(job) = inner.jobs.0.get(&id) {
+            job.view.send_modify(|view| view.priority = priority);
+        }
+        self.pump(&mut inner);
         Ok(())
     }
 

@@ -299,6 +299,16 @@ impl Inner {
         }
     }
 
+    /// Changes the class of a request that waits; whether it does.
+    pub(super) fn set_priority(&mut self, id: RequestId, priority: Priority) -> bool {
+        let Some(waiting) = self.queue.get_mut(id) else {
+            return false;
+        };
+        waiting.request.priority = priority;
+        self.queue.set_priority(id, priority);
+        true
+    }
+
     /// Sends what can be sent to the engine; returns whether the supervisor has to
     /// look: an engine is wanted, or another one.
     pub(super) fn pump(&mut self, now: Duration) -> bool {

@@ -124,6 +124,48 @@ fn reasoning_and_calls_are_told_apart_in_streams_and_jobs() {
 }
 
 #[test]
+fn a_queued_job_can_be_moved() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Fake("token-ms=20"),
+        config: "[engine]\nslots = 1\n",
+        ..Setup::default()
+    });
+    let submit = |content: &str| ok(&daemon.call("Submit", &["sa{sv}", &chat(content), "0"]));
+    let at = |id: u32| format!("/org/hearthd/Inference1/jobs/{id}");
+    let set = |id: u32, class: &str| daemon.call_at(&at(id), JOB, "SetPriority", &["s", class]);
+    submit(&"long ".repeat(400));
+    until("the first one runs", || {
+        daemon.health()["service"]["active_jobs"] == 1
+    });
+    submit("second");
+    submit("third");
+    ok(&set(2, "background"));
+    let jobs: serde_json::Value =
+        serde_json::from_str(&ok(&daemon.ctl(&["jobs", "--json"]))).unwrap();
+    assert_eq!(jobs[1]["priority"], "background", "{jobs}");
+    until("the third one is next", || {
+        let jobs: serde_json::Value =
+            serde_json::from_str(&ok(&daemon.ctl(&["jobs", "--json"]))).unwrap();
+        jobs[1]["queue_position"] == 1 && jobs[2]["queue_position"] == 0
+    });
+    // One of a higher class finds a place at once.
+    ok(&set(3, "interactive"));
+    let third = ok(&daemon.call_at(&at(3), JOB, "GetResult", &[]));
+    assert!(third.contains("third"), "{third}");
+    for (id, class, part) in [
+        (1, "background", "job 1 is running"),
+        (3, "background", "job 3 is done"),
+        (2, "urgent", "use interactive, normal or background"),
+    ] {
+        let said = error(&set(id, class));
+        assert!(said.contains(part), "{said}");
+    }
+    ok(&daemon.call_at(&at(1), JOB, "Cancel", &[]));
+    let second = ok(&daemon.call_at(&at(2), JOB, "GetResult", &[]));
+    assert!(second.contains("second"), "{second}");
+}
+
+#[test]
 fn finished_is_for_the_submitter_alone() {
     let daemon = Daemon::fake("token-ms=5");
     // Someone else listens to all signals of the service.
@@ -164,8 +206,14 @@ fn others_may_see_a_job_but_not_its_text() {
             .unwrap()
     };
     let path = "/org/hearthd/Inference1/jobs/1";
-    for method in ["GetResult", "Cancel"] {
-        let said = error(&other(&["call", BUS_NAME, path, JOB, method]));
+    for (method, args) in [
+        ("GetResult", &[][..]),
+        ("Cancel", &[]),
+        ("SetPriority", &["s", "background"]),
+    ] {
+        let said = error(&other(
+            &[&["call", BUS_NAME, path, JOB, method], args].concat(),
+        ));
         assert!(said.contains("Access denied"), "{method}: {said}");
     }
     ok(&other(&["get-property", BUS_NAME, path, JOB, "State"]));
