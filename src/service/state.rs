@@ -1,5 +1,7 @@
 //! The service's state. Plain data and plain methods: no I/O, no waiting.
 
+mod status;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -9,9 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::holds::Holds;
 use super::jobs::Jobs;
 use super::resume::{Cause, Progress, Quarantine};
-use super::types::{State, Status, StreamEvent};
+use super::types::StreamEvent;
 use super::{crashed, stopping};
-use crate::governor::{Governor, MemoryState, Reading, ThermalState, Verdict};
+use crate::governor::{Governor, MemoryState, ThermalState, Verdict};
 use crate::protocol::{
     Command, Event, Failure, FailureKind, GenerateRequest, Limits, ModelInfo, Priority, RequestId,
     Usage,
@@ -575,65 +577,6 @@ impl Inner {
     pub(super) fn abandon(&mut self) {
         self.begin_drain(&stopping());
         self.answer_waiters(&Err(stopping()));
-    }
-
-    /// Takes a reading; returns new limits where they changed.
-    pub(super) fn observe(&mut self, now: Duration, reading: &Reading) -> Option<Limits> {
-        let verdict = self.governor.observe(now, reading);
-        self.temperature_celsius = reading
-            .temperature
-            .map_or(0.0, crate::units::MilliCelsius::celsius);
-        let changed = verdict.limits != self.verdict.limits;
-        if verdict.reason != self.verdict.reason {
-            if verdict.reason.is_empty() {
-                log::info!("the board has cooled down: full speed");
-            } else {
-                log::warn!("{}", verdict.reason);
-            }
-        }
-        self.verdict = verdict;
-        changed.then_some(self.verdict.limits)
-    }
-
-    pub(super) fn status(&self) -> Status {
-        let ready = self.is_ready();
-        let state = match (&self.engine, ready) {
-            (None, _) if self.failed.is_some() => State::Failed,
-            (None, _) if self.wanted.is_some() => State::Loading,
-            (None, _) => State::Unloaded,
-            (Some(_), false) => State::Loading,
-            (Some(_), true) if !self.verdict.reason.is_empty() => State::Limited,
-            (Some(_), true) if self.running.is_empty() => State::Ready,
-            (Some(_), true) => State::Busy,
-        };
-        let failed = self.failed.as_ref().map(ToString::to_string);
-        let info = self.engine.as_ref().and_then(|e| e.info.as_ref());
-        Status {
-            state,
-            model: self
-                .loaded_model()
-                .or(self.wanted())
-                .unwrap_or_default()
-                .to_owned(),
-            context_size: info.map_or(0, |i| i.context_size),
-            active_threads: if ready {
-                self.verdict.limits.threads
-            } else {
-                0
-            },
-            max_threads: self.threads_max,
-            thermal_state: self.verdict.thermal.as_str(),
-            temperature_celsius: self.temperature_celsius,
-            memory_state: self.verdict.memory.as_str(),
-            limit_reason: failed.unwrap_or_else(|| self.verdict.reason.clone()),
-            queue_length: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
-            active_jobs: u32::try_from(self.running.len()).unwrap_or(u32::MAX),
-            tokens_per_second: self.tokens_per_second,
-            cpu: self.cpu.clone(),
-            engine_pid: self.engine.as_ref().and_then(|e| e.pid),
-            engine_crashes: self.crashes,
-            draining: self.draining,
-        }
     }
 }
 
