@@ -214,7 +214,7 @@ mod tests {
     fn a_class_can_be_changed_while_waiting() {
         let mut queue = Queue::default();
         for n in 0..3 {
-            queue.push(ZERO, n, Priority::Normal, 0, n);
+            queue.push(ZERO, n, Priority::Normal, of(0), n);
         }
         queue.set_priority(2, Priority::Interactive);
         queue.set_priority(0, Priority::Background);
