@@ -56,7 +56,7 @@ impl fmt::Display for Bytes {
 }
 
 /// A share in thousandths, 0 to 1000; used for duty cycles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Permille(pub u16);
 
 impl Permille {
@@ -70,9 +70,87 @@ impl fmt::Display for Permille {
     }
 }
 
+/// A set of CPUs by number, as many as the boards this is for have; empty means "not
+/// known", never "none".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CpuSet(u128);
+
+impl CpuSet {
+    /// CPUs with higher numbers cannot be in a set.
+    pub const MAX: u32 = 128;
+
+    /// Reads the kernel's list format, `0-3,6` (cpuset(7)); numbers from
+    /// [`Self::MAX`] on are left out. `None` for anything else.
+    pub fn parse(list: &str) -> Option<Self> {
+        let mut set = Self::default();
+        for part in list.trim().split(',').filter(|part| !part.is_empty()) {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+            if first > last {
+                return None;
+            }
+            (first..=last.min(Self::MAX - 1)).for_each(|cpu| set.insert(cpu));
+        }
+        Some(set)
+    }
+
+    /// Adds a CPU.
+    pub fn insert(&mut self, cpu: u32) {
+        if cpu < Self::MAX {
+            self.0 |= 1 << cpu;
+        }
+    }
+
+    /// Whether it has this CPU.
+    pub fn contains(self, cpu: u32) -> bool {
+        cpu < Self::MAX && self.0 & (1 << cpu) != 0
+    }
+
+    /// Those in both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// How many.
+    pub fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Their numbers, ascending.
+    pub fn iter(self) -> impl Iterator<Item = u32> {
+        (0..Self::MAX).filter(move |cpu| self.contains(*cpu))
+    }
+}
+
+impl FromIterator<u32> for CpuSet {
+    fn from_iter<I: IntoIterator<Item = u32>>(cpus: I) -> Self {
+        let mut set = Self::default();
+        cpus.into_iter().for_each(|cpu| set.insert(cpu));
+        set
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cpu_lists_are_the_kernels() {
+        let set = CpuSet::parse("0-2,5\n").unwrap();
+        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 1, 2, 5]);
+        assert_eq!(set.len(), 4);
+        assert!(CpuSet::parse("").unwrap().is_empty());
+        assert_eq!(CpuSet::parse("126-4000000000").unwrap().len(), 2);
+        for bad in ["3-1", "a", "1-", "-1", "0x3"] {
+            assert_eq!(CpuSet::parse(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn display_is_for_people() {

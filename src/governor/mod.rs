@@ -4,33 +4,20 @@
 //! limits; it opens nothing and reads no clock.
 
 mod pressure;
+mod reading;
 mod thermal;
 
 use std::time::Duration;
 
 pub use pressure::MemoryState;
+pub use reading::{Cores, Firmware, Memory, Psi, Reading};
 pub use thermal::ThermalState;
 
 use crate::protocol::Limits;
-use crate::units::{Bytes, MilliCelsius, Permille};
+use crate::units::Permille;
 
 /// Time since an arbitrary start, as the control task counts it.
 pub type Now = Duration;
-
-/// One look at the board.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// Hottest CPU or `SoC` zone; `None` where there is none or it cannot be read.
-    pub temperature: Option<MilliCelsius>,
-    /// Lowest passive trip point of that zone at or above 65 °C.
-    pub passive_trip: Option<MilliCelsius>,
-    /// Its critical trip point.
-    pub critical_trip: Option<MilliCelsius>,
-    /// `MemTotal`.
-    pub memory_total: Option<Bytes>,
-    /// `MemAvailable`.
-    pub memory_available: Option<Bytes>,
-}
 
 /// What the governor concluded, for the bus and for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +85,7 @@ impl Governor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::MilliCelsius;
 
     fn at(celsius: i32) -> Reading {
         Reading {

@@ -30,7 +30,7 @@ impl MemoryState {
 
 /// Classifies one reading; the shares are those of docs/design.md, section 6.
 pub(super) fn classify(reading: &Reading) -> MemoryState {
-    let (Some(total), Some(available)) = (reading.memory_total, reading.memory_available) else {
+    let (Some(total), Some(available)) = (reading.memory.total, reading.memory.available) else {
         return MemoryState::Normal;
     };
     if total.0 == 0 {
@@ -47,6 +47,7 @@ pub(super) fn classify(reading: &Reading) -> MemoryState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::governor::Memory;
     use crate::units::Bytes;
 
     #[test]
@@ -58,8 +59,11 @@ mod tests {
             (200, MemoryState::Emergency),
         ] {
             let reading = Reading {
-                memory_total: Some(Bytes::mib(4096)),
-                memory_available: Some(Bytes::mib(mib)),
+                memory: Memory {
+                    total: Some(Bytes::mib(4096)),
+                    available: Some(Bytes::mib(mib)),
+                    ..Memory::default()
+                },
                 ..Reading::default()
             };
             assert_eq!(classify(&reading), state, "{mib} MiB");

@@ -39,8 +39,8 @@ impl Sensors {
             }
         }
         if let Ok(text) = fs::read_to_string(self.root.join("proc/meminfo")) {
-            reading.memory_total = meminfo(&text, "MemTotal:");
-            reading.memory_available = meminfo(&text, "MemAvailable:");
+            reading.memory.total = meminfo(&text, "MemTotal:");
+            reading.memory.available = meminfo(&text, "MemAvailable:");
         }
         reading
     }
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(reading.temperature, Some(MilliCelsius(48_312)));
         assert_eq!(reading.passive_trip, None);
         assert_eq!(reading.critical_trip, Some(MilliCelsius(110_000)));
-        assert_eq!(reading.memory_available, Some(Bytes(3_000_000 * 1024)));
+        assert_eq!(reading.memory.available, Some(Bytes(3_000_000 * 1024)));
     }
 
     #[test]

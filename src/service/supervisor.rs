@@ -361,7 +361,7 @@ fn disk_cache(config: &Config) -> Option<DiskCache> {
 /// 8 % and 256 MiB stay free (docs/design.md, section 6).
 fn admit_memory(service: &Service, weights: u64) -> Result<(), Failure> {
     let reading = service.shared.sensors.read();
-    let (Some(total), Some(available)) = (reading.memory_total, reading.memory_available) else {
+    let (Some(total), Some(available)) = (reading.memory.total, reading.memory.available) else {
         return Ok(());
     };
     let reserve = (total.0 / 100 * 8).max(Bytes::mib(256).0);

@@ -1,0 +1,85 @@
+//! What the board says of itself at one moment; filled by the sensors.
+
+use crate::units::{Bytes, CpuSet, MilliCelsius, Permille};
+
+/// One look at the board. Whatever the board does not have, or did not tell this
+/// time, is `None` (or empty).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Hottest CPU or `SoC` zone.
+    pub temperature: Option<MilliCelsius>,
+    /// Lowest passive trip point of that zone at or above 65 °C.
+    pub passive_trip: Option<MilliCelsius>,
+    /// Its critical trip point.
+    pub critical_trip: Option<MilliCelsius>,
+    /// Where the firmware begins to slow the cores, on boards where it does that: on a
+    /// Raspberry Pi `temp_limit` of config.txt (85 °C by default).
+    pub firmware_limit: Option<MilliCelsius>,
+    /// What the firmware says of power and throttling now.
+    pub firmware: Option<Firmware>,
+    /// Highest frequency allowed now, as a share of the highest the cores can do;
+    /// the kernel or firmware lowers it when the board is hot or asks for it.
+    pub frequency_cap: Option<Permille>,
+    /// Cores to compute on.
+    pub cores: Cores,
+    /// How full the memory is.
+    pub memory: Memory,
+    /// Stalls for want of CPU time in the whole system.
+    pub psi_cpu: Option<Psi>,
+}
+
+/// Power and throttling as a Raspberry Pi's firmware reports them: bits 0 to 3 of
+/// `get_throttled` (Raspberry Pi documentation, "vcgencmd").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are bits")]
+pub struct Firmware {
+    /// The supply voltage is below 4.63 V.
+    pub under_voltage: bool,
+    /// The Arm frequency is capped.
+    pub capped: bool,
+    /// The firmware is throttling.
+    pub throttled: bool,
+    /// The soft temperature limit is active (Pi 3B+).
+    pub soft_limit: bool,
+}
+
+/// What may be computed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cores {
+    /// The biggest cores that are online and allowed; empty where that is unknown.
+    pub big: CpuSet,
+    /// All cores that are online and allowed; empty where that is unknown.
+    pub allowed: CpuSet,
+    /// CPU time per time that the cgroup may use, in whole cores rounded down, at
+    /// least 1; `None` without a quota.
+    pub quota: Option<u32>,
+}
+
+/// How full the memory is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// `MemTotal`.
+    pub total: Option<Bytes>,
+    /// `MemAvailable`.
+    pub available: Option<Bytes>,
+    /// `SwapTotal`, zram included.
+    pub swap_total: Option<Bytes>,
+    /// `SwapFree`.
+    pub swap_free: Option<Bytes>,
+    /// What the service's own cgroup uses (`memory.current`).
+    pub cgroup_current: Option<Bytes>,
+    /// The smallest of `memory.max` and `memory.high` of that cgroup and those above;
+    /// `None` without a limit, or without a memory controller.
+    pub cgroup_max: Option<Bytes>,
+    /// Stalls for want of memory: of the own cgroup where it has one, else of the system.
+    pub psi: Option<Psi>,
+}
+
+/// Pressure Stall Information (kernel: Documentation/accounting/psi.rst).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Psi {
+    /// Share of the last 10 s in which some task waited.
+    pub some_avg10: Permille,
+    /// Share of the last 10 s in which all tasks waited; 0 for CPU.
+    pub full_avg10: Permille,
+}
