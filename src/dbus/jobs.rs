@@ -9,7 +9,7 @@ use zbus::names::BusName;
 use zbus::object_server::{InterfaceRef, ObjectServer, SignalEmitter};
 use zbus::{OwnedObjectPath, interface};
 
-use super::callers::Callers;
+use super::callers::{Callers, Present};
 use super::{Error, PATH};
 use crate::protocol::Failure;
 use crate::service::{Caller, JobState, JobView, Service};
@@ -109,6 +109,23 @@ impl Job {
     fn priority(&self) -> &'static str {
         self.view.borrow().priority.as_str()
     }
+}
+
+/// Cancels a job when its submitter leaves the bus.
+pub(super) fn end_with_caller(service: &Service, submitter: Present, id: u64) {
+    let Some(mut view) = service.watch_job(id) else {
+        return;
+    };
+    let service = service.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = submitter.left() => {
+                // Over already, or forgotten: nothing is left to end.
+                _ = service.cancel_job(&submitter.caller, id);
+            }
+            _ = view.wait_for(|view| view.state.is_over()) => {}
+        }
+    });
 }
 
 /// Serves a job's object until the job is forgotten.

@@ -28,6 +28,7 @@ const FEATURES: &[&str] = &[
     "chat",
     "constrained-output",
     "count-tokens",
+    "embeddings",
     "http-openai",
     "import",
     "jobs",
@@ -174,7 +175,8 @@ impl Manager {
         Ok(self.service.count_tokens(&present.caller, text).await?)
     }
 
-    /// Admits a chat request as a job and returns at once.
+    /// Admits a chat request as a job and returns at once. With the option
+    /// `cancel_when_gone` the job ends when its submitter leaves the bus.
     #[zbus(out_args("job"))]
     async fn submit(
         &self,
@@ -186,13 +188,16 @@ impl Manager {
     ) -> Result<OwnedObjectPath, Error> {
         let present = self.callers.identify(&header, connection).await?;
         let mut request = decode_chat(request.as_bytes())?.single()?;
-        options::apply(&options, &mut request.submission)?;
+        let ends_with_caller = options::apply(&options, &mut request.submission)?;
         let offer = request.offer;
         let id = self
             .service
             .submit_job(&present.caller, request.submission, move |answer| {
                 chat_response(from_ref(answer), &offer).to_string()
             })?;
+        if ends_with_caller {
+            jobs::end_with_caller(&self.service, present, id);
+        }
         jobs::serve(&self.service, &self.callers, server, connection, id).await
     }
 
@@ -208,7 +213,8 @@ impl Manager {
     ) -> Result<(OwnedObjectPath, OwnedFd), Error> {
         let present = self.callers.identify(&header, connection).await?;
         let mut request = decode_chat(request.as_bytes())?.single()?;
-        options::apply(&options, &mut request.submission)?;
+        // Closing the pipe ends it, and who leaves the bus may still read.
+        let ends_with_caller = options::apply(&options, &mut request.submission)?;
         let offer = request.offer.clone();
         let (id, events) = self.service.submit_streamed_job(
             &present.caller,
@@ -216,6 +222,9 @@ impl Manager {
             move |answer| chat_response(from_ref(answer), &request.offer).to_string(),
         )?;
         let reader = stream::start(&self.service, present.caller.clone(), id, offer, events)?;
+        if ends_with_caller {
+            jobs::end_with_caller(&self.service, present, id);
+        }
         let path = jobs::serve(&self.service, &self.callers, server, connection, id).await?;
         Ok((path, reader.into()))
     }

@@ -47,9 +47,10 @@ pub(super) fn prewarm(system: String, options: &Options) -> Result<Prewarm, Fail
     })
 }
 
-/// Applies the options of `Submit` and `OpenStream`.
-pub(super) fn apply(options: &Options, submission: &mut Submission) -> Result<(), Failure> {
-    check(options, &["priority", "deadline_ms"])?;
+/// Applies the options of `Submit` and `OpenStream`; returns whether the job ends when
+/// its submitter leaves the bus.
+pub(super) fn apply(options: &Options, submission: &mut Submission) -> Result<bool, Failure> {
+    check(options, &["priority", "deadline_ms", "cancel_when_gone"])?;
     if let Some(word) = text(options, "priority")? {
         submission.request.priority = word.parse().map_err(Failure::invalid)?;
     }
@@ -60,5 +61,8 @@ pub(super) fn apply(options: &Options, submission: &mut Submission) -> Result<()
             .map_err(|_| Failure::invalid("option \"deadline_ms\" must be a number (t or u)"))?;
         submission.deadline = Some(Duration::from_millis(ms));
     }
-    Ok(())
+    options.get("cancel_when_gone").map_or(Ok(false), |value| {
+        let wrong = |_| Failure::invalid("option \"cancel_when_gone\" must be true or false (b)");
+        value.downcast_ref::<bool>().map_err(wrong)
+    })
 }

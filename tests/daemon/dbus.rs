@@ -166,6 +166,34 @@ fn a_queued_job_can_be_moved() {
 }
 
 #[test]
+fn a_job_outlives_its_submitter_unless_it_shall_not() {
+    let daemon = Daemon::fake("token-ms=20");
+    // busctl leaves the bus as soon as it has the job's path.
+    let submit = |option: &str| {
+        let request = chat(&"long ".repeat(400));
+        ok(&daemon.call(
+            "Submit",
+            &["sa{sv}", &request, "1", "cancel_when_gone", "b", option],
+        ));
+    };
+    submit("true");
+    submit("false");
+    let jobs = || -> serde_json::Value {
+        serde_json::from_str(&ok(&daemon.ctl(&["jobs", "--json"]))).unwrap()
+    };
+    until("the first one is cancelled", || {
+        jobs()[0]["state"] == "cancelled"
+    });
+    assert_eq!(jobs()[1]["state"], "running", "{}", jobs());
+    let request = chat("x");
+    let said = error(&daemon.call(
+        "Submit",
+        &["sa{sv}", &request, "1", "cancel_when_gone", "s", "yes"],
+    ));
+    assert!(said.contains("must be true or false"), "{said}");
+}
+
+#[test]
 fn finished_is_for_the_submitter_alone() {
     let daemon = Daemon::fake("token-ms=5");
     // Someone else listens to all signals of the service.
