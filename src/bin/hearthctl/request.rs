@@ -55,6 +55,10 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
         request.insert("model".into(), model.as_str().into());
     }
     request.insert("messages".into(), system.chain(said).collect());
+    if turns.len() > 1 {
+        // A long chat goes on, without its oldest turns.
+        request.insert("truncation".into(), "auto".into());
+    }
     // What is not given is left out: the service knows better defaults.
     if let Some(n) = args.max_tokens {
         request.insert("max_tokens".into(), n.into());

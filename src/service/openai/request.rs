@@ -4,7 +4,9 @@ use serde_json::{Map, Value};
 
 use super::form;
 use super::tools::{Offer, Tools};
-use crate::protocol::{Failure, FailureKind, GenerateRequest, Message, Priority, Prompt, Sampling};
+use crate::protocol::{
+    Failure, FailureKind, GenerateRequest, Message, Overflow, Priority, Prompt, Sampling,
+};
 use crate::service::Submission;
 
 /// OpenAI's own limit.
@@ -154,6 +156,7 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Fail
                 stop: stop(body.get("stop"))?,
                 constraint: form::constraint(body)?,
                 priority,
+                overflow: overflow(get("truncation").text()?.as_deref())?,
                 ..GenerateRequest::default()
             },
             deadline: None,
@@ -240,6 +243,18 @@ fn stop(value: Option<&Value>) -> Result<Vec<String>, Failure> {
             .map(|s| s.as_str().map(str::to_owned).ok_or_else(wrong))
             .collect(),
         Some(_) => Err(wrong()),
+    }
+}
+
+/// What happens to a conversation that is too long, in the words of OpenAI's Responses
+/// API, where `auto` drops items from the middle.
+fn overflow(truncation: Option<&str>) -> Result<Overflow, Failure> {
+    match truncation {
+        None | Some("disabled") => Ok(Overflow::Error),
+        Some("auto") => Ok(Overflow::TruncateMiddle),
+        Some(_) => Err(Failure::invalid(
+            "`truncation` must be \"auto\" or \"disabled\"",
+        )),
     }
 }
 
