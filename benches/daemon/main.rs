@@ -35,9 +35,9 @@ struct Args {
     /// Models: `demo`, `0.5b`, `1b`, or dimensions as `hearth-engine make-model` takes them.
     #[arg(long, default_values = ["demo", "0.5b"])]
     shape: Vec<String>,
-    /// How the weights are stored.
-    #[arg(long = "type", default_value = "q4_0")]
-    element: String,
+    /// How the weights are stored: `q4_0`, `q4_k_m` or another of `make-model`'s.
+    #[arg(long = "type", default_values = ["q4_0"])]
+    storage: Vec<String>,
     /// How often each thing is measured; the medians count.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -75,10 +75,14 @@ fn main() {
     }
     let mut report = Report::new(args.threads, args.runs);
     scenes::daemon(&mut report);
-    for shape in &args.shape {
-        report.model(&format!("{shape}, {}, random weights", args.element));
+    let models = args
+        .shape
+        .iter()
+        .flat_map(|shape| args.storage.iter().map(move |storage| (shape, storage)));
+    for (shape, storage) in models {
+        report.model(&format!("{shape}, {storage}, random weights"));
         let bench = Bench {
-            model: model(shape, &args.element),
+            model: model(shape, storage),
             runs: args.runs.max(1),
             tokens: args.tokens,
             prefix: args.prefix,
@@ -100,16 +104,16 @@ fn main() {
 }
 
 /// The model file, written once.
-fn model(shape: &str, element: &str) -> PathBuf {
+fn model(shape: &str, storage: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let path = folder.join(format!("bench-{}-{element}.gguf", shape.replace(',', "-")));
+    let path = folder.join(format!("bench-{}-{storage}.gguf", shape.replace(',', "-")));
     if path.exists() {
         return path;
     }
     // Under another name until it is whole.
     let part = path.with_extension("part");
     let made = Command::new(ENGINE)
-        .args(["make-model", "--shape", shape, "--type", element, "--out"])
+        .args(["make-model", "--shape", shape, "--type", storage, "--out"])
         .arg(&part)
         .status();
     assert!(made.unwrap().success(), "no model of shape {shape}");

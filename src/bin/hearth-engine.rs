@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use hearthd::engine::fake::{FakeLoader, Script};
 use hearthd::engine::gguf::ElementType;
 use hearthd::engine::llama::{LlamaLoader, Runtime};
-use hearthd::engine::make_model::{Shape, make};
+use hearthd::engine::make_model::{Shape, Storage, make};
 use hearthd::engine::tools::{self, Bench};
 use hearthd::engine::{exit_code, run};
 use hearthd::protocol::{
@@ -120,15 +120,18 @@ enum Element {
     Q8_0,
     #[value(name = "q4_0")]
     Q4_0,
+    #[value(name = "q4_k_m")]
+    Q4KM,
 }
 
-impl From<Element> for ElementType {
+impl From<Element> for Storage {
     fn from(element: Element) -> Self {
         match element {
-            Element::F32 => Self::F32,
-            Element::F16 => Self::F16,
-            Element::Q8_0 => Self::Q8_0,
-            Element::Q4_0 => Self::Q4_0,
+            Element::F32 => Self::All(ElementType::F32),
+            Element::F16 => Self::All(ElementType::F16),
+            Element::Q8_0 => Self::All(ElementType::Q8_0),
+            Element::Q4_0 => Self::All(ElementType::Q4_0),
+            Element::Q4KM => Self::Q4KM,
         }
     }
 }

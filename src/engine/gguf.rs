@@ -3,124 +3,14 @@
 //! The format is the one that ggml documents (docs/gguf.md, version 3): a header of
 //! key-values and tensor descriptions, then the tensors' bytes, each aligned.
 
+mod blocks;
+
 use std::io::{self, Write};
+
+pub use blocks::ElementType;
 
 /// ggml's default alignment of tensor data, `general.alignment`.
 const ALIGNMENT: u64 = 32;
-/// Elements of one block of the block types.
-const BLOCK: usize = 32;
-
-/// How the elements of a tensor are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ElementType {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    F16,
-    /// Blocks of 32 signed bytes with one scale.
-    Q8_0,
-    /// Blocks of 32 four-bit numbers with one scale.
-    Q4_0,
-}
-
-impl ElementType {
-    /// The number in a tensor's description (`enum ggml_type`).
-    fn ggml_type(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q8_0 => 8,
-        }
-    }
-
-    /// `general.file_type` of a model made of it (`enum llama_ftype`).
-    pub(super) fn file_type(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q8_0 => 7,
-        }
-    }
-
-    /// Bytes of `n` elements; `n` is a multiple of 32 for the block types.
-    pub(super) fn bytes(self, n: u64) -> u64 {
-        match self {
-            Self::F32 => n * 4,
-            Self::F16 => n * 2,
-            Self::Q8_0 => n / BLOCK as u64 * 34,
-            Self::Q4_0 => n / BLOCK as u64 * 18,
-        }
-    }
-
-    /// Appends `values` in this form to `out`.
-    pub(super) fn encode(self, values: &[f32], out: &mut Vec<u8>) {
-        match self {
-            Self::F32 => out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
-            Self::F16 => out.extend(values.iter().flat_map(|v| half(*v).to_le_bytes())),
-            Self::Q8_0 => values
-                .chunks(BLOCK)
-                .for_each(|block| encode_q8_0(block, out)),
-            Self::Q4_0 => values
-                .chunks(BLOCK)
-                .for_each(|block| encode_q4_0(block, out)),
-        }
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "within i8 after the division"
-)]
-fn encode_q8_0(block: &[f32], out: &mut Vec<u8>) {
-    let largest = block.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-    let scale = largest / 127.0;
-    out.extend(half(scale).to_le_bytes());
-    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-    out.extend(
-        block
-            .iter()
-            .map(|v| ((v * inverse).round() as i8).cast_unsigned()),
-    );
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to 0..=15"
-)]
-fn encode_q4_0(block: &[f32], out: &mut Vec<u8>) {
-    // The value of largest magnitude becomes -8, the end of the four-bit range.
-    let extreme = block
-        .iter()
-        .copied()
-        .fold(0.0_f32, |m, v| if v.abs() > m.abs() { v } else { m });
-    let scale = extreme / -8.0;
-    out.extend(half(scale).to_le_bytes());
-    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    let four = |v: f32| (v * inverse + 8.5).clamp(0.0, 15.0) as u8;
-    let (low, high) = block.split_at(BLOCK / 2);
-    out.extend(low.iter().zip(high).map(|(l, h)| four(*l) | four(*h) << 4));
-}
-
-/// IEEE half precision, rounded to nearest even; too small becomes zero, too large
-/// infinite. Subnormal halves are flushed: weights that small do not matter.
-#[expect(clippy::cast_possible_truncation, reason = "shifted into 16 bits")]
-fn half(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let sign = ((bits >> 16) & 0x8000) as u16;
-    let magnitude = bits & 0x7fff_ffff;
-    if magnitude < 0x3880_0000 {
-        return sign;
-    }
-    if magnitude >= 0x4780_0000 {
-        return sign | 0x7c00;
-    }
-    let rounded = magnitude + 0x0fff + ((magnitude >> 13) & 1);
-    sign | ((rounded - 0x3800_0000) >> 13) as u16
-}
-
 /// A value of the header.
 #[derive(Clone, Debug)]
 pub enum Value {
@@ -254,30 +144,6 @@ fn put_value(out: &mut Vec<u8>, value: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn halves() {
-        assert_eq!(half(0.0), 0);
-        assert_eq!(half(1.0), 0x3c00);
-        assert_eq!(half(-2.0), 0xc000);
-        assert_eq!(half(65504.0), 0x7bff);
-        assert_eq!(half(1e9), 0x7c00);
-        assert_eq!(half(1.0 / 3.0), 0x3555);
-    }
-
-    #[test]
-    fn blocks_have_ggml_s_sizes_and_keep_their_values() {
-        let values: Vec<f32> = (0..32u8).map(|n| f32::from(n) - 16.0).collect();
-        let mut out = Vec::new();
-        ElementType::Q8_0.encode(&values, &mut out);
-        assert_eq!(out.len() as u64, ElementType::Q8_0.bytes(32));
-        assert_eq!(out[2].cast_signed(), -127);
-        out.clear();
-        ElementType::Q4_0.encode(&values, &mut out);
-        assert_eq!(out.len() as u64, ElementType::Q4_0.bytes(32));
-        // -16 is the extreme: four-bit 0; 0, in the upper half, is 8.
-        assert_eq!(out[2], 0x80);
-    }
 
     #[test]
     fn data_begin_aligned() {

@@ -114,14 +114,60 @@ const _: () = assert!(CONTROL.len() == 3);
 /// Values made and written at a time: bounds the memory needed.
 const SLICE: u64 = 1 << 18;
 
+/// How a model's matrices are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// All in one form.
+    All(ElementType),
+    /// llama.cpp's mix of this name: most in [`ElementType::Q4K`], those that suffer
+    /// most from it in [`ElementType::Q6K`].
+    Q4KM,
+}
+
+impl Storage {
+    /// `general.file_type` (`enum llama_ftype`).
+    fn file_type(self) -> u32 {
+        match self {
+            Self::All(ElementType::F32) => 0,
+            Self::All(ElementType::F16) => 1,
+            Self::All(ElementType::Q4_0) => 2,
+            Self::All(ElementType::Q5_0) => 8,
+            Self::All(ElementType::Q8_0) => 7,
+            Self::All(ElementType::Q4K | ElementType::Q6K) | Self::Q4KM => 15,
+        }
+    }
+
+    /// How a matrix with rows of so many elements is stored; `matters` where its loss
+    /// is felt most.
+    fn of(self, columns: u64, matters: bool) -> ElementType {
+        let (wanted, instead) = match (self, matters) {
+            (Self::All(element), _) => (element, ElementType::Q8_0),
+            (Self::Q4KM, false) => (ElementType::Q4K, ElementType::Q5_0),
+            (Self::Q4KM, true) => (ElementType::Q6K, ElementType::Q8_0),
+        };
+        // llama.cpp's own way out for rows that are no multiple of 256.
+        if columns.is_multiple_of(wanted.block()) {
+            wanted
+        } else {
+            instead
+        }
+    }
+}
+
+/// Whether values and the way down of a block get more bits in [`Storage::Q4KM`]: those
+/// of the first and last eighth, and every third between.
+fn matters(block: u32, blocks: u32) -> bool {
+    block < blocks / 8 || block >= 7 * blocks / 8 || (block - blocks / 8) % 3 == 2
+}
+
 /// Writes a model file. The same arguments give the same bytes.
 ///
 /// # Errors
 /// Those of the file.
-pub fn make(path: &Path, shape: Shape, element: ElementType, seed: u64) -> io::Result<()> {
+pub fn make(path: &Path, shape: Shape, storage: Storage, seed: u64) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let tensors = tensors(shape, element);
-    gguf::write_header(&mut out, &header(shape, element), &tensors)?;
+    let tensors = tensors(shape, storage);
+    gguf::write_header(&mut out, &header(shape, storage), &tensors)?;
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut values = Vec::new();
     let mut bytes = Vec::new();
@@ -157,13 +203,13 @@ fn spread(inputs: u64) -> f32 {
     (3.0 / inputs as f32).sqrt()
 }
 
-fn tensors(shape: Shape, element: ElementType) -> Vec<Tensor> {
+fn tensors(shape: Shape, storage: Storage) -> Vec<Tensor> {
     let (width, ff) = (u64::from(shape.width), u64::from(shape.feed_forward));
     let kv = width / u64::from(shape.heads) * u64::from(shape.kv_heads);
-    let matrix = |name: String, columns, rows| Tensor {
+    let matrix = |name: String, columns, rows, matters| Tensor {
         name,
         shape: vec![columns, rows],
-        element,
+        element: storage.of(columns, matters),
     };
     let vector = |name: String| Tensor {
         name,
@@ -172,26 +218,32 @@ fn tensors(shape: Shape, element: ElementType) -> Vec<Tensor> {
     };
     // No output matrix: llama.cpp uses the embeddings for it, as the small models do.
     let mut all = vec![
-        matrix("token_embd.weight".into(), width, u64::from(shape.vocab)),
+        matrix(
+            "token_embd.weight".into(),
+            width,
+            u64::from(shape.vocab),
+            true,
+        ),
         vector("output_norm.weight".into()),
     ];
     for n in 0..shape.layers {
+        let more = matters(n, shape.layers);
         all.extend([
             vector(format!("blk.{n}.attn_norm.weight")),
-            matrix(format!("blk.{n}.attn_q.weight"), width, width),
-            matrix(format!("blk.{n}.attn_k.weight"), width, kv),
-            matrix(format!("blk.{n}.attn_v.weight"), width, kv),
-            matrix(format!("blk.{n}.attn_output.weight"), width, width),
+            matrix(format!("blk.{n}.attn_q.weight"), width, width, false),
+            matrix(format!("blk.{n}.attn_k.weight"), width, kv, false),
+            matrix(format!("blk.{n}.attn_v.weight"), width, kv, more),
+            matrix(format!("blk.{n}.attn_output.weight"), width, width, false),
             vector(format!("blk.{n}.ffn_norm.weight")),
-            matrix(format!("blk.{n}.ffn_gate.weight"), width, ff),
-            matrix(format!("blk.{n}.ffn_up.weight"), width, ff),
-            matrix(format!("blk.{n}.ffn_down.weight"), ff, width),
+            matrix(format!("blk.{n}.ffn_gate.weight"), width, ff, false),
+            matrix(format!("blk.{n}.ffn_up.weight"), width, ff, false),
+            matrix(format!("blk.{n}.ffn_down.weight"), ff, width, more),
         ]);
     }
     all
 }
 
-fn header(shape: Shape, element: ElementType) -> Vec<(String, Value)> {
+fn header(shape: Shape, storage: Storage) -> Vec<(String, Value)> {
     // llama.cpp's token types: 1 normal, 3 control.
     let kind = |n| {
         if (256..FIRST_FILLER).contains(&n) {
@@ -204,7 +256,7 @@ fn header(shape: Shape, element: ElementType) -> Vec<(String, Value)> {
     let values = [
         ("general.architecture", text("llama")),
         ("general.name", text("random weights")),
-        ("general.file_type", Value::U32(element.file_type())),
+        ("general.file_type", Value::U32(storage.file_type())),
         ("llama.block_count", Value::U32(shape.layers)),
         ("llama.context_length", Value::U32(32_768)),
         ("llama.embedding_length", Value::U32(shape.width)),
@@ -302,6 +354,15 @@ mod tests {
         ] {
             assert!(bad.parse::<Shape>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_mix_is_llama_cpps() {
+        let blocks = |n| (0..n).filter(|b| matters(*b, n)).count();
+        assert_eq!((blocks(16), blocks(24)), (8, 12));
+        assert_eq!(Storage::Q4KM.of(2048, false), ElementType::Q4K);
+        assert_eq!(Storage::Q4KM.of(896, false), ElementType::Q5_0);
+        assert_eq!(Storage::Q4KM.of(896, true), ElementType::Q8_0);
     }
 
     #[test]

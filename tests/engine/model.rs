@@ -150,6 +150,41 @@ fn control_tokens_count_as_one_and_text_in_bytes() {
     assert!(matches!(engine.next(), Event::Failed { .. }));
 }
 
+/// The same random weights, stored in every form, have much the same opinion: a block
+/// that llama.cpp reads otherwise than it was written would know nothing of it.
+#[test]
+fn made_models_are_read_as_they_were_written() {
+    let likeliest = |shape: &str, element: &str| -> Vec<Vec<u8>> {
+        let model = random_model(&format!("form-{element}"), shape, element);
+        let mut engine = Engine::with_model(&model);
+        std::fs::remove_file(&model).unwrap();
+        engine.send(&Command::Generate(GenerateRequest {
+            logprobs: Some(20),
+            ..first(1, chat(1, "Which words are likely here?"))
+        }));
+        let Event::Token { logprobs, .. } = engine.until(|e| matches!(e, Event::Token { .. }))
+        else {
+            unreachable!("asked for a token")
+        };
+        logprobs[0]
+            .top
+            .iter()
+            .map(|(bytes, _)| bytes.clone())
+            .collect()
+    };
+    // Rows of 256 and 512 elements have K blocks, rows of 96 and 160 what stands in.
+    for shape in ["3,256,512,4,2,2000", "3,96,160,2,1,2000"] {
+        let exact = likeliest(shape, "f32");
+        for element in ["f16", "q8_0", "q4_0", "q4_k_m"] {
+            let found = likeliest(shape, element);
+            let same = found.iter().filter(|token| exact.contains(token)).count();
+            println!("{shape} {element}: {same} of 20");
+            // By chance it is one in five tries.
+            assert!(same >= 5, "{shape} {element}: {same} of 20");
+        }
+    }
+}
+
 #[test]
 fn threads_change_while_it_answers() {
     let mut engine = Engine::with_model(tiny_model());
