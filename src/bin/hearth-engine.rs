@@ -218,6 +218,9 @@ fn bench(args: &BenchArgs) -> Result<(), Failure> {
             "decode  {:8.1} tokens/s ({} tokens)",
             result.decode_tokens_per_s, result.tokens
         );
+        for (tokens, cost) in &result.batch_costs {
+            println!("batch   {cost:8.2} times the cost of one token, for {tokens}");
+        }
     }
     Ok(())
 }

@@ -98,7 +98,16 @@ pub struct BenchResult {
     pub prefill_tokens_per_s: f64,
     /// Speed on the answer, greedy sampling included.
     pub decode_tokens_per_s: f64,
+    /// What a batch of so many tokens costs, all of them with their logits, over a batch
+    /// of one. Callers that share batches pay this together; a draft of tokens to be
+    /// checked at once pays only where more of them hold.
+    pub batch_costs: Vec<(u32, f64)>,
 }
+
+/// Batches that are compared with one of a single token.
+const BATCHES: [u32; 4] = [2, 3, 5, 8];
+/// How often a run times each of them.
+const BATCH_REPEATS: u32 = 5;
 
 /// Measures the bare engine: no daemon, no socket, no text.
 ///
@@ -108,16 +117,18 @@ pub fn bench(loader: &LlamaLoader, path: &Path, bench: Bench) -> Result<BenchRes
     let context = bench
         .prompt_tokens
         .saturating_add(bench.tokens)
-        .saturating_add(1);
+        .saturating_add(BATCHES.into_iter().max().unwrap_or(1));
     let request = load_request(path, context, bench.threads);
     let mut backend = loader.load(&request, &Arc::default(), Box::new(|_| ()))?;
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+    let mut batches = BATCHES.map(|_| Vec::new());
     // The first run warms up and does not count: it faults the mapped weights in.
     for run in 0..=bench.runs.max(1) {
         let times = bench_once(&mut backend, bench)?;
         if run > 0 {
             prefill.push(f64::from(bench.prompt_tokens) * 1000.0 / times.0);
             decode.push(f64::from(bench.tokens) * 1000.0 / times.1);
+            time_batches(&mut backend, bench.prompt_tokens.max(1), &mut batches)?;
         }
     }
     let info = backend.info();
@@ -130,6 +141,7 @@ pub fn bench(loader: &LlamaLoader, path: &Path, bench: Bench) -> Result<BenchRes
         runs: bench.runs.max(1),
         prefill_tokens_per_s: median(prefill),
         decode_tokens_per_s: median(decode),
+        batch_costs: BATCHES.into_iter().zip(batches.map(median)).collect(),
     })
 }
 
@@ -157,6 +169,37 @@ fn bench_once<B: Backend>(backend: &mut B, bench: Bench) -> Result<(f64, f64), F
         token = backend.sample(&mut sampler, last, None, None)?.token;
     }
     Ok((prefill_ms, clock::ms_since(began)))
+}
+
+/// Adds to `costs`, for each of [`BATCHES`], its time over that of a batch of one, the
+/// two taken in turn.
+fn time_batches<B: Backend>(
+    backend: &mut B,
+    position: u32,
+    costs: &mut [Vec<f64>],
+) -> Result<(), Failure> {
+    let mut time = |tokens: u32| {
+        let parts: Vec<Part> = (position..position + tokens)
+            .map(|position| Part {
+                token: position.cast_signed() % 256,
+                position,
+                seq: 0,
+                samples: true,
+            })
+            .collect();
+        backend.remove(0, position);
+        let began = clock::now();
+        let failed = |e: DecodeError| Failure::new(FailureKind::Internal, e.to_string());
+        backend.decode(&parts).map_err(failed)?;
+        Ok::<_, Failure>(clock::ms_since(began))
+    };
+    for (tokens, costs) in BATCHES.into_iter().zip(costs) {
+        for _ in 0..BATCH_REPEATS {
+            let one = time(1)?;
+            costs.push(time(tokens)? / one);
+        }
+    }
+    Ok(())
 }
 
 /// Decodes the tokens of sequence 0 from `position` on; returns the place of the last
