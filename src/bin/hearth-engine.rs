@@ -1,7 +1,9 @@
 //! The engine process, and the tools that need llama.cpp.
 
+use std::env;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use hearthd::engine::fake::{FakeLoader, Script};
@@ -136,7 +138,27 @@ impl From<Element> for Storage {
     }
 }
 
+/// Starts anew with glibc asking for huge pages, unless the environment says what glibc
+/// is to do. Where the kernel gives them on request only (`madvise`), Debian's default,
+/// repacked weights and the KV cache lie in small pages otherwise, and every token walks
+/// through all of them (glibc manual, "Memory Allocation Tunables"; since glibc 2.35,
+/// older ones take no notice).
+fn ask_for_huge_pages() {
+    const TUNABLES: &str = "GLIBC_TUNABLES";
+    if env::var_os(TUNABLES).is_some() {
+        return;
+    }
+    // Whatever keeps it from starting anew, it works without.
+    if let Ok(engine) = env::current_exe() {
+        let mut anew = Command::new(engine);
+        anew.args(env::args_os().skip(1));
+        anew.env(TUNABLES, "glibc.malloc.hugetlb=1");
+        _ = anew.exec();
+    }
+}
+
 fn main() -> ExitCode {
+    ask_for_huge_pages();
     let args = Args::parse();
     hearthd::logging::init("hearth-engine");
     let done = match args.tool {

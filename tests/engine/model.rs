@@ -259,7 +259,8 @@ fn tokens_of(engine: &mut Engine, request: GenerateRequest) -> (Vec<i32>, Vec<St
 #[test]
 fn another_engine_goes_on_where_the_first_one_was() {
     let sampling = Sampling {
-        temperature: Some(1.2),
+        // Cool enough that sums taken in another order flip no near tie.
+        temperature: Some(0.3),
         repeat_penalty: Some(1.1),
         seed: Some(11),
         ..Sampling::default()
