@@ -50,6 +50,9 @@ struct Args {
     /// Compute threads.
     #[arg(long, default_value_t = 1)]
     threads: u32,
+    /// Only these: streams, callers, prefix, background, forced, lookup.
+    #[arg(long)]
+    scene: Vec<String>,
     /// Where the figures go as JSON.
     #[arg(long, default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/daemon.json"))]
     json: PathBuf,
@@ -57,6 +60,18 @@ struct Args {
     #[arg(long, hide = true)]
     bench: bool,
 }
+
+type Scene = fn(&Bench, &mut Report);
+
+/// What is measured, by name.
+const SCENES: [(&str, Scene); 6] = [
+    ("streams", scenes::streams),
+    ("callers", scenes::callers),
+    ("prefix", scenes::prefix),
+    ("background", scenes::background),
+    ("forced", scenes::forced),
+    ("lookup", scenes::lookup),
+];
 
 /// What is measured with.
 struct Bench {
@@ -88,14 +103,10 @@ fn main() {
             prefix: args.prefix,
             threads: args.threads,
         };
-        for scene in [
-            scenes::streams,
-            scenes::callers,
-            scenes::prefix,
-            scenes::background,
-            scenes::forced,
-        ] {
-            scene(&bench, &mut report);
+        for (name, scene) in SCENES {
+            if args.scene.is_empty() || args.scene.iter().any(|wanted| wanted == name) {
+                scene(&bench, &mut report);
+            }
         }
     }
     println!("{}", report.markdown());

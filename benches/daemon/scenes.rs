@@ -26,8 +26,13 @@ const LONG: u32 = 1000;
 
 /// A daemon with the model in memory and its weights read.
 fn serve(bench: &Bench, slots: u32) -> (Daemon, Bus) {
+    serve_with(bench, &format!("slots = {slots}"))
+}
+
+/// The same with these lines for `[engine]`.
+fn serve_with(bench: &Bench, engine: &str) -> (Daemon, Bus) {
     let config = format!(
-        "[engine]\nthreads = {}\nslots = {slots}\n[model]\ndefault = \"bench\"\n",
+        "[engine]\nthreads = {}\n{engine}\n[model]\ndefault = \"bench\"\n",
         bench.threads
     );
     let daemon = Daemon::start(Setup {
@@ -297,6 +302,22 @@ pub fn forced(bench: &Bench, report: &mut Report) {
         Some(without),
         "of without",
     );
+}
+
+/// Greedy answers of random weights soon say the same again and again: the most that
+/// guessing from the text can save.
+pub fn lookup(bench: &Bench, report: &mut Report) {
+    let tokens = bench.tokens * 4;
+    let mut without = None;
+    for (guessed, note) in [(0, ""), (4, "of none"), (8, "of none")] {
+        let (_daemon, bus) = serve_with(bench, &format!("lookup_tokens = {guessed}"));
+        let question = request("", "Again and again.", tokens);
+        let rates = (0..bench.runs).map(|_| by_bus(&bus, &question, "normal").per_second());
+        let rate = median(rates.collect());
+        let what = format!("an answer that repeats itself, {guessed} tokens guessed");
+        report.row(&what, rate, "tok/s", without, note);
+        without = without.or(Some(rate));
+    }
 }
 
 /// User and system time (fields 14 and 15 of `/proc/PID/stat`, proc(5)), where a tick

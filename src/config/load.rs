@@ -115,6 +115,11 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
             "context_max: must be at least 64 tokens".into(),
         ));
     }
+    if config.engine.lookup_tokens > 8 {
+        let n = config.engine.lookup_tokens;
+        let message = format!("lookup_tokens = {n}: must lie between 0 (none) and 8");
+        return Err(("lookup_tokens", message));
+    }
     if config.queue.length_max == 0 {
         return Err((
             "length_max",

@@ -313,7 +313,8 @@ impl Backend for FakeBackend {
         let part = self.last.get(part).copied().ok_or_else(no_logits)?;
         let cells = self.cells.get(&part.seq).ok_or_else(no_logits)?;
         let prompt = cells.get(..sampler.prompt.len()).ok_or_else(no_logits)?;
-        if cells.get(prompt.len()..) != Some(&sampler.answered) {
+        // Behind the part there may be guesses.
+        if cells.get(prompt.len()..=part.position as usize) != Some(&sampler.answered) {
             return Err(no_logits());
         }
         let all = prompt.len() * self.script.repeat.max(1);

@@ -8,13 +8,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::backend::Progress;
 use super::llama::leave;
-use crate::protocol::{Command, Event, RequestId, framing};
+use crate::protocol::{Command, Event, Priority, RequestId, framing};
+
+/// Whose work the decode that runs is, if it can be cut short for that one's sake or at
+/// its cost alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Running {
+    /// Whose.
+    pub(super) id: RequestId,
+    /// The class, where a request of a higher one may cut it short: a prompt's chunk is
+    /// computed again later. `None` where that one waits: a token is soon there.
+    pub(super) yields: Option<Priority>,
+}
 
 /// Both directions of the socket.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     writer: Arc<Mutex<BufWriter<UnixStream>>>,
-    running: Arc<Mutex<Option<RequestId>>>,
+    running: Arc<Mutex<Option<Running>>>,
     progress: Arc<Progress>,
 }
 
@@ -50,7 +61,11 @@ impl Link {
                             reader.pong(seq);
                             continue;
                         }
-                        Command::Cancel { id } => reader.cancel(id),
+                        Command::Cancel { id } => reader.abort_if(|running| running.id == id),
+                        Command::Generate(ref request) => {
+                            let higher = |class| request.priority < class;
+                            reader.abort_if(|running| running.yields.is_some_and(higher));
+                        }
                         Command::Shutdown => reader.progress.set_quit(),
                         _ => {}
                     }
@@ -77,17 +92,17 @@ impl Link {
         }
     }
 
-    /// Says which request runs now, so that its cancel aborts the decode.
-    pub(super) fn set_running(&self, id: Option<RequestId>) {
+    /// Says what runs now, so that it can be cut short.
+    pub(super) fn set_running(&self, now: Option<Running>) {
         let mut running = lock(&self.running);
-        *running = id;
+        *running = now;
         self.progress.set_abort(false);
     }
 
     /// The tick loop sees the command as well; this only cuts the decode short.
-    fn cancel(&self, id: RequestId) {
+    fn abort_if(&self, condition: impl FnOnce(Running) -> bool) {
         let running = lock(&self.running);
-        if *running == Some(id) {
+        if running.is_some_and(condition) {
             self.progress.set_abort(true);
         }
     }

@@ -46,7 +46,7 @@ pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Re
         Ok((backend, template)) => {
             let keeper = Keeper::open(&request, &backend.settings());
             link.send(&[Event::Loaded(backend.info().clone())]);
-            let worker = Worker::new(backend, template, keeper);
+            let worker = Worker::new(backend, template, keeper, request.lookup_tokens);
             Ticker::new(worker, request.limits, link, progress).run(&commands);
         }
         // Told to go while it loaded: nobody waits for the result.

@@ -7,7 +7,7 @@ use crate::protocol::{
     Event, Failure, FailureKind, FinishReason, GenerateRequest, Message, Overflow, Prompt,
     RequestId, TokenLogprob, Usage,
 };
-use crate::scheduler::{Lengths, Work};
+use crate::scheduler::{Lengths, Lookup, Work};
 
 /// Bytes of text that one token of the context may stand for. Ordinary text has 2 to 5
 /// a token; longer input is refused before it is tokenized, which cannot be aborted
@@ -36,6 +36,7 @@ pub(super) struct Sequence<S> {
     sampler: S,
     stream: TextStream,
     matcher: Option<Matcher>,
+    lookup: Lookup,
     logprobs: Option<u8>,
     prefill_ms: f64,
     decode_ms: f64,
@@ -87,6 +88,7 @@ impl<S> Sequence<S> {
             sampler,
             stream,
             matcher,
+            lookup: Lookup::default(),
             logprobs: request.logprobs,
             prefill_ms: 0.0,
             decode_ms: 0.0,
@@ -174,6 +176,38 @@ impl<S> Sequence<S> {
                 samples: Some(position) == samples_at,
             });
         }
+    }
+
+    /// Lets it guess tokens that its prompt has already. Those that a form forces need
+    /// no guess.
+    pub(super) fn set_lookup(&mut self, most: u32) {
+        if self.matcher.is_none() {
+            self.lookup = Lookup::new(most as usize);
+        }
+    }
+
+    /// Adds tokens to a batch that may come next, to be checked with it; returns how
+    /// many. The last part is the last token known.
+    pub(super) fn guess(&mut self, parts: &mut Vec<Part>) -> usize {
+        let from = as_u32(self.tokens.len());
+        let left = self.max_tokens.saturating_sub(self.generated);
+        let guess = self.lookup.guess(&self.tokens);
+        // Each can bring one more.
+        let most = left.saturating_sub(1) as usize;
+        let before = parts.len();
+        let guess = (from..).zip(guess).take(most);
+        parts.extend(guess.map(|(position, token)| Part {
+            token: *token,
+            position,
+            seq: self.seq,
+            samples: true,
+        }));
+        parts.len() - before
+    }
+
+    /// Notes how many guesses held.
+    pub(super) fn guessed(&mut self, guessed: usize, held: usize) {
+        self.lookup.checked(guessed, held);
     }
 
     /// Notes that `work` was decoded in a tick of so many milliseconds.

@@ -28,6 +28,7 @@ pub fn load_request(path: &Path, context_size: u32, threads: u32) -> LoadRequest
         kv_type: KvType::F16,
         threads_max: threads,
         slots: 1,
+        lookup_tokens: 0,
         cache_ram_mib: 0,
         cache: None,
         limits: Limits {
@@ -250,7 +251,7 @@ pub fn answer(
         &format.eos,
         &today(),
     )?;
-    let mut worker = Worker::new(backend, template, None);
+    let mut worker = Worker::new(backend, template, None, load.lookup_tokens);
     worker.submit(request.clone());
     let began = clock::now();
     loop {

@@ -8,6 +8,7 @@ use super::backend::{Backend, DecodeError, Part};
 use super::clock;
 use super::constraints::Constraints;
 use super::keeper::Keeper;
+use super::link::Running;
 use super::sequence::{Sequence, as_u32};
 use crate::prompt::Template;
 use crate::protocol::{Event, Failure, FailureKind, GenerateRequest, Limits, RequestId};
@@ -19,6 +20,10 @@ const KEPT_MAX: u32 = 12;
 /// Requests here for each that runs: as many of each class as can run, so that one
 /// that gives way keeps its place (docs/design.md, section 5).
 const CLASSES: u32 = 3;
+
+/// Tokens guessed at most: llama.cpp keeps the logits of as many tokens of a batch as
+/// there are sequences, and one slot has more than this.
+const LOOKUP_MAX: u32 = 8;
 
 /// How many sequences the KV cache has to tell apart: those in slots, and those kept.
 /// Where nothing can be shared, only what runs has a place.
@@ -41,6 +46,8 @@ pub(super) struct Worker<B: Backend> {
     slots: Slots,
     kept: Kept,
     keeper: Option<Keeper>,
+    /// Tokens guessed at most.
+    lookup_tokens: u32,
     /// Places in the KV cache that nobody uses.
     free_seqs: Vec<u32>,
     batch: Batch,
@@ -50,7 +57,12 @@ pub(super) struct Worker<B: Backend> {
 }
 
 impl<B: Backend> Worker<B> {
-    pub(super) fn new(backend: B, template: Template, keeper: Option<Keeper>) -> Self {
+    pub(super) fn new(
+        backend: B,
+        template: Template,
+        keeper: Option<Keeper>,
+        lookup_tokens: u32,
+    ) -> Self {
         let info = backend.info();
         let width = info.slots.max(1);
         let (count, kept_max) = places(width, backend.can_share());
@@ -58,6 +70,8 @@ impl<B: Backend> Worker<B> {
             slots: Slots::new(count as usize, width as usize, backend.batch_max()),
             kept: Kept::new(kept_max as usize, info.kv_tokens as usize),
             keeper: keeper.filter(|_| backend.can_share()),
+            // What did not hold has to be removed again.
+            lookup_tokens: lookup_tokens.min(LOOKUP_MAX) * u32::from(backend.can_share()),
             free_seqs: (0..count + kept_max).rev().collect(),
             template,
             waiting: Vec::new(),
@@ -154,20 +168,26 @@ impl<B: Backend> Worker<B> {
         self.events.drain(..)
     }
 
-    /// Plans a tick: begins what waits and looks it up. Returns whose cancel may cut the
-    /// tick short: with the prefill, which comes last, or with the only step, no other
-    /// request loses what it computed.
-    pub(super) fn plan(&mut self, now: Duration, limits: &Limits) -> Option<RequestId> {
+    /// Plans a tick: begins what waits and looks it up. Returns what may cut the tick
+    /// short: with the prefill, which comes last, or with the only step, no other request
+    /// loses what it computed.
+    pub(super) fn plan(&mut self, now: Duration, limits: &Limits) -> Option<Running> {
         self.begin_next(now);
         self.slots.plan(now, limits, &mut self.batch);
         if self.look_up() {
             self.slots.plan(now, limits, &mut self.batch);
         }
         let steps = self.batch.steps();
-        let last = steps
-            .last()
-            .filter(|step| steps.len() == 1 || matches!(step.work, Work::Prefill { .. }))?;
-        Some(self.sequences.get(&last.slot)?.id)
+        let last = steps.last()?;
+        let is_prefill = matches!(last.work, Work::Prefill { .. });
+        if !is_prefill && steps.len() > 1 {
+            return None;
+        }
+        let class = self.slots.class(now, last.slot);
+        Some(Running {
+            id: self.sequences.get(&last.slot)?.id,
+            yields: class.filter(|_| is_prefill),
+        })
     }
 
     /// Does the planned tick's work.
@@ -200,6 +220,7 @@ impl<B: Backend> Worker<B> {
             sequence.finish(reason, &mut self.events);
             return;
         }
+        sequence.set_lookup(self.lookup_tokens);
         if self.keeper.is_some() {
             sequence.find_stable(&self.backend, &self.template, &request);
         }
@@ -299,7 +320,8 @@ impl<B: Backend> Worker<B> {
     /// Decodes the planned batch, making room where it needs some, and chooses tokens.
     fn compute(&mut self, now: Duration) -> Result<(), DecodeError> {
         let began = clock::now();
-        loop {
+        let mut may_guess = true;
+        let guessed = loop {
             self.parts.clear();
             for step in self.batch.steps() {
                 if let Some(sequence) = self.sequences.get(&step.slot) {
@@ -309,15 +331,18 @@ impl<B: Backend> Worker<B> {
             if self.parts.is_empty() {
                 return Ok(());
             }
+            let guessed = if may_guess { self.guess() } else { 0 };
             match self.backend.decode(&self.parts) {
-                Ok(()) => break,
+                Ok(()) => break guessed,
+                // Nobody loses what was computed for the sake of a guess.
+                Err(DecodeError::NoRoom) if guessed > 0 => may_guess = false,
                 Err(DecodeError::NoRoom) if self.make_room(now) => {}
                 Err(error) => {
                     self.take_back();
                     return Err(error);
                 }
             }
-        }
+        };
         let ms = clock::ms_since(began);
         self.steps.clear();
         self.steps.extend(self.batch.steps());
@@ -326,8 +351,52 @@ impl<B: Backend> Worker<B> {
             let step = self.steps[at];
             part += step.work.tokens() as usize;
             self.advance(step, part - 1, ms);
+            if guessed > 0 {
+                self.check_guess(step, part);
+            }
         }
         Ok(())
+    }
+
+    /// Adds guessed tokens to the batch of a sequence that decodes alone: with others
+    /// the batch is worth its time already.
+    fn guess(&mut self) -> usize {
+        let [
+            Step {
+                slot,
+                work: Work::Decode { .. },
+            },
+        ] = self.batch.steps()
+        else {
+            return 0;
+        };
+        let sequence = self.sequences.get_mut(slot);
+        sequence.map_or(0, |sequence| sequence.guess(&mut self.parts))
+    }
+
+    /// Goes on through the guessed parts of the batch, which begin at number `first`, as
+    /// long as what is chosen is what was guessed; removes the others.
+    fn check_guess(&mut self, step: Step, first: usize) {
+        let (slot, (_, begin)) = (step.slot, step.work.range());
+        let mut at = begin;
+        for part in first..self.parts.len() {
+            let sequence = self.sequences.get(&slot);
+            let chosen = sequence.and_then(|s| s.tokens().get(at as usize..));
+            if chosen != Some(&[self.parts[part].token]) {
+                break;
+            }
+            let work = Work::Decode {
+                from: at,
+                to: at + 1,
+            };
+            at += 1;
+            self.advance(Step { slot, work }, part, 0.0);
+        }
+        // Where it has ended meanwhile, that was done.
+        if let Some(sequence) = self.sequences.get_mut(&slot) {
+            sequence.guessed(self.parts.len() - first, (at - begin) as usize);
+            self.backend.remove(sequence.seq, at);
+        }
     }
 
     /// After a batch that failed: computes its steps one by one, so that only the one
@@ -423,6 +492,8 @@ impl<B: Backend> Worker<B> {
         if !keep || !self.backend.can_share() {
             return self.free(seq);
         }
+        // Behind it there may be guesses.
+        self.backend.remove(seq, as_u32(done));
         let tokens = sequence.tokens().get(..done).unwrap_or_default().to_vec();
         for seq in self
             .kept

@@ -39,6 +39,10 @@ pub struct LoadRequest {
     pub threads_max: u32,
     /// Requests that are worked on at once.
     pub slots: u32,
+    /// Tokens that are guessed at most and checked in one batch, see
+    /// [`crate::scheduler::Lookup`].
+    #[serde(default)]
+    pub lookup_tokens: u32,
     /// Memory for prompts that are kept after their request, in MiB.
     pub cache_ram_mib: u32,
     /// Where prompts are kept on disk; `None`: nowhere.

@@ -3,12 +3,15 @@
 //!
 //! [`Queue`] orders requests in the daemon, in front of the engine. [`Slots`] decides
 //! in the engine what the sequences in its slots do in the next tick; [`Kept`] knows
-//! the sequences whose keys and values stay in the cache for the next prompt.
+//! the sequences whose keys and values stay in the cache for the next prompt, and
+//! [`Lookup`] guesses what an answer repeats.
 
 mod kept;
+mod lookup;
 mod plan;
 mod queue;
 
 pub use kept::{Hit, Kept, Lengths, Stable};
+pub use lookup::Lookup;
 pub use plan::{Batch, SlotId, Slots, Step, Work};
 pub use queue::{AGEING, Caller, Queue};

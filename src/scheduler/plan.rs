@@ -260,6 +260,12 @@ impl Slots {
         order.into_iter().map(|(_, _, at)| SlotId(at)).collect()
     }
 
+    /// A sequence's class by now.
+    pub fn class(&self, now: Duration, slot: SlotId) -> Option<Priority> {
+        let sequence = self.slots.get(slot.0)?.as_ref()?;
+        Some(sequence.class(now))
+    }
+
     /// Tokens of a sequence that are in the KV cache.
     pub fn done(&self, slot: SlotId) -> u32 {
         let sequence = self.slots.get(slot.0).and_then(Option::as_ref);

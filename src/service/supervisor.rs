@@ -328,6 +328,7 @@ fn load_request(service: &Service, model: &str) -> Result<LoadRequest, Failure> 
         kv_type: config.model.kv_type,
         threads_max,
         slots: config.engine.slots,
+        lookup_tokens: config.engine.lookup_tokens,
         cache_ram_mib: config.cache.memory_mib,
         cache: disk_cache(&config),
         limits,

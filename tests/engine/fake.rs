@@ -68,6 +68,86 @@ fn stop_strings_and_max_tokens_end_an_answer() {
     assert_eq!(answer.text, "abcdef");
 }
 
+/// An engine whose answers say their prompt twice, with so many tokens guessed.
+fn guessing(tokens: u32) -> Engine {
+    let mut engine = Engine::start(&["--fake", "repeat=2"]);
+    let mut request = load(std::path::Path::new("fake"));
+    request.lookup_tokens = tokens;
+    engine.load(&request).unwrap();
+    engine
+}
+
+fn ticks(engine: &mut Engine) -> u64 {
+    engine.send(&Command::Ping { seq: 7 });
+    let Event::Pong { ticks, .. } = engine.until(|e| matches!(e, Event::Pong { .. })) else {
+        unreachable!("asked for a pong")
+    };
+    ticks
+}
+
+#[test]
+fn guessed_tokens_save_decodes_and_change_nothing() {
+    let text = "The quick brown fox jumps over the lazy dog and sees 1,234 cats.";
+    let ask = |tokens, id: u64, stop: &str, max_tokens| {
+        let mut engine = guessing(tokens);
+        let before = ticks(&mut engine);
+        let mut answers = Vec::new();
+        for id in id..id + 2 {
+            let answer = engine.ask(GenerateRequest {
+                stop: vec![stop.into()],
+                max_tokens,
+                ..chat(id, text)
+            });
+            answers.push((answer.text.clone(), answer.tokens, answer.reason()));
+        }
+        (answers, ticks(&mut engine) - before)
+    };
+    for (stop, max_tokens) in [
+        ("", None),
+        ("cats.The", None),
+        ("", Some(70)),
+        ("", Some(1)),
+    ] {
+        let (plain, plain_ticks) = ask(0, 1, stop, max_tokens);
+        for tokens in [1, 4, 8, 99] {
+            let (guessed, ticks) = ask(tokens, 1, stop, max_tokens);
+            assert_eq!(guessed, plain, "{tokens} {stop:?} {max_tokens:?}");
+            if max_tokens != Some(1) {
+                assert!(ticks < plain_ticks, "{ticks} of {plain_ticks}");
+            }
+            if tokens == 8 && max_tokens.is_none() {
+                assert!(ticks * 3 < plain_ticks, "{ticks} of {plain_ticks}");
+            }
+        }
+    }
+}
+
+#[test]
+fn guesses_go_with_others_forms_and_little_room() {
+    let mut engine = Engine::start(&["--fake", "repeat=2"]);
+    let mut request = load(std::path::Path::new("fake"));
+    (request.lookup_tokens, request.slots, request.context_size) = (8, 2, 64);
+    engine.load(&request).unwrap();
+    let text = "0123456789abcdef0123";
+    let twice = text.repeat(2);
+    engine.send(&Command::Generate(chat(1, text)));
+    engine.send(&Command::Generate(chat(2, text)));
+    for answer in engine.collect_all(&[1, 2]) {
+        assert_eq!(answer.text, twice);
+    }
+    let formed = engine.ask(GenerateRequest {
+        constraint: Some(Constraint::Regex("[0-9a-f]{30}".into())),
+        ..chat(3, text)
+    });
+    assert_eq!(formed.text, twice[..30]);
+    // What was kept of a guessed answer is what was said: the next prompt goes on there.
+    let next = engine.ask(chat(4, &format!("{text}{text}")));
+    assert!(next.cached_tokens >= 20, "{}", next.cached_tokens);
+    // To the context's end.
+    let full = engine.ask(chat(5, &"0123456789".repeat(4)));
+    assert_eq!((full.prompt_tokens, full.tokens), (40, 24));
+}
+
 #[test]
 fn a_prompt_over_the_context_is_refused_with_both_numbers() {
     let mut engine = Engine::start(&["--fake", "repeat=9"]);
@@ -308,6 +388,42 @@ fn with_no_room_the_last_in_turn_begins_again() {
     for (answer, text) in engine.collect_all(&[1, 2]).iter().zip(&texts) {
         assert_eq!(&answer.text, text);
     }
+}
+
+#[test]
+fn voice_cuts_a_background_chunk_short() {
+    // A whole chunk takes 2.5 s.
+    let mut engine = Engine::fake("prefill-us=20000");
+    engine.send(&Command::Generate(GenerateRequest {
+        priority: Priority::Background,
+        ..chat(1, &"long ".repeat(30))
+    }));
+    engine.until(|e| matches!(e, Event::Started { .. }));
+    std::thread::sleep(Duration::from_millis(50));
+    engine.send(&Command::Generate(GenerateRequest {
+        priority: Priority::Interactive,
+        ..chat(2, "quick")
+    }));
+    let first = engine.next();
+    assert!(
+        matches!(
+            first,
+            Event::Started {
+                id: RequestId(2),
+                ..
+            }
+        ),
+        "{first:?}"
+    );
+    engine.collect(2);
+    // One of the same class waits for the chunk.
+    engine.send(&Command::Generate(GenerateRequest {
+        priority: Priority::Background,
+        ..chat(3, "patient")
+    }));
+    let answer = engine.collect(1);
+    assert_eq!(answer.prefills, [128, 150]);
+    assert_eq!(answer.text, "long ".repeat(30));
 }
 
 #[test]

@@ -245,6 +245,7 @@ pub fn load(path: &Path) -> LoadRequest {
         kv_type: KvType::F16,
         threads_max: 2,
         slots: 1,
+        lookup_tokens: 0,
         cache_ram_mib: 0,
         cache: None,
         limits: Limits::default(),
