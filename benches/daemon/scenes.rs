@@ -224,6 +224,22 @@ pub fn prefix(bench: &Bench, report: &mut Report) {
         cold = cold.or(Some(time));
     }
     report.row("of the last two: loading", median(loading), "ms", None, "");
+    let mut kept = 0;
+    let began = Instant::now();
+    for _ in 0..bench.runs {
+        kept += ok(&daemon.call("VerifyPrompts", &[]))
+            .matches("\"tokens\"")
+            .count();
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a handful")]
+    let reading = ms(began.elapsed()) / kept.max(1) as f64;
+    report.row(
+        "of the last two: reading and checking the file",
+        reading,
+        "ms",
+        None,
+        "",
+    );
 }
 
 /// A question while a long prompt is read in the background, against an idle engine.
@@ -304,19 +320,26 @@ pub fn forced(bench: &Bench, report: &mut Report) {
     );
 }
 
-/// Greedy answers of random weights soon say the same again and again: the most that
-/// guessing from the text can save.
+/// An answer that says the same again and again (a bias on one token sees to it), the
+/// most that guessing can save; and one that does not.
 pub fn lookup(bench: &Bench, report: &mut Report) {
-    let tokens = bench.tokens * 4;
-    let mut without = None;
-    for (guessed, note) in [(0, ""), (4, "of none"), (8, "of none")] {
+    let plain = request("", "Again and again.", bench.tokens);
+    let mut repeats = plain.clone();
+    repeats["logit_bias"] = json!({"97": 100});
+    let mut without = [None; 2];
+    for guessed in [0, 4, 8] {
         let (_daemon, bus) = serve_with(bench, &format!("lookup_tokens = {guessed}"));
-        let question = request("", "Again and again.", tokens);
-        let rates = (0..bench.runs).map(|_| by_bus(&bus, &question, "normal").per_second());
-        let rate = median(rates.collect());
-        let what = format!("an answer that repeats itself, {guessed} tokens guessed");
-        report.row(&what, rate, "tok/s", without, note);
-        without = without.or(Some(rate));
+        for (n, (question, what)) in [(&repeats, "repeats itself"), (&plain, "does not")]
+            .into_iter()
+            .enumerate()
+        {
+            let rates = (0..bench.runs).map(|_| by_bus(&bus, question, "normal").per_second());
+            let rate = median(rates.collect());
+            let what = format!("an answer that {what}, {guessed} tokens guessed");
+            let note = if guessed == 0 { "" } else { "of none" };
+            report.row(&what, rate, "tok/s", without[n], note);
+            without[n] = without[n].or(Some(rate));
+        }
     }
 }
 
