@@ -1,6 +1,7 @@
 //! Floor 6: the composition root of the daemon: config, service, fronts,
 //! readiness, watchdog, reload, drain.
 
+mod pressure;
 mod prewarm;
 mod sockets;
 
@@ -140,6 +141,7 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     let bus = connect_bus(&service, has_socket).await?;
 
     let feeder = tokio::spawn(feed_watchdog(service.clone()));
+    pressure::watch(&service);
     notify(&[NotifyState::Ready, NotifyState::Status("ready")]);
     log::info!(version = env!("CARGO_PKG_VERSION"), dbus = bus.is_some(), socket = has_socket; "hearthd is ready");
 

@@ -205,6 +205,10 @@ pub trait Backend {
 
     /// Threads from the next decode on; clamped to the pool.
     fn set_threads(&mut self, threads: u32);
+
+    /// Gives memory back that can be had again later. Where `is_empty`, nothing in the KV
+    /// cache is needed any more, and all of it beyond one context goes, too.
+    fn shrink(&mut self, is_empty: bool);
 }
 
 /// The first token with the largest logit above -inf; a NaN is never the largest.

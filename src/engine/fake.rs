@@ -371,6 +371,12 @@ impl Backend for FakeBackend {
     }
 
     fn set_threads(&mut self, _: u32) {}
+
+    fn shrink(&mut self, is_empty: bool) {
+        if is_empty {
+            self.info.kv_tokens = self.info.kv_tokens.min(self.info.context_size);
+        }
+    }
 }
 
 fn hang() -> ! {

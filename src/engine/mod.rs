@@ -6,6 +6,7 @@
 //! trait; [`llama`] is the real one and the only home of `unsafe`, [`fake`] is for
 //! tests of the loop.
 
+mod affinity;
 pub mod backend;
 mod clock;
 mod constraints;
@@ -15,6 +16,7 @@ mod keeper;
 mod link;
 pub mod llama;
 pub mod make_model;
+mod pace;
 mod process;
 mod sequence;
 mod tick;

@@ -10,6 +10,7 @@ use std::sync::mpsc::Receiver;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat};
 
+use super::affinity;
 use super::backend::{Backend as _, Loader, Progress};
 use super::keeper::Keeper;
 use super::link::Link;
@@ -38,6 +39,7 @@ pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Re
     let Some(request) = wait_for_load(&commands) else {
         return Ok(());
     };
+    affinity::pin(request.limits.cpus);
     progress.set_busy(true);
     let loaded = make_loader()
         .map_err(|e| Failure::new(FailureKind::Internal, e))

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
+use super::affinity;
 use super::backend::{Backend, Progress};
 use super::clock;
 use super::link::Link;
+use super::pace::Pace;
 use super::sequence::{as_u32, check_length};
 use super::worker::Worker;
 use crate::protocol::{Command, Event, Failure, FailureKind, Limits, RequestId};
@@ -31,6 +33,9 @@ pub(super) struct Ticker<B: Backend> {
     began: Instant,
     /// The duty's rest lasts until then.
     rest_until: Option<Instant>,
+    pace: Pace,
+    /// The rest of a `Shrink` comes when nothing runs.
+    shrinks: bool,
     /// When it last computed.
     idle_since: Instant,
     link: Link,
@@ -61,6 +66,8 @@ impl<B: Backend> Ticker<B> {
             limits,
             began: clock::now(),
             rest_until: None,
+            pace: Pace::default(),
+            shrinks: false,
             idle_since: clock::now(),
             link,
             progress,
@@ -129,6 +136,12 @@ impl<B: Backend> Ticker<B> {
                 }
             }
             Command::SetLimits(limits) => {
+                if limits.cpus != self.limits.cpus {
+                    affinity::pin(limits.cpus);
+                }
+                if (limits.cpus, limits.threads) != (self.limits.cpus, self.limits.threads) {
+                    self.pace.reset();
+                }
                 self.limits = limits;
                 self.worker.backend.set_threads(limits.threads);
                 // The rest was meant for the old duty; the next tick sets a new one.
@@ -139,6 +152,10 @@ impl<B: Backend> Ticker<B> {
                 self.link.send(&[event]);
             }
             Command::Embed { id, text } => self.embeds.push_back((id, text)),
+            Command::Shrink => {
+                self.worker.shrink();
+                self.shrinks = !self.worker.is_idle();
+            }
             Command::ForgetPrompts { uid } => self.worker.forget(uid),
             // Handled by the reader thread or the loop, or never sent to a loaded engine.
             Command::Load(_) | Command::Ping { .. } | Command::Shutdown => {}
@@ -195,15 +212,22 @@ impl<B: Backend> Ticker<B> {
             self.link.send(&[event]);
         }
         let computed = self.worker.plan(now, &self.limits);
+        let is_prefill = self.worker.plans_prefill();
         self.send_events();
         self.link.set_running(computed);
         self.worker.tick(now);
         self.link.set_running(None);
         self.rest_until = if self.is_idle() {
             self.idle_since = clock::now();
+            if std::mem::take(&mut self.shrinks) {
+                self.worker.shrink();
+            }
             None
         } else {
-            self.rest_after(began)
+            let computing = clock::now();
+            let took = computing.duration_since(began);
+            let rest = self.pace.rest(took, is_prefill, self.limits.duty);
+            (!rest.is_zero()).then(|| computing + rest)
         };
         self.send_events();
     }
@@ -214,15 +238,5 @@ impl<B: Backend> Ticker<B> {
             self.link.send(&self.events);
             self.events.clear();
         }
-    }
-
-    /// When work may go on so that computing takes the duty's share of the time.
-    fn rest_after(&self, began: Instant) -> Option<Instant> {
-        let duty = u32::from(self.limits.duty.0.clamp(1, 1000));
-        if duty == 1000 {
-            return None;
-        }
-        let now = clock::now();
-        Some(now + (now - began) * (1000 - duty) / duty)
     }
 }

@@ -117,6 +117,22 @@ impl<B: Backend> Worker<B> {
         }
     }
 
+    /// Gives back the memory of what is only kept for later; the whole of it where
+    /// nothing runs, with stable prompts written first.
+    pub(super) fn shrink(&mut self) {
+        let is_idle = self.is_idle();
+        if is_idle {
+            self.keep_all();
+        }
+        for seq in self.kept.forget(None) {
+            self.free(seq);
+        }
+        self.constraints = Constraints::default();
+        self.backend.shrink(is_idle);
+        self.kept
+            .set_tokens_max(self.backend.info().kv_tokens as usize);
+    }
+
     /// Whether [`Self::keep_one`] has something to do.
     pub(super) fn has_to_keep(&mut self) -> bool {
         let Some(keeper) = &mut self.keeper else {
@@ -188,6 +204,12 @@ impl<B: Backend> Worker<B> {
             id: self.sequences.get(&last.slot)?.id,
             yields: class.filter(|_| is_prefill),
         })
+    }
+
+    /// Whether the planned tick has a part of a prompt in it.
+    pub(super) fn plans_prefill(&self) -> bool {
+        let is_prefill = |step: &Step| matches!(step.work, Work::Prefill { .. });
+        self.batch.steps().iter().any(is_prefill)
     }
 
     /// Does the planned tick's work.

@@ -28,6 +28,8 @@ pub struct Verdict {
     pub thermal: ThermalState,
     /// How full.
     pub memory: MemoryState,
+    /// Whether new requests are refused for want of memory.
+    pub refuses: bool,
     /// Why the limits are below full; empty when they are not.
     pub reason: String,
 }
@@ -37,6 +39,7 @@ pub struct Verdict {
 pub struct Governor {
     threads_max: u32,
     thermal: thermal::Thermal,
+    pressure: pressure::Pressure,
 }
 
 impl Governor {
@@ -45,13 +48,19 @@ impl Governor {
         Self {
             threads_max: threads_max.max(1),
             thermal: thermal::Thermal::default(),
+            pressure: pressure::Pressure::default(),
         }
+    }
+
+    /// The system says that memory is short.
+    pub fn warn_of_memory(&mut self, now: Now) {
+        self.pressure.warn(now);
     }
 
     /// Takes one reading at time `now` (never going back) and says what holds.
     pub fn observe(&mut self, now: Now, reading: &Reading) -> Verdict {
         let thermal = self.thermal.observe(now, reading);
-        let memory = pressure::classify(reading);
+        let memory = self.pressure.observe(now, &reading.memory);
         let full = self.threads_max;
         let (threads, paused) = match thermal {
             ThermalState::Cool | ThermalState::Warm | ThermalState::Hot => (full, false),
@@ -73,10 +82,14 @@ impl Governor {
                 threads,
                 duty: Permille::FULL,
                 paused,
+                // One that runs needs no more memory than it has; others would.
+                slots: u32::from(memory >= MemoryState::Critical),
+                cpus: reading.cores.big,
                 ..Limits::default()
             },
             thermal,
             memory,
+            refuses: self.pressure.refuses(now),
             reason,
         }
     }

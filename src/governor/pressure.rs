@@ -1,6 +1,9 @@
-//! The memory state from `MemAvailable`.
+//! How full the memory is, from `MemAvailable`, stalls, and the system's own warnings.
 
-use super::Reading;
+use std::time::Duration;
+
+use super::{Memory, Now};
+use crate::units::Permille;
 
 /// How full the board's memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -8,11 +11,12 @@ pub enum MemoryState {
     /// Enough.
     #[default]
     Normal,
-    /// Below 15 % available.
+    /// Below 15 % available, or tasks stall: what is only kept for later goes.
     Moderate,
-    /// Below 12 % available.
+    /// Below 12 % available, or all tasks stall: one request at a time; after a minute
+    /// no new ones.
     Critical,
-    /// Below 7 % available.
+    /// Below 7 % available: the model goes.
     Emergency,
 }
 
@@ -26,47 +30,244 @@ impl MemoryState {
             Self::Emergency => "emergency",
         }
     }
+
+    /// The next better one.
+    fn better(self) -> Self {
+        match self {
+            Self::Normal | Self::Moderate => Self::Normal,
+            Self::Critical => Self::Moderate,
+            Self::Emergency => Self::Critical,
+        }
+    }
 }
 
-/// Classifies one reading; the shares are those of docs/design.md, section 6.
-pub(super) fn classify(reading: &Reading) -> MemoryState {
-    let (Some(total), Some(available)) = (reading.memory.total, reading.memory.available) else {
-        return MemoryState::Normal;
-    };
-    if total.0 == 0 {
-        return MemoryState::Normal;
+/// `MemAvailable` as a share of `MemTotal` below which a state holds (docs/design.md,
+/// section 6).
+const AVAILABLE: [(MemoryState, Permille); 3] = [
+    (MemoryState::Emergency, Permille(70)),
+    (MemoryState::Critical, Permille(120)),
+    (MemoryState::Moderate, Permille(150)),
+];
+/// Share of time in which tasks wait for memory from which it counts: systemd's own
+/// default, 200 ms in 2 s (systemd.resource-control(5), `MemoryPressureThresholdSec=`).
+const STALLED: Permille = Permille(100);
+/// How long a warning of the system counts: as long as the kernel's average that one
+/// would see it in.
+const WARNING: Duration = Duration::from_secs(10);
+/// A state is left for the next better one after this long.
+const DWELL_BETTER: Duration = Duration::from_mins(1);
+/// And only where this much more is available than would bring it back.
+const MARGIN: u16 = 50;
+/// Critical for this long: what was given up did not help.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The state machine: down at once, up one state a minute.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pressure {
+    state: MemoryState,
+    /// When it came to this state.
+    since: Now,
+    /// Since when the readings have allowed a better one.
+    calm_since: Option<Now>,
+    warned: Option<Now>,
+}
+
+impl Pressure {
+    /// The system says that memory is short.
+    pub(super) fn warn(&mut self, now: Now) {
+        self.warned = Some(now);
     }
-    match u128::from(available.0) * 100 / u128::from(total.0) {
-        0..7 => MemoryState::Emergency,
-        7..12 => MemoryState::Critical,
-        12..15 => MemoryState::Moderate,
-        _ => MemoryState::Normal,
+
+    pub(super) fn observe(&mut self, now: Now, memory: &Memory) -> MemoryState {
+        let wanted = self.classify(now, memory, 0);
+        if wanted > self.state {
+            self.enter(now, wanted);
+        } else if self.classify(now, memory, MARGIN) < self.state {
+            let since = *self.calm_since.get_or_insert(now);
+            if now.saturating_sub(since) >= DWELL_BETTER {
+                self.enter(now, self.state.better());
+            }
+        } else {
+            self.calm_since = None;
+        }
+        self.state
     }
+
+    /// Whether new requests are refused: there is no memory for a model, or giving up
+    /// what could be given up did not help.
+    pub(super) fn refuses(&self, now: Now) -> bool {
+        match self.state {
+            MemoryState::Emergency => true,
+            MemoryState::Critical => now.saturating_sub(self.since) >= PATIENCE,
+            MemoryState::Normal | MemoryState::Moderate => false,
+        }
+    }
+
+    fn enter(&mut self, now: Now, state: MemoryState) {
+        self.state = state;
+        self.since = now;
+        self.calm_since = None;
+    }
+
+    /// What the reading asks for, with thresholds so much higher.
+    fn classify(&self, now: Now, memory: &Memory, margin: u16) -> MemoryState {
+        let share = available_share(memory);
+        let by_share = AVAILABLE
+            .into_iter()
+            .find(|(_, below)| share.is_some_and(|share| share.0 < below.0 + margin))
+            .map_or(MemoryState::Normal, |(state, _)| state);
+        let psi = memory.psi.unwrap_or_default();
+        let by_stalls = if psi.full_avg10 >= STALLED {
+            MemoryState::Critical
+        } else if psi.some_avg10 >= STALLED {
+            MemoryState::Moderate
+        } else {
+            MemoryState::Normal
+        };
+        let is_warned = |at: Now| now.saturating_sub(at) < WARNING;
+        let by_warning = if self.warned.is_some_and(is_warned) {
+            MemoryState::Moderate
+        } else {
+            MemoryState::Normal
+        };
+        by_share.max(by_stalls).max(by_warning)
+    }
+}
+
+/// `None` where the kernel does not say.
+pub(super) fn available_share(memory: &Memory) -> Option<Permille> {
+    let (total, available) = (memory.total?, memory.available?);
+    let share = u128::from(available.0) * 1000 / u128::from(total.0.max(1));
+    Some(Permille(u16::try_from(share).unwrap_or(1000).min(1000)))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::governor::Memory;
+    use crate::governor::Psi;
     use crate::units::Bytes;
 
+    fn memory(permille: u64) -> Memory {
+        Memory {
+            total: Some(Bytes(4_000_000)),
+            available: Some(Bytes(4_000 * permille)),
+            ..Memory::default()
+        }
+    }
+
+    fn at(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
     #[test]
-    fn shares_of_a_4_gib_board() {
-        for (mib, state) in [
-            (2048, MemoryState::Normal),
-            (600, MemoryState::Moderate),
-            (400, MemoryState::Critical),
-            (200, MemoryState::Emergency),
+    fn shares_of_the_board() {
+        for (permille, state) in [
+            (500, MemoryState::Normal),
+            (150, MemoryState::Normal),
+            (149, MemoryState::Moderate),
+            (119, MemoryState::Critical),
+            (69, MemoryState::Emergency),
+            (0, MemoryState::Emergency),
         ] {
-            let reading = Reading {
-                memory: Memory {
-                    total: Some(Bytes::mib(4096)),
-                    available: Some(Bytes::mib(mib)),
-                    ..Memory::default()
-                },
-                ..Reading::default()
-            };
-            assert_eq!(classify(&reading), state, "{mib} MiB");
+            let mut pressure = Pressure::default();
+            assert_eq!(pressure.observe(at(0), &memory(permille)), state);
+        }
+        let mut pressure = Pressure::default();
+        let unknown = pressure.observe(at(0), &Memory::default());
+        assert_eq!(unknown, MemoryState::Normal);
+    }
+
+    #[test]
+    fn it_goes_down_at_once_and_up_one_state_a_minute() {
+        let mut pressure = Pressure::default();
+        assert_eq!(pressure.observe(at(0), &memory(50)), MemoryState::Emergency);
+        let states: Vec<MemoryState> = (1..=200)
+            .map(|s| pressure.observe(at(s), &memory(600)))
+            .collect();
+        let changes: Vec<(usize, MemoryState)> = (1..states.len())
+            .filter(|n| states[*n] != states[n - 1])
+            .map(|n| (n + 1, states[n]))
+            .collect();
+        assert_eq!(
+            changes,
+            [
+                (61, MemoryState::Critical),
+                (122, MemoryState::Moderate),
+                (183, MemoryState::Normal),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_little_more_memory_is_not_enough_to_go_up() {
+        let mut pressure = Pressure::default();
+        pressure.observe(at(0), &memory(140));
+        for s in 1..300 {
+            let state = pressure.observe(at(s), &memory(190));
+            assert_eq!(state, MemoryState::Moderate);
+        }
+        // Nor is more of it for a moment.
+        for s in 300..600 {
+            let permille = if s % 50 == 0 { 190 } else { 400 };
+            let state = pressure.observe(at(s), &memory(permille));
+            assert_eq!(state, MemoryState::Moderate);
+        }
+    }
+
+    #[test]
+    fn stalls_and_warnings_count_with_memory_left() {
+        let stalled = |some, full| Memory {
+            psi: Some(Psi {
+                some_avg10: Permille(some),
+                full_avg10: Permille(full),
+            }),
+            ..memory(500)
+        };
+        for (some, full, state) in [
+            (99, 0, MemoryState::Normal),
+            (100, 0, MemoryState::Moderate),
+            (300, 100, MemoryState::Critical),
+        ] {
+            let mut pressure = Pressure::default();
+            assert_eq!(pressure.observe(at(0), &stalled(some, full)), state);
+        }
+        let mut pressure = Pressure::default();
+        pressure.warn(at(5));
+        let warned = pressure.observe(at(5), &memory(500));
+        assert_eq!(warned, MemoryState::Moderate);
+        pressure.observe(at(20), &memory(500));
+        assert_eq!(pressure.observe(at(80), &memory(500)), MemoryState::Normal);
+    }
+
+    #[test]
+    fn new_work_is_refused_where_nothing_helped() {
+        let mut pressure = Pressure::default();
+        pressure.observe(at(0), &memory(100));
+        assert!(!pressure.refuses(at(59)));
+        assert!(pressure.refuses(at(60)));
+        pressure.observe(at(61), &memory(10));
+        assert!(pressure.refuses(at(61)));
+        for s in 62..400 {
+            pressure.observe(at(s), &memory(900));
+        }
+        assert!(!pressure.refuses(at(400)));
+    }
+
+    proptest! {
+        /// Whatever comes: never better than the memory is, and one state at a time.
+        #[test]
+        fn never_better_than_the_reading(shares in prop::collection::vec(0u64..1000, 1..300)) {
+            let mut pressure = Pressure::default();
+            let mut last = MemoryState::Normal;
+            for (s, share) in (0..).zip(shares) {
+                let alone = Pressure::default().observe(at(s), &memory(share));
+                let state = pressure.observe(at(s), &memory(share));
+                prop_assert!(state >= alone);
+                prop_assert!(state >= last || state == last.better());
+                last = state;
+            }
         }
     }
 }

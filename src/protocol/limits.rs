@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::Permille;
+use crate::units::{CpuSet, Permille};
 
 /// The engine's current limits. It applies a change between two ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,10 @@ pub struct Limits {
     pub prefill_chunk: u32,
     /// Share of time spent computing; the rest is slept.
     pub duty: Permille,
+    /// Requests worked on at once; 0: as many as there are slots.
+    pub slots: u32,
+    /// Where to compute; empty: wherever the kernel puts it.
+    pub cpus: CpuSet,
     /// No work at all until lifted.
     pub paused: bool,
 }
@@ -23,6 +27,8 @@ impl Default for Limits {
             threads: 1,
             prefill_chunk: 128,
             duty: Permille::FULL,
+            slots: 0,
+            cpus: CpuSet::default(),
             paused: false,
         }
     }

@@ -143,6 +143,8 @@ pub enum Command {
     },
     /// New limits, from the next tick on.
     SetLimits(Limits),
+    /// Give back the memory of what is only kept for later.
+    Shrink,
     /// Asks for a `Pong`.
     Ping {
         /// Echoed.

@@ -68,6 +68,11 @@ impl Kept {
         }
     }
 
+    /// Changes how many tokens are kept from the next sequence on.
+    pub fn set_tokens_max(&mut self, tokens_max: usize) {
+        self.tokens_max = tokens_max;
+    }
+
     /// Sequences kept.
     pub fn len(&self) -> usize {
         self.entries.len()

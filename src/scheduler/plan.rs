@@ -178,6 +178,9 @@ impl Slots {
             return;
         }
         self.order(now, &mut batch.order);
+        if limits.slots > 0 {
+            batch.order.truncate(limits.slots as usize);
+        }
         let mut left = self.batch_max;
         let mut others = u32::try_from(batch.order.len()).unwrap_or(u32::MAX);
         let mut prefill = None;
@@ -438,6 +441,21 @@ mod tests {
         slots.plan(AGEING, &limits, &mut batch);
         assert_eq!(batch.steps()[0].slot, background);
         assert_eq!(slots.in_turn(ZERO).last(), Some(&background));
+    }
+
+    #[test]
+    fn fewer_run_at_once_where_the_limits_say_so() {
+        let mut slots = slots(2);
+        take(&mut slots, 4, 0).unwrap();
+        take(&mut slots, 4, 0).unwrap();
+        let one = Limits {
+            slots: 1,
+            ..limits(64)
+        };
+        assert_eq!(step(&mut slots, &one).len(), 1);
+        // The first goes on, the other keeps its place.
+        assert_eq!(planned(&slots, &one), [Work::Decode { from: 4, to: 5 }]);
+        assert_eq!(planned(&slots, &limits(64)).len(), 2);
     }
 
     #[test]

@@ -198,6 +198,9 @@ impl Service {
         if inner.draining {
             return Err(stopping());
         }
+        if let Some(failure) = inner.refused_for_memory() {
+            return Err(failure);
+        }
         let model = match inner.loaded_model() {
             Some(loaded) if name.is_empty() || name == "default" || name == loaded => {
                 loaded.to_owned()
@@ -462,6 +465,27 @@ impl Service {
             self.shared.changed.notify_one();
         }
         self.publish(inner);
+    }
+
+    /// The system says that memory is short: what is only kept for later goes.
+    pub fn warn_of_memory(&self) {
+        self.lock().warn_of_memory(self.now());
+        self.look_at_board();
+        // Whoever waits for the engine's end has to look.
+        self.shared.changed.notify_one();
+    }
+
+    /// Reads the sensors; the engine hears of new limits.
+    fn look_at_board(&self) {
+        let reading = self.shared.sensors.read();
+        let now = self.now();
+        let mut inner = self.lock();
+        if let Some(limits) = inner.observe(now, &reading)
+            && let Some(engine) = &inner.engine
+        {
+            _ = engine.commands.send(Command::SetLimits(limits));
+        }
+        self.publish(&inner);
     }
 
     fn publish(&self, inner: &Inner) {

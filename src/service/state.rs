@@ -1,5 +1,6 @@
 //! The service's state. Plain data and plain methods: no I/O, no waiting.
 
+mod memory;
 mod status;
 
 use std::collections::HashMap;
@@ -153,6 +154,7 @@ impl Inner {
                 },
                 thermal: ThermalState::Cool,
                 memory: MemoryState::Normal,
+                refuses: false,
                 reason: String::new(),
             },
             temperature_celsius: 0.0,
@@ -377,7 +379,11 @@ impl Inner {
         let wanted = class(next, now);
         let ahead = self.running.values();
         let ahead = ahead.filter(|r| r.class <= wanted);
-        ahead.count() < info.slots as usize
+        let slots = match self.verdict.limits.slots {
+            0 => info.slots,
+            fewer => fewer.min(info.slots),
+        };
+        ahead.count() < slots as usize
     }
 
     fn tell_positions(&mut self, now: Duration) {

@@ -60,7 +60,12 @@ pub(super) async fn run(service: &Service) {
             inner.wanted().map(str::to_owned)
         };
         let Some(model) = wanted else {
-            service.shared.changed.notified().await;
+            if service.lock().is_strained() {
+                _ = tokio::time::timeout(BEAT, service.shared.changed.notified()).await;
+                service.look_at_board();
+            } else {
+                service.shared.changed.notified().await;
+            }
             continue;
         };
         let ended = session(service, &model).await;
@@ -210,13 +215,10 @@ async fn session(service: &Service, model: &str) -> Ended {
 
 /// Sensors, limits, heartbeat.
 fn beat(service: &Service, commands: &mpsc::UnboundedSender<Command>) {
-    let reading = service.shared.sensors.read();
+    service.look_at_board();
     let now = service.now();
     let mut inner = service.lock();
     inner.beat(now);
-    if let Some(limits) = inner.observe(now, &reading) {
-        _ = commands.send(Command::SetLimits(limits));
-    }
     if inner.is_busy() {
         _ = commands.send(Command::Ping { seq: 0 });
     }

@@ -16,6 +16,7 @@ mod harness;
 mod hostile;
 mod http;
 mod keep;
+mod memory;
 mod order;
 mod prewarm;
 mod readme;

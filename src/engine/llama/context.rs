@@ -32,6 +32,7 @@ pub(super) struct Context {
 }
 
 /// What a context is made with.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct ContextParams {
     /// Tokens of the KV cache, for all sequences together.
     pub(super) kv_tokens: u32,

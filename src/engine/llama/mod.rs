@@ -23,3 +23,10 @@ pub use exit::leave;
 pub use kernels::{Runtime, RuntimeError};
 pub use model::{LlamaLoader, LlamaModelBackend};
 pub use sampler::Sampler;
+
+/// Gives freed memory back to the kernel: glibc keeps it for later otherwise.
+fn trim() {
+    // SAFETY: takes a number and touches nothing but the allocator's own free memory,
+    // under its locks (malloc_trim(3)).
+    unsafe { nix::libc::malloc_trim(0) };
+}

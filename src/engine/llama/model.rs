@@ -74,7 +74,8 @@ pub struct LlamaModelBackend {
     progress: Arc<Progress>,
     context: Context,
     can_share: bool,
-    kv_type: KvType,
+    /// How the context was made.
+    params: ContextParams,
     defaults: Sampling,
     info: ModelInfo,
     model: Arc<LlamaModel>,
@@ -149,7 +150,7 @@ impl Loader for LlamaLoader {
             progress: Arc::clone(progress),
             context,
             can_share,
-            kv_type,
+            params,
             defaults,
             info,
             model: Arc::new(model),
@@ -439,7 +440,7 @@ impl Backend for LlamaModelBackend {
         format!(
             "hearthd {} keys {:?}",
             env!("CARGO_PKG_VERSION"),
-            self.kv_type
+            self.params.kv_type
         )
     }
 
@@ -504,6 +505,21 @@ impl Backend for LlamaModelBackend {
 
     fn set_threads(&mut self, threads: u32) {
         self.context.set_threads(threads);
+    }
+
+    fn shrink(&mut self, is_empty: bool) {
+        self.embedder = None;
+        if is_empty && self.params.kv_tokens > self.info.context_size {
+            self.params.kv_tokens = self.info.context_size;
+            // Both are there for a moment; where that is too much, the old one stays.
+            if let Some(context) = Context::new(&self.model, &self.params, &self.progress) {
+                let threads = self.context.threads();
+                self.context = context;
+                self.context.set_threads(threads);
+                self.info.kv_tokens = self.context.size();
+            }
+        }
+        super::trim();
     }
 }
 

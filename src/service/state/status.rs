@@ -25,7 +25,8 @@ impl Inner {
                 log::warn!("{}", verdict.reason);
             }
         }
-        self.verdict = verdict;
+        let before = std::mem::replace(&mut self.verdict, verdict).memory;
+        self.give_up_memory(before);
         changed.then_some(self.verdict.limits)
     }
 

@@ -1,0 +1,61 @@
+//! What the service gives up when the board's memory runs short (docs/design.md,
+//! section 6).
+
+use std::time::Duration;
+
+use super::Inner;
+use crate::governor::{MemoryState, ThermalState};
+use crate::protocol::{Command, Failure, FailureKind, RequestId};
+
+/// A refused caller may try again after this long: memory comes back by one state a
+/// minute at most.
+const RETRY_S: u32 = 60;
+
+impl Inner {
+    /// The system says that memory is short; the next reading counts it in.
+    pub(in crate::service) fn warn_of_memory(&mut self, now: Duration) {
+        self.governor.warn_of_memory(now);
+    }
+
+    /// Whether the board needs watching though no engine runs: something was given up,
+    /// and may be had again.
+    pub(in crate::service) fn is_strained(&self) -> bool {
+        self.verdict.memory != MemoryState::Normal || self.verdict.thermal != ThermalState::Cool
+    }
+
+    /// Why no new request is taken, where memory is the reason.
+    pub(in crate::service) fn refused_for_memory(&self) -> Option<Failure> {
+        self.verdict.refuses.then(no_memory)
+    }
+
+    /// After a reading that followed one with state `before`: the worse it got, the more
+    /// goes.
+    pub(super) fn give_up_memory(&mut self, before: MemoryState) {
+        let now = self.verdict.memory;
+        if now <= before {
+            return;
+        }
+        if now < MemoryState::Emergency {
+            if let Some(engine) = &self.engine {
+                _ = engine.commands.send(Command::Shrink);
+            }
+            return;
+        }
+        let running: Vec<RequestId> = self.running.keys().copied().collect();
+        for id in running {
+            self.cancel(id, no_memory());
+        }
+        for waiting in self.queue.drain_where(|_| true) {
+            waiting.fail(no_memory());
+        }
+        self.unload();
+    }
+}
+
+fn no_memory() -> Failure {
+    Failure::new(
+        FailureKind::OutOfMemory,
+        "the board's memory has run short: end other programs, or use a smaller model",
+    )
+    .retry_after(RETRY_S)
+}

@@ -1,0 +1,139 @@
+//! The memory ladder, on a board whose memory is a file.
+
+use std::fs;
+use std::io::Write as _;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::client::{Bus, chat, post, reply};
+use crate::harness::{Daemon, Engine, Setup, ok, until};
+
+/// Says how much of 4 GiB is available, in per cent.
+fn set_available(daemon: &Daemon, percent: u64) {
+    let proc = daemon.dir.path().join("board/proc");
+    fs::create_dir_all(&proc).unwrap();
+    let total = 4 * 1024 * 1024;
+    let text = format!(
+        "MemTotal: {total} kB\nMemAvailable: {} kB\n",
+        total / 100 * percent
+    );
+    // A reader sees the old or the new one.
+    fs::write(proc.join("new"), text).unwrap();
+    fs::rename(proc.join("new"), proc.join("meminfo")).unwrap();
+}
+
+fn wait_for_state(daemon: &Daemon, state: &str) {
+    until(state, || {
+        daemon.health()["service"]["memory_state"] == state
+    });
+}
+
+fn resident_kib(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_is_only_kept_goes_first() {
+    let daemon = Daemon::real();
+    set_available(&daemon, 60);
+    let ask = || {
+        daemon.chat(r#"{"messages":[{"role":"user","content":"What is the capital of Italy?"}],"temperature":0}"#)
+    };
+    let first = ask();
+    let again = ask();
+    let cached = |answer: &serde_json::Value| {
+        let details = &answer["usage"]["prompt_tokens_details"];
+        details["cached_tokens"].as_u64().unwrap()
+    };
+    assert!(cached(&again) > cached(&first), "{again}");
+    let pid = daemon.engine_pid().unwrap();
+    let before = resident_kib(pid);
+    set_available(&daemon, 14);
+    wait_for_state(&daemon, "moderate");
+    // The room for 64 MiB of prompts.
+    until("the engine has become smaller", || {
+        resident_kib(pid) + 40 * 1024 < before
+    });
+    let after = ask();
+    assert_eq!(
+        after["choices"][0]["message"],
+        first["choices"][0]["message"]
+    );
+    assert_eq!(daemon.engine_pid(), Some(pid), "the model stays");
+}
+
+#[test]
+fn then_all_but_one_wait_and_in_the_end_the_model_goes() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Fake("token-ms=10"),
+        config: "[engine]\nslots = 4\n",
+        ..Setup::default()
+    });
+    set_available(&daemon, 11);
+    let bus = Bus::connect(&daemon);
+    let long = chat(&"long ".repeat(500));
+    let options = std::collections::HashMap::new();
+    let first = bus.submit(&long, &options).unwrap();
+    wait_for_state(&daemon, "critical");
+    let second = bus.submit(&long, &options).unwrap();
+    until("one waits", || {
+        let health = daemon.health();
+        health["service"]["active_jobs"] == 1 && health["service"]["queue_length"] == 1
+    });
+    set_available(&daemon, 5);
+    wait_for_state(&daemon, "emergency");
+    for job in [first, second] {
+        let failure = bus.result(&job).unwrap_err();
+        assert!(failure.contains("memory has run short"), "{failure}");
+    }
+    until("the engine is gone", || daemon.engine_pid().is_none());
+    let (head, refused) = reply(post(&daemon, &chat("Hello?")));
+    assert!(head.contains("retry-after: 60"), "{head}");
+    assert_eq!(refused["error"]["code"], "out_of_memory", "{refused}");
+    assert!(resident_kib(daemon.child.id().cast_signed()) < 30 * 1024);
+    assert_eq!(daemon.health()["service"]["engine_crashes"], 0);
+}
+
+#[test]
+fn warnings_of_the_service_manager_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("pressure");
+    mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    let daemon = Daemon::start(Setup {
+        wrapper: vec![
+            "env".into(),
+            format!("MEMORY_PRESSURE_WATCH={}", fifo.display()),
+            // "some 200000 2000000", as systemd writes it.
+            "MEMORY_PRESSURE_WRITE=c29tZSAyMDAwMDAgMjAwMDAwMAA=".into(),
+        ],
+        ..Setup::default()
+    });
+    set_available(&daemon, 60);
+    ok(&daemon.call("LoadModel", &["sa{sv}", "", "0"]));
+    // What the daemon wrote itself comes back from a fifo; a real warning later.
+    wait_for_state(&daemon, "moderate");
+    let mut writer = fs::File::options().write(true).open(&fifo).unwrap();
+    writer.write_all(b"x").unwrap();
+    wait_for_state(&daemon, "moderate");
+}
+
+#[test]
+fn a_warning_that_cannot_be_had_is_no_harm() {
+    for (watch, write) in [("/nonexistent", ""), ("/dev/zero", "?")] {
+        let daemon = Daemon::start(Setup {
+            wrapper: vec![
+                "env".into(),
+                format!("MEMORY_PRESSURE_WATCH={watch}"),
+                format!("MEMORY_PRESSURE_WRITE={write}"),
+            ],
+            ..Setup::default()
+        });
+        until("it says so", || {
+            daemon.log().contains("no warnings of memory pressure")
+        });
+        assert_eq!(daemon.health()["service"]["memory_state"], "normal");
+    }
+}
