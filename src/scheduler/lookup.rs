@@ -42,8 +42,13 @@ impl Lookup {
             return &[];
         };
         let (earlier, end) = tokens.split_at(before);
-        let mut places = tokens.windows(ALIKE).take(earlier.len());
-        let Some(at) = places.rposition(|window| window == end) else {
+        let last = |places: usize| {
+            let mut windows = tokens.windows(ALIKE).take(places);
+            windows.rposition(|window| window == end)
+        };
+        // Where enough follows, if anywhere: the end of a repetition is no guess.
+        let full = earlier.len().saturating_sub(self.most - 1);
+        let Some(at) = last(full).or_else(|| last(earlier.len())) else {
             return &[];
         };
         let follows = &tokens[at + ALIKE..];
@@ -78,6 +83,7 @@ mod tests {
         assert_eq!(Lookup::new(4).guess(&[1, 2]), [0; 0]);
         // The end may overlap what it repeats.
         assert_eq!(Lookup::new(4).guess(&[5, 5, 5, 5]), [5]);
+        assert_eq!(Lookup::new(4).guess(&[5; 9]), [5; 4]);
     }
 
     #[test]
