@@ -55,6 +55,15 @@ pub struct Cores {
     pub quota: Option<u32>,
 }
 
+impl Cores {
+    /// Threads worth having: one for each big core, within the quota. `None` where the
+    /// cores are unknown.
+    pub fn threads_max(&self) -> Option<u32> {
+        let cores = (!self.big.is_empty()).then(|| self.big.len())?;
+        Some(cores.min(self.quota.unwrap_or(cores)).max(1))
+    }
+}
+
 /// How full the memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {

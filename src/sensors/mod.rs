@@ -1,17 +1,31 @@
 //! Floor 2: kernel files under an injected root, read into a
 //! [`Reading`].
 
+mod cpu;
+mod firmware;
+mod memory;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use crate::governor::Reading;
-use crate::units::{Bytes, MilliCelsius};
+use crate::governor::{Cores, Reading};
+use crate::units::MilliCelsius;
+use firmware::Files;
 
 /// Reads the board's sensors below a root folder (`/` on a real board).
 #[derive(Clone, Debug)]
 pub struct Sensors {
     root: PathBuf,
+    firmware: OnceLock<Files>,
 }
+
+/// Parts of zone names that mean the CPU or the whole chip: cpu-thermal (Raspberry Pi,
+/// Allwinner), soc-thermal and bigcore0-thermal (Rockchip), package, `x86_pkg_temp`,
+/// CPU-therm (Jetson), k10temp and coretemp.
+const CPU_ZONES: [&str; 8] = [
+    "cpu", "soc", "package", "pkg", "bigcore", "center", "k10temp", "coretemp",
+];
 
 /// Trip points below this are fan steps on some boards, not limits.
 const PASSIVE_FLOOR: MilliCelsius = MilliCelsius(65_000);
@@ -19,7 +33,10 @@ const PASSIVE_FLOOR: MilliCelsius = MilliCelsius(65_000);
 impl Sensors {
     /// Sensors below `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            firmware: OnceLock::new(),
+        }
     }
 
     /// One look at the board; what cannot be read is `None`.
@@ -33,35 +50,28 @@ impl Sensors {
                         reading.passive_trip =
                             Some(reading.passive_trip.map_or(at, |old| old.min(at)));
                     }
-                    "critical" => reading.critical_trip = Some(at),
+                    "critical" => {
+                        reading.critical_trip =
+                            Some(reading.critical_trip.map_or(at, |old| old.min(at)));
+                    }
                     _ => {}
                 }
             }
         }
-        if let Ok(text) = fs::read_to_string(self.root.join("proc/meminfo")) {
-            reading.memory.total = meminfo(&text, "MemTotal:");
-            reading.memory.available = meminfo(&text, "MemAvailable:");
-        }
+        let firmware = self.firmware.get_or_init(|| Files::find(&self.root));
+        reading.firmware_limit = firmware.limit();
+        reading.firmware = firmware.read();
+        let cgroups = memory::cgroups(&self.root);
+        reading.cores = cpu::cores(&self.root, &cgroups);
+        reading.frequency_cap = cpu::frequency_cap(&self.root, reading.cores.big);
+        reading.memory = memory::memory(&self.root, &cgroups);
+        reading.psi_cpu = memory::pressure(&self.root.join("proc/pressure/cpu"));
         reading
     }
 
-    /// The biggest cores this process may run on, counted: on a big.LITTLE board
-    /// small cores only hold the big ones up at every barrier.
-    pub fn big_cores(&self) -> u32 {
-        let allowed = std::thread::available_parallelism().map_or(1, usize::from);
-        let capacities: Vec<u32> = (0..allowed_cpus_max())
-            .map_while(|cpu| {
-                number(
-                    &self
-                        .root
-                        .join(format!("sys/devices/system/cpu/cpu{cpu}/cpu_capacity")),
-                )
-            })
-            .collect();
-        let biggest = capacities.iter().max().copied();
-        let big = capacities.iter().filter(|c| Some(**c) == biggest).count();
-        let cores = if big == 0 { allowed } else { big.min(allowed) };
-        u32::try_from(cores).unwrap_or(1).max(1)
+    /// The cores that may be computed on now.
+    pub fn cores(&self) -> Cores {
+        cpu::cores(&self.root, &memory::cgroups(&self.root))
     }
 
     /// The hottest CPU or `SoC` zone; zone names are not portable, so where none
@@ -86,9 +96,7 @@ impl Sensors {
             let kind = fs::read_to_string(zone.join("type"))
                 .unwrap_or_default()
                 .to_lowercase();
-            let is_cpu = ["cpu", "soc", "package", "pkg", "bigcore", "center"]
-                .iter()
-                .any(|part| kind.contains(part));
+            let is_cpu = CPU_ZONES.iter().any(|part| kind.contains(part));
             let candidate = (is_cpu, MilliCelsius(temperature), zone);
             if best
                 .as_ref()
@@ -99,11 +107,6 @@ impl Sensors {
         }
         best.map(|(_, temperature, zone)| (temperature, zone))
     }
-}
-
-/// CPU numbers are looked at up to this; the loop ends at the first missing one.
-fn allowed_cpus_max() -> u32 {
-    512
 }
 
 fn trips(zone: &Path) -> impl Iterator<Item = (String, MilliCelsius)> {
@@ -118,17 +121,12 @@ fn number<T: std::str::FromStr>(path: &Path) -> Option<T> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn meminfo(text: &str, key: &str) -> Option<Bytes> {
-    let line = text.lines().find_map(|l| l.strip_prefix(key))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(Bytes(kib * 1024))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Bytes;
 
-    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    pub(super) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = root.path().join(path);
@@ -194,15 +192,5 @@ mod tests {
         ]);
         assert_eq!(Sensors::new(root.path()).read(), Reading::default());
         assert_eq!(Sensors::new("/nonexistent").read(), Reading::default());
-    }
-
-    #[test]
-    fn big_cores_only() {
-        let root = tree(&[
-            ("sys/devices/system/cpu/cpu0/cpu_capacity", "1024\n"),
-            ("sys/devices/system/cpu/cpu1/cpu_capacity", "414\n"),
-        ]);
-        assert_eq!(Sensors::new(root.path()).big_cores(), 1);
-        assert!(Sensors::new("/nonexistent").big_cores() >= 1);
     }
 }
