@@ -367,6 +367,13 @@ impl Manager {
         Ok(self.service.clear_prompts(&present.caller).await?)
     }
 
+    /// The board now: temperature, limits, memory, and what was concluded from them last.
+    /// What the board does not have is left out.
+    #[zbus(out_args("board"))]
+    fn get_board(&self) -> HashMap<&'static str, OwnedVariant> {
+        board(self.service.board())
+    }
+
     /// The package's version.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &'static str {
@@ -496,6 +503,38 @@ fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
         ("modified_s", model.modified_s.into()),
         ("problem", text(model.problem)),
     ])
+}
+
+fn board(board: Board) -> HashMap<&'static str, OwnedVariant> {
+    let share = |permille: Permille| f64::from(permille.0) / 1000.0;
+    let ages = board.decisions.into_iter();
+    let decisions: Vec<(u64, String)> = ages.map(|(age, text)| (age.as_secs(), text)).collect();
+    let firmware: Vec<String> = board.firmware.into_iter().map(str::to_owned).collect();
+    let always = [
+        ("thermal_state", text(board.thermal_state.to_owned())),
+        ("threads", board.threads.into()),
+        ("threads_max", board.threads_max.into()),
+        ("duty", share(board.duty).into()),
+        ("firmware", variant(firmware)),
+        ("memory_state", text(board.memory_state.to_owned())),
+        ("decisions", variant(decisions)),
+    ];
+    let bytes = [
+        ("memory_total_bytes", board.memory_total),
+        ("memory_available_bytes", board.memory_available),
+        ("engine_bytes", board.engine),
+    ];
+    let floats = [
+        ("temperature_celsius", board.temperature.map(MilliCelsius::celsius)),
+        (
+            "temperature_limit_celsius",
+            board.temperature_limit.map(MilliCelsius::celsius),
+        ),
+        ("frequency_cap", board.frequency_cap.map(share)),
+    ];
+    let bytes = bytes.into_iter().filter_map(|(key, b)| Some((key, b?.0.into())));
+    let floats = floats.into_iter().filter_map(|(key, f)| Some((key, f?.into())));
+    always.into_iter().chain(bytes).chain(floats).collect()
 }
 
 fn prompt_entry(prompt: PromptEntry) -> HashMap<&'static str, OwnedVariant> {

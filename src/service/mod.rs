@@ -4,6 +4,7 @@
 //! that state return at once; nothing here blocks the runtime. The fronts
 //! translate, the service decides.
 
+mod board;
 mod choices;
 mod embed;
 mod engine_link;
@@ -26,11 +27,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::config::Config;
+use crate::governor::Reading;
 use crate::models::Store;
 use crate::prompt::constraint;
 use crate::protocol::{Command, Event, Failure, FailureKind, Message, Prompt, RequestId, Sampling};
 use crate::sensors::Sensors;
 
+pub use board::Board;
 pub use choices::Choices;
 pub use embed::Embeddings;
 use metrics::Metrics;
@@ -479,7 +482,7 @@ impl Service {
     }
 
     /// Reads the sensors; the engine hears of new limits.
-    fn look_at_board(&self) {
+    fn look_at_board(&self) -> Reading {
         let reading = self.shared.sensors.read();
         let now = self.now();
         let mut inner = self.lock();
@@ -489,6 +492,7 @@ impl Service {
             _ = engine.commands.send(Command::SetLimits(limits));
         }
         self.publish(&inner);
+        reading
     }
 
     fn publish(&self, inner: &Inner) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::board::Decisions;
 use super::holds::Holds;
 use super::jobs::Jobs;
 use super::resume::{Cause, Progress, Quarantine};
@@ -44,6 +45,7 @@ pub(super) struct Inner {
     failed: Option<Failure>,
     governor: Governor,
     verdict: Verdict,
+    decisions: Decisions,
     temperature_celsius: f64,
     threads_max: u32,
     last_id: u64,
@@ -157,6 +159,7 @@ impl Inner {
                 refuses: false,
                 reason: String::new(),
             },
+            decisions: Decisions::default(),
             temperature_celsius: 0.0,
             threads_max,
             last_id: 0,

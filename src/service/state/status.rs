@@ -8,6 +8,9 @@ use crate::protocol::Limits;
 use crate::service::types::{State, Status};
 use crate::units::MilliCelsius;
 
+/// Said when nothing limits the work any more.
+const FULL_SPEED: &str = "nothing limits the board any more: full speed";
+
 impl Inner {
     /// Takes a reading; returns new limits where they changed.
     pub(in crate::service) fn observe(
@@ -20,14 +23,40 @@ impl Inner {
         let changed = verdict.limits != self.verdict.limits;
         if verdict.reason != self.verdict.reason {
             if verdict.reason.is_empty() {
-                log::info!("the board has cooled down: full speed");
+                log::info!("{FULL_SPEED}");
+                self.decisions.add(now, FULL_SPEED);
             } else {
                 log::warn!("{}", verdict.reason);
+                self.decisions.add(now, &verdict.reason);
             }
         }
         let before = std::mem::replace(&mut self.verdict, verdict).memory;
         self.give_up_memory(before);
         changed.then_some(self.verdict.limits)
+    }
+
+    /// The board as it was read, and what was concluded.
+    pub(in crate::service) fn board(&self, now: Duration, reading: &Reading) -> Board {
+        let limits = self.verdict.limits;
+        Board {
+            temperature: reading.temperature,
+            temperature_limit: self.verdict.temperature_limit,
+            thermal_state: self.verdict.thermal.as_str(),
+            threads: limits.threads,
+            threads_max: self.threads_max,
+            duty: if limits.paused {
+                Permille::default()
+            } else {
+                limits.duty
+            },
+            frequency_cap: reading.frequency_cap,
+            firmware: complaints(reading),
+            memory_total: reading.memory.total,
+            memory_available: reading.memory.available,
+            memory_state: self.verdict.memory.as_str(),
+            engine: None,
+            decisions: self.decisions.ages(now),
+        }
     }
 
     pub(in crate::service) fn status(&self) -> Status {
