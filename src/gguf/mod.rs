@@ -1,0 +1,307 @@
+//! The header of a GGUF file, read defensively and without llama.cpp.
+//!
+//! Format: ggml's docs/gguf.md. Everything is little-endian; strings are a `u64`
+//! length and bytes. Counts and lengths come from the file and are not trusted:
+//! nothing is allocated before it was read.
+
+mod header;
+mod read;
+mod types;
+
+use std::io::{self, Read};
+
+pub use header::{Header, Place, Recurrent, Shape, Weights};
+use read::{STRING, bounded, discard, numbers, skip, string, u32, u64};
+pub use types::ElementType;
+
+/// Why a header cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum GgufError {
+    /// Not a GGUF at all.
+    #[error("not a GGUF file")]
+    Magic,
+    /// A version this reader does not know.
+    #[error("GGUF version {0} is not supported")]
+    Version(u32),
+    /// A value makes no sense.
+    #[error("broken GGUF header: {0}")]
+    Broken(&'static str),
+    /// The file ends in the header, or cannot be read.
+    #[error("cannot read the header: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// More entries than any real file has.
+const COUNT_MAX: u64 = 1 << 20;
+
+/// Reads key-values and tensor table from the start of a file; `from` should be
+/// buffered.
+///
+/// # Errors
+/// [`GgufError`]; never panics or allocates by the file's word.
+pub fn read_header(from: &mut impl Read) -> Result<Header, GgufError> {
+    let mut magic = [0; 4];
+    from.read_exact(&mut magic).map_err(|_| GgufError::Magic)?;
+    if &magic != b"GGUF" {
+        return Err(GgufError::Magic);
+    }
+    let version = u32(from)?;
+    if !(2..=3).contains(&version) {
+        return Err(GgufError::Version(version));
+    }
+    let tensors = bounded(u64(from)?, COUNT_MAX, "tensor count")?;
+    let pairs = bounded(u64(from)?, COUNT_MAX, "key count")?;
+
+    let mut header = Header::default();
+    for _ in 0..pairs {
+        let key = string(from)?;
+        let kind = u32(from)?;
+        pair(from, &key, kind, &mut header)?;
+    }
+    for _ in 0..tensors {
+        tensor(from, &mut header)?;
+    }
+    Ok(header)
+}
+
+fn pair(from: &mut impl Read, key: &str, kind: u32, header: &mut Header) -> Result<(), GgufError> {
+    let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    match key {
+        "general.architecture" if kind == STRING => header.architecture = string(from)?,
+        "general.file_type" => {
+            let n = numbers(from, kind)?.first().copied();
+            n.map_or("", types::file_type)
+                .clone_into(&mut header.quantization);
+        }
+        "tokenizer.ggml.tokens" => header.shape.vocabulary = count(skip(from, kind)?),
+        "tokenizer.ggml.merges" => header.shape.merges = count(skip(from, kind)?),
+        key => {
+            // The architecture comes first by the format's advice, but not by rule.
+            let name = key.split_once('.').map_or("", |(_, name)| name);
+            match field(header, name) {
+                Some(Field::All(all)) => *all = numbers(from, kind)?,
+                Some(Field::Most(most)) => {
+                    *most = numbers(from, kind)?.into_iter().max().unwrap_or(0);
+                }
+                None => drop(skip(from, kind)?),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where a value goes.
+enum Field<'a> {
+    /// All numbers of an array.
+    All(&'a mut Vec<u32>),
+    /// A number, or the largest of an array.
+    Most(&'a mut u32),
+}
+
+fn field<'a>(header: &'a mut Header, name: &str) -> Option<Field<'a>> {
+    let shape = &mut header.shape;
+    let recurrent = &mut shape.recurrent;
+    Some(Field::Most(match name {
+        "attention.head_count_kv" => return Some(Field::All(&mut shape.kv_heads)),
+        "context_length" => &mut header.context_train,
+        "block_count" => &mut shape.blocks,
+        "embedding_length" => &mut shape.width,
+        "feed_forward_length" => &mut shape.feed_forward,
+        "attention.head_count" => &mut shape.heads,
+        "attention.key_length" => &mut shape.key_length,
+        "attention.value_length" => &mut shape.value_length,
+        "attention.sliding_window" => &mut shape.sliding_window,
+        "attention.shared_kv_layers" => &mut shape.shared_kv_blocks,
+        "vocab_size" if shape.vocabulary == 0 => &mut shape.vocabulary,
+        "expert_used_count" => &mut shape.experts_used,
+        "expert_feed_forward_length" => &mut shape.expert_feed_forward,
+        "ssm.conv_kernel" => &mut recurrent.conv_kernel,
+        "ssm.inner_size" => &mut recurrent.inner_size,
+        "ssm.state_size" => &mut recurrent.state_size,
+        "ssm.group_count" => &mut recurrent.group_count,
+        "wkv.head_size" => &mut recurrent.wkv_head_size,
+        "shortconv.l_cache" => &mut recurrent.short_conv,
+        "full_attention_interval" => &mut recurrent.attention_interval,
+        _ => return None,
+    }))
+}
+
+fn tensor(from: &mut impl Read, header: &mut Header) -> Result<(), GgufError> {
+    let name = string(from)?;
+    let dimensions = u32(from)?;
+    if dimensions > 4 {
+        return Err(GgufError::Broken("a tensor of more than four dimensions"));
+    }
+    let (mut elements, mut rows) = (1u64, 0);
+    for n in 0..dimensions {
+        let size = u64(from)?;
+        elements = elements.saturating_mul(size);
+        if n == 1 {
+            rows = size;
+        }
+    }
+    let element = ElementType(u32(from)?);
+    discard(from, 8)?;
+    header.parameters = header.parameters.saturating_add(elements);
+    let place = place(&name);
+    let bytes = element.bytes(elements);
+    let at = header
+        .weights
+        .iter()
+        .position(|w| (w.place, w.element) == (place, element));
+    let at = at.unwrap_or_else(|| {
+        header.weights.push(Weights {
+            place,
+            element,
+            bytes: 0,
+            in_eights: 0,
+        });
+        header.weights.len() - 1
+    });
+    if let Some(sum) = header.weights.get_mut(at) {
+        sum.bytes = sum.bytes.saturating_add(bytes);
+        if (2..=3).contains(&dimensions) && rows.is_multiple_of(8) {
+            sum.in_eights = sum.in_eights.saturating_add(bytes);
+        }
+    }
+    Ok(())
+}
+
+fn place(name: &str) -> Place {
+    match name {
+        "output.weight" => Place::Output,
+        _ if name.starts_with("blk.") => Place::Block,
+        // `token_embd`, `per_layer_token_embd`, `position_embd`, `token_types`.
+        _ if name.contains("_embd.") || name.starts_with("token_types") => Place::Embedding,
+        _ => Place::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const U32: u32 = 4;
+    const I32: u32 = 5;
+    const ARRAY: u32 = 9;
+
+    fn text(s: &str) -> Vec<u8> {
+        let mut out = (s.len() as u64).to_le_bytes().to_vec();
+        out.extend(s.bytes());
+        out
+    }
+
+    fn sample() -> Vec<u8> {
+        let mut f = b"GGUF".to_vec();
+        f.extend(3u32.to_le_bytes());
+        f.extend(3u64.to_le_bytes());
+        f.extend(5u64.to_le_bytes());
+        f.extend(
+            [
+                text("general.architecture"),
+                STRING.to_le_bytes().to_vec(),
+                text("llama"),
+            ]
+            .concat(),
+        );
+        f.extend(
+            [
+                text("tokenizer.ggml.tokens"),
+                ARRAY.to_le_bytes().to_vec(),
+                STRING.to_le_bytes().to_vec(),
+            ]
+            .concat(),
+        );
+        f.extend([2u64.to_le_bytes().to_vec(), text("a"), text("b")].concat());
+        f.extend(
+            [
+                text("llama.context_length"),
+                U32.to_le_bytes().to_vec(),
+                2048u32.to_le_bytes().to_vec(),
+            ]
+            .concat(),
+        );
+        f.extend(
+            [
+                text("general.file_type"),
+                U32.to_le_bytes().to_vec(),
+                7u32.to_le_bytes().to_vec(),
+            ]
+            .concat(),
+        );
+        f.extend(
+            [
+                text("llama.attention.head_count_kv"),
+                ARRAY.to_le_bytes().to_vec(),
+            ]
+            .concat(),
+        );
+        f.extend([I32.to_le_bytes().to_vec(), 3u64.to_le_bytes().to_vec()].concat());
+        f.extend([4i32, 0, -1].map(i32::to_le_bytes).concat());
+        for (name, element) in [
+            ("token_embd.weight", 1u32),
+            ("blk.0.attn_q.weight", 0),
+            ("blk.1.attn_q.weight", 0),
+        ] {
+            f.extend([text(name), 2u32.to_le_bytes().to_vec()].concat());
+            f.extend([3u64.to_le_bytes(), 16u64.to_le_bytes()].concat());
+            f.extend(element.to_le_bytes());
+            f.extend([0; 8]);
+        }
+        f
+    }
+
+    #[test]
+    fn what_matters_is_read() {
+        let header = read_header(&mut sample().as_slice()).unwrap();
+        let expected = Header {
+            architecture: "llama".into(),
+            quantization: "Q8_0".into(),
+            context_train: 2048,
+            parameters: 3 * 3 * 16,
+            shape: Shape {
+                kv_heads: vec![4, 0, 0],
+                vocabulary: 2,
+                ..Shape::default()
+            },
+            weights: vec![
+                Weights {
+                    place: Place::Embedding,
+                    element: ElementType::F16,
+                    bytes: 96,
+                    in_eights: 96,
+                },
+                Weights {
+                    place: Place::Block,
+                    element: ElementType::F32,
+                    bytes: 2 * 192,
+                    in_eights: 2 * 192,
+                },
+            ],
+        };
+        assert_eq!(header, expected);
+        assert_eq!(header.weight_bytes(), 480);
+        assert!(header.is_tied());
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let whole = sample();
+        for cut in 0..whole.len() {
+            assert!(read_header(&mut &whole[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_change_of_bytes_panics(at in 0usize..520, byte: u8) {
+            let mut file = sample();
+            if let Some(b) = file.get_mut(at) {
+                *b = byte;
+            }
+            _ = read_header(&mut file.as_slice());
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Reading values one by one; nothing is allocated by the file's word.
+
+use std::io::{self, Read};
+
+use super::GgufError;
+
+/// Longest key or value that is kept.
+const STRING_MAX: u64 = 1 << 16;
+/// Arrays hold vocabularies; none real is longer.
+const ARRAY_MAX: u64 = 1 << 24;
+/// Longest array that is kept: one number a block, and llama.cpp has at most 512 blocks
+/// (`LLAMA_MAX_LAYERS`).
+const NUMBERS_MAX: u64 = 512;
+
+pub(super) const STRING: u32 = 8;
+const ARRAY: u32 = 9;
+
+/// Bytes of a scalar type.
+fn width(kind: u32) -> Option<u64> {
+    match kind {
+        0 | 1 | 7 => Some(1),
+        2 | 3 => Some(2),
+        4..=6 => Some(4),
+        10..=12 => Some(8),
+        _ => None,
+    }
+}
+
+/// Passes over a value; for an array, says how many elements it has.
+pub(super) fn skip(from: &mut impl Read, kind: u32) -> Result<u64, GgufError> {
+    skip_nested(from, kind, 0)
+}
+
+fn skip_nested(from: &mut impl Read, kind: u32, depth: u32) -> Result<u64, GgufError> {
+    if let Some(width) = width(kind) {
+        return discard(from, width).map(|()| 0);
+    }
+    match kind {
+        STRING => {
+            let len = u64(from)?;
+            discard(from, len).map(|()| 0)
+        }
+        ARRAY if depth < 2 => {
+            let (inner, count) = array(from)?;
+            skip_elements(from, inner, count, depth)?;
+            Ok(count)
+        }
+        _ => Err(GgufError::Broken("an unknown value type")),
+    }
+}
+
+fn skip_elements(
+    from: &mut impl Read,
+    inner: u32,
+    count: u64,
+    depth: u32,
+) -> Result<(), GgufError> {
+    if let Some(width) = width(inner) {
+        return discard(from, width * count);
+    }
+    (0..count).try_for_each(|_| skip_nested(from, inner, depth + 1).map(drop))
+}
+
+/// Whole numbers: one, or a short array of them. Empty for anything else, which is
+/// passed over.
+pub(super) fn numbers(from: &mut impl Read, kind: u32) -> Result<Vec<u32>, GgufError> {
+    if is_whole(kind) {
+        return Ok(vec![whole(from, kind)?]);
+    }
+    if kind != ARRAY {
+        skip(from, kind)?;
+        return Ok(Vec::new());
+    }
+    let (inner, count) = array(from)?;
+    if !is_whole(inner) || count > NUMBERS_MAX {
+        skip_elements(from, inner, count, 0)?;
+        return Ok(Vec::new());
+    }
+    (0..count).map(|_| whole(from, inner)).collect()
+}
+
+fn is_whole(kind: u32) -> bool {
+    matches!(kind, 0..=5 | 10 | 11)
+}
+
+/// A whole number of any width; a negative one is 0, one too large the largest.
+fn whole(from: &mut impl Read, kind: u32) -> Result<u32, GgufError> {
+    let signed = |n: i64| u32::try_from(n.max(0)).unwrap_or(u32::MAX);
+    Ok(match kind {
+        0 => u32::from(bytes::<1>(from)?[0]),
+        1 => signed(i8::from_le_bytes(bytes(from)?).into()),
+        2 => u32::from(u16::from_le_bytes(bytes(from)?)),
+        3 => signed(i16::from_le_bytes(bytes(from)?).into()),
+        4 => u32(from)?,
+        5 => signed(i32::from_le_bytes(bytes(from)?).into()),
+        10 => u32::try_from(u64(from)?).unwrap_or(u32::MAX),
+        11 => signed(i64::from_le_bytes(bytes(from)?)),
+        _ => return Err(GgufError::Broken("an unknown value type")),
+    })
+}
+
+fn array(from: &mut impl Read) -> Result<(u32, u64), GgufError> {
+    let inner = u32(from)?;
+    let count = bounded(u64(from)?, ARRAY_MAX, "array length")?;
+    Ok((inner, count))
+}
+
+pub(super) fn bounded(value: u64, max: u64, what: &'static str) -> Result<u64, GgufError> {
+    if value > max {
+        Err(GgufError::Broken(what))
+    } else {
+        Ok(value)
+    }
+}
+
+pub(super) fn discard(from: &mut impl Read, bytes: u64) -> Result<(), GgufError> {
+    let copied = io::copy(&mut from.take(bytes), &mut io::sink())?;
+    if copied < bytes {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok(())
+}
+
+pub(super) fn string(from: &mut impl Read) -> Result<String, GgufError> {
+    let len = bounded(u64(from)?, STRING_MAX, "string length")?;
+    let mut bytes = Vec::new();
+    from.take(len).read_to_end(&mut bytes)?;
+    if (bytes.len() as u64) < len {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+pub(super) fn u32(from: &mut impl Read) -> Result<u32, GgufError> {
+    bytes(from).map(u32::from_le_bytes)
+}
+
+pub(super) fn u64(from: &mut impl Read) -> Result<u64, GgufError> {
+    bytes(from).map(u64::from_le_bytes)
+}
+
+fn bytes<const N: usize>(from: &mut impl Read) -> Result<[u8; N], GgufError> {
+    let mut bytes = [0; N];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
