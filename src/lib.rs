@@ -7,7 +7,7 @@
 //! 5 dbus, http               service (never each other)
 //! 4 service, models          sensors, governor, config, protocol
 //! 3 engine                   scheduler, prompt, cache, protocol
-//! 2 sensors, prompt, cache, gguf   governor's Reading
+//! 2 sensors, prompt, cache, gguf, fit   governor's Reading
 //! 1 governor, scheduler, config    floor 0 only; no files, no threads, no clock
 //! 0 units, protocol, logging
 //! ```
@@ -21,6 +21,7 @@ pub mod cache;
 pub mod config;
 pub mod dbus;
 pub mod engine;
+pub mod fit;
 pub mod gguf;
 pub mod governor;
 pub mod http;

@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("prompt", 20),
     ("gguf", 20),
     ("cache", 21),
+    ("fit", 21),
     ("engine", 30),
     ("models", 40),
     ("service", 41),

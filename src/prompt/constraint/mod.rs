@@ -40,6 +40,7 @@ mod tests;
 use crate::protocol::{Failure, GenerateRequest, Prompt};
 
 pub use matcher::Matcher;
+pub(crate) use vocabulary::COMPILE_STACK;
 pub use vocabulary::{Tokenize, Vocabulary};
 
 /// Checks what can be checked without a model, in time linear in the request: size,

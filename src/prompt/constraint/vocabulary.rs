@@ -23,7 +23,7 @@ const MAX_TOKEN_BYTES: usize = 1000;
 
 /// Compiling recurses: about 4 KiB a level, and the bounds on the input let a chain of
 /// references or rules reach some ten thousand levels. Only what is touched is real.
-const COMPILE_STACK: usize = 256 << 20;
+pub(crate) const COMPILE_STACK: usize = 256 << 20;
 
 /// The tokens of a loaded model. Cheap to clone.
 #[derive(Clone)]

@@ -1,0 +1,278 @@
+//! The estimate itself.
+
+use super::settings::{MICRO_BATCH, Settings};
+use crate::gguf::{Header, Place, Shape};
+use crate::prompt::constraint::COMPILE_STACK;
+use crate::protocol::KvType;
+use crate::units::Bytes;
+
+/// The engine without a model: its own memory and the pages of its executables
+/// (measured: 5 and 11 MiB).
+const PROCESS: u64 = Bytes::mib(16).0;
+/// llama.cpp's vocabulary, for each token and each merge (measured with 152,000 of each).
+const TOKEN: u64 = 148;
+const MERGE: u64 = 136;
+/// The tables of constrained answers, for each token (measured).
+const CONSTRAINT: u64 = 345;
+/// One candidate of a sampler: id, logit, probability (`llama_token_data`).
+const CANDIDATE: u64 = 12;
+/// What a compute thread needs for attention: tiles of 64 by 64 and a head's width in
+/// 32-bit floats (`GGML_OP_FLASH_ATTN_EXT` in ggml-cpu.c), and its stack.
+const THREAD: u64 = 256 * 1024;
+/// Beside what was estimated: stacks of 8 MiB for the compute threads and a few others,
+/// and room for the C library's arenas and for the longest frames, which are text, JSON
+/// and tokens at once.
+const STACK: u64 = Bytes::mib(8).0;
+const OTHER_THREADS: u64 = 4;
+const SLACK: u64 = Bytes::mib(256).0;
+/// What the parser of one constrained answer may grow to (its limits in
+/// `prompt::constraint`, at 2 kB a state).
+const PARSER: u64 = Bytes::mib(128).0;
+/// The longest text that is embedded, in tokens.
+const EMBEDDING_TOKENS: u64 = 2048;
+
+/// Memory that a loaded model takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Weights as they are computed with: mapped from the file, or rearranged.
+    pub weights: Bytes,
+    /// Keys and values, and running states.
+    pub kv: Bytes,
+    /// Activations and logits.
+    pub compute: Bytes,
+    /// Vocabulary, samplers, tables, the process itself.
+    pub other: Bytes,
+    /// All of these: what the model needs.
+    pub total: Bytes,
+    /// Pages of the file that were read only to rearrange them. They count as resident
+    /// after loading, but the kernel takes them back as soon as it wants memory.
+    pub reclaimable: Bytes,
+}
+
+/// Estimates the memory of a model that is loaded with these settings.
+pub fn estimate(header: &Header, settings: &Settings) -> Estimate {
+    let (weights, reclaimable) = weights(header, settings);
+    let sequences = settings.sequences(header);
+    let kv_type = usable_kv_type(header, settings.kv_type);
+    let mut kv = sum([
+        settings.cells().saturating_mul(cell_bytes(header, kv_type)),
+        sequences.saturating_mul(state_bytes(header)),
+    ]);
+    let batch = u64::from(settings.batch.max(1)).min(settings.cells());
+    let mut compute = compute_bytes(&header.shape, settings.cells(), batch, sequences);
+    if settings.embeddings {
+        let cells = u64::from(header.context_train).clamp(1, EMBEDDING_TOKENS);
+        let cells = cells.next_multiple_of(256);
+        let batch = u64::from(MICRO_BATCH);
+        // It makes logits for every token of a batch.
+        let second = compute_bytes(&header.shape, cells, batch, batch);
+        compute = compute.saturating_add(second);
+        kv = kv.saturating_add(cells.saturating_mul(cell_bytes(header, KvType::F16)));
+    }
+    let other = other_bytes(header, settings);
+    Estimate {
+        weights: Bytes(weights),
+        kv: Bytes(kv),
+        compute: Bytes(compute),
+        other: Bytes(other),
+        total: Bytes(sum([weights, kv, compute, other])),
+        reclaimable: Bytes(reclaimable),
+    }
+}
+
+/// The most memory of its own that an engine can have use for: everything it may come to
+/// do included, with a quarter more for what the estimate does not know, and once more
+/// the cache for keys and values, which is copied to be kept. The mapped file is not the
+/// engine's own. This is far from tight: it stops what could never fit, not what grows
+/// slowly, which the governor's memory states are for.
+pub fn memory_max(header: &Header, settings: &Settings) -> Bytes {
+    let all = estimate(
+        header,
+        &Settings {
+            constraints: true,
+            embeddings: true,
+            ..*settings
+        },
+    );
+    let rearranged = all.weights.0.saturating_add(all.reclaimable.0);
+    let weights = rearranged.saturating_sub(header.weight_bytes());
+    let known = sum([weights, all.kv.0, all.compute.0, all.other.0]);
+    let threads = u64::from(settings.threads).saturating_add(OTHER_THREADS);
+    Bytes(sum([
+        known,
+        known / 4,
+        all.kv.0,
+        threads.saturating_mul(STACK),
+        COMPILE_STACK as u64,
+        PARSER.saturating_mul(settings.slots.into()),
+        SLACK,
+    ]))
+}
+
+/// Bytes of the weights in use, and of the pages that are not looked at any more.
+fn weights(header: &Header, settings: &Settings) -> (u64, u64) {
+    let mut used = header.weight_bytes();
+    let mut left = 0u64;
+    for w in &header.weights {
+        if !settings.repack.takes(w.element) {
+            continue;
+        }
+        if w.place != Place::Embedding {
+            left = left.saturating_add(w.in_eights);
+        } else if header.is_tied() {
+            // The rows are still looked up in the file; as last matrix it is rearranged.
+            used = used.saturating_add(w.in_eights);
+        }
+    }
+    (used, left)
+}
+
+/// Bytes of one cell of the cache for keys and values: a token in all blocks.
+pub fn cell_bytes(header: &Header, kv_type: KvType) -> u64 {
+    let shape = &header.shape;
+    let (keys, values) = head_widths(shape);
+    // Values stay 16-bit floats; a block of 32 eight-bit keys has a 2-byte scale.
+    let keys = match kv_type {
+        KvType::F16 => keys * 2,
+        KvType::Q8_0 => keys.div_ceil(32) * 34,
+    };
+    let blocks = blocks(shape).saturating_sub(shape.shared_kv_blocks);
+    let heads = (0..blocks).map(|block| u64::from(kv_heads(shape, block)));
+    let heads = heads.fold(0, u64::saturating_add);
+    heads.saturating_mul(keys.saturating_add(values * 2))
+}
+
+/// The key type that a model can have: eight-bit keys come in blocks of 32, which must
+/// divide a head.
+pub fn usable_kv_type(header: &Header, wanted: KvType) -> KvType {
+    let (keys, _) = head_widths(&header.shape);
+    if wanted == KvType::Q8_0 && !keys.is_multiple_of(32) {
+        return KvType::F16;
+    }
+    wanted
+}
+
+/// Widths of one head's keys and values.
+fn head_widths(shape: &Shape) -> (u64, u64) {
+    let even = u64::from(shape.width / shape.heads.max(1));
+    let width = |own: u32| if own == 0 { even } else { u64::from(own) };
+    (width(shape.key_length), width(shape.value_length))
+}
+
+/// Blocks, of which llama.cpp takes at most 512 (`LLAMA_MAX_LAYERS`).
+fn blocks(shape: &Shape) -> u32 {
+    shape.blocks.min(512)
+}
+
+/// Heads of keys and values in a block; none where it has a state instead.
+fn kv_heads(shape: &Shape, block: u32) -> u32 {
+    let interval = shape.recurrent.attention_interval;
+    if interval > 1 && !(block + 1).is_multiple_of(interval) {
+        return 0;
+    }
+    match shape.kv_heads.as_slice() {
+        [] if is_state_only(shape) => 0,
+        [] => shape.heads,
+        [all] => *all,
+        each => each.get(block as usize).copied().unwrap_or(0),
+    }
+}
+
+/// Whether no block has attention (Mamba, RWKV).
+fn is_state_only(shape: &Shape) -> bool {
+    let r = shape.recurrent;
+    (r.state_size > 0 || r.wkv_head_size > 0) && shape.heads == 0
+}
+
+/// Whether a model has running states: neither end nor beginning of one can be taken
+/// off.
+pub(super) fn is_recurrent(header: &Header) -> bool {
+    let r = &header.shape.recurrent;
+    r.state_size > 0 || r.wkv_head_size > 0 || r.short_conv > 0
+}
+
+/// Bytes of one sequence's states (`n_embd_r` and `n_embd_s` in llama-hparams.cpp).
+fn state_bytes(header: &Header) -> u64 {
+    let shape = &header.shape;
+    let r = shape.recurrent;
+    let [width, conv, inner, state, group, wkv, short] = [
+        shape.width,
+        r.conv_kernel,
+        r.inner_size,
+        r.state_size,
+        r.group_count,
+        r.wkv_head_size,
+        r.short_conv,
+    ]
+    .map(u64::from);
+    let floats = if wkv > 0 {
+        width.saturating_mul(wkv + 2)
+    } else if short > 0 {
+        width.saturating_mul(short - 1)
+    } else {
+        let columns = inner.saturating_add(group.saturating_mul(state).saturating_mul(2));
+        let conv = conv.saturating_sub(1).saturating_mul(columns);
+        conv.saturating_add(state.saturating_mul(inner))
+    };
+    let attention = (0..shape.blocks)
+        .filter(|b| kv_heads(shape, *b) > 0)
+        .count();
+    let blocks = u64::from(shape.blocks);
+    // Where every block has attention, every block has a state, too (Falcon-H1).
+    let others = match blocks.saturating_sub(attention as u64) {
+        0 => blocks,
+        others => others,
+    };
+    floats.saturating_mul(4).saturating_mul(others)
+}
+
+/// Bytes of activations and logits: llama.cpp's largest graph, a whole micro-batch with
+/// the cache full, with flash attention (which is always on). Attention, feed-forward
+/// and the last matrix come one after the other and share their memory.
+fn compute_bytes(shape: &Shape, cells: u64, batch: u64, rows: u64) -> u64 {
+    let (keys, values) = head_widths(shape);
+    let kv_heads = (0..blocks(shape)).map(|b| kv_heads(shape, b)).max();
+    let kv_heads = u64::from(kv_heads.unwrap_or(0));
+    let [width, heads, vocabulary] = [shape.width, shape.heads, shape.vocabulary].map(u64::from);
+    let experts = u64::from(shape.experts_used) * u64::from(shape.expert_feed_forward);
+    let inner = u64::from(shape.recurrent.inner_size).saturating_mul(2);
+    let wide = u64::from(shape.feed_forward).max(experts).max(inner);
+
+    let floats = |columns: u64| batch.saturating_mul(4).saturating_mul(columns);
+    let masks = if shape.sliding_window > 0 { 2 } else { 1 };
+    let inputs = sum([
+        cells.saturating_mul(batch).saturating_mul(2 * masks),
+        floats(width),
+    ]);
+    let attention = floats(sum([
+        3 * width,
+        heads.saturating_mul(keys).saturating_mul(2),
+        kv_heads.saturating_mul(keys + values),
+    ]));
+    let feed_forward = floats(sum([5 * width, wide.saturating_mul(3)]));
+    let logits = rows.saturating_mul(vocabulary * 4);
+    let last = sum([logits, floats(4 * width)]);
+    // Activations as a matrix product wants them, at most 16 bits each.
+    let work = batch.saturating_mul(2).saturating_mul(wide.max(width));
+    // The logits are copied out.
+    let outputs = logits;
+    let graph = attention.max(feed_forward).max(last);
+    sum([inputs, graph, work, outputs])
+}
+
+fn other_bytes(header: &Header, settings: &Settings) -> u64 {
+    let vocabulary = u64::from(header.shape.vocabulary);
+    let slots = u64::from(settings.slots.max(1));
+    let tables = if settings.constraints { CONSTRAINT } else { 0 };
+    sum([
+        PROCESS,
+        u64::from(settings.threads).saturating_mul(THREAD),
+        vocabulary * (TOKEN + tables),
+        u64::from(header.shape.merges) * MERGE,
+        (vocabulary * CANDIDATE).saturating_mul(slots),
+    ])
+}
+
+fn sum<const N: usize>(parts: [u64; N]) -> u64 {
+    parts.into_iter().fold(0, u64::saturating_add)
+}

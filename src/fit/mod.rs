@@ -1,0 +1,27 @@
+//! Floor 2: how much memory a model takes, known before it is loaded, and what of it
+//! can be had. Pure: a header and settings in, bytes out.
+//!
+//! The formulas follow llama.cpp's loader and graphs (llama-cpp-sys-2 0.1.161); the
+//! constants in [`mod@estimate`] were measured. `tests/engine/memory.rs` compares them
+//! with the engine's resident size for models of the llama family, within 10 %. Not
+//! checked that way, since no such model can be made here:
+//!
+//! - experts: their activations are counted as those of all experts used at once;
+//! - sliding windows (Gemma): llama.cpp is told to keep the whole context for every
+//!   block, so keys and values are as without; Gemma 3n's and 4's blocks of other head
+//!   widths are counted with the widths of the others;
+//! - compressed keys (`DeepSeek`) are counted as whole ones, which is too much;
+//! - states (Mamba, RWKV, LFM2): their sizes are llama.cpp's formulas, their activations
+//!   a guess by the inner width.
+
+mod admit;
+mod budget;
+mod estimate;
+mod repack;
+mod settings;
+
+pub use admit::{Fitted, NoFit, fit};
+pub use budget::{Budget, budget};
+pub use estimate::{Estimate, cell_bytes, estimate, memory_max, usable_kv_type};
+pub use repack::Repack;
+pub use settings::{CONTEXT_SMALL, MICRO_BATCH, SLOTS_MAX, Settings, context, places, wanted};

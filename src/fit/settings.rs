@@ -1,0 +1,131 @@
+//! What a model is loaded with.
+
+use super::estimate::{cell_bytes, is_recurrent, usable_kv_type};
+use super::repack::Repack;
+use crate::config::Config;
+use crate::gguf::Header;
+use crate::protocol::KvType;
+use crate::units::Bytes;
+
+/// Tokens of one micro-batch. llama.cpp looks at the abort flag and the thread
+/// count between two of them: 128 keeps a cancel within about 10 ms on a PC.
+pub const MICRO_BATCH: u32 = 128;
+/// Requests worked on at once at most: more only take memory for logits.
+pub const SLOTS_MAX: u32 = 16;
+/// A context is made no smaller than this for want of memory: less holds no
+/// conversation with tools.
+pub const CONTEXT_SMALL: u32 = 2048;
+/// The smallest context that is made, in tokens.
+const CONTEXT_MIN: u32 = 8;
+/// Tokens of finished prompts that are kept at most: each costs a little of every
+/// decode, which has to step over it.
+const KEPT_TOKENS_MAX: u32 = 32_768;
+/// Finished sequences that are kept at most: few enough to look through for every
+/// prompt, and enough for a prompt prefix for each room of a house.
+const KEPT_MAX: u32 = 12;
+/// Requests in the engine for each that runs: as many of each class as can run, so that
+/// one that gives way keeps its place (docs/design.md, section 2).
+const CLASSES: u32 = 3;
+
+/// What a model is loaded with, as far as it takes memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Tokens of one conversation.
+    pub context: u32,
+    /// Tokens of finished prompts beside it.
+    pub kept: u32,
+    /// Type of the key cache.
+    pub kv_type: KvType,
+    /// Tokens of a micro-batch.
+    pub batch: u32,
+    /// Requests worked on at once.
+    pub slots: u32,
+    /// Compute threads.
+    pub threads: u32,
+    /// What the kernels rearrange.
+    pub repack: Repack,
+    /// Whether answers may be constrained (schemas, tool calls): the tables for it are
+    /// made at the first use.
+    pub constraints: bool,
+    /// Whether texts are embedded: a second context, made at the first use.
+    pub embeddings: bool,
+}
+
+impl Settings {
+    /// Everything at its least, for a model that is loaded with this context.
+    pub fn plain(context: u32) -> Self {
+        Self {
+            context,
+            kept: 0,
+            kv_type: KvType::F16,
+            batch: MICRO_BATCH,
+            slots: 1,
+            threads: 1,
+            repack: Repack::None,
+            constraints: false,
+            embeddings: false,
+        }
+    }
+
+    /// Cells of the cache for keys and values; llama.cpp rounds up to 256.
+    pub(super) fn cells(&self) -> u64 {
+        (u64::from(self.context) + u64::from(self.kept)).next_multiple_of(256)
+    }
+
+    /// Sequences that the cache tells apart.
+    pub(super) fn sequences(&self, header: &Header) -> u64 {
+        let (running, kept) = places(self.slots.clamp(1, SLOTS_MAX), !is_recurrent(header));
+        u64::from(running + kept)
+    }
+}
+
+/// What the configuration wants for a model, on this CPU.
+pub fn wanted(config: &Config, header: &Header, threads: u32) -> Settings {
+    let kv_type = usable_kv_type(header, config.model.kv_type);
+    let kept = Bytes::mib(u64::from(config.cache.memory_mib));
+    Settings {
+        context: context(header, config.model.context, config.model.context_max),
+        kept: kept_tokens(header, kept, kv_type),
+        kv_type: config.model.kv_type,
+        batch: MICRO_BATCH,
+        slots: config.engine.slots,
+        threads,
+        repack: Repack::of_this_cpu(),
+        // Tool calls and schemas are what a house asks for; embeddings are rare, and
+        // fail by themselves where there is no room.
+        constraints: true,
+        embeddings: false,
+    }
+}
+
+/// How many sequences the KV cache has to tell apart: those in slots, and those kept.
+/// Where nothing can be shared, only what runs has a place.
+pub const fn places(slots: u32, can_share: bool) -> (u32, u32) {
+    if can_share {
+        (slots * CLASSES, KEPT_MAX)
+    } else {
+        (slots, 0)
+    }
+}
+
+/// The context that is wanted: `configured`, or where that is 0 the model's own, at
+/// most `context_max`.
+pub fn context(header: &Header, configured: u32, context_max: u32) -> u32 {
+    let own = match header.context_train {
+        0 => context_max,
+        own => own.min(context_max),
+    };
+    if configured == 0 { own } else { configured }.max(CONTEXT_MIN)
+}
+
+/// Tokens of finished prompts that so much memory holds; none where a model's state
+/// cannot be shared.
+pub(super) fn kept_tokens(header: &Header, memory: Bytes, kv_type: KvType) -> u32 {
+    if is_recurrent(header) {
+        return 0;
+    }
+    let tokens = memory.0 / cell_bytes(header, kv_type).max(1);
+    u32::try_from(tokens)
+        .unwrap_or(u32::MAX)
+        .min(KEPT_TOKENS_MAX)
+}
