@@ -267,7 +267,8 @@ fn answer(args: RunArgs) -> Result<(), Failure> {
         max_tokens: Some(args.max_tokens),
         ..GenerateRequest::default()
     };
-    let load = tools::load_request(&args.model, 0, threads(args.threads));
+    let context = tools::own_context(&args.model);
+    let load = tools::load_request(&args.model, context, threads(args.threads));
     let end = tools::answer(&LlamaLoader::new(runtime()?), &load, &request)?;
     println!();
     if let Event::Finished { usage, .. } = end {

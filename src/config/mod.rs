@@ -55,6 +55,7 @@ pub struct ModelConfig {
     /// Load the default model when the service starts, not at the first request.
     pub preload: bool,
     /// Context in tokens. 0: what the model was trained for, at most `context_max`.
+    /// Where the memory is short it is made smaller, down to 2048.
     pub context: u32,
     /// Upper bound for `context = 0`; the cache for keys and values takes memory
     /// in proportion.

@@ -18,7 +18,7 @@ use crate::protocol::{CallFormat, Failure, FailureKind, LoadRequest, ModelInfo, 
 const END: Token = 256;
 /// What a token takes after `!slow`.
 const SLOW_TOKEN: Duration = Duration::from_millis(20);
-/// Context where the request names none.
+/// Context that it says it was trained for.
 const CONTEXT: u32 = 4096;
 
 /// What goes wrong, and how slow things are. Written as `key=value`, separated by
@@ -126,11 +126,7 @@ impl Loader for FakeLoader {
                 return Err(Failure::new(kind, format!("{path}: the script says so")));
             }
         }
-        let context_size = if request.context_size == 0 {
-            CONTEXT
-        } else {
-            request.context_size
-        };
+        let context_size = request.context_size;
         Ok(FakeBackend {
             info: ModelInfo {
                 description: "fake".into(),
@@ -139,8 +135,7 @@ impl Loader for FakeLoader {
                 context_size,
                 context_train: CONTEXT,
                 slots: request.slots.max(1),
-                // A token is a byte here.
-                kv_tokens: context_size.saturating_add(request.cache_ram_mib * 1024 * 1024),
+                kv_tokens: context_size.saturating_add(request.kept_tokens),
                 kv_token_bytes: 1,
                 vocab_size: 257,
                 cpu: "fake".into(),

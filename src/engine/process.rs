@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat};
 
@@ -43,7 +44,10 @@ pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Re
     progress.set_busy(true);
     let loaded = make_loader()
         .map_err(|e| Failure::new(FailureKind::Internal, e))
-        .and_then(|loader| load(&loader, &request, &progress, &link));
+        .and_then(|loader| {
+            limit_memory(request.memory_max);
+            load(&loader, &request, &progress, &link)
+        });
     match loaded {
         Ok((backend, template)) => {
             let keeper = Keeper::open(&request, &backend.settings());
@@ -114,6 +118,28 @@ fn inherited_socket() -> io::Result<UnixStream> {
         ));
     }
     Ok(stdin.as_fd().try_clone_to_owned()?.into())
+}
+
+/// Bounds the memory that the process can have of its own, so that more is an error here
+/// and not the OOM killer's work on the board. `RLIMIT_DATA` (Linux 4.7, setrlimit(2))
+/// counts private writable memory; of the address space, which `RLIMIT_AS` counts, the
+/// mapped model and the reserves of the C library's arenas would be the larger part.
+fn limit_memory(more: Option<u64>) {
+    let Some((more, now)) = more.zip(private_bytes()) else {
+        return;
+    };
+    let most = now.saturating_add(more);
+    if let Err(error) = setrlimit(Resource::RLIMIT_DATA, most, most) {
+        log::debug!("no limit of memory: {error}");
+    }
+}
+
+/// `VmData` of proc(5), which is what `RLIMIT_DATA` counts.
+fn private_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmData:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib.saturating_mul(1024))
 }
 
 /// Ties the process to its parent's life and offers it to the OOM killer.

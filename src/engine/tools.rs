@@ -1,6 +1,7 @@
 //! What `hearth-engine` does by hand: check a file, measure, answer once.
 
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, BufReader, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use super::clock;
 use super::llama::{LlamaLoader, check_tensors};
 use super::process::today;
 use super::worker::Worker;
+use crate::fit;
+use crate::gguf::read_header;
 use crate::prompt::Template;
 use crate::protocol::{
     Event, Failure, FailureKind, GenerateRequest, KvType, Limits, LoadRequest, ModelInfo, Sampling,
@@ -19,17 +22,28 @@ use crate::protocol::{
 /// Context of the one-token trial in [`check`].
 const CHECK_CONTEXT: u32 = 64;
 
+/// The most tokens of a context that a model file chooses by itself here.
+const CONTEXT_MAX: u32 = 4096;
+
+/// The context that a model file was made for, within bounds.
+pub fn own_context(path: &Path) -> u32 {
+    // What is wrong with the file is said by who loads it.
+    let header = File::open(path).map(|file| read_header(&mut BufReader::new(file)));
+    let header = header.ok().and_then(Result::ok).unwrap_or_default();
+    fit::context(&header, 0, CONTEXT_MAX)
+}
+
 /// A request to load `path` with `threads`, and with the context given.
 pub fn load_request(path: &Path, context_size: u32, threads: u32) -> LoadRequest {
     LoadRequest {
         path: path.to_owned(),
         context_size,
-        context_max: 4096,
+        kept_tokens: 0,
         kv_type: KvType::F16,
         threads_max: threads,
         slots: 1,
         lookup_tokens: 0,
-        cache_ram_mib: 0,
+        memory_max: None,
         cache: None,
         limits: Limits {
             threads,

@@ -10,30 +10,14 @@ use super::constraints::Constraints;
 use super::keeper::Keeper;
 use super::link::Running;
 use super::sequence::{Sequence, as_u32};
+use crate::fit::places;
 use crate::prompt::Template;
 use crate::protocol::{Event, Failure, FailureKind, GenerateRequest, Limits, RequestId};
 use crate::scheduler::{Batch, Hit, Kept, SlotId, Slots, Step, Work};
 
-/// Finished sequences that are kept at most: few enough to look through for every
-/// prompt, and enough for a prompt prefix for each room of a house.
-const KEPT_MAX: u32 = 12;
-/// Requests here for each that runs: as many of each class as can run, so that one
-/// that gives way keeps its place (docs/design.md, section 5).
-const CLASSES: u32 = 3;
-
 /// Tokens guessed at most: llama.cpp keeps the logits of as many tokens of a batch as
 /// there are sequences, and one slot has more than this.
 const LOOKUP_MAX: u32 = 8;
-
-/// How many sequences the KV cache has to tell apart: those in slots, and those kept.
-/// Where nothing can be shared, only what runs has a place.
-pub(super) const fn places(slots: u32, can_share: bool) -> (u32, u32) {
-    if can_share {
-        (slots * CLASSES, KEPT_MAX)
-    } else {
-        (slots, 0)
-    }
-}
 
 /// Works on requests, a tick at a time.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Raised whenever a frame's meaning changes; both ends must agree.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// Element type of the key or value cache.
 #[derive(
@@ -39,10 +39,10 @@ impl KvType {
 pub struct LoadRequest {
     /// The GGUF file.
     pub path: PathBuf,
-    /// Context in tokens; 0 takes the model's own, at most `context_max`.
+    /// Context in tokens.
     pub context_size: u32,
-    /// Upper bound where `context_size` is 0.
-    pub context_max: u32,
+    /// Tokens of finished prompts that the KV cache holds besides.
+    pub kept_tokens: u32,
     /// Type of the key cache.
     pub kv_type: KvType,
     /// Size of the compute pool: the most threads that can ever run.
@@ -53,8 +53,9 @@ pub struct LoadRequest {
     /// [`crate::scheduler::Lookup`].
     #[serde(default)]
     pub lookup_tokens: u32,
-    /// Memory for prompts that are kept after their request, in MiB.
-    pub cache_ram_mib: u32,
+    /// Bytes of its own that the engine may have from here on, the mapped model file not
+    /// counted; `None`: as many as the kernel gives.
+    pub memory_max: Option<u64>,
     /// Where prompts are kept on disk; `None`: nowhere.
     pub cache: Option<DiskCache>,
     /// What holds from the first tick on.

@@ -4,6 +4,7 @@
 //! that state return at once; nothing here blocks the runtime. The fronts
 //! translate, the service decides.
 
+mod admit;
 mod board;
 mod choices;
 mod embed;

@@ -64,6 +64,8 @@ pub(super) struct Engine {
     pub(super) info: Option<ModelInfo>,
     /// Which file it loaded: an answer goes on only where it began.
     pub(super) file: FileId,
+    /// What was made smaller so that it fits the memory; empty where nothing was.
+    pub(super) note: String,
 }
 
 /// Tells a file from another one that took its name.

@@ -1,8 +1,7 @@
 //! The supervisor: one engine process for as long as its model is wanted; a lost
 //! one is replaced, with back-off.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -12,14 +11,11 @@ use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 
 use super::Service;
+use super::admit;
 use super::engine_link::{EngineLink, executable};
 use super::resume::Cause;
 use super::state::{BEAT, Engine, FileId, Over};
-use crate::config::Config;
-use crate::protocol::{
-    Command, DiskCache, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION,
-};
-use crate::units::Bytes;
+use crate::protocol::{Command, Event, Failure, FailureKind, PROTOCOL_VERSION};
 
 /// First pause after a crash; doubled up to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
@@ -112,8 +108,8 @@ fn settle(service: &Service, model: &str, ended: Ended, crashes_before: u32) -> 
 
 /// One engine from spawn to end.
 async fn session(service: &Service, model: &str) -> Ended {
-    let request = match load_request(service, model) {
-        Ok(request) => request,
+    let admitted = match admit::load_request(service, model) {
+        Ok(admitted) => admitted,
         Err(failure) => return Ended::LoadFailed(failure),
     };
     let config = service.config();
@@ -135,7 +131,8 @@ async fn session(service: &Service, model: &str) -> Ended {
             commands: commands.clone(),
             pid: link.pid(),
             info: None,
-            file: file_id(&request.path),
+            file: file_id(&admitted.request.path),
+            note: admitted.note,
         });
         inner.beat(service.now());
         service.publish(&inner);
@@ -157,7 +154,7 @@ async fn session(service: &Service, model: &str) -> Ended {
         }
         _ => return crashed(service, &mut link, false, END_PATIENCE).await,
     }
-    _ = commands.send(Command::Load(request));
+    _ = commands.send(Command::Load(admitted.request));
     let load_timeout = Duration::from_secs(u64::from(config.engine.load_timeout_s));
     let hang_timeout = Duration::from_secs(u64::from(config.engine.hang_timeout_s));
     let mut pulse = Pulse::new(service.now());
@@ -313,74 +310,6 @@ fn file_id(path: &Path) -> FileId {
             modified_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
         },
     )
-}
-
-fn load_request(service: &Service, model: &str) -> Result<LoadRequest, Failure> {
-    let config = service.config();
-    let model = service.shared.store.resolve(model, &config.model.default)?;
-    admit_memory(service, model.size_bytes)?;
-    let (threads_max, limits) = {
-        let inner = service.lock();
-        (inner.threads_max(), inner.limits())
-    };
-    Ok(LoadRequest {
-        path: model.path,
-        context_size: config.model.context,
-        context_max: config.model.context_max,
-        kv_type: config.model.kv_type,
-        threads_max,
-        slots: config.engine.slots,
-        lookup_tokens: config.engine.lookup_tokens,
-        cache_ram_mib: config.cache.memory_mib,
-        cache: disk_cache(&config),
-        limits,
-        sampling: service.sampling_defaults(),
-    })
-}
-
-/// The prompt cache on disk, where its folder can be had.
-fn disk_cache(config: &Config) -> Option<DiskCache> {
-    let folder = &config.paths.prompts;
-    if config.cache.disk_mib == 0 {
-        return None;
-    }
-    let mut builder = DirBuilder::new();
-    if let Err(error) = builder.recursive(true).mode(0o700).create(folder) {
-        log::warn!(
-            "prompts are not kept on disk: {}: {error}",
-            folder.display()
-        );
-        return None;
-    }
-    Some(DiskCache {
-        folder: folder.clone(),
-        max_bytes: Bytes::mib(u64::from(config.cache.disk_mib)).0,
-        daily_write_bytes: Bytes::mib(u64::from(config.cache.written_per_day_mib)).0,
-        min_tokens: config.cache.min_tokens,
-    })
-}
-
-/// Refuses a model whose file alone would leave the board without memory: at least
-/// 8 % and 256 MiB stay free (docs/design.md, section 6).
-fn admit_memory(service: &Service, weights: u64) -> Result<(), Failure> {
-    let reading = service.shared.sensors.read();
-    let (Some(total), Some(available)) = (reading.memory.total, reading.memory.available) else {
-        return Ok(());
-    };
-    let reserve = (total.0 / 100 * 8).max(Bytes::mib(256).0);
-    let needed = weights + Bytes::mib(64).0;
-    if needed + reserve <= available.0 {
-        return Ok(());
-    }
-    Err(Failure::new(
-        FailureKind::OutOfMemory,
-        format!(
-            "the model needs about {}, {} are available and {} stay reserved: use a smaller model or quantization",
-            Bytes(needed),
-            available,
-            Bytes(reserve)
-        ),
-    ))
 }
 
 /// When the engine last made progress.

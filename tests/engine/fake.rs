@@ -354,7 +354,7 @@ fn what_a_constraint_forces_needs_no_decode() {
 fn one_that_fails_costs_the_others_nothing() {
     let mut wanted = load(std::path::Path::new("fake"));
     wanted.slots = 3;
-    wanted.cache_ram_mib = 1;
+    wanted.kept_tokens = 32_768;
     let mut engine = Engine::start(&["--fake", "token-ms=1"]);
     engine.load(&wanted).unwrap();
     let texts = [

@@ -438,7 +438,7 @@ fn message(role: &str, content: &str) -> Message {
 fn several_answers_at_once_are_those_of_one_after_the_other() {
     let mut wanted = load(tiny_model());
     wanted.slots = 4;
-    wanted.cache_ram_mib = 4;
+    wanted.kept_tokens = 4096;
     let mut engine = Engine::start(&[]);
     engine.load(&wanted).unwrap();
     let ask = |id: u64| {

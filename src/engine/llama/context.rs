@@ -9,11 +9,8 @@ use llama_cpp_sys_2 as sys;
 
 use super::pool::Pool;
 use crate::engine::backend::{DecodeError, Part, Progress};
+use crate::fit::MICRO_BATCH;
 use crate::protocol::KvType;
-
-/// Tokens of one micro-batch. llama.cpp looks at the abort flag and the thread
-/// count between two of them: 128 keeps a cancel within about 10 ms on a PC.
-const MICRO_BATCH: u32 = 128;
 
 /// One context with a KV cache for several sequences. It must not outlive its model:
 /// the owner keeps both and drops this first.

@@ -9,12 +9,11 @@ use llama_cpp_sys_2 as sys;
 use super::context::{raw, should_abort};
 use super::pool::Pool;
 use crate::engine::backend::{DecodeError, Progress, Token};
+use crate::fit::MICRO_BATCH;
 
 /// The longest text in tokens: what is embedded is a paragraph, not a book, and its
 /// keys and values take memory beside those of the answers.
 const TOKENS_MAX: u32 = 2048;
-/// Tokens of a micro-batch of a generating model: it computes logits for each, too.
-const MICRO_BATCH: u32 = 128;
 
 /// How the vectors of a text's tokens become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +62,7 @@ impl Embedder {
         let batch_size = if pooling == Pooling::Inside {
             tokens_max
         } else {
+            // A generating model computes logits for each of them, too.
             MICRO_BATCH.min(tokens_max)
         };
         // SAFETY: returns a struct by value.

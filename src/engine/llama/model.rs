@@ -1,7 +1,7 @@
 //! Loading a GGUF and running it.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::{BufReader, ErrorKind, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,24 +17,12 @@ use crate::engine::backend::{
     Backend, ChatFormat, DecodeError, Loader, Mask, Part, Progress, Sampled, Token,
 };
 use crate::engine::clock;
-use crate::engine::worker::places;
+use crate::fit::{SLOTS_MAX, cell_bytes, places, usable_kv_type};
+use crate::gguf::{Header, read_header};
 use crate::prompt::constraint::Vocabulary;
 use crate::prompt::is_marker;
 use crate::protocol::{CallFormat, Failure, FailureKind, KvType, LoadRequest, ModelInfo, Sampling};
 use crate::units::Bytes;
-
-/// The smallest context that is made, in tokens.
-const CONTEXT_MIN: u32 = 8;
-
-/// Requests worked on at once at most: more only take memory for logits.
-const SLOTS_MAX: u32 = 16;
-
-/// Tokens of finished prompts that are kept at most: each costs a little of every
-/// decode, which has to step over it.
-const CACHE_TOKENS_MAX: u32 = 32_768;
-
-/// Left free beside the context and the prompts that are kept.
-const RESERVE: Bytes = Bytes::mib(256);
 
 /// Loads models with llama.cpp.
 #[derive(Debug)]
@@ -94,25 +82,24 @@ impl Loader for LlamaLoader {
         let path = &request.path;
         check_header(path)?;
         let model = self.load_model(path, progress, report)?;
-        let context_size = match request.context_size {
-            0 => model.n_ctx_train().min(request.context_max),
-            n => n,
+        let header = header(path)?;
+        let context_size = request.context_size.max(1);
+        let kv_type = usable_kv_type(&header, request.kv_type);
+        if kv_type != request.kv_type {
+            log::warn!("no q8_0 key cache for this model's heads: f16 is used");
         }
-        .max(CONTEXT_MIN);
-        let kv_type = usable_kv_type(&model, request.kv_type);
-        let kv = kv_bytes(&model, context_size, kv_type);
-        check_memory(kv, context_size)?;
-        let kv_token_bytes = kv_bytes(&model, 1, kv_type);
+        let kv_token_bytes = cell_bytes(&header, kv_type);
         let can_share = !is_recurrent(&model);
         let slots = request.slots.clamp(1, SLOTS_MAX);
         let (running, kept) = places(slots, can_share);
-        let spare = if can_share {
-            spare_tokens(request.cache_ram_mib, kv_token_bytes, available(), kv)
-        } else {
-            0
-        };
+        let spare = if can_share { request.kept_tokens } else { 0 };
+        let kv_tokens = context_size.saturating_add(spare);
+        check_memory(
+            kv_token_bytes.saturating_mul(kv_tokens.into()),
+            context_size,
+        )?;
         let params = ContextParams {
-            kv_tokens: context_size.saturating_add(spare),
+            kv_tokens,
             sequences: running + kept,
             kv_type,
             threads_max: request.threads_max,
@@ -177,7 +164,13 @@ impl LlamaLoader {
         let model = LlamaModel::load_from_file(&self.runtime.backend, path, &params);
         let model = model.map_err(|_| {
             let why = super::log::take_errors().join("; ");
-            if why.contains("failed to allocate") || why.contains("unable to allocate") {
+            let signs = [
+                "failed to allocate",
+                "unable to allocate",
+                "bad_alloc",
+                "mmap failed: Cannot allocate",
+            ];
+            if signs.iter().any(|sign| why.contains(sign)) {
                 let message = format!("no memory to load {}: {why}", path.display());
                 Failure::new(FailureKind::OutOfMemory, message)
             } else {
@@ -191,55 +184,8 @@ impl LlamaLoader {
     }
 }
 
-/// Tokens that fit the budget for finished prompts. Where memory is short they get less
-/// of it: half of what is left beside the context and a reserve.
-fn spare_tokens(budget_mib: u32, token_bytes: u64, available: Option<u64>, context: u64) -> u32 {
-    let budget = Bytes::mib(u64::from(budget_mib)).0;
-    let left = available.map(|all| all.saturating_sub(context).saturating_sub(RESERVE.0) / 2);
-    let tokens = left.map_or(budget, |left| left.min(budget)) / token_bytes.max(1);
-    u32::try_from(tokens)
-        .unwrap_or(u32::MAX)
-        .min(CACHE_TOKENS_MAX)
-}
-
 fn chat_template(model: &LlamaModel) -> Option<String> {
     model.chat_template(None).ok()?.to_string().ok()
-}
-
-/// Width of one head's keys.
-fn head_width(model: &LlamaModel) -> u64 {
-    let arch = model
-        .meta_val_str("general.architecture")
-        .unwrap_or_default();
-    let own = model.meta_val_str(&format!("{arch}.attention.key_length"));
-    own.ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| {
-            u64::try_from(model.n_embd()).unwrap_or(0) / u64::from(model.n_head().max(1))
-        })
-}
-
-/// Eight-bit keys come in blocks of 32, which must divide a head.
-fn usable_kv_type(model: &LlamaModel, wanted: KvType) -> KvType {
-    let width = head_width(model);
-    if wanted == KvType::Q8_0 && !width.is_multiple_of(32) {
-        log::warn!("no q8_0 key cache for heads {width} wide: f16 is used");
-        return KvType::F16;
-    }
-    wanted
-}
-
-/// Bytes of keys and values. llama.cpp fills them with zeros, so that all of it is
-/// taken at once.
-fn kv_bytes(model: &LlamaModel, context_size: u32, kv_type: KvType) -> u64 {
-    let row = head_width(model).saturating_mul(u64::from(model.n_head_kv()));
-    // Values stay 16-bit floats; a block of 32 eight-bit keys has a 2-byte scale.
-    let key = match kv_type {
-        KvType::F16 => row.saturating_mul(2),
-        KvType::Q8_0 => row / 32 * 34,
-    };
-    let cells = u64::from(context_size).saturating_mul(u64::from(model.n_layer()));
-    cells.saturating_mul(key.saturating_add(row.saturating_mul(2)))
 }
 
 /// Bytes that the kernel could give without swapping.
@@ -312,6 +258,13 @@ pub(super) fn check_header(path: &Path) -> Result<(), Failure> {
             format!("it is not a GGUF file (it starts with \"{begin}\" instead of \"GGUF\")")
         },
     ))
+}
+
+/// The header once more, for what llama.cpp does not tell.
+fn header(path: &Path) -> Result<Header, Failure> {
+    let read = File::open(path).map_err(Into::into);
+    let read = read.and_then(|file| read_header(&mut BufReader::new(file)));
+    read.map_err(|error| invalid(path, &error.to_string()))
 }
 
 pub(super) fn invalid(path: &Path, why: &str) -> Failure {
@@ -520,21 +473,5 @@ impl Backend for LlamaModelBackend {
             }
         }
         super::trim();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kept_prompts_get_what_the_budget_and_the_memory_allow() {
-        let mib = |n| Bytes::mib(n).0;
-        assert_eq!(spare_tokens(64, mib(1), None, 0), 64);
-        assert_eq!(spare_tokens(64, mib(1), Some(mib(4000)), mib(1000)), 64);
-        assert_eq!(spare_tokens(64, mib(1), Some(mib(356)), mib(60)), 20);
-        assert_eq!(spare_tokens(64, mib(1), Some(mib(300)), mib(60)), 0);
-        assert_eq!(spare_tokens(u32::MAX, 1, None, 0), CACHE_TOKENS_MAX);
-        assert_eq!(spare_tokens(1, 0, None, 0), CACHE_TOKENS_MAX);
     }
 }

@@ -59,6 +59,14 @@ impl Inner {
         }
     }
 
+    /// What the governor holds back, and what the memory was too small for.
+    fn limit_reason(&self) -> String {
+        let note = self.engine.as_ref().map_or("", |e| e.note.as_str());
+        let parts = [self.verdict.reason.as_str(), note];
+        let parts: Vec<&str> = parts.into_iter().filter(|p| !p.is_empty()).collect();
+        parts.join("; ")
+    }
+
     pub(in crate::service) fn status(&self) -> Status {
         let ready = self.is_ready();
         let state = match (&self.engine, ready) {
@@ -89,7 +97,7 @@ impl Inner {
             thermal_state: self.verdict.thermal.as_str(),
             temperature_celsius: self.temperature_celsius,
             memory_state: self.verdict.memory.as_str(),
-            limit_reason: failed.unwrap_or_else(|| self.verdict.reason.clone()),
+            limit_reason: failed.unwrap_or_else(|| self.limit_reason()),
             queue_length: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
             active_jobs: u32::try_from(self.running.len()).unwrap_or(u32::MAX),
             tokens_per_second: self.tokens_per_second,

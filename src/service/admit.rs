@@ -1,0 +1,185 @@
+//! What the engine is asked to load: the configured settings, as far as the memory
+//! allows.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+
+use super::Service;
+use crate::config::Config;
+use crate::fit::{Budget, Fitted, budget, fit, memory_max, wanted};
+use crate::gguf::{ElementType, Header, Place, Weights};
+use crate::governor::Memory;
+use crate::models::StoredModel;
+use crate::protocol::{DiskCache, Failure, FailureKind, LoadRequest};
+use crate::units::Bytes;
+
+/// What the engine is asked to load.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) request: LoadRequest,
+    /// What was made smaller, and why; empty where nothing was.
+    pub(super) note: String,
+}
+
+/// The request for a model, with what fits the memory of this moment.
+pub(super) fn load_request(service: &Service, name: &str) -> Result<Admitted, Failure> {
+    let config = service.config();
+    let model = service.shared.store.resolve(name, &config.model.default)?;
+    let (threads_max, limits) = {
+        let inner = service.lock();
+        (inner.threads_max(), inner.limits())
+    };
+    let memory = service.shared.sensors.read().memory;
+    let (header, fitted) = admit(&config, &model, threads_max, &memory)?;
+    let (settings, estimate) = (fitted.settings, fitted.estimate);
+    log::info!(
+        model = name, context = settings.context, kept = settings.kept,
+        weights = estimate.weights.0, kv = estimate.kv.0, compute = estimate.compute.0;
+        "loading a model that needs about {}", estimate.total
+    );
+    if !fitted.note.is_empty() {
+        log::warn!(model = name; "{}", fitted.note);
+    }
+    let request = LoadRequest {
+        path: model.path,
+        context_size: settings.context,
+        kept_tokens: settings.kept,
+        kv_type: settings.kv_type,
+        threads_max,
+        slots: config.engine.slots,
+        lookup_tokens: config.engine.lookup_tokens,
+        memory_max: Some(memory_max(&header, &settings).0),
+        cache: disk_cache(&config),
+        limits,
+        sampling: service.sampling_defaults(),
+    };
+    Ok(Admitted {
+        request,
+        note: fitted.note,
+    })
+}
+
+/// Settings that fit, or the refusal with all numbers. Where the memory is not known,
+/// everything fits.
+fn admit(
+    config: &Config,
+    model: &StoredModel,
+    threads: u32,
+    memory: &Memory,
+) -> Result<(Header, Fitted), Failure> {
+    let header = model.header.clone();
+    let header = header.unwrap_or_else(|_| only_weights(model.size_bytes));
+    let wanted = wanted(config, &header, threads);
+    let budget = budget(memory).unwrap_or(Budget::all(Bytes(u64::MAX)));
+    let fitted = fit(&header, &wanted, budget);
+    let fitted = fitted.map_err(|no| Failure::new(FailureKind::OutOfMemory, no.to_string()))?;
+    Ok((header, fitted))
+}
+
+/// Of a file whose header cannot be read, the size is known; what is wrong with it is
+/// for the engine to say.
+fn only_weights(bytes: u64) -> Header {
+    Header {
+        weights: vec![Weights {
+            place: Place::Other,
+            element: ElementType::F32,
+            bytes,
+            in_eights: 0,
+        }],
+        ..Header::default()
+    }
+}
+
+/// The prompt cache on disk, where its folder can be had.
+fn disk_cache(config: &Config) -> Option<DiskCache> {
+    let folder = &config.paths.prompts;
+    if config.cache.disk_mib == 0 {
+        return None;
+    }
+    let mut builder = DirBuilder::new();
+    if let Err(error) = builder.recursive(true).mode(0o700).create(folder) {
+        log::warn!(
+            "prompts are not kept on disk: {}: {error}",
+            folder.display()
+        );
+        return None;
+    }
+    Some(DiskCache {
+        folder: folder.clone(),
+        max_bytes: Bytes::mib(u64::from(config.cache.disk_mib)).0,
+        daily_write_bytes: Bytes::mib(u64::from(config.cache.written_per_day_mib)).0,
+        min_tokens: config.cache.min_tokens,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::Shape;
+    use crate::protocol::KvType;
+
+    /// A billion parameters in eight bits, and a cache of 32 KiB a token.
+    fn model(header: bool) -> StoredModel {
+        let mut full = only_weights(1 << 30);
+        full.context_train = 8192;
+        full.shape = Shape {
+            blocks: 16,
+            width: 2048,
+            heads: 32,
+            kv_heads: vec![8],
+            vocabulary: 32_000,
+            ..Shape::default()
+        };
+        StoredModel {
+            name: "m".into(),
+            path: "m.gguf".into(),
+            size_bytes: 1 << 30,
+            modified_s: 0,
+            packaged: false,
+            header: if header { Ok(full) } else { Err("no".into()) },
+        }
+    }
+
+    fn memory(available_mib: u64) -> Memory {
+        Memory {
+            total: Some(Bytes::mib(4096)),
+            available: Some(Bytes::mib(available_mib)),
+            ..Memory::default()
+        }
+    }
+
+    #[test]
+    fn a_board_with_less_memory_gets_a_smaller_context() {
+        let config = Config::default();
+        let fitted = |mib| admit(&config, &model(true), 4, &memory(mib)).map(|(_, f)| f);
+        let whole = fitted(3000).unwrap();
+        assert_eq!((whole.settings.context, whole.settings.kept), (4096, 2048));
+        assert_eq!(whole.note, "");
+        let small = fitted(1480).unwrap();
+        assert!((2048..4096).contains(&small.settings.context), "{small:?}");
+        assert!(small.note.contains("instead of 4096"), "{}", small.note);
+        let refused = fitted(1000).unwrap_err();
+        assert_eq!(refused.kind, FailureKind::OutOfMemory);
+        assert!(refused.message.contains("would fit"), "{refused}");
+    }
+
+    #[test]
+    fn what_cannot_be_known_is_no_reason_to_refuse() {
+        let config = Config::default();
+        let (_, fitted) = admit(&config, &model(true), 4, &Memory::default()).unwrap();
+        assert_eq!(fitted.settings.context, 4096);
+        let (_, fitted) = admit(&config, &model(false), 4, &memory(3000)).unwrap();
+        assert_eq!(fitted.settings.context, config.model.context_max);
+        assert!(admit(&config, &model(false), 4, &memory(1000)).is_err());
+    }
+
+    #[test]
+    fn the_configured_context_holds_also_beyond_the_model_s() {
+        let mut config = Config::default();
+        config.model.context = 16_384;
+        config.model.kv_type = KvType::Q8_0;
+        let (_, fitted) = admit(&config, &model(true), 4, &memory(4000)).unwrap();
+        assert_eq!(fitted.settings.context, 16_384);
+        assert_eq!(fitted.settings.kv_type, KvType::Q8_0);
+    }
+}
