@@ -15,6 +15,8 @@ mod files;
 mod harness;
 #[path = "engine/keep.rs"]
 mod keep;
+#[path = "engine/memory.rs"]
+mod memory;
 #[path = "engine/model.rs"]
 mod model;
 #[path = "engine/process.rs"]
