@@ -12,11 +12,12 @@ use serde_json::Value;
 const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
 
 /// The commands that people see.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "generate",
     "chat",
     "status",
     "models",
+    "fit",
     "import",
     "load",
     "unload",
@@ -91,6 +92,59 @@ fn every_command_explains_itself() {
 }
 
 #[test]
+fn fit_says_what_a_model_takes_without_a_service() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("half.gguf");
+    let path = file.to_str().expect("UTF-8");
+    let made = Command::new(env!("CARGO_BIN_EXE_hearth-engine"))
+        .args(["make-model", "--shape", "4,256,512,4,2,4000", "--out", path])
+        .status();
+    assert!(made.expect("the engine starts").success());
+
+    let fits = run(&["fit", path, "--memory", "500", "--context", "2048"]);
+    assert_eq!(fits.status.code(), Some(0), "{}", stderr(&fits));
+    let table = stdout(&fits);
+    for part in ["weights", "KV cache", "2048 tokens", "total", "500.0 MiB"] {
+        assert!(table.contains(part), "{part} in {table}");
+    }
+
+    let document = run(&[
+        "fit",
+        path,
+        "--memory",
+        "500",
+        "--kv-type",
+        "q8_0",
+        "--json",
+    ]);
+    let document: Value = serde_json::from_str(&stdout(&document)).expect("one document");
+    assert_eq!(document["fits"], true);
+    assert_eq!(document["kv_type"], "q8_0");
+    // Keys of 128 in blocks of 34 bytes, values in 16 bits, 4 blocks, 256 cells a step.
+    assert_eq!(
+        document["kv_bytes"]
+            .as_u64()
+            .map(|n| n % (4 * (136 + 256) * 256)),
+        Some(0)
+    );
+
+    let small = run(&["fit", path, "--memory", "10"]);
+    assert_eq!(small.status.code(), Some(4));
+    assert!(stdout(&small).contains("total"));
+    assert!(
+        stderr(&small).contains("the model needs"),
+        "{}",
+        stderr(&small)
+    );
+
+    fs::write(&file, "GGUF and nothing else").expect("a file");
+    let broken = run(&["--json", "fit", path]);
+    assert_eq!(failure(&broken)["kind"], "ModelInvalid");
+    let unknown = run(&["--json", "fit", "no-such-model"]);
+    assert_eq!(failure(&unknown)["kind"], "ModelNotFound");
+}
+
+#[test]
 fn wrong_usage_is_exit_code_2() {
     for args in [
         &[][..],
@@ -108,6 +162,10 @@ fn wrong_usage_is_exit_code_2() {
         &["prewarm", "/nonexistent/prompt"],
         &["count-tokens", "  "],
         &["import", "/nonexistent/model.gguf"],
+        &["fit"],
+        &["fit", "/nonexistent/model.gguf"],
+        &["fit", "--kv-type", "q3", "x"],
+        &["fit", "--memory", "0", "x"],
         &["import", "/"],
     ] {
         let output = run(args);

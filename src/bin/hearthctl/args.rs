@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use hearthd::protocol::KvType;
 use serde_json::Value;
 
 /// Shown after the help of `hearthctl` itself.
@@ -63,6 +64,11 @@ pub enum Command {
     Status(StatusArgs),
     /// List the installed models.
     Models,
+    /// Show how much memory a model takes, and whether that fits.
+    ///
+    /// Only the file's header is read, and no service is needed. The settings are those
+    /// of the default configuration but for what you give here.
+    Fit(FitArgs),
     /// Copy a GGUF file into the service's store.
     ///
     /// Only root may, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says
@@ -226,6 +232,22 @@ pub struct StatusArgs {
     pub watch: bool,
 }
 
+/// `fit`.
+#[derive(Debug, Args)]
+pub struct FitArgs {
+    /// A GGUF file, or a name that `hearthctl models` shows.
+    pub model: String,
+    /// Context in tokens; what the model was trained for, at most 4096, if left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub context: Option<u32>,
+    /// Type of the key cache: f16 or `q8_0`.
+    #[arg(long, value_name = "TYPE", value_parser = kv_type)]
+    pub kv_type: Option<KvType>,
+    /// Memory to fit into, in MiB; what is free here and now if left out.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 24))]
+    pub memory: Option<u64>,
+}
+
 /// `import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
@@ -279,6 +301,11 @@ fn bus_address(text: &str) -> Result<String, String> {
             "{e}; an address looks like unix:path=/run/dbus/system_bus_socket"
         )),
     }
+}
+
+/// The names of the configuration file.
+fn kv_type(text: &str) -> Result<KvType, String> {
+    serde_json::from_value(text.into()).map_err(|_| "use f16 or q8_0".to_owned())
 }
 
 /// Reads the file, so that a mistake in it is seen before anything is tried.

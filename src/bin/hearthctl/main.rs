@@ -11,6 +11,7 @@ mod cache;
 mod chat;
 mod docs;
 mod error;
+mod fit;
 mod generate;
 mod input;
 mod jobs;
@@ -70,6 +71,7 @@ async fn dispatch(cli: &Cli) -> Result {
     match &cli.command {
         Command::GenerateMan { dir } => return docs::man(dir),
         Command::GenerateCompletions { dir } => return docs::completions(dir),
+        Command::Fit(args) => return fit::run(json, args),
         _ => {}
     }
     // What has input of its own reads it before it connects: wrong usage is that
@@ -96,9 +98,10 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Jobs => jobs::list(&Bus::connect(&cli.global).await?, json).await,
         Command::Result { id } => jobs::result(&Bus::connect(&cli.global).await?, json, id).await,
         Command::Cancel { id } => jobs::cancel(&Bus::connect(&cli.global).await?, json, id).await,
-        Command::Chat(_) | Command::GenerateMan { .. } | Command::GenerateCompletions { .. } => {
-            Ok(())
-        }
+        Command::Chat(_)
+        | Command::Fit(_)
+        | Command::GenerateMan { .. }
+        | Command::GenerateCompletions { .. } => Ok(()),
     }
 }
 

@@ -1,0 +1,148 @@
+//! `fit`: how much memory a model takes, from its header alone.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use hearthd::config::Config;
+use hearthd::fit::{Budget, Fitted, NoFit, budget, fit, usable_kv_type, wanted};
+use hearthd::gguf::{Header, read_header};
+use hearthd::sensors::Sensors;
+use hearthd::units::Bytes;
+use serde_json::{Value, json};
+
+use crate::args::FitArgs;
+use crate::error::{CtlError, Result};
+use crate::output;
+use crate::table::Table;
+
+/// `hearthctl fit`.
+pub fn run(as_json: bool, args: &FitArgs) -> Result {
+    let mut config = Config::default();
+    let path = find(&args.model, &config)?;
+    let header = header(&path)?;
+    config.model.context = args.context.unwrap_or(config.model.context);
+    config.model.kv_type = args.kv_type.unwrap_or(config.model.kv_type);
+    let sensors = Sensors::new("/");
+    let budget = match args.memory {
+        Some(mib) => Budget::all(Bytes::mib(mib)),
+        None => budget(&sensors.read().memory).ok_or_else(|| {
+            CtlError::Usage("this system does not say how much memory is free: use --memory".into())
+        })?,
+    };
+    let wanted = wanted(&config, &header, sensors.big_cores());
+    if usable_kv_type(&header, wanted.kv_type) != wanted.kv_type {
+        output::note("this model's heads are too narrow for q8_0 keys: f16 is used");
+    }
+    let fitted = fit(&header, &wanted, budget);
+    if as_json {
+        output::json(&document(&path, &fitted, budget))?;
+    } else {
+        show(&fitted, budget)?;
+    }
+    fitted
+        .map(drop)
+        .map_err(|no| CtlError::service("OutOfMemory", no.to_string()))
+}
+
+fn show(fitted: &Result<Fitted, NoFit>, budget: Budget) -> Result {
+    let (settings, e) = match fitted {
+        Ok(fitted) => (fitted.settings, fitted.estimate),
+        Err(no) => (no.settings, no.estimate),
+    };
+    let cache = format!(
+        "context of {} tokens, {} for kept prompts, {} keys",
+        settings.context,
+        settings.kept,
+        settings.kv_type.as_str()
+    );
+    let mut table = Table::new(&["PART", "MEMORY", "NOTES"], &[1]);
+    for (part, bytes, notes) in [
+        ("weights", e.weights, String::new()),
+        ("KV cache", e.kv, cache),
+        ("compute", e.compute, String::new()),
+        (
+            "other",
+            e.other,
+            "vocabulary, tables, the process".to_owned(),
+        ),
+        ("total", e.total, String::new()),
+        ("to be had", budget.usable(), available(budget)),
+    ] {
+        table.row(vec![part.to_owned(), bytes.to_string(), notes]);
+    }
+    table.print()?;
+    if let Ok(fitted) = fitted
+        && !fitted.note.is_empty()
+    {
+        output::note(&fitted.note);
+    }
+    Ok(())
+}
+
+fn available(budget: Budget) -> String {
+    if budget.reserved.0 == 0 {
+        return String::new();
+    }
+    format!("{} free, {} reserved", budget.free, budget.reserved)
+}
+
+fn document(path: &Path, fitted: &Result<Fitted, NoFit>, budget: Budget) -> Value {
+    let (settings, e, note) = match fitted {
+        Ok(fitted) => (fitted.settings, fitted.estimate, fitted.note.clone()),
+        Err(no) => (no.settings, no.estimate, no.to_string()),
+    };
+    json!({
+        "path": path,
+        "fits": fitted.is_ok(),
+        "context": settings.context,
+        "kept_tokens": settings.kept,
+        "kv_type": settings.kv_type.as_str(),
+        "weights_bytes": e.weights.0,
+        "kv_bytes": e.kv.0,
+        "compute_bytes": e.compute.0,
+        "other_bytes": e.other.0,
+        "total_bytes": e.total.0,
+        "reclaimable_bytes": e.reclaimable.0,
+        "free_bytes": budget.free.0,
+        "reserved_bytes": budget.reserved.0,
+        "note": note,
+    })
+}
+
+/// A file, or a name in the service's folders.
+fn find(model: &str, config: &Config) -> Result<PathBuf> {
+    let given = PathBuf::from(model);
+    if model.contains('/') || given.is_file() {
+        return Ok(given);
+    }
+    let folders = [&config.paths.models, &config.paths.models_packaged];
+    let mut files = folders
+        .iter()
+        .map(|folder| folder.join(format!("{model}.gguf")));
+    files.find(|file| file.is_file()).ok_or_else(|| {
+        let message = format!(
+            "there is no file {model:?} and no such model in {}: give the path of a GGUF file",
+            folders.map(|f| f.display().to_string()).join(" or ")
+        );
+        CtlError::service("ModelNotFound", message)
+    })
+}
+
+fn header(path: &Path) -> Result<Header> {
+    let fail = |source: io::Error| CtlError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(fail)?;
+    if !file.metadata().map_err(fail)?.is_file() {
+        return Err(fail(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a file",
+        )));
+    }
+    read_header(&mut BufReader::new(file)).map_err(|error| {
+        let message = format!("{}: {error}; get the file again", path.display());
+        CtlError::service("ModelInvalid", message)
+    })
+}
