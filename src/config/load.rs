@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::{Config, PrewarmConfig};
+use super::{Config, GovernorConfig, PrewarmConfig, SamplingConfig};
 
 /// One file of the configuration, already read.
 #[derive(Clone, Debug)]
@@ -75,31 +75,8 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
 
 /// Rules across keys and ranges; returns the offending key's last part.
 fn check(config: &Config) -> Result<(), (&'static str, String)> {
-    let s = &config.sampling;
-    let share = |key: &'static str, value: f32| {
-        if (0.0..=1.0).contains(&value) {
-            Ok(())
-        } else {
-            Err((key, format!("{key} = {value}: must lie between 0 and 1")))
-        }
-    };
-    share("top_p", s.top_p)?;
-    share("min_p", s.min_p)?;
-    if !(0.0..=10.0).contains(&s.temperature) {
-        return Err((
-            "temperature",
-            format!("temperature = {}: must lie between 0 and 10", s.temperature),
-        ));
-    }
-    if !(s.repeat_penalty > 0.0 && s.repeat_penalty.is_finite()) {
-        return Err((
-            "repeat_penalty",
-            format!(
-                "repeat_penalty = {}: must be above 0 (1.0 is off)",
-                s.repeat_penalty
-            ),
-        ));
-    }
+    check_sampling(&config.sampling)?;
+    check_governor(&config.governor)?;
     if config.model.context != 0 && config.model.context < 64 {
         return Err((
             "context",
@@ -156,6 +133,56 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
             format!(
                 "socket_mode = {:?}: must be an octal number such as \"0660\"",
                 config.http.socket_mode
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_sampling(s: &SamplingConfig) -> Result<(), (&'static str, String)> {
+    let share = |key: &'static str, value: f32| {
+        if (0.0..=1.0).contains(&value) {
+            Ok(())
+        } else {
+            Err((key, format!("{key} = {value}: must lie between 0 and 1")))
+        }
+    };
+    share("top_p", s.top_p)?;
+    share("min_p", s.min_p)?;
+    if !(0.0..=10.0).contains(&s.temperature) {
+        return Err((
+            "temperature",
+            format!("temperature = {}: must lie between 0 and 10", s.temperature),
+        ));
+    }
+    if !(s.repeat_penalty > 0.0 && s.repeat_penalty.is_finite()) {
+        return Err((
+            "repeat_penalty",
+            format!(
+                "repeat_penalty = {}: must be above 0 (1.0 is off)",
+                s.repeat_penalty
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_governor(g: &GovernorConfig) -> Result<(), (&'static str, String)> {
+    if !(5..=100).contains(&g.power_percent) {
+        return Err((
+            "power_percent",
+            format!(
+                "power_percent = {}: must lie between 5 and 100",
+                g.power_percent
+            ),
+        ));
+    }
+    if g.temperature_limit_celsius != 0 && !(40..=110).contains(&g.temperature_limit_celsius) {
+        return Err((
+            "temperature_limit_celsius",
+            format!(
+                "temperature_limit_celsius = {}: must be 0 (the board's own) or lie between 40 and 110",
+                g.temperature_limit_celsius
             ),
         ));
     }
@@ -330,6 +357,14 @@ mod tests {
             ("[queue]\nlength_max = 0\n", 2, "use 1 or more"),
             ("[model\n", 1, ""),
             ("[model]\ncontext = 12\n", 2, "at least 64"),
+            ("[governor]\npower_percent = 4\n", 2, "between 5 and 100"),
+            ("[governor]\npower_percent = 300\n", 2, "u8"),
+            (
+                "[governor]\n\ntemperature_limit_celsius = 30\n",
+                3,
+                "between 40 and 110",
+            ),
+            ("[governor]\npolicy = 'loud'\n", 2, "throughput"),
             (
                 "[[prewarm]]\nsystem = 'x'\n\n [[prewarm]]\n",
                 4,

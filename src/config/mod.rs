@@ -30,6 +30,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// The engine process.
     pub engine: EngineConfig,
+    /// How the board is kept from overheating.
+    pub governor: GovernorConfig,
     /// Prompts that are kept, so that the next one with the same beginning need not be
     /// read from its start.
     pub cache: CacheConfig,
@@ -172,6 +174,45 @@ impl Default for EngineConfig {
             lookup_tokens: 0,
         }
     }
+}
+
+/// How the board is kept from overheating.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GovernorConfig {
+    /// "balanced": hold the board just below the temperature where it slows itself.
+    /// "throughput": leave that to the firmware and step in only above; most tokens an
+    /// hour on many boards, at the highest temperature. "quiet": as balanced, and never
+    /// more than `power_percent`, for less heat and fan.
+    pub policy: PolicyName,
+    /// Share of the computing power that "quiet" allows, 5 to 100.
+    pub power_percent: u8,
+    /// Stay below this temperature, in degrees Celsius, 40 to 110; it only lowers what
+    /// the board itself names as its limit. 0: that limit.
+    pub temperature_limit_celsius: u32,
+}
+
+impl Default for GovernorConfig {
+    fn default() -> Self {
+        Self {
+            policy: PolicyName::Balanced,
+            power_percent: 60,
+            temperature_limit_celsius: 0,
+        }
+    }
+}
+
+/// What matters more when the board gets hot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyName {
+    /// Tokens.
+    Throughput,
+    /// The board.
+    #[default]
+    Balanced,
+    /// Little heat and noise.
+    Quiet,
 }
 
 /// Prompts that are kept, so that the next one with the same beginning need not be

@@ -10,14 +10,15 @@ use tokio::sync::watch;
 use zbus::connection::Connection;
 use zbus::message::Header;
 use zbus::object_server::{InterfaceRef, ObjectServer};
-use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, Str, interface};
+use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, interface};
 
 use super::callers::{Callers, Present};
 use super::options::{self, Options};
+use super::values::{board, entry, prompt_entry};
 use super::{Error, jobs, stream};
 use crate::protocol::{Constraint, Failure, FailureKind, FinishReason, Message, Priority, Prompt};
 use crate::service::openai::{chat_response, decode_chat};
-use crate::service::{Answer, ModelEntry, PromptEntry, Service, Status, Submission};
+use crate::service::{Answer, Service, Status, Submission};
 
 /// Property changes are gathered for this long: the queue and the thread count may
 /// change with every request.
@@ -487,73 +488,6 @@ fn schema(text: &str) -> Result<Constraint, Failure> {
             format!("the JSON schema is not valid JSON: {error}"),
         )),
     }
-}
-
-fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
-    HashMap::from([
-        ("name", text(model.name)),
-        ("size_bytes", model.size_bytes.into()),
-        ("architecture", text(model.architecture)),
-        ("quantization", text(model.quantization)),
-        ("context_train", model.context_train.into()),
-        ("parameters", model.parameters.into()),
-        ("loaded", model.loaded.into()),
-        ("is_default", model.is_default.into()),
-        ("packaged", model.packaged.into()),
-        ("modified_s", model.modified_s.into()),
-        ("problem", text(model.problem)),
-    ])
-}
-
-fn board(board: Board) -> HashMap<&'static str, OwnedVariant> {
-    let share = |permille: Permille| f64::from(permille.0) / 1000.0;
-    let ages = board.decisions.into_iter();
-    let decisions: Vec<(u64, String)> = ages.map(|(age, text)| (age.as_secs(), text)).collect();
-    let firmware: Vec<String> = board.firmware.into_iter().map(str::to_owned).collect();
-    let always = [
-        ("thermal_state", text(board.thermal_state.to_owned())),
-        ("threads", board.threads.into()),
-        ("threads_max", board.threads_max.into()),
-        ("duty", share(board.duty).into()),
-        ("firmware", variant(firmware)),
-        ("memory_state", text(board.memory_state.to_owned())),
-        ("decisions", variant(decisions)),
-    ];
-    let bytes = [
-        ("memory_total_bytes", board.memory_total),
-        ("memory_available_bytes", board.memory_available),
-        ("engine_bytes", board.engine),
-    ];
-    let floats = [
-        ("temperature_celsius", board.temperature.map(MilliCelsius::celsius)),
-        (
-            "temperature_limit_celsius",
-            board.temperature_limit.map(MilliCelsius::celsius),
-        ),
-        ("frequency_cap", board.frequency_cap.map(share)),
-    ];
-    let bytes = bytes.into_iter().filter_map(|(key, b)| Some((key, b?.0.into())));
-    let floats = floats.into_iter().filter_map(|(key, f)| Some((key, f?.into())));
-    always.into_iter().chain(bytes).chain(floats).collect()
-}
-
-fn prompt_entry(prompt: PromptEntry) -> HashMap<&'static str, OwnedVariant> {
-    HashMap::from([
-        ("model", text(prompt.model)),
-        (
-            "shared",
-            (prompt.uid.is_none() && prompt.problem.is_empty()).into(),
-        ),
-        ("uid", prompt.uid.unwrap_or_default().into()),
-        ("tokens", prompt.tokens.into()),
-        ("size_bytes", prompt.bytes.into()),
-        ("used_s", prompt.used_s.into()),
-        ("problem", text(prompt.problem)),
-    ])
-}
-
-fn text(text: String) -> OwnedVariant {
-    Str::from(text).into()
 }
 
 /// Emits PropertiesChanged for what changed, until the service is gone.

@@ -9,6 +9,7 @@ mod jobs;
 mod manager;
 mod options;
 mod stream;
+mod values;
 
 use zbus::connection::{Builder, Connection};
 use zbus::fdo;

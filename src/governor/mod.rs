@@ -1,23 +1,113 @@
 //! Floor 1: how hot and how full the board is, and what that allows.
 //!
 //! Pure: [`Governor::observe`] takes the time and a [`Reading`] and returns the
-//! limits; it opens nothing and reads no clock.
+//! limits; it opens nothing and reads no clock. docs/governor.md tells people what it
+//! does, docs/design.md, section 6, why.
 
+mod control;
+mod limit;
 mod pressure;
 mod reading;
+mod reason;
+mod spending;
 mod thermal;
 
 use std::time::Duration;
 
 pub use pressure::MemoryState;
 pub use reading::{Cores, Firmware, Memory, Psi, Reading};
+pub use spending::SpeedTable;
 pub use thermal::ThermalState;
 
 use crate::protocol::Limits;
-use crate::units::Permille;
+use crate::units::{MilliCelsius, Permille};
+use control::{Aim, Control};
+use limit::Bounds;
+use pressure::Pressure;
+use reason::{Facts, Reason};
+use spending::{Demand, Spending};
+use thermal::Thermal;
 
 /// Time since an arbitrary start, as the control task counts it.
 pub type Now = Duration;
+
+/// The set point lies so far below the limit.
+const SET_POINT_BELOW_K: f64 = 1.5;
+/// Under `throughput` it lies above: what the firmware does not hold by itself.
+const SET_POINT_THROUGHPUT_K: f64 = 3.0;
+/// So far below the limit all is allowed.
+const FULL_BELOW_K: f64 = 15.0;
+/// Within this of the limit it is worth looking twice a second.
+const CLOSE: i32 = 5_000;
+/// A frequency cap below this is slowing, when the board is that hot.
+const SLOWED_BELOW: Permille = Permille(900);
+/// Under-voltage is answered for so long with so many threads at most.
+const UNDER_VOLTAGE_FOR: Duration = Duration::from_mins(1);
+const UNDER_VOLTAGE_THREADS: u32 = 2;
+/// A sensor may be silent for one sample, and then for so long.
+const SENSOR_PATIENCE: Duration = Duration::from_secs(5);
+/// The share allowed with a sensor that went silent.
+const SHARE_BLIND: f64 = 0.5;
+/// A pause is not held for longer than this without seeing the temperature.
+const BLIND_PAUSE: Duration = Duration::from_mins(1);
+/// After an emergency work goes on with at most this share.
+const SHARE_AFTER_EMERGENCY: f64 = 0.25;
+/// When to ask again in an emergency.
+const RETRY: Duration = Duration::from_secs(30);
+/// The duty is set in steps, and follows only when it is this far off, in permille.
+const DUTY_STEP: u16 = 10;
+const DUTY_STALE: u16 = 15;
+/// Below the first the prefill goes on in small chunks, above the second in full ones:
+/// the rest after a chunk is as long as the duty is small, and others wait for it.
+const CHUNK_SMALL_BELOW: Permille = Permille(700);
+const CHUNK_FULL_FROM: Permille = Permille(800);
+const CHUNK_SMALL: u32 = 64;
+
+/// What matters more: tokens, the board, or the fan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Let the firmware slow the cores; act only from 3 K above the limit on.
+    Throughput,
+    /// Hold the board just below its limit.
+    #[default]
+    Balanced,
+    /// As balanced, and never above a share of the computing power.
+    Quiet {
+        /// That share, 5 to 100.
+        power_percent: u8,
+    },
+}
+
+impl Policy {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Throughput => "throughput",
+            Self::Balanced => "balanced",
+            Self::Quiet { .. } => "quiet",
+        }
+    }
+
+    fn cap(self) -> f64 {
+        match self {
+            Self::Quiet { power_percent } => (f64::from(power_percent) / 100.0).clamp(0.05, 1.0),
+            Self::Throughput | Self::Balanced => 1.0,
+        }
+    }
+}
+
+/// How the governor is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GovernorSettings {
+    /// What matters more.
+    pub policy: Policy,
+    /// Threads of the engine's pool.
+    pub threads_max: u32,
+    /// A lower limit than the board's own.
+    pub temperature_limit: Option<MilliCelsius>,
+    /// Speed by thread count.
+    pub table: SpeedTable,
+}
 
 /// What the governor concluded, for the bus and for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,25 +120,80 @@ pub struct Verdict {
     pub memory: MemoryState,
     /// Whether new requests are refused for want of memory.
     pub refuses: bool,
-    /// Why the limits are below full; empty when they are not.
+    /// Why the limits are below full; empty when they are not. It changes only with what
+    /// it speaks of; the temperature in it is that of the change.
     pub reason: String,
+    /// The temperature not to be exceeded; `None` for a board that never told one.
+    pub temperature_limit: Option<MilliCelsius>,
+    /// Share of the computing power that is allowed.
+    pub share: Permille,
+    /// When to look again, where work is done; an idle board needs only every 5 s.
+    pub look_again: Duration,
+    /// When a refused caller may ask again; only while paused.
+    pub retry_after: Option<Duration>,
+}
+
+/// What keeps the board from full speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Emergency,
+    UnderVoltage,
+    SensorLost,
+    Heat,
+    Quiet,
+    Slowed,
+}
+
+/// Whether the temperature is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// This board has told none.
+    Never,
+    Seen(MilliCelsius),
+    /// Missing, but not for long.
+    Blink,
+    Lost,
 }
 
 /// Turns readings into limits.
 #[derive(Clone, Debug)]
 pub struct Governor {
-    threads_max: u32,
-    thermal: thermal::Thermal,
-    pressure: pressure::Pressure,
+    settings: GovernorSettings,
+    thermal: Thermal,
+    pressure: Pressure,
+    control: Control,
+    spending: Spending,
+    reason: Reason,
+    bounds: Option<Bounds>,
+    last_seen: Option<(Now, MilliCelsius)>,
+    missing: u32,
+    under_voltage_until: Option<Now>,
+    limits: Limits,
 }
 
 impl Governor {
-    /// A governor for a pool of `threads_max` threads.
-    pub fn new(threads_max: u32) -> Self {
+    /// A governor that has seen nothing yet.
+    pub fn new(settings: GovernorSettings) -> Self {
+        let settings = GovernorSettings {
+            threads_max: settings.threads_max.max(1),
+            ..settings
+        };
+        let threads = settings.threads_max;
         Self {
-            threads_max: threads_max.max(1),
-            thermal: thermal::Thermal::default(),
-            pressure: pressure::Pressure::default(),
+            thermal: Thermal::default(),
+            pressure: Pressure::default(),
+            control: Control::default(),
+            spending: Spending::new(threads),
+            reason: Reason::default(),
+            bounds: None,
+            last_seen: None,
+            missing: 0,
+            under_voltage_until: None,
+            limits: Limits {
+                threads,
+                ..Limits::default()
+            },
+            settings,
         }
     }
 
@@ -57,101 +202,253 @@ impl Governor {
         self.pressure.warn(now);
     }
 
+    /// Takes other settings; they hold from the next reading on.
+    pub fn set_settings(&mut self, settings: GovernorSettings) {
+        let threads_max = settings.threads_max.max(1);
+        if threads_max != self.settings.threads_max {
+            self.spending = Spending::new(threads_max);
+        }
+        self.reason = Reason::default();
+        self.settings = GovernorSettings {
+            threads_max,
+            ..settings
+        };
+    }
+
+    /// How it is set.
+    pub fn settings(&self) -> &GovernorSettings {
+        &self.settings
+    }
+
     /// Takes one reading at time `now` (never going back) and says what holds.
     pub fn observe(&mut self, now: Now, reading: &Reading) -> Verdict {
-        let thermal = self.thermal.observe(now, reading);
+        let policy = self.settings.policy;
+        let sight = self.look(now, reading);
+        let bounds = match (self.bounds, sight) {
+            (Some(bounds), Sight::Blink | Sight::Lost) => bounds,
+            _ => Bounds::of(reading, policy, self.settings.temperature_limit),
+        };
+        self.bounds = Some(bounds);
+        let firmware = reading.firmware.unwrap_or_default();
+        if firmware.under_voltage {
+            self.under_voltage_until = Some(now + UNDER_VOLTAGE_FOR);
+        }
+        let starved = self.under_voltage_until.is_some_and(|until| now < until);
+        let slowed = is_slowed(reading, bounds, starved);
+
+        let thermal = self.feel(now, sight, bounds, slowed);
+        let paused = thermal == ThermalState::Emergency;
+        let cap = match sight {
+            Sight::Lost => policy.cap().min(SHARE_BLIND),
+            _ => policy.cap(),
+        };
+        let share = match sight {
+            Sight::Never => cap,
+            _ => self.control.share().min(cap),
+        };
+        self.spend(now, sight, bounds, share, cap, starved);
+        self.limits.paused = paused;
+
         let memory = self.pressure.observe(now, &reading.memory);
-        let full = self.threads_max;
-        let (threads, paused) = match thermal {
-            ThermalState::Cool | ThermalState::Warm | ThermalState::Hot => (full, false),
-            ThermalState::Limit => (full.div_ceil(2), false),
-            ThermalState::Emergency => (1, true),
+        let limits = self.within(&reading.cores, memory);
+
+        let limited =
+            self.limits.threads < self.settings.threads_max || self.limits.duty < Permille::FULL;
+        let by_voltage = starved && self.limits.threads == UNDER_VOLTAGE_THREADS;
+        let cause = if paused {
+            Some(Cause::Emergency)
+        } else if limited && by_voltage {
+            Some(Cause::UnderVoltage)
+        } else if sight == Sight::Lost {
+            Some(Cause::SensorLost)
+        } else if thermal >= ThermalState::Hot || policy.cap() >= 1.0 {
+            limited.then_some(Cause::Heat)
+        } else {
+            limited.then_some(Cause::Quiet)
         };
-        let at = reading
-            .temperature
-            .map_or_else(String::new, |t| format!(" ({t})"));
-        let reason = match thermal {
-            ThermalState::Limit if threads < full => {
-                format!("hot{at}: {threads} of {full} threads")
-            }
-            ThermalState::Emergency => format!("too hot{at}: paused until it cools"),
-            _ => String::new(),
+        let retry_after = paused.then_some(RETRY);
+        let temperature = self.last_seen.map(|(_, t)| t);
+        let facts = Facts {
+            cause,
+            slowed,
+            policy,
+            temperature,
+            limit: bounds.limit,
+            threads: self.limits.threads,
+            threads_max: self.settings.threads_max,
+            duty_permille: i32::from(self.limits.duty.0),
+            retry_s: RETRY.as_secs(),
         };
+        let is_close = temperature.is_some_and(|t| t.0 >= bounds.limit.0 - CLOSE);
         Verdict {
-            limits: Limits {
-                threads,
-                duty: Permille::FULL,
-                paused,
-                // One that runs needs no more memory than it has; others would.
-                slots: u32::from(memory >= MemoryState::Critical),
-                cpus: reading.cores.big,
-                ..Limits::default()
-            },
+            limits,
             thermal,
             memory,
             refuses: self.pressure.refuses(now),
-            reason,
+            reason: self.reason.update(now, &facts).to_owned(),
+            temperature_limit: temperature.map(|_| bounds.limit),
+            share: permille(share),
+            look_again: Duration::from_millis(if is_close { 500 } else { 1000 }),
+            retry_after,
         }
+    }
+
+    /// The limits on the cores that are there now, and with the memory as it is.
+    fn within(&self, cores: &Cores, memory: MemoryState) -> Limits {
+        // More threads than there are big cores is what somebody wants.
+        let cpus = if self.settings.threads_max <= cores.big.len() {
+            cores.big
+        } else {
+            cores.allowed
+        };
+        let most = if cpus.is_empty() {
+            u32::MAX
+        } else {
+            cpus.len()
+        };
+        Limits {
+            threads: self.limits.threads.min(most),
+            // One that runs needs no more memory than it has; others would.
+            slots: u32::from(memory >= MemoryState::Critical),
+            cpus,
+            ..self.limits
+        }
+    }
+
+    fn look(&mut self, now: Now, reading: &Reading) -> Sight {
+        if let Some(temperature) = reading.temperature {
+            self.last_seen = Some((now, temperature));
+            self.missing = 0;
+            return Sight::Seen(temperature);
+        }
+        let Some((at, _)) = self.last_seen else {
+            return Sight::Never;
+        };
+        self.missing = self.missing.saturating_add(1);
+        if self.missing > 1 && now.saturating_sub(at) > SENSOR_PATIENCE {
+            Sight::Lost
+        } else {
+            Sight::Blink
+        }
+    }
+
+    /// Moves the state machine and the control law on.
+    fn feel(&mut self, now: Now, sight: Sight, bounds: Bounds, slowed: bool) -> ThermalState {
+        let temperature = match sight {
+            Sight::Seen(temperature) => temperature,
+            Sight::Lost => {
+                let blind = self.last_seen.map(|(at, _)| now.saturating_sub(at));
+                if blind.is_some_and(|d| d >= BLIND_PAUSE) {
+                    self.thermal.leave_emergency();
+                }
+                return self.thermal.state();
+            }
+            Sight::Never | Sight::Blink => return self.thermal.state(),
+        };
+        let before = self.thermal.state();
+        let state = self.thermal.observe(now, temperature, bounds, slowed);
+        let top = self.spending.top(self.settings.threads_max);
+        let aim = self.aim(bounds, top.min(self.settings.policy.cap()));
+        self.control.observe(now, temperature, aim);
+        if state == ThermalState::Emergency || before == ThermalState::Emergency {
+            // While nothing is computed the temperature says nothing of the share.
+            self.control.lower_to(SHARE_AFTER_EMERGENCY);
+        }
+        state
+    }
+
+    fn aim(&self, bounds: Bounds, top: f64) -> Aim {
+        let limit = bounds.limit.celsius();
+        match self.settings.policy {
+            Policy::Throughput => Aim {
+                set_point: limit + SET_POINT_THROUGHPUT_K,
+                full_below: limit,
+                top,
+            },
+            Policy::Balanced | Policy::Quiet { .. } => Aim {
+                set_point: limit - SET_POINT_BELOW_K,
+                full_below: limit - FULL_BELOW_K,
+                top,
+            },
+        }
+    }
+
+    /// Threads, then duty, then smaller chunks.
+    fn spend(
+        &mut self,
+        now: Now,
+        sight: Sight,
+        bounds: Bounds,
+        share: f64,
+        cap: f64,
+        starved: bool,
+    ) {
+        let aim = self.aim(bounds, 1.0);
+        let threads_max = self.settings.threads_max;
+        let headroom = match (sight, self.control.average()) {
+            (Sight::Seen(_) | Sight::Blink, Some(average)) if average >= aim.full_below => {
+                Some(aim.set_point - average)
+            }
+            _ => None,
+        };
+        let threads_allowed = if starved {
+            threads_max.min(UNDER_VOLTAGE_THREADS)
+        } else {
+            threads_max
+        };
+        let demand = Demand {
+            share,
+            cap,
+            headroom,
+            threads_max,
+            threads_allowed,
+        };
+        let spent = self.spending.spend(now, demand, &self.settings.table);
+        if let Some(share) = spent.rebase {
+            self.control.rebase(share);
+        }
+        self.limits.threads = spent.threads;
+        self.limits.duty = settle(self.limits.duty, permille(spent.duty));
+        let duty = self.limits.duty;
+        if duty < CHUNK_SMALL_BELOW {
+            self.limits.prefill_chunk = CHUNK_SMALL;
+        } else if duty >= CHUNK_FULL_FROM {
+            self.limits.prefill_chunk = Limits::default().prefill_chunk;
+        }
+    }
+}
+
+/// Whether firmware or kernel slow the cores for heat. The same bits come with
+/// under-voltage, and then say nothing of heat unless the board is hot.
+fn is_slowed(reading: &Reading, bounds: Bounds, starved: bool) -> bool {
+    let is_hot = reading
+        .temperature
+        .is_some_and(|t| t.0 >= bounds.limit.0 - CLOSE);
+    let firmware = reading.firmware.unwrap_or_default();
+    let by_firmware = firmware.throttled || firmware.capped || firmware.soft_limit;
+    let by_kernel = reading.frequency_cap.is_some_and(|cap| cap < SLOWED_BELOW);
+    by_firmware && (is_hot || !starved) || by_kernel && is_hot
+}
+
+fn permille(share: f64) -> Permille {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped"
+    )]
+    Permille((share * 1000.0).round().clamp(0.0, 1000.0) as u16)
+}
+
+/// The next duty in its steps; small changes are left, so that the engine is not told
+/// every time.
+fn settle(old: Permille, new: Permille) -> Permille {
+    let stepped = Permille((new.0 + DUTY_STEP / 2) / DUTY_STEP * DUTY_STEP);
+    if stepped == Permille::FULL || old.0.abs_diff(new.0) >= DUTY_STALE {
+        stepped
+    } else {
+        old
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::units::MilliCelsius;
-
-    fn at(celsius: i32) -> Reading {
-        Reading {
-            temperature: Some(MilliCelsius(celsius * 1000)),
-            passive_trip: Some(MilliCelsius(80_000)),
-            ..Reading::default()
-        }
-    }
-
-    #[test]
-    fn a_cool_board_has_all_threads() {
-        let verdict = Governor::new(4).observe(Duration::ZERO, &at(40));
-        assert_eq!(verdict.limits.threads, 4);
-        assert!(!verdict.limits.paused);
-        assert_eq!(verdict.reason, "");
-    }
-
-    #[test]
-    fn at_the_limit_threads_halve_and_the_reason_says_so() {
-        let mut governor = Governor::new(4);
-        let mut verdict = governor.observe(Duration::ZERO, &at(79));
-        for s in 1..10 {
-            verdict = governor.observe(Duration::from_secs(s), &at(79));
-        }
-        assert_eq!(verdict.thermal, ThermalState::Limit);
-        assert_eq!(verdict.limits.threads, 2);
-        assert_eq!(verdict.reason, "hot (79.0 °C): 2 of 4 threads");
-    }
-
-    #[test]
-    fn in_an_emergency_it_pauses_and_resumes_when_cool() {
-        let mut governor = Governor::new(4);
-        for s in 0..10 {
-            governor.observe(Duration::from_secs(s), &at(90));
-        }
-        assert!(
-            governor
-                .observe(Duration::from_secs(10), &at(90))
-                .limits
-                .paused
-        );
-        let mut verdict = governor.observe(Duration::from_secs(11), &at(50));
-        for s in 12..120 {
-            verdict = governor.observe(Duration::from_secs(s), &at(50));
-        }
-        assert!(!verdict.limits.paused);
-        assert_eq!(verdict.thermal, ThermalState::Cool);
-    }
-
-    #[test]
-    fn a_board_without_sensors_is_not_limited() {
-        let verdict = Governor::new(2).observe(Duration::ZERO, &Reading::default());
-        assert_eq!(verdict.limits.threads, 2);
-        assert_eq!(verdict.memory, MemoryState::Normal);
-    }
-}
+mod tests;

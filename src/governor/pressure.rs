@@ -31,6 +31,16 @@ impl MemoryState {
         }
     }
 
+    /// What it means for the service, for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Normal => "enough again",
+            Self::Moderate => "memory is short: prompts are not kept in it any more",
+            Self::Critical => "memory is very short: one request at a time",
+            Self::Emergency => "no memory is left: the model is unloaded",
+        }
+    }
+
     /// The next better one.
     fn better(self) -> Self {
         match self {

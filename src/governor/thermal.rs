@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Now, Reading};
+use super::Now;
+use super::limit::Bounds;
 use crate::units::MilliCelsius;
 
 /// How hot the board is, relative to its own limit.
@@ -17,7 +18,7 @@ pub enum ThermalState {
     Hot,
     /// Within 1.5 K of the limit.
     Limit,
-    /// 3 K above the limit, or 10 K below critical.
+    /// 3 K above the limit (7 under `throughput`), or 5 K below critical.
     Emergency,
 }
 
@@ -40,10 +41,6 @@ const DWELL_WORSE: Duration = Duration::from_secs(5);
 const DWELL_BETTER: Duration = Duration::from_secs(20);
 /// How far below a threshold the temperature must fall to leave its state.
 const HYSTERESIS_MILLI_K: i32 = 3_000;
-/// The limit where the board names no passive trip point: 15 K below critical,
-/// at most this.
-const LIMIT_DEFAULT: MilliCelsius = MilliCelsius(85_000);
-
 /// The state machine.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Thermal {
@@ -54,12 +51,18 @@ pub(super) struct Thermal {
 }
 
 impl Thermal {
-    pub(super) fn observe(&mut self, now: Now, reading: &Reading) -> ThermalState {
-        let Some(temperature) = reading.temperature else {
-            return self.state;
-        };
-        let limit = limit(reading);
-        let wanted = self.classify(temperature, limit, reading.critical_trip);
+    /// Takes a temperature; `slowed` says that firmware or kernel slow the cores for heat.
+    pub(super) fn observe(
+        &mut self,
+        now: Now,
+        temperature: MilliCelsius,
+        bounds: Bounds,
+        slowed: bool,
+    ) -> ThermalState {
+        let mut wanted = self.classify(temperature, bounds);
+        if slowed {
+            wanted = wanted.max(ThermalState::Limit);
+        }
         if !self.started {
             self.started = true;
             self.state = wanted;
@@ -84,18 +87,23 @@ impl Thermal {
         self.state
     }
 
-    fn classify(
-        &self,
-        t: MilliCelsius,
-        limit: MilliCelsius,
-        critical: Option<MilliCelsius>,
-    ) -> ThermalState {
-        let emergency = critical.map_or(limit.0 + 3_000, |c| (limit.0 + 3_000).min(c.0 - 10_000));
+    /// The state last concluded.
+    pub(super) fn state(&self) -> ThermalState {
+        self.state
+    }
+
+    /// An emergency that can no longer be seen to end becomes the state below it.
+    pub(super) fn leave_emergency(&mut self) {
+        self.state = self.state.min(ThermalState::Limit);
+    }
+
+    fn classify(&self, t: MilliCelsius, bounds: Bounds) -> ThermalState {
+        let limit = bounds.limit.0;
         let thresholds = [
-            (ThermalState::Emergency, emergency),
-            (ThermalState::Limit, limit.0 - 1_500),
-            (ThermalState::Hot, limit.0 - 5_000),
-            (ThermalState::Warm, limit.0 - 15_000),
+            (ThermalState::Emergency, bounds.emergency.0),
+            (ThermalState::Limit, limit - 1_500),
+            (ThermalState::Hot, limit - 5_000),
+            (ThermalState::Warm, limit - 15_000),
         ];
         for (state, threshold) in thresholds {
             let threshold = if self.started && self.state >= state {
@@ -111,28 +119,19 @@ impl Thermal {
     }
 }
 
-fn limit(reading: &Reading) -> MilliCelsius {
-    if let Some(trip) = reading.passive_trip {
-        return trip;
-    }
-    let below_critical = reading
-        .critical_trip
-        .map_or(LIMIT_DEFAULT, |c| MilliCelsius(c.0 - 15_000));
-    below_critical.min(LIMIT_DEFAULT)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn reading(milli: i32) -> Reading {
-        Reading {
-            temperature: Some(MilliCelsius(milli)),
-            critical_trip: Some(MilliCelsius(110_000)),
-            ..Reading::default()
-        }
+    const BOUNDS: Bounds = Bounds {
+        limit: MilliCelsius(85_000),
+        emergency: MilliCelsius(88_000),
+    };
+
+    fn see(thermal: &mut Thermal, s: u64, milli: i32, slowed: bool) -> ThermalState {
+        thermal.observe(Duration::from_secs(s), MilliCelsius(milli), BOUNDS, slowed)
     }
 
     #[test]
@@ -144,30 +143,34 @@ mod tests {
             (84, ThermalState::Limit),
             (89, ThermalState::Emergency),
         ] {
-            let mut thermal = Thermal::default();
-            assert_eq!(
-                thermal.observe(Duration::ZERO, &reading(celsius * 1000)),
-                state
-            );
+            let seen = see(&mut Thermal::default(), 0, celsius * 1000, false);
+            assert_eq!(seen, state, "{celsius}");
         }
     }
 
     #[test]
     fn one_hot_sample_changes_nothing() {
         let mut thermal = Thermal::default();
-        thermal.observe(Duration::ZERO, &reading(50_000));
-        let hot = thermal.observe(Duration::from_secs(1), &reading(95_000));
-        assert_eq!(hot, ThermalState::Cool);
-        let after = thermal.observe(Duration::from_secs(2), &reading(50_000));
-        assert_eq!(after, ThermalState::Cool);
+        see(&mut thermal, 0, 50_000, false);
+        assert_eq!(see(&mut thermal, 1, 95_000, false), ThermalState::Cool);
+        assert_eq!(see(&mut thermal, 2, 50_000, false), ThermalState::Cool);
     }
 
     #[test]
-    fn a_lost_sensor_keeps_the_state() {
+    fn slowed_cores_are_the_limit_after_the_dwell() {
         let mut thermal = Thermal::default();
-        thermal.observe(Duration::ZERO, &reading(84_000));
-        let lost = thermal.observe(Duration::from_secs(9), &Reading::default());
-        assert_eq!(lost, ThermalState::Limit);
+        let states: Vec<ThermalState> = (0..8)
+            .map(|s| see(&mut thermal, s, 75_000, s > 0))
+            .collect();
+        assert_eq!(states[5], ThermalState::Warm);
+        assert_eq!(states[6], ThermalState::Limit);
+        // Bits that come and go leave it there: better needs 20 s without.
+        for s in 8..200 {
+            assert_eq!(
+                see(&mut thermal, s, 75_000, s % 10 == 0),
+                ThermalState::Limit
+            );
+        }
     }
 
     proptest! {
@@ -178,7 +181,7 @@ mod tests {
             let mut changes = 0;
             let mut last = None;
             for (s, n) in noise.iter().enumerate() {
-                let state = thermal.observe(Duration::from_secs(s as u64), &reading(base + n));
+                let state = see(&mut thermal, s as u64, base + n, false);
                 changes += u32::from(last.is_some_and(|l| l != state));
                 last = Some(state);
             }

@@ -41,7 +41,7 @@ use metrics::Metrics;
 pub use prewarm::Prewarm;
 pub use prompts::PromptEntry;
 use resume::Progress;
-use state::{Inner, Waiting};
+use state::{Inner, Waiting, governor_settings};
 pub use types::{
     Answer, Caller, JobState, JobView, ModelEntry, State, Status, Stream, StreamEvent, Submission,
 };
@@ -104,7 +104,7 @@ impl Service {
             }),
             n => n,
         };
-        let inner = Inner::new(threads);
+        let inner = Inner::new(governor_settings(&config.governor, threads));
         #[expect(clippy::disallowed_methods, reason = "the one clock of the service")]
         let started = Instant::now();
         let service = Self {
@@ -144,8 +144,13 @@ impl Service {
         Arc::clone(&config)
     }
 
-    /// Takes a new configuration; it holds for following requests and loads.
+    /// Takes a new configuration; it holds for following requests and loads, the
+    /// governor's part from the next reading on.
     pub fn set_config(&self, config: Config) {
+        let mut inner = self.lock();
+        let settings = governor_settings(&config.governor, inner.threads_max());
+        inner.set_governor(settings);
+        drop(inner);
         let mut current = self
             .shared
             .config

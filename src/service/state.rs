@@ -15,12 +15,13 @@ use super::jobs::Jobs;
 use super::resume::{Cause, Progress, Quarantine};
 use super::types::StreamEvent;
 use super::{crashed, stopping};
-use crate::governor::{Governor, MemoryState, ThermalState, Verdict};
+use crate::governor::{Governor, GovernorSettings, Reading, Verdict};
 use crate::protocol::{
     Command, Event, Failure, FailureKind, GenerateRequest, Limits, ModelInfo, Priority, RequestId,
     Usage,
 };
 use crate::scheduler::{AGEING, Caller, Queue};
+pub(super) use status::governor_settings;
 
 /// The supervisor shows a sign of life at least this often while an engine runs.
 pub(super) const BEAT: Duration = Duration::from_secs(5);
@@ -136,7 +137,10 @@ pub(super) struct Over {
 }
 
 impl Inner {
-    pub(super) fn new(threads_max: u32) -> Self {
+    pub(super) fn new(settings: GovernorSettings) -> Self {
+        let threads_max = settings.threads_max;
+        let mut governor = Governor::new(settings);
+        let verdict = governor.observe(Duration::ZERO, &Reading::default());
         Self {
             queue: Queue::default(),
             jobs: Jobs::default(),
@@ -150,17 +154,8 @@ impl Inner {
             wanted: None,
             load_waiters: Vec::new(),
             failed: None,
-            governor: Governor::new(threads_max),
-            verdict: Verdict {
-                limits: Limits {
-                    threads: threads_max,
-                    ..Limits::default()
-                },
-                thermal: ThermalState::Cool,
-                memory: MemoryState::Normal,
-                refuses: false,
-                reason: String::new(),
-            },
+            governor,
+            verdict,
             decisions: Decisions::default(),
             temperature_celsius: 0.0,
             threads_max,

@@ -21,7 +21,7 @@ use crate::fit::{SLOTS_MAX, cell_bytes, places, usable_kv_type};
 use crate::gguf::{Header, read_header};
 use crate::prompt::constraint::Vocabulary;
 use crate::prompt::is_marker;
-use crate::protocol::{CallFormat, Failure, FailureKind, KvType, LoadRequest, ModelInfo, Sampling};
+use crate::protocol::{CallFormat, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
 use crate::units::Bytes;
 
 /// Loads models with llama.cpp.

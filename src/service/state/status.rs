@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::Inner;
-use crate::governor::Reading;
+use crate::config::{GovernorConfig, PolicyName};
+use crate::governor::{GovernorSettings, MemoryState, Policy, Reading, SpeedTable};
 use crate::protocol::Limits;
+use crate::service::board::{Board, complaints};
 use crate::service::types::{State, Status};
-use crate::units::MilliCelsius;
+use crate::units::{MilliCelsius, Permille};
 
 /// Said when nothing limits the work any more.
 const FULL_SPEED: &str = "nothing limits the board any more: full speed";
@@ -29,6 +31,11 @@ impl Inner {
                 log::warn!("{}", verdict.reason);
                 self.decisions.add(now, &verdict.reason);
             }
+        }
+        if verdict.memory != self.verdict.memory {
+            let (state, meaning) = (verdict.memory.as_str(), verdict.memory.meaning());
+            log::warn!("memory: {state}: {meaning}");
+            self.decisions.add(now, &format!("memory: {meaning}"));
         }
         let before = std::mem::replace(&mut self.verdict, verdict).memory;
         self.give_up_memory(before);
@@ -62,9 +69,18 @@ impl Inner {
     /// What the governor holds back, and what the memory was too small for.
     fn limit_reason(&self) -> String {
         let note = self.engine.as_ref().map_or("", |e| e.note.as_str());
-        let parts = [self.verdict.reason.as_str(), note];
+        let memory = match self.verdict.memory {
+            MemoryState::Normal => "",
+            short => short.meaning(),
+        };
+        let parts = [self.verdict.reason.as_str(), memory, note];
         let parts: Vec<&str> = parts.into_iter().filter(|p| !p.is_empty()).collect();
         parts.join("; ")
+    }
+
+    /// Takes other settings for the board; they hold from the next reading on.
+    pub(in crate::service) fn set_governor(&mut self, settings: GovernorSettings) {
+        self.governor.set_settings(settings);
     }
 
     pub(in crate::service) fn status(&self) -> Status {
@@ -106,5 +122,46 @@ impl Inner {
             engine_crashes: self.crashes,
             draining: self.draining,
         }
+    }
+}
+
+/// The configured governor for a pool of so many threads.
+pub(in crate::service) fn governor_settings(
+    config: &GovernorConfig,
+    threads_max: u32,
+) -> GovernorSettings {
+    let celsius = i32::try_from(config.temperature_limit_celsius).unwrap_or(0);
+    GovernorSettings {
+        policy: match config.policy {
+            PolicyName::Throughput => Policy::Throughput,
+            PolicyName::Balanced => Policy::Balanced,
+            PolicyName::Quiet => Policy::Quiet {
+                power_percent: config.power_percent,
+            },
+        },
+        threads_max,
+        temperature_limit: (celsius > 0).then_some(MilliCelsius(celsius.saturating_mul(1000))),
+        table: SpeedTable::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_reaches_the_governor() {
+        let config = GovernorConfig {
+            policy: PolicyName::Quiet,
+            power_percent: 40,
+            temperature_limit_celsius: 70,
+        };
+        let settings = governor_settings(&config, 3);
+        assert_eq!(settings.policy, Policy::Quiet { power_percent: 40 });
+        assert_eq!(settings.temperature_limit, Some(MilliCelsius(70_000)));
+        assert_eq!(settings.threads_max, 3);
+        let automatic = governor_settings(&GovernorConfig::default(), 3);
+        assert_eq!(automatic.policy, Policy::Balanced);
+        assert_eq!(automatic.temperature_limit, None);
     }
 }

@@ -1,0 +1,103 @@
+//! Where a board's own limits lie (docs/design.md, section 6).
+
+use super::{Policy, Reading};
+use crate::units::MilliCelsius;
+
+/// Passive trip points below this are not limits but fan steps of odd boards.
+const PASSIVE_FLOOR: MilliCelsius = MilliCelsius(65_000);
+/// Highest limit on a Raspberry Pi: its firmware begins to slow the cores here
+/// (Raspberry Pi documentation, "Frequency management and thermal control").
+const PI_LIMIT: MilliCelsius = MilliCelsius(80_000);
+/// Distance kept from the firmware's hard limit.
+const BELOW_FIRMWARE: i32 = 5_000;
+/// Highest limit elsewhere.
+const LIMIT_DEFAULT: MilliCelsius = MilliCelsius(85_000);
+/// Distance kept from the critical trip point, where the kernel switches off.
+const BELOW_CRITICAL: i32 = 15_000;
+/// Within this of the critical trip point it is an emergency whatever the limit. Not
+/// more: a Raspberry Pi 4's critical trip is only 10 K above its limit (bcm283x.dtsi).
+const EMERGENCY_BELOW_CRITICAL: i32 = 5_000;
+
+/// The temperatures that matter on one board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// What is not to be exceeded for long.
+    pub(super) limit: MilliCelsius,
+    /// Where work stops.
+    pub(super) emergency: MilliCelsius,
+}
+
+impl Bounds {
+    /// The board's bounds; `wanted` lowers the limit, never raises it.
+    pub(super) fn of(reading: &Reading, policy: Policy, wanted: Option<MilliCelsius>) -> Self {
+        let limit = own_limit(reading);
+        let limit = wanted.map_or(limit, |wanted| limit.min(wanted));
+        // Under `throughput` the firmware works up to its hard limit, 5 K above ours;
+        // only beyond that something is wrong.
+        let over = match policy {
+            Policy::Throughput => 7_000,
+            Policy::Balanced | Policy::Quiet { .. } => 3_000,
+        };
+        let emergency = MilliCelsius(limit.0.saturating_add(over));
+        let emergency = match reading.critical_trip {
+            Some(trip) => emergency.min(MilliCelsius(
+                trip.0.saturating_sub(EMERGENCY_BELOW_CRITICAL),
+            )),
+            None => emergency,
+        };
+        Self { limit, emergency }
+    }
+}
+
+fn own_limit(reading: &Reading) -> MilliCelsius {
+    if let Some(trip) = reading.passive_trip.filter(|trip| *trip >= PASSIVE_FLOOR) {
+        return trip;
+    }
+    if let Some(firmware) = reading.firmware_limit {
+        return PI_LIMIT.min(MilliCelsius(firmware.0.saturating_sub(BELOW_FIRMWARE)));
+    }
+    let critical = reading.critical_trip;
+    let below = critical.map_or(LIMIT_DEFAULT, |t| {
+        MilliCelsius(t.0.saturating_sub(BELOW_CRITICAL))
+    });
+    LIMIT_DEFAULT.min(below)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_the_boards_own_and_only_lowered() {
+        let c = |celsius: i32| Some(MilliCelsius(celsius * 1000));
+        // passive, firmware, critical, wanted: limit, emergency
+        for (passive, firmware, critical, wanted, limit, emergency) in [
+            (None, None, None, None, 85, 88),
+            (c(85), None, c(115), None, 85, 88),
+            (c(95), None, c(105), None, 95, 98),
+            (c(95), None, c(100), None, 95, 95),
+            (None, c(85), c(90), None, 80, 83),
+            (c(70), c(85), None, None, 70, 73),
+            // A fan's step, and a Pi 5's critical trip of 110.
+            (c(60), c(85), c(110), None, 80, 83),
+            (None, c(70), c(110), None, 65, 68),
+            (None, None, c(90), None, 75, 78),
+            (None, c(85), c(110), c(60), 60, 63),
+            (None, c(85), c(110), c(95), 80, 83),
+        ] {
+            let reading = Reading {
+                passive_trip: passive,
+                firmware_limit: firmware,
+                critical_trip: critical,
+                ..Reading::default()
+            };
+            let bounds = Bounds::of(&reading, Policy::Balanced, wanted);
+            assert_eq!(bounds.limit, MilliCelsius(limit * 1000), "{reading:?}");
+            assert_eq!(
+                bounds.emergency,
+                MilliCelsius(emergency * 1000),
+                "{reading:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! How a share of the compute power is spent: threads first, then duty.
+//!
+//! A thread that runs at all costs about the same power as any other, but the last
+//! ones bring little where the memory is the bound: fewer threads without rests are
+//! faster than all of them with rests, and the other way round below a crossing.
+
+use std::time::Duration;
+
+use super::Now;
+use super::control::SHARE_MIN;
+
+/// Hysteresis of the share for a change of threads.
+const HYSTERESIS: f64 = 0.03;
+/// Least time between two changes of threads.
+const DWELL: Duration = Duration::from_secs(15);
+/// Time for which the board must have been cool enough for one thread more.
+const HEADROOM_FOR: Duration = Duration::from_mins(1);
+/// Cooler than the set point by so many kelvin per thread's worth of power that is
+/// needed to gain anything: what the best-cooled boards answer with.
+const KELVIN_PER_THREAD: f64 = 2.0;
+/// One thread more is tried for at most this long.
+const TRIAL: Duration = Duration::from_mins(5);
+/// This close to the set point a trial has shown what it can, in kelvin.
+const SETTLED_K: f64 = 0.3;
+/// After a trial that brought nothing the next one waits until the board is cooler by
+/// so many kelvin than at the last: only then its outcome can be another one.
+const COOLER_K: f64 = 1.0;
+/// At least and at most so long after it.
+const WAIT_MIN: Duration = Duration::from_mins(10);
+const WAIT_MAX: Duration = Duration::from_hours(4);
+
+/// Relative decode speed by thread count, measured or assumed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpeedTable(Vec<f64>);
+
+impl Default for SpeedTable {
+    /// Decode bound by memory, as on four-core boards.
+    fn default() -> Self {
+        Self(vec![0.45, 0.80, 0.95, 1.0])
+    }
+}
+
+impl SpeedTable {
+    /// From the speeds of 1, 2, … threads in any unit; more threads are as fast as
+    /// the last. `None` where one is not a positive number, or there is none.
+    pub fn measured(speeds: &[f64]) -> Option<Self> {
+        let most = speeds.iter().copied().fold(0.0, f64::max);
+        let sound = |s: &f64| s.is_finite() && *s > 0.0;
+        let scaled = speeds.iter().map(|s| s / most).collect();
+        (!speeds.is_empty() && speeds.iter().all(sound)).then_some(Self(scaled))
+    }
+
+    /// Speed with so many threads; the fastest count has 1.
+    pub fn speed(&self, threads: u32) -> f64 {
+        let at = threads.saturating_sub(1) as usize;
+        let last = self.0.last().copied().unwrap_or(1.0);
+        self.0.get(at).copied().unwrap_or(last)
+    }
+
+    /// Speed with so many threads at a power worth `budget` threads.
+    fn speed_within(&self, threads: u32, budget: f64) -> f64 {
+        self.speed(threads) * (budget / f64::from(threads)).min(1.0)
+    }
+
+    /// The fastest thread count up to `most` at that power; of equals the smallest.
+    fn best(&self, most: u32, budget: f64) -> u32 {
+        (2..=most).fold(1, |best, threads| {
+            if self.speed_within(threads, budget) > self.speed_within(best, budget) {
+                threads
+            } else {
+                best
+            }
+        })
+    }
+
+    /// The next thread count that is faster at all, and the power, in threads, from
+    /// which on it is.
+    fn next_faster(&self, threads: u32, most: u32) -> Option<(u32, f64)> {
+        let speed = self.speed(threads);
+        let next = (threads + 1..=most).find(|n| self.speed(*n) > speed)?;
+        Some((next, speed / self.speed(next) * f64::from(next)))
+    }
+}
+
+/// What is to be spent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demand {
+    /// Share of the compute power of all threads.
+    pub(super) share: f64,
+    /// Most that the share can become.
+    pub(super) cap: f64,
+    /// How far below the set point the board is, in kelvin; `None` where it is so cool
+    /// (or so unknown) that heat is no matter.
+    pub(super) headroom: Option<f64>,
+    /// Threads there are.
+    pub(super) threads_max: u32,
+    /// Threads that may be used now.
+    pub(super) threads_allowed: u32,
+}
+
+/// What it is spent on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Spent {
+    pub(super) threads: u32,
+    /// Share of the time spent computing.
+    pub(super) duty: f64,
+    /// The share to go on from, after a change that must not change the power.
+    pub(super) rebase: Option<f64>,
+}
+
+/// Decides on threads and duty, and remembers what was tried.
+#[derive(Clone, Debug)]
+pub(super) struct Spending {
+    threads: u32,
+    changed: Option<Now>,
+    /// The headroom with which the running trial began.
+    trial: Option<f64>,
+    headroom_since: Option<Now>,
+    /// When the last trial ended without a gain, and the headroom it began with.
+    failed: Option<(Now, f64)>,
+}
+
+impl Spending {
+    pub(super) fn new(threads: u32) -> Self {
+        Self {
+            threads,
+            changed: None,
+            trial: None,
+            headroom_since: None,
+            failed: None,
+        }
+    }
+
+    /// The share that the threads in use can spend at most.
+    pub(super) fn top(&self, threads_max: u32) -> f64 {
+        f64::from(self.threads) / f64::from(threads_max)
+    }
+
+    pub(super) fn spend(&mut self, now: Now, demand: Demand, table: &SpeedTable) -> Spent {
+        let max = f64::from(demand.threads_max);
+        let mut rebase = None;
+        if self.threads > demand.threads_allowed {
+            self.change(now, demand.threads_allowed);
+        } else if self.has_dwelt(now) {
+            match demand.headroom {
+                None => self.free(now, demand, table),
+                Some(headroom) => {
+                    self.shed(now, demand, headroom, table);
+                    rebase = self.try_more(now, demand, headroom, table);
+                }
+            }
+        }
+        let share = rebase.unwrap_or(demand.share);
+        let duty = share * max / f64::from(self.threads);
+        Spent {
+            threads: self.threads,
+            duty: duty.clamp(SHARE_MIN, 1.0),
+            rebase,
+        }
+    }
+
+    /// Heat is no matter: the best for the share.
+    fn free(&mut self, now: Now, demand: Demand, table: &SpeedTable) {
+        // Prefill gains from threads that decode has no use for: full means all.
+        let best = if demand.share >= 1.0 {
+            demand.threads_allowed
+        } else {
+            let budget = demand.share * f64::from(demand.threads_max);
+            table.best(demand.threads_allowed, budget)
+        };
+        self.trial = None;
+        self.headroom_since = None;
+        self.failed = None;
+        if best != self.threads {
+            self.change(now, best);
+        }
+    }
+
+    /// Fewer threads where they are faster at this share.
+    fn shed(&mut self, now: Now, demand: Demand, headroom: f64, table: &SpeedTable) {
+        if self.trial.is_some() {
+            let tried_for = now.saturating_sub(self.changed.unwrap_or(now));
+            if headroom > SETTLED_K && tried_for < TRIAL {
+                return;
+            }
+        }
+        let budget = (demand.share + HYSTERESIS) * f64::from(demand.threads_max);
+        let best = table.best(self.threads, budget);
+        let trial = self.trial.take();
+        if best < self.threads {
+            // Without a trial it is the heat of now that counts, not an old outcome.
+            self.failed = trial.map(|began_with| (now, began_with));
+            self.change(now, best);
+        } else if trial.is_some() {
+            self.failed = None;
+        }
+    }
+
+    /// One thread more on trial, at first without more power, so that the temperature
+    /// does not jump; returns the share to go on from.
+    fn try_more(
+        &mut self,
+        now: Now,
+        demand: Demand,
+        headroom: f64,
+        table: &SpeedTable,
+    ) -> Option<f64> {
+        let max = f64::from(demand.threads_max);
+        let next = table.next_faster(self.threads, demand.threads_allowed);
+        let worth = next.filter(|(_, crossing)| {
+            let needed = KELVIN_PER_THREAD * (crossing - f64::from(self.threads));
+            headroom > needed && *crossing < (demand.cap + 1e-9) * max
+        });
+        let Some((next, _)) = worth else {
+            self.headroom_since = None;
+            return None;
+        };
+        let since = *self.headroom_since.get_or_insert(now);
+        let is_futile = self.failed.is_some_and(|(at, began_with)| {
+            let ago = now.saturating_sub(at);
+            ago < WAIT_MIN || ago < WAIT_MAX && headroom < began_with + COOLER_K
+        });
+        if self.trial.is_some()
+            || is_futile
+            || now.saturating_sub(since) < HEADROOM_FOR
+            || !self.has_dwelt(now)
+        {
+            return None;
+        }
+        let share = self.top(demand.threads_max).min(demand.share);
+        self.change(now, next);
+        self.trial = Some(headroom);
+        Some(share)
+    }
+
+    fn has_dwelt(&self, now: Now) -> bool {
+        self.changed
+            .is_none_or(|at| now.saturating_sub(at) >= DWELL)
+    }
+
+    fn change(&mut self, now: Now, threads: u32) {
+        self.threads = threads.max(1);
+        self.changed = Some(now);
+        self.headroom_since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn demand(share: f64, headroom: f64) -> Demand {
+        Demand {
+            share,
+            cap: 1.0,
+            headroom: Some(headroom),
+            threads_max: 4,
+            threads_allowed: 4,
+        }
+    }
+
+    #[test]
+    fn the_fastest_way_to_spend_a_budget() {
+        let table = SpeedTable::default();
+        for (budget, threads) in [
+            (4.0, 4),
+            (3.9, 4),
+            (3.7, 3),
+            (2.6, 3),
+            (2.4, 2),
+            (1.2, 2),
+            (1.1, 1),
+            (0.2, 1),
+        ] {
+            assert_eq!(table.best(4, budget), threads, "{budget}");
+        }
+        assert_eq!(table.best(8, 7.9), 4, "the rest brings nothing");
+        let (next, crossing) = table.next_faster(3, 4).unwrap();
+        assert_eq!((next, (crossing * 100.0).round()), (4, 380.0));
+        assert_eq!(table.next_faster(4, 8), None);
+    }
+
+    #[test]
+    fn a_measured_table_has_any_unit_and_only_sound_numbers() {
+        let table = SpeedTable::measured(&[9.3, 13.2, 12.4, 11.6]).unwrap();
+        assert_eq!(table.best(4, 4.0), 2, "two are fastest on this board");
+        for bad in [&[][..], &[0.0, 1.0], &[f64::NAN], &[-1.0]] {
+            assert_eq!(SpeedTable::measured(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn threads_go_before_duty_and_dwell() {
+        let table = SpeedTable::default();
+        let mut spending = Spending::new(4);
+        let spend = |spending: &mut Spending, s: u64, share| {
+            let spent = spending.spend(Duration::from_secs(s), demand(share, -1.0), &table);
+            (spent.threads, (spent.duty * 100.0).round())
+        };
+        assert_eq!(spend(&mut spending, 0, 0.95), (4, 95.0));
+        assert_eq!(spend(&mut spending, 1, 0.85), (3, 100.0));
+        // 15 s: until then the duty has to do.
+        assert_eq!(spend(&mut spending, 2, 0.40), (3, 53.0));
+        assert_eq!(spend(&mut spending, 16, 0.40), (2, 80.0));
+        assert_eq!(spend(&mut spending, 60, 0.10), (1, 40.0));
+    }
+
+    #[test]
+    fn one_more_is_tried_without_more_power_and_given_up_where_it_brings_nothing() {
+        let table = SpeedTable::default();
+        let mut spending = Spending::new(2);
+        let mut changes = Vec::new();
+        let mut share: f64 = 0.5;
+        for s in 0..14_400 {
+            let now = Duration::from_secs(s);
+            // This board stays 2 K below the set point with two threads, 3.5 K in its
+            // third hour and after, and reaches it with a power of 2.2.
+            let cooler = if s < 7200 { 2.0 } else { 3.5 };
+            let headroom = if spending.threads == 2 {
+                cooler
+            } else {
+                (0.55 - share) * 40.0
+            };
+            let spent = spending.spend(now, demand(share, headroom), &table);
+            if let Some(rebase) = spent.rebase {
+                assert!((rebase - 0.5).abs() < 1e-9);
+                assert!((spent.duty - 2.0 / 3.0).abs() < 1e-9, "the same power");
+                share = rebase;
+            }
+            share = if spent.threads == 2 {
+                0.5
+            } else {
+                (share + 0.001).min(0.55)
+            };
+            if changes.last().is_none_or(|(_, n)| *n != spent.threads) {
+                changes.push((s, spent.threads));
+            }
+        }
+        let trials: Vec<u64> = changes
+            .iter()
+            .filter(|(_, n)| *n == 3)
+            .map(|(s, _)| *s)
+            .collect();
+        // At once, and when it has become cooler; not every ten minutes.
+        assert_eq!(trials, [60, 7200]);
+    }
+
+    #[test]
+    fn a_small_headroom_is_not_worth_a_trial() {
+        let table = SpeedTable::default();
+        let mut spending = Spending::new(3);
+        for s in 0..3600 {
+            let spent = spending.spend(Duration::from_secs(s), demand(0.75, 1.0), &table);
+            assert_eq!((spent.threads, spent.duty), (3, 1.0));
+        }
+    }
+
+    proptest! {
+        /// Whatever is asked for, the power stays within the share once it has dwelt, and
+        /// threads never change twice within the dwell.
+        #[test]
+        fn the_share_is_kept_and_the_dwell_too(steps in prop::collection::vec((1u64..20, 0.05f64..1.0, -5.0f64..20.0), 200)) {
+            let table = SpeedTable::default();
+            let mut spending = Spending::new(4);
+            let mut now = Duration::ZERO;
+            let mut last: Option<(u32, Duration)> = None;
+            for (s, share, headroom) in steps {
+                now += Duration::from_secs(s);
+                let spent = spending.spend(now, demand(share, headroom), &table);
+                let power = f64::from(spent.threads) * spent.duty / 4.0;
+                prop_assert!(power <= share + 1e-9, "{power} > {share}");
+                if let Some((threads, at)) = last && threads != spent.threads {
+                    prop_assert!(at.is_zero() || now.saturating_sub(at) >= DWELL);
+                    last = Some((spent.threads, now));
+                } else if last.is_none() {
+                    last = Some((spent.threads, Duration::ZERO));
+                }
+            }
+        }
+    }
+}
