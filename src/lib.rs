@@ -9,6 +9,7 @@
 //! 3 engine                   scheduler, prompt, cache, protocol
 //! 2 sensors, prompt, cache, gguf, fit   governor's Reading
 //! 1 governor, scheduler, config    floor 0 only; no files, no threads, no clock
+//!   board                          governor: simulated boards for it
 //! 0 units, protocol, logging
 //! ```
 //!
@@ -17,6 +18,7 @@
 //! ticks; its events come back by id and the front writes them out.
 
 pub mod app;
+pub mod board;
 pub mod cache;
 pub mod config;
 pub mod dbus;

@@ -11,6 +11,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("protocol", 1),
     ("logging", 0),
     ("governor", 10),
+    ("board", 11),
     ("scheduler", 10),
     ("config", 10),
     ("sensors", 20),

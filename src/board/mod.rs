@@ -1,0 +1,21 @@
+//! Floor 1: simulated boards, which drive the real governor with a virtual clock.
+//!
+//! A board is a thermal plant (two nodes), what slows its cores by itself (firmware or
+//! kernel), a power model and the speed of decoding. Pure: [`simulate`] reads no clock
+//! and opens nothing. The figures are those of docs/design.md, section 6; what is
+//! assumed says so.
+
+mod boards;
+mod event;
+mod plant;
+mod simulate;
+mod trace;
+
+pub use boards::{BOARDS, Board, board};
+pub use event::{Event, ParseEventError, What};
+pub use plant::Plant;
+pub use simulate::{Control, Run, simulate};
+pub use trace::{Row, Summary, Trace};
+
+#[cfg(test)]
+mod tests;
