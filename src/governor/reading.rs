@@ -8,9 +8,10 @@ use crate::units::{Bytes, CpuSet, MilliCelsius, Permille};
 pub struct Reading {
     /// Hottest CPU or `SoC` zone.
     pub temperature: Option<MilliCelsius>,
-    /// Lowest passive trip point of that zone at or above 65 °C.
+    /// Lowest passive trip point at or above 65 °C of those zones: one that hangs on
+    /// which of them is hottest just now would jump.
     pub passive_trip: Option<MilliCelsius>,
-    /// Its critical trip point.
+    /// Their lowest critical trip point.
     pub critical_trip: Option<MilliCelsius>,
     /// Where the firmware begins to slow the cores, on boards where it does that: on a
     /// Raspberry Pi `temp_limit` of config.txt (85 °C by default).
@@ -91,4 +92,27 @@ pub struct Psi {
     pub some_avg10: Permille,
     /// Share of the last 10 s in which all tasks waited; 0 for CPU.
     pub full_avg10: Permille,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_big_cores_within_the_quota() {
+        for (big, quota, threads) in [
+            ("4-7", None, Some(4)),
+            ("4-7", Some(2), Some(2)),
+            ("4-7", Some(9), Some(4)),
+            ("4-7", Some(0), Some(1)),
+            ("", Some(3), None),
+        ] {
+            let cores = Cores {
+                big: CpuSet::parse(big).unwrap(),
+                allowed: CpuSet::parse("0-7").unwrap(),
+                quota,
+            };
+            assert_eq!(cores.threads_max(), threads, "{big:?} {quota:?}");
+        }
+    }
 }

@@ -1,169 +1,324 @@
-//! Cores: which there are, which are big, which may be used, and how fast they may go.
+//! Cores and their frequencies (kernel: Documentation/ABI/testing/sysfs-devices-system-cpu).
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::number;
+use super::cgroup::Cgroup;
+use super::files::{noted, number, text};
 use crate::governor::Cores;
 use crate::units::{CpuSet, Permille};
 
-/// The cores that may be computed on now. Online ones change with hot-plugging, allowed
-/// ones with the service's `AllowedCPUs=`.
-pub(super) fn cores(root: &Path, cgroups: &[std::path::PathBuf]) -> Cores {
-    let list = |path: &Path| {
-        fs::read_to_string(path)
-            .ok()
-            .and_then(|t| CpuSet::parse(&t))
-    };
-    let cpus = root.join("sys/devices/system/cpu");
-    let online = list(&cpus.join("online"));
-    let status = fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
-    let status = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
-        .and_then(CpuSet::parse);
-    let own = cgroups.first();
-    let cpuset = own.and_then(|own| list(&own.join("cpuset.cpus.effective")));
-    let allowed = [online, status, cpuset]
+/// A core counts as big from this share of the biggest on. Below it are the little
+/// cores of every board (RK3399: 0.79 by frequency, RK3588: 0.75, by capacity far
+/// less); above it are bigger ones that differ by their bin alone.
+const BIG: Permille = Permille(800);
+
+/// What to compute on, and the files that say how fast that may run.
+#[derive(Debug)]
+pub(super) struct Cpu {
+    pub(super) cores: Cores,
+    online: PathBuf,
+    /// What `online` said.
+    was_online: Option<CpuSet>,
+    policies: Vec<Policy>,
+}
+
+/// Cores that share a clock.
+#[derive(Debug)]
+struct Policy {
+    /// `scaling_max_freq`: the highest frequency allowed now.
+    cap: PathBuf,
+    /// `cpuinfo_max_freq`: the highest there is, in kHz.
+    full: u64,
+}
+
+impl Cpu {
+    pub(super) fn find(root: &Path, cgroup: &Cgroup) -> Self {
+        let folder = root.join("sys/devices/system/cpu");
+        let online = folder.join("online");
+        let was_online = cpus(&online);
+        let sets = [was_online, affinity(root), cgroup.cpus()];
+        let allowed = sets.into_iter().flatten().reduce(CpuSet::and);
+        let allowed = allowed.unwrap_or_default();
+        let big = big(&folder, allowed);
+        Self {
+            cores: Cores {
+                big,
+                allowed,
+                quota: cgroup.quota(),
+            },
+            online,
+            was_online,
+            policies: policies(&folder, big),
+        }
+    }
+
+    /// The lowest frequency cap of the big cores. A change of the cores that are online
+    /// is noted: then all has to be looked for again.
+    pub(super) fn read(&self, complete: &mut bool) -> Option<Permille> {
+        *complete &= cpus(&self.online) == self.was_online;
+        let caps = self.policies.iter().filter_map(|policy| {
+            let cap: u64 = noted(number(&policy.cap), complete)?;
+            let share = cap.saturating_mul(1000).checked_div(policy.full)?;
+            Some(Permille(u16::try_from(share).unwrap_or(u16::MAX)).min(Permille::FULL))
+        });
+        caps.min()
+    }
+
+    /// The files read for the frequency.
+    pub(super) fn sources(&self) -> Vec<PathBuf> {
+        self.policies.iter().map(|p| p.cap.clone()).collect()
+    }
+}
+
+/// A list of CPUs; an empty one is none.
+fn cpus(file: &Path) -> Option<CpuSet> {
+    CpuSet::parse(&text(file)?).filter(|cpus| !cpus.is_empty())
+}
+
+/// CPUs that the process may be scheduled on.
+fn affinity(root: &Path) -> Option<CpuSet> {
+    let status = text(&root.join("proc/self/status"))?;
+    let mut lines = status.lines();
+    let list = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    CpuSet::parse(list).filter(|cpus| !cpus.is_empty())
+}
+
+fn file(folder: &Path, cpu: u32, name: &str) -> PathBuf {
+    folder.join(format!("cpu{cpu}/{name}"))
+}
+
+/// The biggest of these CPUs, one for each core: threads of one core (SMT) share the
+/// units that compute.
+fn big(folder: &Path, allowed: CpuSet) -> CpuSet {
+    let sizes = ["cpu_capacity", "cpufreq/cpuinfo_max_freq"]
         .into_iter()
-        .flatten()
-        .filter(|set| !set.is_empty())
-        .reduce(CpuSet::and)
-        .unwrap_or_default();
-    Cores {
-        big: big(&cpus, allowed),
-        allowed,
-        quota: cgroups.iter().filter_map(|group| quota(group)).min(),
+        .find_map(|name| {
+            let size = |cpu| Some((cpu, number::<u64>(&file(folder, cpu, name))?));
+            allowed.iter().map(size).collect::<Option<Vec<_>>>()
+        })
+        .unwrap_or_else(|| allowed.iter().map(|cpu| (cpu, 1)).collect());
+    let biggest = sizes.iter().map(|(_, size)| *size).max().unwrap_or(0);
+    let floor = biggest / 1000 * u64::from(BIG.0) + biggest % 1000 * u64::from(BIG.0) / 1000;
+    sizes
+        .into_iter()
+        .filter(|(_, size)| *size == biggest || *size > floor)
+        .map(|(cpu, _)| cpu)
+        .filter(|cpu| {
+            let siblings = cpus(&file(folder, *cpu, "topology/thread_siblings_list"));
+            siblings.is_none_or(|set| set.and(allowed).iter().all(|other| other >= *cpu))
+        })
+        .collect()
+}
+
+fn policies(folder: &Path, big: CpuSet) -> Vec<Policy> {
+    let mut seen = CpuSet::default();
+    let mut policies = Vec::new();
+    for cpu in big.iter() {
+        if seen.contains(cpu) {
+            continue;
+        }
+        let Some(full) = number(&file(folder, cpu, "cpufreq/cpuinfo_max_freq")) else {
+            continue;
+        };
+        // The only list of CPUs with blanks in it.
+        let related = text(&file(folder, cpu, "cpufreq/related_cpus")).unwrap_or_default();
+        let related = related.split_whitespace().filter_map(|n| n.parse().ok());
+        related.chain([cpu]).for_each(|cpu| seen.insert(cpu));
+        policies.push(Policy {
+            cap: file(folder, cpu, "cpufreq/scaling_max_freq"),
+            full,
+        });
     }
-}
-
-/// Of the cores allowed those of the highest capacity (kernel: cpu-capacity in
-/// Documentation/devicetree/bindings/cpu), or, where the kernel does not say, of the
-/// highest frequency; of hardware threads that share a core only the first.
-fn big(cpus: &Path, allowed: CpuSet) -> CpuSet {
-    let of = |cpu: u32, file: &str| cpus.join(format!("cpu{cpu}")).join(file);
-    let is_first = |cpu: &u32| {
-        let siblings = fs::read_to_string(of(*cpu, "topology/thread_siblings_list"));
-        let siblings = siblings.ok().and_then(|text| CpuSet::parse(&text));
-        let first = siblings.and_then(|set| set.and(allowed).iter().next());
-        first.is_none_or(|first| first == *cpu)
-    };
-    let capacity = |cpu: u32| {
-        number::<u32>(&of(cpu, "cpu_capacity"))
-            .or_else(|| number(&of(cpu, "cpufreq/cpuinfo_max_freq")))
-            .unwrap_or(0)
-    };
-    let mut by_capacity: BTreeMap<u32, CpuSet> = BTreeMap::new();
-    for cpu in allowed.iter().filter(is_first) {
-        by_capacity.entry(capacity(cpu)).or_default().insert(cpu);
-    }
-    by_capacity
-        .pop_last()
-        .map(|(_, set)| set)
-        .unwrap_or_default()
-}
-
-/// `cpu.max` (kernel: Documentation/admin-guide/cgroup-v2.rst): quota and period in µs.
-fn quota(group: &Path) -> Option<u32> {
-    let text = fs::read_to_string(group.join("cpu.max")).ok()?;
-    let (quota, period) = text.trim().split_once(' ')?;
-    let (quota, period): (u64, u64) = (quota.parse().ok()?, period.parse().ok()?);
-    let cores = quota.checked_div(period)?.max(1);
-    u32::try_from(cores).ok()
-}
-
-/// How far the highest frequency allowed now lies below what the hardware can: the
-/// kernel's thermal code and the firmware driver lower it. The lowest of the cores.
-pub(super) fn frequency_cap(root: &Path, cores: CpuSet) -> Option<Permille> {
-    let cap = |cpu: u32| {
-        let folder = root.join(format!("sys/devices/system/cpu/cpu{cpu}/cpufreq"));
-        let now: u64 = number(&folder.join("scaling_max_freq"))?;
-        let most: u64 = number(&folder.join("cpuinfo_max_freq"))?;
-        let share = now.saturating_mul(1000).checked_div(most)?.min(1000);
-        u16::try_from(share).ok().map(Permille)
-    };
-    cores.iter().filter_map(cap).min()
+    policies
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::tree;
+    use super::super::files::tests::{put, tree};
     use super::*;
 
     const CPU: &str = "sys/devices/system/cpu";
 
-    fn cpus(files: &[(&str, &str)], groups: &[&str]) -> (Cores, Option<Permille>) {
-        let root = tree(files);
-        let groups: Vec<_> = groups.iter().map(|g| root.path().join(g)).collect();
-        let cores = cores(root.path(), &groups);
-        (cores, frequency_cap(root.path(), cores.big))
+    fn find(root: &Path) -> Cpu {
+        Cpu::find(root, &Cgroup::find(root))
+    }
+
+    fn set(list: &str) -> CpuSet {
+        CpuSet::parse(list).unwrap()
     }
 
     #[test]
-    fn big_cores_of_those_allowed() {
-        let capacity = |n: u32| format!("{CPU}/cpu{n}/cpu_capacity");
-        let names: Vec<String> = (0..8).map(capacity).collect();
-        let online = format!("{CPU}/online");
-        let mut files = vec![(online.as_str(), "0-7\n")];
-        for (n, name) in names.iter().enumerate() {
-            files.push((name, if n < 4 { "530\n" } else { "1024\n" }));
-        }
-        let big = |files: &[(&str, &str)], groups: &[&str]| {
-            cpus(files, groups).0.big.iter().collect::<Vec<_>>()
-        };
-        assert_eq!(big(&files, &[]), [4, 5, 6, 7]);
-        files.push(("proc/self/status", "Name:\tx\nCpus_allowed_list:\t0-5\n"));
-        assert_eq!(big(&files, &[]), [4, 5]);
-        files.push(("group/cpuset.cpus.effective", "0-3\n"));
-        assert_eq!(big(&files, &["group"]), [0, 1, 2, 3]);
-        assert_eq!(big(&[], &[]), [0; 0]);
-        assert_eq!(big(&[(online.as_str(), "none\n")], &[]), [0; 0]);
-    }
-
-    #[test]
-    fn hardware_threads_of_one_core_count_once() {
-        let online = format!("{CPU}/online");
-        let names: Vec<String> = (0..4)
-            .map(|n| format!("{CPU}/cpu{n}/topology/thread_siblings_list"))
-            .collect();
-        let files = [
-            (online.as_str(), "0-3"),
-            (&names[0], "0,2"),
-            (&names[1], "1,3"),
-            (&names[2], "0,2"),
-            (&names[3], "1,3"),
-        ];
-        let big: Vec<u32> = cpus(&files, &[]).0.big.iter().collect();
-        assert_eq!(big, [0, 1]);
-    }
-
-    #[test]
-    fn the_smallest_quota_counts() {
-        for (own, above, quota) in [
-            ("max 100000\n", "max 100000\n", None),
-            ("250000 100000\n", "max 100000\n", Some(2)),
-            ("max 100000\n", "50000 100000\n", Some(1)),
-            ("400000 100000\n", "300000 100000\n", Some(3)),
-            ("100000 0\n", "lots\n", None),
+    fn allowed_is_what_all_agree_on() {
+        for (online, affinity, cgroup, allowed) in [
+            ("0-3\n", "0-7", "0-3\n", "0-3"),
+            ("0-3\n", "1-2", "0-3\n", "1-2"),
+            ("0-3\n", "0-3", "2\n", "2"),
+            ("0-3\n", "0-3", "", "0-3"),
+            ("", "0-1", "", "0-1"),
+            ("x\n", "y", "3-1\n", ""),
         ] {
-            let files = [("a/b/cpu.max", own), ("a/cpu.max", above)];
-            assert_eq!(cpus(&files, &["a/b", "a"]).0.quota, quota, "{own} {above}");
+            let root = tree(&[
+                (&format!("{CPU}/online"), online),
+                (
+                    "proc/self/status",
+                    &format!(
+                        "Name:\tx\nCpus_allowed:\tf\nCpus_allowed_list:\t{affinity}\nMems_allowed:\t1\n"
+                    ),
+                ),
+                ("proc/self/cgroup", "0::/a\n"),
+                ("sys/fs/cgroup/a/cpuset.cpus.effective", cgroup),
+            ]);
+            let cores = find(root.path()).cores;
+            assert_eq!(
+                cores.allowed,
+                set(allowed),
+                "{online:?} {affinity:?} {cgroup:?}"
+            );
+        }
+        assert_eq!(find(Path::new("/nonexistent")).cores, Cores::default());
+    }
+
+    #[test]
+    fn big_cores() {
+        // Capacity, highest frequency and siblings of each CPU; "" is no file.
+        for (name, cpus, expected) in [
+            (
+                "by capacity",
+                &[("414", "1", ""), ("414", "1", ""), ("1024", "1", "")][..],
+                "2",
+            ),
+            (
+                "bins of one kind",
+                &[("530", "", ""), ("1024", "", ""), ("1003", "", "")],
+                "1-2",
+            ),
+            (
+                "a capacity missing: by frequency",
+                &[("1024", "1416000", ""), ("", "1800000", "")],
+                "1",
+            ),
+            (
+                "garbage: by frequency",
+                &[("1024", "1800000", ""), ("big", "2400000", "")],
+                "1",
+            ),
+            ("nothing known: all", &[("", "", ""), ("", "", "")], "0-1"),
+            ("all zero: all", &[("0", "", ""), ("0", "", "")], "0-1"),
+            (
+                "one thread of each core",
+                &[
+                    ("", "", "0,2"),
+                    ("", "", "1,3"),
+                    ("", "", "0,2"),
+                    ("", "", "1,3"),
+                ],
+                "0-1",
+            ),
+            ("bad siblings", &[("", "", "?"), ("", "", "9-8")], "0-1"),
+            (
+                "little cores' siblings do not matter",
+                &[("1024", "", "0-1"), ("1024", "", "0-1"), ("400", "", "2")],
+                "0",
+            ),
+        ] {
+            let root = tree(&[(&format!("{CPU}/online"), &format!("0-{}", cpus.len() - 1))]);
+            for (n, (capacity, frequency, siblings)) in cpus.iter().enumerate() {
+                for (file, content) in [
+                    ("cpu_capacity", capacity),
+                    ("cpufreq/cpuinfo_max_freq", frequency),
+                    ("topology/thread_siblings_list", siblings),
+                ] {
+                    if !content.is_empty() {
+                        put(root.path(), &[(&format!("{CPU}/cpu{n}/{file}"), content)]);
+                    }
+                }
+            }
+            assert_eq!(find(root.path()).cores.big, set(expected), "{name}");
         }
     }
 
     #[test]
-    fn a_cap_is_a_share_of_what_the_hardware_can() {
-        let name = |file: &str| format!("{CPU}/cpu0/cpufreq/{file}");
-        let (now, most, online) = (
-            name("scaling_max_freq"),
-            name("cpuinfo_max_freq"),
-            format!("{CPU}/online"),
-        );
-        let cap = |a: &str, b: &str| cpus(&[(online.as_str(), "0"), (&now, a), (&most, b)], &[]).1;
-        assert_eq!(cap("1200000\n", "1500000\n"), Some(Permille(800)));
-        assert_eq!(cap("1500000\n", "1500000\n"), Some(Permille::FULL));
-        assert_eq!(cap("1500000\n", "0\n"), None);
-        assert_eq!(cap("x\n", "1500000\n"), None);
+    fn a_sibling_that_is_not_allowed_does_not_count() {
+        let siblings = format!("{CPU}/cpu1/topology/thread_siblings_list");
+        let root = tree(&[(&format!("{CPU}/online"), "1"), (&siblings, "0-1")]);
+        assert_eq!(find(root.path()).cores.big, set("1"));
+    }
+
+    #[test]
+    fn the_lowest_cap_of_the_big_cores() {
+        // Highest and allowed frequency of two big cores and a little one.
+        for (name, files, cap) in [
+            (
+                "free",
+                [("2400", "2400"), ("2400", "2400"), ("9", "1")],
+                Some(1000),
+            ),
+            (
+                "one capped",
+                [("2400", "2400"), ("2400", "1200"), ("9", "9")],
+                Some(500),
+            ),
+            (
+                "above full",
+                [("2400", "9999"), ("2400", "2400"), ("9", "9")],
+                Some(1000),
+            ),
+            (
+                "absurd",
+                [("2400", "18446744073709551615"), ("", ""), ("", "")],
+                Some(1000),
+            ),
+            (
+                "one bad",
+                [("2400", "1200"), ("x", "1"), ("9", "9")],
+                Some(500),
+            ),
+            ("zero", [("0", "1200"), ("0", "1200"), ("9", "9")], None),
+            ("none", [("", ""), ("", ""), ("", "")], None),
+        ] {
+            let root = tree(&[(&format!("{CPU}/online"), "0-2\n")]);
+            for (n, (full, allowed)) in files.iter().enumerate() {
+                let capacity = if n < 2 { "1024" } else { "400" };
+                let cpu = format!("{CPU}/cpu{n}");
+                put(
+                    root.path(),
+                    &[
+                        (&format!("{cpu}/cpu_capacity"), capacity),
+                        (&format!("{cpu}/cpufreq/cpuinfo_max_freq"), full),
+                        (&format!("{cpu}/cpufreq/scaling_max_freq"), allowed),
+                    ],
+                );
+            }
+            let read = find(root.path()).read(&mut true);
+            assert_eq!(read, cap.map(Permille), "{name}");
+        }
+    }
+
+    #[test]
+    fn cores_of_one_clock_are_asked_once() {
+        let root = tree(&[(&format!("{CPU}/online"), "0-1\n")]);
+        for n in 0..2 {
+            let clock = format!("{CPU}/cpu{n}/cpufreq");
+            put(
+                root.path(),
+                &[
+                    (&format!("{clock}/cpuinfo_max_freq"), "1800000\n"),
+                    (&format!("{clock}/related_cpus"), "0 1 \n"),
+                ],
+            );
+        }
+        assert_eq!(find(root.path()).sources().len(), 1);
+    }
+
+    #[test]
+    fn a_core_that_goes_offline_is_noted() {
+        let root = tree(&[(&format!("{CPU}/online"), "0-1\n")]);
+        let cpu = find(root.path());
+        let mut complete = true;
+        cpu.read(&mut complete);
+        assert!(complete);
+        put(root.path(), &[(&format!("{CPU}/online"), "0\n")]);
+        cpu.read(&mut complete);
+        assert!(!complete);
     }
 }

@@ -1,178 +1,356 @@
-//! What a Raspberry Pi's firmware says of power, throttling and its own limit.
-//!
-//! `get_throttled` of the firmware driver (drivers/firmware/raspberrypi.c of the
-//! Raspberry Pi kernel): recent kernels hand out the value that their own hardware
-//! monitor asked for last, every other second, and the firmware is not asked by our
-//! reading; older ones ask as their own poll does. Either way only bits 0 to 3, the
-//! present state, are used here, and the sticky bits from 16 on are left to others.
+//! The firmware of a Raspberry Pi, which supplies and throttles the board.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::files::{entries, noted, number, text};
 use crate::governor::Firmware;
 use crate::units::MilliCelsius;
 
-/// `temp_limit` of config.txt where nothing is said (Raspberry Pi documentation,
-/// "Overclocking options"): from here on the firmware slows the cores down.
-const TEMP_LIMIT: MilliCelsius = MilliCelsius(85_000);
+/// Default and highest `temp_limit` of config.txt in °C (Raspberry Pi documentation,
+/// "Overclocking options").
+const LIMIT_MAX: i32 = 85;
 
-/// The files of one board, looked for once.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Files {
+/// A lower `temp_limit` is taken for a slip of the pen.
+const LIMIT_MIN: i32 = 40;
+
+/// The files of a Raspberry Pi.
+#[derive(Debug)]
+pub(super) struct RaspberryPi {
+    /// `in0_lcrit_alarm` of the voltage monitor.
+    alarm: Option<PathBuf>,
+    /// `get_throttled` of the firmware driver.
     throttled: Option<PathBuf>,
-    under_voltage: Option<PathBuf>,
-    limit: Option<MilliCelsius>,
+    /// Where the limit was read.
+    pub(super) config: Option<PathBuf>,
+    /// `temp_limit`. The soft limit of a Pi 3A+ or 3B+ (60 °C) is none of it: from there
+    /// on they run at 1.2 instead of 1.4 GHz, and staying below would cost more.
+    pub(super) limit: MilliCelsius,
 }
 
-impl Files {
-    pub(super) fn find(root: &Path) -> Self {
-        if !is_raspberry_pi(root) {
-            return Self::default();
-        }
-        Self {
-            throttled: throttled(root),
-            under_voltage: under_voltage(root),
-            limit: Some(temp_limit(root)),
-        }
-    }
+/// The board's name in the device tree.
+pub(super) fn model(root: &Path) -> Option<String> {
+    text(&root.join("proc/device-tree/model")).filter(|model| !model.is_empty())
+}
 
-    /// Where the firmware begins to slow the cores.
-    pub(super) fn limit(&self) -> Option<MilliCelsius> {
-        self.limit
-    }
-
-    /// What it says now; `None` where it says nothing.
-    pub(super) fn read(&self) -> Option<Firmware> {
-        let bits = self.throttled.as_deref().and_then(hex);
-        let alarm = self.under_voltage.as_deref().and_then(super::number::<u8>);
-        if bits.is_none() && alarm.is_none() {
+impl RaspberryPi {
+    /// Finds the files, if this is a Raspberry Pi.
+    ///
+    /// Which file tells what (kernel: drivers/hwmon/raspberrypi-hwmon.c and, until it
+    /// was taken out in March 2025 (raspberrypi/linux #6697), `get_throttled_show` in
+    /// drivers/firmware/raspberrypi.c): the driver `rpi_volt` asks the firmware every
+    /// 2 s, with the value 0xffff, which clears the firmware's sticky bits (16 to 19).
+    /// The kernel keeps the answer, and both files show this kept word: `in0_lcrit_alarm`
+    /// its bit 16, under-voltage since the question before; `get_throttled` all of it,
+    /// in hexadecimal digits. Reading them asks the firmware nothing and clears nothing:
+    /// others who rely on the sticky bits lose none by it. What it does do: the first
+    /// one to read `get_throttled` since boot makes the kernel log a warning ("deprecated,
+    /// use hwmon sysfs instead"), so it is left alone where a warning is a panic. Without
+    /// `rpi_volt` the word is as old as the boot, and is left alone too.
+    pub(super) fn find(root: &Path) -> Option<Self> {
+        let model = model(root).unwrap_or_default();
+        let compatible = text(&root.join("proc/device-tree/compatible")).unwrap_or_default();
+        let maker = |name: &str| name.starts_with("raspberrypi,");
+        if !model.starts_with("Raspberry Pi") && !compatible.split('\0').any(maker) {
             return None;
         }
-        let has = |bit: u32| bits.is_some_and(|bits| bits & (1 << bit) != 0);
-        Some(Firmware {
-            under_voltage: alarm.map_or_else(|| has(0), |alarm| alarm != 0),
-            capped: has(1),
-            throttled: has(2),
-            soft_limit: has(3),
+        let alarm = entries(&root.join("sys/class/hwmon"), |name| {
+            name.starts_with("hwmon")
         })
+        .into_iter()
+        .find(|folder| text(&folder.join("name")).as_deref() == Some("rpi_volt"))
+        .map(|folder| folder.join("in0_lcrit_alarm"))
+        .filter(|file| number::<u8>(file).is_some());
+        let config = ["boot/firmware/config.txt", "boot/config.txt"]
+            .map(|name| root.join(name))
+            .into_iter()
+            .find_map(|file| Some((limit(&text(&file)?, &model), file)));
+        let (limit, config) = config.map_or((None, None), |(limit, file)| (limit, Some(file)));
+        let panics = number::<u8>(&root.join("proc/sys/kernel/panic_on_warn")) == Some(1);
+        Some(Self {
+            throttled: if alarm.is_some() && !panics {
+                throttled(root)
+            } else {
+                None
+            },
+            alarm,
+            config,
+            limit: MilliCelsius(limit.unwrap_or(LIMIT_MAX) * 1000),
+        })
+    }
+
+    pub(super) fn read(&self, complete: &mut bool) -> Option<Firmware> {
+        let alarm = self.alarm.as_deref();
+        let alarm = alarm.and_then(|file| noted(number::<u8>(file), complete));
+        let word = self.throttled.as_deref();
+        let word = word.and_then(|file| noted(hexadecimal(file), complete));
+        if alarm.is_none() && word.is_none() {
+            return None;
+        }
+        let bit = |n: u32| word.is_some_and(|word| word & (1 << n) != 0);
+        Some(Firmware {
+            under_voltage: alarm.is_some_and(|alarm| alarm != 0) || bit(0),
+            capped: bit(1),
+            throttled: bit(2),
+            soft_limit: bit(3),
+        })
+    }
+
+    /// The files read for power and throttling.
+    pub(super) fn sources(&self) -> Vec<PathBuf> {
+        self.alarm.iter().chain(&self.throttled).cloned().collect()
     }
 }
 
-/// By the device tree's model, which ends with a NUL.
-fn is_raspberry_pi(root: &Path) -> bool {
-    let model = fs::read(root.join("proc/device-tree/model")).unwrap_or_default();
-    model.starts_with(b"Raspberry Pi")
-}
-
-/// Hexadecimal, with or without `0x`.
-fn hex(path: &Path) -> Option<u32> {
-    let text = fs::read_to_string(path).ok()?;
-    let text = text.trim();
-    u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
-}
-
-/// The firmware's node is below `soc` or, on a Pi 5, beside it.
+/// `get_throttled`: in `soc/soc:firmware` up to the Pi 4 and on the Pi 5 with kernel 6.1,
+/// in `soc@107c000000/soc@107c000000:firmware` on the Pi 5 later (the bus carries the name
+/// of its node in the device tree).
 fn throttled(root: &Path) -> Option<PathBuf> {
     let platform = root.join("sys/devices/platform");
-    let below = fs::read_dir(platform.join("soc")).into_iter().flatten();
-    let beside = fs::read_dir(&platform).into_iter().flatten();
-    below
-        .chain(beside)
-        .flatten()
-        .map(|entry| entry.path().join("get_throttled"))
-        .find(|path| path.exists())
-}
-
-/// The alarm of the hardware monitor `rpi_volt` (drivers/hwmon/raspberrypi-hwmon.c).
-fn under_voltage(root: &Path) -> Option<PathBuf> {
-    let monitors = fs::read_dir(root.join("sys/class/hwmon")).ok()?;
-    let is_it = |path: &PathBuf| {
-        let name = fs::read_to_string(path.join("name"));
-        name.is_ok_and(|name| name.trim() == "rpi_volt")
-    };
-    let path = monitors.flatten().map(|entry| entry.path()).find(is_it)?;
-    Some(path.join("in0_lcrit_alarm"))
-}
-
-/// From config.txt, which lies in another place since Debian 12. Conditional sections
-/// are not looked at: the lowest of all lines counts.
-fn temp_limit(root: &Path) -> MilliCelsius {
-    let text = ["boot/firmware/config.txt", "boot/config.txt"]
-        .iter()
-        .find_map(|path| fs::read_to_string(root.join(path)).ok())
-        .unwrap_or_default();
-    let said = text.lines().filter_map(|line| {
-        let (key, value) = line.split_once('=')?;
-        let celsius: i32 = value.trim().parse().ok()?;
-        (key.trim() == "temp_limit").then(|| MilliCelsius(celsius.saturating_mul(1000)))
+    let buses = entries(&platform, |name| {
+        name.starts_with("soc") || name.starts_with("axi")
     });
-    // Higher ones are taken as 85 by the firmware.
-    said.min().map_or(TEMP_LIMIT, |said| said.min(TEMP_LIMIT))
+    buses
+        .iter()
+        .flat_map(|bus| entries(bus, |name| name.ends_with(":firmware")))
+        .map(|firmware| firmware.join("get_throttled"))
+        .find(|file| hexadecimal(file).is_some())
+}
+
+fn hexadecimal(file: &Path) -> Option<u32> {
+    let text = text(file)?;
+    u32::from_str_radix(text.trim_start_matches("0x"), 16).ok()
+}
+
+/// The lowest `temp_limit` in those sections of config.txt that may hold for this model.
+/// The conditions of others (a monitor, a serial number, a pin) are not known here:
+/// better a limit too low than one too high.
+fn limit(config: &str, model: &str) -> Option<i32> {
+    let mut holds = true;
+    let mut lowest: Option<i32> = None;
+    for line in config.lines().map(str::trim) {
+        if let Some(section) = line.strip_prefix('[').and_then(|s| s.strip_suffix(']')) {
+            holds = may_hold(&section.to_lowercase(), model);
+        } else if holds && let Some(value) = line.strip_prefix("temp_limit=") {
+            // A comment may follow.
+            let digits = value.trim().split(|c: char| !c.is_ascii_digit()).next();
+            let value = digits.and_then(|digits| digits.parse().ok());
+            if let Some(value) = value.filter(|value| *value >= LIMIT_MIN) {
+                lowest = Some(lowest.unwrap_or(LIMIT_MAX).min(value));
+            }
+        }
+    }
+    lowest
+}
+
+/// Whether a section of config.txt may hold for a model (Raspberry Pi documentation,
+/// "Conditional filters"): `[pi4]`, `[pi400]` and `[cm4]` are all about models with a 4
+/// in their names first, `[pi0w]` and `[pi02]` are about a Zero.
+fn may_hold(section: &str, model: &str) -> bool {
+    let family = |name: &str| name.chars().find(char::is_ascii_digit);
+    if section == "none" {
+        return false;
+    }
+    let Some(filter) = ["pi", "cm"].iter().find_map(|p| section.strip_prefix(p)) else {
+        return true;
+    };
+    let name = model.split(" Rev ").next().unwrap_or_default();
+    let own = if name.contains("Zero") {
+        Some('0')
+    } else {
+        // The first models have no number.
+        family(name).or(Some('1'))
+    };
+    model.is_empty() || family(filter) == own
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::tree;
+    use super::super::files::tests::{put, tree};
     use super::*;
 
+    const MODEL: (&str, &str) = ("proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.4\0");
+    const ALARM: &str = "sys/class/hwmon/hwmon1/in0_lcrit_alarm";
+    const NAME: (&str, &str) = ("sys/class/hwmon/hwmon1/name", "rpi_volt\n");
+    const WORD: &str = "sys/devices/platform/soc/soc:firmware/get_throttled";
+
+    fn read(root: &Path) -> Option<Firmware> {
+        RaspberryPi::find(root)?.read(&mut true)
+    }
+
     #[test]
-    fn a_pi_tells_what_is_wrong_now() {
-        const BITS: &str = "sys/devices/platform/soc/soc:firmware/get_throttled";
-        for (text, alarm, wanted) in [
-            ("0\n", "0\n", [false; 4]),
-            ("50000\n", "0\n", [false; 4]),
-            ("0x50005\n", "1\n", [true, false, true, false]),
-            ("e\n", "0\n", [false, true, true, true]),
-            // The monitor is asked first.
-            ("1\n", "0\n", [false; 4]),
-            ("1\n", "?\n", [true, false, false, false]),
+    fn who_is_a_raspberry_pi() {
+        for (model, compatible, is) in [
+            ("Raspberry Pi 5 Model B Rev 1.0\0", "", true),
+            ("", "raspberrypi,4-model-b\0brcm,bcm2711\0", true),
+            (
+                "Home Pi\0",
+                "acme,carrier\0raspberrypi,4-compute-module\0",
+                true,
+            ),
+            ("Radxa ROCK 5B\0", "radxa,rock-5b\0rockchip,rk3588\0", false),
+            ("Banana Pi\0", "not-raspberrypi,x\0", false),
+            ("", "", false),
         ] {
             let root = tree(&[
-                ("proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.4\0"),
-                (BITS, text),
-                ("sys/class/hwmon/hwmon1/name", "rpi_volt\n"),
-                ("sys/class/hwmon/hwmon1/in0_lcrit_alarm", alarm),
-                ("sys/class/hwmon/hwmon0/name", "cpu_thermal\n"),
+                ("proc/device-tree/model", model),
+                ("proc/device-tree/compatible", compatible),
             ]);
-            let said = Files::find(root.path()).read().unwrap();
-            let said = [
-                said.under_voltage,
-                said.capped,
-                said.throttled,
-                said.soft_limit,
-            ];
-            assert_eq!(said, wanted, "{text} {alarm}");
+            assert_eq!(RaspberryPi::find(root.path()).is_some(), is, "{model:?}");
+        }
+        assert!(RaspberryPi::find(Path::new("/nonexistent")).is_none());
+    }
+
+    #[test]
+    fn bits_and_alarm() {
+        let none = Firmware::default();
+        let under_voltage = Firmware {
+            under_voltage: true,
+            ..none
+        };
+        let hot = Firmware {
+            capped: true,
+            throttled: true,
+            ..none
+        };
+        let soft = Firmware {
+            soft_limit: true,
+            ..none
+        };
+        for (alarm, word, expected) in [
+            ("0\n", "0\n", Some(none)),
+            ("1\n", "0\n", Some(under_voltage)),
+            ("0\n", "1\n", Some(under_voltage)),
+            ("0\n", "6\n", Some(hot)),
+            ("0\n", "0x6\n", Some(hot)),
+            ("0\n", "80008\n", Some(soft)),
+            ("0\n", "f0000\n", Some(none)),
+            ("1\n", "garbage\n", Some(under_voltage)),
+            ("1\n", "", Some(under_voltage)),
+            // Without the voltage monitor the word is not kept up to date.
+            ("x\n", "7\n", None),
+            ("", "", None),
+        ] {
+            let root = tree(&[MODEL, NAME, (ALARM, alarm), (WORD, word)]);
+            assert_eq!(read(root.path()), expected, "{alarm:?} {word:?}");
         }
     }
 
     #[test]
-    fn others_and_broken_files_say_nothing() {
-        let files = Files::find(Path::new("/nonexistent"));
-        assert_eq!((files.read(), files.limit()), (None, None));
-        let root = tree(&[
-            ("proc/device-tree/model", "Radxa ROCK 5B\0"),
-            ("sys/devices/platform/soc/soc:firmware/get_throttled", "5\n"),
-        ]);
-        assert_eq!(Files::find(root.path()).read(), None);
-        let root = tree(&[
-            ("proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0"),
-            ("sys/devices/platform/soc:firmware/get_throttled", "five\n"),
-        ]);
-        assert_eq!(Files::find(root.path()).read(), None);
+    fn where_the_word_is() {
+        for (path, found) in [
+            (WORD, true),
+            (
+                "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled",
+                true,
+            ),
+            ("sys/devices/platform/axi/axi:firmware/get_throttled", true),
+            (
+                "sys/devices/platform/other/other:firmware/get_throttled",
+                false,
+            ),
+        ] {
+            let root = tree(&[MODEL, NAME, (ALARM, "0"), (path, "4")]);
+            let throttled = read(root.path()).unwrap().throttled;
+            assert_eq!(throttled, found, "{path}");
+        }
     }
 
     #[test]
-    fn the_limit_is_config_txts() {
-        for (path, text, limit) in [
-            ("boot/firmware/config.txt", "arm_boost=1\n", 85_000),
-            ("boot/firmware/config.txt", "[all]\ntemp_limit=75\n", 75_000),
-            ("boot/config.txt", "temp_limit = 70\ntemp_limit=80", 70_000),
-            ("boot/config.txt", "temp_limit=99\n#temp_limit=1", 85_000),
-            ("boot/config.txt", "temp_limit=warm\n", 85_000),
+    fn a_warning_that_is_a_panic_is_not_provoked() {
+        let root = tree(&[
+            MODEL,
+            NAME,
+            (ALARM, "0"),
+            (WORD, "4"),
+            ("proc/sys/kernel/panic_on_warn", "1\n"),
+        ]);
+        assert_eq!(read(root.path()), Some(Firmware::default()));
+    }
+
+    #[test]
+    fn files_that_go_are_noted() {
+        let root = tree(&[MODEL, NAME, (ALARM, "0"), (WORD, "4")]);
+        let pi = RaspberryPi::find(root.path()).unwrap();
+        put(root.path(), &[(WORD, "?")]);
+        let mut complete = true;
+        assert_eq!(pi.read(&mut complete), Some(Firmware::default()));
+        assert!(!complete);
+    }
+
+    #[test]
+    fn limits_in_config_txt() {
+        let pi4 = "Raspberry Pi 4 Model B Rev 1.4";
+        for (config, model, celsius) in [
+            ("", pi4, None),
+            ("temp_limit=75\n", pi4, Some(75)),
+            ("temp_limit=75 # cool\r\n", pi4, Some(75)),
+            ("# temp_limit=75\ntemp_soft_limit=70\n", pi4, None),
+            ("temp_limit=90\n", pi4, Some(85)),
+            ("temp_limit=0\ntemp_limit=\ntemp_limit=hot\n", pi4, None),
+            ("temp_limit=99999999999\n", pi4, None),
+            ("temp_limit=80\n[pi5]\ntemp_limit=70\n", pi4, Some(80)),
+            (
+                "[pi5]\ntemp_limit=70\n[all]\ntemp_limit=75\n",
+                pi4,
+                Some(75),
+            ),
+            ("[pi4]\ntemp_limit=70\n", pi4, Some(70)),
+            (
+                "[PI400]\ntemp_limit=70\n",
+                "Raspberry Pi 400 Rev 1.0",
+                Some(70),
+            ),
+            (
+                "[cm4]\ntemp_limit=70\n",
+                "Raspberry Pi Compute Module 4 Rev 1.1",
+                Some(70),
+            ),
+            (
+                "[pi02]\ntemp_limit=70\n",
+                "Raspberry Pi Zero 2 W Rev 1.0",
+                Some(70),
+            ),
+            (
+                "[pi2]\ntemp_limit=70\n",
+                "Raspberry Pi Zero 2 W Rev 1.0",
+                None,
+            ),
+            (
+                "[pi1]\ntemp_limit=70\n",
+                "Raspberry Pi Model B Rev 2",
+                Some(70),
+            ),
+            (
+                "[pi3+]\ntemp_limit=70\n",
+                "Raspberry Pi 3 Model B Plus Rev 1.3",
+                Some(70),
+            ),
+            ("[none]\ntemp_limit=70\n", pi4, None),
+            ("[gpio4=1]\ntemp_limit=70\n", pi4, Some(70)),
+            ("[pi5]\ntemp_limit=70\n", "", Some(70)),
         ] {
-            let root = tree(&[("proc/device-tree/model", "Raspberry Pi 4\0"), (path, text)]);
-            let files = Files::find(root.path());
-            assert_eq!(files.limit(), Some(MilliCelsius(limit)), "{text}");
+            assert_eq!(limit(config, model), celsius, "{config:?} {model:?}");
+        }
+    }
+
+    #[test]
+    fn config_txt_is_where_it_is_today_or_was() {
+        for (files, celsius) in [
+            (&[][..], 85),
+            (&[("boot/config.txt", "temp_limit=70")], 70),
+            (&[("boot/firmware/config.txt", "temp_limit=75")], 75),
+            (
+                &[
+                    ("boot/config.txt", "DO NOT EDIT THIS FILE\n"),
+                    ("boot/firmware/config.txt", "temp_limit=75"),
+                ],
+                75,
+            ),
+        ] {
+            let root = tree(&[MODEL]);
+            put(root.path(), files);
+            let pi = RaspberryPi::find(root.path()).unwrap();
+            assert_eq!(pi.limit, MilliCelsius(celsius * 1000), "{files:?}");
         }
     }
 }

@@ -1,146 +1,145 @@
-//! How full the memory is, of the board and of the service's own cgroup.
+//! How full the memory is: `/proc/meminfo`, the own control group, PSI.
+//!
+//! A Raspberry Pi's firmware turns the memory controller off by default
+//! (`cgroup_disable=memory`), and kernels may lack PSI: what is missing is `None`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::number;
-use crate::governor::{Memory, Psi};
-use crate::units::{Bytes, Permille};
+use super::cgroup::{self, Cgroup};
+use super::files::{noted, text};
+use super::psi;
+use crate::governor::Memory;
+use crate::units::Bytes;
 
-/// The service's own cgroup (version 2) and those above it, the own first; none where
-/// there is no hierarchy of that version.
-pub(super) fn cgroups(root: &Path) -> Vec<PathBuf> {
-    let text = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    let Some(own) = text.lines().find_map(|line| line.strip_prefix("0::/")) else {
-        return Vec::new();
-    };
-    let top = root.join("sys/fs/cgroup");
-    let own = top.join(own);
-    let above = own.ancestors().take_while(|path| path.starts_with(&top));
-    above.map(Path::to_owned).collect()
+/// The files in use.
+#[derive(Debug)]
+pub(super) struct MemoryFiles {
+    pub(super) meminfo: PathBuf,
+    /// `memory.current`, where there is a memory controller.
+    pub(super) current: Option<PathBuf>,
+    pub(super) psi: Option<PathBuf>,
+    /// Set by people, seldom: found with the paths.
+    max: Option<Bytes>,
 }
 
-pub(super) fn memory(root: &Path, cgroups: &[PathBuf]) -> Memory {
-    let text = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
-    let own = cgroups.first();
-    // "max" is no number, and no limit.
-    let limits = cgroups
-        .iter()
-        .flat_map(|group| ["memory.max", "memory.high"].map(|file| group.join(file)));
-    Memory {
-        total: meminfo(&text, "MemTotal:"),
-        available: meminfo(&text, "MemAvailable:"),
-        swap_total: meminfo(&text, "SwapTotal:"),
-        swap_free: meminfo(&text, "SwapFree:"),
-        cgroup_current: own.and_then(|own| number(&own.join("memory.current")).map(Bytes)),
-        cgroup_max: limits.filter_map(|path| number(&path)).min().map(Bytes),
-        psi: own
-            .and_then(|own| pressure(&own.join("memory.pressure")))
-            .or_else(|| pressure(&root.join("proc/pressure/memory"))),
+impl MemoryFiles {
+    pub(super) fn find(root: &Path, cgroup: &Cgroup) -> Self {
+        let own = cgroup.own("memory.pressure");
+        let system = root.join("proc/pressure/memory");
+        Self {
+            meminfo: root.join("proc/meminfo"),
+            current: cgroup
+                .own("memory.current")
+                .filter(|file| cgroup::bytes(file).is_some()),
+            psi: psi::find(own.into_iter().chain([system])),
+            max: cgroup.memory_max(),
+        }
+    }
+
+    pub(super) fn read(&self, complete: &mut bool) -> Memory {
+        let meminfo = text(&self.meminfo).unwrap_or_default();
+        let entry = |key| meminfo.lines().find_map(|line| kib(line, key));
+        let current = self.current.as_deref();
+        let pressure = self.psi.as_deref();
+        Memory {
+            total: entry("MemTotal:"),
+            available: entry("MemAvailable:"),
+            swap_total: entry("SwapTotal:"),
+            swap_free: entry("SwapFree:"),
+            cgroup_current: current.and_then(|file| noted(cgroup::bytes(file), complete)),
+            cgroup_max: self.max,
+            psi: pressure.and_then(|file| noted(psi::read(file), complete)),
+        }
     }
 }
 
-/// A pressure file (kernel: Documentation/accounting/psi.rst).
-pub(super) fn pressure(path: &Path) -> Option<Psi> {
-    let text = fs::read_to_string(path).ok()?;
-    let average = |kind: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
-        let words = &mut line.split_whitespace();
-        let percent: f32 = words.find_map(|w| w.strip_prefix("avg10="))?.parse().ok()?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped"
-        )]
-        let permille = (percent * 10.0).round().clamp(0.0, 1000.0) as u16;
-        Some(Permille(permille))
-    };
-    Some(Psi {
-        some_avg10: average("some ")?,
-        // For the CPU older kernels have no such line.
-        full_avg10: average("full ").unwrap_or_default(),
-    })
-}
-
-fn meminfo(text: &str, key: &str) -> Option<Bytes> {
-    let line = text.lines().find_map(|l| l.strip_prefix(key))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(Bytes(kib.saturating_mul(1024)))
+/// One line of `/proc/meminfo`; its "kB" are KiB.
+fn kib(line: &str, key: &str) -> Option<Bytes> {
+    let value = line.strip_prefix(key)?.trim().strip_suffix("kB")?;
+    let kib: u64 = value.trim().parse().ok()?;
+    kib.checked_mul(1024).map(Bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::tree;
+    use super::super::files::tests::tree;
     use super::*;
+    use crate::governor::Psi;
+    use crate::units::Permille;
+
+    fn read(root: &Path) -> Memory {
+        MemoryFiles::find(root, &Cgroup::find(root)).read(&mut true)
+    }
 
     #[test]
-    fn a_board_with_everything() {
+    fn meminfo() {
+        for (name, content, expected) in [
+            (
+                "good",
+                "MemTotal:  4000 kB\nMemFree: 1 kB\nMemAvailable:  3000 kB\nSwapTotal: 100 kB\nSwapFree:  50 kB\n",
+                [Some(4000), Some(3000), Some(100), Some(50)],
+            ),
+            (
+                "no swap",
+                "MemTotal: 4000 kB\nMemAvailable: 3000 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n",
+                [Some(4000), Some(3000), Some(0), Some(0)],
+            ),
+            (
+                "bad lines",
+                "MemTotal: lots\nMemAvailable: -3 kB\nSwapTotal: 18446744073709551615 kB\nSwapFree: 5\n",
+                [None; 4],
+            ),
+            ("empty", "", [None; 4]),
+        ] {
+            let root = tree(&[("proc/meminfo", content)]);
+            let memory = read(root.path());
+            assert_eq!(
+                [
+                    memory.total,
+                    memory.available,
+                    memory.swap_total,
+                    memory.swap_free
+                ],
+                expected.map(|kib| kib.map(|kib| Bytes(kib * 1024))),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_own_group_before_the_system() {
+        let own = "sys/fs/cgroup/a/memory";
         let root = tree(&[
+            ("proc/self/cgroup", "0::/a\n"),
+            (&format!("{own}.current"), "4096\n"),
+            (&format!("{own}.max"), "8192\n"),
             (
-                "proc/meminfo",
-                "MemTotal: 4000 kB\nMemAvailable: 3000 kB\nSwapTotal: 200 kB\nSwapFree: 100 kB\n",
+                &format!("{own}.pressure"),
+                "some avg10=2.00\nfull avg10=1.00\n",
             ),
-            ("proc/self/cgroup", "0::/system.slice/hearthd.service\n"),
-            (
-                "sys/fs/cgroup/system.slice/hearthd.service/memory.current",
-                "123\n",
-            ),
-            (
-                "sys/fs/cgroup/system.slice/hearthd.service/memory.max",
-                "max\n",
-            ),
-            (
-                "sys/fs/cgroup/system.slice/hearthd.service/memory.high",
-                "900\n",
-            ),
-            ("sys/fs/cgroup/system.slice/memory.max", "800\n"),
-            (
-                "sys/fs/cgroup/system.slice/hearthd.service/memory.pressure",
-                "some avg10=12.34 avg60=0.00 avg300=0.00 total=1\nfull avg10=1.50 avg60=0.00 avg300=0.00 total=1\n",
-            ),
-            (
-                "proc/pressure/memory",
-                "some avg10=99.00 avg60=0 avg300=0 total=1\n",
-            ),
+            ("proc/pressure/memory", "some avg10=9.00\nfull avg10=9.00\n"),
         ]);
-        let groups = cgroups(root.path());
-        assert_eq!(groups.len(), 3);
-        let found = memory(root.path(), &groups);
-        let kib = |n: u64| Some(Bytes(n * 1024));
-        assert_eq!((found.total, found.available), (kib(4000), kib(3000)));
-        assert_eq!((found.swap_total, found.swap_free), (kib(200), kib(100)));
-        assert_eq!(found.cgroup_current, Some(Bytes(123)));
-        assert_eq!(found.cgroup_max, Some(Bytes(800)));
-        let psi = Psi {
-            some_avg10: Permille(123),
-            full_avg10: Permille(15),
+        let expected = Memory {
+            cgroup_current: Some(Bytes(4096)),
+            cgroup_max: Some(Bytes(8192)),
+            psi: Some(Psi {
+                some_avg10: Permille(20),
+                full_avg10: Permille(10),
+            }),
+            ..Memory::default()
         };
-        assert_eq!(found.psi, Some(psi));
+        assert_eq!(read(root.path()), expected);
     }
 
     #[test]
-    fn without_a_memory_controller_the_systems_stalls_count() {
+    fn without_controller_the_system_and_without_anything_none() {
         let root = tree(&[
-            ("proc/self/cgroup", "1:name=systemd:/\n0::/\n"),
-            (
-                "proc/pressure/memory",
-                "some avg10=250.00 avg60=0 avg300=0 total=1\n",
-            ),
+            ("proc/self/cgroup", "0::/a\n"),
+            ("sys/fs/cgroup/a/memory.pressure", ""),
+            ("proc/pressure/memory", "some avg10=9.00\n"),
         ]);
-        let found = memory(root.path(), &cgroups(root.path()));
-        assert_eq!(found.cgroup_max, None);
-        assert_eq!(found.psi.unwrap().some_avg10, Permille::FULL);
-    }
-
-    #[test]
-    fn broken_files_are_none() {
-        let root = tree(&[
-            ("proc/meminfo", "MemTotal: lots\nMemAvailable:\n"),
-            ("proc/self/cgroup", "nonsense\n"),
-            ("proc/pressure/memory", "some avg10=much\n"),
-        ]);
-        assert_eq!(cgroups(root.path()), Vec::<PathBuf>::new());
-        assert_eq!(memory(root.path(), &[]), Memory::default());
-        assert_eq!(memory(Path::new("/nonexistent"), &[]), Memory::default());
+        let psi = read(root.path()).psi.unwrap();
+        assert_eq!(psi.some_avg10, Permille(90));
+        assert_eq!(read(Path::new("/nonexistent")), Memory::default());
     }
 }

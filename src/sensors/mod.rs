@@ -1,196 +1,199 @@
 //! Floor 2: kernel files under an injected root, read into a
 //! [`Reading`].
+//!
+//! [`Sensors::read`] runs every second on a small board: where things are is looked up
+//! once, and again when a file that was found fails, when cores come or go, or after
+//! [`READS`] readings. A reading in between opens about ten files.
 
+mod cgroup;
 mod cpu;
+mod files;
 mod firmware;
 mod memory;
+mod psi;
+mod sources;
+mod thermal;
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
-use crate::governor::{Cores, Reading};
-use crate::units::MilliCelsius;
-use firmware::Files;
+pub use sources::Sources;
+
+use crate::governor::Reading;
+use cgroup::Cgroup;
+use cpu::Cpu;
+use files::noted;
+use firmware::RaspberryPi;
+use memory::MemoryFiles;
+use thermal::Thermal;
+
+/// Readings after which all is looked for again: trip points, memory and CPU limits and
+/// the set of allowed cores may have been changed by people.
+const READS: u32 = 60;
 
 /// Reads the board's sensors below a root folder (`/` on a real board).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Sensors {
     root: PathBuf,
-    firmware: OnceLock<Files>,
+    found: Mutex<Option<Found>>,
 }
 
-/// Parts of zone names that mean the CPU or the whole chip: cpu-thermal (Raspberry Pi,
-/// Allwinner), soc-thermal and bigcore0-thermal (Rockchip), package, `x86_pkg_temp`,
-/// CPU-therm (Jetson), k10temp and coretemp.
-const CPU_ZONES: [&str; 8] = [
-    "cpu", "soc", "package", "pkg", "bigcore", "center", "k10temp", "coretemp",
-];
-
-/// Trip points below this are fan steps on some boards, not limits.
-const PASSIVE_FLOOR: MilliCelsius = MilliCelsius(65_000);
+/// Where things are, and what seldom changes.
+#[derive(Debug)]
+struct Found {
+    reads_left: u32,
+    thermal: Thermal,
+    pi: Option<RaspberryPi>,
+    cpu: Cpu,
+    memory: MemoryFiles,
+    psi_cpu: Option<PathBuf>,
+}
 
 impl Sensors {
     /// Sensors below `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
-            firmware: OnceLock::new(),
+            found: Mutex::default(),
         }
     }
 
     /// One look at the board; what cannot be read is `None`.
     pub fn read(&self) -> Reading {
-        let mut reading = Reading::default();
-        if let Some((temperature, zone)) = self.hottest_zone() {
-            reading.temperature = Some(temperature);
-            for (kind, at) in trips(&zone) {
-                match kind.as_str() {
-                    "passive" if at >= PASSIVE_FLOOR => {
-                        reading.passive_trip =
-                            Some(reading.passive_trip.map_or(at, |old| old.min(at)));
-                    }
-                    "critical" => {
-                        reading.critical_trip =
-                            Some(reading.critical_trip.map_or(at, |old| old.min(at)));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        let firmware = self.firmware.get_or_init(|| Files::find(&self.root));
-        reading.firmware_limit = firmware.limit();
-        reading.firmware = firmware.read();
-        let cgroups = memory::cgroups(&self.root);
-        reading.cores = cpu::cores(&self.root, &cgroups);
-        reading.frequency_cap = cpu::frequency_cap(&self.root, reading.cores.big);
-        reading.memory = memory::memory(&self.root, &cgroups);
-        reading.psi_cpu = memory::pressure(&self.root.join("proc/pressure/cpu"));
-        reading
-    }
-
-    /// The cores that may be computed on now.
-    pub fn cores(&self) -> Cores {
-        cpu::cores(&self.root, &memory::cgroups(&self.root))
-    }
-
-    /// The hottest CPU or `SoC` zone; zone names are not portable, so where none
-    /// looks like a CPU's the hottest of all counts.
-    fn hottest_zone(&self) -> Option<(MilliCelsius, PathBuf)> {
-        let zones = fs::read_dir(self.root.join("sys/class/thermal")).ok()?;
-        let mut best: Option<(bool, MilliCelsius, PathBuf)> = None;
-        for zone in zones.flatten().map(|e| e.path()) {
-            if !zone
-                .file_name()
-                .is_some_and(|n| n.as_encoded_bytes().starts_with(b"thermal_zone"))
-            {
-                continue;
-            }
-            let Some(temperature) = number::<i32>(&zone.join("temp")) else {
-                continue;
+        self.with_found(|found| {
+            let mut complete = true;
+            let reading = found.read(&mut complete);
+            found.reads_left = if complete {
+                found.reads_left.saturating_sub(1)
+            } else {
+                0
             };
-            // Broken sensors say absurd things (0 K, 1000 °C): better none than that.
-            if !(-40_000..=200_000).contains(&temperature) {
-                continue;
-            }
-            let kind = fs::read_to_string(zone.join("type"))
-                .unwrap_or_default()
-                .to_lowercase();
-            let is_cpu = CPU_ZONES.iter().any(|part| kind.contains(part));
-            let candidate = (is_cpu, MilliCelsius(temperature), zone);
-            if best
-                .as_ref()
-                .is_none_or(|b| (b.0, b.1) < (candidate.0, candidate.1))
-            {
-                best = Some(candidate);
-            }
-        }
-        best.map(|(_, temperature, zone)| (temperature, zone))
+            reading
+        })
+    }
+
+    /// Threads worth computing with, where nobody says how many.
+    pub fn threads_max(&self) -> u32 {
+        self.read().cores.threads_max().unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            u32::try_from(cores).unwrap_or(1)
+        })
+    }
+
+    /// Which files the readings come from.
+    pub fn sources(&self) -> Sources {
+        let board = firmware::model(&self.root);
+        self.with_found(|found| found.sources(board))
+    }
+
+    fn with_found<T>(&self, then: impl FnOnce(&mut Found) -> T) -> T {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = found
+            .take()
+            .filter(|found| found.reads_left > 0)
+            .unwrap_or_else(|| Found::find(&self.root));
+        let result = then(&mut current);
+        *found = Some(current);
+        result
     }
 }
 
-fn trips(zone: &Path) -> impl Iterator<Item = (String, MilliCelsius)> {
-    (0..16).map_while(move |n| {
-        let kind = fs::read_to_string(zone.join(format!("trip_point_{n}_type"))).ok()?;
-        let at = number(&zone.join(format!("trip_point_{n}_temp")))?;
-        Some((kind.trim().to_owned(), MilliCelsius(at)))
-    })
-}
+impl Found {
+    fn find(root: &Path) -> Self {
+        let cgroup = Cgroup::find(root);
+        Self {
+            reads_left: READS,
+            thermal: Thermal::find(root),
+            pi: RaspberryPi::find(root),
+            cpu: Cpu::find(root, &cgroup),
+            memory: MemoryFiles::find(root, &cgroup),
+            psi_cpu: psi::find([root.join("proc/pressure/cpu")]),
+        }
+    }
 
-fn number<T: std::str::FromStr>(path: &Path) -> Option<T> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+    fn read(&self, complete: &mut bool) -> Reading {
+        let psi_cpu = self.psi_cpu.as_deref();
+        Reading {
+            temperature: self.thermal.read(complete),
+            passive_trip: self.thermal.passive,
+            critical_trip: self.thermal.critical,
+            firmware_limit: self.pi.as_ref().map(|pi| pi.limit),
+            firmware: self.pi.as_ref().and_then(|pi| pi.read(complete)),
+            frequency_cap: self.cpu.read(complete),
+            cores: self.cpu.cores,
+            memory: self.memory.read(complete),
+            psi_cpu: psi_cpu.and_then(|file| noted(psi::read(file), complete)),
+        }
+    }
+
+    fn sources(&self, board: Option<String>) -> Sources {
+        let zones = self.thermal.zones.iter();
+        let meminfo = [self.memory.meminfo.clone()].into_iter();
+        let pi = self.pi.as_ref();
+        Sources {
+            board,
+            zones: zones.map(|z| (z.name.clone(), z.path.clone())).collect(),
+            firmware: pi.map(RaspberryPi::sources).unwrap_or_default(),
+            firmware_config: pi.and_then(|pi| pi.config.clone()),
+            frequency: self.cpu.sources(),
+            memory: meminfo.chain(self.memory.current.clone()).collect(),
+            psi_memory: self.memory.psi.clone(),
+            psi_cpu: self.psi_cpu.clone(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::files::tests::{put, tree};
     use super::*;
-    use crate::units::Bytes;
+    use crate::units::MilliCelsius;
 
-    pub(super) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
+    const TEMP: &str = "sys/class/thermal/thermal_zone0/temp";
+    const ZONE: (&str, &str) = ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n");
+    const NEW: [(&str, &str); 2] = [
+        ("sys/class/thermal/thermal_zone1/type", "cpu1-thermal\n"),
+        ("sys/class/thermal/thermal_zone1/temp", "60000\n"),
+    ];
+
+    fn temperature(sensors: &Sensors) -> Option<i32> {
+        sensors.read().temperature.map(|t| t.0)
     }
 
     #[test]
-    fn a_pi_5_with_fan_ignores_active_trips() {
-        let root = tree(&[
-            ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
-            ("sys/class/thermal/thermal_zone0/temp", "48312\n"),
-            (
-                "sys/class/thermal/thermal_zone0/trip_point_0_type",
-                "critical\n",
-            ),
-            (
-                "sys/class/thermal/thermal_zone0/trip_point_0_temp",
-                "110000\n",
-            ),
-            (
-                "sys/class/thermal/thermal_zone0/trip_point_1_type",
-                "active\n",
-            ),
-            (
-                "sys/class/thermal/thermal_zone0/trip_point_1_temp",
-                "67500\n",
-            ),
-            (
-                "proc/meminfo",
-                "MemTotal:        4051000 kB\nMemAvailable:    3000000 kB\n",
-            ),
-        ]);
-        let reading = Sensors::new(root.path()).read();
-        assert_eq!(reading.temperature, Some(MilliCelsius(48_312)));
-        assert_eq!(reading.passive_trip, None);
-        assert_eq!(reading.critical_trip, Some(MilliCelsius(110_000)));
-        assert_eq!(reading.memory.available, Some(Bytes(3_000_000 * 1024)));
-    }
-
-    #[test]
-    fn the_cpu_zone_wins_over_a_hotter_other_one() {
-        let root = tree(&[
-            ("sys/class/thermal/thermal_zone0/type", "gpu-thermal\n"),
-            ("sys/class/thermal/thermal_zone0/temp", "70000\n"),
-            ("sys/class/thermal/thermal_zone1/type", "soc-thermal\n"),
-            ("sys/class/thermal/thermal_zone1/temp", "60000\n"),
-        ]);
-        let reading = Sensors::new(root.path()).read();
-        assert_eq!(reading.temperature, Some(MilliCelsius(60_000)));
-    }
-
-    #[test]
-    fn broken_files_are_none() {
-        let root = tree(&[
-            ("sys/class/thermal/thermal_zone0/type", "cpu_thermal\n"),
-            ("sys/class/thermal/thermal_zone0/temp", "not a number\n"),
-            ("sys/class/thermal/thermal_zone1/type", "cpu_thermal\n"),
-            ("sys/class/thermal/thermal_zone1/temp", "-273000\n"),
-            ("proc/meminfo", "MemTotal: lots\n"),
-        ]);
-        assert_eq!(Sensors::new(root.path()).read(), Reading::default());
+    fn nothing_there_is_nothing_known() {
         assert_eq!(Sensors::new("/nonexistent").read(), Reading::default());
+    }
+
+    #[test]
+    fn what_was_found_is_used_until_it_is_old() {
+        let root = tree(&[ZONE, (TEMP, "50000\n")]);
+        let sensors = Sensors::new(root.path());
+        assert_eq!(temperature(&sensors), Some(50_000));
+        put(root.path(), &NEW);
+        for n in 1..READS {
+            assert_eq!(temperature(&sensors), Some(50_000), "reading {n}");
+        }
+        assert_eq!(temperature(&sensors), Some(60_000));
+    }
+
+    #[test]
+    fn a_failing_file_makes_it_look_again() {
+        let root = tree(&[ZONE, (TEMP, "50000\n")]);
+        let sensors = Sensors::new(root.path());
+        assert_eq!(temperature(&sensors), Some(50_000));
+        put(root.path(), &NEW);
+        put(root.path(), &[(TEMP, "")]);
+        assert_eq!(temperature(&sensors), None);
+        assert_eq!(temperature(&sensors), Some(60_000));
+    }
+
+    #[test]
+    fn a_silent_sensor_that_speaks_again_is_heard_at_once() {
+        let root = tree(&[ZONE, (TEMP, "")]);
+        let sensors = Sensors::new(root.path());
+        assert_eq!(temperature(&sensors), None);
+        put(root.path(), &[(TEMP, "50000\n")]);
+        assert_eq!(sensors.read().temperature, Some(MilliCelsius(50_000)));
     }
 }

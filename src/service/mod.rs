@@ -98,10 +98,7 @@ impl Service {
         let store = Store::open(&config.paths.models, &config.paths.models_packaged);
         let sensors = Sensors::new(&config.paths.sensors_root);
         let threads = match config.engine.threads {
-            0 => sensors.cores().threads_max().unwrap_or_else(|| {
-                let cores = std::thread::available_parallelism().map_or(1, usize::from);
-                u32::try_from(cores).unwrap_or(1)
-            }),
+            0 => sensors.threads_max(),
             n => n,
         };
         let inner = Inner::new(governor_settings(&config.governor, threads));

@@ -30,7 +30,7 @@ pub fn run(as_json: bool, args: &FitArgs) -> Result {
             CtlError::Usage("this system does not say how much memory is free: use --memory".into())
         })?,
     };
-    let wanted = wanted(&config, &header, sensors.big_cores());
+    let wanted = wanted(&config, &header, sensors.threads_max());
     if usable_kv_type(&header, wanted.kv_type) != wanted.kv_type {
         output::note("this model's heads are too narrow for q8_0 keys: f16 is used");
     }
