@@ -36,6 +36,7 @@ pub(super) fn board(board: Board) -> HashMap<&'static str, OwnedVariant> {
         ("threads_max", board.threads_max.into()),
         ("duty", share(board.duty).into()),
         ("firmware", array(firmware)),
+        ("sources", array(board.sources)),
         ("memory_state", text(board.memory_state.to_owned())),
         ("decisions", array(decisions)),
     ];

@@ -39,6 +39,8 @@ pub struct Board {
     pub memory_state: &'static str,
     /// Resident memory of the engine.
     pub engine: Option<Bytes>,
+    /// Which files the readings come from, a line for each kind.
+    pub sources: Vec<String>,
     /// What was concluded: how long ago, and what; the latest first.
     pub decisions: Vec<(Duration, String)>,
 }
@@ -69,6 +71,14 @@ impl Service {
         let pid = inner.engine.as_ref().and_then(|engine| engine.pid);
         Board {
             engine: pid.and_then(resident),
+            sources: self
+                .shared
+                .sensors
+                .sources()
+                .to_string()
+                .lines()
+                .map(str::to_owned)
+                .collect(),
             ..inner.board(self.now(), &reading)
         }
     }

@@ -62,6 +62,10 @@ pub enum Command {
     Chat(ChatArgs),
     /// Show what the service is doing, and what limits it.
     Status(StatusArgs),
+    /// Watch the board: temperature, threads, memory, and what was decided.
+    ///
+    /// Draws on the terminal until you press q.
+    Top,
     /// List the installed models.
     Models,
     /// Show how much memory a model takes, and whether that fits.

@@ -58,6 +58,8 @@ pub trait Inference {
     fn import_model(&self, name: &str, file: Fd<'_>, options: &Options<'_>) -> zbus::Result<()>;
     /// Deletes a model from the store.
     fn remove_model(&self, name: &str) -> zbus::Result<()>;
+    /// The board now.
+    fn get_board(&self) -> zbus::Result<Dict>;
     /// The prompts kept on disk.
     fn list_prompts(&self) -> zbus::Result<Vec<Dict>>;
     /// The same, with all contents checked.

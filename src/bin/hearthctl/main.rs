@@ -24,6 +24,7 @@ mod progress;
 mod request;
 mod status;
 mod table;
+mod top;
 mod value;
 
 use std::process::ExitCode;
@@ -84,6 +85,7 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Embed { texts } => generate::embed(&cli.global, texts).await,
         Command::CountTokens { text } => generate::count(&cli.global, text.as_deref()).await,
         Command::Status(args) => status::run(&Bus::connect(&cli.global).await?, json, args).await,
+        Command::Top => top::run(&Bus::connect(&cli.global).await?, json).await,
         Command::Models => models::list(&Bus::connect(&cli.global).await?, json).await,
         Command::Load { name } => {
             models::load(&Bus::connect(&cli.global).await?, json, name.as_deref()).await

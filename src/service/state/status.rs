@@ -62,6 +62,7 @@ impl Inner {
             memory_available: reading.memory.available,
             memory_state: self.verdict.memory.as_str(),
             engine: None,
+            sources: Vec::new(),
             decisions: self.decisions.ages(now),
         }
     }

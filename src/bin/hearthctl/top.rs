@@ -1,0 +1,72 @@
+//! `top`: the board and the service at a glance, until the person has seen enough.
+
+mod screen;
+
+use std::time::{Duration, Instant};
+
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use crate::bus::Bus;
+use crate::error::{CtlError, Result};
+use crate::output;
+use crate::value::dict_to_json;
+use screen::{Screen, View};
+
+/// How often the service is asked.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often keys and the window's size are looked at in between.
+const KEYS_EVERY: Duration = Duration::from_millis(50);
+
+/// `hearthctl top`.
+pub async fn run(bus: &Bus, json: bool) -> Result {
+    if json || !output::stdout_is_terminal() {
+        return Err(CtlError::Usage(
+            "`top` draws on a terminal: use `hearthctl status --watch`, with --json for scripts"
+                .into(),
+        ));
+    }
+    // Fails before the screen is taken where the service is out of reach.
+    let first = look(bus).await?;
+    let mut terminal = ratatui::init();
+    let shown = show(bus, first, &mut terminal).await;
+    ratatui::restore();
+    shown
+}
+
+async fn show(bus: &Bus, first: View, terminal: &mut ratatui::DefaultTerminal) -> Result {
+    let mut screen = Screen::default();
+    let mut view = first;
+    loop {
+        screen.note(&view);
+        terminal.draw(|frame| screen.draw(frame, &view))?;
+        let seen = Instant::now();
+        while seen.elapsed() < LOOK_EVERY {
+            tokio::time::sleep(KEYS_EVERY).await;
+            while event::poll(Duration::ZERO)? {
+                match event::read()? {
+                    Event::Key(key) if ends(key) => return Ok(()),
+                    Event::Resize(..) => {
+                        terminal.draw(|frame| screen.draw(frame, &view))?;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        view = look(bus).await?;
+    }
+}
+
+async fn look(bus: &Bus) -> Result<View> {
+    let status = bus.properties().await?;
+    let board = bus.service.get_board().await?;
+    Ok(View {
+        status: dict_to_json(&status),
+        board: dict_to_json(&board),
+    })
+}
+
+fn ends(key: KeyEvent) -> bool {
+    let is_ctrl_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+    key.kind != KeyEventKind::Release
+        && (is_ctrl_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc))
+}
