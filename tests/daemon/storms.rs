@@ -133,7 +133,8 @@ fn a_thousand_cancels_leave_nothing_behind() {
 fn cancels_leave_nothing_behind_in_a_real_model() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Real,
-        config: "[queue]\njob_keep_s = 1\n",
+        // The KV cache becomes resident as it is used: a small one is soon.
+        config: "[queue]\njob_keep_s = 1\n[model]\ncontext = 1536\n[cache]\nmemory_mib = 0\n",
         ..Setup::default()
     });
     let mut long = chat("What is the capital of Italy? ".repeat(10).trim());
