@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
+use hearthd::board::{BOARDS, Event};
 use hearthd::protocol::KvType;
 use serde_json::Value;
 
@@ -132,6 +134,12 @@ pub enum Command {
         /// The text; `-`, or none with a pipe, reads standard input.
         text: Option<String>,
     },
+    /// Show what the governor makes of a board, without one.
+    ///
+    /// A model of the board's heat, of what its firmware does and of decoding without a
+    /// break drives the governor as it is. Nothing is asked of the service. Models are not
+    /// boards: the figures compare policies, they promise nothing.
+    Simulate(SimulateArgs),
     /// Write the manual pages into a folder (for packaging).
     #[command(hide = true)]
     GenerateMan {
@@ -294,6 +302,46 @@ pub struct PrewarmArgs {
     pub tools: Option<Value>,
 }
 
+/// `simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// The board; see `--list`.
+    #[arg(required_unless_present = "list", value_parser = boards())]
+    pub board: Option<String>,
+    /// List the boards.
+    #[arg(long)]
+    pub list: bool,
+    /// Temperature of the air in degrees Celsius.
+    #[arg(
+        long,
+        value_name = "CELSIUS",
+        default_value = "25",
+        allow_negative_numbers = true
+    )]
+    #[arg(value_parser = ambient)]
+    pub ambient: f64,
+    /// For how many hours, up to 48.
+    #[arg(long, default_value = "1", value_parser = hours)]
+    pub hours: f64,
+    /// The policy, as `governor.policy` in /etc/hearthd/hearthd.toml.
+    #[arg(long, default_value = "balanced", value_parser = ["balanced", "throughput", "quiet"])]
+    pub policy: String,
+    /// Share of the computing power that the policy quiet allows.
+    #[arg(long, value_name = "N", default_value = "60")]
+    #[arg(value_parser = clap::value_parser!(u8).range(5..=100))]
+    pub power_percent: u8,
+    /// What happens meanwhile, e.g. `fan-fails@20m,ambient+10@40m`.
+    #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = crate::simulate::event)]
+    pub events: Vec<Event>,
+    /// Draw it into this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+fn boards() -> PossibleValuesParser {
+    BOARDS.map(|board| board.name).into()
+}
+
 /// The words for `--priority`, first to last.
 const PRIORITIES: [&str; 3] = ["interactive", "normal", "background"];
 
@@ -316,6 +364,20 @@ fn kv_type(text: &str) -> Result<KvType, String> {
 fn json_file(path: &str) -> Result<Value, String> {
     let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     serde_json::from_str(&text).map_err(|e| format!("{path} is not valid JSON: {e}"))
+}
+
+fn ambient(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if (-40.0..=70.0).contains(&t) => Ok(t),
+        _ => Err("air is a number of degrees from -40 to 70".to_owned()),
+    }
+}
+
+fn hours(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if (0.01..=48.0).contains(&t) => Ok(t),
+        _ => Err("hours are a number from 0.01 to 48".to_owned()),
+    }
 }
 
 /// JSON has no infinity, and a negative temperature has no meaning.
@@ -347,6 +409,11 @@ mod tests {
             &["hearthctl", "cancel", "../7"],
             &["hearthctl", "generate", "--schema", "/no/such/file", "x"],
             &["hearthctl", "generate", "--schema", "Cargo.lock", "x"],
+            &["hearthctl", "simulate"],
+            &["hearthctl", "simulate", "pi9"],
+            &["hearthctl", "simulate", "pi5-fan", "--hours", "0"],
+            &["hearthctl", "simulate", "pi5-fan", "--ambient", "NaN"],
+            &["hearthctl", "simulate", "pi5-fan", "--events", "fire@1m"],
         ] {
             let error = Cli::try_parse_from(line).expect_err("must be refused");
             assert_eq!(error.exit_code(), 2, "{line:?}");

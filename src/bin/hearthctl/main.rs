@@ -22,6 +22,7 @@ mod page;
 mod prewarm;
 mod progress;
 mod request;
+mod simulate;
 mod status;
 mod table;
 mod top;
@@ -73,6 +74,7 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::GenerateMan { dir } => return docs::man(dir),
         Command::GenerateCompletions { dir } => return docs::completions(dir),
         Command::Fit(args) => return fit::run(json, args),
+        Command::Simulate(args) => return simulate::run(json, args),
         _ => {}
     }
     // What has input of its own reads it before it connects: wrong usage is that
@@ -102,6 +104,7 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Cancel { id } => jobs::cancel(&Bus::connect(&cli.global).await?, json, id).await,
         Command::Chat(_)
         | Command::Fit(_)
+        | Command::Simulate(_)
         | Command::GenerateMan { .. }
         | Command::GenerateCompletions { .. } => Ok(()),
     }
