@@ -12,10 +12,11 @@ use serde_json::Value;
 const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
 
 /// The commands that people see.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "generate",
     "chat",
     "status",
+    "top",
     "models",
     "fit",
     "import",

@@ -2,7 +2,7 @@
 
 mod screen;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -12,10 +12,10 @@ use crate::output;
 use crate::value::dict_to_json;
 use screen::{Screen, View};
 
-/// How often the service is asked.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often keys and the window's size are looked at in between.
+/// How often keys and the window's size are looked at.
 const KEYS_EVERY: Duration = Duration::from_millis(50);
+/// So often for each time that the service is asked: once a second.
+const KEYS_PER_LOOK: u32 = 20;
 
 /// `hearthctl top`.
 pub async fn run(bus: &Bus, json: bool) -> Result {
@@ -39,8 +39,7 @@ async fn show(bus: &Bus, first: View, terminal: &mut ratatui::DefaultTerminal) -
     loop {
         screen.note(&view);
         terminal.draw(|frame| screen.draw(frame, &view))?;
-        let seen = Instant::now();
-        while seen.elapsed() < LOOK_EVERY {
+        for _ in 0..KEYS_PER_LOOK {
             tokio::time::sleep(KEYS_EVERY).await;
             while event::poll(Duration::ZERO)? {
                 match event::read()? {
