@@ -58,7 +58,7 @@ pub fn svg(title: &str, governed: &Trace, firmware: &Trace) -> Drawn<String> {
                 0.0..f64::from(governed.threads_max) + 0.5,
                 threads,
             ),
-            ("computing, % of the time", 0.0..108.0, duty),
+            ("computing, %", 0.0..108.0, duty),
             ("tokens/s", 0.0..governed.full_tokens_per_s * 1.1, speed),
         ];
         let (top, rest) = root.split_vertically(300);
@@ -77,7 +77,7 @@ fn legend(area: &Area) -> Drawn {
         (FIRMWARE, "firmware only"),
         (LIMIT, "limit"),
     ];
-    let mut x = 60;
+    let mut x = 70;
     for (colour, name) in entries {
         area.draw(&PathElement::new(
             vec![(x, 12), (x + 24, 12)],
@@ -101,7 +101,8 @@ fn graph(
     lines: Vec<Line>,
 ) -> Drawn {
     let mut chart = ChartBuilder::on(area)
-        .margin_right(18)
+        .margin_left(10)
+        .margin_right(28)
         .margin_top(6)
         .x_label_area_size(26)
         .y_label_area_size(58)
