@@ -207,7 +207,7 @@ impl Service {
         if inner.draining {
             return Err(stopping());
         }
-        if let Some(failure) = inner.refused_for_memory() {
+        if let Some(failure) = inner.refused_by_board() {
             return Err(failure);
         }
         let model = match inner.loaded_model() {

@@ -1,6 +1,6 @@
 //! The service's state. Plain data and plain methods: no I/O, no waiting.
 
-mod memory;
+mod board;
 mod status;
 
 use std::collections::HashMap;

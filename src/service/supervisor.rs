@@ -190,7 +190,7 @@ async fn session(service: &Service, model: &str) -> Ended {
                     log::error!(model = model; "the engine makes no progress for {} s: killing it", limit.as_secs());
                     return crashed(service, &mut link, worked, Duration::ZERO).await;
                 }
-                let pause = if busy { BUSY_TICK } else { BEAT };
+                let pause = if busy { service.lock().look_again() } else { BEAT };
                 tick.as_mut().reset(tokio::time::Instant::now() + pause);
             }
         }

@@ -1,5 +1,5 @@
-//! What the service gives up when the board's memory runs short (docs/design.md,
-//! section 6).
+//! What the service gives up when the board's memory runs short or it is too hot
+//! (docs/design.md, section 6).
 
 use std::time::Duration;
 
@@ -23,9 +23,20 @@ impl Inner {
         self.verdict.memory != MemoryState::Normal || self.verdict.thermal != ThermalState::Cool
     }
 
-    /// Why no new request is taken, where memory is the reason.
-    pub(in crate::service) fn refused_for_memory(&self) -> Option<Failure> {
-        self.verdict.refuses.then(no_memory)
+    /// Why no new request is taken, where the board is the reason.
+    pub(in crate::service) fn refused_by_board(&self) -> Option<Failure> {
+        if self.verdict.refuses {
+            return Some(no_memory());
+        }
+        let retry = self.verdict.retry_after?.as_secs();
+        let message = "the board is too hot: give it air, or wait until it has cooled down";
+        let failure = Failure::new(FailureKind::Overheated, message);
+        Some(failure.retry_after(u32::try_from(retry).unwrap_or(RETRY_S)))
+    }
+
+    /// How soon the board is to be looked at again while work is done.
+    pub(in crate::service) fn look_again(&self) -> Duration {
+        self.verdict.look_again
     }
 
     /// After a reading that followed one with state `before`: the worse it got, the more
