@@ -76,7 +76,7 @@ pub struct Memory {
     pub swap_total: Option<Bytes>,
     /// `SwapFree`.
     pub swap_free: Option<Bytes>,
-    /// What the service's own cgroup uses (`memory.current`).
+    /// What the service's own cgroup uses (`memory.current`), page cache not counted.
     pub cgroup_current: Option<Bytes>,
     /// The smallest of `memory.max` and `memory.high` of that cgroup and those above;
     /// `None` without a limit, or without a memory controller.

@@ -39,18 +39,35 @@ impl MemoryFiles {
     pub(super) fn read(&self, complete: &mut bool) -> Memory {
         let meminfo = text(&self.meminfo).unwrap_or_default();
         let entry = |key| meminfo.lines().find_map(|line| kib(line, key));
-        let current = self.current.as_deref();
+        let current = self.current.as_deref().and_then(|file| {
+            let all = noted(cgroup::bytes(file), complete)?;
+            let cache = page_cache(&file.with_file_name("memory.stat"));
+            Some(Bytes(all.0.saturating_sub(cache.0)))
+        });
         let pressure = self.psi.as_deref();
         Memory {
             total: entry("MemTotal:"),
             available: entry("MemAvailable:"),
             swap_total: entry("SwapTotal:"),
             swap_free: entry("SwapFree:"),
-            cgroup_current: current.and_then(|file| noted(cgroup::bytes(file), complete)),
+            cgroup_current: current,
             cgroup_max: self.max,
             psi: pressure.and_then(|file| noted(psi::read(file), complete)),
         }
     }
+}
+
+/// Page cache that is charged to a group: a mapped model file, most of all, which the
+/// kernel drops where the group needs the room. `file` counts shared memory too
+/// (Linux: admin-guide/cgroup-v2, memory.stat), which it can't drop.
+fn page_cache(stat: &Path) -> Bytes {
+    let text = text(stat).unwrap_or_default();
+    let bytes = |key| {
+        let mut lines = text.lines();
+        let bytes = lines.find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+        bytes.unwrap_or(0)
+    };
+    Bytes(bytes("file ").saturating_sub(bytes("shmem ")))
 }
 
 /// One line of `/proc/meminfo`; its "kB" are KiB.
@@ -112,6 +129,10 @@ mod tests {
         let root = tree(&[
             ("proc/self/cgroup", "0::/a\n"),
             (&format!("{own}.current"), "4096\n"),
+            (
+                &format!("{own}.stat"),
+                "anon 1000\nfile 1196\nfile_dirty 7\nshmem 100\n",
+            ),
             (&format!("{own}.max"), "8192\n"),
             (
                 &format!("{own}.pressure"),
@@ -120,7 +141,7 @@ mod tests {
             ("proc/pressure/memory", "some avg10=9.00\nfull avg10=9.00\n"),
         ]);
         let expected = Memory {
-            cgroup_current: Some(Bytes(4096)),
+            cgroup_current: Some(Bytes(3000)),
             cgroup_max: Some(Bytes(8192)),
             psi: Some(Psi {
                 some_avg10: Permille(20),
