@@ -19,8 +19,8 @@ build: setup ## build daemon, engine and client
 demo: build ## start it on a private bus, ask it one question each way, stop it
 	@packaging/demo.sh
 
-run: build ## the same, but it stays until Ctrl-C, with commands to paste
-	@packaging/demo.sh --stay
+run: build ## the same, but it stays until Ctrl-C; BOARD=pi4-poor simulates that board
+	@packaging/demo.sh --stay $(BOARD)
 
 test: ## run all tests
 	@packaging/setup-host.sh build test

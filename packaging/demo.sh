@@ -4,18 +4,25 @@
 # shipped policy, on which you are the daemon's user and your group is "hearth".
 #
 # usage: packaging/demo.sh           ask one question each way, check the answers
-#        packaging/demo.sh --stay    stay until Ctrl-C, with commands to paste
+#        packaging/demo.sh --stay [BOARD]
+#                                    stay until Ctrl-C, with commands to paste; on a
+#                                    simulated board (hearthctl simulate --list)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=packaging/private-bus.sh
 . packaging/private-bus.sh
 
 stay=
-case "${1-}" in
-  --stay) stay=yes ;;
-  "") ;;
+simulate=()
+case "$#-${1-}" in
+  0-) ;;
+  1---stay) stay=yes ;;
+  2---stay)
+    stay=yes
+    simulate=(--simulate-board "$2")
+    ;;
   *)
-    echo "usage: packaging/demo.sh [--stay]" >&2
+    echo "usage: packaging/demo.sh [--stay [BOARD]]" >&2
     exit 2
     ;;
 esac
@@ -71,7 +78,7 @@ private_bus "$dir" "$(id -u)" "$(id -g)"
 # The folder systemd would hand over (CacheDirectory=).
 export CACHE_DIRECTORY=$dir/cache
 if [ -n "$stay" ]; then
-  "$bin/hearthd" --config "$dir/hearthd.toml" &
+  "$bin/hearthd" --config "$dir/hearthd.toml" "${simulate[@]}" &
 else
   "$bin/hearthd" --config "$dir/hearthd.toml" >"$dir/hearthd.log" 2>&1 &
 fi
@@ -121,6 +128,7 @@ hearthd runs, until Ctrl-C. In another terminal:
 $(show "${by_dbus[@]}" | sed 's/^\$/ /')
 $(show busctl introspect org.hearthd.Inference1 /org/hearthd/Inference1 | sed 's/^\$/ /')
 $(show "${by_http[@]}" | sed 's/^\$/ /')
+  hearthctl top
   hearthctl --help
 
 EOF

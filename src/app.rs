@@ -3,6 +3,7 @@
 
 mod pressure;
 mod prewarm;
+mod simulated;
 mod sockets;
 
 use std::fs;
@@ -11,9 +12,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use simulated::Simulated;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::board::Board;
 use crate::config::{Config, ConfigError, Layer, parse_layers};
 use crate::service::Service;
 use crate::{dbus, http};
@@ -25,6 +28,9 @@ pub struct Options {
     pub config: PathBuf,
     /// Whether the file must exist.
     pub config_required: bool,
+    /// A board to simulate instead of reading this machine's sensors, and the temperature
+    /// of its air in °C.
+    pub simulate: Option<(&'static Board, f64)>,
 }
 
 /// Why the daemon cannot start.
@@ -39,6 +45,9 @@ pub enum AppError {
     /// A configuration file cannot be read.
     #[error("cannot read {path}: {source}", path = .0.display(), source = .1)]
     Read(PathBuf, std::io::Error),
+    /// The simulated board's files cannot be written.
+    #[error("cannot simulate a board: {0}")]
+    Simulate(std::io::Error),
     /// A socket cannot be had.
     #[error("{0}")]
     Socket(#[from] sockets::SocketError),
@@ -106,7 +115,17 @@ fn drop_ins(config: &Path) -> Vec<PathBuf> {
 }
 
 async fn serve(options: &Options) -> Result<(), AppError> {
-    let config = load_config(options)?;
+    let mut config = load_config(options)?;
+    let simulated = options.simulate;
+    let simulated = simulated.map(|(board, ambient)| Simulated::new(board, ambient));
+    let simulated = simulated.transpose().map_err(AppError::Simulate)?;
+    if let Some(simulated) = &simulated {
+        config.paths.sensors_root = simulated.root();
+        log::warn!(
+            "the board is simulated, its files are in {}",
+            simulated.root().display()
+        );
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -141,6 +160,7 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     let bus = connect_bus(&service, has_socket).await?;
 
     let feeder = tokio::spawn(feed_watchdog(service.clone()));
+    let simulation = simulated.map(|board| tokio::spawn(board.follow(service.clone())));
     pressure::watch(&service);
     notify(&[NotifyState::Ready, NotifyState::Status("ready")]);
     log::info!(version = env!("CARGO_PKG_VERSION"), dbus = bus.is_some(), socket = has_socket; "hearthd is ready");
@@ -164,6 +184,11 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     service.drain().await;
     _ = stop.send(true);
     feeder.abort();
+    if let Some(simulation) = simulation {
+        // Ended before the process does: its folder goes with it.
+        simulation.abort();
+        _ = simulation.await;
+    }
     // The drain is over; a client that does not read its answer gets a moment.
     let rest = async {
         _ = supervisor.await;

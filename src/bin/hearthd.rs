@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hearthd::app::{self, Options};
+use hearthd::board::{self, BOARDS, Board};
 use hearthd::{config, logging};
 
 /// Serves language models over D-Bus and a Unix socket. Started by systemd
@@ -21,6 +22,27 @@ struct Args {
     /// Print the documented default configuration and exit.
     #[arg(long)]
     print_config: bool,
+    /// Read a simulated board's sensors, which the engine's work makes hot, instead of
+    /// this machine's: to see what the governor does. `hearthctl simulate --list` names
+    /// the boards.
+    #[arg(long, value_name = "BOARD", value_parser = simulated)]
+    simulate_board: Option<&'static Board>,
+    /// The temperature of the air around the simulated board.
+    #[arg(
+        long,
+        value_name = "CELSIUS",
+        default_value_t = 25.0,
+        requires = "simulate_board",
+        allow_negative_numbers = true
+    )]
+    simulate_ambient: f64,
+}
+
+fn simulated(name: &str) -> Result<&'static Board, String> {
+    board::board(name).ok_or_else(|| {
+        let names: Vec<&str> = BOARDS.iter().map(|board| board.name).collect();
+        format!("there is {}", names.join(", "))
+    })
 }
 
 fn main() -> ExitCode {
@@ -35,6 +57,9 @@ fn main() -> ExitCode {
         config: args
             .config
             .unwrap_or_else(|| "/etc/hearthd/hearthd.toml".into()),
+        simulate: args
+            .simulate_board
+            .map(|board| (board, args.simulate_ambient)),
     };
     if args.check_config {
         return match app::load_config(&options) {

@@ -222,3 +222,14 @@ pub fn board(name: &str) -> Option<&'static Board> {
     static ALL: [Board; 6] = BOARDS;
     ALL.iter().find(|board| board.name == name)
 }
+
+/// Reads the temperature of the air, in °C.
+///
+/// # Errors
+/// What is asked for, where the text is something else.
+pub fn ambient_celsius(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if (-40.0..=70.0).contains(&t) => Ok(t),
+        _ => Err("air is a number of degrees from -40 to 70".to_owned()),
+    }
+}

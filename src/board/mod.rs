@@ -10,8 +10,9 @@ mod event;
 mod plant;
 mod simulate;
 mod trace;
+mod tree;
 
-pub use boards::{BOARDS, Board, board};
+pub use boards::{BOARDS, Board, ambient_celsius, board};
 pub use event::{Event, ParseEventError, What};
 pub use plant::Plant;
 pub use simulate::{Control, Run, simulate};

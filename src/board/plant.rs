@@ -38,6 +38,11 @@ impl Plant {
         plant
     }
 
+    /// Which board this is.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
     /// Lets `dt` seconds pass at a power of so many watts.
     pub fn step(&mut self, dt: f64, power: f64) {
         let (inner, outer) = (self.board.inner, self.board.outer);

@@ -37,6 +37,7 @@ pub(super) fn board(board: Board) -> HashMap<&'static str, OwnedVariant> {
         ("duty", share(board.duty).into()),
         ("firmware", array(firmware)),
         ("sources", array(board.sources)),
+        ("tokens_generated", board.tokens_generated.into()),
         ("memory_state", text(board.memory_state.to_owned())),
         ("decisions", array(decisions)),
     ];

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 pub use pressure::MemoryState;
 pub use reading::{Cores, Firmware, Memory, Psi, Reading};
+pub use reason::Cause;
 pub use spending::SpeedTable;
 pub use thermal::ThermalState;
 
@@ -123,6 +124,8 @@ pub struct Verdict {
     /// Why the limits are below full; empty when they are not. It changes only with what
     /// it speaks of; the temperature in it is that of the change.
     pub reason: String,
+    /// What that speaks of.
+    pub cause: Option<Cause>,
     /// The temperature not to be exceeded; `None` for a board that never told one.
     pub temperature_limit: Option<MilliCelsius>,
     /// Share of the computing power that is allowed.
@@ -131,17 +134,6 @@ pub struct Verdict {
     pub look_again: Duration,
     /// When a refused caller may ask again; only while paused.
     pub retry_after: Option<Duration>,
-}
-
-/// What keeps the board from full speed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    Emergency,
-    UnderVoltage,
-    SensorLost,
-    Heat,
-    Quiet,
-    Slowed,
 }
 
 /// Whether the temperature is known.
@@ -286,6 +278,7 @@ impl Governor {
             memory,
             refuses: self.pressure.refuses(now),
             reason: self.reason.update(now, &facts).to_owned(),
+            cause: self.reason.cause(),
             temperature_limit: temperature.map(|_| bounds.limit),
             share: permille(share),
             look_again: Duration::from_millis(if is_close { 500 } else { 1000 }),

@@ -21,6 +21,14 @@ pub enum MemoryState {
 }
 
 impl MemoryState {
+    /// All there are, the best first.
+    pub const ALL: [Self; 4] = [
+        Self::Normal,
+        Self::Moderate,
+        Self::Critical,
+        Self::Emergency,
+    ];
+
     /// The word on the bus.
     pub fn as_str(self) -> &'static str {
         match self {

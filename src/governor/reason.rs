@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Cause, Now, Policy};
+use super::{Now, Policy};
 use crate::units::MilliCelsius;
 
 /// The duty is shown in steps of so many percent.
@@ -15,6 +15,47 @@ const STALE_PERMILLE: f64 = 75.0;
 const TAU_S: f64 = 30.0;
 /// Cores that were slowed so shortly ago still count as slowed.
 const SLOWED_FOR: Duration = Duration::from_mins(1);
+
+/// What keeps the board from full speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Far too hot: nothing is computed.
+    Emergency,
+    /// The supply voltage is too low.
+    UnderVoltage,
+    /// The temperature cannot be read any more.
+    SensorLost,
+    /// The board is at its limit.
+    Heat,
+    /// The policy `quiet` wants it so.
+    Quiet,
+    /// Firmware or kernel slow the cores.
+    Slowed,
+}
+
+impl Cause {
+    /// All there are.
+    pub const ALL: [Self; 6] = [
+        Self::Emergency,
+        Self::UnderVoltage,
+        Self::SensorLost,
+        Self::Heat,
+        Self::Quiet,
+        Self::Slowed,
+    ];
+
+    /// The word for it, in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Emergency => "emergency",
+            Self::UnderVoltage => "under_voltage",
+            Self::SensorLost => "sensor_lost",
+            Self::Heat => "heat",
+            Self::Quiet => "quiet",
+            Self::Slowed => "slowed",
+        }
+    }
+}
 
 /// What a line is made from.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +84,11 @@ pub(super) struct Reason {
 }
 
 impl Reason {
+    /// What the line shown last speaks of.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        self.key.and_then(|(cause, ..)| cause)
+    }
+
     /// The line for these facts; the temperature in it is that of its last change.
     pub(super) fn update(&mut self, now: Now, facts: &Facts) -> &str {
         let real = f64::from(facts.duty_permille);

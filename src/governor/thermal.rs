@@ -23,6 +23,15 @@ pub enum ThermalState {
 }
 
 impl ThermalState {
+    /// All there are, the coolest first.
+    pub const ALL: [Self; 5] = [
+        Self::Cool,
+        Self::Warm,
+        Self::Hot,
+        Self::Limit,
+        Self::Emergency,
+    ];
+
     /// The word on the bus.
     pub fn as_str(self) -> &'static str {
         match self {

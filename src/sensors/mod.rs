@@ -3,7 +3,7 @@
 //!
 //! [`Sensors::read`] runs every second on a small board: where things are is looked up
 //! once, and again when a file that was found fails, when cores come or go, or after
-//! [`READS`] readings. A reading in between opens about ten files.
+//! 60 readings. A reading in between opens about ten files.
 
 mod cgroup;
 mod cpu;

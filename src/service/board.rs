@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::Service;
-use crate::governor::Reading;
+use crate::governor::{Cause, Reading};
 use crate::units::{Bytes, MilliCelsius, Permille};
 
 /// Conclusions remembered.
@@ -17,7 +17,7 @@ const REMEMBERED: usize = 32;
 pub struct Board {
     /// Hottest CPU zone, where the board has one.
     pub temperature: Option<MilliCelsius>,
-    /// What it is not to exceed.
+    /// What it is not to exceed; `None` where the board tells none.
     pub temperature_limit: Option<MilliCelsius>,
     /// `cool`, `warm`, `hot`, `limit`, `emergency`.
     pub thermal_state: &'static str,
@@ -29,6 +29,8 @@ pub struct Board {
     pub duty: Permille,
     /// How the highest frequency allowed compares with the highest possible.
     pub frequency_cap: Option<Permille>,
+    /// What keeps the board from full speed.
+    pub cause: Option<Cause>,
     /// What the firmware complains of, in words.
     pub firmware: Vec<&'static str>,
     /// `MemTotal`.
@@ -39,6 +41,8 @@ pub struct Board {
     pub memory_state: &'static str,
     /// Resident memory of the engine.
     pub engine: Option<Bytes>,
+    /// Tokens generated since the service began, those of running answers included.
+    pub tokens_generated: u64,
     /// Which files the readings come from, a line for each kind.
     pub sources: Vec<String>,
     /// What was concluded: how long ago, and what; the latest first.

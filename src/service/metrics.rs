@@ -1,5 +1,7 @@
 //! Counters for `/metrics`, in OpenMetrics form (prometheus-client).
 
+mod board;
+
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -10,9 +12,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::board::Board;
 use super::state::Over;
 use super::types::Status;
 use crate::protocol::FailureKind;
+use board::BoardMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -33,8 +37,8 @@ pub(super) struct Metrics {
     active: Gauge,
     threads: Gauge,
     crashes: Gauge,
-    temperature: FloatGauge,
     speed: FloatGauge,
+    board: BoardMetrics,
 }
 
 impl Default for Metrics {
@@ -50,8 +54,8 @@ impl Default for Metrics {
             active: Gauge::default(),
             threads: Gauge::default(),
             crashes: Gauge::default(),
-            temperature: FloatGauge::default(),
             speed: FloatGauge::default(),
+            board: BoardMetrics::default(),
             registry: Mutex::new(Registry::default()),
         };
         let r = &mut registry;
@@ -92,17 +96,12 @@ impl Default for Metrics {
             "Engine processes lost",
             metrics.crashes.clone(),
         );
-        r.register_with_unit(
-            "temperature",
-            "Hottest CPU zone",
-            Unit::Celsius,
-            metrics.temperature.clone(),
-        );
         r.register(
             "tokens_per_second",
             "Decode speed of the last answer",
             metrics.speed.clone(),
         );
+        metrics.board.register(r);
         *metrics
             .registry
             .lock()
@@ -138,14 +137,14 @@ impl Metrics {
         self.requests.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// The text, with gauges set from `status`.
-    pub(super) fn encode(&self, status: &Status) -> String {
+    /// The text, with gauges set from `status` and `board`.
+    pub(super) fn encode(&self, status: &Status, board: Board) -> String {
         self.queue.set(i64::from(status.queue_length));
         self.active.set(i64::from(status.active_jobs));
         self.threads.set(i64::from(status.active_threads));
         self.crashes
             .set(i64::try_from(status.engine_crashes).unwrap_or(i64::MAX));
-        self.temperature.set(status.temperature_celsius);
+        self.board.set(board);
         self.speed.set(status.tokens_per_second);
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);

@@ -439,9 +439,11 @@ impl Service {
         self.shared.changed.notify_one();
     }
 
-    /// The metrics in OpenMetrics text form.
+    /// The metrics in OpenMetrics text form, with the board as it is now.
     pub fn metrics(&self) -> String {
-        self.shared.metrics.encode(&self.shared.status.borrow())
+        let board = self.board();
+        let status = self.shared.status.borrow();
+        self.shared.metrics.encode(&status, board)
     }
 
     /// Reads the sensors once where nothing else does (no engine runs).

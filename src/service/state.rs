@@ -51,6 +51,8 @@ pub(super) struct Inner {
     threads_max: u32,
     last_id: u64,
     tokens_per_second: f64,
+    /// Tokens generated so far, those of running answers included.
+    tokens_generated: u64,
     cpu: String,
     crashes: u64,
     beat: Duration,
@@ -161,6 +163,7 @@ impl Inner {
             threads_max,
             last_id: 0,
             tokens_per_second: 0.0,
+            tokens_generated: 0,
             cpu: String::new(),
             crashes: 0,
             beat: Duration::ZERO,
@@ -443,6 +446,7 @@ impl Inner {
                     running.first_token.get_or_insert(now);
                     running.waiting.progress.advance(&tokens);
                 }
+                self.tokens_generated += tokens.len() as u64;
                 self.emit(
                     id,
                     StreamEvent::Token {

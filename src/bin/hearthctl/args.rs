@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
-use hearthd::board::{BOARDS, Event};
+use hearthd::board::{self, BOARDS, Event};
 use hearthd::protocol::KvType;
 use serde_json::Value;
 
@@ -318,7 +318,7 @@ pub struct SimulateArgs {
         default_value = "25",
         allow_negative_numbers = true
     )]
-    #[arg(value_parser = ambient)]
+    #[arg(value_parser = board::ambient_celsius)]
     pub ambient: f64,
     /// For how many hours, up to 48.
     #[arg(long, default_value = "1", value_parser = hours)]
@@ -364,13 +364,6 @@ fn kv_type(text: &str) -> Result<KvType, String> {
 fn json_file(path: &str) -> Result<Value, String> {
     let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     serde_json::from_str(&text).map_err(|e| format!("{path} is not valid JSON: {e}"))
-}
-
-fn ambient(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(t) if (-40.0..=70.0).contains(&t) => Ok(t),
-        _ => Err("air is a number of degrees from -40 to 70".to_owned()),
-    }
 }
 
 fn hours(text: &str) -> Result<f64, String> {

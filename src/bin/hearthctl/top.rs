@@ -14,7 +14,7 @@ use screen::{Screen, View};
 
 /// How often keys and the window's size are looked at.
 const KEYS_EVERY: Duration = Duration::from_millis(50);
-/// So often for each time that the service is asked: once a second.
+/// So often for each time that the service is asked: every [`screen::LOOK_EVERY_S`].
 const KEYS_PER_LOOK: u32 = 20;
 
 /// `hearthctl top`.

@@ -57,12 +57,14 @@ impl Inner {
                 limits.duty
             },
             frequency_cap: reading.frequency_cap,
+            cause: self.verdict.cause,
             firmware: complaints(reading),
             memory_total: reading.memory.total,
             memory_available: reading.memory.available,
             memory_state: self.verdict.memory.as_str(),
             engine: None,
             sources: Vec::new(),
+            tokens_generated: self.tokens_generated,
             decisions: self.decisions.ages(now),
         }
     }

@@ -7,11 +7,15 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph};
+use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Wrap};
 use serde_json::Value;
 
-/// Looks remembered for the curve.
+/// Looks remembered for the curves.
 const REMEMBERED: usize = 300;
+/// Time between two looks, in s.
+pub const LOOK_EVERY_S: f64 = 1.0;
+/// From so many lines on there is room for a second curve.
+const TALL: u16 = 40;
 
 /// What the service said in one look: its properties and the board.
 #[derive(Clone, Debug, Default)]
@@ -37,36 +41,53 @@ impl View {
     }
 }
 
-/// What is drawn, and the temperatures so far.
+/// What is drawn, and what was seen so far, the latest first.
 #[derive(Debug, Default)]
 pub struct Screen {
     temperatures: VecDeque<f64>,
+    /// Tokens a second between two looks.
+    speeds: VecDeque<f64>,
+    /// Tokens generated before the last look.
+    tokens: Option<u64>,
 }
 
 impl Screen {
     /// Remembers a look.
     pub fn note(&mut self, view: &View) {
         if let Some(temperature) = view.float("temperature_celsius") {
-            self.temperatures.truncate(REMEMBERED - 1);
-            self.temperatures.push_front(temperature);
+            remember(&mut self.temperatures, temperature);
+        }
+        if let Some(tokens) = view.board["tokens_generated"].as_u64() {
+            let before = self.tokens.replace(tokens).unwrap_or(tokens);
+            #[expect(clippy::cast_precision_loss, reason = "tokens of a second")]
+            let speed = tokens.saturating_sub(before) as f64 / LOOK_EVERY_S;
+            remember(&mut self.speeds, speed);
         }
     }
 
     /// Draws everything in the space there is.
     pub fn draw(&self, frame: &mut Frame<'_>, view: &View) {
+        let is_tall = frame.area().height >= TALL;
         let [head, middle, decisions, foot] = Layout::vertical([
             Constraint::Length(2),
-            Constraint::Length(if frame.area().height >= 40 { 18 } else { 11 }),
+            Constraint::Length(if is_tall { 30 } else { 12 }),
             Constraint::Min(3),
             Constraint::Length(1),
         ])
         .areas(frame.area());
-        frame.render_widget(head_lines(view), head);
+        frame.render_widget(self.head_lines(view), head);
         let [left, right] =
             Layout::horizontal([Constraint::Percentage(55), Constraint::Percentage(45)])
                 .spacing(1)
                 .areas(middle);
-        self.draw_temperature(frame, view, left);
+        if is_tall {
+            let [upper, lower] =
+                Layout::vertical([Constraint::Percentage(60), Constraint::Min(0)]).areas(left);
+            self.draw_temperature(frame, view, upper);
+            self.draw_speed(frame, lower);
+        } else {
+            self.draw_temperature(frame, view, left);
+        }
         draw_gauges(frame, view, right);
         draw_decisions(frame, view, decisions);
         let keys = Line::from("q quits").style(Modifier::DIM);
@@ -91,10 +112,7 @@ impl Screen {
         let highs = self.temperatures.iter().copied().fold(now, f64::max);
         let bottom = (lows - 5.0).floor();
         let top = highs.max(limit.unwrap_or(highs)) + 3.0;
-        let ages = (0u32..).map(|age| -f64::from(age));
-        let curve: Vec<(f64, f64)> = ages.zip(self.temperatures.iter().copied()).collect();
-        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-        let width = -(curve.len().max(60) as f64);
+        let (curve, width) = curve(&self.temperatures);
         let line = limit.map_or_else(Vec::new, |limit| vec![(width, limit), (0.0, limit)]);
         let sets = vec![
             Dataset::default()
@@ -108,53 +126,85 @@ impl Screen {
                 .style(state_colour(state))
                 .data(&curve),
         ];
-        let chart = Chart::new(sets)
-            .block(Block::bordered().title(title))
-            .x_axis(
-                Axis::default()
-                    .bounds([width, 0.0])
-                    .labels([format!("{} s", -width), "now".into()]),
-            )
-            .y_axis(
-                Axis::default()
-                    .bounds([bottom, top])
-                    .labels([format!("{bottom:.0}"), format!("{top:.0}")]),
-            );
-        frame.render_widget(chart, area);
+        frame.render_widget(chart(sets, title, width, [bottom, top]), area);
+    }
+
+    fn draw_speed(&self, frame: &mut Frame<'_>, area: Rect) {
+        let (curve, width) = curve(&self.speeds);
+        let most = self.speeds.iter().copied().fold(1.0, f64::max);
+        let set = Dataset::default()
+            .marker(Marker::Braille)
+            .graph_type(GraphType::Line)
+            .style(Color::Cyan)
+            .data(&curve);
+        let title = Line::from("Tokens a second");
+        frame.render_widget(chart(vec![set], title, width, [0.0, most.ceil()]), area);
+    }
+
+    fn head_lines(&self, view: &View) -> Paragraph<'static> {
+        let state = view.text("state").to_owned();
+        let model = match view.text("model") {
+            "" => "no model loaded".to_owned(),
+            model => format!("{model}, {} tokens of context", view.number("context_size")),
+        };
+        let (waiting, running) = (view.number("queue_length"), view.number("active_jobs"));
+        let last = view.status["tokens_per_second"].as_f64().unwrap_or(0.0);
+        let now = self.speeds.front().copied().unwrap_or(0.0);
+        let colour = match state.as_str() {
+            "ready" | "busy" => Color::Green,
+            "limited" | "loading" => Color::Yellow,
+            "failed" => Color::Red,
+            _ => Color::Reset,
+        };
+        Paragraph::new(vec![
+            Line::from(vec![
+                Span::styled("hearthd ", Modifier::BOLD),
+                Span::styled(state, Style::from(colour).add_modifier(Modifier::BOLD)),
+                Span::raw(format!("  {model}")),
+            ]),
+            Line::from(format!(
+                "{running} running, {waiting} waiting   {now:.0} tokens/s now, {last:.1} in the last answer"
+            )),
+        ])
     }
 }
 
-fn head_lines(view: &View) -> Paragraph<'static> {
-    let state = view.text("state").to_owned();
-    let model = match view.text("model") {
-        "" => "no model loaded".to_owned(),
-        model => format!("{model}, {} tokens of context", view.number("context_size")),
-    };
-    let (waiting, running) = (view.number("queue_length"), view.number("active_jobs"));
-    let speed = view.status["tokens_per_second"].as_f64().unwrap_or(0.0);
-    let colour = match state.as_str() {
-        "ready" | "busy" => Color::Green,
-        "limited" | "loading" => Color::Yellow,
-        "failed" => Color::Red,
-        _ => Color::Reset,
-    };
-    Paragraph::new(vec![
-        Line::from(vec![
-            Span::styled("hearthd ", Modifier::BOLD),
-            Span::styled(state, Style::from(colour).add_modifier(Modifier::BOLD)),
-            Span::raw(format!("  {model}")),
-        ]),
-        Line::from(format!(
-            "{running} running, {waiting} waiting   {speed:.1} tokens/s in the last answer"
-        )),
-    ])
+fn remember(values: &mut VecDeque<f64>, value: f64) {
+    values.truncate(REMEMBERED - 1);
+    values.push_front(value);
+}
+
+/// Values over their ages, and the width of the plot in looks.
+fn curve(values: &VecDeque<f64>) -> (Vec<(f64, f64)>, f64) {
+    let ages = (0u32..).map(|age| -f64::from(age));
+    let curve: Vec<(f64, f64)> = ages.zip(values.iter().copied()).collect();
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+    let width = -(curve.len().max(60) as f64);
+    (curve, width)
+}
+
+fn chart<'a>(
+    sets: Vec<Dataset<'a>>,
+    title: Line<'a>,
+    width: f64,
+    [bottom, top]: [f64; 2],
+) -> Chart<'a> {
+    let seconds = -width * LOOK_EVERY_S;
+    let x = Axis::default().bounds([width, 0.0]);
+    let y = Axis::default().bounds([bottom, top]);
+    Chart::new(sets)
+        .block(Block::bordered().title(title))
+        .x_axis(x.labels([format!("{seconds:.0} s"), "now".into()]))
+        .y_axis(y.labels([format!("{bottom:.0}"), format!("{top:.0}")]))
 }
 
 fn draw_gauges(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let block = Block::bordered().title("Board");
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let rows: [Rect; 8] = Layout::vertical([Constraint::Length(1); 8]).areas(inner);
+    let mut heights = [Constraint::Length(1); 8];
+    heights[7] = Constraint::Min(1);
+    let rows: [Rect; 8] = Layout::vertical(heights).areas(inner);
     let board = |key: &str| view.board[key].as_u64();
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     let threads = (board("threads"), board("threads_max"));
@@ -209,7 +259,8 @@ fn draw_gauges(frame: &mut Frame<'_>, view: &View, area: Rect) {
     );
     if !firmware.is_empty() {
         let text = format!("Firmware: {}", firmware.join(", "));
-        frame.render_widget(Line::from(text).red(), rows[7]);
+        let text = Paragraph::new(text).wrap(Wrap { trim: true });
+        frame.render_widget(text.red(), rows[7]);
     }
 }
 
@@ -305,7 +356,7 @@ mod tests {
                 "thermal_state": "limit", "threads": 3, "threads_max": 4, "duty": 0.8,
                 "frequency_cap": 1.0, "memory_total_bytes": 4u64 << 30,
                 "memory_available_bytes": 1u64 << 30, "engine_bytes": 900u64 << 20,
-                "memory_state": "normal", "firmware": ["under-voltage"],
+                "memory_state": "normal", "tokens_generated": 5000, "firmware": ["frequency capped", "throttled"],
                 "decisions": [[5, "80.2 °C, limit 80.0 °C: 3 of 4 threads"], [4000, "enough again"]],
             }),
         }
@@ -319,13 +370,13 @@ mod tests {
                 "hearthd limited",
                 "qwen-0.5b, 4096 tokens",
                 "2 running, 3 waiting",
-                "12.3 tokens/s",
+                "0 tokens/s now, 12.3 in the last answer",
                 "80.2 °C (limit), limit 80 °C",
                 "3 of 4",
                 "80 % of the time",
                 "1024 MiB free",
                 "900 MiB",
-                "Firmware: under-voltage",
+                "Firmware: frequency capped",
                 "5 s ago  80.2 °C, limit 80.0 °C: 3 of 4 threads",
                 "1 h 6 min ago  enough again",
                 "q quits",

@@ -1,0 +1,191 @@
+//! A simulated board under the real service: the engine's real CPU time heats it, and
+//! the governor reads its kernel files instead of this machine's.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::{SysconfVar, sysconf};
+use tempfile::TempDir;
+
+use crate::board::{Board, Plant};
+use crate::service::Service;
+
+/// How often the board's files are written anew.
+const STEP: Duration = Duration::from_millis(500);
+/// What a simulated board has of this machine: memory, stalls, and what the service may
+/// use of both.
+const REAL: [&str; 4] = [
+    "proc/meminfo",
+    "proc/pressure",
+    "proc/self",
+    "sys/fs/cgroup",
+];
+
+/// A board that is simulated.
+pub(super) struct Simulated {
+    root: TempDir,
+    plant: Plant,
+    threads: u32,
+}
+
+impl Simulated {
+    /// Makes the board's files, as it is after a long time without work in air of so
+    /// many degrees.
+    pub(super) fn new(board: &Board, ambient_celsius: f64) -> io::Result<Self> {
+        let root = tempfile::Builder::new()
+            .prefix("hearthd-board-")
+            .tempdir()?;
+        for path in REAL {
+            let link = root.path().join(path);
+            link.parent().map_or(Ok(()), fs::create_dir_all)?;
+            symlink(Path::new("/").join(path), link)?;
+        }
+        let simulated = Self {
+            root,
+            plant: Plant::new(board, ambient_celsius),
+            threads: board.threads,
+        };
+        simulated.write()?;
+        Ok(simulated)
+    }
+
+    /// The folder to read sensors from.
+    pub(super) fn root(&self) -> PathBuf {
+        self.root.path().to_owned()
+    }
+
+    /// Lets the board get hot with the engine's work, for ever.
+    pub(super) async fn follow(mut self, service: Service) {
+        let status = service.status();
+        let mut interval = tokio::time::interval(STEP);
+        let mut before = (None, Duration::ZERO);
+        loop {
+            interval.tick().await;
+            let (pid, most) = {
+                let status = status.borrow();
+                (status.engine_pid, status.max_threads)
+            };
+            let used = pid.and_then(cpu_time).unwrap_or_default();
+            let worked = match before {
+                (last, so_far) if last == pid => used.saturating_sub(so_far),
+                _ => Duration::ZERO,
+            };
+            before = (pid, used);
+            self.step(worked, most);
+            if let Err(error) = self.write() {
+                log::warn!("the simulated board stands still: {error}");
+            }
+        }
+    }
+
+    /// Half a second in which the engine had so much CPU time. All the threads that it
+    /// may have here stand for all the cores there.
+    fn step(&mut self, worked: Duration, most: u32) {
+        let cores = worked.as_secs_f64() / STEP.as_secs_f64();
+        let cores = cores * f64::from(self.threads) / f64::from(most.max(1));
+        let cores = cores.clamp(0.0, f64::from(self.threads));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between nothing and the board's cores"
+        )]
+        let threads = (cores.ceil() as u32).max(1);
+        let power = self.plant.power(threads, cores / f64::from(threads));
+        self.plant.step(STEP.as_secs_f64(), power);
+    }
+
+    /// Writes what has changed; a reader sees the old or the new, never a half.
+    fn write(&self) -> io::Result<()> {
+        for (path, content) in self.plant.files() {
+            let path = self.root.path().join(path);
+            let content = content + "\n";
+            if fs::read_to_string(&path).is_ok_and(|old| old == content) {
+                continue;
+            }
+            let folder = path.parent().unwrap_or(&path);
+            fs::create_dir_all(folder)?;
+            let file = tempfile::NamedTempFile::new_in(folder)?;
+            fs::write(&file, content)?;
+            file.persist(&path)?;
+        }
+        Ok(())
+    }
+}
+
+/// The CPU time that a process has had so far (proc(5): the 14th and 15th field of stat).
+fn cpu_time(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets, and may hold anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    let ticks = ticks()? + ticks()?;
+    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+    #[expect(clippy::cast_precision_loss, reason = "one hundred")]
+    Duration::try_from_secs_f64(ticks / per_second as f64).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::{BOARDS, board};
+    use crate::sensors::Sensors;
+    use crate::units::MilliCelsius;
+
+    #[test]
+    fn the_sensors_read_what_the_board_is() {
+        for board in &BOARDS {
+            let mut simulated = Simulated::new(board, 25.0).unwrap();
+            let sensors = Sensors::new(simulated.root());
+            for minutes in 0..10 {
+                let real = simulated.plant.reading();
+                let read = sensors.read();
+                let name = format!("{} after {minutes} min", board.name);
+                assert_eq!(read.temperature, real.temperature, "{name}");
+                assert_eq!(read.critical_trip, real.critical_trip, "{name}");
+                assert_eq!(read.passive_trip, real.passive_trip, "{name}");
+                assert_eq!(read.firmware, real.firmware, "{name}");
+                assert_eq!(read.firmware_limit, real.firmware_limit, "{name}");
+                let cap = real.frequency_cap.map_or(1000, |cap| cap.0);
+                assert!(
+                    read.frequency_cap.unwrap().0.abs_diff(cap) <= 1,
+                    "{name}: {cap} {read:?}"
+                );
+                assert!(read.memory.total.is_some(), "{name}");
+                for _ in 0..120 {
+                    simulated.step(STEP * 2, 2);
+                }
+                simulated.write().unwrap();
+            }
+            let text = sensors.sources().to_string();
+            assert!(text.contains("(simulated)"), "{text}");
+        }
+    }
+
+    #[test]
+    fn work_heats_by_the_share_of_the_cores_that_it_had() {
+        let celsius = |worked: Duration, most| {
+            let mut simulated = Simulated::new(board("pi4-poor").unwrap(), 25.0).unwrap();
+            for _ in 0..600 {
+                simulated.step(worked, most);
+            }
+            simulated.plant.reading().temperature.unwrap()
+        };
+        let [none, half, all] = [0, 1, 2].map(|n| celsius(STEP * n, 2));
+        assert!(none < half && half < all, "{none:?} {half:?} {all:?}");
+        assert!(all > MilliCelsius(80_000), "{all:?}");
+        // Half of two cores is as much as half of four.
+        assert_eq!(half, celsius(STEP * 2, 4));
+    }
+
+    #[test]
+    fn this_process_has_had_time() {
+        let own = std::process::id();
+        let before = cpu_time(own).unwrap();
+        while cpu_time(own).unwrap() == before {}
+        assert_eq!(cpu_time(u32::MAX), None);
+    }
+}
