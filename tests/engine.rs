@@ -5,6 +5,8 @@
 
 #[path = "engine/accuracy.rs"]
 mod accuracy;
+#[path = "engine/actuators.rs"]
+mod actuators;
 #[path = "engine/embed.rs"]
 mod embed;
 #[path = "engine/fake.rs"]
