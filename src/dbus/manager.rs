@@ -420,6 +420,7 @@ impl Manager {
     /// cool, warm, hot, limit or emergency.
     #[zbus(property)]
     fn thermal_state(&self) -> &'static str {
+        self.service.refresh_sensors();
         self.status().thermal_state
     }
 
@@ -433,6 +434,7 @@ impl Manager {
     /// normal, moderate, critical or emergency.
     #[zbus(property)]
     fn memory_state(&self) -> &'static str {
+        self.service.refresh_sensors();
         self.status().memory_state
     }
 

@@ -48,13 +48,17 @@ impl ThermalState {
 const DWELL_WORSE: Duration = Duration::from_secs(5);
 /// A state must have been better for this long before it counts.
 const DWELL_BETTER: Duration = Duration::from_secs(20);
+/// After this long without a temperature the present one is all that is known: an idle
+/// service looks only when it is asked.
+const GAP: Duration = Duration::from_secs(30);
 /// How far below a threshold the temperature must fall to leave its state.
 const HYSTERESIS_MILLI_K: i32 = 3_000;
 /// The state machine.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Thermal {
     state: ThermalState,
-    started: bool,
+    /// When the last temperature came.
+    seen: Option<Now>,
     /// The state that the readings ask for, and since when.
     wanted: Option<(ThermalState, Now)>,
 }
@@ -68,12 +72,13 @@ impl Thermal {
         bounds: Bounds,
         slowed: bool,
     ) -> ThermalState {
-        let mut wanted = self.classify(temperature, bounds);
+        let is_known = |at: Now| now.saturating_sub(at) <= GAP;
+        let goes_on = self.seen.replace(now).is_some_and(is_known);
+        let mut wanted = self.classify(temperature, bounds, goes_on);
         if slowed {
             wanted = wanted.max(ThermalState::Limit);
         }
-        if !self.started {
-            self.started = true;
+        if !goes_on {
             self.state = wanted;
         }
         if wanted == self.state {
@@ -106,7 +111,7 @@ impl Thermal {
         self.state = self.state.min(ThermalState::Limit);
     }
 
-    fn classify(&self, t: MilliCelsius, bounds: Bounds) -> ThermalState {
+    fn classify(&self, t: MilliCelsius, bounds: Bounds, goes_on: bool) -> ThermalState {
         let limit = bounds.limit.0;
         let thresholds = [
             (ThermalState::Emergency, bounds.emergency.0),
@@ -115,7 +120,7 @@ impl Thermal {
             (ThermalState::Warm, limit - 15_000),
         ];
         for (state, threshold) in thresholds {
-            let threshold = if self.started && self.state >= state {
+            let threshold = if goes_on && self.state >= state {
                 threshold - HYSTERESIS_MILLI_K
             } else {
                 threshold
@@ -163,6 +168,18 @@ mod tests {
         see(&mut thermal, 0, 50_000, false);
         assert_eq!(see(&mut thermal, 1, 95_000, false), ThermalState::Cool);
         assert_eq!(see(&mut thermal, 2, 50_000, false), ThermalState::Cool);
+    }
+
+    #[test]
+    fn after_a_gap_the_present_counts() {
+        for (then, now) in [
+            (50_000, ThermalState::Cool),
+            (95_000, ThermalState::Emergency),
+        ] {
+            let mut thermal = Thermal::default();
+            see(&mut thermal, 0, 145_000 - then, false);
+            assert_eq!(see(&mut thermal, 3600, then, false), now);
+        }
     }
 
     #[test]

@@ -115,6 +115,7 @@ async fn about() -> &'static str {
 }
 
 async fn health(State(service): State<Service>) -> Response {
+    service.refresh_sensors();
     let status = service.status().borrow().clone();
     let usable = !status.draining && status.state != ServiceState::Failed;
     let (code, word) = if usable {
@@ -126,7 +127,6 @@ async fn health(State(service): State<Service>) -> Response {
 }
 
 async fn metrics(State(service): State<Service>) -> Response {
-    service.refresh_sensors();
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], service.metrics()).into_response()
 }

@@ -183,6 +183,8 @@ impl Service {
         submission: Submission,
         uid: Option<u32>,
     ) -> Result<Stream, Failure> {
+        // Without an engine nobody has looked at the board for a while.
+        self.refresh_sensors();
         let config = self.config();
         check_size(&submission.request.prompt, config.queue.prompt_max_bytes)?;
         let admitted = constraint::check(&submission.request)

@@ -13,6 +13,7 @@ mod dbus;
 mod embed;
 mod faults;
 mod harness;
+mod heat;
 mod hostile;
 mod http;
 mod keep;

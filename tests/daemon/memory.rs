@@ -98,6 +98,41 @@ fn then_all_but_one_wait_and_in_the_end_the_model_goes() {
 }
 
 #[test]
+fn what_was_given_up_comes_back_step_by_step() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Fake("token-ms=10"),
+        config: "[engine]\nslots = 4\n",
+        ..Setup::default()
+    });
+    set_available(&daemon, 11);
+    let bus = Bus::connect(&daemon);
+    let options = std::collections::HashMap::new();
+    let running = bus.submit(&chat(&"long ".repeat(100)), &options).unwrap();
+    wait_for_state(&daemon, "critical");
+    set_available(&daemon, 60);
+    // One state a minute, and `until` has a minute of patience.
+    for (state, next) in [("critical", "moderate"), ("moderate", "normal")] {
+        for _ in 0..50 {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            let now = daemon.health()["service"]["memory_state"].clone();
+            assert_eq!(now, state, "it is never in a hurry");
+        }
+        wait_for_state(&daemon, next);
+    }
+    // What ran meanwhile has its whole answer.
+    let answer = bus.result(&running).unwrap().to_string();
+    assert!(answer.contains("long long"), "{answer}");
+    let long = chat(&"long ".repeat(500));
+    let jobs = [(); 3].map(|()| bus.submit(&long, &options).unwrap());
+    until("all run at once", || {
+        daemon.health()["service"]["active_jobs"] == 3
+    });
+    for job in jobs {
+        bus.cancel(&job).unwrap();
+    }
+}
+
+#[test]
 fn warnings_of_the_service_manager_count() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("pressure");
