@@ -70,7 +70,7 @@ fn a_good_import_works_and_can_be_removed() {
 #[test]
 fn a_full_disk_leaves_nothing_half_written() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(wrapper) = mount_wrapper("models", 512) else {
+    let Some(wrapper) = mount_wrapper("models", "size=512k") else {
         eprintln!("NOT CHECKED: a full disk: this machine allows no mount namespaces");
         return;
     };

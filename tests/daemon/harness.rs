@@ -369,11 +369,11 @@ pub fn error(output: &Output) -> String {
 }
 
 /// Words before a command line that make one of the daemon's folders a file system of
-/// so many KiB; `None` where the machine does not allow it. The daemon's command line
+/// its own, mounted so; `None` where the machine does not allow it. The daemon's command line
 /// has its configuration file, beside which the folders lie, as third word.
-pub fn mount_wrapper(folder: &str, kib: u32) -> Option<Vec<String>> {
+pub fn mount_wrapper(folder: &str, options: &str) -> Option<Vec<String>> {
     let mount = format!(
-        "dir=\"$(dirname \"$3\")/{folder}\" && mkdir -p \"$dir\" && mount -t tmpfs -o size={kib}k none \"$dir\" && exec \"$@\""
+        "dir=\"$(dirname \"$3\")/{folder}\" && mkdir -p \"$dir\" && mount -t tmpfs -o {options} none \"$dir\" && exec \"$@\""
     );
     let mut wrapper: Vec<String> = vec!["unshare".into()];
     if !nix::unistd::geteuid().is_root() {

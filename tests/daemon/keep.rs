@@ -110,16 +110,22 @@ fn hearthctl_sees_to_the_kept_prompts() {
 
 #[test]
 fn a_full_disk_costs_nobody_an_answer() {
-    let Some(wrapper) = mount_wrapper("prompts", 16) else {
-        eprintln!("NOT CHECKED: a full disk: this machine allows no mount namespaces");
+    a_disk_that_takes_nothing("size=16k", "No space left");
+}
+
+#[test]
+fn nor_does_one_that_cannot_be_written() {
+    a_disk_that_takes_nothing("ro", "Read-only file system");
+}
+
+fn a_disk_that_takes_nothing(options: &str, complaint: &str) {
+    let Some(wrapper) = mount_wrapper("prompts", options) else {
+        eprintln!("NOT CHECKED: {complaint}: this machine allows no mount namespaces");
         return;
     };
     let daemon = Daemon::start(Setup { wrapper, ..setup() });
     let (cold, _) = ask(&daemon, "What is the capital of Italy?");
-    until("it says so", || {
-        daemon.log().contains("cannot keep a prompt")
-    });
-    assert!(daemon.log().contains("No space left"));
+    until("it says so", || daemon.log().contains(complaint));
     ok(&daemon.ctl(&["unload"]));
     assert_eq!(ask(&daemon, "What is the capital of Italy?"), (cold, 0));
 }
