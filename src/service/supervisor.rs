@@ -22,6 +22,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
 /// Crashes in a row while loading after which the model is given up.
 const LOAD_CRASHES_MAX: u32 = 3;
+/// The same where it was killed from outside, which says nothing of the file: a person,
+/// or the kernel for want of memory.
+const LOAD_KILLS_MAX: u32 = 8;
 /// How long an engine may take to say hello (it loads shared libraries first).
 const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an engine may take to end by itself.
@@ -90,15 +93,25 @@ fn settle(service: &Service, model: &str, ended: Ended, crashes_before: u32) -> 
     match ended {
         Ended::Unloaded => {}
         Ended::LoadFailed(failure) => inner.load_failed(model, &failure),
-        Ended::Crashed { worked, how, .. } => {
+        Ended::Crashed { worked, how, cause } => {
             crashes = if worked { 1 } else { crashes_before + 1 };
             log::error!(model = model, crashes = crashes; "the engine died: {how}");
-            if !worked && crashes >= LOAD_CRASHES_MAX {
+            let given_up = match cause {
+                _ if worked => None,
+                Cause::Crashed if crashes >= LOAD_CRASHES_MAX => Some((
+                    FailureKind::ModelInvalid,
+                    "the file is probably damaged, import it again",
+                )),
+                Cause::Killed if crashes >= LOAD_KILLS_MAX => Some((
+                    FailureKind::OutOfMemory,
+                    "probably for want of memory, see `journalctl -k`: end other programs, or use a smaller model",
+                )),
+                Cause::Crashed | Cause::Killed => None,
+            };
+            if let Some((kind, why)) = given_up {
                 crashes = 0;
-                let message = format!(
-                    "the engine dies while loading {model} ({how}): the file is probably damaged, import it again"
-                );
-                inner.load_failed(model, &Failure::new(FailureKind::ModelInvalid, message));
+                let message = format!("the engine dies while loading {model} ({how}): {why}");
+                inner.load_failed(model, &Failure::new(kind, message));
             }
         }
     }
