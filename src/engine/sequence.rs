@@ -112,7 +112,8 @@ impl<S> Sequence<S> {
             _ if request.prewarm => self.prompt_tokens as usize,
             Prompt::Text(_) => 0,
             Prompt::Chat { messages, tools } => {
-                let text = stable_prefix(template, messages, tools).unwrap_or_default();
+                let text =
+                    stable_prefix(template, messages, tools, request.thinking).unwrap_or_default();
                 let tokens = tokenize(backend, template, &text).map(|r| r.tokens);
                 // Where text is cut, its last tokens may come out otherwise.
                 let same = self.tokens.iter().zip(tokens.iter().flatten());
@@ -328,13 +329,15 @@ fn rendered<B: Backend>(
         Prompt::Chat { messages, tools } => (messages, tools),
     };
     if request.prewarm
-        && let Some(prefix) = stable_prefix(template, messages, tools)
+        && let Some(prefix) = stable_prefix(template, messages, tools, request.thinking)
     {
         return tokenize(backend, template, &prefix);
     }
-    let whole = template
-        .render(messages, tools)
-        .and_then(|text| tokenize(backend, template, &text));
+    let render = |messages: &[Message]| {
+        let text = template.render_thinking(messages, tools, request.thinking)?;
+        tokenize(backend, template, &text)
+    };
+    let whole = render(messages);
     let too_long = |result: &Result<_, Failure>| matches!(result, Err(failure) if failure.kind == FailureKind::ContextTooLong);
     if request.overflow == Overflow::Error || !too_long(&whole) {
         return whole;
@@ -342,9 +345,7 @@ fn rendered<B: Backend>(
     let mut messages = messages.clone();
     let mut result = whole;
     while too_long(&result) && leave_out(&mut messages) {
-        result = template
-            .render(&messages, tools)
-            .and_then(|text| tokenize(backend, template, &text));
+        result = render(&messages);
     }
     result
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Template;
-use crate::protocol::Message;
+use crate::protocol::{Message, Thinking};
 
 /// Questions that have nothing in common.
 const PROBES: [&str; 2] = ["0", "x"];
@@ -12,7 +12,12 @@ const PROBES: [&str; 2] = ["0", "x"];
 /// tools: what two questions make different is cut off, and the whitespace in front of
 /// it, which many tokenizers join with the question. `None` where there is nothing worth
 /// keeping: no system message and no tools, or a template that refuses them.
-pub fn stable_prefix(template: &Template, messages: &[Message], tools: &[Value]) -> Option<String> {
+pub fn stable_prefix(
+    template: &Template,
+    messages: &[Message],
+    tools: &[Value],
+    thinking: Option<Thinking>,
+) -> Option<String> {
     let system: Vec<Message> = messages
         .iter()
         .take_while(|message| message.role == "system")
@@ -24,7 +29,7 @@ pub fn stable_prefix(template: &Template, messages: &[Message], tools: &[Value])
     let render = |question: &str| {
         let mut messages = system.clone();
         messages.push(Message::user(question));
-        template.render(&messages, tools).ok()
+        template.render_thinking(&messages, tools, thinking).ok()
     };
     let [first, second] = PROBES.map(render);
     let (first, second) = (first?, second?);
@@ -59,7 +64,7 @@ mod tests {
     #[test]
     fn all_conversations_begin_with_it() {
         let template = template(None);
-        let prefix = stable_prefix(&template, &[system("Be brief.")], &[]).unwrap();
+        let prefix = stable_prefix(&template, &[system("Be brief.")], &[], None).unwrap();
         assert_eq!(
             prefix,
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user"
@@ -69,7 +74,7 @@ mod tests {
             let text = template.render(&messages, &[]).unwrap();
             assert!(text.starts_with(&prefix), "{text}");
             // The question makes no difference.
-            let again = stable_prefix(&template, &messages, &[]);
+            let again = stable_prefix(&template, &messages, &[], None);
             assert_eq!(again.as_deref(), Some(prefix.as_str()));
         }
     }
@@ -81,7 +86,7 @@ mod tests {
              {% if loop.first and tools %}{{ tools | tojson }} {% endif %}{{ m.content }}[/INST]{% endfor %}",
         ));
         assert_eq!(
-            stable_prefix(&template, &[Message::user("Hi")], &[json!({"a": 1})]).as_deref(),
+            stable_prefix(&template, &[Message::user("Hi")], &[json!({"a": 1})], None).as_deref(),
             Some("<s>[INST] [{\"a\": 1}]")
         );
     }
@@ -89,15 +94,18 @@ mod tests {
     #[test]
     fn nothing_worth_keeping() {
         let chatml = template(None);
-        assert_eq!(stable_prefix(&chatml, &[], &[]), None);
-        assert_eq!(stable_prefix(&chatml, &[Message::user("x")], &[]), None);
+        assert_eq!(stable_prefix(&chatml, &[], &[], None), None);
+        assert_eq!(
+            stable_prefix(&chatml, &[Message::user("x")], &[], None),
+            None
+        );
         for refusing in [
             "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}",
             "{{ messages[-1].content }}",
             " ",
         ] {
             let template = template(Some(refusing));
-            assert_eq!(stable_prefix(&template, &[system("x")], &[]), None);
+            assert_eq!(stable_prefix(&template, &[system("x")], &[], None), None);
         }
     }
 }

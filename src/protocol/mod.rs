@@ -17,5 +17,5 @@ pub use message::{
 };
 pub use request::{
     Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt, RequestId,
-    Sampling, TokenLogprob, ToolChoice, Usage,
+    Sampling, Thinking, TokenLogprob, ToolChoice, Usage,
 };

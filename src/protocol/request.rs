@@ -191,6 +191,34 @@ pub enum Overflow {
     TruncateMiddle,
 }
 
+/// Whether the model thinks before it answers, where its chat template lets one choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Thinking {
+    /// It answers at once.
+    Off,
+    /// As much as it wants.
+    On,
+    /// Little.
+    Low,
+    /// Some.
+    Medium,
+    /// Much.
+    High,
+}
+
+impl Thinking {
+    /// The template's `reasoning_effort`; `None` where it is left to the model.
+    pub fn effort(self) -> Option<&'static str> {
+        match self {
+            Self::Off | Self::On => None,
+            Self::Low => Some("low"),
+            Self::Medium => Some("medium"),
+            Self::High => Some("high"),
+        }
+    }
+}
+
 /// A token with its probability, and the likeliest ones in its place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TokenLogprob {
@@ -231,6 +259,9 @@ pub struct GenerateRequest {
     /// Whether a tool is called.
     #[serde(default)]
     pub tool_choice: ToolChoice,
+    /// Whether the model thinks first; `None` leaves it to the template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Thinking>,
     /// Report each token's probability and that of so many others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<u8>,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Template;
 use crate::prompt::stable_prefix;
-use crate::protocol::{CallFormat, FailureKind, Message};
+use crate::protocol::{CallFormat, FailureKind, Message, Thinking};
 
 fn message(role: &str, content: &str) -> Message {
     Message {
@@ -106,9 +106,16 @@ fn qwen() {
          <|im_start|>user\n<tool_response>\n21\n</tool_response><|im_end|>\n\
          <|im_start|>assistant\n"
     );
-    let prefix = stable_prefix(&template, &conversation(), &[tool]).unwrap();
+    let prefix = stable_prefix(&template, &conversation(), &[tool], None).unwrap();
     assert!(prefix.ends_with("</tool_call><|im_end|>\n<|im_start|>user"));
     assert!(text.starts_with(&prefix));
+    for (thinking, end) in [
+        (Thinking::Off, "assistant\n<think>\n\n</think>\n\n"),
+        (Thinking::High, "assistant\n"),
+    ] {
+        let text = template.render_thinking(&conversation(), &[], Some(thinking));
+        assert!(text.unwrap().ends_with(end), "{thinking:?}");
+    }
     // Old thoughts go, those on the way to an answer stay.
     let thought = message("assistant", "<think>\nHm.\n</think>\n\nYes.");
     for (last, has_thought) in [("user", false), ("tool", true)] {
@@ -188,7 +195,7 @@ fn llama() {
         "{text}"
     );
     // The tools are in the first question, and still in front of what differs.
-    let prefix = stable_prefix(&template, &conversation(), &[tool()]).unwrap();
+    let prefix = stable_prefix(&template, &conversation(), &[tool()], None).unwrap();
     assert!(
         text.starts_with(&prefix) && prefix.ends_with("}\n}"),
         "{prefix}"
@@ -302,7 +309,7 @@ fn mistral() {
     );
     let text = v7.render(&[message("user", "x")], &[]).unwrap();
     assert!(text.contains("It is 2026-01-31[/SYSTEM_PROMPT]"), "{text}");
-    let prefix = stable_prefix(&v7, &conversation(), &[tool()]).unwrap();
+    let prefix = stable_prefix(&v7, &conversation(), &[tool()], None).unwrap();
     assert!(prefix.ends_with("[/AVAILABLE_TOOLS][INST]"), "{prefix}");
 }
 
@@ -346,7 +353,7 @@ fn gemma() {
     );
     assert!(template.render(&conversation(), &[]).is_err());
     assert_eq!(
-        stable_prefix(&template, &messages, &[]).as_deref(),
+        stable_prefix(&template, &messages, &[], None).as_deref(),
         Some("<s><start_of_turn>user\nBe brief.")
     );
 }
@@ -367,7 +374,7 @@ fn a_system_prompt_goes_into_the_question_where_it_is_refused() {
     let text = strict.render(&messages, &[]).unwrap();
     assert_eq!(text, "[user: Be brief.\n\nHi]");
     assert_eq!(
-        stable_prefix(&strict, &messages, &[]).as_deref(),
+        stable_prefix(&strict, &messages, &[], None).as_deref(),
         Some("[user: Be brief.")
     );
     // Nowhere to put it, or another reason to refuse: the template's own words.

@@ -15,7 +15,7 @@ use minijinja::{Environment, Error, ErrorKind, context};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
-use crate::protocol::{Failure, FailureKind, Message};
+use crate::protocol::{Failure, FailureKind, Message, Thinking};
 
 /// Used where the file has no template: `ChatML`, the most common form.
 const CHATML: &str = "{%- for m in messages -%}\
@@ -94,16 +94,34 @@ impl Template {
         messages: &[Message],
         tools: &[serde_json::Value],
     ) -> Result<String, Failure> {
-        self.render_as_is(messages, tools).or_else(|failure| {
-            let folded = without_system(messages).ok_or_else(|| failure.clone())?;
-            self.render_as_is(&folded, tools).map_err(|_| failure)
-        })
+        self.render_thinking(messages, tools, None)
+    }
+
+    /// As [`Self::render`], with the variables that let one choose how much the model
+    /// thinks: `enable_thinking` (Qwen and others) and `reasoning_effort` (gpt-oss). They
+    /// are undefined where nothing was chosen.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_thinking(
+        &self,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+        thinking: Option<Thinking>,
+    ) -> Result<String, Failure> {
+        self.render_as_is(messages, tools, thinking)
+            .or_else(|failure| {
+                let folded = without_system(messages).ok_or_else(|| failure.clone())?;
+                self.render_as_is(&folded, tools, thinking)
+                    .map_err(|_| failure)
+            })
     }
 
     fn render_as_is(
         &self,
         messages: &[Message],
         tools: &[serde_json::Value],
+        thinking: Option<Thinking>,
     ) -> Result<String, Failure> {
         let template = self.env.get_template("chat").map_err(|e| refused(&e))?;
         let messages: Vec<Value> = messages.iter().map(|m| Value::from(Serde(m))).collect();
@@ -119,6 +137,8 @@ impl Template {
                 messages,
                 tools,
                 add_generation_prompt => true,
+                enable_thinking => thinking.map_or(Value::UNDEFINED, |t| Value::from(t != Thinking::Off)),
+                reasoning_effort => thinking.and_then(Thinking::effort).map_or(Value::UNDEFINED, Value::from),
                 bos_token => self.bos.as_str(),
                 eos_token => self.eos.as_str(),
             })
@@ -266,6 +286,23 @@ mod tests {
         let error = render("{{ raise_exception('roles must alternate') }}", &[]).unwrap_err();
         assert_eq!(error.kind, FailureKind::InvalidArgs);
         assert!(error.message.contains("roles must alternate"), "{error}");
+    }
+
+    #[test]
+    fn thinking_is_undefined_unless_chosen() {
+        let source = "{{ enable_thinking | default('?') }} {{ reasoning_effort | default('?') }}";
+        let template = Template::new(Some(source), "", "", "").unwrap();
+        for (thinking, expected) in [
+            (None, "? ?"),
+            (Some(Thinking::Off), "False ?"),
+            (Some(Thinking::On), "True ?"),
+            (Some(Thinking::Low), "True low"),
+            (Some(Thinking::Medium), "True medium"),
+            (Some(Thinking::High), "True high"),
+        ] {
+            let text = template.render_thinking(&[], &[], thinking);
+            assert_eq!(text.unwrap(), expected);
+        }
     }
 
     #[test]
