@@ -90,6 +90,7 @@ impl Callers {
             caller: Caller {
                 uid: known.uid,
                 sender,
+                keep: None,
             },
             left: known.left.subscribe(),
         })

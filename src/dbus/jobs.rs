@@ -210,6 +210,7 @@ async fn finished(
     let owner = Caller {
         uid: view.uid,
         sender: view.sender.clone(),
+        keep: None,
     };
     let result = match service.job_result(&owner, view.id).await {
         Ok(result) => result,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::chat::{Body, whole};
 use super::{ApiError, Connection};
 use crate::protocol::{Failure, FailureKind};
-use crate::service::Service;
+use crate::service::{Embeddings, Service};
 
 /// OpenAI's request; other fields are ignored.
 #[derive(Deserialize)]
@@ -22,7 +22,7 @@ struct Request {
     #[serde(default)]
     encoding_format: Option<String>,
     #[serde(default)]
-    dimensions: Option<usize>,
+    dimensions: Option<u32>,
 }
 
 pub(super) async fn embeddings(
@@ -44,14 +44,7 @@ pub(super) async fn embeddings(
     let caller = connection.0.caller();
     let model = request.model.unwrap_or_default();
     let made = service.embed(&caller, &model, texts).await?;
-    let width = made.vectors.first().map_or(0, Vec::len);
-    if request.dimensions.is_some_and(|wanted| wanted != width) {
-        return Err(Failure::new(
-            FailureKind::NotSupported,
-            format!("`dimensions`: this model's vectors have {width}, they are not shortened"),
-        )
-        .into());
-    }
+    check_width(&made, request.dimensions)?;
     let data = made.vectors.iter().enumerate().map(|(index, vector)| {
         let embedding = if as_base64 {
             let bytes: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -70,7 +63,19 @@ pub(super) async fn embeddings(
     Ok(Json(response).into_response())
 }
 
-fn texts(input: Value) -> Result<Vec<String>, Failure> {
+/// Refuses vectors that are not as long as was asked for.
+pub(super) fn check_width(made: &Embeddings, wanted: Option<u32>) -> Result<(), Failure> {
+    let width = made.vectors.first().map_or(0, Vec::len);
+    if wanted.is_none_or(|wanted| usize::try_from(wanted) == Ok(width)) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FailureKind::NotSupported,
+        format!("`dimensions`: this model's vectors have {width}, they are not shortened"),
+    ))
+}
+
+pub(super) fn texts(input: Value) -> Result<Vec<String>, Failure> {
     let wrong = || Failure::invalid("`input` must be a string or a list of strings");
     match input {
         Value::String(text) => Ok(vec![text]),

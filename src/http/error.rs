@@ -5,6 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::ollama::OllamaError;
 use crate::protocol::{Failure, FailureKind};
 
 /// A failure on its way out.
@@ -36,15 +37,30 @@ impl From<Failure> for ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let mut response = (self.status, Json(Self::body(&self.failure))).into_response();
+impl ApiError {
+    /// The response, with a body as this API has it.
+    pub(super) fn respond(self, body: impl Fn(&Failure) -> Value) -> Response {
+        let mut response = (self.status, Json(body(&self.failure))).into_response();
         if let Some(seconds) = self.failure.retry_after_s {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, seconds.into());
         }
         response
+    }
+
+    /// The response to a request for this path: Ollama's have a body of their own.
+    pub(super) fn respond_at(self, path: &str) -> Response {
+        if path.starts_with("/api/") {
+            return OllamaError::from(self).into_response();
+        }
+        self.into_response()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.respond(Self::body)
     }
 }
 

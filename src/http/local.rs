@@ -6,7 +6,7 @@
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 
 use super::ApiError;
 use crate::protocol::{Failure, FailureKind};
@@ -20,7 +20,7 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
         FailureKind::AccessDenied,
         "this socket answers to localhost only: use http://localhost:11434, and no page of another site",
     );
-    ApiError::new(StatusCode::FORBIDDEN, failure).into_response()
+    ApiError::new(StatusCode::FORBIDDEN, failure).respond_at(request.uri().path())
 }
 
 fn is_local(headers: &HeaderMap) -> bool {

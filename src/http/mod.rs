@@ -1,4 +1,5 @@
-//! Floor 5: HTTP over the Unix socket, for OpenAI clients and for metrics.
+//! Floor 5: HTTP over the Unix socket, for clients of OpenAI and of Ollama, and for
+//! metrics.
 //!
 //! Fronts translate, nothing else. A connection that closes drops its handler and
 //! with it the request's `Stream`, which cancels just that request.
@@ -7,12 +8,14 @@ mod chat;
 mod embeddings;
 mod error;
 mod local;
+mod ollama;
+mod stream;
 
 use std::future::Future;
 
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
@@ -20,10 +23,13 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::protocol::{Failure, FailureKind};
-use crate::service::{Caller, Service, State as ServiceState};
+use crate::protocol::Failure;
+use crate::service::{Caller, Client, Service, State as ServiceState};
 
 pub use error::ApiError;
+
+/// Characters of a `User-Agent` that are remembered.
+const AGENT_MAX: usize = 128;
 
 /// Who is at the other end of a Unix socket (`SO_PEERCRED`).
 #[derive(Clone, Debug)]
@@ -50,6 +56,17 @@ impl Peer {
         Caller {
             uid,
             sender: format!("http:{pid}"),
+            keep: None,
+        }
+    }
+
+    /// Who wants a model to stay, as far as one client can be told from another.
+    fn client(&self, agent: &str) -> Client {
+        let (uid, pid) = self.0.unwrap_or((u32::MAX, 0));
+        Client {
+            uid,
+            pid,
+            agent: agent.chars().take(AGENT_MAX).collect(),
         }
     }
 }
@@ -65,6 +82,7 @@ pub fn router(service: Service) -> Router {
         .route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(chat::completion))
         .route("/v1/embeddings", post(embeddings::embeddings))
+        .merge(ollama::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(body_max))
@@ -110,7 +128,8 @@ async fn about() -> &'static str {
         "Hearthd ",
         env!("CARGO_PKG_VERSION"),
         ": language models on the small computer in the house.\n",
-        "POST /v1/chat/completions, POST /v1/completions, POST /v1/embeddings, GET /v1/models, GET /health, GET /metrics\n"
+        "POST /v1/chat/completions, POST /v1/completions, POST /v1/embeddings, GET /v1/models, GET /health, GET /metrics\n",
+        "Ollama's: POST /api/chat, POST /api/generate, POST /api/embed, GET /api/tags, GET /api/ps, POST /api/show\n"
     )
 }
 
@@ -147,22 +166,14 @@ async fn models(State(service): State<Service>) -> Response {
     Json(json!({"object": "list", "data": data})).into_response()
 }
 
-async fn not_found(uri: axum::http::Uri) -> ApiError {
-    ApiError::new(
-        StatusCode::NOT_FOUND,
-        Failure::new(
-            FailureKind::InvalidArgs,
-            format!("there is no {}; see GET / for what there is", uri.path()),
-        ),
-    )
+async fn not_found(uri: Uri) -> Response {
+    let path = uri.path();
+    let message = format!("there is no {path}; see GET / for what there is");
+    ApiError::new(StatusCode::NOT_FOUND, Failure::invalid(message)).respond_at(path)
 }
 
-async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> ApiError {
-    ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        Failure::new(
-            FailureKind::InvalidArgs,
-            format!("{method} does not work on {}", uri.path()),
-        ),
-    )
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let path = uri.path();
+    let message = format!("{method} does not work on {path}");
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Failure::invalid(message)).respond_at(path)
 }

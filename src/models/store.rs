@@ -131,9 +131,7 @@ impl Store {
         check_name(name)?;
         let target = self.imported.join(format!("{name}.gguf"));
         if target.exists() {
-            return Err(Failure::invalid(format!(
-                "there is a model {name:?} already: remove it first, or choose another name"
-            )));
+            return Err(taken(name));
         }
         let failed = |what: &str, e: &io::Error| {
             Failure::new(
@@ -169,6 +167,30 @@ impl Store {
             .sync_all()
             .map_err(|e| failed("sync the model", &e))?;
         Ok(Import { file, target })
+    }
+
+    /// Gives a model one more name: the file is there once, under both.
+    ///
+    /// # Errors
+    /// `ModelNotFound`; `InvalidArgs` for a bad name or one that is taken; `Io`, also where
+    /// the model came with a package and lies on another file system.
+    pub fn copy(&self, source: &str, name: &str) -> Result<(), Failure> {
+        check_name(name)?;
+        let model = self.resolve(source, source)?;
+        if self.list().iter().any(|other| other.name == name) {
+            return Err(taken(name));
+        }
+        fs::create_dir_all(&self.imported)
+            .and_then(|()| fs::hard_link(&model.path, self.imported.join(format!("{name}.gguf"))))
+            .map_err(|e| {
+                Failure::new(
+                    FailureKind::Io,
+                    format!(
+                        "cannot link {}: {e}; import its file again under the new name",
+                        model.path.display()
+                    ),
+                )
+            })
     }
 
     /// Deletes an imported model's file.
@@ -262,6 +284,12 @@ pub fn check_name(name: &str) -> Result<(), Failure> {
     Err(Failure::invalid(format!(
         "{name:?} is not a model name: use letters, digits and - _ . + : (at most 128, not beginning with a dot)"
     )))
+}
+
+fn taken(name: &str) -> Failure {
+    Failure::invalid(format!(
+        "there is a model {name:?} already: remove it first, or choose another name"
+    ))
 }
 
 fn not_found(name: &str, models: &[StoredModel]) -> Failure {

@@ -1,4 +1,4 @@
-//! `strftime` for chat templates: dates only, in English, of a day that is given.
+//! Dates, and `strftime` for chat templates: dates only, in English, of a day that is given.
 
 use std::fmt::Write as _;
 
@@ -60,6 +60,21 @@ pub(super) fn strftime(date: &str, format: &str) -> String {
     out
 }
 
+/// Days since 1970-01-01 as a Gregorian date (the era method: 400 years have
+/// 146,097 days, years begin in March).
+pub fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
 fn parse(date: &str) -> Option<(usize, usize, usize)> {
     let mut parts = date.splitn(3, '-').map(str::parse);
     let mut next = || parts.next()?.ok();
@@ -77,7 +92,15 @@ fn weekday(year: usize, month: usize, day: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::strftime;
+    use super::{civil, strftime};
+
+    #[test]
+    fn days_of_the_calendar() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(59), (1970, 3, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(20_780), (2026, 11, 23));
+    }
 
     #[test]
     fn what_templates_ask_for() {

@@ -9,6 +9,7 @@ mod stream;
 mod template;
 
 pub use answer::{AnswerParser, Part, Reading, ToolCall, is_marker, opens_reasoning};
+pub use date::civil;
 pub use prefix::stable_prefix;
 pub use stream::TextStream;
 pub use template::Template;

@@ -52,7 +52,8 @@ impl Service {
             check_size(&Prompt::Text(text.clone()), limit)?;
             // Another request may have called for another model meanwhile.
             self.ready_model(caller, &made.model).await?;
-            let asked = self.ask(|id| Command::Embed { id, text }).await;
+            let keeps = caller.keep.is_some();
+            let asked = self.ask(|id| Command::Embed { id, text }, keeps).await;
             match asked.map_err(|failure| in_text(failure, at))? {
                 Event::Embedded {
                     embedding, tokens, ..

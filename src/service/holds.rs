@@ -1,21 +1,69 @@
 //! Who wants the model to stay in memory. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::keep_alive::{Client, Keep, KeepAlive};
 
 /// The most holds that one caller may have: each is forgotten only by its owner.
 const HOLDS_MAX: usize = 64;
+/// The most clients whose wishes are remembered: over TCP anyone can be many.
+const CLIENTS_MAX: usize = 64;
 
-/// All holds, by cookie.
+/// All holds by cookie, and the wishes of clients that hold no cookie.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Holds {
     owners: BTreeMap<u32, String>,
     last: u32,
+    kept: BTreeMap<Client, Kept>,
+}
+
+/// Until when a client wants a model to stay.
+#[derive(Clone, Debug)]
+struct Kept {
+    model: String,
+    /// `None`: for ever.
+    until: Option<Duration>,
 }
 
 impl Holds {
-    /// Whether nobody holds the model.
-    pub(super) fn is_empty(&self) -> bool {
-        self.owners.is_empty()
+    /// Whether somebody holds the model by a cookie.
+    pub(super) fn are_open(&self) -> bool {
+        !self.owners.is_empty()
+    }
+
+    /// Takes a client's wish, in the place of its last one.
+    pub(super) fn keep(
+        &mut self,
+        keep: &Keep,
+        model: &str,
+        now: Duration,
+        is_gone: impl Fn(i32) -> bool,
+    ) {
+        self.kept.retain(|before, kept| {
+            kept.until.is_none_or(|until| until > now) && !keep.client.follows(before, &is_gone)
+        });
+        let until = match keep.time {
+            KeepAlive::For(Duration::ZERO) => return,
+            KeepAlive::For(time) => Some(now.saturating_add(time)),
+            KeepAlive::Forever => None,
+        };
+        if self.kept.len() < CLIENTS_MAX {
+            let model = model.to_owned();
+            self.kept.insert(keep.client.clone(), Kept { model, until });
+        }
+    }
+
+    /// Until when clients want this model to stay; `None`: for ever.
+    pub(super) fn until(&self, model: &str) -> Option<Duration> {
+        let kept = self.kept.values().filter(|kept| kept.model == model);
+        kept.map(|kept| kept.until)
+            .try_fold(Duration::ZERO, |last, until| Some(last.max(until?)))
+    }
+
+    /// Forgets all clients' wishes: the model was unloaded in spite of them.
+    pub(super) fn forget_wishes(&mut self) {
+        self.kept.clear();
     }
 
     /// Adds a hold of `owner`; returns its cookie, or `None` where it has too many.
@@ -57,11 +105,69 @@ mod tests {
         assert_ne!(one, two);
         assert!(!holds.release(":1.2", one));
         assert!(holds.release(":1.1", one) && !holds.release(":1.1", one));
-        assert!(!holds.is_empty() && holds.release(":1.2", two) && holds.is_empty());
+        assert!(holds.are_open() && holds.release(":1.2", two) && !holds.are_open());
         for _ in 0..HOLDS_MAX {
             holds.add(":1.3").unwrap();
         }
         assert_eq!(holds.add(":1.3"), None);
         assert!(holds.add(":1.4").is_some());
+    }
+
+    const FOREVER: KeepAlive = KeepAlive::Forever;
+
+    fn seconds(n: u64) -> KeepAlive {
+        KeepAlive::For(Duration::from_secs(n))
+    }
+
+    /// A wish of a user's process at 10 s; processes above 100 are gone by then.
+    fn wish(holds: &mut Holds, uid: u32, pid: i32, time: KeepAlive) {
+        let client = Client {
+            uid,
+            pid,
+            agent: "curl".into(),
+        };
+        let now = Duration::from_secs(10);
+        holds.keep(&Keep { client, time }, "m", now, |pid| pid > 100);
+    }
+
+    #[test]
+    fn a_client_replaces_its_own_wish_only() {
+        let at = |n| Some(Duration::from_secs(n));
+        for (wishes, until) in [
+            (&[][..], at(0)),
+            (&[(1, 7, seconds(5))], at(15)),
+            (&[(1, 7, seconds(5)), (1, 7, seconds(3))], at(13)),
+            (&[(1, 7, FOREVER)], None),
+            (&[(1, 7, FOREVER), (1, 7, seconds(0))], at(0)),
+            (&[(1, 7, FOREVER), (1, 8, seconds(0))], None),
+            (&[(1, 7, FOREVER), (2, 7, seconds(5))], None),
+            (&[(1, 7, seconds(9)), (1, 8, seconds(5))], at(19)),
+            // The process is gone: its user speaks for it, no other does.
+            (&[(1, 107, FOREVER), (1, 8, seconds(5))], at(15)),
+            (&[(1, 107, FOREVER), (2, 8, seconds(5))], None),
+            // Over TCP nothing says whether a client is gone.
+            (&[(9, 0, FOREVER), (9, 0, seconds(5))], at(15)),
+        ] {
+            let mut holds = Holds::default();
+            for (uid, pid, time) in wishes {
+                wish(&mut holds, *uid, *pid, *time);
+            }
+            assert_eq!(holds.until("m"), until, "{wishes:?}");
+            assert_eq!(holds.until("another"), at(0));
+            holds.forget_wishes();
+            assert_eq!(holds.until("m"), at(0));
+        }
+    }
+
+    #[test]
+    fn wishes_are_bounded() {
+        let mut holds = Holds::default();
+        for uid in 0..1000 {
+            wish(&mut holds, uid, 1, FOREVER);
+        }
+        assert_eq!(holds.kept.len(), CLIENTS_MAX);
+        // Who is among them can still take his back.
+        wish(&mut holds, 0, 1, seconds(0));
+        assert_eq!(holds.kept.len(), CLIENTS_MAX - 1);
     }
 }

@@ -50,6 +50,17 @@ impl Service {
         Ok(())
     }
 
+    /// Gives a model one more name.
+    ///
+    /// # Errors
+    /// `AccessDenied`, `ModelNotFound`, `InvalidArgs` for the name, `Io`.
+    pub fn copy_model(&self, caller: &Caller, source: &str, name: &str) -> Result<(), Failure> {
+        self.admin(caller)?;
+        self.shared.store.copy(source, name)?;
+        log::info!(uid = caller.uid, model = name; "model copied from {source}");
+        Ok(())
+    }
+
     /// Removes an imported model.
     ///
     /// # Errors

@@ -7,12 +7,16 @@
 mod admit;
 mod board;
 mod choices;
+mod chunks;
 mod embed;
 mod engine_link;
+mod fields;
 mod holds;
 mod import;
 mod jobs;
+mod keep_alive;
 mod metrics;
+pub mod ollama;
 pub mod openai;
 mod prewarm;
 mod prompts;
@@ -36,7 +40,9 @@ use crate::sensors::Sensors;
 
 pub use board::Board;
 pub use choices::Choices;
+pub use chunks::Chunks;
 pub use embed::Embeddings;
+pub use keep_alive::{Client, Keep, KeepAlive};
 use metrics::Metrics;
 pub use prewarm::Prewarm;
 pub use prompts::PromptEntry;
@@ -251,6 +257,7 @@ impl Service {
             model: model.clone(),
             uid: caller.uid,
             sender: caller.sender.clone(),
+            keep: caller.keep.clone(),
             events: sender,
             submitted: now,
             position: None,
@@ -302,16 +309,20 @@ impl Service {
         if !self.lock().is_ready() {
             self.load_model(caller, "").await?;
         }
-        match self.ask(|id| Command::Count { id, text }).await? {
+        match self.ask(|id| Command::Count { id, text }, false).await? {
             Event::Counted { tokens, .. } => Ok(tokens),
             _ => Err(crashed()),
         }
     }
 
     /// Asks the engine something that one event answers.
-    async fn ask(&self, command: impl FnOnce(RequestId) -> Command) -> Result<Event, Failure> {
+    async fn ask(
+        &self,
+        command: impl FnOnce(RequestId) -> Command,
+        keeps: bool,
+    ) -> Result<Event, Failure> {
         let (sender, answered) = oneshot::channel();
-        self.lock().ask(command, sender)?;
+        self.lock().ask(command, sender, keeps)?;
         // It may have nothing else to do, and be looked at rarely.
         self.shared.changed.notify_one();
         answered.await.map_err(|_| crashed())?
@@ -361,7 +372,7 @@ impl Service {
                 return Err(stopping());
             }
             log::info!(uid = caller.uid, model = model.as_str(); "load requested");
-            inner.want(model, Some(sender));
+            inner.want(model, Some(sender), caller.keep.is_some());
             self.publish(&inner);
         }
         self.shared.changed.notify_one();
@@ -467,7 +478,7 @@ impl Service {
 
     fn want_default(&self) {
         match self.shared.store.resolve("", &self.config().model.default) {
-            Ok(model) => self.lock().want(model.name, None),
+            Ok(model) => self.lock().want(model.name, None, false),
             Err(failure) => log::warn!("nothing to preload: {failure}"),
         }
     }

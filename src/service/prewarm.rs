@@ -102,6 +102,7 @@ impl Service {
         let caller = Caller {
             uid: 0,
             sender: "config".into(),
+            keep: None,
         };
         let stream = self.submit_as(&caller, prewarm.submission()?, None)?;
         stream.collect().await.map(|_| ())
@@ -148,7 +149,7 @@ impl Inner {
     }
 }
 
-fn is_shared(request: &GenerateRequest) -> bool {
+pub(super) fn is_shared(request: &GenerateRequest) -> bool {
     request.prewarm && request.uid.is_none()
 }
 

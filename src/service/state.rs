@@ -1,6 +1,8 @@
 //! The service's state. Plain data and plain methods: no I/O, no waiting.
 
 mod board;
+mod idle;
+mod loading;
 mod status;
 
 use std::collections::HashMap;
@@ -12,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::board::Decisions;
 use super::holds::Holds;
 use super::jobs::Jobs;
+use super::keep_alive::Keep;
 use super::resume::{Cause, Progress, Quarantine};
 use super::types::StreamEvent;
 use super::{crashed, stopping};
@@ -21,6 +24,7 @@ use crate::protocol::{
     Usage,
 };
 use crate::scheduler::{AGEING, Caller, Queue};
+use loading::LoadWaiter;
 pub(super) use status::governor_settings;
 
 /// The supervisor shows a sign of life at least this often while an engine runs.
@@ -35,14 +39,17 @@ pub(super) struct Inner {
     pub(super) draining: bool,
     pub(super) quarantine: Quarantine,
     pub(super) holds: Holds,
-    /// When a request was last worked on, or a model loaded.
-    last_used: Duration,
+    /// When a model was last used by someone without a wish of his own how long it is to
+    /// stay then.
+    last_used: Option<Duration>,
+    /// When it was last seen to be used by anyone.
+    last_busy: Duration,
     running: HashMap<RequestId, Running>,
     /// Questions to the engine that one event answers.
-    asked: HashMap<RequestId, oneshot::Sender<Result<Event, Failure>>>,
+    asked: HashMap<RequestId, Asked>,
     /// The model that should be in memory.
     wanted: Option<String>,
-    load_waiters: Vec<(String, oneshot::Sender<Result<(), Failure>>)>,
+    load_waiters: Vec<LoadWaiter>,
     failed: Option<Failure>,
     governor: Governor,
     verdict: Verdict,
@@ -87,6 +94,7 @@ pub(super) struct Waiting {
     pub(super) model: String,
     pub(super) uid: u32,
     pub(super) sender: String,
+    pub(super) keep: Option<Keep>,
     pub(super) events: mpsc::UnboundedSender<StreamEvent>,
     pub(super) submitted: Duration,
     /// The place last told to the caller.
@@ -126,6 +134,14 @@ struct Running {
     failure: Option<Failure>,
 }
 
+/// A question to the engine.
+#[derive(Debug)]
+struct Asked {
+    sender: oneshot::Sender<Result<Event, Failure>>,
+    /// Whoever asks says himself how long the model is to stay.
+    keeps: bool,
+}
+
 /// A request that is over, for journal and metrics.
 #[derive(Debug)]
 pub(super) struct Over {
@@ -150,7 +166,8 @@ impl Inner {
             draining: false,
             quarantine: Quarantine::default(),
             holds: Holds::default(),
-            last_used: Duration::ZERO,
+            last_used: None,
+            last_busy: Duration::ZERO,
             running: HashMap::new(),
             asked: HashMap::new(),
             wanted: None,
@@ -219,54 +236,17 @@ impl Inner {
         !self.running.is_empty()
     }
 
-    pub(super) fn beat(&mut self, now: Duration) {
-        self.beat = now;
-        if self.is_busy() || !self.queue.is_empty() || !self.holds.is_empty() {
-            self.last_used = now;
-        }
-    }
-
-    /// Unloads a model that nobody has used for so long, and nobody holds; whether it
-    /// did. Zero keeps it for ever.
-    pub(super) fn unload_idle(&mut self, now: Duration, limit: Duration) -> bool {
-        let idle = now.saturating_sub(self.last_used);
-        let is_due = !limit.is_zero() && self.is_ready() && idle >= limit;
-        if is_due {
-            self.unload();
-        }
-        is_due
-    }
-
     /// Without an engine there is nothing to watch but the daemon's own loop, and
     /// whoever asks runs in it.
     pub(super) fn is_advancing(&self, now: Duration) -> bool {
         self.engine.is_none() || now.saturating_sub(self.beat) < BEAT * 3
     }
 
-    /// Asks for a model; `waiter` hears when it is ready or cannot be.
-    pub(super) fn want(
-        &mut self,
-        model: String,
-        waiter: Option<oneshot::Sender<Result<(), Failure>>>,
-    ) {
-        if let Some(waiter) = waiter {
-            if self.loaded_model() == Some(&model) && self.is_ready() {
-                _ = waiter.send(Ok(()));
-                return;
-            }
-            self.load_waiters.push((model.clone(), waiter));
-        }
-        if self.loaded_model().is_some_and(|loaded| loaded != model) {
-            self.cancel_prewarms();
-        }
-        self.failed = None;
-        self.wanted = Some(model);
-    }
-
     /// Wants no model any more; what runs is cancelled.
     pub(super) fn unload(&mut self) {
         self.wanted = None;
         self.failed = None;
+        self.holds.forget_wishes();
         let ids: Vec<RequestId> = self.running.keys().copied().collect();
         for id in ids {
             self.cancel(id, Failure::cancelled());
@@ -286,12 +266,13 @@ impl Inner {
         &mut self,
         command: impl FnOnce(RequestId) -> Command,
         sender: oneshot::Sender<Result<Event, Failure>>,
+        keeps: bool,
     ) -> Result<(), Failure> {
         let id = self.next_id();
         let engine = self.engine.as_ref().ok_or_else(crashed)?;
         let sent = engine.commands.send(command(id));
         sent.map_err(|_| crashed())?;
-        self.asked.insert(id, sender);
+        self.asked.insert(id, Asked { sender, keeps });
         Ok(())
     }
 
@@ -463,8 +444,8 @@ impl Inner {
                 return self.end(now, id, StreamEvent::Finished { reason, usage }, Ok(usage));
             }
             Event::Failed { id, failure } => {
-                if let Some(sender) = self.asked.remove(&id) {
-                    _ = sender.send(Err(failure));
+                if let Some(asked) = self.asked.remove(&id) {
+                    _ = asked.sender.send(Err(failure));
                     return None;
                 }
                 let instead = self.running.get_mut(&id).and_then(|r| r.failure.take());
@@ -472,17 +453,14 @@ impl Inner {
                 return self.end(now, id, StreamEvent::Failed(failure.clone()), Err(failure));
             }
             Event::Counted { id, .. } | Event::Embedded { id, .. } => {
-                if let Some(sender) = self.asked.remove(&id) {
-                    _ = sender.send(Ok(event));
+                if let Some(asked) = self.asked.remove(&id) {
+                    _ = asked.sender.send(Ok(event));
+                    if !asked.keeps {
+                        self.used(now, "", None);
+                    }
                 }
             }
-            Event::Loaded(info) => {
-                self.cpu.clone_from(&info.cpu);
-                if let Some(engine) = &mut self.engine {
-                    engine.info = Some(info);
-                }
-                self.answer_waiters(&Ok(()));
-            }
+            Event::Loaded(info) => self.loaded(now, info),
             Event::Hello { .. }
             | Event::Loading { .. }
             | Event::LoadFailed(_)
@@ -507,6 +485,10 @@ impl Inner {
     ) -> Option<Over> {
         let running = self.running.remove(&id)?;
         _ = running.waiting.events.send(event);
+        if !running.waiting.request.prewarm {
+            let waiting = &running.waiting;
+            self.used(now, &waiting.model, waiting.keep.as_ref());
+        }
         let submitted = running.waiting.submitted;
         Some(Over {
             id,
@@ -524,8 +506,8 @@ impl Inner {
     pub(super) fn engine_ended(&mut self, now: Duration, cause: Option<Cause>) -> Vec<Over> {
         self.engine = None;
         self.crashes += u64::from(cause.is_some());
-        for (_, sender) in self.asked.drain() {
-            _ = sender.send(Err(crashed()));
+        for (_, asked) in self.asked.drain() {
+            _ = asked.sender.send(Err(crashed()));
         }
         let ids: Vec<RequestId> = self.running.keys().copied().collect();
         ids.into_iter()
@@ -551,36 +533,6 @@ impl Inner {
         let caller = waiting.caller();
         self.queue.push(since, id, class, caller, waiting);
         None
-    }
-
-    /// The wanted model cannot be loaded: everyone who waits for it hears so.
-    pub(super) fn load_failed(&mut self, model: &str, failure: &Failure) {
-        log::error!(model = model; "cannot load: {failure}");
-        self.failed = Some(failure.clone());
-        if self.wanted() == Some(model) {
-            self.wanted = None;
-        }
-        for waiting in self.queue.drain_where(|w| w.model == model) {
-            waiting.fail(failure.clone());
-        }
-        self.answer_waiters(&Err(failure.clone()));
-    }
-
-    /// Answers those who wait for the model that is loaded or failed; the others
-    /// asked for one that was overtaken.
-    fn answer_waiters(&mut self, result: &Result<(), Failure>) {
-        let loaded = self.loaded_model().map(str::to_owned);
-        for (model, waiter) in self.load_waiters.drain(..) {
-            let answer = if result.is_err() || loaded.as_deref() == Some(&model) {
-                result.clone()
-            } else {
-                Err(Failure::new(
-                    FailureKind::Busy,
-                    "another model was asked for meanwhile: try again",
-                ))
-            };
-            _ = waiter.send(answer);
-        }
     }
 
     /// Whoever still waits when the service ends.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::keep_alive::Keep;
 use crate::protocol::{
     CallFormat, Failure, FinishReason, GenerateRequest, Priority, Prompt, RequestId, TokenLogprob,
     Usage,
@@ -19,6 +20,8 @@ pub struct Caller {
     pub uid: u32,
     /// The unique bus name, or `http:<pid>`; for the journal and the job list.
     pub sender: String,
+    /// How long the model is to stay afterwards; `None`: as configured.
+    pub keep: Option<Keep>,
 }
 
 /// One request, decoded by a front and not yet admitted.

@@ -12,7 +12,9 @@ mod stream;
 mod tools;
 
 pub use reader::Reader;
+pub(super) use reader::Whole;
 pub use request::{ChatRequest, decode_chat, decode_completion};
 pub use response::{call_id, chat_response, completion_response, unix_seconds};
 pub use stream::ChatStream;
+pub(super) use tools::Tools;
 pub use tools::{Offer, check_tools, decode_tools};

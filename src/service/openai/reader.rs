@@ -1,8 +1,9 @@
 //! Answers taken apart as their request wants it.
 
 use super::Offer;
-use crate::prompt::{AnswerParser, Part};
+use crate::prompt::{AnswerParser, Part, ToolCall};
 use crate::protocol::{CallFormat, FinishReason};
+use crate::service::Answer;
 
 /// Takes an answer apart while it comes.
 #[derive(Debug)]
@@ -11,6 +12,41 @@ pub struct Reader {
     parser: AnswerParser,
     /// Calls so far.
     calls: usize,
+}
+
+/// A complete answer, taken apart.
+#[derive(Debug, Default)]
+pub(in crate::service) struct Whole {
+    /// Its text.
+    pub content: String,
+    /// What the model thought.
+    pub reasoning: String,
+    /// What it calls.
+    pub calls: Vec<ToolCall>,
+    /// `OpenAI`'s word for why it ended.
+    pub reason: &'static str,
+}
+
+impl Whole {
+    /// Takes an answer to a request with this offer apart.
+    pub(in crate::service) fn read(answer: &Answer, offer: &Offer) -> Self {
+        let mut reader = Reader::new(offer.clone());
+        reader.start(answer.call_format, answer.in_reasoning);
+        let mut parts = reader.push(&answer.text);
+        parts.extend(reader.finish());
+        let mut whole = Self {
+            reason: reader.reason(answer.reason),
+            ..Self::default()
+        };
+        for (_, part) in parts {
+            match part {
+                Part::Content(more) => whole.content.push_str(&more),
+                Part::Reasoning(more) => whole.reasoning.push_str(&more),
+                Part::ToolCall(call) => whole.calls.push(call),
+            }
+        }
+        whole
+    }
 }
 
 impl Reader {

@@ -4,10 +4,9 @@ use serde_json::{Map, Value};
 
 use super::form;
 use super::tools::{Offer, Tools};
-use crate::protocol::{
-    Failure, FailureKind, GenerateRequest, Message, Overflow, Priority, Prompt, Sampling,
-};
+use crate::protocol::{Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, Sampling};
 use crate::service::Submission;
+use crate::service::fields::{content, field, object, priority, sampling, stop, tool_call};
 
 /// OpenAI's own limit.
 const TOP_LOGPROBS_MAX: u8 = 20;
@@ -93,34 +92,8 @@ pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
     }
 }
 
-fn object(body: &[u8]) -> Result<Map<String, Value>, Failure> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(Failure::invalid("the request must be a JSON object")),
-        Err(error) => Err(Failure::invalid(format!(
-            "the request is not valid JSON: {error}"
-        ))),
-    }
-}
-
 fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Failure> {
-    let get = |name: &'static str| Field {
-        name,
-        value: body.get(name),
-    };
-    let sampling = Sampling {
-        temperature: get("temperature").float()?,
-        top_k: get("top_k").whole()?,
-        top_p: get("top_p").float()?,
-        min_p: get("min_p").float()?,
-        repeat_penalty: get("repeat_penalty").float()?,
-        repeat_last_n: get("repeat_last_n").whole()?,
-        presence_penalty: get("presence_penalty").float()?,
-        frequency_penalty: get("frequency_penalty").float()?,
-        // Larger seeds are legal in OpenAI's API; their low bits do.
-        seed: get("seed").seed()?,
-        logit_bias: logit_bias(body.get("logit_bias"))?,
-    };
+    let get = |name| field(body, name);
     let max_tokens = match get("max_completion_tokens").whole()? {
         None => get("max_tokens").whole()?,
         some => some,
@@ -128,11 +101,6 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Fail
     if max_tokens == Some(0) {
         return Err(Failure::invalid("`max_tokens` must be at least 1"));
     }
-    let priority = match body.get("priority") {
-        None | Some(Value::Null) => Priority::Normal,
-        Some(Value::String(s)) => s.parse().map_err(Failure::invalid)?,
-        Some(_) => return Err(Failure::invalid("`priority` must be a string")),
-    };
     let usage = body
         .get("stream_options")
         .and_then(|o| o.get("include_usage"));
@@ -151,11 +119,14 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Fail
             model: get("model").text()?,
             request: GenerateRequest {
                 prompt,
-                sampling,
+                sampling: Sampling {
+                    logit_bias: logit_bias(body.get("logit_bias"))?,
+                    ..sampling(body)?
+                },
                 max_tokens,
                 stop: stop(body.get("stop"))?,
                 constraint: form::constraint(body)?,
-                priority,
+                priority: priority(body)?,
                 overflow: overflow(get("truncation").text()?.as_deref())?,
                 ..GenerateRequest::default()
             },
@@ -171,13 +142,7 @@ fn message(value: &Value) -> Result<Message, Failure> {
     let Some(Value::String(role)) = map.get("role") else {
         return Err(Failure::invalid("each message needs a `role`"));
     };
-    let text = |name: &'static str| {
-        Field {
-            name,
-            value: map.get(name),
-        }
-        .text()
-    };
+    let text = |name| field(map, name).text();
     Ok(Message {
         // The developer role is OpenAI's newer word for system.
         role: if role == "developer" {
@@ -193,57 +158,6 @@ fn message(value: &Value) -> Result<Message, Failure> {
         tool_call_id: text("tool_call_id")?,
         name: text("name")?,
     })
-}
-
-fn content(value: Option<&Value>) -> Result<String, Failure> {
-    match value {
-        None | Some(Value::Null) => Ok(String::new()),
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(Value::Array(parts)) => parts
-            .iter()
-            .map(
-                |part| match (part.get("type").and_then(Value::as_str), part.get("text")) {
-                    (Some("text"), Some(Value::String(text))) => Ok(text.as_str()),
-                    (kind, _) => Err(Failure::new(
-                        FailureKind::NotSupported,
-                        format!(
-                            "content parts of type {:?} are not supported, only \"text\"",
-                            kind.unwrap_or("?")
-                        ),
-                    )),
-                },
-            )
-            .collect(),
-        Some(_) => Err(Failure::invalid(
-            "`content` must be a string or a list of parts",
-        )),
-    }
-}
-
-/// Templates want `arguments` as an object; OpenAI sends it as a string.
-fn tool_call(call: &Value) -> Value {
-    let mut call = call.clone();
-    if let Some(arguments) = call.pointer_mut("/function/arguments")
-        && let Some(parsed) = arguments
-            .as_str()
-            .and_then(|s| serde_json::from_str(s).ok())
-    {
-        *arguments = parsed;
-    }
-    call
-}
-
-fn stop(value: Option<&Value>) -> Result<Vec<String>, Failure> {
-    let wrong = || Failure::invalid("`stop` must be a string or a list of at most 16 strings");
-    match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(one)) => Ok(vec![one.clone()]),
-        Some(Value::Array(list)) if list.len() <= 16 => list
-            .iter()
-            .map(|s| s.as_str().map(str::to_owned).ok_or_else(wrong))
-            .collect(),
-        Some(_) => Err(wrong()),
-    }
 }
 
 /// What happens to a conversation that is too long, in the words of OpenAI's Responses
@@ -281,10 +195,7 @@ fn logit_bias(value: Option<&Value>) -> Result<Vec<(i32, f32)>, Failure> {
 
 /// How many likely tokens to report beside each chosen one; `None`: report nothing.
 fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
-    let get = |name: &'static str| Field {
-        name,
-        value: body.get(name),
-    };
+    let get = |name| field(body, name);
     let (wanted, top) = (get("logprobs").flag()?, get("top_logprobs").whole()?);
     match top.map(u8::try_from) {
         None => Ok(wanted.then_some(0)),
@@ -295,74 +206,6 @@ fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
         Some(_) => Err(Failure::invalid(format!(
             "`top_logprobs` must be at most {TOP_LOGPROBS_MAX}"
         ))),
-    }
-}
-
-/// One field by name, so that errors can name it.
-pub(super) struct Field<'a> {
-    pub(super) name: &'static str,
-    pub(super) value: Option<&'a Value>,
-}
-
-impl Field<'_> {
-    fn wrong<T>(&self, what: &str) -> Result<T, Failure> {
-        Err(Failure::invalid(format!("`{}` must be {what}", self.name)))
-    }
-
-    fn float(&self) -> Result<Option<f32>, Failure> {
-        #[expect(clippy::cast_possible_truncation, reason = "sampling needs no more")]
-        match self.value {
-            None | Some(Value::Null) => Ok(None),
-            Some(v) => match v.as_f64() {
-                Some(f) if f.is_finite() => Ok(Some(f as f32)),
-                _ => self.wrong("a number"),
-            },
-        }
-    }
-
-    /// Whole numbers; clients also send `8192.0`.
-    fn whole(&self) -> Result<Option<u32>, Failure> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "checked"
-        )]
-        match self.value {
-            None | Some(Value::Null) => Ok(None),
-            Some(v) => match v.as_f64() {
-                Some(f) if f >= 0.0 && f <= f64::from(u32::MAX) && f.fract() == 0.0 => {
-                    Ok(Some(f as u32))
-                }
-                _ => self.wrong("a whole number"),
-            },
-        }
-    }
-
-    fn seed(&self) -> Result<Option<u32>, Failure> {
-        #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
-        match self.value {
-            None | Some(Value::Null) => Ok(None),
-            Some(v) => match v.as_i64() {
-                Some(n) => Ok(Some(n.cast_unsigned() as u32)),
-                None => self.wrong("a whole number"),
-            },
-        }
-    }
-
-    pub(super) fn flag(&self) -> Result<bool, Failure> {
-        match self.value {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(b)) => Ok(*b),
-            Some(_) => self.wrong("true or false"),
-        }
-    }
-
-    fn text(&self) -> Result<Option<String>, Failure> {
-        match self.value {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(s)) => Ok(Some(s.clone())),
-            Some(_) => self.wrong("a string"),
-        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::{Offer, Reader};
-use crate::prompt::{Part, ToolCall};
+use super::{Offer, Whole};
+use crate::prompt::ToolCall;
 use crate::protocol::{RequestId, TokenLogprob, Usage};
 use crate::service::Answer;
 
@@ -30,34 +30,24 @@ pub fn chat_response(answers: &[Answer], offer: &Offer) -> Value {
 }
 
 fn choice(index: usize, answer: &Answer, offer: &Offer) -> Value {
-    let mut text = String::new();
-    let mut reasoning = String::new();
-    let mut calls = Vec::new();
-    let mut reader = Reader::new(offer.clone());
-    reader.start(answer.call_format, answer.in_reasoning);
-    let mut parts = reader.push(&answer.text);
-    parts.extend(reader.finish());
-    for (number, part) in parts {
-        match part {
-            Part::Content(more) => text.push_str(&more),
-            Part::Reasoning(more) => reasoning.push_str(&more),
-            Part::ToolCall(call) => calls.push(tool_call(answer.id, number, &call)),
-        }
+    let whole = Whole::read(answer, offer);
+    let mut message = json!({"role": "assistant", "content": whole.content});
+    if !whole.reasoning.is_empty() {
+        message["reasoning_content"] = whole.reasoning.into();
     }
-    let mut message = json!({"role": "assistant", "content": text});
-    if !reasoning.is_empty() {
-        message["reasoning_content"] = reasoning.into();
-    }
-    if !calls.is_empty() {
-        if text.is_empty() {
+    if !whole.calls.is_empty() {
+        if whole.content.is_empty() {
             message["content"] = Value::Null;
         }
-        message["tool_calls"] = calls.into();
+        let calls = whole.calls.iter().enumerate();
+        message["tool_calls"] = calls
+            .map(|(n, call)| tool_call(answer.id, n, call))
+            .collect();
     }
     json!({
         "index": index,
         "message": message,
-        "finish_reason": reader.reason(answer.reason),
+        "finish_reason": whole.reason,
         "logprobs": logprobs(&answer.logprobs),
     })
 }

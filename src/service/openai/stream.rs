@@ -8,9 +8,9 @@ use super::response::{chat_id, logprobs, tool_call, total, unix_seconds, usage};
 use super::{Offer, Reader};
 use crate::prompt::Part;
 use crate::protocol::{CallFormat, FinishReason, RequestId, TokenLogprob, Usage};
+use crate::service::Chunks;
 
-/// Turns the pieces of answers into `chat.completion.chunk` objects. Answers are named
-/// by their index; nothing comes of one that is not there.
+/// Turns the pieces of answers into `chat.completion.chunk` objects.
 #[derive(Debug)]
 pub struct ChatStream {
     id: String,
@@ -52,15 +52,30 @@ impl ChatStream {
         }
     }
 
-    /// Tells how the model answers, before its first token.
-    pub fn start(&mut self, index: usize, call_format: CallFormat, in_reasoning: bool) {
+    fn chunks(&self, choices: Vec<Value>) -> Vec<Value> {
+        let chunk = |choice| self.chunk(&json!([choice]));
+        choices.into_iter().map(chunk).collect()
+    }
+
+    fn chunk(&self, choices: &Value) -> Value {
+        json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        })
+    }
+}
+
+impl Chunks for ChatStream {
+    fn start(&mut self, index: usize, call_format: CallFormat, in_reasoning: bool) {
         if let Some(choice) = self.choices.get_mut(index) {
             choice.reader.start(call_format, in_reasoning);
         }
     }
 
-    /// Chunks for more text.
-    pub fn token(&mut self, index: usize, text: &str, logprobs: Vec<TokenLogprob>) -> Vec<Value> {
+    fn token(&mut self, index: usize, text: &str, logprobs: Vec<TokenLogprob>) -> Vec<Value> {
         let Some(choice) = self.choices.get_mut(index) else {
             return Vec::new();
         };
@@ -70,9 +85,9 @@ impl ChatStream {
         self.chunks(choices)
     }
 
-    /// The chunks that end an answer, and, with the last one, the stream. The last delta
-    /// is empty: clients drop the content of a chunk with a `finish_reason`.
-    pub fn finish(&mut self, index: usize, reason: FinishReason, figures: &Usage) -> Vec<Value> {
+    /// The last delta is empty: clients drop the content of a chunk with a
+    /// `finish_reason`.
+    fn finish(&mut self, index: usize, reason: FinishReason, figures: &Usage) -> Vec<Value> {
         let Some(choice) = self.choices.get_mut(index) else {
             return Vec::new();
         };
@@ -90,24 +105,8 @@ impl ChatStream {
         chunks
     }
 
-    /// Whether all answers are complete.
-    pub fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.choices.iter().all(|choice| choice.usage.is_some())
-    }
-
-    fn chunks(&self, choices: Vec<Value>) -> Vec<Value> {
-        let chunk = |choice| self.chunk(&json!([choice]));
-        choices.into_iter().map(chunk).collect()
-    }
-
-    fn chunk(&self, choices: &Value) -> Value {
-        json!({
-            "id": self.id,
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-        })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::request::Field;
 use crate::prompt::Reading;
 use crate::protocol::{CallFormat, Failure, ToolChoice};
+use crate::service::fields::field;
 
 /// The tools that a request offers, as far as its answer is read by them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Offer {
 
 /// `tools`, `tool_choice` and `parallel_tool_calls`, decoded.
 #[derive(Debug)]
-pub(super) struct Tools {
+pub(in crate::service) struct Tools {
     /// For the template.
     pub list: Vec<Value>,
     pub choice: ToolChoice,
@@ -41,7 +41,7 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    pub(super) fn decode(body: &Map<String, Value>) -> Result<Self, Failure> {
+    pub(in crate::service) fn decode(body: &Map<String, Value>) -> Result<Self, Failure> {
         let mut list = match body.get("tools") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(list)) => list.clone(),
@@ -54,10 +54,7 @@ impl Tools {
             list.clear();
             names.clear();
         }
-        let parallel = Field {
-            name: "parallel_tool_calls",
-            value: body.get("parallel_tool_calls"),
-        };
+        let parallel = field(body, "parallel_tool_calls");
         let one_call = !parallel.flag()? && parallel.value == Some(&Value::Bool(false));
         Ok(Self {
             list,

@@ -1,0 +1,298 @@
+//! `/api/…`: Ollama's endpoints.
+
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime};
+
+use axum::body::{Body as Sent, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use super::chat::{Body, set_priority, whole};
+use super::embeddings::{check_width, texts};
+use super::stream::Parts;
+use super::{ApiError, Connection};
+use crate::protocol::{Failure, FailureKind};
+use crate::service::ollama::{
+    Form, OllamaStream, Request, decode_chat, decode_embed, decode_generate, decode_name, name_of,
+    process, show as describe, tag, tagged,
+};
+use crate::service::{Caller, Embeddings, Keep, KeepAlive, ModelEntry, Service};
+
+/// Clients compare it to know what they may ask for: the version of Ollama whose API is
+/// followed here.
+const API_VERSION: &str = "0.12.0";
+const NDJSON: &str = "application/x-ndjson";
+
+/// A failure on its way out, in Ollama's form.
+pub(super) struct OllamaError(ApiError);
+
+impl From<ApiError> for OllamaError {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Failure> for OllamaError {
+    fn from(failure: Failure) -> Self {
+        Self(failure.into())
+    }
+}
+
+impl IntoResponse for OllamaError {
+    fn into_response(self) -> Response {
+        self.0.respond(error_line)
+    }
+}
+
+/// Ollama's error object.
+pub(super) fn error_line(failure: &Failure) -> Value {
+    json!({"error": failure.message})
+}
+
+type Answer = Result<Response, OllamaError>;
+
+pub(super) fn routes() -> Router<Service> {
+    Router::new()
+        .route("/api/chat", post(chat))
+        .route("/api/generate", post(generate))
+        .route("/api/embed", post(embed))
+        .route("/api/embeddings", post(embeddings))
+        .route("/api/tags", get(tags))
+        .route("/api/ps", get(ps))
+        .route("/api/show", post(show))
+        .route("/api/version", get(version))
+        .route("/api/pull", post(pull))
+        .route("/api/copy", post(copy))
+        .route("/api/delete", delete(remove))
+}
+
+async fn chat(
+    State(service): State<Service>,
+    connection: Connection,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let request = decode_chat(&whole(body)?)?;
+    answer(&service, Form::Chat, &connection, &headers, request).await
+}
+
+async fn generate(
+    State(service): State<Service>,
+    connection: Connection,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let request = decode_generate(&whole(body)?)?;
+    answer(&service, Form::Generate, &connection, &headers, request).await
+}
+
+async fn answer(
+    service: &Service,
+    form: Form,
+    connection: &Connection,
+    headers: &HeaderMap,
+    mut request: Request,
+) -> Answer {
+    let elapsed = stopwatch(service);
+    let caller = caller(connection, headers, request.keep_alive);
+    if request.is_empty {
+        let model = name_of(&request.name);
+        let stays = service.load_or_let_go(&caller, model).await?;
+        let reason = if stays { "load" } else { "unload" };
+        return Ok(Json(form.nothing(&request.name, reason, elapsed())).into_response());
+    }
+    set_priority(&mut request.submission, headers)?;
+    let choices = service.submit_choices(&caller, &request.submission, 1)?;
+    let name = match request.name {
+        name if name.is_empty() => tagged(choices.model()),
+        name => name,
+    };
+    if request.stream {
+        let id = choices.ids().first().copied().unwrap_or_default();
+        let lines = OllamaStream::new(form, &name, id, &request.offer, elapsed);
+        let parts = Parts::open(choices, lines).await?;
+        return Ok(lines_of(stream::unfold(parts, |mut parts| async {
+            let line = match parts.next().await? {
+                Ok(object) => object,
+                Err(failure) => error_line(&failure),
+            };
+            Some((line, parts))
+        })));
+    }
+    let answers = choices.collect().await?;
+    let answer = answers.first().ok_or_else(Failure::cancelled)?;
+    Ok(Json(form.response(&name, answer, &request.offer, elapsed())).into_response())
+}
+
+async fn embed(
+    State(service): State<Service>,
+    connection: Connection,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let elapsed = stopwatch(&service);
+    let (name, made) = vectors(&service, &connection, &headers, body).await?;
+    let took = u64::try_from(elapsed().as_nanos()).unwrap_or(u64::MAX);
+    Ok(Json(json!({
+        "model": name, "embeddings": made.vectors,
+        "total_duration": took, "prompt_eval_count": made.tokens,
+    }))
+    .into_response())
+}
+
+/// The older form: one text, one vector.
+async fn embeddings(
+    State(service): State<Service>,
+    connection: Connection,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let (_, made) = vectors(&service, &connection, &headers, body).await?;
+    let vector = made.vectors.into_iter().next().unwrap_or_default();
+    Ok(Json(json!({"embedding": vector})).into_response())
+}
+
+/// Vectors, and the model's name for the client. Without a text the model is loaded.
+async fn vectors(
+    service: &Service,
+    connection: &Connection,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(String, Embeddings), OllamaError> {
+    let request = decode_embed(&whole(body)?)?;
+    let caller = caller(connection, headers, request.keep_alive);
+    let model = name_of(&request.name);
+    let texts = match request.input {
+        Value::Null => Vec::new(),
+        Value::String(text) if text.is_empty() => Vec::new(),
+        input => texts(input)?,
+    };
+    if texts.is_empty() {
+        service.load_or_let_go(&caller, model).await?;
+        let nothing = Embeddings {
+            vectors: Vec::new(),
+            tokens: 0,
+            model: model.to_owned(),
+        };
+        return Ok((request.name, nothing));
+    }
+    let made = service.embed(&caller, model, texts).await;
+    if let Ok(made) = &made {
+        service.used(&caller, &made.model);
+    }
+    let made = made?;
+    check_width(&made, request.dimensions)?;
+    let name = match request.name {
+        name if name.is_empty() => tagged(&made.model),
+        name => name,
+    };
+    Ok((name, made))
+}
+
+async fn tags(State(service): State<Service>) -> Response {
+    let models: Vec<Value> = service.models().iter().map(tag).collect();
+    Json(json!({"models": models})).into_response()
+}
+
+async fn ps(State(service): State<Service>) -> Response {
+    let context = service.status().borrow().context_size;
+    let models = service.models();
+    // Without a context it is being loaded.
+    let loaded = models.iter().filter(|model| model.loaded && context > 0);
+    let list = loaded.map(|model| process(model, context, SystemTime::now(), service.stays()));
+    Json(json!({"models": list.collect::<Vec<_>>()})).into_response()
+}
+
+async fn show(State(service): State<Service>, body: Body) -> Answer {
+    let (name, _) = decode_name(&whole(body)?, "model")?;
+    let model = installed(&service, &name).ok_or_else(|| not_installed(&name))?;
+    Ok(Json(describe(&model)).into_response())
+}
+
+async fn version() -> Response {
+    let version = env!("CARGO_PKG_VERSION");
+    Json(json!({"version": API_VERSION, "hearthd": version})).into_response()
+}
+
+/// Nothing can be fetched without a network; what is there already is there.
+async fn pull(State(service): State<Service>, body: Body) -> Answer {
+    let (name, streams) = decode_name(&whole(body)?, "model")?;
+    if installed(&service, &name).is_none() {
+        let message = format!(
+            "{name} is not installed, and this service has no network to fetch it: get its GGUF \
+             file and run `sudo hearthctl import FILE --name {}`",
+            name_of(&name)
+        );
+        return Err(Failure::new(FailureKind::ModelNotFound, message).into());
+    }
+    let success = json!({"status": "success"});
+    if !streams {
+        return Ok(Json(success).into_response());
+    }
+    let manifest = json!({"status": "pulling manifest"});
+    Ok(lines_of(stream::iter([manifest, success])))
+}
+
+async fn copy(
+    State(service): State<Service>,
+    connection: Connection,
+    body: Body,
+) -> Result<StatusCode, OllamaError> {
+    let body = whole(body)?;
+    let (source, _) = decode_name(&body, "source")?;
+    let (destination, _) = decode_name(&body, "destination")?;
+    let caller = connection.0.caller();
+    service.copy_model(&caller, name_of(&source), name_of(&destination))?;
+    Ok(StatusCode::OK)
+}
+
+async fn remove(
+    State(service): State<Service>,
+    connection: Connection,
+    body: Body,
+) -> Result<StatusCode, OllamaError> {
+    let (name, _) = decode_name(&whole(body)?, "model")?;
+    service.remove_model(&connection.0.caller(), name_of(&name))?;
+    Ok(StatusCode::OK)
+}
+
+fn installed(service: &Service, name: &str) -> Option<ModelEntry> {
+    let models = service.models().into_iter();
+    models.into_iter().find(|model| model.name == name_of(name))
+}
+
+fn not_installed(name: &str) -> Failure {
+    Failure::new(
+        FailureKind::ModelNotFound,
+        format!("there is no model {name:?}: /api/tags lists what there is"),
+    )
+}
+
+/// Who asks, and how long the model is to stay then.
+fn caller(connection: &Connection, headers: &HeaderMap, keep: Option<KeepAlive>) -> Caller {
+    let agent = headers.get(header::USER_AGENT);
+    let agent = agent.and_then(|agent| agent.to_str().ok());
+    let client = connection.0.client(agent.unwrap_or_default());
+    Caller {
+        keep: keep.map(|time| Keep { client, time }),
+        ..connection.0.caller()
+    }
+}
+
+/// Tells the time from now on.
+fn stopwatch(service: &Service) -> impl Fn() -> Duration + Send + use<> {
+    let (service, began) = (service.clone(), service.uptime());
+    move || service.uptime().saturating_sub(began)
+}
+
+/// A stream of objects, one a line.
+fn lines_of(objects: impl futures_util::Stream<Item = Value> + Send + 'static) -> Response {
+    use futures_util::StreamExt as _;
+    let lines = objects.map(|object| Ok::<_, Infallible>(Bytes::from(format!("{object}\n"))));
+    ([(header::CONTENT_TYPE, NDJSON)], Sent::from_stream(lines)).into_response()
+}

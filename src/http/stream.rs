@@ -1,0 +1,89 @@
+//! Answers that come in parts, whatever they are written as.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::protocol::Failure;
+use crate::service::{Choices, Chunks, StreamEvent};
+
+/// A refusal that comes within this time gets a status of its own; after it, a
+/// stream begins.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Pulls events and gives out objects for the client.
+pub(super) struct Parts<C> {
+    choices: Choices,
+    chunks: C,
+    first: Option<(usize, StreamEvent)>,
+    /// Objects to send, the next one last.
+    ready: Vec<Value>,
+    over: bool,
+}
+
+impl<C: Chunks> Parts<C> {
+    /// Waits a little for a refusal, which can still have a status of its own.
+    pub(super) async fn open(mut choices: Choices, chunks: C) -> Result<Self, Failure> {
+        let begun = async {
+            while let Some(event) = choices.next().await {
+                if !matches!(event.1, StreamEvent::Queued { .. }) {
+                    return Some(event);
+                }
+            }
+            None
+        };
+        let first = match tokio::time::timeout(PATIENCE, begun).await {
+            Err(_) => None,
+            Ok(Some((_, StreamEvent::Failed(failure)))) => return Err(failure),
+            Ok(None) => return Err(Failure::cancelled()),
+            Ok(event) => event,
+        };
+        Ok(Self {
+            choices,
+            chunks,
+            first,
+            ready: Vec::new(),
+            over: false,
+        })
+    }
+
+    /// The next object; `None` after the last. A failure is the last.
+    pub(super) async fn next(&mut self) -> Option<Result<Value, Failure>> {
+        loop {
+            if let Some(object) = self.ready.pop() {
+                return Some(Ok(object));
+            }
+            if self.over {
+                return None;
+            }
+            let (index, event) = match self.first.take() {
+                Some(event) => event,
+                None => self.choices.next().await?,
+            };
+            self.ready = match event {
+                StreamEvent::Started {
+                    in_reasoning,
+                    call_format,
+                    ..
+                } => {
+                    self.chunks.start(index, call_format, in_reasoning);
+                    Vec::new()
+                }
+                StreamEvent::Token { text, logprobs, .. } => {
+                    self.chunks.token(index, &text, logprobs)
+                }
+                StreamEvent::Finished { reason, usage } => {
+                    let last = self.chunks.finish(index, reason, &usage);
+                    self.over = self.chunks.is_over();
+                    last
+                }
+                StreamEvent::Failed(failure) => {
+                    self.over = true;
+                    return Some(Err(failure));
+                }
+                StreamEvent::Queued { .. } | StreamEvent::Prefill { .. } => Vec::new(),
+            };
+            self.ready.reverse();
+        }
+    }
+}

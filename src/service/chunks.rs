@@ -1,0 +1,21 @@
+//! What streams of all APIs have in common.
+
+use serde_json::Value;
+
+use crate::protocol::{CallFormat, FinishReason, TokenLogprob, Usage};
+
+/// Turns the pieces of answers into objects for the client. Answers are named by their
+/// index; nothing comes of one that is not there.
+pub trait Chunks {
+    /// Tells how the model answers, before its first token.
+    fn start(&mut self, index: usize, call_format: CallFormat, in_reasoning: bool);
+
+    /// Objects for more text.
+    fn token(&mut self, index: usize, text: &str, logprobs: Vec<TokenLogprob>) -> Vec<Value>;
+
+    /// The objects that end an answer and, with the last one, the stream.
+    fn finish(&mut self, index: usize, reason: FinishReason, usage: &Usage) -> Vec<Value>;
+
+    /// Whether all answers are complete.
+    fn is_over(&self) -> bool;
+}

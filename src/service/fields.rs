@@ -1,0 +1,189 @@
+//! Fields of requests that are JSON objects, checked so that an error names the field.
+//! What the APIs have in common is read here.
+
+use serde_json::{Map, Value};
+
+use crate::protocol::{Failure, FailureKind, Priority, Sampling};
+
+/// A request's body.
+pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, Failure> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(Failure::invalid("the request must be a JSON object")),
+        Err(error) => Err(Failure::invalid(format!(
+            "the request is not valid JSON: {error}"
+        ))),
+    }
+}
+
+/// A field of a body.
+pub(super) fn field<'a>(body: &'a Map<String, Value>, name: &'static str) -> Field<'a> {
+    Field {
+        name,
+        value: body.get(name),
+    }
+}
+
+/// How tokens are chosen; the names are the same in all APIs.
+pub(super) fn sampling(body: &Map<String, Value>) -> Result<Sampling, Failure> {
+    let get = |name| field(body, name);
+    Ok(Sampling {
+        temperature: get("temperature").float()?,
+        top_k: get("top_k").whole()?,
+        top_p: get("top_p").float()?,
+        min_p: get("min_p").float()?,
+        repeat_penalty: get("repeat_penalty").float()?,
+        repeat_last_n: get("repeat_last_n").whole()?,
+        presence_penalty: get("presence_penalty").float()?,
+        frequency_penalty: get("frequency_penalty").float()?,
+        // Larger seeds are legal in OpenAI's API; their low bits do.
+        seed: get("seed").seed()?,
+        logit_bias: Vec::new(),
+    })
+}
+
+/// The request's class.
+pub(super) fn priority(body: &Map<String, Value>) -> Result<Priority, Failure> {
+    match body.get("priority") {
+        None | Some(Value::Null) => Ok(Priority::Normal),
+        Some(Value::String(s)) => s.parse().map_err(Failure::invalid),
+        Some(_) => Err(Failure::invalid("`priority` must be a string")),
+    }
+}
+
+/// A message's text.
+pub(super) fn content(value: Option<&Value>) -> Result<String, Failure> {
+    match value {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(Value::Array(parts)) => parts
+            .iter()
+            .map(
+                |part| match (part.get("type").and_then(Value::as_str), part.get("text")) {
+                    (Some("text"), Some(Value::String(text))) => Ok(text.as_str()),
+                    (kind, _) => Err(Failure::new(
+                        FailureKind::NotSupported,
+                        format!(
+                            "content parts of type {:?} are not supported, only \"text\"",
+                            kind.unwrap_or("?")
+                        ),
+                    )),
+                },
+            )
+            .collect(),
+        Some(_) => Err(Failure::invalid(
+            "`content` must be a string or a list of parts",
+        )),
+    }
+}
+
+/// A call that the model asked for once. Templates want `arguments` as an object; OpenAI
+/// sends it as a string.
+pub(super) fn tool_call(call: &Value) -> Value {
+    let mut call = call.clone();
+    if let Some(arguments) = call.pointer_mut("/function/arguments")
+        && let Some(parsed) = arguments
+            .as_str()
+            .and_then(|s| serde_json::from_str(s).ok())
+    {
+        *arguments = parsed;
+    }
+    call
+}
+
+/// Strings before which an answer ends.
+pub(super) fn stop(value: Option<&Value>) -> Result<Vec<String>, Failure> {
+    let wrong = || Failure::invalid("`stop` must be a string or a list of at most 16 strings");
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(one)) => Ok(vec![one.clone()]),
+        Some(Value::Array(list)) if list.len() <= 16 => list
+            .iter()
+            .map(|s| s.as_str().map(str::to_owned).ok_or_else(wrong))
+            .collect(),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// One field by name, so that errors can name it.
+pub(super) struct Field<'a> {
+    pub(super) name: &'static str,
+    pub(super) value: Option<&'a Value>,
+}
+
+impl Field<'_> {
+    pub(super) fn wrong<T>(&self, what: &str) -> Result<T, Failure> {
+        Err(Failure::invalid(format!("`{}` must be {what}", self.name)))
+    }
+
+    pub(super) fn float(&self) -> Result<Option<f32>, Failure> {
+        #[expect(clippy::cast_possible_truncation, reason = "sampling needs no more")]
+        match self.value {
+            None | Some(Value::Null) => Ok(None),
+            Some(v) => match v.as_f64() {
+                Some(f) if f.is_finite() => Ok(Some(f as f32)),
+                _ => self.wrong("a number"),
+            },
+        }
+    }
+
+    /// Whole numbers; clients also send `8192.0`.
+    pub(super) fn whole(&self) -> Result<Option<u32>, Failure> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked"
+        )]
+        match self.value {
+            None | Some(Value::Null) => Ok(None),
+            Some(v) => match v.as_f64() {
+                Some(f) if f >= 0.0 && f <= f64::from(u32::MAX) && f.fract() == 0.0 => {
+                    Ok(Some(f as u32))
+                }
+                _ => self.wrong("a whole number"),
+            },
+        }
+    }
+
+    /// A number without what stands behind its point, as Ollama reads whole ones.
+    pub(super) fn integer(&self) -> Result<Option<i64>, Failure> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the largest do for larger ones"
+        )]
+        match self.value {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Number(number)) => Ok(number
+                .as_i64()
+                .or_else(|| number.as_f64().map(|f| f as i64))),
+            Some(_) => self.wrong("a whole number"),
+        }
+    }
+
+    pub(super) fn seed(&self) -> Result<Option<u32>, Failure> {
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+        match self.value {
+            None | Some(Value::Null) => Ok(None),
+            Some(v) => match v.as_i64() {
+                Some(n) => Ok(Some(n.cast_unsigned() as u32)),
+                None => self.wrong("a whole number"),
+            },
+        }
+    }
+
+    pub(super) fn flag(&self) -> Result<bool, Failure> {
+        match self.value {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(b)) => Ok(*b),
+            Some(_) => self.wrong("true or false"),
+        }
+    }
+
+    pub(super) fn text(&self) -> Result<Option<String>, Failure> {
+        match self.value {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(s)) => Ok(Some(s.clone())),
+            Some(_) => self.wrong("a string"),
+        }
+    }
+}

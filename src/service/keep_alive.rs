@@ -1,0 +1,103 @@
+//! How long a model stays in memory for a client's sake: Ollama's `keep_alive`.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use super::types::Caller;
+use super::{Service, stopping};
+use crate::protocol::Failure;
+
+/// How long a model is to stay after its last use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// So long; zero: it may go at once.
+    For(Duration),
+    /// Until somebody unloads it.
+    Forever,
+}
+
+/// Who wants a model to stay. What is asked for later by the same client replaces what
+/// it asked for before; it never shortens what another one asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client {
+    /// The user; nobody's over TCP.
+    pub uid: u32,
+    /// The process; 0 where it is not known, as over TCP.
+    pub pid: i32,
+    /// What it says of itself (`User-Agent`).
+    pub agent: String,
+}
+
+impl Client {
+    /// Whether the same user's program asks again that asked as `before`: `curl` is
+    /// another process each time.
+    pub(super) fn follows(&self, before: &Self, is_gone: impl Fn(i32) -> bool) -> bool {
+        self == before || self.uid == before.uid && before.pid > 0 && is_gone(before.pid)
+    }
+}
+
+/// A client's wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Whose.
+    pub client: Client,
+    /// How long.
+    pub time: KeepAlive,
+}
+
+impl Keep {
+    /// Whether the model may go for all that this client cares.
+    pub fn is_over(&self) -> bool {
+        self.time == KeepAlive::For(Duration::ZERO)
+    }
+}
+
+impl Service {
+    /// Ends a use of a model that was no request: from now on it stays for as long as the
+    /// caller wishes.
+    pub fn used(&self, caller: &Caller, model: &str) {
+        let mut inner = self.lock();
+        inner.used(self.now(), model, caller.keep.as_ref());
+        self.publish(&inner);
+        drop(inner);
+        self.shared.changed.notify_one();
+    }
+
+    /// Loads a model (empty: the default one), unless the caller wishes that it goes:
+    /// then it goes, if nobody else uses or holds it. Whether it was to stay.
+    ///
+    /// # Errors
+    /// `ModelNotFound`, and those of loading.
+    pub async fn load_or_let_go(&self, caller: &Caller, model: &str) -> Result<bool, Failure> {
+        let default = self.config().model.default.clone();
+        let model = self.shared.store.resolve(model, &default)?.name;
+        let stays = !caller.keep.as_ref().is_some_and(Keep::is_over);
+        if stays {
+            self.load_model(caller, &model).await?;
+        } else if self.lock().draining {
+            return Err(stopping());
+        }
+        self.used(caller, &model);
+        Ok(stays)
+    }
+
+    /// How long the model in memory stays if nobody uses it; `None`: for ever.
+    pub fn stays(&self) -> Option<Duration> {
+        let limit = Duration::from_secs(u64::from(self.config().engine.idle_unload_s));
+        let until = self.lock().stays_until(limit)?;
+        Some(until.saturating_sub(self.now()))
+    }
+
+    /// The time since the service began.
+    pub fn uptime(&self) -> Duration {
+        self.now()
+    }
+}
+
+/// Whether there is no process of this number.
+pub(super) fn is_gone(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)
+}

@@ -1,0 +1,131 @@
+//! `keep_alive`: seconds, or a duration as Go writes it (`5m`, `1h30m`).
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::protocol::Failure;
+use crate::service::KeepAlive;
+
+/// Longer is for ever: a hundred years in seconds.
+const FOREVER_S: f64 = 100.0 * 365.25 * 86_400.0;
+/// Go's units, in seconds.
+const UNITS: [(&str, f64); 8] = [
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("µs", 1e-6),
+    ("μs", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+];
+
+/// How long the model is to stay; `None` where nothing is said.
+pub(super) fn keep_alive(value: Option<&Value>) -> Result<Option<KeepAlive>, Failure> {
+    let seconds = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => seconds(text),
+        Some(_) => None,
+    };
+    match seconds {
+        Some(s) if !(0.0..=FOREVER_S).contains(&s) => Ok(Some(KeepAlive::Forever)),
+        Some(s) => Ok(Some(KeepAlive::For(Duration::from_secs_f64(s)))),
+        None => Err(Failure::invalid(
+            "`keep_alive` must be a number of seconds or a duration as \"5m\"; -1 is for ever",
+        )),
+    }
+}
+
+/// A duration in seconds. A number without a unit is taken for seconds, which Go would
+/// refuse, but people write.
+fn seconds(text: &str) -> Option<f64> {
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let mut total = None;
+    while !rest.is_empty() {
+        let unit_at = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        let (number, after) = rest.split_at(unit_at);
+        let number: f64 = number.parse().ok()?;
+        let next = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(next);
+        let factor = match UNITS.iter().find(|(name, _)| *name == unit) {
+            Some((_, factor)) => *factor,
+            None if unit.is_empty() && total.is_none() => 1.0,
+            None => return None,
+        };
+        total = Some(total.unwrap_or(0.0) + number * factor);
+        rest = after;
+    }
+    total.map(|total| sign * total)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn all_that_clients_write() {
+        let ms = |n| Some(KeepAlive::For(Duration::from_millis(n)));
+        for (value, expected) in [
+            (json!(null), None),
+            (json!(0), ms(0)),
+            (json!(-1), Some(KeepAlive::Forever)),
+            (json!(-1.0), Some(KeepAlive::Forever)),
+            (json!(300), ms(300_000)),
+            (json!(0.5), ms(500)),
+            (json!(1e300), Some(KeepAlive::Forever)),
+            (json!("0"), ms(0)),
+            (json!("0s"), ms(0)),
+            (json!("5m"), ms(300_000)),
+            (json!("300s"), ms(300_000)),
+            (json!("1h30m"), ms(5_400_000)),
+            (json!("1.5s"), ms(1500)),
+            (json!("250ms"), ms(250)),
+            (json!("-1"), Some(KeepAlive::Forever)),
+            (json!("-1m"), Some(KeepAlive::Forever)),
+            (json!("24h"), ms(86_400_000)),
+            (json!("60"), ms(60_000)),
+        ] {
+            assert_eq!(keep_alive(Some(&value)), Ok(expected), "{value}");
+        }
+        assert_eq!(keep_alive(None), Ok(None));
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        for value in [
+            json!(""),
+            json!("-"),
+            json!("5 m"),
+            json!("m"),
+            json!("5x"),
+            json!("1h5"),
+            json!("inf"),
+            json!("1..5s"),
+            json!(true),
+            json!([5]),
+            json!({}),
+        ] {
+            let error = keep_alive(Some(&value)).unwrap_err();
+            assert!(error.message.contains("`keep_alive`"), "{value}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "[-+0-9.a-zµ ]{0,12}") {
+            _ = keep_alive(Some(&json!(text)));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What there is to say of models.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use super::timestamp;
+use crate::service::ModelEntry;
+
+/// The tag that a name without one has.
+const LATEST: &str = ":latest";
+/// For ever, as the time of a model's end: a hundred years.
+const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
+/// Architectures that make vectors only.
+const EMBEDDING_ONLY: [&str; 2] = ["bert", "t5encoder"];
+
+/// A model's name without Ollama's default tag.
+pub fn name_of(name: &str) -> &str {
+    name.strip_suffix(LATEST).unwrap_or(name)
+}
+
+/// A model's name as Ollama's clients have it: with a tag.
+pub fn tagged(name: &str) -> String {
+    if name.contains(':') {
+        name.to_owned()
+    } else {
+        format!("{name}{LATEST}")
+    }
+}
+
+/// An installed model in `/api/tags`.
+pub fn tag(model: &ModelEntry) -> Value {
+    let name = tagged(&model.name);
+    json!({
+        "name": name, "model": name, "modified_at": modified_at(model),
+        "size": model.size_bytes, "digest": digest(model), "details": details(model),
+    })
+}
+
+/// A model in memory, in `/api/ps`. It goes at `now` and so much later; `None`: never.
+pub fn process(
+    model: &ModelEntry,
+    context_size: u32,
+    now: SystemTime,
+    stays: Option<Duration>,
+) -> Value {
+    let mut process = tag(model);
+    if let Value::Object(fields) = &mut process {
+        fields.remove("modified_at");
+    }
+    process["expires_at"] = timestamp(now + stays.unwrap_or(FOREVER).min(FOREVER)).into();
+    // There is no memory but the board's.
+    process["size_vram"] = 0.into();
+    process["context_length"] = context_size.into();
+    process
+}
+
+/// The answer of `/api/show`.
+pub fn show(model: &ModelEntry) -> Value {
+    let architecture = &model.architecture;
+    let mut info = json!({});
+    if !architecture.is_empty() {
+        info["general.architecture"] = architecture.as_str().into();
+        info["general.parameter_count"] = model.parameters.into();
+        info[format!("{architecture}.context_length")] = model.context_train.into();
+    }
+    let makes_vectors = EMBEDDING_ONLY.iter().any(|e| architecture.ends_with(e));
+    let capabilities: &[&str] = if makes_vectors {
+        &["embedding"]
+    } else {
+        &["completion", "tools"]
+    };
+    json!({
+        "details": details(model), "model_info": info, "capabilities": capabilities,
+        "modified_at": modified_at(model),
+    })
+}
+
+/// What a model is.
+pub fn details(model: &ModelEntry) -> Value {
+    let families = Some(&model.architecture).filter(|family| !family.is_empty());
+    json!({
+        "parent_model": "", "format": "gguf", "family": model.architecture,
+        "families": families.into_iter().collect::<Vec<_>>(),
+        "parameter_size": parameter_size(model.parameters),
+        "quantization_level": model.quantization,
+    })
+}
+
+fn modified_at(model: &ModelEntry) -> String {
+    timestamp(UNIX_EPOCH + Duration::from_secs(model.modified_s))
+}
+
+/// Names this state of the file. It is no hash of its bytes, which are too many to read.
+fn digest(model: &ModelEntry) -> String {
+    let state = format!("{}\n{}\n{}", model.name, model.size_bytes, model.modified_s);
+    let half = |seed| xxh3_128_with_seed(state.as_bytes(), seed);
+    format!("{:032x}{:032x}", half(0), half(1))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rounded anyway")]
+fn parameter_size(parameters: u64) -> String {
+    let p = parameters as f64;
+    match parameters {
+        0 => String::new(),
+        1_000_000_000.. => format!("{:.1}B", p / 1e9),
+        1_000_000.. => format!("{:.2}M", p / 1e6),
+        1_000.. => format!("{:.2}K", p / 1e3),
+        _ => parameters.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> ModelEntry {
+        ModelEntry {
+            name: "small".into(),
+            size_bytes: 5_000,
+            architecture: "qwen2".into(),
+            quantization: "Q8_0".into(),
+            context_train: 2048,
+            parameters: 494_032_768,
+            loaded: true,
+            is_default: true,
+            packaged: false,
+            modified_s: 60,
+            problem: String::new(),
+        }
+    }
+
+    #[test]
+    fn names_have_a_tag() {
+        assert_eq!(tagged("small"), "small:latest");
+        assert_eq!(tagged("qwen:0.5b"), "qwen:0.5b");
+        assert_eq!(name_of("small:latest"), "small");
+        assert_eq!(name_of("qwen:0.5b"), "qwen:0.5b");
+    }
+
+    #[test]
+    fn sizes() {
+        for (parameters, text) in [
+            (0, ""),
+            (7, "7"),
+            (1_800, "1.80K"),
+            (494_032_768, "494.03M"),
+            (7_615_616_512, "7.6B"),
+        ] {
+            assert_eq!(parameter_size(parameters), text);
+        }
+    }
+
+    #[test]
+    fn lists_and_details() {
+        let tag = tag(&model());
+        assert_eq!(
+            (&tag["model"], &tag["modified_at"]),
+            (
+                &json!("small:latest"),
+                &json!("1970-01-01T00:01:00.000000Z")
+            )
+        );
+        let digest = tag["digest"].as_str().unwrap();
+        assert!(digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit()));
+        assert_eq!(tag["details"]["parameter_size"], "494.03M");
+        let ends = |stays| process(&model(), 512, UNIX_EPOCH, stays)["expires_at"].take();
+        assert_eq!(
+            ends(Some(Duration::from_secs(5))),
+            "1970-01-01T00:00:05.000000Z"
+        );
+        assert_eq!(ends(None), "2069-12-07T00:00:00.000000Z");
+        let shown = show(&model());
+        assert_eq!(shown["model_info"]["qwen2.context_length"], 2048);
+        assert_eq!(shown["capabilities"], json!(["completion", "tools"]));
+        let vectors = ModelEntry {
+            architecture: "nomic-bert".into(),
+            ..model()
+        };
+        assert_eq!(show(&vectors)["capabilities"], json!(["embedding"]));
+    }
+}
