@@ -157,6 +157,8 @@ pub enum Constraint {
     JsonObject,
     /// JSON that is valid against a JSON schema.
     JsonSchema(serde_json::Value),
+    /// The same, but for what cannot be guaranteed or is not known: that is ignored.
+    LenientSchema(serde_json::Value),
     /// Text that a regular expression matches from begin to end.
     Regex(String),
     /// A grammar in llguidance's dialect of Lark.

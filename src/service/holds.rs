@@ -121,11 +121,8 @@ mod tests {
 
     /// A wish of a user's process at 10 s; processes above 100 are gone by then.
     fn wish(holds: &mut Holds, uid: u32, pid: i32, time: KeepAlive) {
-        let client = Client {
-            uid,
-            pid,
-            agent: "curl".into(),
-        };
+        let agent = if pid % 2 == 0 { "curl" } else { "python" }.into();
+        let client = Client { uid, pid, agent };
         let now = Duration::from_secs(10);
         holds.keep(&Keep { client, time }, "m", now, |pid| pid > 100);
     }
@@ -142,9 +139,10 @@ mod tests {
             (&[(1, 7, FOREVER), (1, 8, seconds(0))], None),
             (&[(1, 7, FOREVER), (2, 7, seconds(5))], None),
             (&[(1, 7, seconds(9)), (1, 8, seconds(5))], at(19)),
-            // The process is gone: its user speaks for it, no other does.
-            (&[(1, 107, FOREVER), (1, 8, seconds(5))], at(15)),
-            (&[(1, 107, FOREVER), (2, 8, seconds(5))], None),
+            // The process is gone: the same program of its user speaks for it.
+            (&[(1, 107, FOREVER), (1, 9, seconds(5))], at(15)),
+            (&[(1, 107, FOREVER), (1, 8, seconds(5))], None),
+            (&[(1, 107, FOREVER), (2, 9, seconds(5))], None),
             // Over TCP nothing says whether a client is gone.
             (&[(9, 0, FOREVER), (9, 0, seconds(5))], at(15)),
         ] {

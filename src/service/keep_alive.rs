@@ -32,10 +32,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Whether the same user's program asks again that asked as `before`: `curl` is
-    /// another process each time.
+    /// Whether the client asks again that asked as `before`. Some are another process each
+    /// time, as `curl` is.
     pub(super) fn follows(&self, before: &Self, is_gone: impl Fn(i32) -> bool) -> bool {
-        self == before || self.uid == before.uid && before.pid > 0 && is_gone(before.pid)
+        let is_alike = self.uid == before.uid && self.agent == before.agent;
+        self == before || is_alike && before.pid > 0 && is_gone(before.pid)
     }
 }
 

@@ -18,6 +18,7 @@ mod hostile;
 mod http;
 mod keep;
 mod memory;
+mod ollama;
 mod order;
 mod prewarm;
 mod readme;

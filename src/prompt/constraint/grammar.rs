@@ -22,7 +22,7 @@ pub(super) fn compile(
 ) -> Result<llguidance::Matcher, Failure> {
     vocabulary.compile(grammar(constraint)?).map_err(|error| {
         let mut message = first_line(&error);
-        if let Constraint::JsonSchema(schema) = constraint
+        if let Constraint::JsonSchema(schema) | Constraint::LenientSchema(schema) = constraint
             && let Some(place) = place::of(vocabulary, schema, &message)
         {
             message = format!("at {place:?}: {message}");
@@ -34,10 +34,14 @@ pub(super) fn compile(
 fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, Failure> {
     let what = name(constraint);
     match constraint {
-        Constraint::JsonObject => from_schema(&json!({"type": "object"})),
+        Constraint::JsonObject => from_schema(&json!({"type": "object"}), false),
         Constraint::JsonSchema(schema) => {
             bounds::schema(schema)?;
-            from_schema(schema)
+            from_schema(schema, false)
+        }
+        Constraint::LenientSchema(schema) => {
+            bounds::schema(schema)?;
+            from_schema(schema, true)
         }
         Constraint::Regex(regex) => {
             bounds::text(what, regex)?;
@@ -59,17 +63,17 @@ fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, Failure> {
 fn name(constraint: &Constraint) -> &'static str {
     match constraint {
         Constraint::JsonObject => "JSON object",
-        Constraint::JsonSchema(_) => "JSON schema",
+        Constraint::JsonSchema(_) | Constraint::LenientSchema(_) => "JSON schema",
         Constraint::Regex(_) => "regular expression",
         Constraint::Lark(_) => "Lark grammar",
         Constraint::Gbnf(_) => "GBNF grammar",
     }
 }
 
-pub(super) fn from_schema(schema: &Value) -> Result<TopLevelGrammar, Failure> {
+pub(super) fn from_schema(schema: &Value, lenient: bool) -> Result<TopLevelGrammar, Failure> {
     Ok(TopLevelGrammar::from_json_schema(with_options(
         schema,
-        json!({"whitespace_pattern": WHITESPACE}),
+        json!({"whitespace_pattern": WHITESPACE, "lenient": lenient}),
     )?))
 }
 

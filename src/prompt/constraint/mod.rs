@@ -23,8 +23,8 @@
 //! **JSON schemas** are kept to the word: what cannot be guaranteed (`not`, `if`,
 //! `uniqueItems`, alternatives of `oneOf` that overlap, …) is refused, not ignored.
 //! References stay inside the schema (`#/…`). Properties come in the schema's order.
-//! The parameters of tools are taken leniently, unless the tool says `"strict": true`:
-//! there a keyword that cannot be kept is ignored, since clients send many.
+//! The parameters of tools, and schemas in Ollama's API, are taken leniently, unless the tool says `"strict": true`:
+//! there what cannot be kept is ignored, since clients send much of it.
 
 mod bounds;
 mod calls;

@@ -40,7 +40,7 @@ fn complains(vocabulary: &Vocabulary, schema: &Value, part: &Value, message: &st
             alone.insert(key.to_owned(), definitions.clone());
         }
     }
-    from_schema(&Value::Object(alone))
+    from_schema(&Value::Object(alone), false)
         .ok()
         .and_then(|grammar| vocabulary.complaint(grammar))
         .is_some_and(|complaint| first_line(&complaint) == message)

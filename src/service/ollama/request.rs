@@ -207,7 +207,7 @@ fn format(value: Option<&Value>) -> Result<Option<Constraint>, Failure> {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(word)) if word.is_empty() => Ok(None),
         Some(Value::String(word)) if word == "json" => Ok(Some(Constraint::JsonObject)),
-        Some(schema @ Value::Object(_)) => Ok(Some(Constraint::JsonSchema(schema.clone()))),
+        Some(schema @ Value::Object(_)) => Ok(Some(Constraint::LenientSchema(schema.clone()))),
         Some(_) => Err(Failure::invalid(
             "`format` must be \"json\" or a JSON schema",
         )),
@@ -376,7 +376,10 @@ mod tests {
             (json!(null), None),
             (json!(""), None),
             (json!("json"), Some(Constraint::JsonObject)),
-            (schema.clone(), Some(Constraint::JsonSchema(schema.clone()))),
+            (
+                schema.clone(),
+                Some(Constraint::LenientSchema(schema.clone())),
+            ),
         ] {
             let request = chat(&json!({"messages": ok, "format": format})).unwrap();
             assert_eq!(request.submission.request.constraint, expected);

@@ -245,6 +245,32 @@ fn what_cannot_be_kept_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_lenient_schema_ignores_what_cannot_be_kept() {
+    let (vocabulary, pieces) = vocabulary(true);
+    let schema = json!({
+        "type": "object", "additionalProperties": false, "required": ["a"], "not": {"type": "null"},
+        "properties": {"a": {"type": "string", "format": "entity_id", "maxLength": 2}},
+    });
+    let whole = Matcher::new(&vocabulary, &Constraint::LenientSchema(schema)).unwrap();
+    for (text, fitting) in [
+        (r#"{"a": "xy"}"#, true),
+        (r#"{"a": "xyz"}"#, false),
+        (r#"{"a": 1}"#, false),
+        ("{}", false),
+    ] {
+        let (all, ends) = fits(&mut whole.clone(), &pieces, text);
+        assert_eq!(all && ends, fitting, "{text}");
+    }
+    for (schema, part) in [
+        (json!({"type": "array", "maxItems": 1e9}), "/maxItems"),
+        (json!([1]), "must be an object"),
+    ] {
+        let error = Matcher::new(&vocabulary, &Constraint::LenientSchema(schema)).unwrap_err();
+        assert!(error.message.contains(part), "{error}");
+    }
+}
+
+#[test]
 fn the_schemas_own_options_do_not_count() {
     let (vocabulary, pieces) = vocabulary(true);
     let schema =
