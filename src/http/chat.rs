@@ -16,9 +16,10 @@ use super::stream::Parts;
 use super::{ApiError, Connection};
 use crate::protocol::{Failure, FailureKind};
 use crate::service::openai::{
-    ChatStream, chat_response, completion_response, decode_chat, decode_completion,
+    ChatStream, CompletionStream, chat_response, completion_response, decode_chat,
+    decode_completion,
 };
-use crate::service::{Choices, Service, Submission};
+use crate::service::{Choices, Chunks, Service, Submission};
 
 /// How often a silent stream says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -54,15 +55,13 @@ pub(super) async fn completion(
 ) -> Result<Response, ApiError> {
     let mut request = decode_completion(&whole(body)?)?;
     set_priority(&mut request.submission, &headers)?;
-    if request.stream {
-        let failure = Failure::new(
-            FailureKind::NotSupported,
-            "`stream` works with /v1/chat/completions only",
-        );
-        return Err(failure.into());
-    }
     let caller = connection.0.caller();
     let choices = service.submit_choices(&caller, &request.submission, request.n)?;
+    if request.stream {
+        let (ids, model) = (choices.ids(), choices.model());
+        let chunks = CompletionStream::new(ids, model, request.include_usage);
+        return start_stream(choices, chunks).await;
+    }
     Ok(Json(completion_response(&choices.collect().await?)).into_response())
 }
 
@@ -91,7 +90,10 @@ pub(super) fn set_priority(
 }
 
 /// Server-sent events, with a heartbeat while nothing else comes.
-async fn start_stream(choices: Choices, chunks: ChatStream) -> Result<Response, ApiError> {
+async fn start_stream<C: Chunks + Send + 'static>(
+    choices: Choices,
+    chunks: C,
+) -> Result<Response, ApiError> {
     let parts = Parts::open(choices, chunks).await?;
     let events = stream::unfold(Some(parts), |parts| async {
         let mut parts = parts?;

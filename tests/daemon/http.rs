@@ -131,6 +131,42 @@ fn several_answers_to_one_request() {
 }
 
 #[test]
+fn a_completion_streams_what_it_answers_at_once() {
+    let daemon = Daemon::real();
+    let mut body = serde_json::json!({
+        "prompt": ["The capital of Italy is"], "temperature": 0, "max_tokens": 12,
+        "logprobs": 2, "stream_options": {"include_usage": true},
+    });
+    let ask = |body: &serde_json::Value| {
+        ok(&daemon.curl("/v1/completions", &["-N", "-d", &body.to_string()]))
+    };
+    let whole: serde_json::Value = serde_json::from_str(&ask(&body)).unwrap();
+    body["stream"] = true.into();
+    let lines = ask(&body);
+    let chunks: Vec<serde_json::Value> = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+        .collect();
+    assert!(lines.trim_end().ends_with("data: [DONE]"), "{lines}");
+    let choices = chunks.iter().map(|chunk| &chunk["choices"][0]);
+    let text: String = choices.clone().filter_map(|c| c["text"].as_str()).collect();
+    assert_eq!(whole["choices"][0]["text"], text);
+    let tokens: Vec<&serde_json::Value> = choices
+        .filter_map(|c| c["logprobs"]["tokens"].as_array())
+        .flatten()
+        .collect();
+    let expected = whole["choices"][0]["logprobs"]["tokens"]
+        .as_array()
+        .unwrap();
+    assert_eq!(tokens, expected.iter().collect::<Vec<_>>());
+    let (last, before) = (&chunks[chunks.len() - 1], &chunks[chunks.len() - 2]);
+    let tokens = "completion_tokens";
+    assert_eq!(last["usage"][tokens], whole["usage"][tokens]);
+    let reason = &whole["choices"][0]["finish_reason"];
+    assert_eq!(&before["choices"][0]["finish_reason"], reason);
+}
+
+#[test]
 fn several_answers_stand_and_fall_together() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Fake("token-ms=20"),

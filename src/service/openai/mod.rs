@@ -4,6 +4,7 @@
 //! Shapes: platform.openai.com's API reference for chat completions. Fields that
 //! clients send and Hearthd has no use for are ignored; fields it knows are checked.
 
+mod completion;
 mod form;
 mod reader;
 mod request;
@@ -11,10 +12,11 @@ mod response;
 mod stream;
 mod tools;
 
+pub use completion::{CompletionStream, completion_response, decode_completion};
 pub use reader::Reader;
 pub(super) use reader::Whole;
-pub use request::{ChatRequest, decode_chat, decode_completion};
-pub use response::{call_id, chat_response, completion_response, unix_seconds};
+pub use request::{ChatRequest, decode_chat};
+pub use response::{call_id, chat_response, unix_seconds};
 pub use stream::ChatStream;
 pub(super) use tools::Tools;
 pub use tools::{Offer, check_tools, decode_tools};

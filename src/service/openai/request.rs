@@ -74,25 +74,8 @@ pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
     Ok(request)
 }
 
-/// Decodes a text-completions request.
-///
-/// # Errors
-/// As [`decode_chat`].
-pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
-    let body = object(body)?;
-    match body.get("prompt") {
-        Some(Value::String(_)) if !matches!(body.get("logprobs"), None | Some(Value::Null)) => {
-            Err(Failure::new(
-                FailureKind::NotSupported,
-                "`logprobs` works with /v1/chat/completions only",
-            ))
-        }
-        Some(Value::String(text)) => common(&body, Prompt::Text(text.clone())),
-        _ => Err(Failure::invalid("`prompt` must be a string")),
-    }
-}
-
-fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Failure> {
+/// What chats and completions have in common.
+pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Failure> {
     let get = |name| field(body, name);
     let max_tokens = match get("max_completion_tokens").whole()? {
         None => get("max_tokens").whole()?,
@@ -338,8 +321,6 @@ mod tests {
                 "{extra}"
             );
         }
-        let error = decode_completion(br#"{"prompt": "x", "logprobs": 3}"#).unwrap_err();
-        assert_eq!(error.kind, FailureKind::NotSupported);
     }
 
     #[test]
@@ -360,7 +341,6 @@ mod tests {
         #[test]
         fn no_body_panics(body in "[\\[\\]{}\":,a-z0-9.e-]{0,60}") {
             _ = decode_chat(body.as_bytes());
-            _ = decode_completion(body.as_bytes());
         }
     }
 }

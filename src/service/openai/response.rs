@@ -52,27 +52,6 @@ fn choice(index: usize, answer: &Answer, offer: &Offer) -> Value {
     })
 }
 
-/// The `text_completion` object, with one choice for each answer.
-pub fn completion_response(answers: &[Answer]) -> Value {
-    let choice = |(index, answer): (usize, &Answer)| {
-        json!({
-            "index": index,
-            "text": answer.text,
-            "finish_reason": answer.reason.as_str(),
-            "logprobs": null,
-        })
-    };
-    let id = answers.first().map(|answer| answer.id).unwrap_or_default();
-    json!({
-        "id": format!("cmpl-{id}"),
-        "object": "text_completion",
-        "created": unix_seconds(),
-        "model": answers.first().map(|answer| answer.model.as_str()),
-        "choices": answers.iter().enumerate().map(choice).collect::<Value>(),
-        "usage": usage(&total(answers.iter().map(|answer| answer.usage))),
-    })
-}
-
 /// The id of a response or stream whose first answer is to this request.
 pub(super) fn chat_id(first: Option<RequestId>) -> String {
     format!("chatcmpl-{}", first.unwrap_or_default())
@@ -138,6 +117,7 @@ pub(super) fn logprobs(tokens: &[TokenLogprob]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::completion_response;
     use super::*;
     use crate::protocol::{CallFormat, FinishReason};
 

@@ -1,0 +1,270 @@
+//! Text completions: a prompt that is taken as it is.
+
+use serde_json::{Value, json};
+
+use super::request::{ChatRequest, common};
+use super::response::{total, unix_seconds, usage};
+use crate::protocol::{
+    CallFormat, Failure, FailureKind, FinishReason, Prompt, RequestId, TokenLogprob, Usage,
+};
+use crate::service::fields::{field, object};
+use crate::service::{Answer, Chunks};
+
+/// The most alternatives shown for each token (OpenAI's own bound).
+const LOGPROBS_MAX: u8 = 5;
+
+/// Decodes a text-completions request.
+///
+/// # Errors
+/// `InvalidArgs` naming the field, `NotSupported`.
+pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
+    let body = object(body)?;
+    let prompt = match body.get("prompt") {
+        Some(Value::String(text)) => text,
+        // Some clients always send a list.
+        Some(Value::Array(list)) => match list.as_slice() {
+            [Value::String(text)] => text,
+            [] | [Value::String(_), ..] => {
+                return Err(Failure::new(
+                    FailureKind::NotSupported,
+                    "`prompt` with several texts is not supported: send a request for each",
+                ));
+            }
+            _ => {
+                return Err(Failure::new(
+                    FailureKind::NotSupported,
+                    "`prompt` must be text, token numbers are not supported",
+                ));
+            }
+        },
+        _ => return Err(Failure::invalid("`prompt` must be a string")),
+    };
+    for name in ["suffix", "echo"] {
+        if !matches!(
+            body.get(name),
+            None | Some(Value::Null | Value::Bool(false))
+        ) {
+            return Err(Failure::new(
+                FailureKind::NotSupported,
+                format!("`{name}` is not supported"),
+            ));
+        }
+    }
+    let logprobs = field(&body, "logprobs").whole()?;
+    let logprobs = logprobs.map(|n| u8::try_from(n).unwrap_or(u8::MAX));
+    if logprobs.is_some_and(|n| n > LOGPROBS_MAX) {
+        return Err(Failure::invalid(format!(
+            "`logprobs` must be at most {LOGPROBS_MAX}"
+        )));
+    }
+    let mut request = common(&body, Prompt::Text(prompt.clone()))?;
+    request.submission.request.logprobs = logprobs;
+    Ok(request)
+}
+
+/// The `text_completion` object, with one choice for each answer.
+pub fn completion_response(answers: &[Answer]) -> Value {
+    let choice = |(index, answer): (usize, &Answer)| {
+        let reason = Some(answer.reason.as_str());
+        choice(index, &answer.text, &answer.logprobs, 0, reason)
+    };
+    let first = answers.first();
+    let choices: Vec<Value> = answers.iter().enumerate().map(choice).collect();
+    let (id, model) = (first.map(|a| a.id), first.map(|a| a.model.as_str()));
+    let mut whole = completion(id, model, unix_seconds(), &choices);
+    whole["usage"] = usage(&total(answers.iter().map(|answer| answer.usage)));
+    whole
+}
+
+fn completion(
+    id: Option<RequestId>,
+    model: Option<&str>,
+    created: u64,
+    choices: &[Value],
+) -> Value {
+    json!({
+        "id": format!("cmpl-{}", id.unwrap_or_default()),
+        "object": "text_completion",
+        "created": created,
+        "model": model,
+        "choices": choices,
+    })
+}
+
+/// Text of an answer from so many characters on.
+fn choice(
+    index: usize,
+    text: &str,
+    logprobs: &[TokenLogprob],
+    offset: usize,
+    reason: Option<&str>,
+) -> Value {
+    json!({
+        "index": index,
+        "text": text,
+        "finish_reason": reason,
+        "logprobs": table(logprobs, offset),
+    })
+}
+
+/// Probabilities in the old form: a column for each property.
+fn table(tokens: &[TokenLogprob], mut offset: usize) -> Value {
+    if tokens.is_empty() {
+        return Value::Null;
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let offsets: Vec<usize> = tokens
+        .iter()
+        .map(|token| {
+            let here = offset;
+            offset += text(&token.bytes).chars().count();
+            here
+        })
+        .collect();
+    let top = |token: &TokenLogprob| -> Value {
+        let pairs = token.top.iter();
+        pairs
+            .map(|(bytes, p)| (text(bytes), Value::from(*p)))
+            .collect()
+    };
+    json!({
+        "tokens": tokens.iter().map(|t| text(&t.bytes)).collect::<Vec<_>>(),
+        "token_logprobs": tokens.iter().map(|t| t.logprob).collect::<Vec<_>>(),
+        "top_logprobs": tokens.iter().map(top).collect::<Vec<_>>(),
+        "text_offset": offsets,
+    })
+}
+
+/// Turns the pieces of answers into `text_completion` objects.
+#[derive(Debug)]
+pub struct CompletionStream {
+    id: Option<RequestId>,
+    model: String,
+    created: u64,
+    include_usage: bool,
+    /// Characters so far and, once it is complete, what each answer cost.
+    answers: Vec<(usize, Option<Usage>)>,
+}
+
+impl CompletionStream {
+    /// A stream for the answers to these requests.
+    pub fn new(ids: &[RequestId], model: &str, include_usage: bool) -> Self {
+        Self {
+            id: ids.first().copied(),
+            model: model.to_owned(),
+            created: unix_seconds(),
+            include_usage,
+            answers: vec![(0, None); ids.len()],
+        }
+    }
+
+    fn chunk(&self, choices: &[Value]) -> Value {
+        completion(self.id, Some(&self.model), self.created, choices)
+    }
+}
+
+impl Chunks for CompletionStream {
+    fn start(&mut self, _: usize, _: CallFormat, _: bool) {}
+
+    fn token(&mut self, index: usize, text: &str, logprobs: Vec<TokenLogprob>) -> Vec<Value> {
+        let Some((length, _)) = self.answers.get_mut(index) else {
+            return Vec::new();
+        };
+        let offset = *length;
+        *length += text.chars().count();
+        vec![self.chunk(&[choice(index, text, &logprobs, offset, None)])]
+    }
+
+    fn finish(&mut self, index: usize, reason: FinishReason, figures: &Usage) -> Vec<Value> {
+        let Some((offset, cost)) = self.answers.get_mut(index) else {
+            return Vec::new();
+        };
+        *cost = Some(*figures);
+        let last = choice(index, "", &[], *offset, Some(reason.as_str()));
+        let mut chunks = vec![self.chunk(&[last])];
+        if self.include_usage && self.is_over() {
+            let mut chunk = self.chunk(&[]);
+            let costs = self.answers.iter().filter_map(|(_, cost)| *cost);
+            chunk["usage"] = usage(&total(costs));
+            chunks.push(chunk);
+        }
+        chunks
+    }
+
+    fn is_over(&self) -> bool {
+        self.answers.iter().all(|(_, cost)| cost.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn prompts() {
+        for (body, text) in [
+            (json!({"prompt": "x"}), Ok("x")),
+            (
+                json!({"prompt": ["x"], "echo": false, "suffix": null}),
+                Ok("x"),
+            ),
+            (json!({"prompt": ["x", "y"]}), Err("several texts")),
+            (json!({"prompt": [1, 2]}), Err("token numbers")),
+            (json!({"prompt": 7}), Err("must be a string")),
+            (json!({}), Err("must be a string")),
+            (json!({"prompt": "x", "suffix": "y"}), Err("`suffix`")),
+            (json!({"prompt": "x", "logprobs": 6}), Err("at most 5")),
+        ] {
+            match (decode_completion(body.to_string().as_bytes()), text) {
+                (Ok(request), Ok(text)) => {
+                    let prompt = request.submission.request.prompt;
+                    assert!(matches!(prompt, Prompt::Text(t) if t == text));
+                }
+                (Err(failure), Err(part)) => {
+                    assert!(failure.message.contains(part), "{body}: {failure}");
+                }
+                (result, _) => panic!("{body}: {result:?}"),
+            }
+        }
+    }
+
+    fn token(text: &str) -> TokenLogprob {
+        TokenLogprob {
+            bytes: text.into(),
+            logprob: -0.5,
+            top: vec![(text.into(), -0.5), (b"z".to_vec(), -1.5)],
+        }
+    }
+
+    #[test]
+    fn probabilities_have_their_place_in_the_text() {
+        let mut stream = CompletionStream::new(&[RequestId(7)], "m", true);
+        let first = stream.token(0, "\u{e9}t\u{e9}", vec![token("\u{e9}t"), token("\u{e9}")]);
+        assert_eq!(first[0]["id"], "cmpl-7");
+        assert_eq!(first[0]["choices"][0]["text"], "\u{e9}t\u{e9}");
+        let logprobs = &first[0]["choices"][0]["logprobs"];
+        assert_eq!(logprobs["text_offset"], json!([0, 2]));
+        assert_eq!(
+            logprobs["top_logprobs"][1],
+            json!({"\u{e9}": -0.5, "z": -1.5})
+        );
+        let second = stream.token(0, "!", vec![token("!")]);
+        let logprobs = &second[0]["choices"][0]["logprobs"];
+        assert_eq!(logprobs["text_offset"], json!([3]));
+        assert!(!stream.is_over());
+        let last = stream.finish(0, FinishReason::Stop, &Usage::default());
+        assert_eq!(last[0]["choices"][0]["finish_reason"], "stop");
+        assert_eq!(last[1]["choices"], json!([]));
+        assert!(last[1]["usage"].is_object() && stream.is_over());
+        assert!(stream.token(1, "", Vec::new()).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in "[\\[\\]{}\":,a-z0-9.e-]{0,60}") {
+            _ = decode_completion(body.as_bytes());
+        }
+    }
+}
