@@ -14,8 +14,8 @@ use super::sequence::{as_u32, check_length};
 use super::worker::Worker;
 use crate::protocol::{Command, Event, Failure, FailureKind, Limits, RequestId};
 
-/// The longest text that `Count` takes, in bytes: tokenizing cannot be interrupted.
-const COUNT_BYTES_MAX: usize = 1024 * 1024;
+/// The longest text that `Tokenize` takes, in bytes: it cannot be interrupted.
+const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long nothing is asked before prompts are written to disk: a conversation has
 /// pauses, and the next question must not wait for a memory card.
@@ -147,9 +147,15 @@ impl<B: Backend> Ticker<B> {
                 // The rest was meant for the old duty; the next tick sets a new one.
                 self.rest_until = None;
             }
-            Command::Count { id, text } => {
-                let event = self.count(id, &text);
+            Command::Tokenize { id, text, bos } => {
+                let event = self.tokenize(id, &text, bos);
                 self.link.send(&[event]);
+            }
+            Command::Detokenize { id, tokens } => {
+                let pieces = tokens.into_iter();
+                let bytes: Vec<u8> = pieces.flat_map(|t| self.worker.backend.piece(t)).collect();
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                self.link.send(&[Event::Detokenized { id, text }]);
             }
             Command::Embed { id, text } => self.embeds.push_back((id, text)),
             Command::Shrink => {
@@ -162,10 +168,10 @@ impl<B: Backend> Ticker<B> {
         }
     }
 
-    fn count(&self, id: RequestId, text: &str) -> Event {
-        if text.len() > COUNT_BYTES_MAX {
+    fn tokenize(&self, id: RequestId, text: &str, bos: bool) -> Event {
+        if text.len() > TEXT_BYTES_MAX {
             let message = format!(
-                "the text has {} bytes, at most {COUNT_BYTES_MAX} are counted at once: split it",
+                "the text has {} bytes, at most {TEXT_BYTES_MAX} are made tokens of at once: split it",
                 text.len()
             );
             return Event::Failed {
@@ -173,8 +179,8 @@ impl<B: Backend> Ticker<B> {
                 failure: Failure::invalid(message),
             };
         }
-        let tokens = as_u32(self.worker.backend.tokenize(text, true).len());
-        Event::Counted { id, tokens }
+        let tokens = self.worker.backend.tokenize(text, bos);
+        Event::Tokenized { id, tokens }
     }
 
     /// One text a tick, so that answers go on between two of them.

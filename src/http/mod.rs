@@ -10,6 +10,7 @@ mod error;
 mod local;
 mod ollama;
 mod stream;
+mod tokens;
 
 use std::future::Future;
 
@@ -82,6 +83,8 @@ pub fn router(service: Service) -> Router {
         .route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(chat::completion))
         .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
         .merge(ollama::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

@@ -138,12 +138,21 @@ pub enum Command {
         /// Which.
         id: RequestId,
     },
-    /// Count the tokens of a text.
-    Count {
-        /// Echoed in `Counted`.
+    /// Make tokens of a text.
+    Tokenize {
+        /// Echoed in `Tokenized` or `Failed`.
         id: RequestId,
         /// The text, without template.
         text: String,
+        /// Whether the token that begins a text is put in front, where the model has one.
+        bos: bool,
+    },
+    /// Make text of tokens.
+    Detokenize {
+        /// Echoed in `Detokenized` or `Failed`.
+        id: RequestId,
+        /// The tokens.
+        tokens: Vec<i32>,
     },
     /// The vector of a text; between two of them answers go on.
     Embed {
@@ -242,12 +251,19 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
-    /// Answer to `Count`.
-    Counted {
+    /// Answer to `Tokenize`.
+    Tokenized {
         /// Echoed.
         id: RequestId,
-        /// Number of tokens.
-        tokens: u32,
+        /// The tokens.
+        tokens: Vec<i32>,
+    },
+    /// Answer to `Detokenize`.
+    Detokenized {
+        /// Echoed.
+        id: RequestId,
+        /// The text; what is no UTF-8 is replaced.
+        text: String,
     },
     /// Answer to `Embed`.
     Embedded {

@@ -68,7 +68,11 @@ impl Service {
     }
 
     /// Waits until a model is ready and says its name.
-    async fn ready_model(&self, caller: &Caller, model: &str) -> Result<String, Failure> {
+    pub(super) async fn ready_model(
+        &self,
+        caller: &Caller,
+        model: &str,
+    ) -> Result<String, Failure> {
         let is_any = model.is_empty() || model == "default";
         let ready = {
             let inner = self.lock();

@@ -23,6 +23,7 @@ mod prompts;
 mod resume;
 mod state;
 mod supervisor;
+mod tokens;
 mod types;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -294,25 +295,6 @@ impl Service {
                 armed: true,
             }),
         })
-    }
-
-    /// Counts the tokens of a text with the loaded (or default) model.
-    ///
-    /// # Errors
-    /// As [`Self::submit`].
-    pub async fn count_tokens(&self, caller: &Caller, text: String) -> Result<u32, Failure> {
-        let prompt = Prompt::Text(text);
-        check_size(&prompt, self.config().queue.prompt_max_bytes)?;
-        let Prompt::Text(text) = prompt else {
-            return Err(Failure::invalid("only text can be counted"));
-        };
-        if !self.lock().is_ready() {
-            self.load_model(caller, "").await?;
-        }
-        match self.ask(|id| Command::Count { id, text }, false).await? {
-            Event::Counted { tokens, .. } => Ok(tokens),
-            _ => Err(crashed()),
-        }
     }
 
     /// Asks the engine something that one event answers.

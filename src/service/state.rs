@@ -452,7 +452,9 @@ impl Inner {
                 let failure = instead.unwrap_or(failure);
                 return self.end(now, id, StreamEvent::Failed(failure.clone()), Err(failure));
             }
-            Event::Counted { id, .. } | Event::Embedded { id, .. } => {
+            Event::Tokenized { id, .. }
+            | Event::Detokenized { id, .. }
+            | Event::Embedded { id, .. } => {
                 if let Some(asked) = self.asked.remove(&id) {
                     _ = asked.sender.send(Ok(event));
                     if !asked.keeps {

@@ -167,6 +167,26 @@ fn a_completion_streams_what_it_answers_at_once() {
 }
 
 #[test]
+fn texts_become_tokens_and_texts_again() {
+    let daemon = Daemon::real();
+    let post = |path: &str, body: &str| ok(&daemon.curl(path, &["-d", body]));
+    let made = post(
+        "/tokenize",
+        r#"{"content": "Grüße aus der Küche", "extra": 1}"#,
+    );
+    let text = post("/detokenize", &made);
+    assert_eq!(text, r#"{"content":"Grüße aus der Küche"}"#);
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let counted = ok(&daemon.call("CountTokens", &["s", "Grüße aus der Küche"]));
+    let tokens = made["tokens"].as_array().unwrap().len();
+    assert_eq!(counted.trim(), format!("u {tokens}"));
+    for (path, body) in [("/tokenize", "{}"), ("/detokenize", r#"{"tokens": ["a"]}"#)] {
+        let error = post(path, body);
+        assert!(error.contains("the request is not valid"), "{error}");
+    }
+}
+
+#[test]
 fn several_answers_stand_and_fall_together() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Fake("token-ms=20"),

@@ -87,11 +87,13 @@ fn long_answer(id: u64, tokens: u32) -> GenerateRequest {
 
 /// Returns once all that was sent before was obeyed.
 fn obeyed(engine: &mut Engine, mut seen: impl FnMut(&Event)) {
-    let (id, text) = (RequestId(999), "counted".to_owned());
-    engine.send(&Command::Count { id, text });
+    engine.send(&Command::Detokenize {
+        id: RequestId(999),
+        tokens: Vec::new(),
+    });
     loop {
         match engine.next() {
-            Event::Counted { .. } => return,
+            Event::Detokenized { .. } => return,
             event => seen(&event),
         }
     }
@@ -186,7 +188,7 @@ fn a_pause_cuts_in_after_one_piece_of_a_prompt() {
         ..limits(2)
     };
     engine.send(&Command::SetLimits(full));
-    let prompt = "a long story about nothing at all. ".repeat(90);
+    let prompt = "a long story about nothing at all. ".repeat(40);
     let ask = |id| GenerateRequest {
         max_tokens: Some(8),
         ..request(id, Prompt::Text(prompt.clone()))

@@ -128,25 +128,32 @@ fn max_tokens_stop_strings_and_the_end_of_the_context() {
 }
 
 #[test]
-fn control_tokens_count_as_one_and_text_in_bytes() {
+fn control_tokens_are_one_and_text_is_bytes() {
     let mut engine = Engine::with_model(tiny_model());
-    for (text, tokens) in [("<|im_start|>", 1), ("añ🔥", 7), ("", 0)] {
-        engine.send(&Command::Count {
-            id: RequestId(1),
-            text: text.into(),
-        });
-        assert_eq!(
-            engine.next(),
-            Event::Counted {
-                id: RequestId(1),
-                tokens
-            }
-        );
+    let id = RequestId(1);
+    let tokenize = |text: &str| Command::Tokenize {
+        id,
+        text: text.into(),
+        bos: true,
+    };
+    // Control tokens are no text.
+    for (text, expected, back) in [("<|im_start|>", 1, ""), ("añ🔥", 7, "añ🔥"), ("", 0, "")]
+    {
+        engine.send(&tokenize(text));
+        let Event::Tokenized { tokens, .. } = engine.next() else {
+            panic!("{text}");
+        };
+        assert_eq!(tokens.len(), expected, "{text}");
+        engine.send(&Command::Detokenize { id, tokens });
+        let text = back.to_owned();
+        assert_eq!(engine.next(), Event::Detokenized { id, text });
     }
-    engine.send(&Command::Count {
-        id: RequestId(2),
-        text: "x".repeat(2_000_000),
-    });
+    // What the model does not have is no text.
+    let tokens = vec![i32::MIN, -1, 97, 600, i32::MAX];
+    engine.send(&Command::Detokenize { id, tokens });
+    let text = "a".to_owned();
+    assert_eq!(engine.next(), Event::Detokenized { id, text });
+    engine.send(&tokenize(&"x".repeat(2_000_000)));
     assert!(matches!(engine.next(), Event::Failed { .. }));
 }
 

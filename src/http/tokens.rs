@@ -1,0 +1,50 @@
+//! `/tokenize` and `/detokenize`, in the form of llama.cpp's server.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::chat::{Body, whole};
+use super::{ApiError, Connection};
+use crate::protocol::Failure;
+use crate::service::Service;
+
+#[derive(Deserialize)]
+struct Text {
+    content: String,
+    #[serde(default)]
+    add_special: bool,
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    tokens: Vec<i32>,
+}
+
+pub(super) async fn tokenize(
+    State(service): State<Service>,
+    connection: Connection,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let request: Text = serde_json::from_slice(&whole(body)?).map_err(invalid)?;
+    let caller = connection.0.caller();
+    let asked = service.tokenize(&caller, request.content, request.add_special);
+    Ok(Json(json!({"tokens": asked.await?})))
+}
+
+pub(super) async fn detokenize(
+    State(service): State<Service>,
+    connection: Connection,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let request: Tokens = serde_json::from_slice(&whole(body)?).map_err(invalid)?;
+    let caller = connection.0.caller();
+    let text = service.detokenize(&caller, request.tokens).await?;
+    Ok(Json(json!({"content": text})))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn invalid(error: serde_json::Error) -> ApiError {
+    Failure::invalid(format!("the request is not valid: {error}")).into()
+}

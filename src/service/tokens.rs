@@ -1,0 +1,61 @@
+//! Texts into tokens of the loaded model, and back.
+
+use super::types::Caller;
+use super::{Service, check_size, crashed};
+use crate::protocol::{Command, Event, Failure, Prompt};
+
+/// The most tokens that are made text of at once: more than any context holds.
+const TOKENS_MAX: usize = 1 << 20;
+
+impl Service {
+    /// The tokens of a text, without template, by the loaded model, or by the default one
+    /// where none is; `bos` puts the token that begins a text in front, where the model
+    /// has one.
+    ///
+    /// # Errors
+    /// `InvalidArgs` where the text is too long, those of loading, `EngineCrashed`.
+    pub async fn tokenize(
+        &self,
+        caller: &Caller,
+        text: String,
+        bos: bool,
+    ) -> Result<Vec<i32>, Failure> {
+        let limit = self.config().queue.prompt_max_bytes;
+        check_size(&Prompt::Text(text.clone()), limit)?;
+        self.ready_model(caller, "").await?;
+        let asked = self.ask(|id| Command::Tokenize { id, text, bos }, false);
+        match asked.await? {
+            Event::Tokenized { tokens, .. } => Ok(tokens),
+            _ => Err(crashed()),
+        }
+    }
+
+    /// How many tokens a text has, with the one that begins it.
+    ///
+    /// # Errors
+    /// As [`Self::tokenize`].
+    pub async fn count_tokens(&self, caller: &Caller, text: String) -> Result<u32, Failure> {
+        let tokens = self.tokenize(caller, text, true).await?;
+        Ok(u32::try_from(tokens.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The text of tokens; those that the model does not have, and those that are no
+    /// text, are none. Bytes that are no UTF-8 are replaced.
+    ///
+    /// # Errors
+    /// As [`Self::tokenize`].
+    pub async fn detokenize(&self, caller: &Caller, tokens: Vec<i32>) -> Result<String, Failure> {
+        if tokens.len() > TOKENS_MAX {
+            return Err(Failure::invalid(format!(
+                "{} tokens: send at most {TOKENS_MAX}",
+                tokens.len()
+            )));
+        }
+        self.ready_model(caller, "").await?;
+        let asked = self.ask(|id| Command::Detokenize { id, tokens }, false);
+        match asked.await? {
+            Event::Detokenized { text, .. } => Ok(text),
+            _ => Err(crashed()),
+        }
+    }
+}
