@@ -24,6 +24,7 @@ run: build ## the same, but it stays until Ctrl-C; BOARD=pi4-poor simulates that
 
 test: ## run all tests
 	@packaging/setup-host.sh build test
+	@tests/clients/setup.sh >/dev/null
 	$(CARGO) test $(RELEASE)
 
 check: install-tools ## formatting, clippy, shellcheck, licences and sources of what is compiled in

@@ -42,6 +42,9 @@ for part in "$@"; do
       need setpriv util-linux
       need readelf binutils
       need dpkg-deb dpkg
+      # The official clients are Python packages (tests/clients).
+      need python3 python3
+      python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
       ;;
     check)
       need shellcheck shellcheck

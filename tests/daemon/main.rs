@@ -9,6 +9,7 @@
 )]
 
 mod client;
+mod clients;
 mod dbus;
 mod embed;
 mod faults;
