@@ -152,7 +152,8 @@ pub struct EngineConfig {
     /// How long loading a model may take, in seconds.
     pub load_timeout_s: u32,
     /// Give the model's memory back when nobody has used it for this long, in seconds;
-    /// the next request loads it again. 0: never. `KeepLoaded` on the bus holds it.
+    /// the next request loads it again. 0: never. `KeepLoaded` on the bus holds it, and so
+    /// does `keep_alive` in Ollama's API.
     pub idle_unload_s: u32,
     /// Requests worked on at once, 1 to 16. They share the memory for keys and values,
     /// so each may use the whole context as long as the others leave room.
