@@ -88,9 +88,16 @@ async def check_async(url):
     assert all("Rome" in answer.message.content for answer in answers)
 
 
+def check_strangers(url):
+    """A page of another site must not get in by a name of its own."""
+    answer = httpx.get(f"{url}/api/tags", headers={"Host": "example.com"})
+    assert answer.status_code == 403 and "localhost" in answer.json()["error"], answer
+
+
 url, path, line = sys.argv[1:]
 example = json.loads(line)
 check(ollama.Client(host=url), example)
 check(ollama.Client(host="http://localhost", transport=httpx.HTTPTransport(uds=path)), example)
 asyncio.run(check_async(url))
+check_strangers(url)
 print("ok")

@@ -413,6 +413,9 @@ fn an_idle_model_goes_unless_it_is_held() {
     // Longer than it stays without: it is looked at every five seconds.
     std::thread::sleep(std::time::Duration::from_secs(8));
     assert_eq!(state(), "ready");
+    // Nor does another client's wish that it goes end the hold.
+    ok(&daemon.curl("/api/generate", &["-f", "-d", r#"{"keep_alive": 0}"#]));
+    assert_eq!(state(), "ready");
     drop(connection);
     drop(runtime);
     until("the hold has ended", || state() == "unloaded");

@@ -323,7 +323,7 @@ fn a_model_stays_as_long_as_anyone_wants_it() {
     until("nobody wants it any more", || !is_loaded(&daemon));
     assert_eq!(running(), json!([]));
 
-    // It does not go while someone is answered, or holds it on the bus.
+    // It does not go while someone is answered.
     let (sender, answered) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(|| {
