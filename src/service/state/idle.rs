@@ -71,3 +71,117 @@ impl Inner {
             || running.map(|r| &r.waiting.request).any(|r| !is_shared(r))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::*;
+    use crate::config::GovernorConfig;
+    use crate::protocol::{CallFormat, ModelInfo};
+    use crate::service::keep_alive::{Client, KeepAlive};
+    use crate::service::state::{Engine, FileId, governor_settings};
+
+    const LIMIT: Duration = Duration::from_secs(100);
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// A model `m` that was loaded at 10 s, for someone with a wish of his own or not.
+    fn loaded(keeps: bool) -> Inner {
+        let mut inner = Inner::new(governor_settings(&GovernorConfig::default(), 1));
+        let (waiter, _) = oneshot::channel();
+        inner.want("m".into(), Some(waiter), keeps);
+        let (commands, _) = mpsc::unbounded_channel();
+        inner.engine = Some(Engine {
+            model: "m".into(),
+            commands,
+            pid: None,
+            info: None,
+            file: FileId::default(),
+            note: String::new(),
+        });
+        let info = ModelInfo {
+            description: String::new(),
+            parameters: 0,
+            size_bytes: 0,
+            context_size: 1,
+            context_train: 1,
+            slots: 1,
+            kv_tokens: 1,
+            kv_token_bytes: 1,
+            vocab_size: 1,
+            cpu: String::new(),
+            has_chat_template: false,
+            call_format: CallFormat::default(),
+            load_ms: 0,
+        };
+        inner.loaded(at(10), info);
+        inner
+    }
+
+    fn wish(agent: &str, time: KeepAlive) -> Keep {
+        let client = Client {
+            uid: 1,
+            pid: 0,
+            agent: agent.into(),
+        };
+        Keep { client, time }
+    }
+
+    fn seconds(agent: &str, n: u64) -> Keep {
+        wish(agent, KeepAlive::For(at(n)))
+    }
+
+    #[test]
+    fn the_longest_of_all_wishes_counts() {
+        let until = |inner: &Inner| inner.stays_until(LIMIT);
+        // Someone with a wish has loaded it, and may be about to ask.
+        let mut inner = loaded(true);
+        assert_eq!(until(&inner), Some(at(10) + BEAT));
+        inner.used(at(12), "m", Some(&seconds("a", 30)));
+        assert_eq!(until(&inner), Some(at(42)));
+        inner.used(at(13), "m", Some(&seconds("b", 10)));
+        inner.used(at(14), "another", Some(&wish("c", KeepAlive::Forever)));
+        assert_eq!(until(&inner), Some(at(42)));
+        inner.used(at(20), "m", None);
+        assert_eq!(until(&inner), Some(at(120)));
+        inner.used(at(21), "m", Some(&wish("a", KeepAlive::Forever)));
+        assert_eq!(until(&inner), None);
+        assert!(!inner.unload_idle(at(1000), LIMIT));
+        inner.used(at(22), "m", Some(&seconds("a", 1)));
+        assert!(!inner.unload_idle(at(119), LIMIT));
+        // The configuration's word for never.
+        assert!(!inner.unload_idle(at(1000), Duration::ZERO));
+        assert!(inner.unload_idle(at(120), LIMIT));
+        assert_eq!(inner.wanted(), None);
+    }
+
+    #[test]
+    fn it_is_let_go_when_nobody_cares() {
+        let gone = |inner: &mut Inner| {
+            inner.used(at(20), "m", Some(&seconds("a", 0)));
+            inner.wanted().is_none()
+        };
+        let mut inner = loaded(false);
+        assert_eq!(inner.stays_until(LIMIT), Some(at(110)));
+        inner.used(at(19), "m", Some(&wish("b", KeepAlive::Forever)));
+        assert!(!gone(&mut inner));
+        inner.used(at(19), "m", Some(&seconds("b", 0)));
+        assert!(inner.wanted().is_none());
+
+        let mut inner = loaded(false);
+        inner.used(at(20), "another", Some(&seconds("a", 0)));
+        assert_eq!(inner.wanted(), Some("m"));
+        let cookie = inner.holds.add(":1.1").unwrap();
+        assert!(!gone(&mut inner));
+        inner.holds.release(":1.1", cookie);
+        assert!(gone(&mut inner));
+        // What it was unloaded in spite of is forgotten.
+        let mut inner = loaded(false);
+        inner.used(at(19), "m", Some(&wish("b", KeepAlive::Forever)));
+        inner.unload();
+        assert_eq!(inner.stays_until(LIMIT), Some(at(110)));
+    }
+}
