@@ -15,6 +15,7 @@ mod embed;
 mod faults;
 mod harness;
 mod heat;
+mod home_assistant;
 mod hostile;
 mod http;
 mod keep;
