@@ -70,6 +70,7 @@ socket = "$dir/hearthd.sock"
 models = "$dir/models"
 models_packaged = "$models"
 prompts = "$dir/prompts"
+tuning = "$dir/tuning.json"
 engine = "$bin/hearth-engine"
 EOF
 

@@ -12,7 +12,8 @@ use serde_json::Value;
 const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
 
 /// The commands that people see.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
+    "tune",
     "generate",
     "chat",
     "status",

@@ -344,6 +344,8 @@ pub struct PathsConfig {
     pub models_packaged: PathBuf,
     /// Where prompts are kept.
     pub prompts: PathBuf,
+    /// What `hearthctl tune` measured.
+    pub tuning: PathBuf,
     /// The engine's executable. Empty: `hearth-engine` beside `hearthd`.
     pub engine: PathBuf,
     /// The root under which `/sys` and `/proc` are read.
@@ -356,6 +358,7 @@ impl Default for PathsConfig {
             models: "/var/lib/hearthd/models".into(),
             models_packaged: "/usr/share/hearthd/models".into(),
             prompts: "/var/cache/hearthd/prompts".into(),
+            tuning: "/var/lib/hearthd/tuning.json".into(),
             engine: PathBuf::new(),
             sensors_root: "/".into(),
         }

@@ -14,7 +14,7 @@ use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, interface};
 
 use super::callers::{Callers, Present};
 use super::options::{self, Options};
-use super::values::{board, entry, prompt_entry};
+use super::values::{board, entry, prompt_entry, tuning};
 use super::{Error, jobs, stream};
 use crate::protocol::{Constraint, Failure, FailureKind, FinishReason, Message, Priority, Prompt};
 use crate::service::openai::{chat_response, decode_chat};
@@ -36,6 +36,7 @@ const FEATURES: &[&str] = &[
     "prewarm",
     "stream",
     "tool-calls",
+    "tune",
 ];
 
 /// The interface `org.hearthd.Inference1`.
@@ -373,6 +374,34 @@ impl Manager {
     #[zbus(out_args("board"))]
     fn get_board(&self) -> HashMap<&'static str, OwnedVariant> {
         board(self.service.board())
+    }
+
+    /// Measures how fast a model is with 1, 2, … threads, when the board is cool and idle,
+    /// and uses the result from then on; an empty name means the loaded or default model.
+    /// `GetBoard` says how far it is. Ends when the caller leaves the bus.
+    #[zbus(out_args("tuning"))]
+    async fn tune(
+        &self,
+        model: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<HashMap<&'static str, OwnedVariant>, Error> {
+        let wait = options::tune(&options)?;
+        let present = self.callers.identify(&header, connection).await?;
+        let measured = self.service.tune(&present.caller, &model, wait);
+        Ok(tuning(&Self::until_left(&present, measured).await?))
+    }
+
+    /// What has been measured.
+    #[zbus(out_args("tunings"))]
+    fn list_tunings(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
+        self.service.tunings().iter().map(tuning).collect()
+    }
+
+    /// Forgets what has been measured.
+    fn forget_tunings(&self) -> Result<(), Error> {
+        Ok(self.service.forget_tunings()?)
     }
 
     /// The package's version.

@@ -12,6 +12,9 @@ use crate::service::{Prewarm, Submission};
 /// A method's `a{sv}`.
 pub(super) type Options = HashMap<String, OwnedVariant>;
 
+/// Waited for a board that is warm or busy, where the caller does not say.
+const TUNE_WAIT: Duration = Duration::from_mins(10);
+
 /// Refuses keys that the method does not know.
 pub(super) fn check(options: &Options, known: &[&str]) -> Result<(), Failure> {
     let Some(unknown) = options.keys().find(|k| !known.contains(&k.as_str())) else {
@@ -45,6 +48,18 @@ pub(super) fn prewarm(system: String, options: &Options) -> Result<Prewarm, Fail
         },
         model: text(options, "model")?.map(str::to_owned),
     })
+}
+
+/// How long `Tune` waits for a board that is not at rest.
+pub(super) fn tune(options: &Options) -> Result<Duration, Failure> {
+    check(options, &["wait_s"])?;
+    let Some(value) = options.get("wait_s") else {
+        return Ok(TUNE_WAIT);
+    };
+    let seconds = value.downcast_ref::<u32>();
+    let seconds = seconds
+        .map_err(|_| Failure::invalid("option \"wait_s\" must be a number of seconds (u)"))?;
+    Ok(Duration::from_secs(u64::from(seconds)))
 }
 
 /// Applies the options of `Submit` and `OpenStream`; returns whether the job ends when

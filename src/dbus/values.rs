@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use zbus::{OwnedVariant, Str, Variant};
 
-use crate::service::{Board, ModelEntry, PromptEntry};
+use crate::service::{Board, ModelEntry, PromptEntry, Tuning};
 use crate::units::{MilliCelsius, Permille};
 
 /// A model as `ListModels` shows it.
@@ -57,13 +57,40 @@ pub(super) fn board(board: Board) -> HashMap<&'static str, OwnedVariant> {
         ),
         ("frequency_cap", board.frequency_cap.map(share)),
     ];
+    let tuned = board.tuned.into_iter().flat_map(|tuned| {
+        [
+            ("tuning", text(tuned.doing)),
+            ("tuning_done", tuned.done.into()),
+            ("tuning_total", tuned.total.into()),
+        ]
+    });
     let bytes = bytes
         .into_iter()
         .filter_map(|(key, b)| Some((key, b?.0.into())));
     let floats = floats
         .into_iter()
         .filter_map(|(key, f)| Some((key, f?.into())));
-    always.into_iter().chain(bytes).chain(floats).collect()
+    let always = always.into_iter().chain(tuned);
+    always.chain(bytes).chain(floats).collect()
+}
+
+/// Measurements as `Tune` and `ListTunings` show them.
+pub(super) fn tuning(tuning: &Tuning) -> HashMap<&'static str, OwnedVariant> {
+    let best = tuning.best().map_or(0, |(threads, _)| threads);
+    let decode: Vec<f64> = tuning.speeds.iter().map(|speed| speed.decode).collect();
+    let prefill: Vec<f64> = tuning.speeds.iter().map(|speed| speed.prefill).collect();
+    HashMap::from([
+        ("model", text(tuning.model.clone())),
+        ("quantization", text(tuning.quantization.clone())),
+        ("parameters", tuning.parameters.into()),
+        ("cores", text(tuning.cores.clone())),
+        ("runs", tuning.runs.into()),
+        ("measured_s", tuning.measured_s.into()),
+        ("decode", array(decode)),
+        ("prefill", array(prefill)),
+        ("best_threads", best.into()),
+        ("explanation", array(tuning.explain())),
+    ])
 }
 
 /// A kept prompt as `ListPrompts` shows it.

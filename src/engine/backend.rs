@@ -203,8 +203,9 @@ pub trait Backend {
     /// The longest text that can be embedded, in tokens.
     fn embedding_tokens_max(&self) -> u32;
 
-    /// Threads from the next decode on; clamped to the pool.
-    fn set_threads(&mut self, threads: u32);
+    /// Threads from the next decode on, clamped to the pool; `decode` of them for a single
+    /// token, 0: all.
+    fn set_threads(&mut self, threads: u32, decode: u32);
 
     /// Gives memory back that can be had again later. Where `is_empty`, nothing in the KV
     /// cache is needed any more, and all of it beyond one context goes, too.

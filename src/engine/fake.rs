@@ -365,7 +365,7 @@ impl Backend for FakeBackend {
         self.info.context_size
     }
 
-    fn set_threads(&mut self, _: u32) {}
+    fn set_threads(&mut self, _: u32, _: u32) {}
 
     fn shrink(&mut self, is_empty: bool) {
         if is_empty {

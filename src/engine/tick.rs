@@ -139,11 +139,13 @@ impl<B: Backend> Ticker<B> {
                 if limits.cpus != self.limits.cpus {
                     affinity::pin(limits.cpus);
                 }
-                if (limits.cpus, limits.threads) != (self.limits.cpus, self.limits.threads) {
+                let where_from = |l: &Limits| (l.cpus, l.threads, l.decode_threads);
+                if where_from(&limits) != where_from(&self.limits) {
                     self.pace.reset();
                 }
                 self.limits = limits;
-                self.worker.backend.set_threads(limits.threads);
+                let (threads, decode) = (limits.threads, limits.decode_threads);
+                self.worker.backend.set_threads(threads, decode);
                 // The rest was meant for the old duty; the next tick sets a new one.
                 self.rest_until = None;
             }

@@ -207,6 +207,11 @@ impl Governor {
         };
     }
 
+    /// Takes what was measured; it holds from the next reading on.
+    pub fn set_table(&mut self, table: SpeedTable) {
+        self.settings.table = table;
+    }
+
     /// How it is set.
     pub fn settings(&self) -> &GovernorSettings {
         &self.settings
@@ -299,8 +304,10 @@ impl Governor {
         } else {
             cpus.len()
         };
+        let threads = self.limits.threads.min(most);
         Limits {
-            threads: self.limits.threads.min(most),
+            threads,
+            decode_threads: self.settings.table.fastest(threads),
             // One that runs needs no more memory than it has; others would.
             slots: u32::from(memory >= MemoryState::Critical),
             cpus,

@@ -57,6 +57,11 @@ impl SpeedTable {
         self.0.get(at).copied().unwrap_or(last)
     }
 
+    /// The fastest thread count up to `most`, the smallest of equals.
+    pub fn fastest(&self, most: u32) -> u32 {
+        self.best(most, f64::from(most))
+    }
+
     /// Speed with so many threads at a power worth `budget` threads.
     fn speed_within(&self, threads: u32, budget: f64) -> f64 {
         self.speed(threads) * (budget / f64::from(threads)).min(1.0)

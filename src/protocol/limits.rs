@@ -9,6 +9,10 @@ use crate::units::{CpuSet, Permille};
 pub struct Limits {
     /// Compute threads; the engine clamps to its pool's size.
     pub threads: u32,
+    /// Those of them that decode single tokens, where more bring nothing: the memory is
+    /// the bound there. 0: all.
+    #[serde(default)]
+    pub decode_threads: u32,
     /// Tokens of one prefill chunk; between two chunks others may decode.
     pub prefill_chunk: u32,
     /// Share of time spent computing; the rest is slept.
@@ -25,6 +29,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             threads: 1,
+            decode_threads: 0,
             prefill_chunk: 128,
             duty: Permille::FULL,
             slots: 0,

@@ -146,6 +146,9 @@ pub struct Sampling {
     /// Added to the logits of these tokens (OpenAI: -100 bans, 100 forces).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logit_bias: Vec<(i32, f32)>,
+    /// Goes on where the model would end, for measurements.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_eos: bool,
 }
 
 /// What an answer must look like. It is enforced token by token, so that what comes

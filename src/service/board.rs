@@ -6,6 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::Service;
+use super::tune::Tuned;
 use crate::governor::{Cause, Reading};
 use crate::units::{Bytes, MilliCelsius, Permille};
 
@@ -43,6 +44,8 @@ pub struct Board {
     pub engine: Option<Bytes>,
     /// Tokens generated since the service began, those of running answers included.
     pub tokens_generated: u64,
+    /// How far the measurement is that is under way.
+    pub tuned: Option<Tuned>,
     /// Which files the readings come from, a line for each kind.
     pub sources: Vec<String>,
     /// What was concluded: how long ago, and what; the latest first.

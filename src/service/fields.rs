@@ -39,6 +39,7 @@ pub(super) fn sampling(body: &Map<String, Value>) -> Result<Sampling, Failure> {
         // Larger seeds are legal in OpenAI's API; their low bits do.
         seed: get("seed").seed()?,
         logit_bias: Vec::new(),
+        ignore_eos: get("ignore_eos").flag()?,
     })
 }
 

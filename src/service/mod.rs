@@ -24,6 +24,7 @@ mod resume;
 mod state;
 mod supervisor;
 mod tokens;
+mod tune;
 mod types;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -49,6 +50,8 @@ pub use prewarm::Prewarm;
 pub use prompts::PromptEntry;
 use resume::Progress;
 use state::{Inner, Waiting, governor_settings};
+use tune::Tunings;
+pub use tune::{Speed, Tuned, Tuning};
 pub use types::{
     Answer, Caller, JobState, JobView, ModelEntry, State, Status, Stream, StreamEvent, Submission,
 };
@@ -70,6 +73,7 @@ struct Shared {
     inner: Mutex<Inner>,
     status: watch::Sender<Status>,
     metrics: Metrics,
+    tunings: Tunings,
     /// Wakes the supervisor when what is wanted has changed.
     changed: Notify,
     /// Wakes the prewarming when a model has been loaded.
@@ -108,6 +112,7 @@ impl Service {
             0 => sensors.threads_max(),
             n => n,
         };
+        let tunings = Tunings::read(&config.paths.tuning);
         let inner = Inner::new(governor_settings(&config.governor, threads));
         #[expect(clippy::disallowed_methods, reason = "the one clock of the service")]
         let started = Instant::now();
@@ -119,6 +124,7 @@ impl Service {
                 status: watch::Sender::new(inner.status()),
                 inner: Mutex::new(inner),
                 metrics: Metrics::default(),
+                tunings,
                 changed: Notify::new(),
                 loaded: Notify::new(),
                 started,
@@ -151,10 +157,7 @@ impl Service {
     /// Takes a new configuration; it holds for following requests and loads, the
     /// governor's part from the next reading on.
     pub fn set_config(&self, config: Config) {
-        let mut inner = self.lock();
-        let settings = governor_settings(&config.governor, inner.threads_max());
-        inner.set_governor(settings);
-        drop(inner);
+        self.set_governor(&config.governor);
         let mut current = self
             .shared
             .config

@@ -4,6 +4,7 @@ mod board;
 mod idle;
 mod loading;
 mod status;
+mod tuned;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,6 +17,7 @@ use super::holds::Holds;
 use super::jobs::Jobs;
 use super::keep_alive::Keep;
 use super::resume::{Cause, Progress, Quarantine};
+use super::tune::Tuned;
 use super::types::StreamEvent;
 use super::{crashed, stopping};
 use crate::governor::{Governor, GovernorSettings, Reading, Verdict};
@@ -61,6 +63,8 @@ pub(super) struct Inner {
     /// Tokens generated so far, those of running answers included.
     tokens_generated: u64,
     cpu: String,
+    /// The measurement that is under way.
+    pub(super) tuned: Option<Tuned>,
     crashes: u64,
     beat: Duration,
 }
@@ -182,6 +186,7 @@ impl Inner {
             tokens_per_second: 0.0,
             tokens_generated: 0,
             cpu: String::new(),
+            tuned: None,
             crashes: 0,
             beat: Duration::ZERO,
         }

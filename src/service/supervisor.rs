@@ -253,6 +253,7 @@ fn handle(service: &Service, event: Event) {
     // A token changes nothing that others see: no lock is taken twice, nothing is
     // published, on the path that every token goes.
     let quiet = matches!(event, Event::Token { .. } | Event::Prefill { .. });
+    let is_loaded = matches!(event, Event::Loaded(_));
     let mut inner = service.lock();
     let over = inner.route(service.now(), event);
     if let Some(over) = &over {
@@ -260,6 +261,10 @@ fn handle(service: &Service, event: Event) {
     }
     if !quiet {
         service.pump(&mut inner);
+    }
+    drop(inner);
+    if is_loaded {
+        service.use_tuning();
     }
 }
 

@@ -335,7 +335,7 @@ pub struct JobView {
 }
 
 /// A model that could be loaded.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ModelEntry {
     /// File name without `.gguf`.
     pub name: String,

@@ -162,12 +162,16 @@ impl Daemon {
     }
 
     pub fn ctl(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_hearthctl"))
+        self.ctl_command(args).output().unwrap()
+    }
+
+    pub fn ctl_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hearthctl"));
+        command
             .args(args)
             .env("DBUS_SYSTEM_BUS_ADDRESS", self.bus_address())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+            .stdin(Stdio::null());
+        command
     }
 
     pub fn curl(&self, path: &str, args: &[&str]) -> Output {
@@ -311,9 +315,10 @@ fn spawn(dir: &Path, setup: &Setup) -> Child {
         }
     };
     let config = format!(
-        "[paths]\nmodels = {:?}\nmodels_packaged = {packaged:?}\nprompts = {:?}\nengine = {engine:?}\nsensors_root = {:?}\n[http]\nsocket = {:?}\n{}",
+        "[paths]\nmodels = {:?}\nmodels_packaged = {packaged:?}\nprompts = {:?}\ntuning = {:?}\nengine = {engine:?}\nsensors_root = {:?}\n[http]\nsocket = {:?}\n{}",
         dir.join("models"),
         dir.join("prompts"),
+        dir.join("tuning.json"),
         dir.join("board"),
         dir.join("hearthd.sock"),
         setup.config

@@ -25,3 +25,4 @@ mod order;
 mod prewarm;
 mod readme;
 mod storms;
+mod tune;

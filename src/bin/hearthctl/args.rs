@@ -129,6 +129,11 @@ pub enum Command {
     /// `[[prewarm]]` in /etc/hearthd/hearthd.toml for one that is computed whenever its
     /// model has been loaded, for everyone.
     Prewarm(PrewarmArgs),
+    /// Measure how many threads a model is fastest with on this board.
+    ///
+    /// Waits until the board is cool and has nothing else to do, then asks the model with
+    /// 1, 2, ... threads, three times each. The service uses the result from then on.
+    Tune(TuneArgs),
     /// Count the tokens of a text.
     CountTokens {
         /// The text; `-`, or none with a pipe, reads standard input.
@@ -300,6 +305,22 @@ pub struct PrewarmArgs {
     /// The tools that the conversations will offer: a JSON list, in OpenAI's form.
     #[arg(long, value_name = "FILE", value_parser = json_file)]
     pub tools: Option<Value>,
+}
+
+/// `tune`.
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// Model to measure; the loaded or default one if left out.
+    pub model: Option<String>,
+    /// Show what has been measured, and measure nothing.
+    #[arg(long, conflicts_with_all = ["model", "clear"])]
+    pub show: bool,
+    /// Forget all that has been measured.
+    #[arg(long, conflicts_with = "model")]
+    pub clear: bool,
+    /// Give up when the board has not been cool and idle for this many seconds in all.
+    #[arg(long, value_name = "SECONDS", default_value = "600")]
+    pub wait: u32,
 }
 
 /// `simulate`.

@@ -60,6 +60,12 @@ pub trait Inference {
     fn remove_model(&self, name: &str) -> zbus::Result<()>;
     /// The board now.
     fn get_board(&self) -> zbus::Result<Dict>;
+    /// Measures a model by thread count.
+    fn tune(&self, model: &str, options: &Options<'_>) -> zbus::Result<Dict>;
+    /// What has been measured.
+    fn list_tunings(&self) -> zbus::Result<Vec<Dict>>;
+    /// Forgets what has been measured.
+    fn forget_tunings(&self) -> zbus::Result<()>;
     /// The prompts kept on disk.
     fn list_prompts(&self) -> zbus::Result<Vec<Dict>>;
     /// The same, with all contents checked.

@@ -26,6 +26,7 @@ mod simulate;
 mod status;
 mod table;
 mod top;
+mod tune;
 mod value;
 
 use std::process::ExitCode;
@@ -87,6 +88,7 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Embed { texts } => generate::embed(&cli.global, texts).await,
         Command::CountTokens { text } => generate::count(&cli.global, text.as_deref()).await,
         Command::Status(args) => status::run(&Bus::connect(&cli.global).await?, json, args).await,
+        Command::Tune(args) => tune::run(&Bus::connect(&cli.global).await?, json, args).await,
         Command::Top => top::run(&Bus::connect(&cli.global).await?, json).await,
         Command::Models => models::list(&Bus::connect(&cli.global).await?, json).await,
         Command::Load { name } => {

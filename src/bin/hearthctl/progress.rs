@@ -62,6 +62,11 @@ impl Progress {
         );
     }
 
+    /// Turns the spinner into a bar of steps.
+    pub fn steps(&self, text: &str, done: u64, of: u64) {
+        self.measured(text, done, of, "{spinner} {bar:24} {pos}/{len} {msg}");
+    }
+
     /// Turns it back into a spinner.
     pub fn spin(&self, text: &str) {
         self.bar.set_style(ProgressStyle::default_spinner());

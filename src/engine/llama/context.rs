@@ -20,7 +20,8 @@ pub(super) struct Context {
     batch: sys::llama_batch,
     batch_size: usize,
     vocab_size: usize,
-    threads: u32,
+    /// All, and those for a single token.
+    threads: (u32, u32),
     threads_max: u32,
     /// Dropped after the context was freed (see `Drop`).
     pool: Option<Pool>,
@@ -91,7 +92,7 @@ impl Context {
             batch,
             batch_size: batch_size as usize,
             vocab_size,
-            threads: 1,
+            threads: (1, 1),
             threads_max: pool.as_ref().map_or(wanted.threads_max, Pool::size).max(1),
             pool,
             _progress: Arc::clone(progress),
@@ -109,19 +110,24 @@ impl Context {
         self.pool.as_ref()
     }
 
-    /// How many of them take part.
-    pub(super) fn threads(&self) -> u32 {
+    /// How many of them take part, and in decoding a single token.
+    pub(super) fn threads(&self) -> (u32, u32) {
         self.threads
     }
 
-    /// Threads of the following decodes, at least 1, at most the pool's size.
-    pub(super) fn set_threads(&mut self, threads: u32) {
+    /// Threads of the following decodes, at least 1, at most the pool's size; and those
+    /// for a single token, 0: as many.
+    pub(super) fn set_threads(&mut self, threads: u32, decode: u32) {
         let threads = threads.clamp(1, self.threads_max);
-        if threads != self.threads {
-            self.threads = threads;
-            let n = threads.cast_signed();
+        let decode = match decode {
+            0 => threads,
+            n => n.min(threads),
+        };
+        if (threads, decode) != self.threads {
+            self.threads = (threads, decode);
+            let (n, one) = (threads.cast_signed(), decode.cast_signed());
             // SAFETY: a plain store that the next micro-batch reads.
-            unsafe { sys::llama_set_n_threads(self.context.as_ptr(), n, n) };
+            unsafe { sys::llama_set_n_threads(self.context.as_ptr(), one, n) };
         }
     }
 

@@ -107,7 +107,7 @@ impl Loader for LlamaLoader {
         };
         let mut context = Context::new(&model, &params, progress)
             .ok_or_else(|| no_memory(context_size, &super::log::take_errors().join("; ")))?;
-        context.set_threads(request.limits.threads);
+        context.set_threads(request.limits.threads, request.limits.decode_threads);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -418,6 +418,7 @@ impl Backend for LlamaModelBackend {
             frequency_penalty: sampling.frequency_penalty.or(d.frequency_penalty),
             seed: sampling.seed.or(d.seed),
             logit_bias: sampling.logit_bias.clone(),
+            ignore_eos: sampling.ignore_eos,
         };
         Sampler::new(&self.model, &resolved)
     }
@@ -445,7 +446,7 @@ impl Backend for LlamaModelBackend {
             let message = format!("no memory for embeddings beside the answers ({why})");
             Failure::new(FailureKind::OutOfMemory, message)
         })?;
-        let made = embedder.embed(tokens, self.context.threads());
+        let made = embedder.embed(tokens, self.context.threads().0);
         made.map_err(|error| match error {
             DecodeError::Aborted => Failure::cancelled(),
             error => Failure::new(FailureKind::Internal, format!("no embedding: {error}")),
@@ -456,8 +457,8 @@ impl Backend for LlamaModelBackend {
         Embedder::tokens_max(&self.model)
     }
 
-    fn set_threads(&mut self, threads: u32) {
-        self.context.set_threads(threads);
+    fn set_threads(&mut self, threads: u32, decode: u32) {
+        self.context.set_threads(threads, decode);
     }
 
     fn shrink(&mut self, is_empty: bool) {
@@ -466,9 +467,9 @@ impl Backend for LlamaModelBackend {
             self.params.kv_tokens = self.info.context_size;
             // Both are there for a moment; where that is too much, the old one stays.
             if let Some(context) = Context::new(&self.model, &self.params, &self.progress) {
-                let threads = self.context.threads();
+                let (threads, decode) = self.context.threads();
                 self.context = context;
-                self.context.set_threads(threads);
+                self.context.set_threads(threads, decode);
                 self.info.kv_tokens = self.context.size();
             }
         }

@@ -73,7 +73,7 @@ impl Sampler {
             chain: (!parts.is_empty()).then(|| LlamaSampler::chain_simple(parts)),
             candidates: LlamaTokenDataArray::new(Vec::new(), false),
             changed: Vec::new(),
-            bias: bias(model, &sampling.logit_bias)?,
+            bias: bias(model, sampling)?,
             remembers,
             seed: (temperature > 0.0).then(|| sampling.seed.unwrap_or(0)),
             place: 0,
@@ -206,9 +206,12 @@ fn log_probabilities(logits: &[f32], token: Token, n: u8) -> (f32, Vec<(Token, f
     (own.map_or(f32::NEG_INFINITY, |own| own - norm), top)
 }
 
-fn bias(model: &LlamaModel, wanted: &[(Token, f32)]) -> Result<Vec<(usize, f32)>, Failure> {
+fn bias(model: &LlamaModel, sampling: &Sampling) -> Result<Vec<(usize, f32)>, Failure> {
     let vocab = model.n_vocab();
-    let checked = wanted.iter().map(|(token, bias)| {
+    let ends =
+        (0..vocab).filter(|token| sampling.ignore_eos && model.vocab().is_eog(LlamaToken(*token)));
+    let ends = ends.map(|token| Ok((usize::try_from(token).unwrap_or(0), f32::NEG_INFINITY)));
+    let checked = sampling.logit_bias.iter().map(|(token, bias)| {
         if !(0..vocab).contains(token) {
             return Err(Failure::invalid(format!(
                 "logit_bias names token {token}: this model has tokens 0 to {}",
@@ -228,7 +231,7 @@ fn bias(model: &LlamaModel, wanted: &[(Token, f32)]) -> Result<Vec<(usize, f32)>
         };
         Ok((usize::try_from(*token).unwrap_or(0), bias))
     });
-    checked.collect()
+    checked.chain(ends).collect()
 }
 
 /// Values that would make llama.cpp misbehave never reach it.

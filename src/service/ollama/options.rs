@@ -95,6 +95,7 @@ mod tests {
                 frequency_penalty: Some(-0.5),
                 seed: Some(42),
                 logit_bias: Vec::new(),
+                ignore_eos: false,
             },
             max_tokens: Some(16),
             stop: vec!["a".into(), "b".into()],

@@ -20,7 +20,8 @@ impl Inner {
         now: Duration,
         reading: &Reading,
     ) -> Option<Limits> {
-        let verdict = self.governor.observe(now, reading);
+        let mut verdict = self.governor.observe(now, reading);
+        verdict.limits = self.under_measurement(verdict.limits);
         self.temperature_celsius = reading.temperature.map_or(0.0, MilliCelsius::celsius);
         let changed = verdict.limits != self.verdict.limits;
         if verdict.reason != self.verdict.reason {
@@ -65,6 +66,7 @@ impl Inner {
             engine: None,
             sources: Vec::new(),
             tokens_generated: self.tokens_generated,
+            tuned: self.tuned.clone(),
             decisions: self.decisions.ages(now),
         }
     }

@@ -1,0 +1,119 @@
+//! `tune`: which number of threads suits a model on this board.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use zbus::Variant;
+
+use crate::args::TuneArgs;
+use crate::bus::{Bus, Dict, Options};
+use crate::error::Result;
+use crate::output;
+use crate::progress::Progress;
+use crate::table::Table;
+use crate::value::dict_to_json;
+
+/// How often it is asked how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// `hearthctl tune`.
+pub async fn run(bus: &Bus, as_json: bool, args: &TuneArgs) -> Result {
+    if args.clear {
+        bus.service.forget_tunings().await?;
+        if as_json {
+            return output::json(&json!({"forgotten": true}));
+        }
+        output::note("forgotten: the governor goes by what boards have in common");
+        return Ok(());
+    }
+    let measured = if args.show {
+        bus.service.list_tunings().await?
+    } else {
+        vec![measure(bus, args).await?]
+    };
+    let measured: Vec<Value> = measured.iter().map(dict_to_json).collect();
+    if as_json {
+        return match (args.show, measured.first()) {
+            (false, Some(one)) => output::json(one),
+            _ => output::json(&measured.into()),
+        };
+    }
+    if measured.is_empty() {
+        output::note("nothing has been measured yet: `hearthctl tune` does it");
+    }
+    for (n, tuning) in measured.iter().enumerate() {
+        if n > 0 {
+            output::line("")?;
+        }
+        show(tuning)?;
+    }
+    Ok(())
+}
+
+async fn measure(bus: &Bus, args: &TuneArgs) -> Result<Dict> {
+    let mut options = Options::new();
+    options.insert("wait_s", Variant::from(args.wait));
+    let mut progress = Progress::new("loading the model", false);
+    let model = args.model.as_deref().unwrap_or_default();
+    let measured = tokio::select! {
+        measured = bus.service.tune(model, &options) => measured,
+        never = watch(bus, &progress) => match never {},
+    };
+    progress.clear();
+    Ok(measured?)
+}
+
+/// Shows how far it is, until it is no longer waited for.
+async fn watch(bus: &Bus, progress: &Progress) -> Infallible {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if !progress.is_shown() {
+            continue;
+        }
+        let Ok(board) = bus.service.get_board().await else {
+            continue;
+        };
+        let board = dict_to_json(&board);
+        let number = |key: &str| board[key].as_u64().unwrap_or_default();
+        if let Some(doing) = board["tuning"].as_str().filter(|doing| !doing.is_empty()) {
+            progress.steps(doing, number("tuning_done"), number("tuning_total"));
+        }
+    }
+}
+
+fn show(tuning: &Value) -> Result {
+    let text = |key: &str| tuning[key].as_str().unwrap_or_default();
+    output::line(&format!(
+        "{} ({}) on cores {}, median of {}, tokens a second:",
+        text("model"),
+        text("quantization"),
+        text("cores"),
+        tuning["runs"]
+    ))?;
+    let mut table = Table::new(&["THREADS", "ANSWERS", "PROMPTS", ""], &[0, 1, 2]);
+    let speeds = |key: &str| {
+        let list = tuning[key].as_array().cloned().unwrap_or_default();
+        list.into_iter().filter_map(|v| v.as_f64())
+    };
+    let best = tuning["best_threads"].as_u64().unwrap_or_default();
+    for (threads, (decode, prefill)) in (1..).zip(speeds("decode").zip(speeds("prefill"))) {
+        let mark = if threads == best {
+            "used for answers"
+        } else {
+            ""
+        };
+        table.row(vec![
+            threads.to_string(),
+            format!("{decode:.1}"),
+            format!("{prefill:.1}"),
+            mark.to_owned(),
+        ]);
+    }
+    table.print()?;
+    let explanation = tuning["explanation"].as_array();
+    for line in explanation.into_iter().flatten().filter_map(Value::as_str) {
+        output::line(line)?;
+    }
+    Ok(())
+}

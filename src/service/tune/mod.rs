@@ -1,0 +1,312 @@
+//! Measures how fast a model is on this board by thread count, and makes use of it.
+//!
+//! Measured is what users get: whole requests of class `background`, one after the other,
+//! on a board that is cool and has nothing else to do. What was disturbed is measured
+//! again.
+
+mod store;
+mod table;
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Service;
+use super::openai::unix_seconds;
+use super::state::governor_settings;
+use super::types::{Caller, Submission};
+use crate::protocol::{
+    Failure, FailureKind, GenerateRequest, Priority, Prompt, RequestId, Sampling, Usage,
+};
+
+pub use table::{Speed, Tuning};
+
+/// Measurements of each thread count; one that was disturbed unseen is not the median.
+const RUNS: u32 = 3;
+/// Tokens of each answer.
+const TOKENS: u32 = 24;
+/// Words of each prompt.
+const WORDS: usize = 64;
+/// How often it is looked whether the board is cool and idle.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Disturbed measurements after which it is given up.
+const DISTURBED_MAX: u32 = 60;
+
+/// What has been measured on this board.
+#[derive(Debug, Default)]
+pub(super) struct Tunings(Mutex<Vec<Tuning>>);
+
+impl Tunings {
+    pub(super) fn read(path: &Path) -> Self {
+        Self(Mutex::new(store::read(path)))
+    }
+
+    fn all(&self) -> Vec<Tuning> {
+        let tunings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tunings.clone()
+    }
+
+    /// Takes the measurements of one more model, or forgets all.
+    fn keep(&self, path: &Path, tuning: Option<Tuning>) -> Result<(), Failure> {
+        let mut all = self.all();
+        match tuning {
+            Some(tuning) => {
+                all.retain(|old| old.model != tuning.model || old.cores != tuning.cores);
+                all.push(tuning);
+            }
+            None => all.clear(),
+        }
+        store::write(path, &all).map_err(|error| {
+            let path = path.display();
+            Failure::new(FailureKind::Io, format!("cannot write {path}: {error}"))
+        })?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
+        Ok(())
+    }
+}
+
+/// How far a measurement is, for those who wait for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tuned {
+    /// Requests measured so far.
+    pub done: u32,
+    /// Requests to be measured.
+    pub total: u32,
+    /// What it does, or waits for.
+    pub doing: String,
+    /// Threads that compute for it; `None` while it waits.
+    pub(super) threads: Option<u32>,
+}
+
+/// Lets the board go back to what the governor says.
+struct Over<'a>(&'a Service);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.lock().tuned = None;
+        self.0.look_at_board();
+    }
+}
+
+impl Service {
+    /// Measures a model (empty: the loaded or default one) with 1, 2, … threads, keeps the
+    /// result and uses it. Waits for at most `wait` in all for a cool and idle board.
+    ///
+    /// # Errors
+    /// `Busy` where it is measured already, or the board never comes to rest;
+    /// `Overheated` where it never cools down; `Io` where the result cannot be kept; those
+    /// of loading.
+    pub async fn tune(
+        &self,
+        caller: &Caller,
+        model: &str,
+        wait: Duration,
+    ) -> Result<Tuning, Failure> {
+        let threads_max = {
+            let mut inner = self.lock();
+            if inner.tuned.is_some() {
+                let message = "the board is being measured already: wait until that is over";
+                return Err(Failure::new(FailureKind::Busy, message));
+            }
+            let threads_max = inner.threads_max();
+            inner.tuned = Some(Tuned {
+                total: RUNS * threads_max,
+                ..Tuned::default()
+            });
+            threads_max
+        };
+        let _over = Over(self);
+        let model = self.ready_model(caller, model).await?;
+        let mut wait = wait;
+        let mut usages: Vec<Vec<Usage>> = vec![Vec::new(); threads_max as usize];
+        // The first request of all faults pages in.
+        self.rest(&mut wait).await?;
+        self.measure(caller, &model, threads_max).await?;
+        let mut disturbed = 0;
+        for _ in 0..RUNS {
+            for (threads, measured) in (1..).zip(&mut usages) {
+                let usage = loop {
+                    self.rest(&mut wait).await?;
+                    if let Some(usage) = self.measure(caller, &model, threads).await? {
+                        break usage;
+                    }
+                    disturbed += 1;
+                    if disturbed > DISTURBED_MAX {
+                        let message =
+                            "the board is never left alone: try again when it has less to do";
+                        return Err(Failure::new(FailureKind::Busy, message));
+                    }
+                };
+                measured.push(usage);
+                if let Some(tuned) = &mut self.lock().tuned {
+                    tuned.done += 1;
+                }
+            }
+        }
+        let tuning = self.tuning(&model, &usages);
+        if !tuning.is_sound() {
+            let message = "the model is too fast here to be measured";
+            return Err(Failure::new(FailureKind::NotSupported, message));
+        }
+        let path = self.config().paths.tuning.clone();
+        self.shared.tunings.keep(&path, Some(tuning.clone()))?;
+        self.use_tuning();
+        let best = tuning.best().map_or(threads_max, |(threads, _)| threads);
+        log::info!(model = model.as_str(), threads = best; "measured: answers are fastest with {best} of {threads_max} threads");
+        Ok(tuning)
+    }
+
+    /// What has been measured on this board.
+    pub fn tunings(&self) -> Vec<Tuning> {
+        self.shared.tunings.all()
+    }
+
+    /// Forgets all measurements.
+    ///
+    /// # Errors
+    /// `Io` where the file cannot be written.
+    pub fn forget_tunings(&self) -> Result<(), Failure> {
+        let path = self.config().paths.tuning.clone();
+        self.shared.tunings.keep(&path, None)?;
+        self.use_tuning();
+        Ok(())
+    }
+
+    /// Tells the governor what is known of the loaded model, or of one like it.
+    pub(super) fn use_tuning(&self) {
+        let all = self.tunings();
+        let table = if all.is_empty() {
+            None
+        } else {
+            let cores = self.cores();
+            self.models().iter().find(|m| m.loaded).and_then(|model| {
+                let (form, size) = (&model.quantization, model.parameters);
+                table::nearest(&all, &cores, &model.name, form, size)?.decode()
+            })
+        };
+        let table = table.unwrap_or_default();
+        self.lock().set_table(table);
+        self.look_at_board();
+    }
+
+    /// The governor's settings by the configuration, with what was measured.
+    pub(super) fn set_governor(&self, config: &crate::config::GovernorConfig) {
+        let mut inner = self.lock();
+        let table = inner.table().clone();
+        let settings = governor_settings(config, inner.threads_max());
+        inner.set_governor(settings);
+        inner.set_table(table);
+    }
+
+    /// Waits until nothing else is to do and the board is cool.
+    async fn rest(&self, wait: &mut Duration) -> Result<(), Failure> {
+        loop {
+            self.look_at_board();
+            let why = self.lock().restless();
+            let Some((kind, why)) = why else {
+                return Ok(());
+            };
+            if wait.is_zero() {
+                return Err(Failure::new(
+                    kind,
+                    format!("{why}, and did not change in time: try again later"),
+                ));
+            }
+            if let Some(tuned) = &mut self.lock().tuned {
+                tuned.doing = format!("waiting: {why}");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            *wait = wait.saturating_sub(LOOK_EVERY);
+        }
+    }
+
+    /// One request with so many threads; `None` where it was disturbed.
+    async fn measure(
+        &self,
+        caller: &Caller,
+        model: &str,
+        threads: u32,
+    ) -> Result<Option<Usage>, Failure> {
+        let last = {
+            let mut inner = self.lock();
+            if let Some(tuned) = &mut inner.tuned {
+                tuned.threads = Some(threads);
+                tuned.doing = match threads {
+                    1 => "1 thread".to_owned(),
+                    n => format!("{n} threads"),
+                };
+            }
+            inner.last_id()
+        };
+        self.look_at_board();
+        let stream = self.submit(caller, submission(model, last));
+        let answered = match stream {
+            Ok(stream) => stream.collect().await.map(|answer| answer.usage),
+            Err(failure) => Err(failure),
+        };
+        let mut inner = self.lock();
+        if let Some(tuned) = &mut inner.tuned {
+            tuned.threads = None;
+        }
+        let alone = inner.last_id().0 == last.0 + 1;
+        let calm = inner.restless().is_none();
+        drop(inner);
+        self.look_at_board();
+        Ok(Some(answered?).filter(|_| alone && calm))
+    }
+
+    fn tuning(&self, model: &str, usages: &[Vec<Usage>]) -> Tuning {
+        let speed = |usages: &Vec<Usage>| Speed {
+            decode: median(usages.iter().map(Usage::tokens_per_second)),
+            prefill: median(usages.iter().map(|usage| {
+                let read = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
+                f64::from(read) * 1000.0 / usage.prefill_ms
+            })),
+        };
+        let entry = self.models().into_iter().find(|entry| entry.name == model);
+        let entry = entry.unwrap_or_default();
+        Tuning {
+            model: model.to_owned(),
+            quantization: entry.quantization,
+            parameters: entry.parameters,
+            cores: self.cores(),
+            runs: RUNS,
+            measured_s: unix_seconds(),
+            speeds: usages.iter().map(speed).collect(),
+        }
+    }
+
+    /// The cores that compute, as people write them.
+    fn cores(&self) -> String {
+        let big = self.shared.sensors.read().cores.big;
+        let cores: Vec<String> = big.iter().map(|cpu| cpu.to_string()).collect();
+        cores.join(",")
+    }
+}
+
+/// A prompt that nobody has asked before, and an answer of some length.
+fn submission(model: &str, last: RequestId) -> Submission {
+    let words = ["warm", "rain", "on", "the", "old", "roof", "at", "night"];
+    let text: Vec<&str> = words.into_iter().cycle().take(WORDS).collect();
+    Submission {
+        model: Some(model.to_owned()),
+        request: GenerateRequest {
+            prompt: Prompt::Text(format!("{}{last} {}", unix_seconds(), text.join(" "))),
+            sampling: Sampling {
+                temperature: Some(0.0),
+                ignore_eos: true,
+                ..Sampling::default()
+            },
+            max_tokens: Some(TOKENS),
+            priority: Priority::Background,
+            ..GenerateRequest::default()
+        },
+        deadline: None,
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
