@@ -76,6 +76,8 @@ pub(super) struct Engine {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) pid: Option<u32>,
     pub(super) info: Option<ModelInfo>,
+    /// It was told to end: whoever comes now waits for the next one.
+    pub(super) is_ending: bool,
     /// Which file it loaded: an answer goes on only where it began.
     pub(super) file: FileId,
     /// What was made smaller so that it fits the memory; empty where nothing was.
@@ -211,7 +213,8 @@ impl Inner {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.engine.as_ref().is_some_and(|e| e.info.is_some())
+        let engine = self.engine.as_ref();
+        engine.is_some_and(|e| e.info.is_some() && !e.is_ending)
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -224,10 +227,18 @@ impl Inner {
         self.wanted.as_deref()
     }
 
-    /// Whether the running engine should go: another model or none is wanted.
-    pub(super) fn engine_should_end(&self) -> bool {
-        let loaded = self.loaded_model();
-        loaded.is_some() && loaded != self.wanted()
+    /// Whether the running engine ends now: another model or none is wanted, and what it
+    /// works on is finished.
+    pub(super) fn end_unwanted_engine(&mut self) -> bool {
+        let is_unwanted = self.loaded_model() != self.wanted();
+        let is_idle = self.running.is_empty() && self.asked.is_empty();
+        match &mut self.engine {
+            Some(engine) if is_unwanted && is_idle => {
+                engine.is_ending = true;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// What runs and is only computed ahead, but for what is being cancelled.
@@ -235,10 +246,6 @@ impl Inner {
         let running = self.running.values();
         let prewarms = running.filter(|r| r.waiting.request.prewarm && r.failure.is_none());
         prewarms.map(|r| r.waiting.request.id)
-    }
-
-    pub(super) fn has_running(&self) -> bool {
-        !self.running.is_empty()
     }
 
     /// Without an engine there is nothing to watch but the daemon's own loop, and
@@ -354,7 +361,8 @@ impl Inner {
         let Some(next) = self.queue.peek(now) else {
             return false;
         };
-        let info = self.engine.as_ref().and_then(|e| e.info.as_ref());
+        let engine = self.engine.as_ref().filter(|e| !e.is_ending);
+        let info = engine.and_then(|e| e.info.as_ref());
         let (Some(info), Some(loaded)) = (info, self.loaded_model()) else {
             return false;
         };

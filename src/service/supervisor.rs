@@ -144,6 +144,7 @@ async fn session(service: &Service, model: &str) -> Ended {
             commands: commands.clone(),
             pid: link.pid(),
             info: None,
+            is_ending: false,
             file: file_id(&admitted.request.path),
             note: admitted.note,
         });
@@ -207,13 +208,9 @@ async fn session(service: &Service, model: &str) -> Ended {
                 tick.as_mut().reset(tokio::time::Instant::now() + pause);
             }
         }
-        let (end, running) = {
-            let inner = service.lock();
-            (inner.engine_should_end(), inner.has_running())
-        };
         // With another model wanted, a running answer is finished first; with none,
         // it was cancelled already.
-        if end && !running {
+        if service.lock().end_unwanted_engine() {
             _ = commands.send(Command::Shutdown);
             // Frames that were under way are of no use to anyone now.
             while link.left_over().is_some() {}

@@ -33,10 +33,15 @@ pub fn post(daemon: &Daemon, body: &Value) -> UnixStream {
 
 /// As [`post`], with whatever text as the request's body.
 pub fn send(daemon: &Daemon, body: &str) -> UnixStream {
+    send_to(daemon, "/v1/chat/completions", body)
+}
+
+/// As [`send`], to another endpoint.
+pub fn send_to(daemon: &Daemon, path: &str, body: &str) -> UnixStream {
     let mut socket = UnixStream::connect(daemon.socket()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     // A body that is too large is refused before it was read to its end.

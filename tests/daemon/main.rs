@@ -19,6 +19,7 @@ mod home_assistant;
 mod hostile;
 mod http;
 mod keep;
+mod keep_alive;
 mod memory;
 mod ollama;
 mod order;

@@ -16,7 +16,7 @@ fn ask(daemon: &Daemon, path: &str, body: &Value) -> (u32, Vec<Value>) {
     send(daemon, path, &["-d", &body.to_string()])
 }
 
-fn send(daemon: &Daemon, path: &str, args: &[&str]) -> (u32, Vec<Value>) {
+pub fn send(daemon: &Daemon, path: &str, args: &[&str]) -> (u32, Vec<Value>) {
     let args = [args, &["-N", "-w", "\n%{http_code}"]].concat();
     let said = ok(&daemon.curl(path, &args));
     let (lines, code) = said.rsplit_once('\n').unwrap();
@@ -28,13 +28,13 @@ fn send(daemon: &Daemon, path: &str, args: &[&str]) -> (u32, Vec<Value>) {
 }
 
 /// The only object of an answer that went well.
-fn one(daemon: &Daemon, path: &str, body: &Value) -> Value {
+pub fn one(daemon: &Daemon, path: &str, body: &Value) -> Value {
     let (code, mut lines) = ask(daemon, path, body);
     assert_eq!((code, lines.len()), (200, 1), "{body}: {lines:?}");
     lines.remove(0)
 }
 
-fn user(content: &str) -> Value {
+pub fn user(content: &str) -> Value {
     json!([{"role": "user", "content": content}])
 }
 
@@ -44,7 +44,7 @@ fn told(lines: &[Value], field: &str) -> String {
     texts.collect()
 }
 
-fn is_loaded(daemon: &Daemon) -> bool {
+pub fn is_loaded(daemon: &Daemon) -> bool {
     daemon.engine_pid().is_some()
 }
 
@@ -287,86 +287,6 @@ fn a_failure_in_mid_stream_is_a_line() {
         last["error"].is_string() && last["done"].is_null(),
         "{last}"
     );
-}
-
-#[test]
-fn a_model_stays_as_long_as_anyone_wants_it() {
-    let daemon = Daemon::fake("token-ms=2");
-    let say = |agent: &str, body: Value| {
-        let args = ["-A", agent, "-d", &body.to_string()];
-        let (code, lines) = send(&daemon, "/api/chat", &args);
-        assert_eq!(code, 200, "{lines:?}");
-        lines.last().unwrap()["done_reason"].clone()
-    };
-    // Loading by hand; one wants it for ever, the other not at all.
-    assert_eq!(
-        say("one", json!({"model": "fake:latest", "keep_alive": -1})),
-        "load"
-    );
-    assert!(is_loaded(&daemon));
-    let running = || send(&daemon, "/api/ps", &[]).1[0]["models"].clone();
-    assert!(running()[0]["expires_at"].as_str().unwrap() > "2100");
-    assert_eq!(
-        say("two", json!({"keep_alive": "5m", "messages": user("x")})),
-        "stop"
-    );
-    assert_eq!(
-        say("two", json!({"keep_alive": 0, "messages": user("x")})),
-        "stop"
-    );
-    assert_eq!(say("two", json!({"keep_alive": 0})), "unload");
-    assert!(is_loaded(&daemon), "the other one's wish holds");
-    assert_eq!(
-        say("one", json!({"keep_alive": 0, "messages": user("x")})),
-        "stop"
-    );
-    until("nobody wants it any more", || !is_loaded(&daemon));
-    assert_eq!(running(), json!([]));
-
-    // It does not go while someone is answered.
-    let (sender, answered) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let long = json!({"messages": user(&"word ".repeat(200)), "stream": false});
-            sender.send(one(&daemon, "/api/chat", &long)).unwrap();
-        });
-        until("it is being answered", || {
-            daemon.health()["service"]["active_jobs"] == 1
-        });
-        assert_eq!(say("two", json!({"keep_alive": 0})), "unload");
-    });
-    let answer = answered.recv().unwrap();
-    assert_eq!(answer["message"]["content"], "word ".repeat(200));
-    assert!(is_loaded(&daemon));
-
-    // A wish that is shorter than the configured time counts where nobody else asked.
-    assert_eq!(say("two", json!({"keep_alive": 0})), "unload");
-    until("it is unloaded", || !is_loaded(&daemon));
-}
-
-#[test]
-fn a_short_wish_ends_by_itself() {
-    let daemon = Daemon::fake("");
-    let body = json!({"keep_alive": "1s", "messages": user("x"), "stream": false});
-    one(&daemon, "/api/chat", &body);
-    assert!(is_loaded(&daemon));
-    // Fifteen minutes are configured.
-    until("it is unloaded", || !is_loaded(&daemon));
-    // Without a wish of his own another one's use counts as configured.
-    daemon.chat(r#"{"messages":[{"role":"user","content":"x"}]}"#);
-    one(&daemon, "/api/chat", &body);
-    std::thread::sleep(std::time::Duration::from_secs(12));
-    assert!(is_loaded(&daemon));
-}
-
-#[test]
-fn the_same_program_may_take_its_wish_back() {
-    let daemon = Daemon::fake("");
-    let say = |body: Value| one(&daemon, "/api/generate", &body)["done_reason"].clone();
-    assert_eq!(say(json!({"keep_alive": "1h"})), "load");
-    // Another process by now.
-    assert_eq!(say(json!({"keep_alive": "0s"})), "unload");
-    until("it is unloaded", || !is_loaded(&daemon));
 }
 
 #[test]

@@ -99,6 +99,7 @@ mod tests {
             commands,
             pid: None,
             info: None,
+            is_ending: false,
             file: FileId::default(),
             note: String::new(),
         });

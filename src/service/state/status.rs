@@ -89,7 +89,8 @@ impl Inner {
     }
 
     pub(in crate::service) fn status(&self) -> Status {
-        let ready = self.is_ready();
+        let info = self.engine.as_ref().and_then(|e| e.info.as_ref());
+        let ready = info.is_some();
         let state = match (&self.engine, ready) {
             (None, _) if self.failed.is_some() => State::Failed,
             (None, _) if self.wanted.is_some() => State::Loading,
@@ -100,7 +101,6 @@ impl Inner {
             (Some(_), true) => State::Busy,
         };
         let failed = self.failed.as_ref().map(ToString::to_string);
-        let info = self.engine.as_ref().and_then(|e| e.info.as_ref());
         Status {
             state,
             model: self
