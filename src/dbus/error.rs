@@ -26,6 +26,7 @@ pub(super) fn name(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Busy => "org.hearthd.Inference1.Error.Busy",
         FailureKind::QueueFull => "org.hearthd.Inference1.Error.QueueFull",
+        FailureKind::QuotaExceeded => "org.hearthd.Inference1.Error.QuotaExceeded",
         FailureKind::Cancelled => "org.hearthd.Inference1.Error.Cancelled",
         FailureKind::DeadlineExceeded => "org.hearthd.Inference1.Error.DeadlineExceeded",
         FailureKind::ContextTooLong => "org.hearthd.Inference1.Error.ContextTooLong",
@@ -45,7 +46,12 @@ pub(super) fn name(kind: FailureKind) -> &'static str {
 
 impl zbus::DBusError for Error {
     fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
-        Message::error(call, self.name()).build(&(self.0.message.as_str(),))
+        let (error, message) = (Message::error(call, self.name()), self.0.message.as_str());
+        match self.0.retry_after_s {
+            // Bindings show the first argument; who knows of the second can wait so long.
+            Some(seconds) => error.build(&(message, seconds)),
+            None => error.build(&(message,)),
+        }
     }
 
     fn name(&self) -> ErrorName<'_> {

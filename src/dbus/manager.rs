@@ -4,25 +4,21 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::OwnedFd as StdFd;
 use std::slice::from_ref;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use zbus::connection::Connection;
 use zbus::message::Header;
-use zbus::object_server::{InterfaceRef, ObjectServer};
+use zbus::object_server::ObjectServer;
 use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, interface};
 
 use super::callers::{Callers, Present};
 use super::options::{self, Options};
+use super::turn::{schema, turn};
 use super::values::{board, entry, prompt_entry, tuning};
-use super::{Error, jobs, stream};
-use crate::protocol::{Constraint, Failure, FailureKind, FinishReason, Message, Priority, Prompt};
+use super::{Error, jobs, sessions, stream};
+use crate::protocol::Failure;
 use crate::service::openai::{chat_response, decode_chat};
 use crate::service::{Answer, Service, Status, Submission};
-
-/// Property changes are gathered for this long: the queue and the thread count may
-/// change with every request.
-const COALESCE: Duration = Duration::from_millis(100);
 
 /// What this build can do, for clients that want to know before they try.
 const FEATURES: &[&str] = &[
@@ -34,6 +30,7 @@ const FEATURES: &[&str] = &[
     "import",
     "jobs",
     "prewarm",
+    "sessions",
     "stream",
     "tool-calls",
     "tune",
@@ -114,19 +111,7 @@ impl Manager {
         let mut submission = turn(prompt);
         submission.request.constraint = Some(schema(&json_schema)?);
         let answer = self.answer(&present, submission).await?;
-        match answer.reason {
-            FinishReason::Stop => Ok(answer.text),
-            FinishReason::Length => Err(Failure::new(
-                FailureKind::ContextTooLong,
-                format!(
-                    "the JSON was not complete after {} tokens; bound it in the schema \
-                     (`maxLength`, `maxItems`), or raise `sampling.max_tokens` or \
-                     `model.context`",
-                    answer.usage.completion_tokens
-                ),
-            )
-            .into()),
-        }
+        Ok(answer.whole_json()?.text)
     }
 
     /// An OpenAI chat-completions request as JSON, and its response.
@@ -229,6 +214,25 @@ impl Manager {
         }
         let path = jobs::serve(&self.service, &self.callers, server, connection, id).await?;
         Ok((path, reader.into()))
+    }
+
+    /// Opens a session: a conversation that the service keeps, until it is closed or its
+    /// owner leaves the bus. Options, all of them for every turn: `system` (s) is the system
+    /// prompt; `model` (s) a model's name; `temperature`, `top_p`, `min_p`,
+    /// `repeat_penalty`, `presence_penalty` and `frequency_penalty` (d), `top_k`,
+    /// `repeat_last_n`, `seed` and `max_tokens` (u), `stop` (as), `truncation` (s) and
+    /// `priority` (s, else interactive) are what they are in a request of `Chat`.
+    #[zbus(out_args("session"))]
+    async fn open_session(
+        &self,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, Error> {
+        let present = self.callers.identify(&header, connection).await?;
+        let (system, fields) = options::session(&options)?;
+        let id = self.service.open_session(&present.caller, system, fields)?;
+        sessions::serve(&self.service, &self.callers, connection, present, id).await
     }
 
     /// Has the beginning of conversations with this system prompt computed when nothing
@@ -496,66 +500,4 @@ impl Manager {
     fn cpu(&self) -> String {
         self.status().cpu.clone()
     }
-}
-
-/// A turn of one who calls by hand, and waits for the answer.
-fn turn(prompt: String) -> Submission {
-    let mut submission = Submission::new(Prompt::Chat {
-        messages: vec![Message::user(prompt)],
-        tools: Vec::new(),
-    });
-    submission.request.priority = Priority::Interactive;
-    submission
-}
-
-fn schema(text: &str) -> Result<Constraint, Failure> {
-    if text.trim().is_empty() {
-        return Ok(Constraint::JsonObject);
-    }
-    match serde_json::from_str(text) {
-        Ok(schema) => Ok(Constraint::JsonSchema(schema)),
-        Err(error) => Err(Failure::new(
-            FailureKind::InvalidSchema,
-            format!("the JSON schema is not valid JSON: {error}"),
-        )),
-    }
-}
-
-/// Emits PropertiesChanged for what changed, until the service is gone.
-pub(super) async fn publish(interface: InterfaceRef<Manager>, mut status: watch::Receiver<Status>) {
-    let mut shown = status.borrow_and_update().clone();
-    while status.changed().await.is_ok() {
-        tokio::time::sleep(COALESCE).await;
-        let now = status.borrow_and_update().clone();
-        if let Err(error) = emit(&interface, &shown, &now).await {
-            log::debug!("cannot emit PropertiesChanged: {error}");
-        }
-        shown = now;
-    }
-}
-
-#[expect(clippy::float_cmp, reason = "any change at all is announced")]
-async fn emit(interface: &InterfaceRef<Manager>, old: &Status, new: &Status) -> zbus::Result<()> {
-    let (manager, to) = (interface.get().await, interface.signal_emitter());
-    macro_rules! changed {
-        ($($field:ident => $emit:ident),* $(,)?) => {
-            $(if old.$field != new.$field { manager.$emit(to).await?; })*
-        };
-    }
-    changed! {
-        state => state_changed,
-        model => model_changed,
-        context_size => context_size_changed,
-        active_threads => active_threads_changed,
-        max_threads => max_threads_changed,
-        thermal_state => thermal_state_changed,
-        temperature_celsius => temperature_celsius_changed,
-        memory_state => memory_state_changed,
-        limit_reason => limit_reason_changed,
-        queue_length => queue_length_changed,
-        active_jobs => active_jobs_changed,
-        tokens_per_second => tokens_per_second_changed,
-        cpu => cpu_changed,
-    }
-    Ok(())
 }

@@ -8,7 +8,10 @@ mod error;
 mod jobs;
 mod manager;
 mod options;
+mod publish;
+mod sessions;
 mod stream;
+mod turn;
 mod values;
 
 use zbus::connection::{Builder, Connection};
@@ -59,6 +62,6 @@ pub async fn start(connection: &Connection, service: &Service) -> zbus::Result<(
         .await?;
     let callers = interface.get().await.callers().clone();
     callers.watch(connection).await?;
-    tokio::spawn(manager::publish(interface, service.status()));
+    tokio::spawn(publish::publish(interface, service.status()));
     Ok(())
 }

@@ -3,11 +3,30 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use zbus::OwnedVariant;
+use serde_json::{Map, Number, Value};
+use zbus::{OwnedVariant, Variant};
 
+use super::turn::schema;
 use crate::protocol::Failure;
 use crate::service::openai::decode_tools;
-use crate::service::{Prewarm, Submission};
+use crate::service::{Prewarm, Submission, Turn};
+
+/// Options of a session that are fields of a `Chat` request, for one turn as well.
+const FIELDS: &[&str] = &[
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repeat_penalty",
+    "repeat_last_n",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "max_tokens",
+    "stop",
+    "truncation",
+    "priority",
+];
 
 /// A method's `a{sv}`.
 pub(super) type Options = HashMap<String, OwnedVariant>;
@@ -69,15 +88,138 @@ pub(super) fn apply(options: &Options, submission: &mut Submission) -> Result<bo
     if let Some(word) = text(options, "priority")? {
         submission.request.priority = word.parse().map_err(Failure::invalid)?;
     }
-    if let Some(value) = options.get("deadline_ms") {
-        let ms = value
-            .downcast_ref::<u64>()
-            .or_else(|_| value.downcast_ref::<u32>().map(u64::from))
-            .map_err(|_| Failure::invalid("option \"deadline_ms\" must be a number (t or u)"))?;
-        submission.deadline = Some(Duration::from_millis(ms));
-    }
+    submission.deadline = deadline(options)?;
     options.get("cancel_when_gone").map_or(Ok(false), |value| {
         let wrong = |_| Failure::invalid("option \"cancel_when_gone\" must be true or false (b)");
         value.downcast_ref::<bool>().map_err(wrong)
     })
+}
+
+/// What `OpenSession` asks for: the system prompt, and what holds for every turn.
+pub(super) fn session(options: &Options) -> Result<(String, Map<String, Value>), Failure> {
+    check(options, &[&["system", "model"], FIELDS].concat())?;
+    let system = text(options, "system")?.unwrap_or_default().to_owned();
+    let mut fields = fields(options, &["system"])?;
+    // Whoever has a conversation waits for the next answer.
+    fields
+        .entry("priority")
+        .or_insert_with(|| "interactive".into());
+    Ok((system, fields))
+}
+
+/// What a session's `Generate` asks for.
+pub(super) fn session_turn(options: &Options) -> Result<Turn, Failure> {
+    check(options, &[&["json_schema", "deadline_ms"], FIELDS].concat())?;
+    Ok(Turn {
+        fields: fields(options, &["json_schema", "deadline_ms"])?,
+        constraint: text(options, "json_schema")?.map(schema).transpose()?,
+        deadline: deadline(options)?,
+    })
+}
+
+fn deadline(options: &Options) -> Result<Option<Duration>, Failure> {
+    let Some(value) = options.get("deadline_ms") else {
+        return Ok(None);
+    };
+    let ms = value
+        .downcast_ref::<u64>()
+        .or_else(|_| value.downcast_ref::<u32>().map(u64::from))
+        .map_err(|_| Failure::invalid("option \"deadline_ms\" must be a number (t or u)"))?;
+    Ok(Some(Duration::from_millis(ms)))
+}
+
+/// The options but for these, as fields of a request.
+fn fields(options: &Options, but: &[&str]) -> Result<Map<String, Value>, Failure> {
+    let fields = options
+        .iter()
+        .filter(|(key, _)| !but.contains(&key.as_str()));
+    fields
+        .map(|(key, value)| {
+            let json = json(value).ok_or_else(|| {
+                let kind = value.value_signature();
+                Failure::invalid(format!("option {key:?} cannot be of type {kind}"))
+            })?;
+            Ok((key.clone(), json))
+        })
+        .collect()
+}
+
+/// A value as JSON; `None` where JSON has none such.
+fn json(value: &Variant<'_>) -> Option<Value> {
+    Some(match value {
+        Variant::Bool(b) => (*b).into(),
+        Variant::U8(n) => (*n).into(),
+        Variant::I16(n) => (*n).into(),
+        Variant::U16(n) => (*n).into(),
+        Variant::I32(n) => (*n).into(),
+        Variant::U32(n) => (*n).into(),
+        Variant::I64(n) => (*n).into(),
+        Variant::U64(n) => (*n).into(),
+        Variant::F64(x) => Number::from_f64(*x)?.into(),
+        Variant::Str(text) => text.as_str().into(),
+        Variant::Array(items) => items.inner().iter().map(json).collect::<Option<Value>>()?,
+        Variant::Variant(inner) => json(inner)?,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options<const N: usize>(pairs: [(&str, Variant<'static>); N]) -> Options {
+        let owned = |(key, value): (&str, Variant<'static>)| {
+            (key.to_owned(), OwnedVariant::try_from(value).unwrap())
+        };
+        pairs.into_iter().map(owned).collect()
+    }
+
+    #[test]
+    fn a_session_s_options_become_fields_of_a_request() {
+        let given = options([
+            ("system", "Be brief.".into()),
+            ("temperature", 0.5.into()),
+            ("max_tokens", 7_u32.into()),
+            ("stop", vec!["a", "b"].into()),
+        ]);
+        let (system, mut fields) = session(&given).unwrap();
+        assert_eq!(system, "Be brief.");
+        fields.sort_keys();
+        let expected = serde_json::json!({
+            "max_tokens": 7, "priority": "interactive", "stop": ["a", "b"], "temperature": 0.5,
+        });
+        assert_eq!(Value::Object(fields), expected);
+        let given = options([("json_schema", "".into()), ("deadline_ms", 5_u32.into())]);
+        let turn = session_turn(&given).unwrap();
+        assert_eq!(
+            turn.constraint,
+            Some(crate::protocol::Constraint::JsonObject)
+        );
+        assert_eq!(
+            (turn.deadline, turn.fields.len()),
+            (Some(Duration::from_millis(5)), 0)
+        );
+    }
+
+    #[test]
+    fn what_no_option_can_be_is_named() {
+        for (key, value, part) in [
+            (
+                "temprature",
+                0.5.into(),
+                "unknown option \"temprature\": known are system",
+            ),
+            (
+                "temperature",
+                f64::NAN.into(),
+                "\"temperature\" cannot be of type d",
+            ),
+            ("system", 1_u32.into(), "\"system\" must be a string"),
+        ] {
+            let said = session(&options([(key, value)])).unwrap_err();
+            assert!(said.message.contains(part), "{said}");
+        }
+        let said = session_turn(&options([("model", "x".into())])).unwrap_err();
+        assert!(said.message.contains("unknown option \"model\""), "{said}");
+    }
 }

@@ -73,6 +73,7 @@ fn table(kind: FailureKind) -> (StatusCode, &'static str, &'static str) {
     match kind {
         FailureKind::Busy => (S::SERVICE_UNAVAILABLE, SERVER, "busy"),
         FailureKind::QueueFull => (S::TOO_MANY_REQUESTS, "rate_limit_error", "queue_full"),
+        FailureKind::QuotaExceeded => (S::TOO_MANY_REQUESTS, "rate_limit_error", "quota_exceeded"),
         // nginx's number for a client that went away; nobody reads it.
         FailureKind::Cancelled => (
             S::from_u16(499).unwrap_or(S::BAD_REQUEST),

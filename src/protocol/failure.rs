@@ -13,6 +13,8 @@ pub enum FailureKind {
     Busy,
     /// The bounded queue is full.
     QueueFull,
+    /// The caller's user has had what the configuration or the service allows it.
+    QuotaExceeded,
     /// The caller, or the daemon for the caller, cancelled the request.
     Cancelled,
     /// The request's own deadline passed.

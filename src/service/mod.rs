@@ -21,6 +21,7 @@ pub mod openai;
 mod prewarm;
 mod prompts;
 mod resume;
+mod sessions;
 mod state;
 mod supervisor;
 mod tokens;
@@ -53,7 +54,8 @@ use state::{Inner, Waiting, governor_settings};
 use tune::Tunings;
 pub use tune::{Speed, Tuned, Tuning};
 pub use types::{
-    Answer, Caller, JobState, JobView, ModelEntry, State, Status, Stream, StreamEvent, Submission,
+    Answer, Caller, JobState, JobView, ModelEntry, SessionState, SessionView, State, Status,
+    Stream, StreamEvent, Submission, Turn,
 };
 
 /// Seconds after which a refused caller may try again.
@@ -562,6 +564,10 @@ fn check_size(prompt: &Prompt, max: u32) -> Result<(), Failure> {
         Prompt::Text(text) => text.len(),
         Prompt::Chat { messages, .. } => messages.iter().map(size).sum(),
     };
+    check_bytes(bytes, max)
+}
+
+fn check_bytes(bytes: usize, max: u32) -> Result<(), Failure> {
     if bytes <= max as usize {
         return Ok(());
     }

@@ -1,31 +1,30 @@
 //! The service's state. Plain data and plain methods: no I/O, no waiting.
 
 mod board;
+mod entries;
 mod idle;
 mod loading;
 mod status;
 mod tuned;
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::board::Decisions;
 use super::holds::Holds;
 use super::jobs::Jobs;
-use super::keep_alive::Keep;
-use super::resume::{Cause, Progress, Quarantine};
+use super::resume::{Cause, Quarantine};
+use super::sessions::Sessions;
 use super::tune::Tuned;
 use super::types::StreamEvent;
 use super::{crashed, stopping};
 use crate::governor::{Governor, GovernorSettings, Reading, Verdict};
-use crate::protocol::{
-    Command, Event, Failure, FailureKind, GenerateRequest, Limits, ModelInfo, Priority, RequestId,
-    Usage,
-};
-use crate::scheduler::{AGEING, Caller, Queue};
+use crate::protocol::{Command, Event, Failure, FailureKind, Limits, Priority, RequestId, Usage};
+use crate::scheduler::{AGEING, Queue};
+use entries::{Asked, Running};
+pub(super) use entries::{Engine, FileId, Over, Waiting};
 use loading::LoadWaiter;
 pub(super) use status::governor_settings;
 
@@ -37,6 +36,7 @@ pub(super) const BEAT: Duration = Duration::from_secs(5);
 pub(super) struct Inner {
     pub(super) queue: Queue<RequestId, Waiting>,
     pub(super) jobs: Jobs,
+    pub(super) sessions: Sessions,
     pub(super) engine: Option<Engine>,
     pub(super) draining: bool,
     pub(super) quarantine: Quarantine,
@@ -69,97 +69,6 @@ pub(super) struct Inner {
     beat: Duration,
 }
 
-/// The running engine process.
-#[derive(Debug)]
-pub(super) struct Engine {
-    pub(super) model: String,
-    pub(super) commands: mpsc::UnboundedSender<Command>,
-    pub(super) pid: Option<u32>,
-    pub(super) info: Option<ModelInfo>,
-    /// It was told to end: whoever comes now waits for the next one.
-    pub(super) is_ending: bool,
-    /// Which file it loaded: an answer goes on only where it began.
-    pub(super) file: FileId,
-    /// What was made smaller so that it fits the memory; empty where nothing was.
-    pub(super) note: String,
-}
-
-/// Tells a file from another one that took its name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct FileId {
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    pub(super) size: u64,
-    pub(super) modified_ns: i128,
-}
-
-/// A request in the queue.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) request: GenerateRequest,
-    pub(super) model: String,
-    pub(super) uid: u32,
-    pub(super) sender: String,
-    pub(super) keep: Option<Keep>,
-    pub(super) events: mpsc::UnboundedSender<StreamEvent>,
-    pub(super) submitted: Duration,
-    /// The place last told to the caller.
-    pub(super) position: Option<u32>,
-    pub(super) progress: Progress,
-    /// The file that its answer began with.
-    pub(super) file: Option<FileId>,
-}
-
-impl Waiting {
-    /// Whose turn it is when this one goes.
-    pub(super) fn caller(&self) -> Caller {
-        let mut hasher = DefaultHasher::new();
-        self.sender.hash(&mut hasher);
-        Caller {
-            uid: self.uid,
-            connection: hasher.finish(),
-        }
-    }
-
-    /// Ends it without an answer; a reader that went away need not know.
-    pub(super) fn fail(&self, failure: Failure) {
-        _ = self.events.send(StreamEvent::Failed(failure));
-    }
-}
-
-/// A request in the engine.
-#[derive(Debug)]
-struct Running {
-    waiting: Waiting,
-    /// Its class when it was sent.
-    class: Priority,
-    /// Whether this engine has begun to work on it.
-    began: bool,
-    first_token: Option<Duration>,
-    /// Sent instead of the engine's `Cancelled`: a deadline, usually.
-    failure: Option<Failure>,
-}
-
-/// A question to the engine.
-#[derive(Debug)]
-struct Asked {
-    sender: oneshot::Sender<Result<Event, Failure>>,
-    /// Whoever asks says himself how long the model is to stay.
-    keeps: bool,
-}
-
-/// A request that is over, for journal and metrics.
-#[derive(Debug)]
-pub(super) struct Over {
-    pub(super) id: RequestId,
-    pub(super) uid: u32,
-    pub(super) sender: String,
-    pub(super) model: String,
-    pub(super) waited: Duration,
-    pub(super) first_token: Option<Duration>,
-    pub(super) result: Result<Usage, Failure>,
-}
-
 impl Inner {
     pub(super) fn new(settings: GovernorSettings) -> Self {
         let threads_max = settings.threads_max;
@@ -168,6 +77,7 @@ impl Inner {
         Self {
             queue: Queue::default(),
             jobs: Jobs::default(),
+            sessions: Sessions::default(),
             engine: None,
             draining: false,
             quarantine: Quarantine::default(),

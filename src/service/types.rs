@@ -5,12 +5,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::keep_alive::Keep;
 use crate::protocol::{
-    CallFormat, Failure, FinishReason, GenerateRequest, Priority, Prompt, RequestId, TokenLogprob,
-    Usage,
+    CallFormat, Constraint, Failure, FailureKind, FinishReason, GenerateRequest, Priority, Prompt,
+    RequestId, TokenLogprob, Usage,
 };
 
 /// Who asks: decides what they may do and what is theirs.
@@ -126,6 +127,25 @@ impl Answer {
             in_reasoning: false,
             call_format: CallFormat::default(),
             logprobs: Vec::new(),
+        }
+    }
+
+    /// The answer, where a constraint was to give it its form.
+    ///
+    /// # Errors
+    /// `ContextTooLong` where it was cut off.
+    pub fn whole_json(self) -> Result<Self, Failure> {
+        match self.reason {
+            FinishReason::Stop => Ok(self),
+            FinishReason::Length => Err(Failure::new(
+                FailureKind::ContextTooLong,
+                format!(
+                    "the JSON was not complete after {} tokens; bound it in the schema \
+                     (`maxLength`, `maxItems`), or raise `sampling.max_tokens` or \
+                     `model.context`",
+                    self.usage.completion_tokens
+                ),
+            )),
         }
     }
 
@@ -332,6 +352,57 @@ pub struct JobView {
     pub queue_position: u32,
     /// Tokens generated so far.
     pub tokens_generated: u32,
+}
+
+/// What holds for one turn of a session.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Turn {
+    /// Fields of an `OpenAI` request, before those of the session.
+    pub fields: Map<String, Value>,
+    /// What the answer must look like.
+    pub constraint: Option<Constraint>,
+    /// Give up this long after the call.
+    pub deadline: Option<Duration>,
+}
+
+/// Whether a session answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionState {
+    /// It waits for a turn.
+    #[default]
+    Idle,
+    /// Its owner waits for an answer.
+    Answering,
+}
+
+impl SessionState {
+    /// The word on the bus.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Answering => "answering",
+        }
+    }
+}
+
+/// What everyone may see of a session: no text.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SessionView {
+    /// Its number, the last part of its object path.
+    pub id: u64,
+    /// Its owner.
+    pub uid: u32,
+    /// The bus name that it ends with.
+    pub sender: String,
+    /// Whether it answers.
+    pub state: SessionState,
+    /// Answers kept.
+    pub turns: u32,
+    /// Tokens of the last answer's prompt.
+    pub prompt_tokens: u32,
+    /// Of these, found in the prompt cache.
+    pub cached_tokens: u32,
 }
 
 /// A model that could be loaded.

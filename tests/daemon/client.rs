@@ -14,6 +14,7 @@ use crate::harness::{BUS_NAME, Daemon, PATIENCE, text};
 
 const PATH: &str = "/org/hearthd/Inference1";
 const JOB: &str = "org.hearthd.Inference1.Job";
+pub const SESSION: &str = "org.hearthd.Inference1.Session";
 
 /// A request of one message.
 pub fn chat(content: &str) -> Value {
@@ -126,7 +127,7 @@ pub struct Bus {
     connection: Connection,
 }
 
-type Options<'a> = HashMap<&'a str, Variant<'a>>;
+pub type Options<'a> = HashMap<&'a str, Variant<'a>>;
 
 impl Bus {
     pub fn connect(daemon: &Daemon) -> Self {
@@ -143,7 +144,8 @@ impl Bus {
         }
     }
 
-    fn call<R>(
+    /// Calls a method of an object.
+    pub fn call<R>(
         &self,
         path: &str,
         interface: &str,
@@ -198,9 +200,26 @@ impl Bus {
 
     /// A number among a job's properties.
     pub fn tokens_generated(&self, job: &str) -> u32 {
-        let args = (JOB, "TokensGenerated");
+        self.number(job, JOB, "TokensGenerated")
+    }
+
+    /// A number among an object's properties.
+    pub fn number(&self, path: &str, interface: &str, name: &str) -> u32 {
+        let args = (interface, name);
         let value: Result<zbus::OwnedVariant, _> =
-            self.call(job, "org.freedesktop.DBus.Properties", "Get", &args);
+            self.call(path, "org.freedesktop.DBus.Properties", "Get", &args);
         value.unwrap().downcast_ref::<u32>().unwrap()
+    }
+
+    /// The session's path.
+    pub fn open_session(&self, options: &Options<'_>) -> Result<String, String> {
+        let path: Result<OwnedObjectPath, _> =
+            self.call(PATH, BUS_NAME, "OpenSession", &(options,));
+        path.map(|path| path.as_str().to_owned())
+    }
+
+    /// The answer in a session.
+    pub fn say(&self, session: &str, text: &str, options: &Options<'_>) -> Result<String, String> {
+        self.call(session, SESSION, "Generate", &(text, options))
     }
 }

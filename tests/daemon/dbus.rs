@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use crate::client::{self, Bus, Options, SESSION};
 use crate::harness::{BUS_NAME, Daemon, Engine, Setup, error, group, ok, root, text, until};
 
 const JOB: &str = "org.hearthd.Inference1.Job";
@@ -344,10 +345,13 @@ fn the_documented_interface_is_the_live_one() {
         engine: Engine::Fake(""),
         ..Setup::default()
     });
-    ok(&daemon.call("Submit", &["sa{sv}", &chat("x"), "0"]));
+    let bus = Bus::connect(&daemon);
+    let job = bus.submit(&client::chat("x"), &Options::new()).unwrap();
+    let session = bus.open_session(&Options::new()).unwrap();
     for (path, interface) in [
         ("/org/hearthd/Inference1", BUS_NAME),
-        ("/org/hearthd/Inference1/jobs/1", JOB),
+        (&job, JOB),
+        (&session, SESSION),
     ] {
         let xml = Command::new("busctl")
             .arg(format!("--address={}", daemon.bus_address()))

@@ -25,5 +25,6 @@ mod ollama;
 mod order;
 mod prewarm;
 mod readme;
+mod sessions;
 mod storms;
 mod tune;

@@ -76,7 +76,7 @@ impl CtlError {
             Self::Output(_) | Self::Unexpected(_) => 1,
             Self::Service { kind, .. } => match kind.as_str() {
                 "ModelNotFound" | "ModelInvalid" | "OutOfMemory" => 4,
-                "Busy" | "QueueFull" => 5,
+                "Busy" | "QueueFull" | "QuotaExceeded" => 5,
                 _ => 1,
             },
         }

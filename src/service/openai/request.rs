@@ -74,6 +74,18 @@ pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
     Ok(request)
 }
 
+/// Decodes what a request says besides its messages, which are kept elsewhere.
+///
+/// # Errors
+/// As [`decode_chat`].
+pub fn decode_fields(
+    fields: &Map<String, Value>,
+    messages: Vec<Message>,
+) -> Result<Submission, Failure> {
+    let tools = Vec::new();
+    Ok(common(fields, Prompt::Chat { messages, tools })?.submission)
+}
+
 /// What chats and completions have in common.
 pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Failure> {
     let get = |name| field(body, name);

@@ -29,6 +29,11 @@ pub fn chat_response(answers: &[Answer], offer: &Offer) -> Value {
     })
 }
 
+/// An answer's text, without what the model thought before it.
+pub fn content(answer: &Answer) -> String {
+    Whole::read(answer, &Offer::default()).content
+}
+
 fn choice(index: usize, answer: &Answer, offer: &Offer) -> Value {
     let whole = Whole::read(answer, offer);
     let mut message = json!({"role": "assistant", "content": whole.content});

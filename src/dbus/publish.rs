@@ -1,0 +1,52 @@
+//! Property changes of the manager.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use zbus::object_server::InterfaceRef;
+
+use super::Manager;
+use crate::service::Status;
+
+/// Property changes are gathered for this long: the queue and the thread count may
+/// change with every request.
+const COALESCE: Duration = Duration::from_millis(100);
+
+/// Emits PropertiesChanged for what changed, until the service is gone.
+pub(super) async fn publish(interface: InterfaceRef<Manager>, mut status: watch::Receiver<Status>) {
+    let mut shown = status.borrow_and_update().clone();
+    while status.changed().await.is_ok() {
+        tokio::time::sleep(COALESCE).await;
+        let now = status.borrow_and_update().clone();
+        if let Err(error) = emit(&interface, &shown, &now).await {
+            log::debug!("cannot emit PropertiesChanged: {error}");
+        }
+        shown = now;
+    }
+}
+
+#[expect(clippy::float_cmp, reason = "any change at all is announced")]
+async fn emit(interface: &InterfaceRef<Manager>, old: &Status, new: &Status) -> zbus::Result<()> {
+    let (manager, to) = (interface.get().await, interface.signal_emitter());
+    macro_rules! changed {
+        ($($field:ident => $emit:ident),* $(,)?) => {
+            $(if old.$field != new.$field { manager.$emit(to).await?; })*
+        };
+    }
+    changed! {
+        state => state_changed,
+        model => model_changed,
+        context_size => context_size_changed,
+        active_threads => active_threads_changed,
+        max_threads => max_threads_changed,
+        thermal_state => thermal_state_changed,
+        temperature_celsius => temperature_celsius_changed,
+        memory_state => memory_state_changed,
+        limit_reason => limit_reason_changed,
+        queue_length => queue_length_changed,
+        active_jobs => active_jobs_changed,
+        tokens_per_second => tokens_per_second_changed,
+        cpu => cpu_changed,
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! Single turns: what the methods take that are called by hand.
+
+use crate::protocol::{Constraint, Failure, FailureKind, Message, Priority, Prompt};
+use crate::service::Submission;
+
+/// A turn of one who calls by hand, and waits for the answer.
+pub(super) fn turn(prompt: String) -> Submission {
+    let mut submission = Submission::new(Prompt::Chat {
+        messages: vec![Message::user(prompt)],
+        tools: Vec::new(),
+    });
+    submission.request.priority = Priority::Interactive;
+    submission
+}
+
+pub(super) fn schema(text: &str) -> Result<Constraint, Failure> {
+    if text.trim().is_empty() {
+        return Ok(Constraint::JsonObject);
+    }
+    match serde_json::from_str(text) {
+        Ok(schema) => Ok(Constraint::JsonSchema(schema)),
+        Err(error) => Err(Failure::new(
+            FailureKind::InvalidSchema,
+            format!("the JSON schema is not valid JSON: {error}"),
+        )),
+    }
+}

@@ -1,0 +1,325 @@
+//! Sessions: conversations that the daemon keeps for their owner.
+//!
+//! Only text is kept here. That going on with one is cheap is the prompt cache's doing:
+//! a turn's prompt begins with all that was computed for the turns before it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use super::openai::{content, decode_fields};
+use super::types::{Answer, Caller, SessionState, SessionView, Turn};
+use super::{Service, check_bytes, stopping};
+use crate::protocol::{Failure, FailureKind, Message};
+
+/// The most sessions at once: each may hold a prompt of the largest size.
+const SESSIONS_MAX: usize = 64;
+/// The most sessions of one user.
+const SESSIONS_PER_USER_MAX: usize = 16;
+
+/// All open sessions.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    open: BTreeMap<u64, Session>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Session {
+    view: watch::Sender<SessionView>,
+    conversation: Conversation,
+}
+
+/// What was said, and how it is to be gone on with.
+#[derive(Clone, Debug, Default)]
+struct Conversation {
+    /// Fields of an `OpenAI` request that hold for every turn.
+    fields: Map<String, Value>,
+    messages: Vec<Message>,
+    /// What the user said since the last answer.
+    appended: String,
+}
+
+impl Conversation {
+    /// Adds to what the user says next. One turn in the end: many chat templates want
+    /// user and assistant to alternate.
+    fn append(&mut self, text: &str) {
+        if !self.appended.is_empty() && !text.is_empty() {
+            self.appended.push_str("\n\n");
+        }
+        self.appended.push_str(text);
+    }
+
+    /// Takes what the user said as a turn.
+    fn take_turn(&mut self) {
+        let said = std::mem::take(&mut self.appended);
+        self.messages.push(Message::user(said));
+    }
+
+    /// Bytes of text in it.
+    fn bytes(&self) -> usize {
+        let said: usize = self.messages.iter().map(|m| m.content.len()).sum();
+        said + self.appended.len()
+    }
+}
+
+impl Session {
+    fn set(&self, state: SessionState) {
+        self.view.send_modify(|view| view.state = state);
+    }
+}
+
+impl Sessions {
+    /// Opens a session with this conversation.
+    fn add(&mut self, owner: &Caller, conversation: Conversation) -> Result<u64, Failure> {
+        let owned = self.open.values();
+        let owned = owned.filter(|s| s.view.borrow().uid == owner.uid).count();
+        if owned >= SESSIONS_PER_USER_MAX {
+            return Err(Failure::new(
+                FailureKind::QuotaExceeded,
+                format!(
+                    "uid {} has {owned} sessions open: close one first",
+                    owner.uid
+                ),
+            ));
+        }
+        if self.open.len() >= SESSIONS_MAX {
+            return Err(Failure::new(
+                FailureKind::Busy,
+                format!("{SESSIONS_MAX} sessions are open: try again when one was closed"),
+            ));
+        }
+        self.last += 1;
+        let view = SessionView {
+            id: self.last,
+            uid: owner.uid,
+            sender: owner.sender.clone(),
+            ..SessionView::default()
+        };
+        let session = Session {
+            view: watch::Sender::new(view),
+            conversation,
+        };
+        self.open.insert(self.last, session);
+        Ok(self.last)
+    }
+
+    /// A session that this caller may use.
+    fn own(&mut self, caller: &Caller, id: u64) -> Result<&mut Session, Failure> {
+        let session = self.open.get_mut(&id).ok_or_else(|| unknown(id))?;
+        let owner = session.view.borrow().uid;
+        if caller.uid == owner || caller.uid == 0 {
+            return Ok(session);
+        }
+        Err(Failure::new(
+            FailureKind::AccessDenied,
+            format!("session {id} belongs to uid {owner}: open one of your own"),
+        ))
+    }
+
+    /// The same, where nobody waits for an answer in it.
+    fn idle(&mut self, caller: &Caller, id: u64) -> Result<&mut Session, Failure> {
+        let session = self.own(caller, id)?;
+        if session.view.borrow().state == SessionState::Idle {
+            return Ok(session);
+        }
+        Err(Failure::new(
+            FailureKind::Busy,
+            format!("session {id} is answering: wait for the answer, or clone the session"),
+        ))
+    }
+}
+
+impl Service {
+    /// Opens a session. `fields` are those of an `OpenAI` request and hold for every
+    /// turn; an empty `system` is no system prompt.
+    ///
+    /// # Errors
+    /// `InvalidArgs` naming a field, `QuotaExceeded` and `Busy` where there are too many,
+    /// `ContextTooLong` where the system prompt is over the configured bound.
+    pub fn open_session(
+        &self,
+        caller: &Caller,
+        system: String,
+        fields: Map<String, Value>,
+    ) -> Result<u64, Failure> {
+        decode_fields(&fields, Vec::new())?;
+        let system = Message {
+            role: "system".into(),
+            content: system,
+            ..Message::default()
+        };
+        let conversation = Conversation {
+            fields,
+            messages: Some(system)
+                .into_iter()
+                .filter(|message| !message.content.is_empty())
+                .collect(),
+            appended: String::new(),
+        };
+        check_bytes(conversation.bytes(), self.config().queue.prompt_max_bytes)?;
+        let mut inner = self.lock();
+        if inner.draining {
+            return Err(stopping());
+        }
+        inner.sessions.add(caller, conversation)
+    }
+
+    /// Adds to what the user says next, without an answer.
+    ///
+    /// # Errors
+    /// `AccessDenied` for anyone but its owner's user and root, `InvalidArgs` for an
+    /// unknown session, `Busy` while it answers, `ContextTooLong`.
+    pub fn append_to_session(&self, caller: &Caller, id: u64, text: &str) -> Result<(), Failure> {
+        let limit = self.config().queue.prompt_max_bytes;
+        let mut inner = self.lock();
+        let session = inner.sessions.idle(caller, id)?;
+        let before = session.conversation.appended.len();
+        session.conversation.append(text);
+        let fits = check_bytes(session.conversation.bytes(), limit);
+        if fits.is_err() {
+            session.conversation.appended.truncate(before);
+        }
+        fits
+    }
+
+    /// Adds the user's turn, answers, and keeps the answer as the next turn. Without an
+    /// answer the session stays as it was.
+    ///
+    /// # Errors
+    /// As [`Self::append_to_session`] and [`Self::submit`]; `Cancelled` where the session
+    /// was closed meanwhile.
+    pub async fn answer_in_session(
+        &self,
+        caller: &Caller,
+        id: u64,
+        text: &str,
+        turn: Turn,
+    ) -> Result<String, Failure> {
+        let (mut conversation, mut view) = {
+            let mut inner = self.lock();
+            let session = inner.sessions.idle(caller, id)?;
+            session.set(SessionState::Answering);
+            (session.conversation.clone(), session.view.subscribe())
+        };
+        let answering = Answering {
+            service: self.clone(),
+            id,
+        };
+        conversation.append(text);
+        if conversation.appended.trim().is_empty() {
+            return Err(Failure::invalid(
+                "there is nothing to answer: give a text, or append one first",
+            ));
+        }
+        conversation.take_turn();
+        let mut fields = conversation.fields.clone();
+        fields.extend(turn.fields);
+        let mut submission = decode_fields(&fields, conversation.messages.clone())?;
+        let constrained = turn.constraint.is_some();
+        submission.request.constraint = turn.constraint;
+        submission.deadline = turn.deadline;
+        let stream = self.submit(caller, submission)?;
+        let closed = async {
+            // Only its end is waited for: no view is what is asked for.
+            _ = view.wait_for(|_| false).await;
+        };
+        let answer = tokio::select! {
+            answer = stream.collect() => answer?,
+            () = closed => return Err(closed_meanwhile(id)),
+        };
+        let answer = if constrained {
+            answer.whole_json()?
+        } else {
+            answer
+        };
+        let said = content(&answer);
+        conversation.messages.push(Message {
+            role: "assistant".into(),
+            content: said.clone(),
+            ..Message::default()
+        });
+        answering.end(conversation, &answer)?;
+        Ok(said)
+    }
+
+    /// Opens a session of this caller that begins with what was said in another.
+    ///
+    /// # Errors
+    /// `AccessDenied`, `InvalidArgs` as above, `QuotaExceeded` and `Busy` where there are
+    /// too many.
+    pub fn clone_session(&self, caller: &Caller, id: u64) -> Result<u64, Failure> {
+        let mut inner = self.lock();
+        let session = inner.sessions.own(caller, id)?;
+        let (conversation, view) = (session.conversation.clone(), session.view.borrow().clone());
+        let clone = inner.sessions.add(caller, conversation)?;
+        if let Some(session) = inner.sessions.open.get(&clone) {
+            session.view.send_modify(|new| {
+                new.turns = view.turns;
+                new.prompt_tokens = view.prompt_tokens;
+                new.cached_tokens = view.cached_tokens;
+            });
+        }
+        Ok(clone)
+    }
+
+    /// Forgets a session; an answer that is under way is cancelled.
+    ///
+    /// # Errors
+    /// `AccessDenied`, `InvalidArgs` as above.
+    pub fn close_session(&self, caller: &Caller, id: u64) -> Result<(), Failure> {
+        let mut inner = self.lock();
+        inner.sessions.own(caller, id)?;
+        inner.sessions.open.remove(&id);
+        Ok(())
+    }
+
+    /// What may be seen of a session and every change; closed with the session.
+    pub fn watch_session(&self, id: u64) -> Option<watch::Receiver<SessionView>> {
+        Some(self.lock().sessions.open.get(&id)?.view.subscribe())
+    }
+}
+
+/// A session that answers. Dropped before the end, nothing of the turn stays.
+struct Answering {
+    service: Service,
+    id: u64,
+}
+
+impl Answering {
+    /// Keeps the conversation with its new turns.
+    fn end(self, conversation: Conversation, answer: &Answer) -> Result<(), Failure> {
+        let mut inner = self.service.lock();
+        let session = inner.sessions.open.get_mut(&self.id);
+        let session = session.ok_or_else(|| closed_meanwhile(self.id))?;
+        session.conversation = conversation;
+        session.view.send_modify(|view| {
+            view.turns += 1;
+            view.prompt_tokens = answer.usage.prompt_tokens;
+            view.cached_tokens = answer.usage.cached_tokens;
+        });
+        Ok(())
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if let Some(session) = self.service.lock().sessions.open.get(&self.id) {
+            session.set(SessionState::Idle);
+        }
+    }
+}
+
+fn unknown(id: u64) -> Failure {
+    Failure::invalid(format!(
+        "there is no session {id}: it was closed, or its owner has left the bus; open another"
+    ))
+}
+
+fn closed_meanwhile(id: u64) -> Failure {
+    Failure::new(
+        FailureKind::Cancelled,
+        format!("session {id} was closed before its answer was complete"),
+    )
+}

@@ -1,0 +1,105 @@
+//! What the state holds: the engine, and requests on their way.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::protocol::{
+    Command, Event, Failure, GenerateRequest, ModelInfo, Priority, RequestId, Usage,
+};
+use crate::scheduler::Caller;
+use crate::service::keep_alive::Keep;
+use crate::service::resume::Progress;
+use crate::service::types::StreamEvent;
+
+/// The running engine process.
+#[derive(Debug)]
+pub(in crate::service) struct Engine {
+    pub(in crate::service) model: String,
+    pub(in crate::service) commands: mpsc::UnboundedSender<Command>,
+    pub(in crate::service) pid: Option<u32>,
+    pub(in crate::service) info: Option<ModelInfo>,
+    /// It was told to end: whoever comes now waits for the next one.
+    pub(in crate::service) is_ending: bool,
+    /// Which file it loaded: an answer goes on only where it began.
+    pub(in crate::service) file: FileId,
+    /// What was made smaller so that it fits the memory; empty where nothing was.
+    pub(in crate::service) note: String,
+}
+
+/// Tells a file from another one that took its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::service) struct FileId {
+    pub(in crate::service) device: u64,
+    pub(in crate::service) inode: u64,
+    pub(in crate::service) size: u64,
+    pub(in crate::service) modified_ns: i128,
+}
+
+/// A request in the queue.
+#[derive(Debug)]
+pub(in crate::service) struct Waiting {
+    pub(in crate::service) request: GenerateRequest,
+    pub(in crate::service) model: String,
+    pub(in crate::service) uid: u32,
+    pub(in crate::service) sender: String,
+    pub(in crate::service) keep: Option<Keep>,
+    pub(in crate::service) events: mpsc::UnboundedSender<StreamEvent>,
+    pub(in crate::service) submitted: Duration,
+    /// The place last told to the caller.
+    pub(in crate::service) position: Option<u32>,
+    pub(in crate::service) progress: Progress,
+    /// The file that its answer began with.
+    pub(in crate::service) file: Option<FileId>,
+}
+
+impl Waiting {
+    /// Whose turn it is when this one goes.
+    pub(in crate::service) fn caller(&self) -> Caller {
+        let mut hasher = DefaultHasher::new();
+        self.sender.hash(&mut hasher);
+        Caller {
+            uid: self.uid,
+            connection: hasher.finish(),
+        }
+    }
+
+    /// Ends it without an answer; a reader that went away need not know.
+    pub(in crate::service) fn fail(&self, failure: Failure) {
+        _ = self.events.send(StreamEvent::Failed(failure));
+    }
+}
+
+/// A request in the engine.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) waiting: Waiting,
+    /// Its class when it was sent.
+    pub(super) class: Priority,
+    /// Whether this engine has begun to work on it.
+    pub(super) began: bool,
+    pub(super) first_token: Option<Duration>,
+    /// Sent instead of the engine's `Cancelled`: a deadline, usually.
+    pub(super) failure: Option<Failure>,
+}
+
+/// A question to the engine.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) sender: oneshot::Sender<Result<Event, Failure>>,
+    /// Whoever asks says himself how long the model is to stay.
+    pub(super) keeps: bool,
+}
+
+/// A request that is over, for journal and metrics.
+#[derive(Debug)]
+pub(in crate::service) struct Over {
+    pub(in crate::service) id: RequestId,
+    pub(in crate::service) uid: u32,
+    pub(in crate::service) sender: String,
+    pub(in crate::service) model: String,
+    pub(in crate::service) waited: Duration,
+    pub(in crate::service) first_token: Option<Duration>,
+    pub(in crate::service) result: Result<Usage, Failure>,
+}
