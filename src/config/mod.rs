@@ -28,6 +28,8 @@ pub struct Config {
     pub sampling: SamplingConfig,
     /// The queue in front of the engine.
     pub queue: QueueConfig,
+    /// What one user may have. 0: as much as there is.
+    pub limits: LimitsConfig,
     /// The engine process.
     pub engine: EngineConfig,
     /// How the board is kept from overheating.
@@ -138,6 +140,22 @@ impl Default for QueueConfig {
             drain_s: 20,
         }
     }
+}
+
+/// What one user may have. 0: as much as there is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Requests at once, waiting ones and those worked on; one more is refused with
+    /// `QuotaExceeded` (HTTP 429).
+    pub jobs_max: u32,
+    /// Tokens within an hour, of prompts and answers; what the prompt cache has of a
+    /// prompt does not count. Whoever has had so many is refused until the hour is over;
+    /// answers that have begun are finished.
+    pub tokens_per_hour: u32,
+    /// Users that these limits are not for, by number. Root is none of them unless 0
+    /// stands here. Requests over TCP, of which no user is known, are those of 4294967295.
+    pub exempt_uids: Vec<u32>,
 }
 
 /// The engine process.

@@ -12,15 +12,19 @@ use zbus::names::BusName;
 
 use super::Error;
 use crate::protocol::{Failure, FailureKind};
-use crate::service::Caller;
+use crate::service::{Caller, Service};
 
 /// Known callers. A uid never changes under a unique name, so it is asked once.
-#[derive(Clone, Debug, Default)]
-pub struct Callers(Arc<Mutex<HashMap<String, Known>>>);
+#[derive(Clone, Debug)]
+pub struct Callers {
+    service: Service,
+    known: Arc<Mutex<HashMap<String, Known>>>,
+}
 
 #[derive(Clone, Debug)]
 struct Known {
     uid: u32,
+    unit: Option<String>,
     left: watch::Sender<bool>,
 }
 
@@ -40,6 +44,14 @@ impl Present {
 }
 
 impl Callers {
+    /// Callers of this service.
+    pub(super) fn new(service: Service) -> Self {
+        Self {
+            service,
+            known: Arc::default(),
+        }
+    }
+
     /// Forgets callers that leave, and wakes those who wait on their behalf. A
     /// peer-to-peer connection has no bus and needs none of this.
     pub(super) async fn watch(&self, connection: &Connection) -> zbus::Result<()> {
@@ -73,9 +85,10 @@ impl Callers {
         let known = if let Some(known) = known {
             known
         } else {
-            let uid = self.ask(&sender, connection).await?;
+            let (uid, pid) = self.ask(&sender, connection).await?;
             let known = Known {
                 uid,
+                unit: pid.and_then(|pid| self.service.unit_of(pid)),
                 left: watch::Sender::default(),
             };
             let known = self.lock().entry(sender.clone()).or_insert(known).clone();
@@ -91,30 +104,39 @@ impl Callers {
                 uid: known.uid,
                 sender,
                 keep: None,
+                unit: known.unit.clone(),
             },
             left: known.left.subscribe(),
         })
     }
 
-    async fn ask(&self, sender: &str, connection: &Connection) -> Result<u32, Error> {
+    /// The sender's uid and process.
+    async fn ask(
+        &self,
+        sender: &str,
+        connection: &Connection,
+    ) -> Result<(u32, Option<u32>), Error> {
         let unknown = || {
             Failure::new(
                 FailureKind::AccessDenied,
                 "the bus does not say who you are",
             )
         };
-        if !connection.is_bus() {
-            let credentials = connection.peer_creds().await.map_err(|_| unknown())?;
-            return Ok(credentials.unix_user_id().ok_or_else(unknown)?);
-        }
-        let bus = DBusProxy::new(connection).await?;
-        let name = BusName::try_from(sender).map_err(|_| unknown())?;
-        let uid = bus.get_connection_unix_user(name).await;
-        Ok(uid.map_err(|_| unknown())?)
+        let credentials = if connection.is_bus() {
+            let bus = DBusProxy::new(connection).await?;
+            let name = BusName::try_from(sender).map_err(|_| unknown())?;
+            let credentials = bus.get_connection_credentials(name).await;
+            Arc::new(credentials.map_err(|_| unknown())?)
+        } else {
+            let credentials = connection.peer_creds().await;
+            Arc::clone(credentials.map_err(|_| unknown())?)
+        };
+        let uid = credentials.unix_user_id().ok_or_else(unknown)?;
+        Ok((uid, credentials.process_id()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -104,6 +104,12 @@ impl Job {
         self.view.borrow().sender.clone()
     }
 
+    /// The systemd unit of the submitter; empty where not known.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn unit(&self) -> String {
+        self.view.borrow().unit.clone()
+    }
+
     /// interactive, normal or background.
     #[zbus(property)]
     fn priority(&self) -> &'static str {
@@ -211,6 +217,7 @@ async fn finished(
         uid: view.uid,
         sender: view.sender.clone(),
         keep: None,
+        unit: None,
     };
     let result = match service.job_result(&owner, view.id).await {
         Ok(result) => result,

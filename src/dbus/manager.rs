@@ -49,8 +49,8 @@ impl Manager {
     pub fn new(service: Service) -> Self {
         let status = service.status();
         Self {
+            callers: Callers::new(service.clone()),
             service,
-            callers: Callers::default(),
             status,
         }
     }
@@ -162,8 +162,9 @@ impl Manager {
         Ok(self.service.count_tokens(&present.caller, text).await?)
     }
 
-    /// Admits a chat request as a job and returns at once. With the option
-    /// `cancel_when_gone` the job ends when its submitter leaves the bus.
+    /// Admits a chat request as a job and returns at once. Options: `priority` (s) is
+    /// interactive, normal or background; `deadline_ms` (t or u) gives up after so long;
+    /// with `cancel_when_gone` (b) the job ends when its submitter leaves the bus.
     #[zbus(out_args("job"))]
     async fn submit(
         &self,
@@ -188,7 +189,7 @@ impl Manager {
         jobs::serve(&self.service, &self.callers, server, connection, id).await
     }
 
-    /// As Submit, with the events as lines of JSON on a pipe; closing it cancels.
+    /// As `Submit`, with the events as lines of JSON on a pipe; closing it cancels.
     #[zbus(out_args("job", "events"))]
     async fn open_stream(
         &self,
@@ -236,7 +237,8 @@ impl Manager {
     }
 
     /// Has the beginning of conversations with this system prompt computed when nothing
-    /// else is to do, and kept; returns once it is queued.
+    /// else is to do, and kept; returns once it is queued. Options: `model` (s), and
+    /// `tools` (s), a JSON list, as the conversations will offer them.
     async fn prewarm(
         &self,
         system_prompt: String,
@@ -255,7 +257,8 @@ impl Manager {
         self.service.models().into_iter().map(entry).collect()
     }
 
-    /// Loads a model and waits until it is ready; an empty name means the default.
+    /// Loads a model and waits until it is ready; an empty name means the default. It
+    /// knows no options yet.
     async fn load_model(
         &self,
         name: String,
@@ -312,7 +315,7 @@ impl Manager {
         Err(Failure::invalid(message).into())
     }
 
-    /// Copies a model file, checks it, and gives it a name.
+    /// Copies a model file, checks it, and gives it a name. It knows no options yet.
     async fn import_model(
         &self,
         name: String,
@@ -324,10 +327,8 @@ impl Manager {
         options::check(&options, &[])?;
         let present = self.callers.identify(&header, connection).await?;
         let file = File::from(StdFd::from(file));
-        Ok(self
-            .service
-            .import_model(&present.caller, &name, file)
-            .await?)
+        let (service, caller) = (&self.service, &present.caller);
+        Ok(service.import_model(caller, &name, file).await?)
     }
 
     /// Deletes an imported model.

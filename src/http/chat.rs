@@ -36,7 +36,7 @@ pub(super) async fn chat(
 ) -> Result<Response, ApiError> {
     let mut request = decode_chat(&whole(body)?)?;
     set_priority(&mut request.submission, &headers)?;
-    let caller = connection.0.caller();
+    let caller = connection.0.caller(&service);
     let choices = service.submit_choices(&caller, &request.submission, request.n)?;
     let offer = &request.offer;
     if !request.stream {
@@ -55,7 +55,7 @@ pub(super) async fn completion(
 ) -> Result<Response, ApiError> {
     let mut request = decode_completion(&whole(body)?)?;
     set_priority(&mut request.submission, &headers)?;
-    let caller = connection.0.caller();
+    let caller = connection.0.caller(&service);
     let choices = service.submit_choices(&caller, &request.submission, request.n)?;
     if request.stream {
         let (ids, model) = (choices.ids(), choices.model());

@@ -41,7 +41,7 @@ pub(super) async fn embeddings(
         }
     };
     let texts = texts(request.input)?;
-    let caller = connection.0.caller();
+    let caller = connection.0.caller(&service);
     let model = request.model.unwrap_or_default();
     let made = service.embed(&caller, &model, texts).await?;
     check_width(&made, request.dimensions)?;

@@ -52,12 +52,14 @@ impl Connected<IncomingStream<'_, TcpListener>> for Peer {
 
 impl Peer {
     /// The caller; one without credentials is nobody.
-    fn caller(&self) -> Caller {
+    fn caller(&self, service: &Service) -> Caller {
         let (uid, pid) = self.0.unwrap_or((u32::MAX, 0));
+        let process = u32::try_from(pid).ok().filter(|pid| *pid > 0);
         Caller {
             uid,
             sender: format!("http:{pid}"),
             keep: None,
+            unit: process.and_then(|pid| service.unit_of(pid)),
         }
     }
 

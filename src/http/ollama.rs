@@ -99,7 +99,7 @@ async fn answer(
     mut request: Request,
 ) -> Answer {
     let elapsed = stopwatch(service);
-    let caller = caller(connection, headers, request.keep_alive);
+    let caller = caller(service, connection, headers, request.keep_alive);
     if request.is_empty {
         let model = name_of(&request.name);
         let stays = service.load_or_let_go(&caller, model).await?;
@@ -165,7 +165,7 @@ async fn vectors(
     body: Body,
 ) -> Result<(String, Embeddings), OllamaError> {
     let request = decode_embed(&whole(body)?)?;
-    let caller = caller(connection, headers, request.keep_alive);
+    let caller = caller(service, connection, headers, request.keep_alive);
     let model = name_of(&request.name);
     let texts = match request.input {
         Value::Null => Vec::new(),
@@ -246,7 +246,7 @@ async fn copy(
     let body = whole(body)?;
     let (source, _) = decode_name(&body, "source")?;
     let (destination, _) = decode_name(&body, "destination")?;
-    let caller = connection.0.caller();
+    let caller = connection.0.caller(&service);
     service.copy_model(&caller, name_of(&source), name_of(&destination))?;
     Ok(StatusCode::OK)
 }
@@ -257,7 +257,7 @@ async fn remove(
     body: Body,
 ) -> Result<StatusCode, OllamaError> {
     let (name, _) = decode_name(&whole(body)?, "model")?;
-    service.remove_model(&connection.0.caller(), name_of(&name))?;
+    service.remove_model(&connection.0.caller(&service), name_of(&name))?;
     Ok(StatusCode::OK)
 }
 
@@ -274,13 +274,18 @@ fn not_installed(name: &str) -> Failure {
 }
 
 /// Who asks, and how long the model is to stay then.
-fn caller(connection: &Connection, headers: &HeaderMap, keep: Option<KeepAlive>) -> Caller {
+fn caller(
+    service: &Service,
+    connection: &Connection,
+    headers: &HeaderMap,
+    keep: Option<KeepAlive>,
+) -> Caller {
     let agent = headers.get(header::USER_AGENT);
     let agent = agent.and_then(|agent| agent.to_str().ok());
     let client = connection.0.client(agent.unwrap_or_default());
     Caller {
         keep: keep.map(|time| Keep { client, time }),
-        ..connection.0.caller()
+        ..connection.0.caller(service)
     }
 }
 

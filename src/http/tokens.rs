@@ -28,7 +28,7 @@ pub(super) async fn tokenize(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let request: Text = serde_json::from_slice(&whole(body)?).map_err(invalid)?;
-    let caller = connection.0.caller();
+    let caller = connection.0.caller(&service);
     let asked = service.tokenize(&caller, request.content, request.add_special);
     Ok(Json(json!({"tokens": asked.await?})))
 }
@@ -39,7 +39,7 @@ pub(super) async fn detokenize(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let request: Tokens = serde_json::from_slice(&whole(body)?).map_err(invalid)?;
-    let caller = connection.0.caller();
+    let caller = connection.0.caller(&service);
     let text = service.detokenize(&caller, request.tokens).await?;
     Ok(Json(json!({"content": text})))
 }

@@ -13,6 +13,7 @@ mod memory;
 mod psi;
 mod sources;
 mod thermal;
+mod unit;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -70,6 +71,11 @@ impl Sensors {
             };
             reading
         })
+    }
+
+    /// The systemd unit that a process belongs to, where it can be known.
+    pub fn unit(&self, pid: u32) -> Option<String> {
+        unit::unit(&self.root, pid)
     }
 
     /// Threads worth computing with, where nobody says how many.

@@ -23,7 +23,7 @@ impl Service {
     ///
     /// # Errors
     /// `InvalidArgs` where there is no text, an empty one or too many; `ContextTooLong`
-    /// naming the text; those of loading; `EngineCrashed`.
+    /// naming the text; `QuotaExceeded`; those of loading; `EngineCrashed`.
     pub async fn embed(
         &self,
         caller: &Caller,
@@ -39,7 +39,10 @@ impl Service {
         if let Some(at) = texts.iter().position(String::is_empty) {
             return Err(Failure::invalid(format!("text {at} is empty")));
         }
-        let limit = self.config().queue.prompt_max_bytes;
+        let config = self.config();
+        let now = self.now();
+        self.lock().check_tokens(now, caller, &config.limits)?;
+        let limit = config.queue.prompt_max_bytes;
         let mut made = Embeddings {
             vectors: Vec::with_capacity(texts.len()),
             tokens: 0,
@@ -59,11 +62,21 @@ impl Service {
                     embedding, tokens, ..
                 } => {
                     made.tokens = made.tokens.saturating_add(tokens);
+                    let now = self.now();
+                    self.lock().quotas.charge(now, caller.uid, tokens);
+                    self.shared.metrics.computed(Some(caller.uid), tokens);
                     made.vectors.push(embedding);
                 }
                 _ => return Err(crashed()),
             }
         }
+        let (uid, sender, model) = (caller.uid, caller.sender.as_str(), made.model.as_str());
+        let caller_unit = caller.unit.as_deref().unwrap_or_default();
+        log::info!(
+            uid, caller_unit, sender, model,
+            texts = made.vectors.len(), prompt_tokens = made.tokens;
+            "embedded"
+        );
         Ok(made)
     }
 

@@ -69,6 +69,7 @@ impl Service {
             id,
             uid: caller.uid,
             sender: caller.sender.clone(),
+            unit: caller.unit.clone().unwrap_or_default(),
             priority,
             state: JobState::Queued,
             progress: 0.0,

@@ -2,6 +2,7 @@
 
 mod board;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -23,6 +24,14 @@ struct Outcome {
     outcome: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct User {
+    uid: String,
+}
+
+/// The most users with series of their own; who comes later is `other`.
+const USERS_MAX: usize = 32;
+
 type FloatGauge = Gauge<f64, std::sync::atomic::AtomicU64>;
 
 /// All metrics of the service.
@@ -30,6 +39,9 @@ type FloatGauge = Gauge<f64, std::sync::atomic::AtomicU64>;
 pub(super) struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<Outcome, Counter>,
+    users: Mutex<BTreeSet<u32>>,
+    user_requests: Family<User, Counter>,
+    user_tokens: Family<User, Counter>,
     prompt_tokens: Counter,
     completion_tokens: Counter,
     first_token: Histogram,
@@ -46,6 +58,9 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("hearthd");
         let metrics = Self {
             requests: Family::default(),
+            users: Mutex::default(),
+            user_requests: Family::default(),
+            user_tokens: Family::default(),
             prompt_tokens: Counter::default(),
             completion_tokens: Counter::default(),
             // 10 ms to 160 s: a PC's cached answer to a board's long prefill.
@@ -63,6 +78,16 @@ impl Default for Metrics {
             "requests",
             "Requests by how they ended",
             metrics.requests.clone(),
+        );
+        r.register(
+            "user_requests",
+            "Requests that the engine worked on, by user",
+            metrics.user_requests.clone(),
+        );
+        r.register(
+            "user_tokens",
+            "Tokens computed, by user: of prompts what was not in the cache, and of answers",
+            metrics.user_tokens.clone(),
         );
         r.register(
             "prompt_tokens",
@@ -127,9 +152,37 @@ impl Metrics {
             }
             Err(failure) => self.count(&word(failure.kind)),
         }
+        self.user_requests
+            .get_or_create(&self.user(over.user))
+            .inc();
+        self.computed(over.user, over.charged);
         if let Some(first_token) = over.first_token {
             self.first_token.observe(first_token.as_secs_f64());
         }
+    }
+
+    /// Tokens that were computed for a user; `None`: for everybody.
+    pub(super) fn computed(&self, user: Option<u32>, tokens: u32) {
+        let label = self.user(user);
+        self.user_tokens
+            .get_or_create(&label)
+            .inc_by(u64::from(tokens));
+    }
+
+    fn user(&self, user: Option<u32>) -> User {
+        let mut known = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let uid = match user {
+            None => "shared".to_owned(),
+            // Over TCP nobody says who they are.
+            Some(u32::MAX) => "unknown".to_owned(),
+            Some(uid) if known.contains(&uid) => uid.to_string(),
+            Some(uid) if known.len() < USERS_MAX => {
+                known.insert(uid);
+                uid.to_string()
+            }
+            Some(_) => "other".to_owned(),
+        };
+        User { uid }
     }
 
     fn count(&self, outcome: &str) {
@@ -161,4 +214,28 @@ fn word(kind: FailureKind) -> String {
         .ok()
         .and_then(|v| v.as_str().map(str::to_owned))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_so_many_users_have_series() {
+        let metrics = Metrics::default();
+        for uid in (1000..1000 + 40).chain([1000]) {
+            metrics.computed(Some(uid), 2);
+        }
+        metrics.computed(None, 3);
+        metrics.computed(Some(u32::MAX), 5);
+        let labels = |user| metrics.user(user).uid;
+        assert_eq!(labels(Some(1031)), "1031");
+        assert_eq!(labels(Some(1032)), "other");
+        let count = |label: &str| {
+            let uid = label.to_owned();
+            metrics.user_tokens.get_or_create(&User { uid }).get()
+        };
+        assert_eq!((count("1000"), count("other")), (4, 16));
+        assert_eq!((count("shared"), count("unknown")), (3, 5));
+    }
 }

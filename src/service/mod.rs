@@ -20,6 +20,7 @@ pub mod ollama;
 pub mod openai;
 mod prewarm;
 mod prompts;
+mod quota;
 mod resume;
 mod sessions;
 mod state;
@@ -49,6 +50,7 @@ pub use keep_alive::{Client, Keep, KeepAlive};
 use metrics::Metrics;
 pub use prewarm::Prewarm;
 pub use prompts::PromptEntry;
+use quota::Charged;
 use resume::Progress;
 use state::{Inner, Waiting, governor_settings};
 use tune::Tunings;
@@ -173,6 +175,11 @@ impl Service {
         self.shared.status.subscribe()
     }
 
+    /// The systemd unit that a process belongs to, where it can be known.
+    pub fn unit_of(&self, pid: u32) -> Option<String> {
+        self.shared.sensors.unit(pid)
+    }
+
     /// Whether the supervisor advances; the watchdog is fed only while it does.
     pub fn is_advancing(&self) -> bool {
         self.lock().is_advancing(self.now())
@@ -181,7 +188,7 @@ impl Service {
     /// Admits a request, or refuses it at once with the reason.
     ///
     /// # Errors
-    /// `Busy` while draining, `QueueFull`, `ModelNotFound`, `InvalidArgs`,
+    /// `Busy` while draining, `QueueFull`, `QuotaExceeded`, `ModelNotFound`, `InvalidArgs`,
     /// `ContextTooLong` where the text alone is over the configured bound,
     /// `InvalidSchema` where the form asked for is already seen to be of no use.
     pub fn submit(&self, caller: &Caller, submission: Submission) -> Result<Stream, Failure> {
@@ -240,6 +247,10 @@ impl Service {
             )
             .retry_after(RETRY_S));
         }
+        if uid.is_some() {
+            inner.check_jobs(caller, &config.limits)?;
+            inner.check_tokens(now, caller, &config.limits)?;
+        }
         if let Some(seconds) = inner.quarantine.refused_s(now, &submission.request) {
             return Err(Failure::new(
                 FailureKind::EngineCrashed,
@@ -264,6 +275,8 @@ impl Service {
             uid: caller.uid,
             sender: caller.sender.clone(),
             keep: caller.keep.clone(),
+            unit: caller.unit.clone(),
+            charged: Charged::default(),
             events: sender,
             submitted: now,
             position: None,

@@ -103,6 +103,7 @@ impl Service {
             uid: 0,
             sender: "config".into(),
             keep: None,
+            unit: None,
         };
         let stream = self.submit_as(&caller, prewarm.submission()?, None)?;
         stream.collect().await.map(|_| ())

@@ -3,6 +3,7 @@
 mod board;
 mod entries;
 mod idle;
+mod limits;
 mod loading;
 mod status;
 mod tuned;
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 use super::board::Decisions;
 use super::holds::Holds;
 use super::jobs::Jobs;
+use super::quota::Quotas;
 use super::resume::{Cause, Quarantine};
 use super::sessions::Sessions;
 use super::tune::Tuned;
@@ -46,6 +48,8 @@ pub(super) struct Inner {
     last_used: Option<Duration>,
     /// When it was last seen to be used by anyone.
     last_busy: Duration,
+    /// What users have had.
+    pub(super) quotas: Quotas,
     running: HashMap<RequestId, Running>,
     /// Questions to the engine that one event answers.
     asked: HashMap<RequestId, Asked>,
@@ -84,6 +88,7 @@ impl Inner {
             holds: Holds::default(),
             last_used: None,
             last_busy: Duration::ZERO,
+            quotas: Quotas::default(),
             running: HashMap::new(),
             asked: HashMap::new(),
             wanted: None,
@@ -311,6 +316,7 @@ impl Inner {
 
     /// Passes an engine's event on; returns the request that it ends.
     pub(super) fn route(&mut self, now: Duration, event: Event) -> Option<Over> {
+        self.charge(now, &event);
         match event {
             Event::Started {
                 id,
@@ -418,7 +424,10 @@ impl Inner {
         Some(Over {
             id,
             uid: running.waiting.uid,
+            user: running.waiting.request.uid,
             sender: running.waiting.sender,
+            unit: running.waiting.unit,
+            charged: running.waiting.charged.total(),
             model: running.waiting.model,
             waited: now.saturating_sub(submitted),
             first_token: running.first_token.map(|t| t.saturating_sub(submitted)),

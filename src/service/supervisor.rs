@@ -275,14 +275,18 @@ fn note(service: &Service, over: &Over) {
         over.sender.as_str(),
         over.model.as_str(),
     );
+    let (caller_unit, charged) = (over.unit.as_deref().unwrap_or_default(), over.charged);
     match &over.result {
         Ok(usage) => log::info!(
-            job, uid, sender, model, ms,
+            job, uid, caller_unit, sender, model, ms, charged,
             prompt_tokens = usage.prompt_tokens, tokens = usage.completion_tokens,
             tokens_per_second = usage.tokens_per_second();
             "answered"
         ),
-        Err(failure) => log::info!(job, uid, sender, model, ms; "not answered: {failure}"),
+        Err(failure) => log::info!(
+            job, uid, caller_unit, sender, model, ms, charged;
+            "not answered: {failure}"
+        ),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Caller {
     pub sender: String,
     /// How long the model is to stay afterwards; `None`: as configured.
     pub keep: Option<Keep>,
+    /// The systemd unit that it runs in, where known; for the journal and the job list.
+    pub unit: Option<String>,
 }
 
 /// One request, decoded by a front and not yet admitted.
@@ -342,6 +344,8 @@ pub struct JobView {
     pub uid: u32,
     /// Its submitter's bus name.
     pub sender: String,
+    /// Its submitter's systemd unit; empty where not known.
+    pub unit: String,
     /// Its class.
     pub priority: Priority,
     /// Where it stands.

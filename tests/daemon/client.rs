@@ -6,9 +6,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::OwnedFd as StdFd;
 use std::os::unix::net::UnixStream;
 
+use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use zbus::{Connection, OwnedFd, OwnedObjectPath, Variant, connection};
+use zbus::message::Message;
+use zbus::{Connection, MatchRule, MessageStream, OwnedFd, OwnedObjectPath, Variant, connection};
 
 use crate::harness::{BUS_NAME, Daemon, PATIENCE, text};
 
@@ -211,6 +213,48 @@ impl Bus {
         value.unwrap().downcast_ref::<u32>().unwrap()
     }
 
+    /// What an object's properties are, as text.
+    pub fn properties(&self, path: &str, interface: &str) -> String {
+        let all: Result<HashMap<String, zbus::OwnedVariant>, _> = self.call(
+            path,
+            "org.freedesktop.DBus.Properties",
+            "GetAll",
+            &(interface,),
+        );
+        format!("{:?}", all.unwrap())
+    }
+
+    /// Listens to all signals of the service that come to this connection.
+    pub fn listen(&self) -> Signals<'_> {
+        let rule = MatchRule::builder()
+            .msg_type(zbus::message::Type::Signal)
+            .path_namespace(PATH)
+            .build()
+            .unwrap();
+        let stream = MessageStream::for_match_rule(rule, &self.connection, None);
+        Signals {
+            runtime: &self.runtime,
+            stream: self.runtime.block_on(stream).unwrap(),
+        }
+    }
+
+    /// As [`Self::call`], with all that an error carries: its name, and its body.
+    pub fn refusal(
+        &self,
+        method: &str,
+        args: &(impl serde::Serialize + zbus::DynamicType),
+    ) -> (String, (String, u32)) {
+        let call = self
+            .connection
+            .call_method(Some(BUS_NAME), PATH, Some(BUS_NAME), method, args);
+        match self.runtime.block_on(call) {
+            Err(zbus::Error::MethodError(name, _, reply)) => {
+                (name.to_string(), reply.body().deserialize().unwrap())
+            }
+            other => panic!("{method} is not refused: {other:?}"),
+        }
+    }
+
     /// The session's path.
     pub fn open_session(&self, options: &Options<'_>) -> Result<String, String> {
         let path: Result<OwnedObjectPath, _> =
@@ -222,4 +266,36 @@ impl Bus {
     pub fn say(&self, session: &str, text: &str, options: &Options<'_>) -> Result<String, String> {
         self.call(session, SESSION, "Generate", &(text, options))
     }
+}
+
+/// Signals as they come.
+pub struct Signals<'a> {
+    runtime: &'a Runtime,
+    stream: MessageStream,
+}
+
+impl Signals<'_> {
+    /// All signals up to the first one of this name, which is the last.
+    pub fn until(&mut self, member: &str) -> Vec<Message> {
+        let mut seen = Vec::new();
+        loop {
+            let next = async { tokio::time::timeout(PATIENCE, self.stream.next()).await };
+            let next = self.runtime.block_on(next);
+            let next = next.unwrap_or_else(|_| panic!("no {member}: {seen:?}"));
+            let message = next.unwrap().unwrap();
+            let last = is(&message, member);
+            seen.push(message);
+            if last {
+                return seen;
+            }
+        }
+    }
+}
+
+/// Whether a signal has this name.
+pub fn is(message: &Message, member: &str) -> bool {
+    message
+        .header()
+        .member()
+        .is_some_and(|m| m.as_str() == member)
 }

@@ -245,7 +245,20 @@ fn others_may_see_a_job_but_not_its_text() {
         ));
         assert!(said.contains("Access denied"), "{method}: {said}");
     }
-    ok(&other(&["get-property", BUS_NAME, path, JOB, "State"]));
+    let properties = [
+        "call",
+        BUS_NAME,
+        path,
+        "org.freedesktop.DBus.Properties",
+        "GetAll",
+        "s",
+        JOB,
+    ];
+    let seen = ok(&other(&properties));
+    assert!(
+        seen.contains("State") && !seen.contains("mine alone"),
+        "{seen}"
+    );
     let import = error(&other(&[
         "call",
         BUS_NAME,

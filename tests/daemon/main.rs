@@ -20,6 +20,7 @@ mod hostile;
 mod http;
 mod keep;
 mod keep_alive;
+mod limits;
 mod memory;
 mod ollama;
 mod order;

@@ -10,6 +10,7 @@ use crate::protocol::{
 };
 use crate::scheduler::Caller;
 use crate::service::keep_alive::Keep;
+use crate::service::quota::Charged;
 use crate::service::resume::Progress;
 use crate::service::types::StreamEvent;
 
@@ -45,6 +46,8 @@ pub(in crate::service) struct Waiting {
     pub(in crate::service) uid: u32,
     pub(in crate::service) sender: String,
     pub(in crate::service) keep: Option<Keep>,
+    pub(in crate::service) unit: Option<String>,
+    pub(in crate::service) charged: Charged,
     pub(in crate::service) events: mpsc::UnboundedSender<StreamEvent>,
     pub(in crate::service) submitted: Duration,
     /// The place last told to the caller.
@@ -97,7 +100,12 @@ pub(super) struct Asked {
 pub(in crate::service) struct Over {
     pub(in crate::service) id: RequestId,
     pub(in crate::service) uid: u32,
+    /// Whose it was; `None`: everybody's.
+    pub(in crate::service) user: Option<u32>,
     pub(in crate::service) sender: String,
+    pub(in crate::service) unit: Option<String>,
+    /// Tokens computed for it.
+    pub(in crate::service) charged: u32,
     pub(in crate::service) model: String,
     pub(in crate::service) waited: Duration,
     pub(in crate::service) first_token: Option<Duration>,
