@@ -18,6 +18,7 @@ mod heat;
 mod home_assistant;
 mod hostile;
 mod http;
+mod jobs;
 mod keep;
 mod keep_alive;
 mod limits;
