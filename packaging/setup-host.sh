@@ -45,6 +45,8 @@ for part in "$@"; do
       # The official clients are Python packages (tests/clients).
       need python3 python3
       python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+      # The real one says what its rules let people do; it has no command of its own.
+      want polkitd
       ;;
     check)
       need shellcheck shellcheck

@@ -44,6 +44,59 @@ fn bus_policy_lets_the_group_in_and_nobody_else() {
     check("check-policy.sh", &[]);
 }
 
+/// polkit passes over a file that is not well-formed, and over actions without their
+/// parts; what it makes of a sound one is in `tests/daemon/polkit.rs`.
+#[test]
+fn polkit_actions_are_well_formed_and_complete() {
+    let policy = std::fs::read_to_string(root().join("packaging/polkit/org.hearthd.policy"));
+    let mut text = policy.unwrap();
+    while let Some(begin) = text.find("<!--") {
+        let end = begin + text[begin..].find("-->").unwrap();
+        text.replace_range(begin..end + 3, "");
+    }
+    let mut open: Vec<&str> = Vec::new();
+    for tag in text
+        .split('<')
+        .skip(1)
+        .map(|t| t.split('>').next().unwrap())
+    {
+        let name = tag.split(' ').next().unwrap();
+        match name.strip_prefix('/') {
+            Some(closed) => assert_eq!(open.pop(), Some(closed)),
+            None if name.starts_with(['?', '!']) => {}
+            None => open.push(name),
+        }
+    }
+    assert!(open.is_empty(), "{open:?} are not closed");
+    let actions: Vec<&str> = text.split("<action id=\"org.hearthd.").skip(1).collect();
+    assert_eq!(actions.len(), 5);
+    for action in actions {
+        for part in [
+            "description",
+            "message",
+            "allow_any",
+            "allow_inactive",
+            "allow_active",
+        ] {
+            let value = action.split(&format!("<{part}>")).nth(1).unwrap();
+            let value = value.split('<').next().unwrap();
+            let known = [
+                "yes",
+                "no",
+                "auth_self",
+                "auth_admin",
+                "auth_self_keep",
+                "auth_admin_keep",
+            ];
+            assert!(
+                !part.starts_with("allow") || known.contains(&value),
+                "{value}"
+            );
+            assert!(!value.trim().is_empty(), "{part}: {action}");
+        }
+    }
+}
+
 /// The package that `make deb` made of this version for this machine, if any.
 fn package() -> Option<PathBuf> {
     let architecture = match std::env::consts::ARCH {

@@ -268,8 +268,8 @@ impl Default for CacheConfig {
 pub struct DbusConfig {
     /// Whether to take the name `org.hearthd.Inference1` on the system bus.
     pub enabled: bool,
-    /// Who may import and remove models: "root" or "group" (all members of
-    /// `hearth`).
+    /// Who may import and remove models where there is no polkit: "root" or "group" (all
+    /// members of `hearth`). Where there is one, its rules decide.
     pub model_admins: ModelAdmins,
 }
 

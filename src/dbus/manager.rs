@@ -13,6 +13,7 @@ use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, interface};
 
 use super::callers::{Callers, Present};
 use super::options::{self, Options};
+use super::polkit::{self, Action};
 use super::turn::{schema, turn};
 use super::values::{board, entry, prompt_entry, tuning};
 use super::{Error, jobs, sessions, stream};
@@ -268,6 +269,7 @@ impl Manager {
     ) -> Result<(), Error> {
         options::check(&options, &[])?;
         let present = self.callers.identify(&header, connection).await?;
+        polkit::check(&present, &header, connection, Action::LoadModel).await?;
         Ok(self.service.load_model(&present.caller, &name).await?)
     }
 
@@ -278,6 +280,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
         let present = self.callers.identify(&header, connection).await?;
+        polkit::check(&present, &header, connection, Action::UnloadModel).await?;
         Ok(self.service.unload_model(&present.caller).await?)
     }
 
@@ -326,9 +329,10 @@ impl Manager {
     ) -> Result<(), Error> {
         options::check(&options, &[])?;
         let present = self.callers.identify(&header, connection).await?;
+        let allowed = polkit::check(&present, &header, connection, Action::ImportModel).await?;
         let file = File::from(StdFd::from(file));
         let (service, caller) = (&self.service, &present.caller);
-        Ok(service.import_model(caller, &name, file).await?)
+        Ok(service.import_model(caller, allowed, &name, file).await?)
     }
 
     /// Deletes an imported model.
@@ -339,7 +343,8 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
         let present = self.callers.identify(&header, connection).await?;
-        Ok(self.service.remove_model(&present.caller, &name)?)
+        let allowed = polkit::check(&present, &header, connection, Action::RemoveModel).await?;
+        Ok(self.service.remove_model(&present.caller, allowed, &name)?)
     }
 
     /// The prompts kept on disk, the caller's and those that are shared; all for root.
@@ -371,6 +376,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
         let present = self.callers.identify(&header, connection).await?;
+        polkit::check(&present, &header, connection, Action::ClearCache).await?;
         Ok(self.service.clear_prompts(&present.caller).await?)
     }
 

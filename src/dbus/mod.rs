@@ -8,6 +8,7 @@ mod error;
 mod jobs;
 mod manager;
 mod options;
+mod polkit;
 mod publish;
 mod sessions;
 mod stream;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::process::Command as Process;
 
 use super::engine_link::executable;
-use super::types::Caller;
+use super::types::{Caller, Permission};
 use super::{Service, stopping};
 use crate::config::ModelAdmins;
 use crate::protocol::{Failure, FailureKind};
@@ -31,10 +31,11 @@ impl Service {
     pub async fn import_model(
         &self,
         caller: &Caller,
+        permission: Permission,
         name: &str,
         mut file: File,
     ) -> Result<(), Failure> {
-        self.admin(caller)?;
+        self.admin(caller, permission)?;
         if self.lock().draining {
             return Err(stopping());
         }
@@ -65,8 +66,13 @@ impl Service {
     ///
     /// # Errors
     /// `AccessDenied`, `ModelNotFound`, `Busy` while it is loaded.
-    pub fn remove_model(&self, caller: &Caller, name: &str) -> Result<(), Failure> {
-        self.admin(caller)?;
+    pub fn remove_model(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+        name: &str,
+    ) -> Result<(), Failure> {
+        self.admin(caller, permission)?;
         if self.lock().loaded_model() == Some(name) {
             return Err(Failure::new(
                 FailureKind::Busy,
@@ -78,9 +84,10 @@ impl Service {
         Ok(())
     }
 
-    fn admin(&self, caller: &Caller) -> Result<(), Failure> {
+    fn admin(&self, caller: &Caller, permission: Permission) -> Result<(), Failure> {
         let own = nix::unistd::geteuid().as_raw();
-        let allowed = self.config().dbus.model_admins == ModelAdmins::Group;
+        let allowed = permission == Permission::Granted
+            || self.config().dbus.model_admins == ModelAdmins::Group;
         if allowed || caller.uid == 0 || caller.uid == own {
             return Ok(());
         }

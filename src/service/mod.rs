@@ -56,8 +56,8 @@ use state::{Inner, Waiting, governor_settings};
 use tune::Tunings;
 pub use tune::{Speed, Tuned, Tuning};
 pub use types::{
-    Answer, Caller, JobState, JobView, ModelEntry, SessionState, SessionView, State, Status,
-    Stream, StreamEvent, Submission, Turn,
+    Answer, Caller, JobState, JobView, ModelEntry, Permission, SessionState, SessionView, State,
+    Status, Stream, StreamEvent, Submission, Turn,
 };
 
 /// Seconds after which a refused caller may try again.

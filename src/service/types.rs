@@ -27,6 +27,15 @@ pub struct Caller {
     pub unit: Option<String>,
 }
 
+/// Whether a caller may manage models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// An authority was asked, and has allowed it.
+    Granted,
+    /// There is nobody to ask: what the configuration says holds.
+    ByRule,
+}
+
 /// One request, decoded by a front and not yet admitted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Submission {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -33,6 +33,10 @@ pub struct Setup {
     pub config: &'static str,
     /// Words put in front of the daemon's command line.
     pub wrapper: Vec<String>,
+    /// The user that the daemon runs as; only root can choose another than itself.
+    pub user: u32,
+    /// A folder with further files for the bus's policy.
+    pub policies: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -42,6 +46,8 @@ impl Default for Setup {
             bus: true,
             config: "",
             wrapper: Vec::new(),
+            user: nix::unistd::geteuid().as_raw(),
+            policies: None,
         }
     }
 }
@@ -71,7 +77,10 @@ impl Daemon {
     pub fn start(setup: Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("models")).unwrap();
-        let bus = setup.bus.then(|| start_bus(dir.path()));
+        for path in [dir.path(), &dir.path().join("models")] {
+            chown(path, Some(setup.user), None).unwrap();
+        }
+        let bus = setup.bus.then(|| start_bus(dir.path(), &setup));
         let child = spawn(dir.path(), &setup);
         let mut daemon = Self {
             dir,
@@ -98,6 +107,11 @@ impl Daemon {
     }
 
     fn has_name(&self) -> bool {
+        self.owned(BUS_NAME)
+    }
+
+    /// Whether somebody on the bus has this name.
+    pub fn owned(&self, name: &str) -> bool {
         let mut ask = Command::new("busctl");
         let ask = ask.arg(self.address()).args([
             "call",
@@ -106,7 +120,7 @@ impl Daemon {
             "org.freedesktop.DBus",
             "NameHasOwner",
             "s",
-            BUS_NAME,
+            name,
         ]);
         ask.output().is_ok_and(|o| o.stdout.starts_with(b"b true"))
     }
@@ -270,11 +284,17 @@ pub fn group() -> u32 {
     }
 }
 
-fn start_bus(dir: &Path) -> Child {
+fn start_bus(dir: &Path, setup: &Setup) -> Child {
+    let policies = dir.join("system.d");
+    fs::create_dir(&policies).unwrap();
+    for entry in setup.policies.iter().flat_map(|p| fs::read_dir(p).unwrap()) {
+        let path = entry.unwrap().path();
+        fs::copy(&path, policies.join(path.file_name().unwrap())).unwrap();
+    }
     let script = format!(
         ". packaging/private-bus.sh; private_bus {} {} {}; echo up; wait",
         dir.display(),
-        nix::unistd::geteuid(),
+        setup.user,
         group()
     );
     // exec'd children of the shell die with it only if it is told to.
@@ -335,6 +355,18 @@ fn spawn(dir: &Path, setup: &Setup) -> Child {
         dir.join("no-bus")
     };
     let mut words: Vec<String> = setup.wrapper.clone();
+    if setup.user != nix::unistd::geteuid().as_raw() {
+        let (user, group) = (setup.user.to_string(), group().to_string());
+        let setpriv = [
+            "setpriv",
+            "--reuid",
+            &user,
+            "--regid",
+            &group,
+            "--clear-groups",
+        ];
+        words.extend(setpriv.map(str::to_owned));
+    }
     words.extend([env!("CARGO_BIN_EXE_hearthd").into(), "--config".into()]);
     words.push(dir.join("hearthd.toml").display().to_string());
     Command::new(&words[0])

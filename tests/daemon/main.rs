@@ -25,6 +25,7 @@ mod limits;
 mod memory;
 mod ollama;
 mod order;
+mod polkit;
 mod prewarm;
 mod readme;
 mod sessions;

@@ -89,8 +89,8 @@ pub enum Command {
     Unload,
     /// Delete an imported model from the store.
     ///
-    /// Only root may, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says
-    /// otherwise.
+    /// Only root may, unless polkit allows it or, where there is no polkit,
+    /// `dbus.model_admins` in /etc/hearthd/hearthd.toml.
     Remove {
         /// A name that `hearthctl models` shows.
         name: String,

@@ -51,12 +51,16 @@ pub trait Inference {
     /// The installed models.
     fn list_models(&self) -> zbus::Result<Vec<Dict>>;
     /// Loads a model; returns when it is ready.
+    #[zbus(allow_interactive_auth)]
     fn load_model(&self, name: &str, options: &Options<'_>) -> zbus::Result<()>;
     /// Ends the engine.
+    #[zbus(allow_interactive_auth)]
     fn unload_model(&self) -> zbus::Result<()>;
     /// Copies a model from a file descriptor into the store.
+    #[zbus(allow_interactive_auth)]
     fn import_model(&self, name: &str, file: Fd<'_>, options: &Options<'_>) -> zbus::Result<()>;
     /// Deletes a model from the store.
+    #[zbus(allow_interactive_auth)]
     fn remove_model(&self, name: &str) -> zbus::Result<()>;
     /// The board now.
     fn get_board(&self) -> zbus::Result<Dict>;
@@ -71,6 +75,7 @@ pub trait Inference {
     /// The same, with all contents checked.
     fn verify_prompts(&self) -> zbus::Result<Vec<Dict>>;
     /// Deletes kept prompts.
+    #[zbus(allow_interactive_auth)]
     fn clear_prompts(&self) -> zbus::Result<u32>;
 }
 

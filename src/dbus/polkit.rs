@@ -1,0 +1,159 @@
+//! What polkit, where there is one, lets a caller do.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use zbus::connection::Connection;
+use zbus::message::{Flags, Header};
+use zbus::{Variant, fdo, proxy};
+
+use super::Error;
+use super::callers::Present;
+use crate::protocol::{Failure, FailureKind};
+use crate::service::Permission;
+
+/// How long an answer may take where nobody has to be asked; libdbus waits as long.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// polkit's flag: people may be asked for a password.
+const ALLOW_USER_INTERACTION: u32 = 1;
+
+/// What is asked about; each has an action in `packaging/polkit/org.hearthd.policy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    LoadModel,
+    UnloadModel,
+    ImportModel,
+    RemoveModel,
+    ClearCache,
+}
+
+impl Action {
+    fn id(self) -> &'static str {
+        match self {
+            Self::LoadModel => "org.hearthd.load-model",
+            Self::UnloadModel => "org.hearthd.unload-model",
+            Self::ImportModel => "org.hearthd.import-model",
+            Self::RemoveModel => "org.hearthd.remove-model",
+            Self::ClearCache => "org.hearthd.clear-cache",
+        }
+    }
+}
+
+/// polkit: `org.freedesktop.PolicyKit1.Authority(3)`.
+#[proxy(
+    interface = "org.freedesktop.PolicyKit1.Authority",
+    default_service = "org.freedesktop.PolicyKit1",
+    default_path = "/org/freedesktop/PolicyKit1/Authority"
+)]
+trait Authority {
+    fn check_authorization(
+        &self,
+        subject: &(&str, HashMap<&str, Variant<'_>>),
+        action_id: &str,
+        details: HashMap<&str, &str>,
+        flags: u32,
+        cancellation_id: &str,
+    ) -> zbus::Result<(bool, bool, HashMap<String, String>)>;
+
+    fn cancel_check_authorization(&self, cancellation_id: &str) -> zbus::Result<()>;
+}
+
+/// Asks whether a caller may do something. Root and the service's own user are not asked
+/// about; where there is no polkit, the service's own rule holds.
+pub(super) async fn check(
+    present: &Present,
+    header: &Header<'_>,
+    connection: &Connection,
+    action: Action,
+) -> Result<Permission, Error> {
+    let caller = &present.caller;
+    if caller.uid == 0 || caller.uid == nix::unistd::geteuid().as_raw() || !connection.is_bus() {
+        return Ok(Permission::ByRule);
+    }
+    let may_ask = header
+        .primary()
+        .flags()
+        .contains(Flags::ALLOW_INTERACTIVE_AUTH);
+    let authority = AuthorityProxy::new(connection).await?;
+    let subject = (
+        "system-bus-name",
+        HashMap::from([("name", caller.sender.as_str().into())]),
+    );
+    // A caller asks one thing at a time: calls of one sender have different serials.
+    let cancellation = format!("{}-{}", caller.sender, header.primary().serial_num());
+    let asked = authority.check_authorization(
+        &subject,
+        action.id(),
+        HashMap::new(),
+        if may_ask { ALLOW_USER_INTERACTION } else { 0 },
+        &cancellation,
+    );
+    let patience = async {
+        if may_ask {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(PATIENCE).await;
+    };
+    let answer = tokio::select! {
+        answer = asked => answer,
+        () = patience => return Err(denied(action, "polkit does not answer").into()),
+        () = present.left() => {
+            // The question may be on a screen still; it may have been answered, too.
+            _ = authority.cancel_check_authorization(&cancellation).await;
+            return Err(Failure::cancelled().into());
+        }
+    };
+    match answer {
+        Ok((true, ..)) => Ok(Permission::Granted),
+        Ok((false, true, _)) => Err(denied(
+            action,
+            "polkit wants an administrator's password, and nobody can be asked for it here: be root, or write a rule for polkit",
+        )
+        .into()),
+        Ok((false, false, _)) => Err(denied(action, "polkit does not allow it").into()),
+        Err(zbus::Error::FDO(error)) if matches!(*error, fdo::Error::ServiceUnknown(_)) => {
+            Ok(Permission::ByRule)
+        }
+        Err(error) => Err(denied(action, &format!("polkit cannot be asked: {error}")).into()),
+    }
+}
+
+fn denied(action: Action, why: &str) -> Failure {
+    Failure::new(
+        FailureKind::AccessDenied,
+        format!("{why} (action {})", action.id()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_is_in_the_policy_and_no_other() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/packaging/polkit/org.hearthd.policy"
+        );
+        let policy = std::fs::read_to_string(path).unwrap();
+        let mut declared: Vec<&str> = policy
+            .split("<action id=\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        let mut asked = [
+            Action::LoadModel,
+            Action::UnloadModel,
+            Action::ImportModel,
+            Action::RemoveModel,
+            Action::ClearCache,
+        ]
+        .map(Action::id);
+        declared.sort_unstable();
+        asked.sort_unstable();
+        assert_eq!(declared, asked);
+        // Without it polkit does not tell the service's user about others.
+        let owner = "policykit.owner\">unix-user:hearthd<";
+        assert_eq!(policy.matches(owner).count(), asked.len());
+    }
+}
