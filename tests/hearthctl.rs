@@ -275,8 +275,13 @@ fn there_is_a_manual_page_for_every_command() {
         assert!(text.contains(".TH hearthctl"), "{page}");
         accepted("man", &["--warnings", "-l"], &path);
     }
+    // The one page besides is that of the D-Bus interface.
+    let interface = dir.path().join("org.hearthd.Inference1.5");
+    let text = fs::read_to_string(&interface).expect("the interface's page");
+    assert!(text.contains("\n.B OpenSession("), "{text}");
+    accepted("man", &["--warnings", "-l"], &interface);
     let files = fs::read_dir(dir.path()).expect("the folder").count();
-    assert_eq!(files, pages.len(), "no page for hidden commands");
+    assert_eq!(files, pages.len() + 1, "no page for hidden commands");
 }
 
 /// It asks nothing of the service, which is not there.

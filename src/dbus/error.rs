@@ -21,6 +21,56 @@ impl From<zbus::Error> for Error {
     }
 }
 
+/// The kinds with names of the interface's own, and what they mean.
+pub const ERRORS: [(FailureKind, &str); 13] = [
+    (
+        FailureKind::Busy,
+        "The service is stopping, or occupied in a way that passes.",
+    ),
+    (
+        FailureKind::QueueFull,
+        "`queue.length_max` requests are waiting.",
+    ),
+    (
+        FailureKind::QuotaExceeded,
+        "The caller's user has had what `limits` in the configuration allow, or has too many sessions open.",
+    ),
+    (
+        FailureKind::Cancelled,
+        "The request was cancelled, or its caller has left the bus.",
+    ),
+    (
+        FailureKind::DeadlineExceeded,
+        "There was no answer within the request's own `deadline_ms`.",
+    ),
+    (
+        FailureKind::ContextTooLong,
+        "The prompt does not fit the context, or an answer that has to be whole was cut off.",
+    ),
+    (
+        FailureKind::ModelNotFound,
+        "No such model is installed, or none at all.",
+    ),
+    (
+        FailureKind::ModelInvalid,
+        "The file is not a model that the engine can load.",
+    ),
+    (FailureKind::OutOfMemory, "The memory does not allow it."),
+    (
+        FailureKind::Overheated,
+        "The board is too hot to begin with it.",
+    ),
+    (
+        FailureKind::InvalidSchema,
+        "The JSON schema or grammar cannot be used.",
+    ),
+    (FailureKind::NotSupported, "Understood, but not offered."),
+    (
+        FailureKind::EngineCrashed,
+        "The engine died of this request; the service has started another one.",
+    ),
+];
+
 /// The one table: the interface's own names, and the standard ones.
 pub(super) fn name(kind: FailureKind) -> &'static str {
     match kind {
@@ -60,5 +110,17 @@ impl zbus::DBusError for Error {
 
     fn description(&self) -> Option<&str> {
         Some(&self.0.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_explained_is_what_is_sent() {
+        for (kind, _) in ERRORS {
+            assert_eq!(name(kind), format!("org.hearthd.Inference1.Error.{kind:?}"));
+        }
     }
 }

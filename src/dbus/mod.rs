@@ -21,7 +21,7 @@ use zbus::fdo;
 use crate::service::Service;
 
 pub use callers::Callers;
-pub use error::Error;
+pub use error::{ERRORS, Error};
 pub use manager::Manager;
 
 /// The bus name, and the name of the interface.

@@ -1,5 +1,8 @@
 //! Manual pages and shell completions, written from the command line's own
-//! definition, so that they cannot differ from it.
+//! definition and from the interface's introspection, so that they cannot differ from
+//! them.
+
+mod interface;
 
 use std::fs;
 use std::io;
@@ -12,7 +15,8 @@ use clap_mangen::Man;
 use crate::args::Cli;
 use crate::error::{CtlError, Result};
 
-/// Writes `hearthctl.1` and a page for each command people see.
+/// Writes `hearthctl.1`, a page for each command people see, and one for the D-Bus
+/// interface.
 pub fn man(dir: &Path) -> Result {
     // The page of `help` would only repeat the others.
     let mut command = Cli::command().disable_help_subcommand(true);
@@ -20,7 +24,9 @@ pub fn man(dir: &Path) -> Result {
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         page(dir, sub.clone())?;
     }
-    page(dir, command)
+    page(dir, command)?;
+    let path = dir.join(format!("{}.5", hearthd::dbus::NAME));
+    fs::write(&path, interface::page()).map_err(|e| failed(&path, e))
 }
 
 /// Writes completions under the names that the shells look for, where these do
