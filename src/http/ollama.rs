@@ -21,7 +21,7 @@ use crate::service::ollama::{
     Form, OllamaStream, Request, decode_chat, decode_embed, decode_generate, decode_name, name_of,
     process, show as describe, tag, tagged,
 };
-use crate::service::{Caller, Embeddings, Keep, KeepAlive, ModelEntry, Service};
+use crate::service::{Caller, Embeddings, Keep, KeepAlive, ModelEntry, Permission, Service};
 
 /// Clients compare it to know what they may ask for: the version of Ollama whose API is
 /// followed here.
@@ -257,7 +257,8 @@ async fn remove(
     body: Body,
 ) -> Result<StatusCode, OllamaError> {
     let (name, _) = decode_name(&whole(body)?, "model")?;
-    service.remove_model(&connection.0.caller(&service), name_of(&name))?;
+    let caller = connection.0.caller(&service);
+    service.remove_model(&caller, Permission::ByRule, name_of(&name))?;
     Ok(StatusCode::OK)
 }
 

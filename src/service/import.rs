@@ -56,7 +56,7 @@ impl Service {
     /// # Errors
     /// `AccessDenied`, `ModelNotFound`, `InvalidArgs` for the name, `Io`.
     pub fn copy_model(&self, caller: &Caller, source: &str, name: &str) -> Result<(), Failure> {
-        self.admin(caller)?;
+        self.admin(caller, Permission::ByRule)?;
         self.shared.store.copy(source, name)?;
         log::info!(uid = caller.uid, model = name; "model copied from {source}");
         Ok(())
