@@ -125,6 +125,7 @@ pub fn simulate(run: &Run) -> Trace {
         threads_max: board.threads,
         temperature_limit: None,
         table: SpeedTable::default(),
+        threads_useful: None,
     });
     let mut world = World {
         plant: Plant::new(board, run.ambient),

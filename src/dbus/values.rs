@@ -88,6 +88,8 @@ pub(super) fn tuning(tuning: &Tuning) -> HashMap<&'static str, OwnedVariant> {
         ("measured_s", tuning.measured_s.into()),
         ("decode", array(decode)),
         ("prefill", array(prefill)),
+        ("spread", tuning.spread.into()),
+        ("steady", tuning.is_steady().into()),
         ("best_threads", best.into()),
         ("explanation", array(tuning.explain())),
     ])

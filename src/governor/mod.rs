@@ -108,6 +108,8 @@ pub struct GovernorSettings {
     pub temperature_limit: Option<MilliCelsius>,
     /// Speed by thread count.
     pub table: SpeedTable,
+    /// More threads than these were measured to be slower at everything.
+    pub threads_useful: Option<u32>,
 }
 
 /// What the governor concluded, for the bus and for people.
@@ -208,8 +210,9 @@ impl Governor {
     }
 
     /// Takes what was measured; it holds from the next reading on.
-    pub fn set_table(&mut self, table: SpeedTable) {
+    pub fn set_table(&mut self, table: SpeedTable, threads_useful: Option<u32>) {
         self.settings.table = table;
+        self.settings.threads_useful = threads_useful;
     }
 
     /// How it is set.
@@ -304,7 +307,8 @@ impl Governor {
         } else {
             cpus.len()
         };
-        let threads = self.limits.threads.min(most);
+        let useful = self.settings.threads_useful.unwrap_or(u32::MAX);
+        let threads = self.limits.threads.min(most).min(useful);
         Limits {
             threads,
             decode_threads: self.settings.table.fastest(threads),

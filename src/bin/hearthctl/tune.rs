@@ -98,7 +98,7 @@ fn show(tuning: &Value) -> Result {
     };
     let best = tuning["best_threads"].as_u64().unwrap_or_default();
     for (threads, (decode, prefill)) in (1..).zip(speeds("decode").zip(speeds("prefill"))) {
-        let mark = if threads == best {
+        let mark = if threads == best && tuning["steady"] == true {
             "used for answers"
         } else {
             ""

@@ -147,6 +147,7 @@ pub(in crate::service) fn governor_settings(
         threads_max,
         temperature_limit: (celsius > 0).then_some(MilliCelsius(celsius.saturating_mul(1000))),
         table: SpeedTable::default(),
+        threads_useful: None,
     }
 }
 

@@ -46,13 +46,14 @@ impl Inner {
         }
     }
 
-    /// Decode speeds that the governor goes by.
-    pub(in crate::service) fn table(&self) -> &SpeedTable {
-        &self.governor.settings().table
+    /// Decode speeds that the governor goes by, and the most threads that are of use.
+    pub(in crate::service) fn table(&self) -> (SpeedTable, Option<u32>) {
+        let settings = self.governor.settings();
+        (settings.table.clone(), settings.threads_useful)
     }
 
     /// Gives it others.
-    pub(in crate::service) fn set_table(&mut self, table: SpeedTable) {
-        self.governor.set_table(table);
+    pub(in crate::service) fn set_table(&mut self, table: SpeedTable, most: Option<u32>) {
+        self.governor.set_table(table, most);
     }
 }

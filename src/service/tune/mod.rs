@@ -181,21 +181,23 @@ impl Service {
             let cores = self.cores();
             self.models().iter().find(|m| m.loaded).and_then(|model| {
                 let (form, size) = (&model.quantization, model.parameters);
-                table::nearest(&all, &cores, &model.name, form, size)?.decode()
+                let known = table::nearest(&all, &cores, &model.name, form, size)?;
+                let most = known.best()?.0.max(known.best_prefill()?.0);
+                Some((known.decode()?, Some(most)))
             })
         };
-        let table = table.unwrap_or_default();
-        self.lock().set_table(table);
+        let (table, most) = table.unwrap_or_default();
+        self.lock().set_table(table, most);
         self.look_at_board();
     }
 
     /// The governor's settings by the configuration, with what was measured.
     pub(super) fn set_governor(&self, config: &crate::config::GovernorConfig) {
         let mut inner = self.lock();
-        let table = inner.table().clone();
+        let (table, most) = inner.table();
         let settings = governor_settings(config, inner.threads_max());
         inner.set_governor(settings);
-        inner.set_table(table);
+        inner.set_table(table, most);
     }
 
     /// Waits until nothing else is to do and the board is cool.
@@ -272,6 +274,10 @@ impl Service {
             cores: self.cores(),
             runs: RUNS,
             measured_s: unix_seconds(),
+            spread: usages
+                .iter()
+                .map(|usages| spread(usages))
+                .fold(0.0, f64::max),
             speeds: usages.iter().map(speed).collect(),
         }
     }
@@ -303,6 +309,15 @@ fn submission(model: &str, last: RequestId) -> Submission {
         },
         deadline: None,
     }
+}
+
+/// How much measurements of the same differ, over their median.
+fn spread(usages: &[Usage]) -> f64 {
+    let speeds = usages.iter().map(Usage::tokens_per_second);
+    let (least, most) = speeds.clone().fold((f64::MAX, 0.0), |(least, most), v| {
+        (f64::min(least, v), f64::max(most, v))
+    });
+    (most - least) / median(speeds)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -80,6 +80,7 @@ mod tests {
             cores: "0-3".to_owned(),
             runs: 3,
             measured_s: 9,
+            spread: 0.0,
             speeds: vec![Speed {
                 decode: 1.5,
                 prefill: 3.25,

@@ -6,6 +6,10 @@ use crate::governor::SpeedTable;
 
 /// Speeds closer together than this are the same: machines are noisy.
 const SAME: f64 = 0.03;
+/// Measurements that differ more than this say more of what disturbed them.
+const STEADY: f64 = 0.25;
+/// All threads slower than so much of the best: that is not the memory.
+const COLLAPSED: f64 = 0.7;
 
 /// A model on this board by thread count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +27,9 @@ pub struct Tuning {
     pub runs: u32,
     /// When, in seconds since 1970.
     pub measured_s: u64,
+    /// The widest difference between measurements of the same thread count, over their
+    /// median.
+    pub spread: f64,
     /// Of 1, 2, … threads.
     pub speeds: Vec<Speed>,
 }
@@ -42,73 +49,109 @@ impl Tuning {
     pub fn is_sound(&self) -> bool {
         let sound = |v: f64| v.is_finite() && v > 0.0;
         let speeds = self.speeds.iter();
-        !self.speeds.is_empty() && speeds.clone().all(|s| sound(s.decode) && sound(s.prefill))
+        !self.speeds.is_empty()
+            && self.spread >= 0.0
+            && speeds.clone().all(|s| sound(s.decode) && sound(s.prefill))
+    }
+
+    /// Whether it may be gone by.
+    pub fn is_steady(&self) -> bool {
+        self.spread <= STEADY
     }
 
     /// Decode speeds for the governor. What is within the noise of fewer threads counts
     /// as no faster.
     pub fn decode(&self) -> Option<SpeedTable> {
-        let mut best: f64 = 0.0;
-        let speeds = self.speeds.iter().map(|speed| {
-            if speed.decode > best * (1.0 + SAME) {
-                best = speed.decode;
-                return best;
-            }
-            speed.decode.min(best)
-        });
-        SpeedTable::measured(&speeds.collect::<Vec<f64>>())
+        SpeedTable::measured(&steps(self.speeds.iter().map(|speed| speed.decode)))
     }
 
     /// Threads that decode fastest, and their speed.
     pub fn best(&self) -> Option<(u32, f64)> {
-        let most = u32::try_from(self.speeds.len()).ok()?;
-        let threads = self.decode()?.fastest(most);
-        let speed = self
-            .speeds
-            .get(usize::try_from(threads).ok()?.checked_sub(1)?)?;
-        Some((threads, speed.decode))
+        fastest(self.speeds.iter().map(|speed| speed.decode))
+    }
+
+    /// Threads that read prompts fastest, and their speed.
+    pub fn best_prefill(&self) -> Option<(u32, f64)> {
+        fastest(self.speeds.iter().map(|speed| speed.prefill))
     }
 
     /// What follows from it, in sentences.
     pub fn explain(&self) -> Vec<String> {
-        let (Some((best, decode)), Some(one), Some(all)) =
-            (self.best(), self.speeds.first(), self.speeds.last())
-        else {
+        let (Some((best, decode)), Some((most, prefill)), Some(one), Some(all)) = (
+            self.best(),
+            self.best_prefill(),
+            self.speeds.first(),
+            self.speeds.last(),
+        ) else {
             return Vec::new();
         };
-        let count = self.speeds.len();
+        let count = u32::try_from(self.speeds.len()).unwrap_or(u32::MAX);
         if count == 1 {
             return vec!["One core is all there is to compute on.".to_owned()];
         }
-        let percent = |part: f64, of: f64| (part / of * 100.0).round();
+        let times = |fast: f64, slow: f64| fast / slow;
         let mut said = Vec::new();
-        if usize::try_from(best) == Ok(count) {
+        if !self.is_steady() {
+            said.push(format!(
+                "The measurements of the same thread count differ by up to {:.0} %: they are shown, and not gone by. Measure again when the board has nothing else to do.",
+                self.spread * 100.0
+            ));
+        }
+        if best == count {
             said.push(format!(
                 "Answers are fastest with all {count} threads: {decode:.1} tokens a second, {:.1} times one thread's speed.",
-                decode / one.decode
+                times(decode, one.decode)
             ));
         } else {
             said.push(format!(
-                "Answers are fastest with {best} of {count} threads: {decode:.1} tokens a second. More bring nothing ({count}: {:.1}), because the memory is the bound: the others stay idle while answers are written.",
+                "Answers are fastest with {best} of {count} threads: {decode:.1} tokens a second, and {:.1} with all.",
                 all.decode
             ));
         }
+        let those = if most == count {
+            format!("all {count} threads")
+        } else {
+            format!("{most} of {count} threads")
+        };
         said.push(format!(
-            "Prompts are read with all {count} threads: {:.1} tokens a second, {:.1} times one thread's speed.",
-            all.prefill,
-            all.prefill / one.prefill
+            "Prompts are read fastest with {those}: {prefill:.1} tokens a second, {:.1} times one thread's speed.",
+            times(prefill, one.prefill)
         ));
-        if best > 1 {
-            let fewer = usize::try_from(best).unwrap_or(count) - 2;
-            let slower = self.speeds.get(fewer).copied().unwrap_or(*one);
+        if all.decode < decode * COLLAPSED {
+            said.push(
+                "With all of them it is much slower: something else computes on these cores. Measure again when the board has nothing else to do."
+                    .to_owned(),
+            );
+        }
+        let fewer = self.speeds.get((best as usize).wrapping_sub(2));
+        if let Some(fewer) = fewer {
+            let percent = |part: f64, of: f64| (part / of * 100.0).round().min(100.0);
             said.push(format!(
                 "When the board gets too warm, one thread less keeps {} % of the speed with {} % of the cores: the governor knows that now.",
-                percent(slower.decode, decode).min(100.0),
+                percent(fewer.decode, decode),
                 percent(f64::from(best - 1), f64::from(best))
             ));
         }
         said
     }
+}
+
+/// Speeds of 1, 2, … threads; what is within the noise of fewer is no faster.
+fn steps(speeds: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut best: f64 = 0.0;
+    let step = |speed: f64| {
+        if speed > best * (1.0 + SAME) {
+            best = speed;
+        }
+        speed.min(best)
+    };
+    speeds.map(step).collect()
+}
+
+/// The fewest threads of the fastest, and their speed.
+fn fastest(speeds: impl Iterator<Item = f64>) -> Option<(u32, f64)> {
+    let by_count = (1..).zip(steps(speeds));
+    by_count.reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
 /// The one that says most of a model: its own, else that of the most similar model on the
@@ -130,7 +173,7 @@ pub fn nearest<'a>(
     };
     tunings
         .iter()
-        .filter(|tuning| tuning.cores == cores)
+        .filter(|tuning| tuning.cores == cores && tuning.is_steady())
         .min_by(|a, b| distance(a).total_cmp(&distance(b)))
 }
 
@@ -147,6 +190,7 @@ mod tests {
             cores: "0-3".to_owned(),
             runs: 3,
             measured_s: 0,
+            spread: 0.1,
             speeds: speeds
                 .map(|(decode, n)| Speed {
                     decode: *decode,
@@ -196,13 +240,20 @@ mod tests {
             all.contains("all 4 threads: 10.0 tokens a second, 2.5 times"),
             "{all}"
         );
+        assert!(!all.contains("something else"), "{all}");
         assert!(text(&[4.0]).contains("One core"));
+        let busy = text(&[9.0, 2.0]);
+        assert!(
+            busy.contains("1 of 2 threads: 9.0 tokens a second, and 2.0 with all"),
+            "{busy}"
+        );
+        assert!(busy.contains("something else computes"), "{busy}");
     }
 
     #[test]
     fn the_most_similar_model_speaks_for_another() {
         let tunings = [
-            tuning("a", "Q4_0", 1_000, &[1.0]),
+            tuning("a", "Q4_0", 1_000, &[1.0, 2.0]),
             tuning("b", "Q4_0", 500, &[1.0]),
             tuning("c", "Q8_0", 1_000, &[1.0]),
         ];
@@ -214,5 +265,11 @@ mod tests {
         assert_eq!(name("x", "Q8_0", 500), Some("c"));
         assert_eq!(name("b", "Q4_0", 500), Some("b"));
         assert_eq!(nearest(&tunings, "0-1", "a", "Q4_0", 1_000), None);
+        let disturbed = Tuning {
+            spread: 0.5,
+            ..tunings[0].clone()
+        };
+        assert!(disturbed.explain()[0].contains("differ by up to 50 %"));
+        assert_eq!(nearest(&[disturbed], "0-3", "a", "Q4_0", 1_000), None);
     }
 }
