@@ -10,7 +10,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 
 use super::stream::Parts;
 use super::{ApiError, Connection};
@@ -108,6 +108,12 @@ async fn start_stream<C: Chunks + Send + 'static>(
         };
         Some((Ok::<_, Infallible>(event), parts))
     });
+    Ok(sse_response(events))
+}
+
+pub(super) fn sse_response(
+    events: impl Stream<Item = Result<sse::Event, Infallible>> + Send + 'static,
+) -> Response {
     let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("working");
-    Ok(Sse::new(events).keep_alive(keep_alive).into_response())
+    Sse::new(events).keep_alive(keep_alive).into_response()
 }

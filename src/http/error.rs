@@ -21,6 +21,15 @@ impl ApiError {
         Self { status, failure }
     }
 
+    /// The code of a response that failed: those of OpenAI's Responses API are few.
+    pub(super) fn response_code(kind: FailureKind) -> &'static str {
+        match table(kind).1 {
+            INVALID => "invalid_prompt",
+            RATE_LIMIT => "rate_limit_exceeded",
+            _ => "server_error",
+        }
+    }
+
     /// OpenAI's error object.
     pub fn body(failure: &Failure) -> Value {
         let (_, kind, code) = table(failure.kind);
@@ -64,16 +73,18 @@ impl IntoResponse for ApiError {
     }
 }
 
+const INVALID: &str = "invalid_request_error";
+const RATE_LIMIT: &str = "rate_limit_error";
+const SERVER: &str = "server_error";
+
 /// The one table: status, OpenAI's `type` and `code`. The OpenAI client retries on
 /// 408, 409, 429 and 5xx, so nothing that cannot succeed has one of these.
 fn table(kind: FailureKind) -> (StatusCode, &'static str, &'static str) {
     use StatusCode as S;
-    const INVALID: &str = "invalid_request_error";
-    const SERVER: &str = "server_error";
     match kind {
         FailureKind::Busy => (S::SERVICE_UNAVAILABLE, SERVER, "busy"),
-        FailureKind::QueueFull => (S::TOO_MANY_REQUESTS, "rate_limit_error", "queue_full"),
-        FailureKind::QuotaExceeded => (S::TOO_MANY_REQUESTS, "rate_limit_error", "quota_exceeded"),
+        FailureKind::QueueFull => (S::TOO_MANY_REQUESTS, RATE_LIMIT, "queue_full"),
+        FailureKind::QuotaExceeded => (S::TOO_MANY_REQUESTS, RATE_LIMIT, "quota_exceeded"),
         // nginx's number for a client that went away; nobody reads it.
         FailureKind::Cancelled => (
             S::from_u16(499).unwrap_or(S::BAD_REQUEST),
@@ -109,6 +120,13 @@ mod tests {
         let body = ApiError::body(&Failure::invalid("`stop` must be a string"));
         assert_eq!(body["error"]["param"], "stop");
         assert_eq!(body["error"]["type"], "invalid_request_error");
+        for (kind, code) in [
+            (FailureKind::ContextTooLong, "invalid_prompt"),
+            (FailureKind::QuotaExceeded, "rate_limit_exceeded"),
+            (FailureKind::EngineCrashed, "server_error"),
+        ] {
+            assert_eq!(ApiError::response_code(kind), code);
+        }
         let response = ApiError::from(Failure::new(FailureKind::QueueFull, "x").retry_after(5))
             .into_response();
         assert_eq!(response.status(), 429);

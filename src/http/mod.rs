@@ -9,6 +9,7 @@ mod embeddings;
 mod error;
 mod local;
 mod ollama;
+mod responses;
 mod stream;
 mod tokens;
 
@@ -84,6 +85,7 @@ pub fn router(service: Service) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(chat::completion))
+        .route("/v1/responses", post(responses::responses))
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
@@ -133,7 +135,7 @@ async fn about() -> &'static str {
         "Hearthd ",
         env!("CARGO_PKG_VERSION"),
         ": language models on the small computer in the house.\n",
-        "POST /v1/chat/completions, POST /v1/completions, POST /v1/embeddings, GET /v1/models, GET /health, GET /metrics\n",
+        "POST /v1/chat/completions, POST /v1/completions, POST /v1/responses, POST /v1/embeddings, GET /v1/models, GET /health, GET /metrics\n",
         "Ollama's: POST /api/chat, POST /api/generate, POST /api/embed, GET /api/tags, GET /api/ps, POST /api/show\n"
     )
 }

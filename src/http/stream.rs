@@ -23,7 +23,7 @@ pub(super) struct Parts<C> {
 
 impl<C: Chunks> Parts<C> {
     /// Waits a little for a refusal, which can still have a status of its own.
-    pub(super) async fn open(mut choices: Choices, chunks: C) -> Result<Self, Failure> {
+    pub(super) async fn open(mut choices: Choices, mut chunks: C) -> Result<Self, Failure> {
         let begun = async {
             while let Some(event) = choices.next().await {
                 if !matches!(event.1, StreamEvent::Queued { .. }) {
@@ -38,13 +38,20 @@ impl<C: Chunks> Parts<C> {
             Ok(None) => return Err(Failure::cancelled()),
             Ok(event) => event,
         };
+        let mut ready = chunks.open();
+        ready.reverse();
         Ok(Self {
             choices,
             chunks,
             first,
-            ready: Vec::new(),
+            ready,
             over: false,
         })
+    }
+
+    /// What makes the objects.
+    pub(super) fn chunks(&mut self) -> &mut C {
+        &mut self.chunks
     }
 
     /// The next object; `None` after the last. A failure is the last.

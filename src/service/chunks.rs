@@ -7,6 +7,11 @@ use crate::protocol::{CallFormat, FinishReason, TokenLogprob, Usage};
 /// Turns the pieces of answers into objects for the client. Answers are named by their
 /// index; nothing comes of one that is not there.
 pub trait Chunks {
+    /// The objects that a stream begins with, before anything of an answer is known.
+    fn open(&mut self) -> Vec<Value> {
+        Vec::new()
+    }
+
     /// Tells how the model answers, before its first token.
     fn start(&mut self, index: usize, call_format: CallFormat, in_reasoning: bool);
 

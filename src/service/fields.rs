@@ -65,7 +65,7 @@ pub(super) fn content(value: Option<&Value>) -> Result<String, Failure> {
                     (kind, _) => Err(Failure::new(
                         FailureKind::NotSupported,
                         format!(
-                            "content parts of type {:?} are not supported, only \"text\"",
+                            "`content` parts of type {:?} are not supported, only \"text\"",
                             kind.unwrap_or("?")
                         ),
                     )),

@@ -8,6 +8,7 @@ import sys
 
 import httpx
 import openai
+import pydantic
 
 MODEL = "hearth-demo-q8_0"
 QUESTION = [{"role": "user", "content": "What is the capital of Italy?"}]
@@ -42,9 +43,62 @@ def check(client, example):
         raise AssertionError("it was not refused")
 
 
+class Number(pydantic.BaseModel):
+    n: int = pydantic.Field(ge=0, le=9)
+
+
+def check_responses(client, example):
+    ask = client.responses.create
+    answer = ask(model=MODEL, input="What is the capital of Italy?", temperature=0, metadata={"room": "kitchen"})
+    assert "Rome" in answer.output_text and answer.status == "completed", answer
+    assert answer.metadata == {"room": "kitchen"} and answer.store is False
+    assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens
+    again = [*QUESTION, *answer.output, {"role": "user", "content": "And of France?"}]
+    assert ask(model=MODEL, input=again, instructions="Be brief.").status == "completed"
+
+    events = list(ask(model=MODEL, input=QUESTION, temperature=0, stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert (events[0].type, events[-1].type) == ("response.created", "response.completed")
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert text == answer.output_text == events[-1].response.output_text
+
+    tools = [{"type": "function", **tool["function"]} for tool in example["tools"]]
+    wanted = example["accept_call"]
+    called = ask(model=MODEL, input=example["messages"], tools=tools, temperature=0)
+    with client.responses.stream(model=MODEL, input=example["messages"], tools=tools, temperature=0) as stream:
+        kinds = [event.type for event in stream]
+        streamed = stream.get_final_response()
+    assert "response.function_call_arguments.delta" in kinds, kinds
+    for response in (called, streamed):
+        [call] = [item for item in response.output if item.type == "function_call"]
+        assert (call.name, json.loads(call.arguments)) == (wanted["name"], wanted["arguments"])
+    # The tool's answer goes back with all that was said: nothing is kept.
+    done = {"type": "function_call_output", "call_id": call.call_id, "output": "done"}
+    assert ask(model=MODEL, input=[*example["messages"], *called.output, done], tools=tools).output_text
+
+    parsed = client.responses.parse(model=MODEL, input=QUESTION, text_format=Number)
+    assert 0 <= parsed.output_parsed.n <= 9, parsed
+    with client.responses.stream(model=MODEL, input=QUESTION, text_format=Number) as stream:
+        assert 0 <= stream.get_final_response().output_parsed.n <= 9
+    cut = ask(model=MODEL, input=QUESTION, max_output_tokens=1)
+    assert (cut.status, cut.incomplete_details.reason) == ("incomplete", "max_output_tokens"), cut
+
+    for wrong in ({"previous_response_id": answer.id}, {"background": True}, {"tools": [{"type": "web_search"}]}):
+        try:
+            ask(model=MODEL, input=QUESTION, **wrong)
+        except openai.BadRequestError as error:
+            assert error.code == "not_supported" and error.param == next(iter(wrong)), error
+        else:
+            raise AssertionError(f"{wrong} was not refused")
+
+
 url, path, line = sys.argv[1:]
 example = json.loads(line)
-check(openai.OpenAI(base_url=f"{url}/v1", api_key="none"), example)
 over_socket = httpx.Client(transport=httpx.HTTPTransport(uds=path))
-check(openai.OpenAI(base_url="http://localhost/v1", api_key="none", http_client=over_socket), example)
+for client in (
+    openai.OpenAI(base_url=f"{url}/v1", api_key="none"),
+    openai.OpenAI(base_url="http://localhost/v1", api_key="none", http_client=over_socket),
+):
+    check(client, example)
+    check_responses(client, example)
 print("ok")

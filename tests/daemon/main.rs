@@ -28,6 +28,7 @@ mod order;
 mod polkit;
 mod prewarm;
 mod readme;
+mod responses;
 mod sessions;
 mod storms;
 mod tune;

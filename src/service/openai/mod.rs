@@ -1,7 +1,7 @@
 //! The OpenAI JSON that both fronts speak: requests into [`Submission`](crate::service::Submission)s, answers
 //! into responses and stream chunks.
 //!
-//! Shapes: platform.openai.com's API reference for chat completions. Fields that
+//! Shapes: platform.openai.com's API reference for chat completions, completions and responses. Fields that
 //! clients send and Hearthd has no use for are ignored; fields it knows are checked.
 
 mod completion;
@@ -9,6 +9,7 @@ mod form;
 mod reader;
 mod request;
 mod response;
+mod responses;
 mod stream;
 mod tools;
 
@@ -17,6 +18,7 @@ pub use reader::Reader;
 pub(super) use reader::Whole;
 pub use request::{ChatRequest, decode_chat, decode_fields};
 pub use response::{call_id, chat_response, content, unix_seconds};
+pub use responses::{ResponsesRequest, ResponsesStream, decode_responses};
 pub use stream::ChatStream;
 pub(super) use tools::Tools;
 pub use tools::{Offer, check_tools, decode_tools};

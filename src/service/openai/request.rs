@@ -4,7 +4,9 @@ use serde_json::{Map, Value};
 
 use super::form;
 use super::tools::{Offer, Tools};
-use crate::protocol::{Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, Sampling};
+use crate::protocol::{
+    Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, Sampling, Thinking,
+};
 use crate::service::Submission;
 use crate::service::fields::{content, field, object, priority, sampling, stop, tool_call};
 
@@ -49,7 +51,11 @@ impl ChatRequest {
 /// # Errors
 /// `InvalidArgs` naming the field, `NotSupported`.
 pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
-    let body = object(body)?;
+    chat(&object(body)?)
+}
+
+/// As [`decode_chat`], of a body that was read already.
+pub(super) fn chat(body: &Map<String, Value>) -> Result<ChatRequest, Failure> {
     let messages = match body.get("messages") {
         Some(Value::Array(list)) if !list.is_empty() => list,
         _ => {
@@ -62,15 +68,15 @@ pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
         .iter()
         .map(message)
         .collect::<Result<Vec<_>, _>>()?;
-    let tools = Tools::decode(&body)?;
+    let tools = Tools::decode(body)?;
     let prompt = Prompt::Chat {
         messages,
         tools: tools.list,
     };
-    let mut request = common(&body, prompt)?;
+    let mut request = common(body, prompt)?;
     request.offer = tools.offer;
     request.submission.request.tool_choice = tools.choice;
-    request.submission.request.logprobs = logprobs(&body)?;
+    request.submission.request.logprobs = logprobs(body)?;
     Ok(request)
 }
 
@@ -123,6 +129,7 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
                 constraint: form::constraint(body)?,
                 priority: priority(body)?,
                 overflow: overflow(get("truncation").text()?.as_deref())?,
+                thinking: thinking(get("reasoning_effort").text()?.as_deref())?,
                 ..GenerateRequest::default()
             },
             deadline: None,
@@ -165,6 +172,23 @@ fn overflow(truncation: Option<&str>) -> Result<Overflow, Failure> {
             "`truncation` must be \"auto\" or \"disabled\"",
         )),
     }
+}
+
+/// How much the model is to think, in OpenAI's words.
+fn thinking(effort: Option<&str>) -> Result<Option<Thinking>, Failure> {
+    Ok(Some(match effort {
+        None => return Ok(None),
+        Some("none") => Thinking::Off,
+        Some("minimal" | "low") => Thinking::Low,
+        Some("medium") => Thinking::Medium,
+        Some("high" | "xhigh" | "max") => Thinking::High,
+        Some(_) => {
+            return Err(Failure::invalid(
+                "`reasoning_effort` must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \
+                 \"xhigh\" or \"max\"",
+            ));
+        }
+    }))
 }
 
 /// Tokens by id, as OpenAI writes them: `{"1734": -100}`.
@@ -211,13 +235,13 @@ mod tests {
 
     use super::*;
 
-    fn chat(value: &Value) -> Result<ChatRequest, Failure> {
+    fn decode(value: &Value) -> Result<ChatRequest, Failure> {
         decode_chat(value.to_string().as_bytes())
     }
 
     #[test]
     fn what_clients_send() {
-        let request = chat(&json!({
+        let request = decode(&json!({
             "model": "m", "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 3.0,
             "temperature": 0, "stop": "x", "seed": -1, "user": "conversation", "store": false,
             "messages": [
@@ -292,8 +316,12 @@ mod tests {
             ),
             (json!({"messages": ok, "grammar": 1}), "`grammar`"),
             (json!({"messages": ok, "tool_choice": 1}), "`tool_choice`"),
+            (
+                json!({"messages": ok, "reasoning_effort": "some"}),
+                "`reasoning_effort`",
+            ),
         ] {
-            let error = chat(&body).unwrap_err();
+            let error = decode(&body).unwrap_err();
             assert!(error.message.contains(part), "{body}: {error}");
         }
         assert!(
@@ -326,7 +354,7 @@ mod tests {
             for (name, value) in extra.as_object().unwrap() {
                 body[name] = value.clone();
             }
-            let request = chat(&body).unwrap().submission.request;
+            let request = decode(&body).unwrap().submission.request;
             assert_eq!(
                 (request.logprobs, request.sampling.logit_bias),
                 (logprobs, bias),
@@ -336,10 +364,26 @@ mod tests {
     }
 
     #[test]
+    fn how_much_is_thought() {
+        for (effort, thinking) in [
+            (json!(null), None),
+            (json!("none"), Some(Thinking::Off)),
+            (json!("minimal"), Some(Thinking::Low)),
+            (json!("medium"), Some(Thinking::Medium)),
+            (json!("xhigh"), Some(Thinking::High)),
+        ] {
+            let body = json!({"messages": [{"role": "user", "content": "x"}],
+                "reasoning_effort": effort});
+            let request = decode(&body).unwrap().submission.request;
+            assert_eq!(request.thinking, thinking, "{effort}");
+        }
+    }
+
+    #[test]
     fn how_often() {
         for (n, expected) in [(json!(null), 1), (json!(1), 1), (json!(8.0), 8)] {
             let body = json!({"messages": [{"role": "user", "content": "x"}], "n": n});
-            let request = chat(&body).unwrap();
+            let request = decode(&body).unwrap();
             assert_eq!(request.n, expected);
             let single = request.single().map_err(|failure| failure.kind);
             assert_eq!(single.is_ok(), expected == 1);

@@ -1,0 +1,49 @@
+//! `/v1/responses`, plain and streamed. Nothing is kept of either.
+
+use std::convert::Infallible;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::sse;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+
+use super::chat::{Body, set_priority, sse_response, whole};
+use super::stream::Parts;
+use super::{ApiError, Connection};
+use crate::protocol::Failure;
+use crate::service::Service;
+use crate::service::openai::{ResponsesStream, decode_responses};
+
+pub(super) async fn responses(
+    State(service): State<Service>,
+    connection: Connection,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let mut request = decode_responses(&whole(body)?)?;
+    set_priority(&mut request.chat.submission, &headers)?;
+    let caller = connection.0.caller(&service);
+    let choices = service.submit_choices(&caller, &request.chat.submission, 1)?;
+    let id = choices.ids().first().copied().unwrap_or_default();
+    let chunks = ResponsesStream::new(id, choices.model(), &request);
+    if !request.chat.stream {
+        let answers = choices.collect().await?;
+        let answer = answers.first().ok_or_else(Failure::cancelled)?;
+        return Ok(Json(chunks.whole(answer)).into_response());
+    }
+    let parts = Parts::open(choices, chunks).await?;
+    Ok(sse_response(stream::unfold(parts, |mut parts| async {
+        let object = match parts.next().await? {
+            Ok(object) => object,
+            Err(failure) => {
+                let code = ApiError::response_code(failure.kind);
+                parts.chunks().failed(code, &failure.message)
+            }
+        };
+        let kind = object["type"].as_str().unwrap_or_default();
+        let event = sse::Event::default().event(kind).data(object.to_string());
+        Some((Ok::<_, Infallible>(event), parts))
+    })))
+}
