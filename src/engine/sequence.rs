@@ -149,8 +149,9 @@ impl<S> Sequence<S> {
         }
     }
 
-    /// Says once that work begins, with so many tokens found in the cache.
-    pub(super) fn start(&mut self, cached_tokens: u32, out: &mut Vec<Event>) {
+    /// Says once that work begins, with so many tokens found in the cache, in memory or on
+    /// the disk.
+    pub(super) fn start(&mut self, cached_tokens: u32, from_disk: bool, out: &mut Vec<Event>) {
         if self.is_started {
             return;
         }
@@ -160,6 +161,7 @@ impl<S> Sequence<S> {
             id: self.id,
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
+            from_disk,
             in_reasoning: self.in_reasoning,
         });
     }

@@ -222,7 +222,7 @@ impl<B: Backend> Worker<B> {
             Err(failure) => return self.events.push(Event::Failed { id, failure }),
         };
         if let Some(reason) = sequence.ended() {
-            sequence.start(0, &mut self.events);
+            sequence.start(0, false, &mut self.events);
             sequence.finish(reason, &mut self.events);
             return;
         }
@@ -261,7 +261,7 @@ impl<B: Backend> Worker<B> {
             return false;
         };
         let found = self.slots.set_cached(step.slot, restored.unwrap_or(known));
-        sequence.start(found, &mut self.events);
+        sequence.start(found, restored.is_some(), &mut self.events);
         match hit {
             _ if restored.is_some() => self.backend.remove(sequence.seq, found),
             Some(hit) if found > 0 => {

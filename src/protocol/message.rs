@@ -207,6 +207,9 @@ pub enum Event {
         prompt_tokens: u32,
         /// Of these, found in the prompt cache.
         cached_tokens: u32,
+        /// They came from the disk, not from memory.
+        #[serde(default)]
+        from_disk: bool,
         /// Whether the prompt ends with an open `<think>`, so that the answer begins
         /// inside it.
         #[serde(default)]

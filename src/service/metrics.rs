@@ -3,7 +3,7 @@
 mod board;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
@@ -11,16 +11,17 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::board::Board;
 use super::state::Over;
 use super::types::Status;
-use crate::protocol::FailureKind;
+use crate::protocol::{FailureKind, Usage};
 use board::BoardMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
+    door: &'static str,
     outcome: String,
 }
 
@@ -29,26 +30,36 @@ struct User {
     uid: String,
 }
 
+/// Where the beginning of a prompt came from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Source {
+    source: &'static str,
+}
+
 /// The most users with series of their own; who comes later is `other`.
 const USERS_MAX: usize = 32;
 
-type FloatGauge = Gauge<f64, std::sync::atomic::AtomicU64>;
+type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// All metrics of the service.
 #[derive(Debug)]
 pub(super) struct Metrics {
-    registry: Mutex<Registry>,
+    registry: Registry,
     requests: Family<Outcome, Counter>,
     users: Mutex<BTreeSet<u32>>,
     user_requests: Family<User, Counter>,
     user_tokens: Family<User, Counter>,
     prompt_tokens: Counter,
     completion_tokens: Counter,
+    cache_requests: Family<Source, Counter>,
+    cache_tokens: Family<Source, Counter>,
     first_token: Histogram,
+    prefill: Histogram,
+    decode: Histogram,
     queue: Gauge,
     active: Gauge,
     threads: Gauge,
-    crashes: Gauge,
+    crashes: Counter,
     speed: FloatGauge,
     board: BoardMetrics,
 }
@@ -56,101 +67,109 @@ pub(super) struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("hearthd");
-        let metrics = Self {
-            requests: Family::default(),
-            users: Mutex::default(),
-            user_requests: Family::default(),
-            user_tokens: Family::default(),
-            prompt_tokens: Counter::default(),
-            completion_tokens: Counter::default(),
-            // 10 ms to 160 s: a PC's cached answer to a board's long prefill.
-            first_token: Histogram::new(exponential_buckets(0.01, 2.0, 15)),
-            queue: Gauge::default(),
-            active: Gauge::default(),
-            threads: Gauge::default(),
-            crashes: Gauge::default(),
-            speed: FloatGauge::default(),
-            board: BoardMetrics::default(),
-            registry: Mutex::new(Registry::default()),
-        };
         let r = &mut registry;
-        r.register(
-            "requests",
-            "Requests by how they ended",
-            metrics.requests.clone(),
-        );
-        r.register(
-            "user_requests",
-            "Requests that the engine worked on, by user",
-            metrics.user_requests.clone(),
-        );
-        r.register(
-            "user_tokens",
-            "Tokens computed, by user: of prompts what was not in the cache, and of answers",
-            metrics.user_tokens.clone(),
-        );
-        r.register(
-            "prompt_tokens",
-            "Tokens of prompts",
-            metrics.prompt_tokens.clone(),
-        );
-        r.register(
-            "completion_tokens",
-            "Tokens generated",
-            metrics.completion_tokens.clone(),
-        );
-        r.register_with_unit(
-            "first_token",
-            "Time from admission to the first token",
-            Unit::Seconds,
-            metrics.first_token.clone(),
-        );
-        r.register("queue_length", "Requests waiting", metrics.queue.clone());
-        r.register(
-            "active_jobs",
-            "Requests in the engine",
-            metrics.active.clone(),
-        );
-        r.register(
-            "active_threads",
-            "Compute threads allowed now",
-            metrics.threads.clone(),
-        );
-        r.register(
-            "engine_crashes",
-            "Engine processes lost",
-            metrics.crashes.clone(),
-        );
-        r.register(
-            "tokens_per_second",
-            "Decode speed of the last answer",
-            metrics.speed.clone(),
-        );
+        let metrics = Self {
+            requests: add(
+                r,
+                "requests",
+                "Requests by where they came in and how they ended",
+            ),
+            users: Mutex::default(),
+            user_requests: add(
+                r,
+                "user_requests",
+                "Requests that the engine worked on, by user",
+            ),
+            user_tokens: add(
+                r,
+                "user_tokens",
+                "Tokens computed, by user: of prompts what was not in the cache, and of answers",
+            ),
+            prompt_tokens: add(r, "prompt_tokens", "Tokens of prompts"),
+            completion_tokens: add(r, "completion_tokens", "Tokens generated"),
+            cache_requests: add(
+                r,
+                "prompt_cache_requests",
+                "Answers by where the beginning of their prompt was found",
+            ),
+            cache_tokens: add(
+                r,
+                "prompt_cache_tokens",
+                "Tokens of prompts by where they were found; none: they were computed",
+            ),
+            first_token: seconds(
+                r,
+                "first_token",
+                "Time from admission to the first token",
+                LONG,
+            ),
+            prefill: seconds(
+                r,
+                "prefill",
+                "Time spent on computing the prompt of an answer",
+                LONG,
+            ),
+            decode: seconds(
+                r,
+                "decode_token",
+                "Time for one token, the mean over an answer",
+                SHORT,
+            ),
+            queue: add(r, "queue_length", "Requests waiting"),
+            active: add(r, "active_jobs", "Requests in the engine"),
+            threads: add(r, "active_threads", "Compute threads allowed now"),
+            crashes: add(r, "engine_crashes", "Engine processes lost"),
+            speed: add(r, "tokens_per_second", "Decode speed of the last answer"),
+            board: BoardMetrics::default(),
+            registry: Registry::default(),
+        };
         metrics.board.register(r);
-        *metrics
-            .registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = registry;
-        metrics
+        Self {
+            registry,
+            ..metrics
+        }
     }
+}
+
+/// Lowest bound and number of a histogram's buckets, each twice as far as the one below.
+type Buckets = (f64, u16);
+/// 10 ms to 160 s: a PC's cached answer to a board's long prefill.
+const LONG: Buckets = (0.01, 15);
+/// 1 ms to 8 s: a small model on a PC to a large one on a board that is held back.
+const SHORT: Buckets = (0.001, 14);
+
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn seconds(registry: &mut Registry, name: &str, help: &str, buckets: Buckets) -> Histogram {
+    let (first, count) = buckets;
+    let metric = Histogram::new(exponential_buckets(first, 2.0, count));
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
 }
 
 impl Metrics {
     /// A request that was not admitted.
-    pub(super) fn refused(&self, kind: FailureKind) {
-        self.count(&format!("refused_{}", word(kind)));
+    pub(super) fn refused(&self, sender: &str, kind: FailureKind) {
+        self.count(sender, format!("refused_{}", word(kind)));
     }
 
-    /// A request that is over.
+    /// A request that ended while it waited.
+    pub(super) fn given_up(&self, sender: &str, kind: FailureKind) {
+        self.count(sender, word(kind));
+    }
+
+    /// A request that the engine worked on is over.
     pub(super) fn over(&self, over: &Over) {
         match &over.result {
             Ok(usage) => {
-                self.count("finished");
-                self.prompt_tokens.inc_by(u64::from(usage.prompt_tokens));
-                self.completion_tokens
-                    .inc_by(u64::from(usage.completion_tokens));
+                self.count(&over.sender, "finished".to_owned());
+                self.used(usage, over.from_disk);
             }
-            Err(failure) => self.count(&word(failure.kind)),
+            Err(failure) => self.count(&over.sender, word(failure.kind)),
         }
         self.user_requests
             .get_or_create(&self.user(over.user))
@@ -158,6 +177,31 @@ impl Metrics {
         self.computed(over.user, over.charged);
         if let Some(first_token) = over.first_token {
             self.first_token.observe(first_token.as_secs_f64());
+        }
+    }
+
+    /// What an answer took. The first tokens of its prompt may come from the disk.
+    fn used(&self, usage: &Usage, from_disk: bool) {
+        let (prompt, cached) = (usage.prompt_tokens, usage.cached_tokens);
+        self.prompt_tokens.inc_by(u64::from(prompt));
+        self.completion_tokens
+            .inc_by(u64::from(usage.completion_tokens));
+        let source = match (cached, from_disk) {
+            (0, _) => "none",
+            (_, true) => "disk",
+            (_, false) => "memory",
+        };
+        self.cache_requests.get_or_create(&Source { source }).inc();
+        for (source, tokens) in [(source, cached), ("none", prompt.saturating_sub(cached))] {
+            let tokens = u64::from(tokens);
+            self.cache_tokens
+                .get_or_create(&Source { source })
+                .inc_by(tokens);
+        }
+        self.prefill.observe(usage.prefill_ms / 1000.0);
+        if usage.completion_tokens > 0 {
+            let each = usage.decode_ms / f64::from(usage.completion_tokens);
+            self.decode.observe(each / 1000.0);
         }
     }
 
@@ -185,9 +229,10 @@ impl Metrics {
         User { uid }
     }
 
-    fn count(&self, outcome: &str) {
-        let outcome = outcome.to_owned();
-        self.requests.get_or_create(&Outcome { outcome }).inc();
+    fn count(&self, sender: &str, outcome: String) {
+        let door = door(sender);
+        let label = Outcome { door, outcome };
+        self.requests.get_or_create(&label).inc();
     }
 
     /// The text, with gauges set from `status` and `board`.
@@ -195,16 +240,24 @@ impl Metrics {
         self.queue.set(i64::from(status.queue_length));
         self.active.set(i64::from(status.active_jobs));
         self.threads.set(i64::from(status.active_threads));
-        self.crashes
-            .set(i64::try_from(status.engine_crashes).unwrap_or(i64::MAX));
+        let crashes = self.crashes.inner();
+        crashes.store(status.engine_crashes, Ordering::Relaxed);
         self.board.set(board);
         self.speed.set(status.tokens_per_second);
         let mut text = String::new();
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        if encode(&mut text, &registry).is_err() {
-            _ = write!(text, "# EOF");
-        }
+        // Writing to a string cannot fail.
+        _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+/// Where a sender came in: `Caller::sender` is a unique bus name (`:1.7`), or `http:` and
+/// a process id. The service's own requests are neither.
+fn door(sender: &str) -> &'static str {
+    match sender {
+        _ if sender.starts_with(':') => "dbus",
+        _ if sender.starts_with("http:") => "http",
+        _ => "own",
     }
 }
 
@@ -218,7 +271,12 @@ fn word(kind: FailureKind) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::config::GovernorConfig;
+    use crate::protocol::RequestId;
+    use crate::service::state::{Inner, governor_settings};
 
     #[test]
     fn only_so_many_users_have_series() {
@@ -237,5 +295,58 @@ mod tests {
         };
         assert_eq!((count("1000"), count("other")), (4, 16));
         assert_eq!((count("shared"), count("unknown")), (3, 5));
+    }
+    #[test]
+    fn answers_are_counted_by_door_and_by_where_their_prompt_was() {
+        let metrics = Metrics::default();
+        let over = |sender: &str, cached_tokens, from_disk| Over {
+            id: RequestId(1),
+            uid: 0,
+            user: None,
+            sender: sender.to_owned(),
+            unit: None,
+            charged: 0,
+            model: "m".to_owned(),
+            from_disk,
+            waited: Duration::ZERO,
+            first_token: None,
+            result: Ok(Usage {
+                prompt_tokens: 10,
+                cached_tokens,
+                completion_tokens: 4,
+                prefill_ms: 500.0,
+                decode_ms: 200.0,
+            }),
+        };
+        metrics.over(&over("http:7", 0, false));
+        metrics.over(&over(":1.7", 6, false));
+        metrics.over(&over("config", 7, true));
+        metrics.refused("http:7", FailureKind::QueueFull);
+        metrics.given_up(":1.7", FailureKind::DeadlineExceeded);
+        let status = Status {
+            engine_crashes: 2,
+            ..Inner::new(governor_settings(&GovernorConfig::default(), 1)).status()
+        };
+        let text = metrics.encode(&status, Board::default());
+        for line in [
+            "hearthd_requests_total{door=\"http\",outcome=\"finished\"} 1",
+            "hearthd_requests_total{door=\"dbus\",outcome=\"finished\"} 1",
+            "hearthd_requests_total{door=\"own\",outcome=\"finished\"} 1",
+            "hearthd_requests_total{door=\"http\",outcome=\"refused_queue_full\"} 1",
+            "hearthd_requests_total{door=\"dbus\",outcome=\"deadline_exceeded\"} 1",
+            "hearthd_prompt_cache_requests_total{source=\"none\"} 1",
+            "hearthd_prompt_cache_requests_total{source=\"memory\"} 1",
+            "hearthd_prompt_cache_requests_total{source=\"disk\"} 1",
+            "hearthd_prompt_cache_tokens_total{source=\"none\"} 17",
+            "hearthd_prompt_cache_tokens_total{source=\"memory\"} 6",
+            "hearthd_prompt_cache_tokens_total{source=\"disk\"} 7",
+            "hearthd_prefill_seconds_sum 1.5",
+            "hearthd_decode_token_seconds_count 3",
+            "hearthd_decode_token_seconds_bucket{le=\"0.064\"} 3",
+            "hearthd_engine_crashes_total 2",
+        ] {
+            let has = text.lines().any(|l| l == line);
+            assert!(has, "no {line:?} in\n{text}");
+        }
     }
 }

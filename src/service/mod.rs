@@ -209,7 +209,9 @@ impl Service {
         let admitted = constraint::check(&submission.request)
             .and_then(|()| self.admit(caller, submission, uid, &config));
         if let Err(failure) = &admitted {
-            self.shared.metrics.refused(failure.kind);
+            self.shared
+                .metrics
+                .refused(&caller.sender, failure.kind);
         }
         admitted
     }
@@ -472,7 +474,10 @@ impl Service {
     /// Ends a request: out of the queue, or out of the engine.
     fn cancel(&self, id: RequestId, failure: Failure) {
         let mut inner = self.lock();
-        inner.cancel(id, failure);
+        let kind = failure.kind;
+        if let Some(waiting) = inner.cancel(id, failure) {
+            self.shared.metrics.given_up(&waiting.sender, kind);
+        }
         self.pump(&mut inner);
     }
 

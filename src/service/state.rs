@@ -203,15 +203,19 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) fn cancel(&mut self, id: RequestId, failure: Failure) {
+    /// Ends a request; returns it where it was only waiting.
+    pub(super) fn cancel(&mut self, id: RequestId, failure: Failure) -> Option<Waiting> {
         if let Some(waiting) = self.queue.remove(id) {
             waiting.fail(failure);
-        } else if let Some(running) = self.running.get_mut(&id) {
+            return Some(waiting);
+        }
+        if let Some(running) = self.running.get_mut(&id) {
             running.failure.get_or_insert(failure);
             if let Some(engine) = &self.engine {
                 _ = engine.commands.send(Command::Cancel { id });
             }
         }
+        None
     }
 
     /// Changes the class of a request that waits; whether it does.
@@ -259,6 +263,7 @@ impl Inner {
             let running = Running {
                 class: class(&waiting, now),
                 began: false,
+                from_disk: false,
                 waiting,
                 first_token: None,
                 failure: None,
@@ -322,6 +327,7 @@ impl Inner {
                 id,
                 prompt_tokens,
                 cached_tokens,
+                from_disk,
                 in_reasoning,
             } => {
                 let info = self.engine.as_ref().and_then(|e| e.info.as_ref());
@@ -330,6 +336,7 @@ impl Inner {
                 // The caller need not know that it began anew.
                 let is_first = running.is_some_and(|r| {
                     r.began = true;
+                    r.from_disk |= from_disk;
                     !std::mem::replace(&mut r.waiting.progress.is_started, true)
                 });
                 if is_first {
@@ -429,6 +436,7 @@ impl Inner {
             unit: running.waiting.unit,
             charged: running.waiting.charged.total(),
             model: running.waiting.model,
+            from_disk: running.from_disk,
             waited: now.saturating_sub(submitted),
             first_token: running.first_token.map(|t| t.saturating_sub(submitted)),
             result,

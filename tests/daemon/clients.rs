@@ -67,3 +67,8 @@ fn openais_own_client() {
 fn langchain_over_both() {
     run("use_langchain.py");
 }
+
+#[test]
+fn prometheus_own_parser() {
+    run("use_metrics.py");
+}

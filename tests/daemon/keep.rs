@@ -69,6 +69,16 @@ fn a_prompt_is_read_once_for_all_restarts() {
     daemon.restart();
     let after_restart = ask(&daemon, "What is the capital of Italy?");
     assert_eq!(after_restart, after_unload);
+    let metrics = ok(&daemon.curl("/metrics", &[]));
+    for line in [
+        "hearthd_prompt_cache_requests_total{source=\"disk\"} 1\n".to_owned(),
+        format!(
+            "hearthd_prompt_cache_tokens_total{{source=\"disk\"}} {}\n",
+            after_restart.1
+        ),
+    ] {
+        assert!(metrics.contains(&line), "no {line:?} in\n{metrics}");
+    }
 
     let pid = daemon.engine_pid().unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();

@@ -26,9 +26,10 @@ fn held(pid: u32) -> (usize, u64) {
 /// How many requests ended so.
 fn ended(daemon: &Daemon, outcome: &str) -> u64 {
     let metrics = ok(&daemon.curl("/metrics", &[]));
-    let start = format!("hearthd_requests_total{{outcome=\"{outcome}\"}} ");
-    let line = metrics.lines().find_map(|l| l.strip_prefix(&start));
-    line.map_or(0, |n| n.parse().unwrap())
+    let end = format!(",outcome=\"{outcome}\"}}");
+    let counts = metrics.lines().filter_map(|line| line.rsplit_once(' '));
+    let counts = counts.filter(|(series, _)| series.ends_with(&end));
+    counts.map(|(_, n)| n.parse::<u64>().unwrap()).sum()
 }
 
 fn idle(daemon: &Daemon) {

@@ -82,6 +82,8 @@ pub(super) struct Running {
     pub(super) class: Priority,
     /// Whether this engine has begun to work on it.
     pub(super) began: bool,
+    /// The beginning of its prompt came from the disk.
+    pub(super) from_disk: bool,
     pub(super) first_token: Option<Duration>,
     /// Sent instead of the engine's `Cancelled`: a deadline, usually.
     pub(super) failure: Option<Failure>,
@@ -107,6 +109,8 @@ pub(in crate::service) struct Over {
     /// Tokens computed for it.
     pub(in crate::service) charged: u32,
     pub(in crate::service) model: String,
+    /// The beginning of its prompt came from the disk.
+    pub(in crate::service) from_disk: bool,
     pub(in crate::service) waited: Duration,
     pub(in crate::service) first_token: Option<Duration>,
     pub(in crate::service) result: Result<Usage, Failure>,
