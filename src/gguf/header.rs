@@ -13,6 +13,8 @@ pub struct Header {
     pub context_train: u32,
     /// Sum over all tensors of their elements.
     pub parameters: u64,
+    /// `tokenizer.chat_template`; `None` where it has none, or a very long one.
+    pub chat_template: Option<String>,
     /// The model's dimensions.
     pub shape: Shape,
     /// Its tensors, summed up by place and type.

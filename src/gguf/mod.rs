@@ -11,7 +11,7 @@ mod types;
 use std::io::{self, Read};
 
 pub use header::{Header, Place, Recurrent, Shape, Weights};
-use read::{STRING, bounded, discard, numbers, skip, string, u32, u64};
+use read::{STRING, bounded, discard, numbers, skip, string, text, u32, u64};
 pub use types::ElementType;
 
 /// Why a header cannot be read.
@@ -68,6 +68,7 @@ fn pair(from: &mut impl Read, key: &str, kind: u32, header: &mut Header) -> Resu
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     match key {
         "general.architecture" if kind == STRING => header.architecture = string(from)?,
+        "tokenizer.chat_template" if kind == STRING => header.chat_template = text(from)?,
         "general.file_type" => {
             let n = numbers(from, kind)?.first().copied();
             n.map_or("", types::file_type)
@@ -197,12 +198,20 @@ mod tests {
         let mut f = b"GGUF".to_vec();
         f.extend(3u32.to_le_bytes());
         f.extend(3u64.to_le_bytes());
-        f.extend(5u64.to_le_bytes());
+        f.extend(6u64.to_le_bytes());
         f.extend(
             [
                 text("general.architecture"),
                 STRING.to_le_bytes().to_vec(),
                 text("llama"),
+            ]
+            .concat(),
+        );
+        f.extend(
+            [
+                text("tokenizer.chat_template"),
+                STRING.to_le_bytes().to_vec(),
+                text("{{ x }}"),
             ]
             .concat(),
         );
@@ -261,6 +270,7 @@ mod tests {
             quantization: "Q8_0".into(),
             context_train: 2048,
             parameters: 3 * 3 * 16,
+            chat_template: Some("{{ x }}".into()),
             shape: Shape {
                 kv_heads: vec![4, 0, 0],
                 vocabulary: 2,
@@ -296,7 +306,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_change_of_bytes_panics(at in 0usize..520, byte: u8) {
+        fn no_change_of_bytes_panics(at in 0usize..570, byte: u8) {
             let mut file = sample();
             if let Some(b) = file.get_mut(at) {
                 *b = byte;

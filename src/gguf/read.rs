@@ -121,8 +121,21 @@ pub(super) fn discard(from: &mut impl Read, bytes: u64) -> Result<(), GgufError>
     Ok(())
 }
 
+/// A text that is kept unless it is too long; then it is passed over.
+pub(super) fn text(from: &mut impl Read) -> Result<Option<String>, GgufError> {
+    let len = u64(from)?;
+    if len > STRING_MAX {
+        return discard(from, len).map(|()| None);
+    }
+    characters(from, len).map(Some)
+}
+
 pub(super) fn string(from: &mut impl Read) -> Result<String, GgufError> {
     let len = bounded(u64(from)?, STRING_MAX, "string length")?;
+    characters(from, len)
+}
+
+fn characters(from: &mut impl Read, len: u64) -> Result<String, GgufError> {
     let mut bytes = Vec::new();
     from.take(len).read_to_end(&mut bytes)?;
     if (bytes.len() as u64) < len {

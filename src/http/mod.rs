@@ -9,6 +9,7 @@ mod embeddings;
 mod error;
 mod local;
 mod ollama;
+mod props;
 mod responses;
 mod stream;
 mod tokens;
@@ -82,6 +83,7 @@ pub fn router(service: Service) -> Router {
         .route("/", get(about))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .route("/props", get(props::props))
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(chat::completion))
@@ -135,7 +137,7 @@ async fn about() -> &'static str {
         "Hearthd ",
         env!("CARGO_PKG_VERSION"),
         ": language models on the small computer in the house.\n",
-        "POST /v1/chat/completions, POST /v1/completions, POST /v1/responses, POST /v1/embeddings, GET /v1/models, GET /health, GET /metrics\n",
+        "POST /v1/chat/completions, POST /v1/completions, POST /v1/responses, POST /v1/embeddings, GET /v1/models, GET /health, GET /metrics, GET /props\n",
         "Ollama's: POST /api/chat, POST /api/generate, POST /api/embed, GET /api/tags, GET /api/ps, POST /api/show\n"
     )
 }

@@ -12,4 +12,4 @@ pub use answer::{AnswerParser, Part, Reading, ToolCall, is_marker, opens_reasoni
 pub use date::civil;
 pub use prefix::stable_prefix;
 pub use stream::TextStream;
-pub use template::Template;
+pub use template::{CHATML, Template};

@@ -16,6 +16,7 @@ mod import;
 mod jobs;
 mod keep_alive;
 mod metrics;
+mod models;
 pub mod ollama;
 pub mod openai;
 mod prewarm;
@@ -48,6 +49,7 @@ pub use chunks::Chunks;
 pub use embed::Embeddings;
 pub use keep_alive::{Client, Keep, KeepAlive};
 use metrics::Metrics;
+pub use models::Props;
 pub use prewarm::Prewarm;
 pub use prompts::PromptEntry;
 use quota::Charged;
@@ -209,9 +211,7 @@ impl Service {
         let admitted = constraint::check(&submission.request)
             .and_then(|()| self.admit(caller, submission, uid, &config));
         if let Err(failure) = &admitted {
-            self.shared
-                .metrics
-                .refused(&caller.sender, failure.kind);
+            self.shared.metrics.refused(&caller.sender, failure.kind);
         }
         admitted
     }
@@ -328,33 +328,6 @@ impl Service {
         // It may have nothing else to do, and be looked at rarely.
         self.shared.changed.notify_one();
         answered.await.map_err(|_| crashed())?
-    }
-
-    /// The installed models, by name.
-    pub fn models(&self) -> Vec<ModelEntry> {
-        let default = self.shared.store.resolve("", &self.config().model.default);
-        let default = default.map(|m| m.name).unwrap_or_default();
-        let loaded = self.lock().loaded_model().map(str::to_owned);
-        let entries = self.shared.store.list().into_iter().map(|model| {
-            let (header, problem) = match model.header {
-                Ok(header) => (header, String::new()),
-                Err(problem) => (crate::gguf::Header::default(), problem),
-            };
-            ModelEntry {
-                loaded: loaded.as_deref() == Some(&model.name),
-                is_default: default == model.name,
-                name: model.name,
-                size_bytes: model.size_bytes,
-                architecture: header.architecture,
-                quantization: header.quantization,
-                context_train: header.context_train,
-                parameters: header.parameters,
-                packaged: model.packaged,
-                modified_s: model.modified_s,
-                problem,
-            }
-        });
-        entries.collect()
     }
 
     /// Loads a model (empty name: the default one) and waits until it is ready.

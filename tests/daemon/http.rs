@@ -384,3 +384,95 @@ fn the_queue_is_bounded() {
         assert!(waiting.join().unwrap().status.success());
     });
 }
+
+/// The fake engine takes 20 ms for each byte of a prompt: longer than a heartbeat.
+#[test]
+fn a_long_prefill_shows_that_it_lives() {
+    let daemon = Daemon::fake("prefill-us=20000");
+    let body = serde_json::json!({"stream": true,
+        "messages": [{"role": "user", "content": "word ".repeat(80)}]});
+    let lines = ok(&daemon.curl("/v1/chat/completions", &["-N", "-d", &body.to_string()]));
+    let before = lines.split("data: ").next().unwrap();
+    assert!(before.contains(": working\n"), "{lines}");
+    assert!(lines.trim_end().ends_with("data: [DONE]"), "{lines}");
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let daemon = Daemon::fake("");
+    let parts = |kind: &str| {
+        serde_json::json!([{"type": "text", "text": "What is it?"},
+            {"type": kind, kind: {"url": "data:image/png;base64,AA=="}}])
+    };
+    for kind in ["image_url", "input_audio", "file"] {
+        let body = serde_json::json!({"messages": [{"role": "user", "content": parts(kind)}]});
+        let error = &daemon.chat(&body.to_string())["error"];
+        assert_eq!(error["code"], "not_supported", "{error}");
+        assert_eq!(error["param"], "content");
+        assert!(error["message"].as_str().unwrap().contains(kind), "{error}");
+    }
+}
+
+/// The prompt's beginning finds what is kept; names for it are not needed.
+#[test]
+fn hints_of_who_asks_change_nothing() {
+    let daemon = Daemon::fake("");
+    let ask = |content: &str, who: &str| {
+        let body = serde_json::json!({"user": who, "prompt_cache_key": who,
+            "safety_identifier": who, "messages": [{"role": "user", "content": content}]});
+        let answer = daemon.chat(&body.to_string());
+        let cached = &answer["usage"]["prompt_tokens_details"]["cached_tokens"];
+        cached.as_u64().unwrap_or_else(|| panic!("{answer}"))
+    };
+    let question = "What is the capital of Italy?";
+    assert_eq!(ask(question, "kitchen"), 0);
+    let other = ask(&format!("Say, {question}"), "kitchen");
+    assert!(ask(question, "cellar") > other + 10, "{other}");
+}
+
+#[test]
+fn props_without_loading_for_it() {
+    let daemon = Daemon::real();
+    let props =
+        || -> serde_json::Value { serde_json::from_str(&ok(&daemon.curl("/props", &[]))).unwrap() };
+    let before = props();
+    assert_eq!(before["is_sleeping"], true, "{before}");
+    assert_eq!(daemon.health()["service"]["state"], "unloaded");
+    assert_eq!(before["model_path"], "hearth-demo-q8_0.gguf");
+    let template = before["chat_template"].as_str().unwrap();
+    assert!(template.contains("messages"), "{template}");
+    daemon.chat(r#"{"max_tokens": 1, "messages":[{"role":"user","content":"x"}]}"#);
+    let mut loaded = props();
+    assert_eq!(loaded["is_sleeping"], false);
+    assert_eq!(
+        loaded["default_generation_settings"]["n_ctx"],
+        daemon.health()["service"]["context_size"]
+    );
+    loaded["is_sleeping"] = true.into();
+    assert_eq!(loaded, before, "it is loaded as was said");
+}
+
+#[test]
+fn props_do_not_wait_for_the_engine() {
+    let daemon = Daemon::fake("load=hang");
+    let body = r#"{"messages":[{"role":"user","content":"x"}]}"#;
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| daemon.curl("/v1/chat/completions", &["-m", "5", "-d", body]));
+        until("it loads", || {
+            daemon.health()["service"]["state"] == "loading"
+        });
+        let props: serde_json::Value =
+            serde_json::from_str(&ok(&daemon.curl("/props", &[]))).unwrap();
+        assert_eq!(props["is_sleeping"], true);
+        // The file says nothing: as configured.
+        assert_eq!(props["default_generation_settings"]["n_ctx"], 4096);
+        assert_eq!(props["total_slots"], 2);
+        assert!(
+            props["chat_template"]
+                .as_str()
+                .unwrap()
+                .contains("im_start")
+        );
+        assert!(!waiting.join().unwrap().status.success());
+    });
+}

@@ -18,7 +18,7 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use crate::protocol::{Failure, FailureKind, Message, Thinking};
 
 /// Used where the file has no template: `ChatML`, the most common form.
-const CHATML: &str = "{%- for m in messages -%}\
+pub const CHATML: &str = "{%- for m in messages -%}\
 {{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' -}}\
 {%- endfor -%}\
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}";

@@ -1,0 +1,87 @@
+//! What can be said of models without an engine.
+
+use super::Service;
+use super::types::ModelEntry;
+use crate::fit::{SLOTS_MAX, wanted};
+use crate::gguf::Header;
+use crate::prompt::CHATML;
+use crate::protocol::{Failure, FailureKind};
+
+/// How a model is, or would be, served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Props {
+    /// Its name.
+    pub model: String,
+    /// Tokens of one conversation; where it is not loaded, those that it is loaded with if
+    /// the memory allows.
+    pub context_size: u32,
+    /// Requests that are worked on at once.
+    pub slots: u32,
+    /// The template of its chats, `ChatML` where its file has none.
+    pub chat_template: String,
+    /// Whether it is in memory.
+    pub is_loaded: bool,
+}
+
+impl Service {
+    /// The installed models, by name.
+    pub fn models(&self) -> Vec<ModelEntry> {
+        let default = self.shared.store.resolve("", &self.config().model.default);
+        let default = default.map(|m| m.name).unwrap_or_default();
+        let loaded = self.lock().loaded_model().map(str::to_owned);
+        let entries = self.shared.store.list().into_iter().map(|model| {
+            let (header, problem) = match model.header {
+                Ok(header) => (header, String::new()),
+                Err(problem) => (Header::default(), problem),
+            };
+            ModelEntry {
+                loaded: loaded.as_deref() == Some(&model.name),
+                is_default: default == model.name,
+                name: model.name,
+                size_bytes: model.size_bytes,
+                architecture: header.architecture,
+                quantization: header.quantization,
+                context_train: header.context_train,
+                parameters: header.parameters,
+                packaged: model.packaged,
+                modified_s: model.modified_s,
+                problem,
+            }
+        });
+        entries.collect()
+    }
+
+    /// The loaded model, else the default one, as far as its file's header and the
+    /// configuration tell.
+    ///
+    /// # Errors
+    /// `ModelNotFound`; `ModelInvalid` where its header cannot be read.
+    pub fn props(&self) -> Result<Props, Failure> {
+        let config = self.config();
+        let (loaded, info, threads) = {
+            let inner = self.lock();
+            let info = inner.engine.as_ref().and_then(|engine| engine.info.clone());
+            let loaded = inner.loaded_model().map(str::to_owned);
+            (loaded, info, inner.threads_max())
+        };
+        let name = loaded.as_deref().unwrap_or_default();
+        let model = self.shared.store.resolve(name, &config.model.default)?;
+        let header = model.header.map_err(|problem| {
+            let message = format!("{}: {problem}; import it again", model.name);
+            Failure::new(FailureKind::ModelInvalid, message)
+        })?;
+        Ok(Props {
+            context_size: match &info {
+                Some(info) => info.context_size,
+                None => wanted(&config, &header, threads).context,
+            },
+            slots: match &info {
+                Some(info) => info.slots,
+                None => config.engine.slots.clamp(1, SLOTS_MAX),
+            },
+            chat_template: header.chat_template.unwrap_or_else(|| CHATML.to_owned()),
+            is_loaded: info.is_some(),
+            model: model.name,
+        })
+    }
+}
