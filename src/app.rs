@@ -5,6 +5,7 @@ mod pressure;
 mod prewarm;
 mod simulated;
 mod sockets;
+mod token;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,9 @@ pub enum AppError {
     /// A file that a `[[prewarm]]` table names cannot be used.
     #[error("{0}")]
     Prewarm(String),
+    /// The file with the token for TCP cannot be used.
+    #[error("`http.token_file`: {0}")]
+    Token(String),
     /// A configuration file cannot be read.
     #[error("cannot read {path}: {source}", path = .0.display(), source = .1)]
     Read(PathBuf, std::io::Error),
@@ -82,7 +86,8 @@ pub fn run(options: &Options) -> ExitCode {
 /// Reads and checks the configuration.
 ///
 /// # Errors
-/// [`AppError::Config`] with file and line, [`AppError::Read`], [`AppError::Prewarm`].
+/// [`AppError::Config`] with file and line, [`AppError::Read`], [`AppError::Prewarm`],
+/// [`AppError::Token`].
 pub fn load_config(options: &Options) -> Result<Config, AppError> {
     let mut layers = Vec::new();
     match fs::read_to_string(&options.config) {
@@ -99,6 +104,7 @@ pub fn load_config(options: &Options) -> Result<Config, AppError> {
     }
     let mut config = parse_layers(&layers)?;
     prewarm::read_files(&mut config).map_err(AppError::Prewarm)?;
+    config.http.token = token::read(&config.http.token_file).map_err(AppError::Token)?;
     Ok(config)
 }
 

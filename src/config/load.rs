@@ -112,6 +112,16 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
             ),
         ));
     }
+    let token = &config.http.token_file;
+    if !token.is_absolute() && token.components().count() > 1 {
+        return Err((
+            "token_file",
+            format!(
+                "token_file = \"{}\": must be an absolute path, or the plain name of a credential",
+                token.display()
+            ),
+        ));
+    }
     if config.engine.threads > 512 {
         return Err((
             "threads",

@@ -5,6 +5,7 @@
 
 mod load;
 mod render;
+mod token;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, Layer, parse_layers};
 pub use render::render_default;
+pub use token::Token;
 
 use crate::protocol::KvType;
 
@@ -39,7 +41,7 @@ pub struct Config {
     pub cache: CacheConfig,
     /// The D-Bus front.
     pub dbus: DbusConfig,
-    /// The HTTP front on the Unix socket.
+    /// The HTTP front on the Unix socket, and on TCP where its socket is enabled.
     pub http: HttpConfig,
     /// Folders.
     pub paths: PathsConfig,
@@ -293,7 +295,7 @@ pub enum ModelAdmins {
     Group,
 }
 
-/// The HTTP front on the Unix socket.
+/// The HTTP front on the Unix socket, and on TCP where its socket is enabled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
@@ -303,6 +305,15 @@ pub struct HttpConfig {
     pub socket_mode: String,
     /// The largest request body, in MiB; a larger one is answered with 413.
     pub body_max_mib: u32,
+    /// A file with the token that requests over TCP have to show, as `Authorization:
+    /// Bearer …`; on the Unix socket the user counts, not a token. Not to be readable by
+    /// everyone. A name alone is one of systemd's credentials, in
+    /// `$CREDENTIALS_DIRECTORY`: with `LoadCredential=http-token:/etc/hearthd/http-token`
+    /// (`%d/http-token` in the unit) write "http-token". Empty: no token is asked for.
+    pub token_file: PathBuf,
+    /// What was read from `token_file`.
+    #[serde(skip)]
+    pub token: Option<Token>,
 }
 
 impl Default for HttpConfig {
@@ -311,6 +322,8 @@ impl Default for HttpConfig {
             socket: "/run/hearthd/hearthd.sock".into(),
             socket_mode: "0660".into(),
             body_max_mib: 8,
+            token_file: PathBuf::new(),
+            token: None,
         }
     }
 }

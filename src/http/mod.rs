@@ -12,6 +12,7 @@ mod ollama;
 mod props;
 mod responses;
 mod stream;
+mod token;
 mod tokens;
 
 use std::future::Future;
@@ -22,7 +23,7 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router, middleware};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -30,6 +31,7 @@ use crate::protocol::Failure;
 use crate::service::{Caller, Client, Service, State as ServiceState};
 
 pub use error::ApiError;
+use token::Stranger;
 
 /// Characters of a `User-Agent` that are remembered.
 const AGENT_MAX: usize = 128;
@@ -114,7 +116,8 @@ pub async fn serve_unix(
 }
 
 /// As [`serve_unix`] on a loopback TCP socket. Browsers reach it, so requests must
-/// be meant for this machine: by their `Host` and `Origin` headers.
+/// be meant for this machine: by their `Host` and `Origin` headers. Where a token is
+/// configured, they have to show it.
 ///
 /// # Errors
 /// Those of accepting connections.
@@ -123,7 +126,9 @@ pub async fn serve_tcp(
     service: Service,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let app = router(service).layer(axum::middleware::from_fn(local::check));
+    let app = router(service.clone())
+        .layer(middleware::from_fn_with_state(service, token::check))
+        .layer(middleware::from_fn(local::check));
     let app = app.into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, app)
         .with_graceful_shutdown(stop)
@@ -142,7 +147,8 @@ async fn about() -> &'static str {
     )
 }
 
-async fn health(State(service): State<Service>) -> Response {
+/// Who has to show a token and does not only hears whether the service is well.
+async fn health(State(service): State<Service>, stranger: Option<Extension<Stranger>>) -> Response {
     service.refresh_sensors();
     let status = service.status().borrow().clone();
     let usable = !status.draining && status.state != ServiceState::Failed;
@@ -151,7 +157,11 @@ async fn health(State(service): State<Service>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
     };
-    (code, Json(json!({"status": word, "service": status}))).into_response()
+    let mut health = json!({"status": word});
+    if stranger.is_none() {
+        health["service"] = json!(status);
+    }
+    (code, Json(health)).into_response()
 }
 
 async fn metrics(State(service): State<Service>) -> Response {

@@ -21,24 +21,35 @@ static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
     text(&output.stdout).trim_end().into()
 });
 
-/// Runs a script against a daemon that has its sockets from outside, as from systemd.
-fn run(script: &str) {
-    let python = &*PYTHON;
-    let folder = root().join("tests/clients");
-    let listen = folder.join("listen.py").display().to_string();
+/// A daemon that has its sockets from outside, as from systemd, and the address of its
+/// TCP socket.
+pub fn listening(setup: Setup) -> (Daemon, String) {
+    let listen = root().join("tests/clients/listen.py").display().to_string();
     let daemon = Daemon::start(Setup {
-        engine: Engine::Real,
         wrapper: vec!["python3".into(), listen],
-        ..Setup::default()
+        ..setup
     });
     let port = fs::read_to_string(daemon.dir.path().join("port")).unwrap();
+    (daemon, format!("http://127.0.0.1:{port}"))
+}
+
+/// Runs a script against a daemon with the demo model.
+fn run(script: &str) {
+    let (daemon, url) = listening(Setup {
+        engine: Engine::Real,
+        ..Setup::default()
+    });
     let heldout = fs::read_to_string(root().join("packaging/demo-model/heldout.jsonl")).unwrap();
     let example = heldout.lines().find(|l| l.contains("accept_call")).unwrap();
-    let output = Command::new(python)
-        .arg(folder.join(script))
-        .arg(format!("http://127.0.0.1:{port}"))
-        .arg(daemon.socket())
-        .arg(example)
+    let socket = daemon.socket().display().to_string();
+    run_with(script, &[&url, &socket, example]);
+}
+
+/// Runs a script, which says that all is well.
+pub fn run_with(script: &str, args: &[&str]) {
+    let output = Command::new(&*PYTHON)
+        .arg(root().join("tests/clients").join(script))
+        .args(args)
         .env_remove("http_proxy")
         .env_remove("HTTP_PROXY")
         .env_remove("ALL_PROXY")

@@ -31,4 +31,5 @@ mod readme;
 mod responses;
 mod sessions;
 mod storms;
+mod token;
 mod tune;

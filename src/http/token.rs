@@ -1,0 +1,78 @@
+//! Requests over TCP may have to show a token: no user is known of them.
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::ApiError;
+use crate::protocol::{Failure, FailureKind};
+use crate::service::Service;
+
+/// Marks a request that has shown no token where one is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stranger;
+
+/// Lets through what shows the configured token. Everyone gets the page at `/`, and hears
+/// from `/health` whether the service is well.
+pub(super) async fn check(
+    State(service): State<Service>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let shown = bearer(request.headers());
+    let is_known = match &service.config().http.token {
+        None => true,
+        Some(token) => shown.is_some_and(|shown| token.is(shown.as_bytes())),
+    };
+    let challenge = match shown {
+        None => "Bearer",
+        Some(_) => "Bearer error=\"invalid_token\"",
+    };
+    match request.uri().path() {
+        _ if is_known => next.run(request).await,
+        "/" | "/health" => {
+            request.extensions_mut().insert(Stranger);
+            next.run(request).await
+        }
+        path => {
+            let failure = Failure::new(
+                FailureKind::AccessDenied,
+                "a token is asked for here: send it as `Authorization: Bearer …` (an API key, in \
+                 most clients)",
+            );
+            let mut response = ApiError::new(StatusCode::UNAUTHORIZED, failure).respond_at(path);
+            let challenge = HeaderValue::from_static(challenge);
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            response
+        }
+    }
+}
+
+/// The token of a request, where it shows one.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bearer_tokens() {
+        for (header, token) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer  abc ", Some("abc")),
+            ("Bearer", None),
+            ("Basic abc", None),
+            ("abc", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, header.parse().unwrap());
+            assert_eq!(bearer(&headers), token, "{header}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()), None);
+    }
+}

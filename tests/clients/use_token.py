@@ -1,0 +1,37 @@
+"""Clients that have to show a token.
+
+usage: use_token.py URL TOKEN
+"""
+
+import sys
+
+import ollama
+import openai
+
+QUESTION = [{"role": "user", "content": "hello"}]
+url, token = sys.argv[1:]
+
+
+def ask(key):
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key=key)
+    return client.chat.completions.create(model="fake", messages=QUESTION).choices[0].message.content
+
+
+assert ask(token) == "hello"
+for wrong in ("none", token[:-1], token + "x"):
+    try:
+        ask(wrong)
+    except openai.AuthenticationError as error:
+        assert error.code == "access_denied" and "Bearer" in error.message, error
+    else:
+        raise AssertionError(f"{wrong} was let in")
+
+known = ollama.Client(host=url, headers={"Authorization": f"Bearer {token}"})
+assert known.chat("fake", QUESTION).message.content == "hello"
+try:
+    ollama.Client(host=url).list()
+except ollama.ResponseError as error:
+    assert error.status_code == 401 and "Bearer" in error.error, error
+else:
+    raise AssertionError("it was let in without a token")
+print("ok")
