@@ -1,4 +1,4 @@
-"""LangChain's models for both APIs against the daemon.
+"""LangChain's models for all APIs against the daemon.
 
 usage: use_langchain.py URL SOCKET TOOL_CALL
 """
@@ -14,8 +14,8 @@ QUESTION = "What is the capital of Italy?"
 
 
 def check(chat, example):
-    assert "Rome" in chat.invoke(QUESTION).content
-    assert "Rome" in "".join(part.content for part in chat.stream(QUESTION))
+    assert "Rome" in chat.invoke(QUESTION).text
+    assert "Rome" in "".join(part.text for part in chat.stream(QUESTION))
     messages = [(message["role"], message["content"]) for message in example["messages"]]
     [call] = chat.bind_tools(example["tools"]).invoke(messages).tool_calls
     wanted = example["accept_call"]
@@ -25,7 +25,11 @@ def check(chat, example):
 url, _, line = sys.argv[1:]
 example = json.loads(line)
 check(ChatOllama(model=MODEL, base_url=url, temperature=0), example)
-check(ChatOpenAI(model=MODEL, base_url=f"{url}/v1", api_key="none", temperature=0), example)
+for responses in (False, True):
+    openai = ChatOpenAI(
+        model=MODEL, base_url=f"{url}/v1", api_key="none", temperature=0, use_responses_api=responses
+    )
+    check(openai, example)
 assert "Rome" in OllamaLLM(model=MODEL, base_url=url, temperature=0).invoke(QUESTION)
 vectors = OllamaEmbeddings(model=MODEL, base_url=url).embed_documents(["a cat", "a dog"])
 assert len(vectors) == 2 and len(vectors[0]) > 8

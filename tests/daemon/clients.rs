@@ -75,7 +75,7 @@ fn openais_own_client() {
 }
 
 #[test]
-fn langchain_over_both() {
+fn langchain_over_all() {
     run("use_langchain.py");
 }
 

@@ -31,7 +31,8 @@ pub(super) fn messages(body: &Map<String, Value>) -> Result<Vec<Value>, Failure>
 }
 
 fn add(messages: &mut Vec<Value>, item: &Value) -> Result<(), Failure> {
-    match item.get("type").map(|kind| kind.as_str().unwrap_or("?")) {
+    let kind = item.get("type").filter(|kind| !kind.is_null());
+    match kind.map(|kind| kind.as_str().unwrap_or("?")) {
         None | Some("message") => messages.push(message(item)?),
         Some("function_call") => add_call(messages, item)?,
         Some("function_call_output") => {
@@ -145,7 +146,8 @@ mod tests {
         for (body, expected) in [
             (json!({"input": "Hi"}), json!([user])),
             (
-                json!({"instructions": "Be brief.", "input": [user]}),
+                json!({"instructions": "Be brief.", "input": [
+                    {"type": null, "role": "user", "content": "Hi"}]}),
                 json!([{"role": "system", "content": "Be brief."}, user]),
             ),
             (
