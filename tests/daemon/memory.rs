@@ -35,6 +35,18 @@ fn resident_kib(pid: i32) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// A daemon that could work on four requests, were it not for the memory.
+fn short_of_memory() -> (Daemon, Bus) {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Fake("token-ms=10"),
+        config: "[engine]\nslots = 4\n",
+        ..Setup::default()
+    });
+    set_available(&daemon, 11);
+    let bus = Bus::connect(&daemon);
+    (daemon, bus)
+}
+
 #[test]
 fn what_is_only_kept_goes_first() {
     let daemon = Daemon::real();
@@ -67,13 +79,7 @@ fn what_is_only_kept_goes_first() {
 
 #[test]
 fn then_all_but_one_wait_and_in_the_end_the_model_goes() {
-    let daemon = Daemon::start(Setup {
-        engine: Engine::Fake("token-ms=10"),
-        config: "[engine]\nslots = 4\n",
-        ..Setup::default()
-    });
-    set_available(&daemon, 11);
-    let bus = Bus::connect(&daemon);
+    let (daemon, bus) = short_of_memory();
     let long = chat(&"long ".repeat(500));
     let options = std::collections::HashMap::new();
     let first = bus.submit(&long, &options).unwrap();
@@ -99,13 +105,7 @@ fn then_all_but_one_wait_and_in_the_end_the_model_goes() {
 
 #[test]
 fn what_was_given_up_comes_back_step_by_step() {
-    let daemon = Daemon::start(Setup {
-        engine: Engine::Fake("token-ms=10"),
-        config: "[engine]\nslots = 4\n",
-        ..Setup::default()
-    });
-    set_available(&daemon, 11);
-    let bus = Bus::connect(&daemon);
+    let (daemon, bus) = short_of_memory();
     let options = std::collections::HashMap::new();
     let running = bus.submit(&chat(&"long ".repeat(100)), &options).unwrap();
     wait_for_state(&daemon, "critical");
