@@ -18,6 +18,7 @@ use clap::Parser;
 #[path = "../../tests/daemon/client.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod client;
+mod doors;
 #[path = "../../tests/daemon/harness.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod harness;
@@ -50,7 +51,7 @@ struct Args {
     /// Compute threads.
     #[arg(long, default_value_t = 1)]
     threads: u32,
-    /// Only these: streams, callers, prefix, background, forced, lookup.
+    /// Only these: streams, callers, prefix, background, forced, lookup, questions; or doors.
     #[arg(long)]
     scene: Vec<String>,
     /// Where the figures go as JSON.
@@ -64,13 +65,14 @@ struct Args {
 type Scene = fn(&Bench, &mut Report);
 
 /// What is measured, by name.
-const SCENES: [(&str, Scene); 6] = [
+const SCENES: [(&str, Scene); 7] = [
     ("streams", scenes::streams),
     ("callers", scenes::callers),
     ("prefix", scenes::prefix),
     ("background", scenes::background),
     ("forced", scenes::forced),
     ("lookup", scenes::lookup),
+    ("questions", doors::questions),
 ];
 
 /// What is measured with.
@@ -89,7 +91,12 @@ fn main() {
         return;
     }
     let mut report = Report::new(args.threads, args.runs);
+    let wants = |name: &str| args.scene.is_empty() || args.scene.iter().any(|scene| scene == name);
     scenes::daemon(&mut report);
+    if wants("doors") {
+        doors::latency(args.runs.max(1), &mut report);
+        doors::clients(&mut report);
+    }
     let models = args
         .shape
         .iter()
@@ -104,7 +111,7 @@ fn main() {
             threads: args.threads,
         };
         for (name, scene) in SCENES {
-            if args.scene.is_empty() || args.scene.iter().any(|wanted| wanted == name) {
+            if wants(name) {
                 scene(&bench, &mut report);
             }
         }

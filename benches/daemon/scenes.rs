@@ -22,10 +22,10 @@ const IDLE: Duration = Duration::from_secs(20);
 
 /// Tokens of an answer of a fast model: less than half a second is noise where something
 /// else runs.
-const LONG: u32 = 1000;
+pub const LONG: u32 = 1000;
 
 /// A daemon with the model in memory and its weights read.
-fn serve(bench: &Bench, slots: u32) -> (Daemon, Bus) {
+pub fn serve(bench: &Bench, slots: u32) -> (Daemon, Bus) {
     serve_with(bench, &format!("slots = {slots}"))
 }
 
@@ -351,7 +351,7 @@ fn cpu_ms(pid: u32) -> f64 {
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
 }
 
-fn resident_mib(pid: u32) -> f64 {
+pub fn resident_mib(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
     let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::backend::{
     Backend, ChatFormat, DecodeError, Loader, Mask, Part, Progress, Sampled, Token, argmax,
@@ -18,13 +18,18 @@ use crate::protocol::{CallFormat, Failure, FailureKind, LoadRequest, ModelInfo, 
 const END: Token = 256;
 /// What a token takes after `!slow`.
 const SLOW_TOKEN: Duration = Duration::from_millis(20);
+/// Digits of a token that says when it was sampled.
+const CLOCK_DIGITS: usize = 9;
+/// The microseconds after which they begin anew.
+const CLOCK_US: u128 = 1_000_000_000;
 /// Context that it says it was trained for.
 const CONTEXT: u32 = 4096;
 
 /// What goes wrong, and how slow things are. Written as `key=value`, separated by
 /// commas: `load-ms=N`, `token-ms=N`, `prefill-us=N` (a prompt token), `load=KIND` with
 /// `not-found`, `invalid`, `oom`, `abort` or `hang`, `fail-decode=N` (the N-th decode,
-/// from 1, fails with code -3), `repeat=N` (the answer is said N times).
+/// from 1, fails with code -3), `repeat=N` (the answer is said N times), `clock=1`
+/// (each token says when it was sampled instead: nine digits, the last of the microseconds since 1970).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     load: Option<LoadFault>,
@@ -33,6 +38,7 @@ pub struct Script {
     prefill_time: Duration,
     fail_decode: Option<u64>,
     repeat: usize,
+    clock: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +62,7 @@ impl FromStr for Script {
                 "token-ms" => script.token_time = Duration::from_millis(number()?),
                 "prefill-us" => script.prefill_time = Duration::from_micros(number()?),
                 "fail-decode" => script.fail_decode = Some(number()?),
+                "clock" => script.clock = number()? != 0,
                 "repeat" => script.repeat = usize::try_from(number()?).unwrap_or(1),
                 "load" => {
                     script.load = Some(match value {
@@ -197,6 +204,10 @@ impl Backend for FakeBackend {
     }
 
     fn piece(&self, token: Token) -> Vec<u8> {
+        if token > END {
+            let time = token - END - 1;
+            return format!("{time:0CLOCK_DIGITS$}").into_bytes();
+        }
         u8::try_from(token).into_iter().collect()
     }
 
@@ -330,6 +341,9 @@ impl Backend for FakeBackend {
             self.failing.insert(part.seq);
         }
         let mut token = rest.first().copied().unwrap_or(END);
+        if self.script.clock && token != END {
+            token = time_token();
+        }
         if let Some(mask) = mask {
             let mut logits = vec![0.0; 257];
             if let Some(logit) = usize::try_from(token).ok().and_then(|n| logits.get_mut(n)) {
@@ -372,6 +386,13 @@ impl Backend for FakeBackend {
             self.info.kv_tokens = self.info.kv_tokens.min(self.info.context_size);
         }
     }
+}
+
+/// A token that says what time it is.
+fn time_token() -> Token {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let time = now.unwrap_or_default().as_micros() % CLOCK_US;
+    END + 1 + Token::try_from(time).unwrap_or_default()
 }
 
 fn hang() -> ! {
