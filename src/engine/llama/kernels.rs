@@ -1,6 +1,8 @@
 //! Finding and loading the CPU kernels (ggml's dynamic backends).
 
 use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use llama_cpp_2::llama_backend::{LlamaBackend, load_backends_from_path};
@@ -22,6 +24,9 @@ pub enum RuntimeError {
         .0.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     NoKernels(Vec<PathBuf>),
+    /// A file with CPU kernels was cut short; loading it would end the process.
+    #[error("{} is damaged: reinstall the package", .0.display())]
+    Damaged(PathBuf),
     /// llama.cpp refused to start.
     #[error("llama.cpp did not start: {0}")]
     Init(String),
@@ -37,7 +42,11 @@ impl Runtime {
         super::log::install();
         let folders = folders();
         for folder in &folders {
-            if has_kernels(folder) {
+            let kernels = kernels(folder);
+            if let Some(damaged) = kernels.iter().find(|path| !is_whole(path)) {
+                return Err(RuntimeError::Damaged(damaged.clone()));
+            }
+            if !kernels.is_empty() {
                 load_backends_from_path(folder);
                 if cpu_registry().is_some() {
                     break;
@@ -76,12 +85,37 @@ fn folders() -> Vec<PathBuf> {
     ]
 }
 
-fn has_kernels(folder: &Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|e| e.file_name().as_encoded_bytes().starts_with(b"libggml-cpu"))
-    })
+/// The files with CPU kernels.
+fn kernels(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|e| e.file_name().as_encoded_bytes().starts_with(b"libggml-cpu"))
+        .map(|e| e.path())
+        .collect()
+}
+
+/// Whether the file goes as far as its header says. The loader maps what is not there, and
+/// touching that is a SIGBUS. The section headers, at `e_shoff`, come last in what linkers
+/// write (elf(5), 64 bits).
+fn is_whole(path: &Path) -> bool {
+    let mut header = [0; 64];
+    let Ok(mut file) = File::open(path) else {
+        return false;
+    };
+    let Ok(length) = file.metadata().map(|m| m.len()) else {
+        return false;
+    };
+    if file.read_exact(&mut header).is_err() || !header.starts_with(b"\x7fELF") {
+        return false;
+    }
+    let [.., o0, o1, o2, o3, o4, o5, o6, o7] = header[..48] else {
+        return false;
+    };
+    let sections = u64::from_le_bytes([o0, o1, o2, o3, o4, o5, o6, o7]);
+    let size = u16::from_le_bytes([header[58], header[59]]);
+    let count = u16::from_le_bytes([header[60], header[61]]);
+    let end = sections.checked_add(u64::from(size) * u64::from(count));
+    end.is_some_and(|end| end <= length)
 }
 
 /// The registered CPU backend.
@@ -142,4 +176,26 @@ fn features() -> Vec<String> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_cut_short_is_seen() {
+        let whole = kernels(&folders()[1]);
+        let folder = tempfile::tempdir().unwrap();
+        let cut = folder.path().join("libggml-cpu-x.so");
+        for path in &whole {
+            assert!(is_whole(path), "{path:?}");
+            let bytes = std::fs::read(path).unwrap();
+            for length in [0, 3, 63, 64, 5000, bytes.len() / 2, bytes.len() - 1] {
+                std::fs::write(&cut, &bytes[..length]).unwrap();
+                assert!(!is_whole(&cut), "{path:?}, {length} bytes of it");
+            }
+        }
+        assert!(whole.len() > 1, "{whole:?}");
+        assert_eq!(kernels(folder.path()), [cut]);
+    }
 }
