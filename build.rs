@@ -23,6 +23,7 @@ fn main() -> io::Result<()> {
     for rpath in ["$ORIGIN/hearth-lib", "$ORIGIN/../../lib/hearthd"] {
         println!("cargo:rustc-link-arg-bin=hearth-engine=-Wl,--disable-new-dtags,-rpath,{rpath}");
     }
+    link_with_lld();
     // Tests and benchmarks keep llama.cpp's symbols out, and `cargo test` sets
     // LD_LIBRARY_PATH for the unit tests; neither needs a path.
 
@@ -41,6 +42,31 @@ fn main() -> io::Result<()> {
         return Err(io::Error::other("OUT_DIR is not inside a target directory"));
     };
     gather(&wanted(&root, &kernels)?, &profile.join("hearth-lib"))
+}
+
+/// GNU's linker chooses libraries before it drops unused code, and would have all
+/// executables need llama.cpp. LLVM's, which comes with the compiler, does not; on x86-64
+/// rustc takes it by itself.
+fn link_with_lld() {
+    let is_arm = env::var_os("CARGO_CFG_TARGET_ARCH").is_some_and(|arch| arch == "aarch64");
+    let (true, Some(rustc), Ok(host)) = (is_arm, env::var_os("RUSTC"), env::var("HOST")) else {
+        return;
+    };
+    let output = process::Command::new(rustc)
+        .args(["--print", "sysroot"])
+        .output();
+    let sysroot = output.map_or_else(
+        |_| String::new(),
+        |o| String::from_utf8_lossy(&o.stdout).into_owned(),
+    );
+    let folder = Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(host)
+        .join("bin/gcc-ld");
+    if folder.join("ld.lld").exists() {
+        println!("cargo:rustc-link-arg-bins=-B{}", folder.display());
+        println!("cargo:rustc-link-arg-bins=-fuse-ld=lld");
+    }
 }
 
 /// The files to gather, by name.

@@ -3,7 +3,7 @@
 # for a Raspberry Pi) needs from Debian, and nothing that is there already. Quick and
 # silent then; works offline.
 #
-# usage: packaging/setup-host.sh [build] [test] [check] [package] [cross]   default: build
+# usage: packaging/setup-host.sh [build] [test] [check] [package] [cross] [vm]   default: build
 set -euo pipefail
 
 [ $# -gt 0 ] || set -- build
@@ -61,9 +61,20 @@ for part in "$@"; do
       # For aarch64-unknown-linux-gnu.
       need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
       need aarch64-linux-gnu-strip binutils-aarch64-linux-gnu
+      # Runs what was built.
+      need qemu-aarch64-static qemu-user-static
+      ;;
+    vm)
+      # Machines to test in (packaging/vm), whose QEMU comes by itself.
+      need mmdebstrap mmdebstrap
+      need arch-test arch-test
+      need qemu-aarch64-static qemu-user-static
+      need depmod kmod
+      need cpio cpio
+      need mkfs.ext4 e2fsprogs
       ;;
     *)
-      echo "setup-host: unknown part '$part' (there are: build, test, check, package, cross)" >&2
+      echo "setup-host: unknown part '$part' (there are: build, test, check, package, cross, vm)" >&2
       exit 2
       ;;
   esac

@@ -153,3 +153,64 @@ fn stopping_leaves_time_to_drain() {
         "TimeoutStopSec={limit}, drain_s = {drain}"
     );
 }
+
+/// Packages that a part of `setup-host.sh` installs.
+fn installed_for(part: &str) -> Vec<String> {
+    let script = std::fs::read_to_string(root().join("packaging/setup-host.sh")).unwrap();
+    let (_, lines) = script.split_once(&format!("\n    {part})\n")).unwrap();
+    let (lines, _) = lines.split_once("\n      ;;").unwrap();
+    let packages = lines.lines().map(str::trim).filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["need", _, package] | ["want", package] => Some(package.to_owned()),
+            _ => None,
+        }
+    });
+    packages.collect()
+}
+
+/// `cross` builds in an image of its own, which nobody can try without Docker.
+#[test]
+fn the_image_of_cross_gets_what_the_script_installs() {
+    let cross = std::fs::read_to_string(root().join("Cross.toml")).unwrap();
+    let cross: toml::Table = cross.parse().unwrap();
+    let steps = &cross["target"]["aarch64-unknown-linux-gnu"]["pre-build"];
+    let steps: Vec<&str> = steps
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|s| s.as_str())
+        .collect();
+    let (_, packages) = steps[1].split_once("--no-install-recommends ").unwrap();
+    let image: Vec<&str> = packages.split(' ').collect();
+    let script = [installed_for("build"), installed_for("cross")].concat();
+    // Of no use to the compiler, or there in every image of cross.
+    let needless = [
+        "git",
+        "gcc",
+        "g++",
+        "ccache",
+        "pkg-config",
+        "curl",
+        "xz-utils",
+        "dbus-daemon",
+        "systemd",
+        "binutils-aarch64-linux-gnu",
+        "qemu-user-static",
+    ];
+    for package in &script {
+        let package = package.as_str();
+        assert!(
+            image.contains(&package) || needless.contains(&package),
+            "{package} is missing"
+        );
+    }
+    for package in image {
+        // What the compiler's own package depends on where Debian made it.
+        let is_dependency = package == "libstdc++-12-dev-arm64-cross";
+        assert!(
+            script.iter().any(|p| p == package) || is_dependency,
+            "{package}: what for?"
+        );
+    }
+}
