@@ -3,9 +3,11 @@
 # One profile for everything: llama.cpp is compiled once.
 CARGO ?= cargo
 RELEASE := --release --locked
+# The package's, Debian revision and all.
+VERSION = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo run test check doc deb boot-test bench clean install-tools
+.PHONY: help setup build demo run test check doc deb deb-arm64 boot-test test-vm test-arm64-vm bench clean install-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -41,10 +43,23 @@ deb: build install-tools ## build and check the Debian package
 	@packaging/setup-host.sh test package
 	packaging/build-deb.sh
 
+deb-arm64: build install-tools ## the same for a Raspberry Pi and other arm64 boards, and run what is in it
+	@packaging/setup-cross.sh
+	@packaging/setup-host.sh package
+	$(CARGO) build $(RELEASE) --bins --target aarch64-unknown-linux-gnu
+	packaging/build-deb.sh --target aarch64-unknown-linux-gnu
+	packaging/check-arm64.sh target/debian/hearthd_$(VERSION)_arm64.deb
+
 boot-test: deb ## install the package in booted Debian 12 and 13 containers and use it there (root)
 	@command -v mmdebstrap >/dev/null && command -v systemd-nspawn >/dev/null || \
 	  apt-get install -qq -y --no-install-recommends mmdebstrap systemd-container
-	packaging/boot-test.sh target/debian/hearthd_$$(sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)_$$(dpkg --print-architecture).deb
+	packaging/boot-test.sh target/debian/hearthd_$(VERSION)_$$(dpkg --print-architecture).deb
+
+test-vm: deb ## install the package in an emulated PC and use it there, reboots and all (root; 20 minutes)
+	packaging/vm/run.sh target/debian/hearthd_$(VERSION)_amd64.deb
+
+test-arm64-vm: deb-arm64 ## the same in an emulated arm64 board
+	packaging/vm/run.sh target/debian/hearthd_$(VERSION)_arm64.deb
 
 bench: setup ## run the benchmarks
 	$(CARGO) bench --locked

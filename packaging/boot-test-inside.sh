@@ -1,50 +1,17 @@
 #!/bin/sh
-# Run by boot-test.sh as root inside of the booted container: /mnt has the package,
-# /mnt/log takes what is to be shown.
+# Run as root inside of a booted container (boot-test.sh: the folder is /mnt) or machine
+# (vm/run.sh): the folder has the package, and its file `log` takes what is to be shown.
 set -u
-exec >/mnt/log 2>&1
-export DEBIAN_FRONTEND=noninteractive
-
-bad=0
-ok() { echo "ok: $1"; }
-not_ok() {
-    bad=1
-    echo "NOT OK: $1${2:+: $2}"
-}
-# is WHAT GOT WANTED
-is() {
-    if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "'$2' instead of '$3'"; fi
-}
-# has WHAT TEXT PART
-has() {
-    case $2 in
-        *"$3"*) ok "$1" ;;
-        *) not_ok "$1" "'$2' lacks '$3'" ;;
-    esac
-}
-state() { systemctl is-active "$1"; }
-as() {
-    user=$1
-    shift
-    setpriv --reuid "$user" --regid "$user" --init-groups "$@" 2>&1
-}
-generate() {
-    as "$1" busctl --timeout=120 call org.hearthd.Inference1 /org/hearthd/Inference1 \
-        org.hearthd.Inference1 Generate s "What is the capital of Italy?"
-}
-chat() {
-    as "$1" curl -sS --max-time 120 "$2" "$3" http://localhost:11434/v1/chat/completions \
-        -H "Content-Type: application/json" \
-        -d '{"messages":[{"role":"user","content":"What is the capital of Italy?"}],"temperature":0}'
-}
-on_socket() { chat "$1" --unix-socket /run/hearthd/hearthd.sock; }
-on_tcp() { chat "$1" --ipv4 --http1.1; }
+share=$(dirname "$0")
+exec >"$share/log" 2>&1
+# shellcheck source=packaging/inside-lib.sh
+. "$share/lib.sh"
 
 useradd --create-home member
 useradd --create-home outsider
 
 echo "--- installation ($(systemctl --version | head -n 1))"
-dpkg -i /mnt/hearthd.deb >/tmp/dpkg 2>&1 || { cat /tmp/dpkg; exit 1; }
+install_package
 usermod -aG hearth member
 is "service runs" "$(state hearthd.service)" active
 is "socket listens" "$(state hearthd.socket)" active
@@ -111,11 +78,10 @@ systemctl reload hearthd.service
 sleep 2
 is "reload keeps the process" "$(systemctl show -P MainPID hearthd.service)" "$pid"
 kill -9 "$pid"
-sleep 4
-is "it comes back when killed" "$(state hearthd.service)" active
+comes "it comes back when killed" active state hearthd.service
 has "and answers" "$(generate member)" Rome
 pid=$(systemctl show -P MainPID hearthd.service)
-dpkg -i /mnt/hearthd.deb >/tmp/dpkg 2>&1 || cat /tmp/dpkg
+install_package
 is "an upgrade keeps it running" "$(state hearthd.service) $(state hearthd.socket)" "active active"
 if [ "$(systemctl show -P MainPID hearthd.service)" != "$pid" ]; then
     ok "with the new executable"
@@ -134,5 +100,4 @@ dpkg -P hearthd >/tmp/dpkg 2>&1 || cat /tmp/dpkg
 is "a purge leaves nothing" "$(ls -d /var/lib/hearthd /var/cache/hearthd /etc/hearthd /run/hearthd 2>/dev/null)" ""
 is "no unit failed" "$(systemctl --failed --no-legend)" ""
 
-[ "$bad" = 0 ] || journalctl --no-pager --output=cat --unit=hearthd.service | tail -n 60
-exit "$bad"
+finish

@@ -36,6 +36,7 @@ for release in "$@"; do
   mkdir "$share"
   cp "$deb" "$share/hearthd.deb"
   cp "$here/boot-test-inside.sh" "$share/test.sh"
+  cp "$here/inside-lib.sh" "$share/lib.sh"
   begin=$SECONDS
   status=0
   # Process 1 runs the test instead of a full boot, and leaves with its status.

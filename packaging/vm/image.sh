@@ -1,0 +1,122 @@
+#!/bin/bash
+# Makes, once, what the machine tests boot: a Debian of some architecture with its own
+# kernel, as a disk image, and QEMU for it. Nothing is installed on this machine, and
+# no code of the other architecture runs but for Debian's own package scripts.
+# Needs root, mmdebstrap, kmod and, for another architecture, qemu-user-static.
+#
+# usage: packaging/vm/image.sh ARCH FOLDER        ARCH: arm64 or amd64
+# leaves FOLDER/tools (QEMU), FOLDER/ARCH/{disk,vmlinuz,initrd}
+set -euo pipefail
+arch=${1:?usage: packaging/vm/image.sh arm64|amd64 FOLDER}
+mkdir -p "${2:?}"
+folder=$(realpath "$2")
+release=trixie
+
+say() { echo "image: $*"; }
+bootstrap() {
+  mmdebstrap --quiet --mode=root --aptopt='APT::Install-Recommends "false"' \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' "$@"
+}
+
+work=$(mktemp -d "$folder/new.XXXX")
+trap 'rm -rf "$work"' EXIT
+
+# Unpacked, not installed: run from there (see run.sh).
+if [ ! -d "$folder/tools" ]; then
+  say "fetching QEMU"
+  bootstrap --variant=extract \
+    --include=qemu-system-arm,qemu-system-x86,seabios,device-tree-compiler "$release" "$work/tools"
+  mv "$work/tools" "$folder/tools"
+fi
+
+[ ! -d "$folder/$arch" ] || exit 0
+say "fetching Debian $release for $arch"
+
+# Package scripts of the other architecture run through qemu-user. F: the interpreter
+# is opened now, so that it is found from inside of the tree.
+if [ "$arch" = arm64 ] && ! arch-test arm64 >/dev/null 2>&1; then
+  binfmt=/proc/sys/fs/binfmt_misc
+  [ -e "$binfmt/register" ] || mount -t binfmt_misc binfmt_misc "$binfmt"
+  magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
+  mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
+  printf '%s' ":hearthd-arm64:M::$magic:$mask:$(command -v qemu-aarch64-static):FOCP" >"$binfmt/register"
+fi
+
+tree=$work/tree
+kernel=$work/kernel
+# What hearthd depends on, polkit, and what the test asks with.
+bootstrap --variant=minbase --arch="$arch" \
+  --include=systemd-sysv,udev,kmod,dbus,polkitd,libstdc++6,curl,procps,jq "$release" "$tree"
+bootstrap --variant=extract --arch="$arch" --include="linux-image-$arch,busybox-static" "$release" "$kernel"
+
+version=$(basename "$kernel"/usr/lib/modules/*)
+depmod -b "$kernel/usr" "$version" 2>/dev/null || depmod -b "$kernel" "$version"
+mkdir -p "$tree/usr/lib/modules"
+cp -a "$kernel/usr/lib/modules/$version" "$tree/usr/lib/modules/"
+
+# --- the system: no passwords, no network, and one unit that runs the test -----------
+echo vm >"$tree/etc/hostname"
+: >"$tree/etc/machine-id"
+mkdir -p "$tree/mnt/host"
+cat >"$tree/etc/fstab" <<'FSTAB'
+/dev/vda / ext4 rw,noatime 0 0
+host /mnt/host 9p trans=virtio,version=9p2000.L,msize=262144,nofail 0 0
+FSTAB
+cat >"$tree/etc/systemd/system/vm-test.service" <<'UNIT'
+[Unit]
+Description=What packaging/vm/run.sh wants to be done
+After=multi-user.target
+RequiresMountsFor=/mnt/host
+[Service]
+Type=exec
+ExecStart=/bin/sh /mnt/host/test.sh
+ExecStopPost=/usr/bin/systemctl poweroff --no-block
+TimeoutStopSec=infinity
+UNIT
+mkdir -p "$tree/etc/systemd/system/default.target.wants"
+ln -s ../vm-test.service "$tree/etc/systemd/system/default.target.wants/vm-test.service"
+for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
+  fstrim.timer systemd-networkd-wait-online.service; do
+  ln -sf /dev/null "$tree/etc/systemd/system/$unit"
+done
+
+# --- initrd: a busybox that loads what the disk needs ---------------------------------
+initrd=$work/initrd
+mkdir -p "$initrd"/{bin,dev,proc,sys,root,modules}
+cp "$kernel/usr/bin/busybox" "$initrd/bin/busybox"
+number=100
+for module in virtio_pci virtio_blk ext4; do
+  while read -r _ path _; do
+    name=$(basename "${path%.xz}")
+    compgen -G "$initrd/modules/*-$name" >/dev/null || {
+      xz -dc "$path" >"$initrd/modules/$number-$name"
+      number=$((number + 1))
+    }
+  done < <(modprobe -d "$kernel/usr" -S "$version" --show-depends "$module" 2>/dev/null | grep '^insmod')
+done
+cat >"$initrd/init" <<'INIT'
+#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t proc proc /proc
+$b mount -t sysfs sys /sys
+$b mount -t devtmpfs dev /dev
+for module in /modules/*; do $b insmod $module; done
+n=0
+while [ ! -b /dev/vda ] && [ $n -lt 600 ]; do $b sleep 0.1; n=$((n + 1)); done
+$b mount -t ext4 -o rw,noatime /dev/vda /root
+$b mount --move /dev /root/dev
+$b umount /proc /sys
+exec $b switch_root /root /sbin/init
+INIT
+chmod 755 "$initrd/init"
+
+mkdir "$work/$arch"
+(cd "$initrd" && find . | cpio --quiet -o -H newc -R 0:0) | gzip -1 >"$work/$arch/initrd"
+cp -L "$kernel"/boot/vmlinuz-* "$work/$arch/vmlinuz"
+mkdir "$work/$arch/dtb"
+cp "$kernel"/usr/lib/linux-image-*/freescale/imx8mp-evk.dtb "$work/$arch/dtb/" 2>/dev/null || true
+truncate -s 3G "$work/$arch/disk"
+mkfs.ext4 -q -F -L root -d "$tree" "$work/$arch/disk"
+mv "$work/$arch" "$folder/$arch"
+say "$arch: $(du -sh "$folder/$arch" | cut -f1), kernel $version"
