@@ -179,7 +179,7 @@ fn the_image_of_cross_gets_what_the_script_installs() {
         .as_array()
         .unwrap()
         .iter()
-        .flat_map(|s| s.as_str())
+        .filter_map(|s| s.as_str())
         .collect();
     let (_, packages) = steps[1].split_once("--no-install-recommends ").unwrap();
     let image: Vec<&str> = packages.split(' ').collect();

@@ -34,6 +34,7 @@ fill_to() {
 
 case $(cat "$share/phase") in
 use)
+    id member >/dev/null 2>&1 || useradd --create-home member
     install_package
     usermod -aG hearth member
     echo "--- answers"
