@@ -60,6 +60,10 @@ pub enum AppError {
         "nothing to serve on: no D-Bus ({0}), and no socket; see `dbus.enabled` and `http.socket`"
     )]
     NoFront(String),
+    /// The bus went away under a daemon that was on it. A failure, so that systemd starts
+    /// it anew.
+    #[error("the D-Bus connection was lost: stopped, to be started anew")]
+    BusLost,
     /// The runtime itself.
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
@@ -150,18 +154,14 @@ async fn serve(options: &Options) -> Result<(), AppError> {
         let mut stopped = stopped.clone();
         async move { _ = stopped.wait_for(|s| *s).await }
     };
-    let report = |result: std::io::Result<()>| {
-        if let Err(error) = result {
-            log::error!("an HTTP socket failed: {error}");
-        }
-    };
+    let connections = http::Connections::new(service.clone());
     for listener in listeners.unix.drain(..) {
-        let serving = http::serve_unix(listener, service.clone(), until_stop());
-        fronts.push(tokio::spawn(async move { report(serving.await) }));
+        let serving = connections.clone().serve_unix(listener, until_stop());
+        fronts.push(tokio::spawn(serving));
     }
     for listener in listeners.tcp.drain(..) {
-        let serving = http::serve_tcp(listener, service.clone(), until_stop());
-        fronts.push(tokio::spawn(async move { report(serving.await) }));
+        let serving = connections.clone().serve_tcp(listener, until_stop());
+        fronts.push(tokio::spawn(serving));
     }
     let bus = connect_bus(&service, has_socket).await?;
 
@@ -171,17 +171,17 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     notify(&[NotifyState::Ready, NotifyState::Status("ready")]);
     log::info!(version = env!("CARGO_PKG_VERSION"), dbus = bus.is_some(), socket = has_socket; "hearthd is ready");
 
-    loop {
+    let ended = loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
             _ = hang_up.recv() => reload(options, &service),
             () = bus_lost(bus.as_ref()) => {
-                log::error!("the D-Bus connection was lost: stopping, to be started anew");
-                break;
+                log::error!("the D-Bus connection was lost");
+                break Err(AppError::BusLost);
             }
         }
-    }
+    };
     log::info!("stopping");
     notify(&[
         NotifyState::Stopping,
@@ -204,7 +204,7 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     };
     _ = tokio::time::timeout(Duration::from_secs(3), rest).await;
     drop(listeners);
-    Ok(())
+    ended
 }
 
 /// The bus, where there is one: without it the socket is still of use.

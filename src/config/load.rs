@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::{Config, GovernorConfig, PrewarmConfig, SamplingConfig};
+use super::{Config, GovernorConfig, HttpConfig, PrewarmConfig, SamplingConfig};
 
 /// One file of the configuration, already read.
 #[derive(Clone, Debug)]
@@ -103,13 +103,10 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
             "length_max = 0: nothing could ever wait; use 1 or more".into(),
         ));
     }
-    if !(1..=64).contains(&config.http.body_max_mib) {
+    if config.queue.unread_s == 0 {
         return Err((
-            "body_max_mib",
-            format!(
-                "body_max_mib = {}: must lie between 1 and 64",
-                config.http.body_max_mib
-            ),
+            "unread_s",
+            "unread_s = 0: nobody reads that fast; use 1 or more".into(),
         ));
     }
     let token = &config.http.token_file;
@@ -137,12 +134,35 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
             "timeouts below 5 seconds kill healthy engines".into(),
         ));
     }
-    if config.http.socket_mode().is_none() {
+    check_http(&config.http)
+}
+
+fn check_http(h: &HttpConfig) -> Result<(), (&'static str, String)> {
+    if !(1..=64).contains(&h.body_max_mib) {
+        return Err((
+            "body_max_mib",
+            format!(
+                "body_max_mib = {}: must lie between 1 and 64",
+                h.body_max_mib
+            ),
+        ));
+    }
+    for (key, value) in [
+        ("body_s", h.body_s),
+        ("connections_max", h.connections_max),
+        ("idle_s", h.idle_s),
+    ] {
+        if value == 0 {
+            let message = format!("{key} = 0: no request could ever arrive; use 1 or more");
+            return Err((key, message));
+        }
+    }
+    if h.socket_mode().is_none() {
         return Err((
             "socket_mode",
             format!(
                 "socket_mode = {:?}: must be an octal number such as \"0660\"",
-                config.http.socket_mode
+                h.socket_mode
             ),
         ));
     }
@@ -309,7 +329,7 @@ mod tests {
         assert_eq!(config.model.default, "y");
         assert!(config.model.preload);
         assert_eq!(config.queue.length_max, 3);
-        assert_eq!(config.http, super::super::HttpConfig::default());
+        assert_eq!(config.http, HttpConfig::default());
     }
 
     #[test]
@@ -365,6 +385,11 @@ mod tests {
             ("[http]\nsocket_mode = \"09\"\n", 2, "octal"),
             ("[queue]\nlength_max = -1\n", 2, ""),
             ("[queue]\nlength_max = 0\n", 2, "use 1 or more"),
+            ("[queue]\n\nunread_s = 0\n", 3, "use 1 or more"),
+            ("[http]\nconnections_max = 0\n", 2, "connections_max = 0"),
+            ("[http]\nidle_s = 0\n", 2, "use 1 or more"),
+            ("[http]\nbody_s = 0\n", 2, "use 1 or more"),
+            ("[http]\nbody_max_mib = 65\n", 2, "between 1 and 64"),
             ("[model\n", 1, ""),
             ("[model]\ncontext = 12\n", 2, "at least 64"),
             ("[governor]\npower_percent = 4\n", 2, "between 5 and 100"),

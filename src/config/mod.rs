@@ -131,6 +131,9 @@ pub struct QueueConfig {
     /// How long running answers may go on after the service was told to stop, in
     /// seconds.
     pub drain_s: u32,
+    /// A client that takes nothing of its answer for this long is cut off and its request
+    /// cancelled, in seconds. A slow one that goes on reading is not.
+    pub unread_s: u32,
 }
 
 impl Default for QueueConfig {
@@ -140,6 +143,7 @@ impl Default for QueueConfig {
             prompt_max_bytes: 1024 * 1024,
             job_keep_s: 600,
             drain_s: 20,
+            unread_s: 300,
         }
     }
 }
@@ -314,6 +318,16 @@ pub struct HttpConfig {
     /// What was read from `token_file`.
     #[serde(skip)]
     pub token: Option<Token>,
+    /// How long a request's body may take to arrive, in seconds; then it is answered
+    /// with 408.
+    pub body_s: u32,
+    /// Connections at once, over all sockets; fewer where the limit of open files leaves
+    /// no room for them. One user, and all of TCP together, may have half of them. One
+    /// more is answered with 503 and closed.
+    pub connections_max: u32,
+    /// A connection without a request for this long is closed, in seconds; also one whose
+    /// next request's header is not complete by then.
+    pub idle_s: u32,
 }
 
 impl Default for HttpConfig {
@@ -324,6 +338,9 @@ impl Default for HttpConfig {
             body_max_mib: 8,
             token_file: PathBuf::new(),
             token: None,
+            body_s: 120,
+            connections_max: 512,
+            idle_s: 60,
         }
     }
 }

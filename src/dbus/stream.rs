@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt as _, Interest};
@@ -42,7 +43,10 @@ pub(super) fn start(
                 text.push_str(&line.to_string());
                 text.push('\n');
             }
-            if writer.write_all(text.as_bytes()).await.is_err() {
+            // Who does not read holds a file of the daemon.
+            let unread = Duration::from_secs(u64::from(service.config().queue.unread_s));
+            let write = tokio::time::timeout(unread, writer.write_all(text.as_bytes()));
+            if !matches!(write.await, Ok(Ok(()))) {
                 break;
             }
         }

@@ -4,17 +4,16 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 
+use super::body::Body;
 use super::stream::Parts;
 use super::{ApiError, Connection};
-use crate::protocol::{Failure, FailureKind};
+use crate::protocol::Failure;
 use crate::service::openai::{
     ChatStream, CompletionStream, chat_response, completion_response, decode_chat,
     decode_completion,
@@ -26,15 +25,13 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Chooses the class of a request where the client cannot add a field.
 const PRIORITY_HEADER: &str = "x-hearthd-priority";
 
-pub(super) type Body = Result<Bytes, BytesRejection>;
-
 pub(super) async fn chat(
     State(service): State<Service>,
     connection: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let mut request = decode_chat(&whole(body)?)?;
+    let mut request = decode_chat(&body)?;
     set_priority(&mut request.submission, &headers)?;
     let caller = connection.0.caller(&service);
     let choices = service.submit_choices(&caller, &request.submission, request.n)?;
@@ -53,7 +50,7 @@ pub(super) async fn completion(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let mut request = decode_completion(&whole(body)?)?;
+    let mut request = decode_completion(&body)?;
     set_priority(&mut request.submission, &headers)?;
     let caller = connection.0.caller(&service);
     let choices = service.submit_choices(&caller, &request.submission, request.n)?;
@@ -63,19 +60,6 @@ pub(super) async fn completion(
         return start_stream(choices, chunks).await;
     }
     Ok(Json(completion_response(&choices.collect().await?)).into_response())
-}
-
-pub(super) fn whole(body: Body) -> Result<Bytes, ApiError> {
-    body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            Failure::new(
-                FailureKind::InvalidArgs,
-                "the request body is larger than `http.body_max_mib` allows",
-            ),
-        ),
-        status => ApiError::new(status, Failure::invalid(rejection.body_text())),
-    })
 }
 
 pub(super) fn set_priority(

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::chat::{Body, whole};
+use super::body::Body;
 use super::{ApiError, Connection};
 use crate::protocol::{Failure, FailureKind};
 use crate::service::{Embeddings, Service};
@@ -30,7 +30,7 @@ pub(super) async fn embeddings(
     connection: Connection,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let request: Request = serde_json::from_slice(&whole(body)?)
+    let request: Request = serde_json::from_slice(&body)
         .map_err(|error| Failure::invalid(format!("the request is not valid: {error}")))?;
     let as_base64 = match request.encoding_format.as_deref() {
         None | Some("float") => false,

@@ -4,6 +4,7 @@
 //! Fronts translate, nothing else. A connection that closes drops its handler and
 //! with it the request's `Stream`, which cancels just that request.
 
+mod body;
 mod chat;
 mod embeddings;
 mod error;
@@ -11,18 +12,20 @@ mod local;
 mod ollama;
 mod props;
 mod responses;
+mod serve;
+mod share;
 mod stream;
 mod token;
 mod tokens;
+mod unread;
 
 use std::future::Future;
 
-use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
+use axum::extract::connect_info::ConnectInfo;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
 use axum::{Extension, Json, Router, middleware};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
@@ -31,6 +34,7 @@ use crate::protocol::Failure;
 use crate::service::{Caller, Client, Service, State as ServiceState};
 
 pub use error::ApiError;
+pub use serve::Connections;
 use token::Stranger;
 
 /// Characters of a `User-Agent` that are remembered.
@@ -39,20 +43,6 @@ const AGENT_MAX: usize = 128;
 /// Who is at the other end of a Unix socket (`SO_PEERCRED`).
 #[derive(Clone, Debug)]
 pub struct Peer(Option<(u32, i32)>);
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let credentials = stream.io().peer_cred().ok();
-        Self(credentials.map(|c| (c.uid(), c.pid().unwrap_or(0))))
-    }
-}
-
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    /// TCP says nothing about users.
-    fn connect_info(_: IncomingStream<'_, TcpListener>) -> Self {
-        Self(None)
-    }
-}
 
 impl Peer {
     /// The caller; one without credentials is nobody.
@@ -80,7 +70,6 @@ impl Peer {
 
 /// All routes.
 pub fn router(service: Service) -> Router {
-    let body_max = service.config().http.body_max_mib as usize * 1024 * 1024;
     Router::new()
         .route("/", get(about))
         .route("/health", get(health))
@@ -96,43 +85,25 @@ pub fn router(service: Service) -> Router {
         .merge(ollama::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(body_max))
         .with_state(service)
 }
 
-/// Serves a Unix socket until `stop` resolves; open answers are finished.
-///
-/// # Errors
-/// Those of accepting connections.
-pub async fn serve_unix(
-    listener: UnixListener,
-    service: Service,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let app = router(service).into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop)
-        .await
-}
+impl Connections {
+    /// Serves a Unix socket until `stop` resolves; open answers are finished.
+    pub async fn serve_unix(self, listener: UnixListener, stop: impl Future<Output = ()>) {
+        let app = router(self.service.clone());
+        self.serve(listener, app, stop).await;
+    }
 
-/// As [`serve_unix`] on a loopback TCP socket. Browsers reach it, so requests must
-/// be meant for this machine: by their `Host` and `Origin` headers. Where a token is
-/// configured, they have to show it.
-///
-/// # Errors
-/// Those of accepting connections.
-pub async fn serve_tcp(
-    listener: TcpListener,
-    service: Service,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let app = router(service.clone())
-        .layer(middleware::from_fn_with_state(service, token::check))
-        .layer(middleware::from_fn(local::check));
-    let app = app.into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop)
-        .await
+    /// As [`Self::serve_unix`] on a loopback TCP socket. Browsers reach it, so requests
+    /// must be meant for this machine: by their `Host` and `Origin` headers. Where a token
+    /// is configured, they have to show it.
+    pub async fn serve_tcp(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let app = router(self.service.clone())
+            .layer(middleware::from_fn_with_state(self.service.clone(), token::check))
+            .layer(middleware::from_fn(local::check));
+        self.serve(listener, app, stop).await;
+    }
 }
 
 type Connection = ConnectInfo<Peer>;

@@ -12,7 +12,8 @@ use axum::{Json, Router};
 use futures_util::stream;
 use serde_json::{Value, json};
 
-use super::chat::{Body, set_priority, whole};
+use super::body::Body;
+use super::chat::set_priority;
 use super::embeddings::{check_width, texts};
 use super::stream::Parts;
 use super::{ApiError, Connection};
@@ -77,7 +78,7 @@ async fn chat(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let request = decode_chat(&whole(body)?)?;
+    let request = decode_chat(&body)?;
     answer(&service, Form::Chat, &connection, &headers, request).await
 }
 
@@ -87,7 +88,7 @@ async fn generate(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let request = decode_generate(&whole(body)?)?;
+    let request = decode_generate(&body)?;
     answer(&service, Form::Generate, &connection, &headers, request).await
 }
 
@@ -164,7 +165,7 @@ async fn vectors(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(String, Embeddings), OllamaError> {
-    let request = decode_embed(&whole(body)?)?;
+    let request = decode_embed(&body)?;
     let caller = caller(service, connection, headers, request.keep_alive);
     let model = name_of(&request.name);
     let texts = match request.input {
@@ -209,7 +210,7 @@ async fn ps(State(service): State<Service>) -> Response {
 }
 
 async fn show(State(service): State<Service>, body: Body) -> Answer {
-    let (name, _) = decode_name(&whole(body)?, "model")?;
+    let (name, _) = decode_name(&body, "model")?;
     let model = installed(&service, &name).ok_or_else(|| not_installed(&name))?;
     Ok(Json(describe(&model)).into_response())
 }
@@ -221,7 +222,7 @@ async fn version() -> Response {
 
 /// Nothing can be fetched without a network; what is there already is there.
 async fn pull(State(service): State<Service>, body: Body) -> Answer {
-    let (name, streams) = decode_name(&whole(body)?, "model")?;
+    let (name, streams) = decode_name(&body, "model")?;
     if installed(&service, &name).is_none() {
         let message = format!(
             "{name} is not installed, and this service has no network to fetch it: get its GGUF \
@@ -243,7 +244,6 @@ async fn copy(
     connection: Connection,
     body: Body,
 ) -> Result<StatusCode, OllamaError> {
-    let body = whole(body)?;
     let (source, _) = decode_name(&body, "source")?;
     let (destination, _) = decode_name(&body, "destination")?;
     let caller = connection.0.caller(&service);
@@ -256,7 +256,7 @@ async fn remove(
     connection: Connection,
     body: Body,
 ) -> Result<StatusCode, OllamaError> {
-    let (name, _) = decode_name(&whole(body)?, "model")?;
+    let (name, _) = decode_name(&body, "model")?;
     let caller = connection.0.caller(&service);
     service.remove_model(&caller, Permission::ByRule, name_of(&name))?;
     Ok(StatusCode::OK)

@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::chat::{Body, whole};
+use super::body::Body;
 use super::{ApiError, Connection};
 use crate::protocol::Failure;
 use crate::service::Service;
@@ -27,7 +27,7 @@ pub(super) async fn tokenize(
     connection: Connection,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let request: Text = serde_json::from_slice(&whole(body)?).map_err(invalid)?;
+    let request: Text = serde_json::from_slice(&body).map_err(invalid)?;
     let caller = connection.0.caller(&service);
     let asked = service.tokenize(&caller, request.content, request.add_special);
     Ok(Json(json!({"tokens": asked.await?})))
@@ -38,7 +38,7 @@ pub(super) async fn detokenize(
     connection: Connection,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let request: Tokens = serde_json::from_slice(&whole(body)?).map_err(invalid)?;
+    let request: Tokens = serde_json::from_slice(&body).map_err(invalid)?;
     let caller = connection.0.caller(&service);
     let text = service.detokenize(&caller, request.tokens).await?;
     Ok(Json(json!({"content": text})))

@@ -29,6 +29,31 @@ pub fn counted(words: u32) -> String {
     words.join(" ")
 }
 
+/// A connection to the Unix socket.
+pub fn connect(daemon: &Daemon) -> UnixStream {
+    let socket = UnixStream::connect(daemon.socket()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// Sends bytes as they are and reads until the daemon closes.
+pub fn raw(daemon: &Daemon, bytes: &[u8]) -> String {
+    let mut socket = connect(daemon);
+    // What is refused early is not read to its end.
+    _ = socket.write_all(bytes);
+    rest(&mut socket)
+}
+
+/// All that still comes.
+pub fn rest(socket: &mut impl std::io::Read) -> String {
+    let mut bytes = Vec::new();
+    if let Err(error) = socket.read_to_end(&mut bytes) {
+        let reset = error.kind() == std::io::ErrorKind::ConnectionReset;
+        assert!(reset, "{error}: {}", text(&bytes));
+    }
+    text(&bytes)
+}
+
 /// Sends a chat request; the answer is on its way.
 pub fn post(daemon: &Daemon, body: &Value) -> UnixStream {
     send(daemon, &body.to_string())
@@ -41,8 +66,7 @@ pub fn send(daemon: &Daemon, body: &str) -> UnixStream {
 
 /// As [`send`], to another endpoint.
 pub fn send_to(daemon: &Daemon, path: &str, body: &str) -> UnixStream {
-    let mut socket = UnixStream::connect(daemon.socket()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut socket = connect(daemon);
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()

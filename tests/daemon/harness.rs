@@ -30,6 +30,7 @@ pub enum Engine {
 pub struct Setup {
     pub engine: Engine,
     pub bus: bool,
+    /// More of the configuration; it begins in the table `[http]`.
     pub config: &'static str,
     /// Words put in front of the daemon's command line.
     pub wrapper: Vec<String>,
@@ -90,6 +91,22 @@ impl Daemon {
         };
         daemon.wait_ready();
         daemon
+    }
+
+    /// Ends the bus, as an update of its package might.
+    pub fn stop_bus(&mut self) {
+        if let Some(mut bus) = self.bus.take() {
+            // The shell ends the bus in its trap.
+            let pid = nix::unistd::Pid::from_raw(bus.id().cast_signed());
+            _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            _ = bus.wait();
+        }
+    }
+
+    /// Starts the bus again, at the same place.
+    pub fn start_bus(&mut self) {
+        _ = fs::remove_file(self.dir.path().join("bus"));
+        self.bus = Some(start_bus(self.dir.path(), &self.setup));
     }
 
     /// Starts the daemon again after it ended.
@@ -263,12 +280,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         _ = self.child.kill();
         _ = self.child.wait();
-        if let Some(bus) = &mut self.bus {
-            // The shell ends the bus in its trap.
-            let pid = nix::unistd::Pid::from_raw(bus.id().cast_signed());
-            _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-            _ = bus.wait();
-        }
+        self.stop_bus();
         if std::thread::panicking() {
             eprintln!("--- hearthd said:\n{}", self.log());
         }
@@ -286,7 +298,7 @@ pub fn group() -> u32 {
 
 fn start_bus(dir: &Path, setup: &Setup) -> Child {
     let policies = dir.join("system.d");
-    fs::create_dir(&policies).unwrap();
+    fs::create_dir_all(&policies).unwrap();
     for entry in setup.policies.iter().flat_map(|p| fs::read_dir(p).unwrap()) {
         let path = entry.unwrap().path();
         fs::copy(&path, policies.join(path.file_name().unwrap())).unwrap();

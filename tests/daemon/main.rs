@@ -10,6 +10,7 @@
 
 mod client;
 mod clients;
+mod connections;
 mod dbus;
 mod embed;
 mod faults;

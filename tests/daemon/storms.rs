@@ -12,10 +12,10 @@ use crate::client::{Bus, Streamed, chat, content, post, reply};
 use crate::harness::{Daemon, Engine, Setup, ok, until};
 
 /// How far memory may go up and down by itself, in KiB.
-const RSS_SLACK: u64 = 8192;
+pub const RSS_SLACK: u64 = 8192;
 
 /// What a process holds: open files, and resident memory of its own in KiB.
-fn held(pid: u32) -> (usize, u64) {
+pub fn held(pid: u32) -> (usize, u64) {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let rss = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
@@ -24,7 +24,7 @@ fn held(pid: u32) -> (usize, u64) {
 }
 
 /// How many requests ended so.
-fn ended(daemon: &Daemon, outcome: &str) -> u64 {
+pub fn ended(daemon: &Daemon, outcome: &str) -> u64 {
     let metrics = ok(&daemon.curl("/metrics", &[]));
     let end = format!(",outcome=\"{outcome}\"}}");
     let counts = metrics.lines().filter_map(|line| line.rsplit_once(' '));
@@ -32,7 +32,7 @@ fn ended(daemon: &Daemon, outcome: &str) -> u64 {
     counts.map(|(_, n)| n.parse::<u64>().unwrap()).sum()
 }
 
-fn idle(daemon: &Daemon) {
+pub fn idle(daemon: &Daemon) {
     until("nothing runs or waits", || {
         let service = daemon.health()["service"].take();
         service["active_jobs"] == 0 && service["queue_length"] == 0
@@ -151,7 +151,7 @@ fn a_full_queue_refuses_the_surplus_and_answers_the_rest_once() {
     const ROOM: usize = 100;
     let daemon = Daemon::start(Setup {
         engine: Engine::Fake(""),
-        config: "[queue]\nlength_max = 100\n[engine]\nslots = 1\n",
+        config: "connections_max = 1000\n[queue]\nlength_max = 100\n[engine]\nslots = 1\n",
         ..Setup::default()
     });
     let text = |n: usize| format!("this is number {n}");

@@ -1,0 +1,168 @@
+//! The bodies of requests: whole, in time, and not too much of them at once.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use axum::body::{Body as Incoming, Bytes, HttpBody as _};
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures_util::StreamExt as _;
+
+use super::ApiError;
+use super::share::{Share, Shares, Who};
+use crate::protocol::{Failure, FailureKind};
+use crate::service::Service;
+
+/// Bodies up to this size are read in any case: the bound on connections bounds them, and
+/// chats of usual length are not refused because others send large ones.
+const SMALL: usize = 64 * 1024;
+/// So many bodies of the largest size are read at once, those of one caller half of it:
+/// with the default of 8 MiB what senders can make the daemon hold stays below 64 MiB.
+const LARGE_AT_ONCE: usize = 8;
+/// Seconds after which there may be room again.
+const RETRY_S: u32 = 5;
+
+/// A request's whole body.
+#[derive(Debug)]
+pub(super) struct Body(Bytes);
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Room for the bodies that one caller sends.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    pub(super) shares: Shares,
+    pub(super) who: Who,
+}
+
+impl FromRequest<Service> for Body {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, service: &Service) -> Result<Self, Response> {
+        let (parts, body) = request.into_parts();
+        let http = service.config().http.clone();
+        let body_max = http.body_max_mib as usize * 1024 * 1024;
+        let room = parts.extensions.get::<Room>();
+        let patience = Duration::from_secs(u64::from(http.body_s));
+        let read = tokio::time::timeout(patience, read(body, body_max, room));
+        let read = read.await.unwrap_or_else(|_| Err(late(http.body_s)));
+        read.map(Self)
+            .map_err(|refusal| refusal.respond_at(parts.uri.path()))
+    }
+}
+
+async fn read(body: Incoming, max: usize, room: Option<&Room>) -> Result<Bytes, ApiError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > max {
+        return Err(too_large());
+    }
+    let mut held: Option<Share> = None;
+    let mut bytes = Vec::new();
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            Failure::invalid(format!(
+                "the request's body did not arrive whole ({error}): send it again"
+            ))
+        })?;
+        let size = bytes.len() + chunk.len();
+        if size > max {
+            return Err(too_large());
+        }
+        if let Some(room) = room.filter(|_| size > SMALL) {
+            let all = max.saturating_mul(LARGE_AT_ONCE);
+            let has_room = if let Some(share) = &mut held {
+                share.grow(chunk.len(), all)
+            } else {
+                held = room.shares.take(room.who, size, all);
+                held.is_some()
+            };
+            if !has_room {
+                return Err(no_room());
+            }
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    // What was held is free again: a handler decodes the bytes before anything else runs.
+    Ok(bytes.into())
+}
+
+fn too_large() -> ApiError {
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        Failure::invalid("the request body is larger than `http.body_max_mib` allows"),
+    )
+}
+
+fn late(seconds: u32) -> ApiError {
+    let message = format!(
+        "the request's body did not arrive within {seconds} s (`http.body_s`): send it again"
+    );
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, Failure::invalid(message))
+}
+
+fn no_room() -> ApiError {
+    let message = "too many large requests arrive at once: send it again in some seconds";
+    Failure::new(FailureKind::Busy, message)
+        .retry_after(RETRY_S)
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use std::convert::Infallible;
+
+    use super::*;
+
+    const MAX: usize = 1 << 20;
+
+    fn body(chunks: usize, size: usize) -> Incoming {
+        let chunks = (0..chunks).map(move |_| Ok::<_, Infallible>(Bytes::from(vec![b'x'; size])));
+        Incoming::from_stream(stream::iter(chunks))
+    }
+
+    #[tokio::test]
+    async fn the_bound_holds_announced_or_not() {
+        for (body, fits) in [
+            (Incoming::from(vec![b'x'; MAX]), true),
+            (Incoming::from(vec![b'x'; MAX + 1]), false),
+            (body(16, MAX / 16), true),
+            (body(17, MAX / 16), false),
+        ] {
+            assert_eq!(read(body, MAX, None).await.is_ok(), fits);
+        }
+    }
+
+    #[tokio::test]
+    async fn large_ones_need_room_and_small_ones_do_not() {
+        let shares = Shares::default();
+        let who = Some(7);
+        let room = Room {
+            shares: shares.clone(),
+            who,
+        };
+        let half = MAX * LARGE_AT_ONCE / 2;
+        let _others = shares
+            .take(who, half - MAX + 1, MAX * LARGE_AT_ONCE)
+            .unwrap();
+        let refused = read(body(16, MAX / 16), MAX, Some(&room)).await;
+        let response = refused.unwrap_err().respond_at("/");
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["retry-after"], "5");
+        for (chunks, size) in [(15, MAX / 16), (1, SMALL)] {
+            let read = read(body(chunks, size), MAX, Some(&room)).await.unwrap();
+            assert_eq!(read.len(), chunks * size);
+        }
+        // All was given back.
+        let rest = shares.take(who, MAX - 1, MAX * LARGE_AT_ONCE);
+        assert!(rest.is_some());
+    }
+}

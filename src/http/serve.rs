@@ -1,0 +1,271 @@
+//! Connections: how many, for how long, and what their requests may look like.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io::{self, Write as _};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::connect_info::ConnectInfo;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::body::Room;
+use super::share::{Shares, Who};
+use super::unread::Unread;
+use super::{ApiError, Peer};
+use crate::protocol::{Failure, FailureKind};
+use crate::service::Service;
+
+/// Bytes of a request's head, as large as others' default (nginx: 32 KiB in all). Its
+/// lines are at most 100, hyper's own bound.
+const HEAD_MAX: usize = 32 * 1024;
+/// Bytes that a connection buffers of what it reads and of what it writes, each.
+const BUFFER_MAX: usize = 64 * 1024;
+/// Files that the daemon needs besides connections and the streams of jobs: sockets, bus,
+/// journal, timers, the engine and what starting another takes, sensors, model files.
+const FILES_RESERVED: u64 = 64;
+/// Surplus connections that are told so with patience; those beyond are told in passing.
+const REFUSALS: usize = 16;
+/// How long one of these may take to send its request, and again to read the answer.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+/// How long nothing is accepted after there were no files or no memory for it.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Seconds after which a refused client may try again.
+const RETRY_S: u32 = 5;
+
+/// What the connections of all sockets share.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    pub(super) service: Service,
+    open: Shares,
+    bodies: Shares,
+    refusals: Arc<Semaphore>,
+    refused: Arc<AtomicU64>,
+}
+
+/// A socket that connections come from.
+pub(super) trait Listener {
+    /// Its connections.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next connection, and who it is.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+
+    /// Writes what can be written at once, and closes.
+    fn say_and_close(stream: Self::Stream, text: &[u8]) -> io::Result<()>;
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, _) = self.accept().await?;
+        let credentials = stream.peer_cred().ok();
+        let peer = Peer(credentials.map(|c| (c.uid(), c.pid().unwrap_or(0))));
+        Ok((stream, peer))
+    }
+
+    fn say_and_close(stream: UnixStream, text: &[u8]) -> io::Result<()> {
+        stream.into_std()?.write_all(text)
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    /// TCP says nothing about users.
+    async fn next(&self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, _) = self.accept().await?;
+        Ok((stream, Peer(None)))
+    }
+
+    fn say_and_close(stream: TcpStream, text: &[u8]) -> io::Result<()> {
+        stream.into_std()?.write_all(text)
+    }
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(service: Service) -> Self {
+        Self {
+            service,
+            open: Shares::default(),
+            bodies: Shares::default(),
+            refusals: Arc::new(Semaphore::new(REFUSALS)),
+            refused: Arc::default(),
+        }
+    }
+
+    /// Serves a socket until `stop` resolves; open answers are finished.
+    pub(super) async fn serve<L: Listener>(
+        &self,
+        listener: L,
+        app: Router,
+        stop: impl Future<Output = ()>,
+    ) {
+        let app = TowerToHyperService::new(app);
+        // Each connection holds a receiver.
+        let (stopping, stopped) = watch::channel(());
+        let mut stop = pin!(stop);
+        let mut is_failing = false;
+        loop {
+            let next = tokio::select! {
+                () = &mut stop => break,
+                next = listener.next() => next,
+            };
+            match next {
+                Ok((stream, peer)) => {
+                    is_failing = false;
+                    let who = peer.0.map(|(uid, _)| uid);
+                    match self.open.take(who, 1, self.max()) {
+                        Some(share) => {
+                            let answer = answerer(app.clone(), peer, self.room(who));
+                            let serving = self.connection(stream, answer, stopped.clone());
+                            tokio::spawn(async move {
+                                serving.await;
+                                drop(share);
+                            });
+                        }
+                        None => self.refuse::<L>(stream, who),
+                    }
+                }
+                // It was given up before it was taken up.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // No files or no memory: the connection waits, and asking for it at
+                    // once again would keep a core busy.
+                    if !is_failing {
+                        log::warn!("cannot accept connections for now: {error}");
+                    }
+                    is_failing = true;
+                    tokio::select! {
+                        () = &mut stop => break,
+                        () = tokio::time::sleep(PAUSE) => {}
+                    }
+                }
+            }
+        }
+        drop((listener, stopped));
+        _ = stopping.send(());
+        stopping.closed().await;
+    }
+
+    /// How many there may be: as configured, and as the limit of open files allows.
+    fn max(&self) -> usize {
+        let config = self.service.config();
+        let jobs = config.queue.length_max.saturating_add(config.engine.slots);
+        let reserved = (FILES_RESERVED + REFUSALS as u64).saturating_add(u64::from(jobs));
+        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+        // Where there are very few, the rest has to get along with most of them.
+        let room = files.saturating_sub(reserved).max(files / 4);
+        let configured = usize::try_from(config.http.connections_max).unwrap_or(usize::MAX);
+        configured.min(usize::try_from(room).unwrap_or(usize::MAX))
+    }
+
+    fn room(&self, who: Who) -> Room {
+        Room {
+            shares: self.bodies.clone(),
+            who,
+        }
+    }
+
+    /// Serves one connection until it is closed.
+    fn connection<T, A>(
+        &self,
+        stream: T,
+        answer: A,
+        mut stopped: watch::Receiver<()>,
+    ) -> impl Future<Output = ()> + use<T, A>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+        A: HttpService<Incoming, ResBody = Body, Error = Infallible>,
+    {
+        let config = self.service.config();
+        let seconds = |s: u32| Duration::from_secs(u64::from(s));
+        let io = TokioIo::new(Unread::new(stream, seconds(config.queue.unread_s)));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(seconds(config.http.idle_s))
+            .max_header_size(HEAD_MAX)
+            .max_buf_size(BUFFER_MAX)
+            .serve_connection(io, answer);
+        async move {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                _ = stopped.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                log::debug!("a connection ended: {error}");
+            }
+        }
+    }
+
+    /// Tells a connection too many that it is one.
+    fn refuse<L: Listener>(&self, mut stream: L::Stream, who: Who) {
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        // A storm of them is worth some lines, not one each.
+        if refused.is_power_of_two() {
+            log::warn!(uid = who, refused, max = self.max();
+                "too many connections (`http.connections_max`): refusing");
+        }
+        let text = refusal();
+        let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else {
+            _ = L::say_and_close(stream, text.as_bytes());
+            return;
+        };
+        tokio::spawn(async move {
+            // What is closed while its request arrives may lose the answer.
+            _ = tokio::time::timeout(REFUSAL_TIME, stream.read(&mut [0; 4096])).await;
+            let answer = async {
+                stream.write_all(text.as_bytes()).await?;
+                stream.shutdown().await?;
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+            };
+            _ = tokio::time::timeout(REFUSAL_TIME, answer).await;
+            drop(place);
+        });
+    }
+}
+
+/// Hands requests of a connection to the routes, and says whose they are.
+fn answerer(
+    app: TowerToHyperService<Router>,
+    peer: Peer,
+    room: Room,
+) -> impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> {
+    service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(peer.clone()));
+        extensions.insert(room.clone());
+        app.call(request)
+    })
+}
+
+/// Nothing is known of the request: the form is OpenAI's, whose clients try again.
+fn refusal() -> String {
+    let message = "too many connections: close some, or try again in some seconds";
+    let body = ApiError::body(&Failure::new(FailureKind::Busy, message)).to_string();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
+         Retry-After: {RETRY_S}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}

@@ -1,0 +1,120 @@
+//! What all callers have together, and each of them a share of.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A caller: a user's number; `None` for all who came over TCP.
+pub(super) type Who = Option<u32>;
+
+/// Counts what is taken of something that there is only so much of. Nobody gets more
+/// than half: whatever one user does, there is something left for others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shares(Arc<Mutex<Taken>>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by: HashMap<Who, usize>,
+}
+
+/// A part that is taken; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Share {
+    shares: Shares,
+    who: Who,
+    amount: usize,
+}
+
+impl Shares {
+    /// Takes so much for a caller, where no more than `max` is taken then; `None` where
+    /// that is too much, for him or for all.
+    pub(super) fn take(&self, who: Who, amount: usize, max: usize) -> Option<Share> {
+        let mut share = Share {
+            shares: self.clone(),
+            who,
+            amount: 0,
+        };
+        share.grow(amount, max).then_some(share)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    /// Takes more, where there is that much left; else it stays as it was.
+    pub(super) fn grow(&mut self, more: usize, max: usize) -> bool {
+        let mut taken = self.shares.lock();
+        let own = taken.by.get(&self.who).copied().unwrap_or_default();
+        let (all, own) = (taken.all.saturating_add(more), own.saturating_add(more));
+        if all > max || own > max.div_ceil(2) {
+            return false;
+        }
+        taken.all = all;
+        taken.by.insert(self.who, own);
+        self.amount += more;
+        true
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.shares.lock();
+        taken.all = taken.all.saturating_sub(self.amount);
+        if let Some(own) = taken.by.get_mut(&self.who) {
+            *own = own.saturating_sub(self.amount);
+            if *own == 0 {
+                taken.by.remove(&self.who);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn nobody_gets_more_than_half() {
+        let shares = Shares::default();
+        let mut mine = shares.take(Some(1), 4, 10).unwrap();
+        assert!(!mine.grow(2, 10));
+        assert!(mine.grow(1, 10));
+        assert!(shares.take(Some(1), 1, 10).is_none());
+        // Those over TCP are one caller, and no user.
+        let other = shares.take(None, 5, 10).unwrap();
+        assert!(shares.take(Some(2), 1, 10).is_none());
+        drop(mine);
+        assert!(shares.take(Some(2), 1, 10).is_some());
+        drop(other);
+        assert!(shares.lock().by.is_empty());
+        // Where there is one only, one gets it.
+        assert!(shares.take(Some(1), 1, 1).is_some());
+        assert!(shares.take(Some(1), 1, 0).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_is_what_is_held(steps in prop::collection::vec((0_u32..4, 0_usize..9, any::<bool>()), 1..60)) {
+            let shares = Shares::default();
+            let mut held: Vec<Share> = Vec::new();
+            for (who, amount, give) in steps {
+                if give {
+                    held.pop();
+                } else if let Some(last) = held.last_mut().filter(|last| last.who == Some(who)) {
+                    last.grow(amount, 20);
+                } else {
+                    held.extend(shares.take(Some(who), amount, 20));
+                }
+                let taken = shares.lock();
+                prop_assert_eq!(taken.all, held.iter().map(|s| s.amount).sum::<usize>());
+                prop_assert!(taken.all <= 20 && taken.by.values().all(|own| *own <= 10));
+            }
+            held.clear();
+            prop_assert!(shares.lock().all == 0 && shares.lock().by.is_empty());
+        }
+    }
+}
