@@ -16,7 +16,7 @@ mod turn;
 mod values;
 
 use zbus::connection::{Builder, Connection};
-use zbus::fdo;
+use zbus::fdo::{self, RequestNameFlags};
 
 use crate::service::Service;
 
@@ -33,11 +33,14 @@ pub const PATH: &str = "/org/hearthd/Inference1";
 /// long as the returned value.
 ///
 /// # Errors
-/// No bus, or the policy does not let this user own the name.
+/// No bus, the name has an owner, or the policy does not let this user own it.
 pub async fn serve(service: &Service) -> zbus::Result<Connection> {
     let connection = objects(Builder::system(), service)?.build().await?;
     start(&connection, service).await?;
-    connection.request_name(NAME).await?;
+    // zbus's default lets the next one take the name away, and takes it from another: a
+    // daemon started by hand beside the service would silence that.
+    let flags = RequestNameFlags::DO_NOT_QUEUE;
+    connection.request_name_with_flags(NAME, flags).await?;
     Ok(connection)
 }
 

@@ -8,6 +8,7 @@
     reason = "Debug quotes paths as TOML does"
 )]
 
+mod bus;
 mod client;
 mod clients;
 mod connections;
@@ -30,6 +31,7 @@ mod polkit;
 mod prewarm;
 mod readme;
 mod responses;
+mod requests;
 mod sessions;
 mod storms;
 mod token;

@@ -1,0 +1,108 @@
+//! The bus: it ends, the name is wanted by another, callers vanish.
+
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::client::{Bus, Options, SESSION, Streamed, chat, content, counted};
+use crate::harness::{BUS_NAME, Daemon, ok, until};
+use crate::storms::{ended, idle};
+
+/// systemd starts it anew then: what is needed for that is that it ends as a failure, and
+/// leaves nothing in the way.
+#[test]
+fn without_its_bus_it_ends_and_can_be_started_again() {
+    let mut daemon = Daemon::fake("");
+    let long = format!("!slow {}", counted(8));
+    let running = Streamed::open(&daemon, chat(&long));
+    daemon.stop_bus();
+    // What runs over the other door is finished.
+    let (text, failed) = running.end();
+    assert!(failed.is_null(), "{failed}");
+    assert_eq!(text, long);
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(1));
+    assert!(daemon.log().contains("the D-Bus connection was lost"));
+    daemon.start_bus();
+    daemon.restart();
+    assert_eq!(Bus::connect(&daemon).generate("hello").unwrap(), "hello");
+}
+
+/// A second daemon, started by hand, does not silence the first.
+#[test]
+fn the_name_is_not_given_away() {
+    let daemon = Daemon::fake("");
+    let config = daemon.dir.path().join("second.toml");
+    let socket = daemon.dir.path().join("second.sock");
+    let text = format!("[http]\nsocket = {socket:?}\n");
+    std::fs::write(&config, text).unwrap();
+    let log = std::fs::File::create(daemon.dir.path().join("second.log")).unwrap();
+    let mut second = Command::new(env!("CARGO_BIN_EXE_hearthd"))
+        .arg("--config")
+        .arg(&config)
+        .env("DBUS_SYSTEM_BUS_ADDRESS", daemon.bus_address())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let said = || std::fs::read_to_string(daemon.dir.path().join("second.log")).unwrap();
+    until("the second is ready", || said().contains("ready"));
+    assert!(
+        said().contains("no D-Bus (name already taken"),
+        "{}",
+        said()
+    );
+    // The name is still the first one's, which has the model.
+    assert_eq!(Bus::connect(&daemon).generate("hello").unwrap(), "hello");
+    // Nor does one that asks for it by force get it.
+    let force = ["su", BUS_NAME, "3"];
+    let mut busctl = Command::new("busctl");
+    let busctl = busctl.arg(format!("--address={}", daemon.bus_address()));
+    let busctl = busctl.args(["call", "org.freedesktop.DBus", "/org/freedesktop/DBus"]);
+    let busctl = busctl
+        .args(["org.freedesktop.DBus", "RequestName"])
+        .args(force);
+    // 2: in the queue behind its owner.
+    assert_eq!(ok(&busctl.output().unwrap()).trim(), "u 2");
+    kill(Pid::from_raw(second.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert!(second.wait().unwrap().success());
+    assert_eq!(Bus::connect(&daemon).generate("still").unwrap(), "still");
+}
+
+#[test]
+fn a_caller_that_vanishes_takes_its_calls_with_it() {
+    let daemon = Daemon::fake("token-ms=20");
+    let long = "long ".repeat(400);
+    let request = chat(&long).to_string();
+    let object = "/org/hearthd/Inference1";
+    let mut calls: Vec<(&str, &str, Vec<String>)> = vec![
+        (object, "Generate", vec!["s".into(), long.clone()]),
+        (
+            object,
+            "GenerateJson",
+            vec!["ss".into(), long.clone(), "{}".into()],
+        ),
+        (object, "Chat", vec!["s".into(), request]),
+    ];
+    let bus = Bus::connect(&daemon);
+    let session = bus.open_session(&Options::new()).unwrap();
+    let say = vec!["sa{sv}".into(), long.clone(), "0".into()];
+    calls.push((&session, "Generate", say));
+    for (n, (path, method, args)) in (1..).zip(&calls) {
+        let interface = if *path == object { BUS_NAME } else { SESSION };
+        let mut caller = Command::new("busctl")
+            .arg(format!("--address={}", daemon.bus_address()))
+            .args(["--timeout=60", "call", BUS_NAME, path, interface, method])
+            .args(args)
+            .spawn()
+            .unwrap();
+        until("it is worked on", || {
+            daemon.health()["service"]["active_jobs"] == 1
+        });
+        caller.kill().unwrap();
+        caller.wait().unwrap();
+        until("it is cancelled", || ended(&daemon, "cancelled") == n);
+        idle(&daemon);
+    }
+    assert_eq!(content(&daemon.chat(&chat("after").to_string())), "after");
+    assert_eq!(ended(&daemon, "finished"), 1);
+}
