@@ -42,6 +42,9 @@ for part in "$@"; do
       need setpriv util-linux
       need readelf binutils
       need dpkg-deb dpkg
+      # Other clients of the bus.
+      need gdbus libglib2.0-bin
+      need dbus-send dbus-bin
       # The official clients are Python packages (tests/clients).
       need python3 python3
       python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use crate::harness::{Daemon, Engine, Setup, root, text};
 
 /// The Python that has the clients.
-static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
+pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
     let output = Command::new(root().join("tests/clients/setup.sh"))
         .stdin(Stdio::null())
         .output()

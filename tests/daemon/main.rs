@@ -9,6 +9,8 @@
 )]
 
 mod bus;
+mod bus_clients;
+mod busctl;
 mod client;
 mod clients;
 mod connections;

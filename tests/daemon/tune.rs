@@ -21,7 +21,7 @@ fn on_board(celsius: i32) -> Daemon {
     daemon
 }
 
-fn set_temperature(daemon: &Daemon, celsius: i32) {
+pub fn set_temperature(daemon: &Daemon, celsius: i32) {
     let zone = daemon
         .dir
         .path()

@@ -1,0 +1,143 @@
+//! Every method, called by `busctl`: none needs more than that.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Output;
+
+use crate::client::{Bus, Options, SESSION, chat};
+use crate::harness::{BUS_NAME, Daemon, Engine, Setup, error, ok, root};
+use crate::tune::set_temperature;
+
+const PATH: &str = "/org/hearthd/Inference1";
+const JOB: &str = "org.hearthd.Inference1.Job";
+/// busctl passes and takes no open files.
+const WITH_FILES: [&str; 2] = [
+    "org.hearthd.Inference1.ImportModel",
+    "org.hearthd.Inference1.OpenStream",
+];
+
+/// Calls, and what was called.
+struct Calls<'a> {
+    daemon: &'a Daemon,
+    made: RefCell<BTreeSet<String>>,
+}
+
+impl Calls<'_> {
+    fn call(&self, path: &str, interface: &str, method: &str, args: &[&str]) -> Output {
+        let name = format!("{interface}.{method}");
+        assert!(self.made.borrow_mut().insert(name), "{method} twice");
+        self.daemon.call_at(path, interface, method, args)
+    }
+
+    /// Of the manager; what it answered, with its type.
+    fn manager(&self, method: &str, args: &[&str]) -> String {
+        ok(&self.call(PATH, BUS_NAME, method, args))
+            .trim()
+            .to_owned()
+    }
+}
+
+/// All methods of the documented interfaces.
+fn documented() -> BTreeSet<String> {
+    let mut methods = BTreeSet::new();
+    for interface in [BUS_NAME, JOB, SESSION] {
+        let file = root().join(format!("docs/api/{interface}.xml"));
+        let xml = fs::read_to_string(file).unwrap();
+        let names = xml.split("<method name=\"").skip(1);
+        let names = names.filter_map(|rest| rest.split('"').next());
+        methods.extend(names.map(|name| format!("{interface}.{name}")));
+    }
+    assert!(methods.len() > 20, "{methods:?}");
+    methods
+}
+
+#[test]
+fn busctl_reaches_every_method() {
+    let daemon = Daemon::start(Setup {
+        engine: Engine::Real,
+        config: "[engine]\nthreads = 2\n[cache]\nmin_tokens = 8\n",
+        ..Setup::default()
+    });
+    set_temperature(&daemon, 40);
+    let calls = Calls {
+        daemon: &daemon,
+        made: RefCell::default(),
+    };
+    let rome = "What is the capital of Italy?";
+    let request = chat(rome).to_string();
+
+    let listed = calls.manager("ListModels", &[]);
+    assert!(
+        listed.starts_with("aa{sv} 2 ") && listed.contains("hearth-demo"),
+        "{listed}"
+    );
+    assert_eq!(calls.manager("LoadModel", &["sa{sv}", "", "0"]), "");
+    assert!(calls.manager("Generate", &["s", rome]).contains("Rome"));
+    let schema = r#"{"type":"object","properties":{"n":{"type":"integer","maximum":9,"minimum":0}},"required":["n"],"additionalProperties":false}"#;
+    let json = calls.manager("GenerateJson", &["ss", rome, schema]);
+    assert!(json.starts_with(r#"s "{\"n\":"#), "{json}");
+    assert!(calls.manager("Chat", &["s", &request]).contains("Rome"));
+    assert!(
+        calls
+            .manager("Embed", &["as", "2", "a", "b"])
+            .starts_with("aad 2 ")
+    );
+    assert_eq!(calls.manager("CountTokens", &["s", ""]), "u 0");
+    let system = "You are the voice of this house. Answer in one sentence, please.";
+    assert_eq!(calls.manager("Prewarm", &["sa{sv}", system, "0"]), "");
+    assert_eq!(calls.manager("KeepLoaded", &["s", "a test"]), "u 1");
+    // The hold went with busctl.
+    let said = error(&calls.call(PATH, BUS_NAME, "ReleaseKeepLoaded", &["u", "1"]));
+    assert!(said.contains("you have no cookie 1"), "{said}");
+
+    let job = calls.manager(
+        "Submit",
+        &["sa{sv}", &request, "1", "priority", "s", "background"],
+    );
+    let job = job.trim_start_matches("o ").trim_matches('"');
+    let on_job = |method: &str, args: &[&str]| calls.call(job, JOB, method, args);
+    assert!(ok(&on_job("GetResult", &[])).contains("Rome"));
+    ok(&on_job("Cancel", &[]));
+    let said = error(&on_job("SetPriority", &["s", "normal"]));
+    assert!(said.contains("is done"), "{said}");
+
+    // A session ends with the connection that opened it, so busctl's is gone at once.
+    let gone = calls.manager("OpenSession", &["a{sv}", "1", "seed", "u", "5"]);
+    assert!(
+        gone.starts_with("o \"/org/hearthd/Inference1/sessions/"),
+        "{gone}"
+    );
+    let owner = Bus::connect(&daemon);
+    let session = owner.open_session(&Options::new()).unwrap();
+    let in_session = |method: &str, args: &[&str]| ok(&calls.call(&session, SESSION, method, args));
+    in_session("Append", &["s", "We talk about Italy."]);
+    assert!(in_session("Generate", &["sa{sv}", rome, "0"]).starts_with("s "));
+    assert!(in_session("Clone", &[]).starts_with("o "));
+    in_session("Close", &[]);
+
+    let board = calls.manager("GetBoard", &[]);
+    assert!(
+        board.starts_with("a{sv} ") && board.contains("temperature"),
+        "{board}"
+    );
+    let tuning = calls.manager("Tune", &["sa{sv}", "", "0"]);
+    assert!(tuning.contains("\"decode\""), "{tuning}");
+    assert!(calls.manager("ListTunings", &[]).starts_with("aa{sv} 1 "));
+    assert_eq!(calls.manager("ForgetTunings", &[]), "");
+    assert_eq!(calls.manager("UnloadModel", &[]), "");
+    // What was kept is on disk by then.
+    let kept = calls.manager("ListPrompts", &[]);
+    assert!(
+        kept.starts_with("aa{sv} ") && !kept.starts_with("aa{sv} 0"),
+        "{kept}"
+    );
+    assert!(calls.manager("VerifyPrompts", &[]).starts_with("aa{sv} "));
+    assert_ne!(calls.manager("ClearPrompts", &[]), "u 0");
+    let said = error(&calls.call(PATH, BUS_NAME, "RemoveModel", &["s", "hearth-demo-q8_0"]));
+    assert!(said.contains("hearth-demo-q8_0"), "{said}");
+
+    let mut made = calls.made.into_inner();
+    made.extend(WITH_FILES.map(str::to_owned));
+    assert_eq!(made, documented());
+}
