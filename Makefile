@@ -7,7 +7,7 @@ RELEASE := --release --locked
 VERSION = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo run test check doc deb deb-arm64 boot-test test-vm test-arm64-vm bench clean install-tools
+.PHONY: help setup build demo run test fuzz check doc deb deb-arm64 boot-test test-vm test-arm64-vm bench clean install-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -28,6 +28,11 @@ test: ## run all tests
 	@packaging/setup-host.sh build test
 	@tests/clients/setup.sh >/dev/null
 	$(CARGO) test $(RELEASE)
+
+# Seconds for each target.
+TIME ?= 180
+fuzz: setup ## fuzz what reads input from outside; TIME=600 for so many seconds each
+	@packaging/fuzz.sh $(TIME)
 
 check: install-tools ## formatting, clippy, shellcheck, licences and sources of what is compiled in
 	@packaging/setup-host.sh build check

@@ -17,6 +17,9 @@ const LEFT_OUT: [&str; 1] = ["libggml-cpu-sapphirerapids.so"];
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
+    if env::var_os("CARGO_FEATURE_ENGINE").is_none() {
+        return Ok(());
+    }
     // Only the engine links llama.cpp: the linker drops libraries that the other
     // executables do not use. The first path is a build tree, the second a package
     // (/usr/libexec/hearthd/hearth-engine, /usr/lib/hearthd).

@@ -22,6 +22,7 @@ pub mod board;
 pub mod cache;
 pub mod config;
 pub mod dbus;
+#[cfg(feature = "engine")]
 pub mod engine;
 pub mod fit;
 pub mod gguf;

@@ -1,0 +1,91 @@
+//! Schemas and grammars: compiled, and followed for some tokens. What is allowed is
+//! accepted.
+
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use hearthd::prompt::constraint::{Matcher, Vocabulary, check};
+use hearthd::protocol::{CallFormat, Constraint, GenerateRequest, Prompt, ToolChoice};
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Value, json};
+
+/// Bytes are tokens, and 256 ends an answer.
+static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
+    let mut pieces: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte]).collect();
+    pieces.push(Vec::new());
+    let tokenize = |text: &[u8]| text.iter().map(|byte| i32::from(*byte)).collect();
+    Vocabulary::new(pieces, &[], &[256], Arc::new(tokenize)).expect("a vocabulary")
+});
+
+/// Follows the grammar for some tokens, of those allowed the one that `choose` names.
+fn follow(mut matcher: Matcher, choose: usize) {
+    for n in 0..24_usize {
+        let mut logits = vec![0.0; 257];
+        if matcher.mask(&mut logits).is_err() {
+            return;
+        }
+        let allowed: Vec<i32> = (0..)
+            .zip(&logits)
+            .filter_map(|(token, logit)| logit.is_finite().then_some(token))
+            .collect();
+        let Some(token) = allowed.get((choose + n * 7) % allowed.len().max(1)) else {
+            return;
+        };
+        matcher.accept(*token).expect("what is allowed is accepted");
+        if *token == 256 {
+            return;
+        }
+        matcher.forced();
+        matcher.is_complete();
+    }
+}
+
+fuzz_target!(|data: (u8, u8, &str)| {
+    let (kind, choose, text) = data;
+    let value = || serde_json::from_str::<Value>(text).ok();
+    let mut request = GenerateRequest::default();
+    let matcher = if let 0..4 = kind % 6 {
+        let constraint = match kind % 6 {
+            0 => value().map(Constraint::JsonSchema),
+            1 => Some(Constraint::Gbnf(text.into())),
+            2 => Some(Constraint::Regex(text.into())),
+            _ => Some(Constraint::Lark(text.into())),
+        };
+        let Some(constraint) = constraint else { return };
+        request.constraint = Some(constraint.clone());
+        if check(&request).is_err() {
+            return;
+        }
+        Matcher::new(&VOCABULARY, &constraint).ok()
+    } else {
+        let Some(parameters) = value() else { return };
+        let tools =
+            vec![json!({"type": "function", "function": {"name": "f", "parameters": parameters}})];
+        let choice = if kind % 6 == 4 {
+            ToolChoice::Required
+        } else {
+            ToolChoice::Auto
+        };
+        request.prompt = Prompt::Chat {
+            messages: Vec::new(),
+            tools: tools.clone(),
+        };
+        request.tool_choice = choice.clone();
+        if check(&request).is_err() {
+            return;
+        }
+        let format = [
+            CallFormat::Hermes,
+            CallFormat::Llama,
+            CallFormat::Mistral,
+            CallFormat::Json,
+        ][usize::from(kind / 6) % 4];
+        Matcher::for_tools(&VOCABULARY, format, &tools, &choice)
+            .ok()
+            .flatten()
+    };
+    if let Some(matcher) = matcher {
+        follow(matcher, usize::from(choose));
+    }
+});

@@ -1,0 +1,68 @@
+//! Bodies of requests, as each door decodes them. A refusal is short, whatever was sent.
+
+#![no_main]
+
+use hearthd::prompt::constraint;
+use hearthd::protocol::Failure;
+use hearthd::service::{Submission, ollama, openai};
+use libfuzzer_sys::fuzz_target;
+
+/// Longest message of a refusal, in bytes: it names what was sent, and quotes little.
+const MESSAGE_MAX: usize = 1000;
+
+fn fine<T>(decoded: Result<T, Failure>) -> Option<T> {
+    if let Err(failure) = &decoded {
+        assert!(
+            !failure.message.is_empty() && failure.message.len() <= MESSAGE_MAX,
+            "{failure}"
+        );
+    }
+    decoded.ok()
+}
+
+/// What admission checks of a request.
+fn admit(submission: &Submission) {
+    fine(constraint::check(&submission.request));
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((door, body)) = data.split_first() else {
+        return;
+    };
+    match door % 8 {
+        0 => {
+            if let Some(request) = fine(openai::decode_chat(body)) {
+                admit(&request.submission);
+            }
+        }
+        1 => {
+            if let Some(request) = fine(openai::decode_completion(body)) {
+                admit(&request.submission);
+            }
+        }
+        2 => {
+            if let Some(request) = fine(ollama::decode_chat(body)) {
+                admit(&request.submission);
+            }
+        }
+        3 => {
+            if let Some(request) = fine(ollama::decode_generate(body)) {
+                admit(&request.submission);
+            }
+        }
+        4 => drop(fine(ollama::decode_embed(body))),
+        5 => drop(fine(ollama::decode_name(body, "model"))),
+        // Options of a session on the bus.
+        6 => {
+            if let Ok(fields) = serde_json::from_slice(body) {
+                fine(openai::decode_fields(&fields, Vec::new()));
+            }
+        }
+        // Tools of a prompt that is computed beforehand.
+        _ => {
+            if let Ok(text) = std::str::from_utf8(body) {
+                fine(openai::decode_tools(text));
+            }
+        }
+    }
+});
