@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::client::{Bus, Options, SESSION, Streamed, chat, content, counted};
-use crate::harness::{BUS_NAME, Daemon, ok, until};
+use crate::harness::{BUS_NAME, Daemon, Setup, error, group, ok, until};
 use crate::storms::{ended, idle};
 
 /// systemd starts it anew then: what is needed for that is that it ends as a failure, and
@@ -105,4 +105,55 @@ fn a_caller_that_vanishes_takes_its_calls_with_it() {
     }
     assert_eq!(content(&daemon.chat(&chat("after").to_string())), "after");
     assert_eq!(ended(&daemon, "finished"), 1);
+}
+
+/// The shipped policy and the socket's mode, with accounts that every Debian has: nobody
+/// runs the daemon, sync is a member of the group, and games is not.
+#[test]
+fn members_are_let_in_and_others_are_not() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("NOT CHECKED: who is let in: several accounts need root");
+        return;
+    }
+    let daemon = Daemon::start(Setup {
+        user: 65534,
+        ..Setup::default()
+    });
+    let group = group().to_string();
+    let run = |uid: &str, gid: &str, words: &[&str]| {
+        let mut setpriv = Command::new("setpriv");
+        let setpriv = setpriv.args(["--reuid", uid, "--regid", gid, "--groups", gid]);
+        setpriv.args(words).output().unwrap()
+    };
+    let address = format!("--address={}", daemon.bus_address());
+    let object = [BUS_NAME, "/org/hearthd/Inference1"];
+    let generate = [BUS_NAME, "Generate", "s", "hello"];
+    let by_bus = [&["busctl", &address, "call"], &object[..], &generate].concat();
+    let property = [
+        &["busctl", &address, "get-property"],
+        &object[..],
+        &[BUS_NAME, "Model"],
+    ];
+    let property = property.concat();
+    let shown = [&["busctl", &address, "introspect"], &object[..]].concat();
+    let socket = daemon.socket().display().to_string();
+    let url = "http://localhost/api/generate";
+    let body = r#"{"prompt": "hello", "stream": false}"#;
+    let by_socket = ["curl", "-sS", "--unix-socket", &socket, "-d", body, url];
+    for (words, answer) in [
+        (&by_bus[..], "s \"hello\""),
+        (&property, "s \"fake\""),
+        (&shown, ".GenerateJson"),
+        (&by_socket, "\"response\":\"hello\""),
+    ] {
+        let said = ok(&run("4", &group, words));
+        assert!(said.contains(answer), "{words:?}: {said}");
+        let said = error(&run("5", "60", words)).to_lowercase();
+        let is_refused = ["access denied", "rejected", "permission denied", "connect"];
+        assert!(
+            is_refused.iter().any(|r| said.contains(r)),
+            "{words:?}: {said}"
+        );
+    }
+    assert_eq!(ended(&daemon, "finished"), 2);
 }
