@@ -121,9 +121,10 @@ impl Field<'_> {
         #[expect(clippy::cast_possible_truncation, reason = "sampling needs no more")]
         match self.value {
             None | Some(Value::Null) => Ok(None),
-            Some(v) => match v.as_f64() {
-                Some(f) if f.is_finite() => Ok(Some(f as f32)),
-                _ => self.wrong("a number"),
+            // What is finite in 64 bits need not be in 32, and the engine takes no infinity.
+            Some(v) => match v.as_f64().map(|f| f as f32) {
+                Some(f) if f.is_finite() => Ok(Some(f)),
+                _ => self.wrong("a number of usual size"),
             },
         }
     }

@@ -182,13 +182,23 @@ fn uniform(seed: u32, place: u32) -> f64 {
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
+/// The logarithm of what has no probability, as OpenAI's API writes it: JSON, in which it
+/// crosses to the daemon, has no infinity.
+const IMPOSSIBLE: f32 = -9999.0;
+
 /// Logarithms of the probabilities of `token` and of the `n` likeliest tokens, as the
-/// model computed them.
+/// model computed them; all are finite.
 fn log_probabilities(logits: &[f32], token: Token, n: u8) -> (f32, Vec<(Token, f32)>) {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from(l - most).exp()).sum();
+    let known = logits.iter().filter(|logit| !logit.is_nan());
+    let sum: f64 = known.map(|l| f64::from(l - most).exp()).sum();
     #[expect(clippy::cast_possible_truncation, reason = "a logarithm is small")]
     let norm = most + sum.ln() as f32;
+    let logarithm = |logit: f32| {
+        Some(logit - norm)
+            .filter(|l| l.is_finite())
+            .unwrap_or(IMPOSSIBLE)
+    };
     let mut top: Vec<(Token, f32)> = Vec::with_capacity(usize::from(n) + 1);
     for (id, logit) in (0..).zip(logits) {
         let is_full = top.len() == usize::from(n);
@@ -200,10 +210,10 @@ fn log_probabilities(logits: &[f32], token: Token, n: u8) -> (f32, Vec<(Token, f
         top.truncate(usize::from(n));
     }
     for (_, logit) in &mut top {
-        *logit -= norm;
+        *logit = logarithm(*logit);
     }
     let own = usize::try_from(token).ok().and_then(|t| logits.get(t));
-    (own.map_or(f32::NEG_INFINITY, |own| own - norm), top)
+    (own.map_or(IMPOSSIBLE, |own| logarithm(*own)), top)
 }
 
 fn bias(model: &LlamaModel, sampling: &Sampling) -> Result<Vec<(usize, f32)>, Failure> {
@@ -295,5 +305,17 @@ mod tests {
         let sum: f32 = all.iter().map(|(_, l)| l.exp()).sum();
         assert!((sum - 1.0).abs() < 1e-5 && (own - all[0].1).abs() < 1e-6);
         assert_eq!(log_probabilities(&logits, 0, 0).1, []);
+        // What is no number, or none at all, has a logarithm that can be sent.
+        let (own, all) = log_probabilities(&logits, 4, 20);
+        let likely: f32 = all.iter().map(|(_, l)| l.exp()).sum();
+        assert!((likely - 1.0).abs() < 1e-5, "{all:?}");
+        assert_eq!((own, all.len()), (IMPOSSIBLE, 4));
+        for logits in [[f32::NAN; 2], [f32::NEG_INFINITY; 2], [f32::INFINITY; 2]] {
+            let (own, all) = log_probabilities(&logits, 1, 20);
+            assert!(
+                own.is_finite() && all.iter().all(|(_, l)| l.is_finite()),
+                "{logits:?}"
+            );
+        }
     }
 }

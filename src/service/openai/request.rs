@@ -290,6 +290,8 @@ mod tests {
                 json!({"messages": ok, "temperature": "hot"}),
                 "`temperature`",
             ),
+            // As an `f32` it would be infinite.
+            (json!({"messages": ok, "temperature": 1e300}), "usual size"),
             (json!({"messages": ok, "max_tokens": -1}), "`max_tokens`"),
             (json!({"messages": ok, "max_tokens": 0}), "`max_tokens`"),
             (json!({"messages": ok, "stream": "yes"}), "`stream`"),
