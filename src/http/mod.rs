@@ -100,7 +100,10 @@ impl Connections {
     /// is configured, they have to show it.
     pub async fn serve_tcp(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let app = router(self.service.clone())
-            .layer(middleware::from_fn_with_state(self.service.clone(), token::check))
+            .layer(middleware::from_fn_with_state(
+                self.service.clone(),
+                token::check,
+            ))
             .layer(middleware::from_fn(local::check));
         self.serve(listener, app, stop).await;
     }
