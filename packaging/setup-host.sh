@@ -48,6 +48,8 @@ for part in "$@"; do
       # The official clients are Python packages (tests/clients).
       need python3 python3
       python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+      # The page is looked at in a browser; Playwright's own is none of Debian's.
+      need chromium chromium
       # The real one says what its rules let people do; it has no command of its own.
       want polkitd
       ;;

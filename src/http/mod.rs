@@ -8,8 +8,10 @@ mod body;
 mod chat;
 mod embeddings;
 mod error;
+mod health;
 mod local;
 mod ollama;
+mod page;
 mod props;
 mod responses;
 mod serve;
@@ -26,16 +28,15 @@ use axum::extract::connect_info::ConnectInfo;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router, middleware};
+use axum::{Json, Router, middleware};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::protocol::Failure;
-use crate::service::{Caller, Client, Service, State as ServiceState};
+use crate::service::{Caller, Client, Service};
 
 pub use error::ApiError;
 pub use serve::Connections;
-use token::Stranger;
 
 /// Characters of a `User-Agent` that are remembered.
 const AGENT_MAX: usize = 128;
@@ -71,8 +72,8 @@ impl Peer {
 /// All routes.
 pub fn router(service: Service) -> Router {
     Router::new()
-        .route("/", get(about))
-        .route("/health", get(health))
+        .route("/", get(page::page))
+        .route("/health", get(health::health))
         .route("/metrics", get(metrics))
         .route("/props", get(props::props))
         .route("/v1/models", get(models))
@@ -110,33 +111,6 @@ impl Connections {
 }
 
 type Connection = ConnectInfo<Peer>;
-
-async fn about() -> &'static str {
-    concat!(
-        "Hearthd ",
-        env!("CARGO_PKG_VERSION"),
-        ": language models on the small computer in the house.\n",
-        "POST /v1/chat/completions, POST /v1/completions, POST /v1/responses, POST /v1/embeddings, GET /v1/models, GET /health, GET /metrics, GET /props\n",
-        "Ollama's: POST /api/chat, POST /api/generate, POST /api/embed, GET /api/tags, GET /api/ps, POST /api/show\n"
-    )
-}
-
-/// Who has to show a token and does not only hears whether the service is well.
-async fn health(State(service): State<Service>, stranger: Option<Extension<Stranger>>) -> Response {
-    service.refresh_sensors();
-    let status = service.status().borrow().clone();
-    let usable = !status.draining && status.state != ServiceState::Failed;
-    let (code, word) = if usable {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
-    };
-    let mut health = json!({"status": word});
-    if stranger.is_none() {
-        health["service"] = json!(status);
-    }
-    (code, Json(health)).into_response()
-}
 
 async fn metrics(State(service): State<Service>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -9,7 +9,8 @@ use axum::response::sse;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 
-use super::chat::{Body, set_priority, sse_response, whole};
+use super::body::Body;
+use super::chat::{set_priority, sse_response};
 use super::stream::Parts;
 use super::{ApiError, Connection};
 use crate::protocol::Failure;
@@ -22,7 +23,7 @@ pub(super) async fn responses(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let mut request = decode_responses(&whole(body)?)?;
+    let mut request = decode_responses(&body)?;
     set_priority(&mut request.chat.submission, &headers)?;
     let caller = connection.0.caller(&service);
     let choices = service.submit_choices(&caller, &request.chat.submission, 1)?;

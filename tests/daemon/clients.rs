@@ -79,6 +79,12 @@ fn langchain_over_all() {
     run("use_langchain.py");
 }
 
+/// Chromium, at the width of a phone and of a desktop.
+#[test]
+fn the_page_in_a_browser() {
+    run("use_page.py");
+}
+
 #[test]
 fn prometheus_own_parser() {
     run("use_metrics.py");

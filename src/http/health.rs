@@ -1,0 +1,57 @@
+//! `/health`: whether the service is well, and how it and the board are.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
+use serde_json::{Value, json};
+
+use super::token::Stranger;
+use crate::service::{Board, Service, State as ServiceState};
+use crate::units::{Bytes, MilliCelsius, Permille};
+
+/// Who has to show a token and does not only hears whether the service is well.
+pub(super) async fn health(
+    State(service): State<Service>,
+    stranger: Option<Extension<Stranger>>,
+) -> Response {
+    let board = service.board();
+    let status = service.status().borrow().clone();
+    let usable = !status.draining && status.state != ServiceState::Failed;
+    let (code, word) = if usable {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+    };
+    let mut health = json!({"status": word});
+    if stranger.is_none() {
+        health["service"] = json!(status);
+        health["board"] = to_json(&board);
+    }
+    (code, Json(health)).into_response()
+}
+
+/// With the names of `GetBoard`; what is not known is null.
+fn to_json(board: &Board) -> Value {
+    let share = |permille: Permille| f64::from(permille.0) / 1000.0;
+    let bytes = |bytes: Option<Bytes>| bytes.map(|b| b.0);
+    let celsius = |temperature: Option<MilliCelsius>| temperature.map(MilliCelsius::celsius);
+    let ages = board.decisions.iter();
+    let decisions: Vec<_> = ages.map(|(age, text)| (age.as_secs(), text)).collect();
+    json!({
+        "thermal_state": board.thermal_state,
+        "temperature_celsius": celsius(board.temperature),
+        "temperature_limit_celsius": celsius(board.temperature_limit),
+        "threads": board.threads,
+        "threads_max": board.threads_max,
+        "duty": share(board.duty),
+        "frequency_cap": board.frequency_cap.map(share),
+        "firmware": board.firmware,
+        "memory_state": board.memory_state,
+        "memory_total_bytes": bytes(board.memory_total),
+        "memory_available_bytes": bytes(board.memory_available),
+        "engine_bytes": bytes(board.engine),
+        "tokens_generated": board.tokens_generated,
+        "decisions": decisions,
+    })
+}

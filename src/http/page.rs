@@ -1,0 +1,54 @@
+//! The page at `/`, for people; programs get a list of what there is.
+
+use std::sync::LazyLock;
+
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+/// All of it: style and script are inside, and nothing else is fetched but from here.
+const PAGE: &str = include_str!("page.html");
+
+/// What the page may do (Content Security Policy, level 3): its own style and script, by
+/// their digests, and requests to where it came from. A model's answer that were taken for
+/// HTML, or an extension of the browser, could not add to that.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let digest = |tag: &str| {
+        let (_, rest) = PAGE.split_once(&format!("<{tag}>")).unwrap_or_default();
+        let (content, _) = rest.split_once(&format!("</{tag}>")).unwrap_or_default();
+        STANDARD.encode(Sha256::digest(content))
+    };
+    format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        digest("script"),
+        digest("style")
+    )
+});
+
+const ABOUT: &str = concat!(
+    "Hearthd ",
+    env!("CARGO_PKG_VERSION"),
+    ": language models on the small computer in the house.\n",
+    "POST /v1/chat/completions, POST /v1/completions, POST /v1/responses, POST /v1/embeddings, GET /v1/models, GET /health, GET /metrics, GET /props\n",
+    "Ollama's: POST /api/chat, POST /api/generate, POST /api/embed, GET /api/tags, GET /api/ps, POST /api/show\n",
+    "In a browser this is a page to chat, and to watch the board.\n"
+);
+
+pub(super) async fn page(headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    if !accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+        return ([(header::VARY, "Accept")], ABOUT).into_response();
+    }
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::VARY, "Accept"),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, POLICY.as_str()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, PAGE).into_response()
+}
