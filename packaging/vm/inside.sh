@@ -148,7 +148,7 @@ pi)
         comes "${step#* } % taken" "${step% *}" field memory_state
     done
     has "no memory: refused, and said why" "$(generate member)" "memory has run short"
-    is "the model is gone" "$(field engine_pid)" null
+    comes "the model is gone" null field engine_pid
     rm -r /run/ballast/*
     is "nobody was killed" "$(journalctl --no-pager --dmesg --boot | grep -ci 'out of memory')" 0
     # A state a minute on the way back.
