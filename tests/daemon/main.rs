@@ -28,6 +28,7 @@ mod keep_alive;
 mod limits;
 mod memory;
 mod ollama;
+mod openapi;
 mod order;
 mod polkit;
 mod prewarm;

@@ -1,0 +1,123 @@
+"""Requests made from the description of the endpoints (docs/api/openapi.yaml) by Schemathesis,
+right ones and wrong ones. No answer may be other than described.
+
+usage: use_openapi.py URL FOLDER MODEL
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import schemathesis
+import yaml
+
+API = pathlib.Path(__file__).parents[2] / "docs/api"
+# Requests for each endpoint at random, besides those that go through what is described.
+EXAMPLES = 60
+CONFIG = f"""
+continue-on-failure = true
+[phases.stateful]
+enabled = false
+[phases.examples]
+fill-missing = true
+[generation]
+mode = "all"
+max-examples = {EXAMPLES}
+deterministic = true
+database = "none"
+allow-x00 = true
+[checks]
+enabled = true
+# What is refused is not said by the schema alone: a grammar may not be one, a model not there.
+positive_data_acceptance.enabled = false
+negative_data_rejection.enabled = false
+# Too much at once is no defect.
+not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
+"""
+NDJSON = "application/x-ndjson"
+HERE = "#/components/schemas/"
+
+
+@schemathesis.deserializer(NDJSON)
+def lines(_, response):
+    """A stream of lines as a list."""
+    return [json.loads(line) for line in response.content.splitlines()]
+
+
+def strict(schema):
+    """In answers, what is not described is a failure, too."""
+    if isinstance(schema, dict):
+        if "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+        for part in schema.values():
+            strict(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            strict(part)
+
+
+def relocate(node, places):
+    """Points references to where the schemas are in the one file."""
+    if isinstance(node, dict):
+        file, at, name = node.get("$ref", "").partition("#/")
+        if at and not name.startswith("components/"):
+            assert name in places[file], node
+            node["$ref"] = HERE + name
+        for part in node.values():
+            relocate(part, places)
+    elif isinstance(node, list):
+        for part in node:
+            relocate(part, places)
+
+
+def description(model):
+    """The description in one file, as strict as it can be checked, and naming a model."""
+    read = lambda name: yaml.safe_load((API / name).read_text(encoding="utf-8"))
+    whole, requests, answers = map(read, ("openapi.yaml", "openapi/requests.yaml", "openapi/answers.yaml"))
+    assert not requests.keys() & answers.keys()
+    strict(answers)
+    requests["Model"]["anyOf"].insert(0, {"const": model})
+    for schema, names in (("OllamaModelRequest", ["model", "name"]), ("OllamaCopyRequest", ["source"])):
+        for name in names:
+            said = requests[schema]["properties"]
+            said[name] = {"anyOf": [{"const": model}, said[name]]}
+    for path in whole["paths"].values():
+        for operation in path.values():
+            content = operation["responses"]["200"].get("content", {})
+            if NDJSON in content:
+                content[NDJSON]["schema"] = {"type": "array", "minItems": 1, "items": content[NDJSON]["schema"]}
+    relocate(whole, {"openapi/requests.yaml": requests, "openapi/answers.yaml": answers})
+    for schemas in (requests, answers):
+        relocate(schemas, {"": schemas, "requests.yaml": requests, "answers.yaml": answers})
+    whole["components"]["schemas"] = requests | answers
+    return whole
+
+
+def main(url, folder, model):
+    (folder / "openapi.json").write_text(json.dumps(description(model)), encoding="utf-8")
+    (folder / "schemathesis.toml").write_text(CONFIG, encoding="utf-8")
+    command = [sys.executable, "-m", "schemathesis.cli", f"--config-file={folder / 'schemathesis.toml'}", "run"]
+    command += ["--url", url, "--no-color", "--report=json", f"--report-json-path={folder / 'report.json'}"]
+    # This file is read again there, for what it knows of streams.
+    here = {"SCHEMATHESIS_HOOKS": "use_openapi", "PYTHONPATH": str(pathlib.Path(__file__).parent)}
+    ran = subprocess.run(
+        [*command, str(folder / "openapi.json")],
+        cwd=folder, env=os.environ | here | {"PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )
+    said = ran.stdout + ran.stderr
+    assert ran.returncode == 0, said
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert report["complete"] and not report["failures"] and not report["errors"], said
+    assert report["test_cases"]["generated"] > 2000, said
+    for operation, phases in report["valid_rates"].items():
+        # No imported model has a name that is guessed.
+        assert operation == "DELETE /api/delete" or any(phase["accepted"] for phase in phases.values()), f"{operation} never worked: {said}"
+    assert not report["warnings"]["missing_deserializer"], said
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3])
+    print("ok")

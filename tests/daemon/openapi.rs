@@ -1,0 +1,51 @@
+//! The description of the endpoints (docs/api/openapi.yaml) against the real daemon.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::clients::{listening, run_with};
+use crate::harness::{Setup, root};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+#[test]
+fn nothing_is_answered_but_as_described() {
+    let (_daemon, url) = listening(Setup {
+        config: "[dbus]\nmodel_admins = \"group\"\n",
+        ..Setup::default()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().display().to_string();
+    run_with("use_openapi.py", &[&url, &folder, "fake"]);
+}
+
+#[test]
+fn all_routes_are_described_and_no_others() {
+    let sources = ["src/http/mod.rs", "src/http/ollama.rs"].map(read).concat();
+    let routes: BTreeSet<(&str, &str)> = sources
+        .split(".route(\"")
+        .skip(1)
+        .map(|rest| {
+            let (path, rest) = rest.split_once("\", ").unwrap();
+            (path, rest.split_once('(').unwrap().0)
+        })
+        .collect();
+    assert!(routes.len() > 20, "{routes:?}");
+
+    let description = read("docs/api/openapi.yaml");
+    let mut described = BTreeSet::new();
+    let mut path = "";
+    for line in description.lines() {
+        let key = line.trim_start().strip_suffix(':').unwrap_or_default();
+        match line.len() - line.trim_start().len() {
+            2 => path = key,
+            4 if path.starts_with('/') => _ = described.insert((path, key)),
+            _ => {}
+        }
+    }
+    assert_eq!(routes, described);
+    let version = concat!("\n  version: ", env!("CARGO_PKG_VERSION"), "\n");
+    assert!(description.contains(version), "{version}");
+}
