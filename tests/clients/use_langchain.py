@@ -6,6 +6,7 @@ usage: use_langchain.py URL SOCKET TOOL_CALL
 import json
 import sys
 
+from langchain_community.llms import OpenAI
 from langchain_ollama import ChatOllama, OllamaEmbeddings, OllamaLLM
 from langchain_openai import ChatOpenAI
 
@@ -31,6 +32,10 @@ for responses in (False, True):
     )
     check(openai, example)
 assert "Rome" in OllamaLLM(model=MODEL, base_url=url, temperature=0).invoke(QUESTION)
+# The older class, which many still have, makes text completions, in the model's own form.
+community = OpenAI(model_name=MODEL, openai_api_base=f"{url}/v1", openai_api_key="none", temperature=0)
+text = f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
+assert "Rome" in community.invoke(text) and "Rome" in "".join(community.stream(text))
 vectors = OllamaEmbeddings(model=MODEL, base_url=url).embed_documents(["a cat", "a dog"])
 assert len(vectors) == 2 and len(vectors[0]) > 8
 print("ok")

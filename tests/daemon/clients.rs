@@ -86,6 +86,11 @@ fn the_page_in_a_browser() {
 }
 
 #[test]
+fn the_command_line_tool_llm() {
+    run("use_llm.py");
+}
+
+#[test]
 fn prometheus_own_parser() {
     run("use_metrics.py");
 }

@@ -49,3 +49,20 @@ fn all_routes_are_described_and_no_others() {
     let version = concat!("\n  version: ", env!("CARGO_PKG_VERSION"), "\n");
     assert!(description.contains(version), "{version}");
 }
+
+#[test]
+fn the_clients_versions_are_those_tested() {
+    let locked = read("tests/clients/requirements.txt");
+    let http = read("docs/api/http.md");
+    let (_, table) = http.split_once("| Client | Version |").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let mut count = 0;
+    for row in rows {
+        let name = row.split('`').nth(1).unwrap();
+        let version = row.split(" | ").nth(1).unwrap();
+        let pin = format!("\n{name}=={version} ");
+        assert!(locked.contains(&pin), "{row}");
+        count += 1;
+    }
+    assert!(count > 5, "{count}");
+}
