@@ -100,6 +100,7 @@ async fn answer(
     mut request: Request,
 ) -> Answer {
     let elapsed = stopwatch(service);
+    set_priority(&mut request.submission, headers)?;
     let caller = caller(service, connection, headers, request.keep_alive);
     if request.is_empty {
         let model = name_of(&request.name);
@@ -107,7 +108,6 @@ async fn answer(
         let reason = if stays { "load" } else { "unload" };
         return Ok(Json(form.nothing(&request.name, reason, elapsed())).into_response());
     }
-    set_priority(&mut request.submission, headers)?;
     let choices = service.submit_choices(&caller, &request.submission, 1)?;
     let name = match request.name {
         name if name.is_empty() => tagged(choices.model()),

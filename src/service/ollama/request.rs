@@ -151,11 +151,8 @@ pub fn decode_name(body: &[u8], field_name: &'static str) -> Result<(String, boo
 
 /// `model`; older clients say `name`.
 fn name(body: &Map<String, Value>) -> Result<String, Failure> {
-    let model = field(body, "model").text()?.filter(|name| !name.is_empty());
-    let name = match model {
-        None => field(body, "name").text()?,
-        model => model,
-    };
+    let (model, older) = (field(body, "model").text()?, field(body, "name").text()?);
+    let name = model.filter(|name| !name.is_empty()).or(older);
     Ok(name.unwrap_or_default())
 }
 
