@@ -12,7 +12,8 @@ use serde_json::Value;
 const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
 
 /// The commands that people see.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
+    "bench",
     "tune",
     "generate",
     "chat",
@@ -368,4 +369,27 @@ fn accepted(tool: &str, args: &[&str], path: &Path) {
         path.display(),
         stderr(&output)
     );
+}
+
+#[test]
+fn bench_measures_a_model_without_a_service() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("tiny.gguf");
+    let path = file.to_str().expect("UTF-8");
+    let made = Command::new(env!("CARGO_BIN_EXE_hearth-engine"))
+        .args(["make-model", "--shape", "2,64,128,2,1,300", "--out", path])
+        .status();
+    assert!(made.expect("the engine starts").success());
+
+    let measured = run(&["bench", "model", path, "--runs", "1", "--json"]);
+    assert_eq!(measured.status.code(), Some(0), "{}", stderr(&measured));
+    let result: Value = serde_json::from_str(&stdout(&measured)).expect("one document");
+    for speed in ["load_ms", "prefill_tokens_per_s", "decode_tokens_per_s"] {
+        assert!(result[speed].as_f64().is_some_and(|s| s > 0.0), "{result}");
+    }
+
+    fs::write(&file, "GGUF and nothing more").expect("written");
+    let broken = run(&["bench", "model", path, "--json"]);
+    assert_eq!(broken.status.code(), Some(4), "{}", stderr(&broken));
+    assert_eq!(failure(&broken)["kind"], "ModelInvalid");
 }

@@ -10,10 +10,10 @@ use hearthd::engine::fake::{FakeLoader, Script};
 use hearthd::engine::gguf::ElementType;
 use hearthd::engine::llama::{LlamaLoader, Runtime};
 use hearthd::engine::make_model::{Shape, Storage, make};
-use hearthd::engine::tools::{self, Bench};
 use hearthd::engine::{exit_code, run};
+use hearthd::engine::{offline, tools};
 use hearthd::protocol::{
-    Event, Failure, FailureKind, GenerateRequest, Message, Prompt, RequestId, Sampling,
+    BenchJob, Event, Failure, FailureKind, GenerateRequest, Message, Prompt, RequestId, Sampling,
 };
 
 /// The inference engine of Hearthd.
@@ -45,6 +45,8 @@ enum Tool {
     MakeModel(MakeArgs),
     /// Show which CPU kernels are in use.
     Cpu,
+    /// Do one job of hearthctl's: JSON on standard input, events as JSON lines.
+    Offline,
 }
 
 #[derive(clap::Args)]
@@ -178,6 +180,7 @@ fn main() -> ExitCode {
         Some(Tool::Check { file }) => return check(&file),
         Some(Tool::Bench(args)) => bench(&args),
         Some(Tool::Run(args)) => answer(args),
+        Some(Tool::Offline) => return exit_code(offline::run()),
         Some(Tool::Cpu) => runtime().map(|runtime| println!("{}", runtime.cpu())),
     };
     match done {
@@ -218,13 +221,14 @@ fn bench(args: &BenchArgs) -> Result<(), Failure> {
         ),
     };
     let loader = LlamaLoader::new(runtime()?).with_poll(poll);
-    let wanted = Bench {
+    let wanted = BenchJob {
+        model: args.model.clone(),
         prompt_tokens: args.prompt_tokens,
         tokens: args.tokens,
         threads: threads(args.threads),
         runs: args.runs,
     };
-    let result = tools::bench(&loader, &args.model, wanted)?;
+    let result = tools::bench(&loader, &wanted)?;
     if args.json {
         println!("{}", serde_json::json!(result));
     } else {

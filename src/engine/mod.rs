@@ -16,6 +16,7 @@ mod keeper;
 mod link;
 pub mod llama;
 pub mod make_model;
+pub mod offline;
 mod pace;
 mod process;
 mod sequence;

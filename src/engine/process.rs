@@ -143,7 +143,7 @@ fn private_bytes() -> Option<u64> {
 }
 
 /// Ties the process to its parent's life and offers it to the OOM killer.
-fn settle() {
+pub(super) fn settle() {
     if let Err(error) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
         log::debug!("no parent-death signal: {error}");
     }

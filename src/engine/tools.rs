@@ -5,8 +5,6 @@ use std::io::{self, BufReader, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::backend::{Backend, DecodeError, Loader as _, Part, Progress, Token};
 use super::clock;
 use super::llama::{LlamaLoader, check_tensors};
@@ -16,7 +14,8 @@ use crate::fit;
 use crate::gguf::read_header;
 use crate::prompt::Template;
 use crate::protocol::{
-    Event, Failure, FailureKind, GenerateRequest, KvType, Limits, LoadRequest, ModelInfo, Sampling,
+    BenchJob, BenchResult, Event, Failure, FailureKind, GenerateRequest, KvType, Limits,
+    LoadRequest, ModelInfo, Sampling,
 };
 
 /// Context of the one-token trial in [`check`].
@@ -81,44 +80,6 @@ pub fn check(loader: &LlamaLoader, path: &Path) -> Result<ModelInfo, Failure> {
     Ok(backend.info().clone())
 }
 
-/// What [`bench()`] is to do.
-#[derive(Clone, Copy, Debug)]
-pub struct Bench {
-    /// Tokens of the prompt.
-    pub prompt_tokens: u32,
-    /// Tokens decoded one by one after it.
-    pub tokens: u32,
-    /// Compute threads.
-    pub threads: u32,
-    /// How often; the medians count.
-    pub runs: u32,
-}
-
-/// What [`bench()`] measured. Speeds are medians, in tokens a second.
-#[derive(Clone, Debug, Serialize)]
-pub struct BenchResult {
-    /// The model.
-    pub model: String,
-    /// The CPU kernels.
-    pub cpu: String,
-    /// Compute threads.
-    pub threads: u32,
-    /// Tokens of the prompt.
-    pub prompt_tokens: u32,
-    /// Tokens decoded one by one.
-    pub tokens: u32,
-    /// Runs that the medians are of.
-    pub runs: u32,
-    /// Speed on the prompt.
-    pub prefill_tokens_per_s: f64,
-    /// Speed on the answer, greedy sampling included.
-    pub decode_tokens_per_s: f64,
-    /// What a batch of so many tokens costs, all of them with their logits, over a batch
-    /// of one. Callers that share batches pay this together; a draft of tokens to be
-    /// checked at once pays only where more of them hold.
-    pub batch_costs: Vec<(u32, f64)>,
-}
-
 /// Batches that are compared with one of a single token.
 const BATCHES: [u32; 4] = [2, 3, 5, 8];
 /// How often a run times each of them.
@@ -128,13 +89,15 @@ const BATCH_REPEATS: u32 = 5;
 ///
 /// # Errors
 /// Those of loading, and `Internal` where a decode fails.
-pub fn bench(loader: &LlamaLoader, path: &Path, bench: Bench) -> Result<BenchResult, Failure> {
+pub fn bench(loader: &LlamaLoader, bench: &BenchJob) -> Result<BenchResult, Failure> {
     let context = bench
         .prompt_tokens
         .saturating_add(bench.tokens)
         .saturating_add(BATCHES.into_iter().max().unwrap_or(1));
-    let request = load_request(path, context, bench.threads);
+    let request = load_request(&bench.model, context, bench.threads);
+    let began = clock::now();
     let mut backend = loader.load(&request, &Arc::default(), Box::new(|_| ()))?;
+    let load_ms = clock::ms_since(began);
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
     let mut batches = BATCHES.map(|_| Vec::new());
     // The first run warms up and does not count: it faults the mapped weights in.
@@ -150,6 +113,7 @@ pub fn bench(loader: &LlamaLoader, path: &Path, bench: Bench) -> Result<BenchRes
     Ok(BenchResult {
         model: info.description.clone(),
         cpu: info.cpu.clone(),
+        load_ms,
         threads: bench.threads,
         prompt_tokens: bench.prompt_tokens,
         tokens: bench.tokens,
@@ -161,7 +125,7 @@ pub fn bench(loader: &LlamaLoader, path: &Path, bench: Bench) -> Result<BenchRes
 }
 
 /// Milliseconds of prefill and of decode.
-fn bench_once<B: Backend>(backend: &mut B, bench: Bench) -> Result<(f64, f64), Failure> {
+fn bench_once<B: Backend>(backend: &mut B, bench: &BenchJob) -> Result<(f64, f64), Failure> {
     let vocab = backend.info().vocab_size.max(1);
     // Any tokens do: the work does not depend on them.
     let prompt: Vec<Token> = (0..bench.prompt_tokens.max(1))

@@ -8,6 +8,7 @@ mod failure;
 pub mod framing;
 mod limits;
 mod message;
+mod offline;
 mod request;
 
 pub use failure::{Failure, FailureKind};
@@ -15,6 +16,7 @@ pub use limits::Limits;
 pub use message::{
     CallFormat, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
 };
+pub use offline::{BenchJob, BenchResult, OfflineEvent, OfflineJob};
 pub use request::{
     Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt, RequestId,
     Sampling, Thinking, TokenLogprob, ToolChoice, Usage,

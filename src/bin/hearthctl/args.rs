@@ -1,5 +1,7 @@
 //! The command line: every command, every option, and the exit codes.
 
+mod bench;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -8,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use hearthd::board::{self, BOARDS, Event};
 use hearthd::protocol::KvType;
 use serde_json::Value;
+
+pub use bench::{BenchCommand, BenchModelArgs};
 
 /// Shown after the help of `hearthctl` itself.
 const AFTER_HELP: &str = "\
@@ -134,6 +138,9 @@ pub enum Command {
     /// Waits until the board is cool and has nothing else to do, then asks the model with
     /// 1, 2, ... threads, three times each. The service uses the result from then on.
     Tune(TuneArgs),
+    /// Measure this board: how fast a model is on it.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Count the tokens of a text.
     CountTokens {
         /// The text; `-`, or none with a pipe, reads standard input.

@@ -111,7 +111,7 @@ fn document(path: &Path, fitted: &Result<Fitted, NoFit>, budget: Budget) -> Valu
 }
 
 /// A file, or a name in the service's folders.
-fn find(model: &str, config: &Config) -> Result<PathBuf> {
+pub fn find(model: &str, config: &Config) -> Result<PathBuf> {
     let given = PathBuf::from(model);
     if model.contains('/') || given.is_file() {
         return Ok(given);

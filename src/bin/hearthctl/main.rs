@@ -6,10 +6,12 @@
 
 mod answer;
 mod args;
+mod bench;
 mod bus;
 mod cache;
 mod chat;
 mod docs;
+mod engine;
 mod error;
 mod fit;
 mod generate;
@@ -76,6 +78,7 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::GenerateCompletions { dir } => return docs::completions(dir),
         Command::Fit(args) => return fit::run(json, args),
         Command::Simulate(args) => return simulate::run(json, args),
+        Command::Bench(command) => return bench::run(json, command).await,
         _ => {}
     }
     // What has input of its own reads it before it connects: wrong usage is that
@@ -104,7 +107,8 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Jobs => jobs::list(&Bus::connect(&cli.global).await?, json).await,
         Command::Result { id } => jobs::result(&Bus::connect(&cli.global).await?, json, id).await,
         Command::Cancel { id } => jobs::cancel(&Bus::connect(&cli.global).await?, json, id).await,
-        Command::Chat(_)
+        Command::Bench(_)
+        | Command::Chat(_)
         | Command::Fit(_)
         | Command::Simulate(_)
         | Command::GenerateMan { .. }

@@ -1,0 +1,89 @@
+//! What needs llama.cpp but no service is done by `hearth-engine`, as a child of this
+//! process: a file that llama.cpp dies of ends the child.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use hearthd::protocol::{FailureKind, OfflineEvent, OfflineJob};
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::Command;
+
+use crate::error::{CtlError, Result};
+use crate::progress::Progress;
+
+/// Where the package has it, seen from `/usr/bin`.
+const INSTALLED: &str = "../libexec/hearthd/hearth-engine";
+
+/// Has `job` done and shows how far it is; ends with what the job says.
+pub async fn run<T: DeserializeOwned>(job: &OfflineJob, text: &str, quiet: bool) -> Result<T> {
+    let engine = executable();
+    let failed = |source| CtlError::File {
+        path: engine.clone(),
+        source,
+    };
+    let mut child = Command::new(&engine)
+        .arg("offline")
+        .env(
+            "HEARTH_LOG",
+            std::env::var("HEARTH_LOG").unwrap_or("error".into()),
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
+    let (Some(mut to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(CtlError::Unexpected("the engine has no pipes".to_owned()));
+    };
+    let description = serde_json::to_vec(job).map_err(|e| CtlError::Unexpected(e.to_string()))?;
+    // One that does not read it ends, and then says why.
+    _ = to.write_all(&description).await;
+    drop(to);
+
+    let progress = Progress::new(text, quiet);
+    let mut lines = BufReader::new(from).lines();
+    while let Some(line) = lines.next_line().await.map_err(failed)? {
+        let event = serde_json::from_str(&line)
+            .map_err(|e| CtlError::Unexpected(format!("the engine wrote {line:?}: {e}")))?;
+        match event {
+            OfflineEvent::Progress { what, done, total } => progress.steps(&what, done, total),
+            OfflineEvent::Failed(failure) => {
+                return Err(CtlError::service(kind(failure.kind), failure.message));
+            }
+            OfflineEvent::Done(result) => {
+                return serde_json::from_value(result)
+                    .map_err(|e| CtlError::Unexpected(e.to_string()));
+            }
+        }
+    }
+    let status = child.wait().await.map_err(failed)?;
+    Err(CtlError::service(
+        "EngineCrashed",
+        format!(
+            "the engine ended without a result ({status}); is the model file whole? Try: {} check FILE",
+            engine.display()
+        ),
+    ))
+}
+
+/// The executable of the same package, or of the same build.
+fn executable() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.with_file_name("hearth-engine");
+    match own.parent() {
+        Some(folder) if !beside.exists() => folder.join(INSTALLED),
+        _ => beside,
+    }
+}
+
+/// One compute thread for each processor that this process may use.
+pub fn threads() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+}
+
+/// The kind's name as it crosses the process.
+fn kind(kind: FailureKind) -> String {
+    let name = serde_json::to_value(kind).unwrap_or_default();
+    name.as_str().unwrap_or("internal").to_owned()
+}
