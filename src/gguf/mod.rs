@@ -6,13 +6,15 @@
 
 mod header;
 mod read;
+mod split;
 mod types;
 
 use std::io::{self, Read};
 
 pub use header::{Header, Place, Recurrent, Shape, Weights};
 use read::{STRING, bounded, discard, numbers, skip, string, text, u32, u64};
-pub use types::ElementType;
+pub use split::{MergeError, PartName, merge};
+pub use types::{ElementType, takes_more_bits};
 
 /// Why a header cannot be read.
 #[derive(Debug, thiserror::Error)]

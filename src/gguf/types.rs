@@ -11,6 +11,8 @@ impl ElementType {
     pub const F16: Self = Self(1);
     /// Blocks of 32 four-bit numbers with one scale.
     pub const Q4_0: Self = Self(2);
+    /// Blocks of 32 five-bit numbers with one scale.
+    pub const Q5_0: Self = Self(6);
     /// Blocks of 32 signed bytes with one scale.
     pub const Q8_0: Self = Self(8);
     /// Superblocks of two-bit numbers.
@@ -63,6 +65,12 @@ impl ElementType {
         }
     }
 
+    /// Whether it is one of ggml's.
+    pub(super) fn is_known(self) -> bool {
+        // 32-bit floats and whole numbers are the only ones of an unknown one's size.
+        matches!(self.0, 0 | 26) || self.block() != Self(u32::MAX).block()
+    }
+
     /// Bytes of so many elements.
     pub fn bytes(self, elements: u64) -> u64 {
         let (count, size) = self.block();
@@ -73,6 +81,13 @@ impl ElementType {
     pub fn is_quantized(self) -> bool {
         self.block().0 > 1
     }
+}
+
+/// Whether llama.cpp's mixtures (`Q4_K_M`) spend more bits on the values and the way down
+/// of a block: those of the first and last eighth, and every third between
+/// (`use_more_bits` in llama-quant.cpp).
+pub fn takes_more_bits(block: u32, blocks: u32) -> bool {
+    block < blocks / 8 || block >= 7 * blocks / 8 || (block - blocks / 8) % 3 == 2
 }
 
 /// llama.cpp's `enum llama_ftype`.
