@@ -7,7 +7,7 @@
 //! 5 dbus, http               service (never each other)
 //! 4 service, models          sensors, governor, config, protocol
 //! 3 engine                   scheduler, prompt, cache, protocol
-//! 2 sensors, prompt, cache, gguf, fit   governor's Reading
+//! 2 sensors, prompt, cache, gguf, fit, catalogue   governor's Reading
 //! 1 governor, scheduler, config    floor 0 only; no files, no threads, no clock
 //!   board                          governor: simulated boards for it
 //! 0 units, protocol, logging
@@ -20,6 +20,7 @@
 pub mod app;
 pub mod board;
 pub mod cache;
+pub mod catalogue;
 pub mod config;
 pub mod dbus;
 #[cfg(feature = "engine")]

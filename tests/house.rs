@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("gguf", 20),
     ("cache", 21),
     ("fit", 21),
+    ("catalogue", 22),
     ("engine", 30),
     ("models", 40),
     ("service", 41),

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::gguf::{self, ElementType, Tensor, Value};
+use crate::gguf::takes_more_bits;
 
 /// The dimensions of a llama-like model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,12 +155,6 @@ impl Storage {
     }
 }
 
-/// Whether values and the way down of a block get more bits in [`Storage::Q4KM`]: those
-/// of the first and last eighth, and every third between.
-fn matters(block: u32, blocks: u32) -> bool {
-    block < blocks / 8 || block >= 7 * blocks / 8 || (block - blocks / 8) % 3 == 2
-}
-
 /// Writes a model file. The same arguments give the same bytes.
 ///
 /// # Errors
@@ -227,7 +222,7 @@ fn tensors(shape: Shape, storage: Storage) -> Vec<Tensor> {
         vector("output_norm.weight".into()),
     ];
     for n in 0..shape.layers {
-        let more = matters(n, shape.layers);
+        let more = takes_more_bits(n, shape.layers);
         all.extend([
             vector(format!("blk.{n}.attn_norm.weight")),
             matrix(format!("blk.{n}.attn_q.weight"), width, width, false),
@@ -358,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_mix_is_llama_cpps() {
-        let blocks = |n| (0..n).filter(|b| matters(*b, n)).count();
+        let blocks = |n| (0..n).filter(|b| takes_more_bits(*b, n)).count();
         assert_eq!((blocks(16), blocks(24)), (8, 12));
         assert_eq!(Storage::Q4KM.of(2048, false), ElementType::Q4K);
         assert_eq!(Storage::Q4KM.of(896, false), ElementType::Q5_0);
