@@ -12,7 +12,7 @@ use serde_json::Value;
 const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
 
 /// The commands that people see.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "bench",
     "tune",
     "generate",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 21] = [
     "models",
     "fit",
     "import",
+    "pull",
     "load",
     "unload",
     "remove",
@@ -77,7 +78,7 @@ fn help_lists_the_commands_and_the_exit_codes() {
     for command in COMMANDS {
         assert!(help.contains(&format!("\n  {command} ")), "{command}");
     }
-    for code in ["\n  0 ", "\n  3 ", "\n  4 ", "\n  5 ", "\n  130 "] {
+    for code in ["\n  0 ", "\n  3 ", "\n  4 ", "\n  5 ", "\n  6 ", "\n  130 "] {
         assert!(help.contains(code), "exit code {code}");
     }
     assert!(!help.contains("generate-man"), "hidden commands are hidden");
@@ -146,6 +147,41 @@ fn fit_says_what_a_model_takes_without_a_service() {
     assert_eq!(failure(&broken)["kind"], "ModelInvalid");
     let unknown = run(&["--json", "fit", "no-such-model"]);
     assert_eq!(failure(&unknown)["kind"], "ModelNotFound");
+}
+
+#[test]
+fn models_that_fit_are_shown_without_a_service() {
+    let table = run(&["models", "--fit", "--memory", "1500"]);
+    assert_eq!(table.status.code(), Some(0), "{}", stderr(&table));
+    let table = stdout(&table);
+    let line = |name: &str| {
+        table
+            .lines()
+            .find(|l| l.starts_with(name))
+            .map(str::to_owned)
+    };
+    let small = line("qwen2.5-0.5b").expect("is in the catalogue");
+    assert!(
+        small.contains("Apache-2.0") && !small.contains("no room"),
+        "{small}"
+    );
+    let large = line("phi-4-mini").expect("is in the catalogue");
+    assert!(large.contains("no room"), "{large}");
+
+    let document = run(&["models", "--fit", "--memory", "8000", "--json"]);
+    let document: Value = serde_json::from_str(&stdout(&document)).expect("one document");
+    let all = document.as_array().expect("a list");
+    let phi = all
+        .iter()
+        .find(|m| m["name"] == "phi-4-mini")
+        .expect("is there");
+    assert_eq!(phi["fits"], true);
+    assert_eq!(phi["approximate"], true);
+    assert!(phi["context"].as_u64() >= Some(2048), "{phi}");
+    assert!(phi["source"].as_str().is_some_and(|s| s.starts_with("hf:")));
+
+    let usage = run(&["models", "--memory", "1500"]);
+    assert_eq!(usage.status.code(), Some(2));
 }
 
 #[test]

@@ -225,9 +225,8 @@ async fn pull(State(service): State<Service>, body: Body) -> Answer {
     let (name, streams) = decode_name(&body, "model")?;
     if installed(&service, &name).is_none() {
         let message = format!(
-            "{name} is not installed, and this service has no network to fetch it: get its GGUF \
-             file and run `sudo hearthctl import FILE --name {}`",
-            name_of(&name)
+            "{name} is not installed, and this service has no network to fetch it: run `sudo \
+             hearthctl pull ollama:{name}`"
         );
         return Err(Failure::new(FailureKind::ModelNotFound, message).into());
     }

@@ -518,7 +518,7 @@ fn other_bad_requests_get_a_status_and_a_reason() {
         ("/api/embed", nope.clone(), 404, "nope"),
         ("/api/show", nope.clone(), 404, "nope"),
         ("/api/show", json!({}), 400, "`model`"),
-        ("/api/pull", nope, 404, "hearthctl import"),
+        ("/api/pull", nope, 404, "hearthctl pull ollama:nope"),
         ("/api/copy", json!({"source": "fake"}), 400, "`destination`"),
         ("/api/create", json!({}), 404, "/api/create"),
         ("/api/tags", json!({}), 405, "POST"),

@@ -1,6 +1,7 @@
 //! The command line: every command, every option, and the exit codes.
 
 mod bench;
+mod models;
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use hearthd::protocol::KvType;
 use serde_json::Value;
 
 pub use bench::{BenchCommand, BenchModelArgs};
+pub use models::{ImportArgs, ModelsArgs, PullArgs};
 
 /// Shown after the help of `hearthctl` itself.
 const AFTER_HELP: &str = "\
@@ -19,16 +21,17 @@ First steps:
   hearthctl status                  what is going on
   hearthctl generate 'Hello!'       one answer
   hearthctl chat                    a conversation
-  sudo hearthctl import FILE.gguf   another model; many are to be found at
+  sudo hearthctl pull hf:ORG/REPO   another model; many are to be found at
       https://huggingface.co/models?library=gguf
 
 Exit codes:
   0    ok
   1    the service reported a failure
-  2    wrong usage, or a file that cannot be read
+  2    wrong usage, or a file that cannot be read or written
   3    hearthd cannot be reached
   4    a problem with the model: not found, invalid, or too large for the memory
   5    hearthd is busy or its queue is full: try again later
+  6    a download failed: no network, or the server refuses
   130  interrupted (Ctrl-C)
 
 With --json, a failure is a document too, on the last line of standard output:
@@ -72,14 +75,24 @@ pub enum Command {
     ///
     /// Draws on the terminal until you press q.
     Top,
-    /// List the installed models.
-    Models,
+    /// List the installed models, or with --fit all that this board could run.
+    Models(ModelsArgs),
     /// Show how much memory a model takes, and whether that fits.
     ///
     /// Only the file's header is read, and no service is needed. The settings are those
     /// of the default configuration but for what you give here.
     Fit(FitArgs),
-    /// Copy a GGUF file into the service's store.
+    /// Fetch a model from the network and give it to the service.
+    ///
+    /// This is done as you: the service has no network. What was fetched before a break,
+    /// Ctrl-C or a power cut stays in ~/.cache/hearthd/downloads, and the same command goes
+    /// on from there. The file's digest is checked before anything uses it. Importing is
+    /// for root, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says otherwise.
+    ///
+    /// HF_TOKEN and HF_ENDPOINT are those of Hugging Face's tools; proxies are taken from
+    /// HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+    Pull(PullArgs),
+    /// Copy a model into the service's store.
     ///
     /// Only root may, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says
     /// otherwise. The file is checked before it gets its name.
@@ -270,16 +283,6 @@ pub struct FitArgs {
     /// Memory to fit into, in MiB; what is free here and now if left out.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 24))]
     pub memory: Option<u64>,
-}
-
-/// `import`.
-#[derive(Debug, Args)]
-pub struct ImportArgs {
-    /// The GGUF file; opened as you, so the service needs no access to it.
-    pub file: PathBuf,
-    /// Name of the model; the file's name without `.gguf` if left out.
-    #[arg(long)]
-    pub name: Option<String>,
 }
 
 /// `submit`.

@@ -50,6 +50,14 @@ pub enum CtlError {
         /// Why.
         source: io::Error,
     },
+    /// A server on the network cannot be reached, or refuses.
+    #[error("{message}")]
+    Download {
+        /// `Network` or `AccessDenied`.
+        kind: &'static str,
+        /// For people.
+        message: String,
+    },
     /// The service said something that this client does not understand.
     #[error("{0}\nDo hearthctl and the running hearthd have the same version?")]
     Unexpected(String),
@@ -72,6 +80,7 @@ impl CtlError {
         match self {
             Self::Usage(_) | Self::File { .. } => 2,
             Self::Unreachable(_) | Self::NotInGroup => 3,
+            Self::Download { .. } => 6,
             Self::Interrupted => 130,
             Self::Output(_) | Self::Unexpected(_) => 1,
             Self::Service { kind, .. } => match kind.as_str() {
@@ -94,6 +103,7 @@ impl CtlError {
             Self::Service { kind, .. } => kind,
             Self::Unreachable(_) => "Unreachable",
             Self::NotInGroup => "NotInGroup",
+            Self::Download { kind, .. } => kind,
             Self::Interrupted => "Interrupted",
             Self::Output(_) | Self::File { .. } => "Io",
             Self::Unexpected(_) => "Unexpected",

@@ -24,12 +24,7 @@ pub fn run(as_json: bool, args: &FitArgs) -> Result {
     config.model.context = args.context.unwrap_or(config.model.context);
     config.model.kv_type = args.kv_type.unwrap_or(config.model.kv_type);
     let sensors = Sensors::new("/");
-    let budget = match args.memory {
-        Some(mib) => Budget::all(Bytes::mib(mib)),
-        None => budget(&sensors.read().memory).ok_or_else(|| {
-            CtlError::Usage("this system does not say how much memory is free: use --memory".into())
-        })?,
-    };
+    let budget = memory(&sensors, args.memory)?;
     let wanted = wanted(&config, &header, sensors.threads_max());
     if usable_kv_type(&header, wanted.kv_type) != wanted.kv_type {
         output::note("this model's heads are too narrow for q8_0 keys: f16 is used");
@@ -43,6 +38,16 @@ pub fn run(as_json: bool, args: &FitArgs) -> Result {
     fitted
         .map(drop)
         .map_err(|no| CtlError::service("OutOfMemory", no.to_string()))
+}
+
+/// So many MiB, or what is free here and now.
+pub fn memory(sensors: &Sensors, mib: Option<u64>) -> Result<Budget> {
+    if let Some(mib) = mib {
+        return Ok(Budget::all(Bytes::mib(mib)));
+    }
+    budget(&sensors.read().memory).ok_or_else(|| {
+        CtlError::Usage("this system does not say how much memory is free: use --memory".into())
+    })
 }
 
 fn show(fitted: &Result<Fitted, NoFit>, budget: Budget) -> Result {
@@ -80,7 +85,8 @@ fn show(fitted: &Result<Fitted, NoFit>, budget: Budget) -> Result {
     Ok(())
 }
 
-fn available(budget: Budget) -> String {
+/// What is free and what of it is not to be used; empty where all may be.
+pub fn available(budget: Budget) -> String {
     if budget.reserved.0 == 0 {
         return String::new();
     }
@@ -129,7 +135,8 @@ pub fn find(model: &str, config: &Config) -> Result<PathBuf> {
     })
 }
 
-fn header(path: &Path) -> Result<Header> {
+/// What a file's header says.
+pub fn header(path: &Path) -> Result<Header> {
     let fail = |source: io::Error| CtlError::File {
         path: path.to_owned(),
         source,

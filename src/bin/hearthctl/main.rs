@@ -10,11 +10,13 @@ mod bench;
 mod bus;
 mod cache;
 mod chat;
+mod choices;
 mod docs;
 mod engine;
 mod error;
 mod fit;
 mod generate;
+mod import;
 mod input;
 mod jobs;
 mod lines;
@@ -23,6 +25,7 @@ mod output;
 mod page;
 mod prewarm;
 mod progress;
+mod pull;
 mod request;
 mod simulate;
 mod status;
@@ -78,6 +81,7 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::GenerateCompletions { dir } => return docs::completions(dir),
         Command::Fit(args) => return fit::run(json, args),
         Command::Simulate(args) => return simulate::run(json, args),
+        Command::Models(args) if args.fit => return choices::run(json, args),
         Command::Bench(command) => return bench::run(json, command).await,
         _ => {}
     }
@@ -87,13 +91,14 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Generate(args) => generate::run(&cli.global, args).await,
         Command::Prewarm(args) => prewarm::run(&cli.global, args).await,
         Command::Submit(args) => jobs::submit(&cli.global, args).await,
-        Command::Import(args) => models::import(&cli.global, args).await,
+        Command::Import(args) => import::run(&cli.global, args).await,
+        Command::Pull(args) => pull::run(&cli.global, args).await,
         Command::Embed { texts } => generate::embed(&cli.global, texts).await,
         Command::CountTokens { text } => generate::count(&cli.global, text.as_deref()).await,
         Command::Status(args) => status::run(&Bus::connect(&cli.global).await?, json, args).await,
         Command::Tune(args) => tune::run(&Bus::connect(&cli.global).await?, json, args).await,
         Command::Top => top::run(&Bus::connect(&cli.global).await?, json).await,
-        Command::Models => models::list(&Bus::connect(&cli.global).await?, json).await,
+        Command::Models(_) => models::list(&Bus::connect(&cli.global).await?, json).await,
         Command::Load { name } => {
             models::load(&Bus::connect(&cli.global).await?, json, name.as_deref()).await
         }

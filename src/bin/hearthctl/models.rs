@@ -1,27 +1,14 @@
-//! `models`, `load`, `unload`, `import` and `remove`: the service's model store.
-
-use std::fs::File;
-use std::io::{self, Seek};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::time::Duration;
+//! `models`, `load`, `unload` and `remove`: the service's model store.
 
 use hearthd::units::Bytes;
 use serde_json::{Value, json};
-use zbus::Fd;
 
-use crate::args::{Global, ImportArgs};
 use crate::bus::{Bus, Dict, Options};
-use crate::error::{CtlError, Result};
+use crate::error::Result;
 use crate::output;
 use crate::progress::Progress;
 use crate::table::Table;
 use crate::value::{dict_to_json, flag, number, text};
-
-/// First bytes of every GGUF file.
-const GGUF_MAGIC: [u8; 4] = *b"GGUF";
-/// How often the bar of an import moves.
-const IMPORT_POLL: Duration = Duration::from_millis(200);
 
 /// `hearthctl models`.
 pub async fn list(bus: &Bus, json: bool) -> Result {
@@ -47,7 +34,7 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
         ]);
     }
     if table.is_empty() {
-        output::note("no models: install one with `hearthctl import FILE.gguf`");
+        output::note("no models: install one with `hearthctl pull` or `hearthctl import`");
         return Ok(());
     }
     table.print()
@@ -86,81 +73,8 @@ pub async fn remove(bus: &Bus, json: bool, name: &str) -> Result {
     )
 }
 
-/// `hearthctl import`.
-pub async fn import(global: &Global, args: &ImportArgs) -> Result {
-    let (file, size) = open_model(&args.file)?;
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => model_name(&args.file)?,
-    };
-    let bus = Bus::connect(global).await?;
-    let progress = Progress::new(&format!("importing {name}"), global.json);
-    let options = Options::new();
-    tokio::select! {
-        imported = bus.service.import_model(&name, Fd::from(&file), &options) => imported?,
-        never = watch_copy(&file, size, &progress) => never,
-    }
-    drop(progress);
-    let document = json!({ "imported": name, "size_bytes": size });
-    done(
-        global.json,
-        &document,
-        &format!("imported {name}, {}", Bytes(size)),
-    )
-}
-
-/// Opens the file as the person who calls, and turns away at once what cannot be
-/// a model: copying gigabytes first would be a poor way to find out.
-fn open_model(path: &Path) -> Result<(File, u64)> {
-    let fail = |source| CtlError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
-    if !metadata.is_file() {
-        return Err(fail(io::Error::other("not a regular file")));
-    }
-    let mut magic = [0; GGUF_MAGIC.len()];
-    // Positioned, since the service reads from where the descriptor stands.
-    if file.read_exact_at(&mut magic, 0).is_err() || magic != GGUF_MAGIC {
-        return Err(CtlError::service(
-            "ModelInvalid",
-            format!(
-                "{}: not a GGUF file; convert the model first",
-                path.display()
-            ),
-        ));
-    }
-    Ok((file, metadata.len()))
-}
-
-/// The file's name without its ending; the service decides whether it will do.
-fn model_name(path: &Path) -> Result<String> {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .map(|name| name.strip_suffix(".gguf").unwrap_or(name))
-        .filter(|name| !name.is_empty());
-    name.map(str::to_owned)
-        .ok_or_else(|| CtlError::Usage("the file's name will not do: give one with --name".into()))
-}
-
-/// Shows how far the service has read: its descriptor is a duplicate of ours and
-/// shares the position. Where it reads without moving that, the spinner stays.
-async fn watch_copy<T>(mut file: &File, size: u64, progress: &Progress) -> T {
-    while progress.is_shown() {
-        tokio::time::sleep(IMPORT_POLL).await;
-        match file.stream_position() {
-            Ok(position) if position >= size => progress.spin("checking the model"),
-            Ok(position) if position > 0 => progress.bytes("copying", position, size),
-            _ => {}
-        }
-    }
-    std::future::pending().await
-}
-
-fn done(json: bool, document: &Value, note: &str) -> Result {
+/// Says what was done, in the form asked for.
+pub fn done(json: bool, document: &Value, note: &str) -> Result {
     if json {
         return output::json(document);
     }
@@ -216,17 +130,5 @@ mod tests {
         assert_eq!(count(24_400_000), "24.4 M");
         assert_eq!(count(494_032_768), "494 M");
         assert_eq!(count(1_543_714_304), "1.5 B");
-    }
-
-    #[test]
-    fn the_name_comes_from_the_file() {
-        let name = |path: &str| model_name(Path::new(path)).ok();
-        assert_eq!(
-            name("/x/Qwen2.5-0.5B.Q4_0.gguf").as_deref(),
-            Some("Qwen2.5-0.5B.Q4_0")
-        );
-        assert_eq!(name("/x/model.bin").as_deref(), Some("model.bin"));
-        assert_eq!(name(".gguf"), None);
-        assert_eq!(name("/"), None);
     }
 }

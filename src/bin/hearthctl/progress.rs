@@ -14,6 +14,7 @@ const TICK: Duration = Duration::from_millis(120);
 pub struct Progress {
     bar: ProgressBar,
     shown: bool,
+    quiet: bool,
 }
 
 impl Progress {
@@ -27,7 +28,7 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
-        let progress = Self { bar, shown };
+        let progress = Self { bar, shown, quiet };
         progress.say(text);
         progress
     }
@@ -35,6 +36,13 @@ impl Progress {
     /// Whether anyone sees it; if not, nothing needs to be asked for it.
     pub fn is_shown(&self) -> bool {
         self.shown
+    }
+
+    /// A remark that stays, above the line; nothing when `quiet`.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| output::note(text));
+        }
     }
 
     /// Changes the text.
@@ -58,7 +66,7 @@ impl Progress {
             text,
             done,
             of,
-            "{spinner} {msg} {bar:24} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
+            "{spinner} {msg} {bar:24} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left",
         );
     }
 
@@ -70,6 +78,7 @@ impl Progress {
     /// Turns it back into a spinner.
     pub fn spin(&self, text: &str) {
         self.bar.set_style(ProgressStyle::default_spinner());
+        self.bar.unset_length();
         self.say(text);
     }
 
@@ -91,6 +100,8 @@ impl Progress {
         {
             self.bar.set_length(of);
             self.bar.set_style(style);
+            // What was there before says nothing of the speed.
+            self.bar.reset_eta();
         }
     }
 }

@@ -1,0 +1,157 @@
+//! `models --fit`: which models this board could run, installed or not.
+
+use std::fs;
+use std::path::Path;
+
+use hearthd::catalogue::catalogue;
+use hearthd::config::Config;
+use hearthd::fit::{Budget, Fitted, NoFit, fit, wanted};
+use hearthd::gguf::Header;
+use hearthd::sensors::Sensors;
+use hearthd::units::Bytes;
+use serde_json::{Value, json};
+
+use crate::args::ModelsArgs;
+use crate::error::{CtlError, Result};
+use crate::fit::{available, header, memory};
+use crate::output;
+use crate::table::Table;
+
+/// One model and what became of it.
+struct Choice {
+    name: String,
+    installed: bool,
+    size: u64,
+    quantization: String,
+    fitted: std::result::Result<Fitted, NoFit>,
+    /// Where it is to be had, its licence, what it is good for.
+    catalogue: Option<[String; 3]>,
+}
+
+/// `hearthctl models --fit`.
+pub fn run(as_json: bool, args: &ModelsArgs) -> Result {
+    let config = Config::default();
+    let sensors = Sensors::new("/");
+    let budget = memory(&sensors, args.memory)?;
+    let fitted = |header: &Header| {
+        let wanted = wanted(&config, header, sensors.threads_max());
+        fit(header, &wanted, budget)
+    };
+    let mut choices = Vec::new();
+    for folder in [&config.paths.models, &config.paths.models_packaged] {
+        choices.extend(installed(folder, as_json, fitted));
+    }
+    for entry in catalogue().map_err(|e| CtlError::Unexpected(e.to_string()))? {
+        let header = entry.header();
+        choices.push(Choice {
+            fitted: fitted(&header),
+            installed: false,
+            size: entry.file_bytes(),
+            quantization: header.quantization,
+            name: entry.name,
+            catalogue: Some([entry.source, entry.licence, entry.good_for]),
+        });
+    }
+    if as_json {
+        return output::json(&choices.iter().map(|c| document(c, budget)).collect());
+    }
+    show(&choices, budget)
+}
+
+/// The models of a folder, by name; none where it cannot be read.
+fn installed(
+    folder: &Path,
+    quiet: bool,
+    fitted: impl Fn(&Header) -> std::result::Result<Fitted, NoFit>,
+) -> Vec<Choice> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) => {
+            if e.kind() != std::io::ErrorKind::NotFound && !quiet {
+                output::note(&format!(
+                    "{}: {e}: its models are not shown",
+                    folder.display()
+                ));
+            }
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let choice = |path: &std::path::PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
+        let header = header(path).ok().filter(|_| !name.starts_with('.'))?;
+        Some(Choice {
+            name: name.to_owned(),
+            installed: true,
+            size: fs::metadata(path).ok()?.len(),
+            fitted: fitted(&header),
+            quantization: header.quantization,
+            catalogue: None,
+        })
+    };
+    files.iter().filter_map(choice).collect()
+}
+
+fn show(choices: &[Choice], budget: Budget) -> Result {
+    let headings = [
+        "NAME", "SIZE", "QUANT", "CONTEXT", "MEMORY", "LICENCE", "NOTES",
+    ];
+    let mut table = Table::new(&headings, &[1, 3, 4]);
+    for choice in choices {
+        let (context, total) = match &choice.fitted {
+            Ok(fitted) => (fitted.settings.context.to_string(), fitted.estimate.total),
+            Err(no) => ("no room".to_owned(), no.estimate.total),
+        };
+        // Only what is on the disk is known to the byte.
+        let about = if choice.installed { "" } else { "~" };
+        let [_, licence, good_for] = choice.catalogue.clone().unwrap_or_default();
+        let notes = if choice.installed {
+            "installed".to_owned()
+        } else {
+            good_for
+        };
+        table.row(vec![
+            choice.name.clone(),
+            format!("{about}{}", Bytes(choice.size)),
+            choice.quantization.clone(),
+            context,
+            format!("{about}{total}"),
+            licence,
+            notes,
+        ]);
+    }
+    table.print()?;
+    output::note(&format!(
+        "{} for a model{}; `hearthctl pull NAME` fetches one",
+        budget.usable(),
+        Some(available(budget))
+            .filter(|a| !a.is_empty())
+            .map_or(String::new(), |a| format!(" ({a})")),
+    ));
+    Ok(())
+}
+
+fn document(choice: &Choice, budget: Budget) -> Value {
+    let (settings, estimate, note) = match &choice.fitted {
+        Ok(fitted) => (fitted.settings, fitted.estimate, fitted.note.clone()),
+        Err(no) => (no.settings, no.estimate, no.to_string()),
+    };
+    let [source, licence, good_for] = choice.catalogue.clone().unwrap_or_default();
+    json!({
+        "name": choice.name,
+        "installed": choice.installed,
+        "approximate": !choice.installed,
+        "size_bytes": choice.size,
+        "quantization": choice.quantization,
+        "fits": choice.fitted.is_ok(),
+        "context": settings.context,
+        "kv_type": settings.kv_type.as_str(),
+        "total_bytes": estimate.total.0,
+        "usable_bytes": budget.usable().0,
+        "source": source,
+        "licence": licence,
+        "good_for": good_for,
+        "note": note,
+    })
+}

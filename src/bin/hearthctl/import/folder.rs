@@ -1,0 +1,117 @@
+//! Folders in which other programs keep models: Ollama's store, the cache of Hugging
+//! Face's tools, and any folder with GGUF files.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hearthd::gguf::PartName;
+
+use super::{Form, Found, choose, file, open_model};
+use crate::error::{CtlError, Result};
+use crate::output;
+use crate::pull::ollama::{Manifest, short_name};
+
+/// Folders inside folders that are looked into: those of a cache are five deep.
+const DEPTH: usize = 8;
+/// What comes before a model's name where it is from Ollama's own library.
+const LIBRARY: &str = "registry.ollama.ai/library/";
+
+/// Finds a model in it.
+pub fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
+    let stores = [path.to_owned(), path.join("models")];
+    let is_store = |store: &&PathBuf| store.join("manifests").is_dir();
+    match stores.iter().find(is_store) {
+        Some(store) => ollama(store, wanted),
+        None => files(path, wanted),
+    }
+}
+
+/// `manifests/HOST/NAMESPACE/NAME/TAG` names blobs, `blobs/sha256-…`.
+fn ollama(store: &Path, wanted: Option<&str>) -> Result<Found> {
+    let manifests = store.join("manifests");
+    let mut tags = Vec::new();
+    collect(&manifests, DEPTH, &mut tags)?;
+    let named = |path: PathBuf| {
+        let full = path.strip_prefix(&manifests).ok()?.to_str()?;
+        let (repo, tag) = full.rsplit_once('/')?;
+        let repo = repo.strip_prefix(LIBRARY).unwrap_or(repo);
+        Some((format!("{repo}:{tag}"), path))
+    };
+    let tags: Vec<(String, PathBuf)> = tags.into_iter().filter_map(named).collect();
+    let same = |name: &str, wanted: &str| name == wanted || name == format!("{wanted}:latest");
+    let (name, path) = choose(store, &tags, wanted, same)?;
+    let fail = |source| CtlError::File {
+        path: path.clone(),
+        source,
+    };
+    let manifest = fs::read(path).map_err(fail)?;
+    let manifest: Manifest =
+        serde_json::from_slice(&manifest).map_err(|e| fail(std::io::Error::from(e)))?;
+    let (layer, note) = manifest.model(name)?;
+    if let Some(note) = note {
+        output::note(&note);
+    }
+    let digest = layer.sha256().unwrap_or_default();
+    // Older versions wrote a colon.
+    let blobs = ['-', ':'].map(|c| store.join(format!("blobs/sha256{c}{digest}")));
+    let blob = blobs.iter().find(|blob| blob.exists()).unwrap_or(&blobs[0]);
+    let (repo, tag) = name.rsplit_once(':').unwrap_or((name, ""));
+    Ok(Found {
+        name: short_name(repo, tag),
+        form: Form::Whole(open_model(blob)?),
+    })
+}
+
+/// GGUF files at any depth. Of a Hugging Face cache those of `snapshots`, which are links
+/// to blobs without a name.
+fn files(folder: &Path, wanted: Option<&str>) -> Result<Found> {
+    let mut found = Vec::new();
+    collect(folder, DEPTH, &mut found)?;
+    found.retain(|path| path.extension() == Some(OsStr::new("gguf")));
+    found.retain(|path| {
+        // Other parts come with the first.
+        let part = path
+            .file_name()
+            .and_then(OsStr::to_str)
+            .and_then(PartName::parse);
+        part.is_none_or(|part| part.part == 1)
+    });
+    let labelled = |path: PathBuf| {
+        let label = path.strip_prefix(folder).ok()?.to_str()?.to_owned();
+        Some((label, path))
+    };
+    let found: Vec<(String, PathBuf)> = found.into_iter().filter_map(labelled).collect();
+    let same = |label: &str, wanted: &str| {
+        let base = label.rsplit('/').next().unwrap_or(label);
+        label == wanted || base == wanted || base.strip_suffix(".gguf") == Some(wanted)
+    };
+    let (_, path) = choose(folder, &found, wanted, same)?;
+    file(path)
+}
+
+/// All files below a folder, by name; links to files count, links to folders are not
+/// followed.
+fn collect(folder: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result {
+    let fail = |source| CtlError::File {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        entries.push(entry.map_err(fail)?);
+    }
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let kind = entry.file_type().map_err(fail)?;
+        let path = entry.path();
+        if kind.is_dir() {
+            if depth > 0 {
+                collect(&path, depth - 1, into)?;
+            }
+        } else if path.is_file() {
+            into.push(path);
+        }
+    }
+    Ok(())
+}

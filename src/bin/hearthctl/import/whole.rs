@@ -1,0 +1,176 @@
+//! Whole files made of what is not one: in the cache folder, without a name, so that
+//! nothing stays whatever happens.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hearthd::gguf::{MergeError, merge};
+
+use crate::error::{CtlError, Result};
+use crate::progress::Progress;
+use crate::pull::space;
+
+/// How often the bar moves.
+const POLL: Duration = Duration::from_millis(200);
+/// Copied between two looks; the copy stays in the kernel, and shares blocks where the
+/// file system can.
+const STEP: u64 = 64 << 20;
+
+/// The model whose files are `parts`, in order.
+///
+/// # Errors
+/// `ModelInvalid`, `File`.
+pub async fn merged(folder: &Path, parts: Vec<File>, progress: &Progress) -> Result<File> {
+    let mut size = 0;
+    for part in &parts {
+        size += part.metadata()?.len();
+    }
+    let (out, mut to) = nameless(folder, size)?;
+    let path = folder.to_owned();
+    in_background("putting the parts together", progress, move |done| {
+        merge(&parts, &mut to, |n, of| done.set(n, of)).map_err(|error| match error {
+            MergeError::Write(source) => CtlError::File { path, source },
+            error => CtlError::service("ModelInvalid", error.to_string()),
+        })
+    })
+    .await?;
+    Ok(out)
+}
+
+/// A file that lies inside another, from `start` and so long.
+///
+/// # Errors
+/// `File`.
+pub async fn taken_out(
+    folder: &Path,
+    (file, start, length): (File, u64, u64),
+    progress: &Progress,
+) -> Result<File> {
+    let (out, mut to) = nameless(folder, length)?;
+    copy(
+        "taking the model out",
+        (file, start, length),
+        progress,
+        folder,
+        move |step| io::copy(step, &mut to),
+    )
+    .await?;
+    Ok(out)
+}
+
+/// A copy of a file under a name that nothing has yet.
+///
+/// # Errors
+/// `File`.
+pub async fn copied(file: &File, output: &Path, progress: &Progress) -> Result {
+    let fail = |source| CtlError::File {
+        path: output.to_owned(),
+        source,
+    };
+    let parent = output.parent().filter(|p| !p.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let length = file.metadata()?.len();
+    space::check(parent, length)?;
+    let named = tempfile::Builder::new()
+        .prefix(".hearthctl-")
+        // As any file that the person makes; the umask takes off what it takes.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(parent)
+        .map_err(fail)?;
+    let mut to = named.as_file().try_clone()?;
+    let file = file.try_clone()?;
+    copy(
+        "writing",
+        (file, 0, length),
+        progress,
+        output,
+        move |step| io::copy(step, &mut to),
+    )
+    .await?;
+    named.as_file().sync_all().map_err(fail)?;
+    named.persist_noclobber(output).map_err(|e| fail(e.error))?;
+    Ok(())
+}
+
+/// An open file without a name, twice, on a disk that has room for so many bytes.
+fn nameless(folder: &Path, size: u64) -> Result<(File, File)> {
+    space::check(folder, size)?;
+    let out = tempfile::tempfile_in(folder).map_err(|source| CtlError::File {
+        path: folder.to_owned(),
+        source,
+    })?;
+    let to = out.try_clone()?;
+    Ok((out, to))
+}
+
+async fn copy(
+    what: &str,
+    (mut file, start, length): (File, u64, u64),
+    progress: &Progress,
+    path: &Path,
+    mut write: impl FnMut(&mut io::Take<&mut File>) -> io::Result<u64> + Send + 'static,
+) -> Result {
+    let path = path.to_owned();
+    in_background(what, progress, move |done| {
+        let fail = |source| CtlError::File {
+            path: path.clone(),
+            source,
+        };
+        file.seek(SeekFrom::Start(start)).map_err(fail)?;
+        let mut copied = 0;
+        while copied < length {
+            let step = STEP.min(length - copied);
+            let n = write(&mut (&mut file).take(step)).map_err(fail)?;
+            if n == 0 {
+                return Err(fail(io::ErrorKind::UnexpectedEof.into()));
+            }
+            copied += n;
+            done.set(copied, length);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// How far something is.
+#[derive(Debug, Default)]
+struct Done {
+    bytes: AtomicU64,
+    of: AtomicU64,
+}
+
+impl Done {
+    fn set(&self, bytes: u64, of: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.of.store(of, Ordering::Relaxed);
+    }
+}
+
+/// Does what blocks beside the loop that watches for signals.
+async fn in_background<T: Send + 'static>(
+    what: &str,
+    progress: &Progress,
+    work: impl FnOnce(&Done) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = Arc::new(Done::default());
+    let theirs = Arc::clone(&done);
+    let mut work = tokio::task::spawn_blocking(move || work(&theirs));
+    loop {
+        tokio::select! {
+            result = &mut work => {
+                return result.map_err(|e| CtlError::Unexpected(e.to_string()))?;
+            }
+            () = tokio::time::sleep(POLL) => {
+                let [bytes, of] = [&done.bytes, &done.of].map(|n| n.load(Ordering::Relaxed));
+                if of > 0 {
+                    progress.bytes(what, bytes, of);
+                }
+            }
+        }
+    }
+}

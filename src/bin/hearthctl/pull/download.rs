@@ -1,0 +1,252 @@
+//! Fetching one file, whatever happens on the way.
+
+use std::path::Path;
+
+use hearthd::units::Bytes;
+use reqwest::header::{
+    CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
+};
+use reqwest::{Response, StatusCode};
+
+use super::Remote;
+use super::http::{Http, Trouble, trouble};
+use super::partial::Partial;
+use super::space;
+use crate::error::{CtlError, Result};
+use crate::progress::Progress;
+
+/// First bytes of every GGUF file.
+const MAGIC: &[u8] = b"GGUF";
+
+/// Fetches `remote` into `folder`, goes on where an earlier try ended, and checks the
+/// digest of the whole file.
+///
+/// # Errors
+/// `Download`, `ModelNotFound`, `ModelInvalid` (then the file is deleted), `File`.
+pub async fn fetch<'a>(
+    http: &Http,
+    remote: &Remote,
+    folder: &Path,
+    progress: &'a Progress,
+) -> Result<Partial<'a>> {
+    let mut partial = Partial::open(folder, remote, progress)?;
+    let mut patience = http.patience();
+    while !partial.is_whole() {
+        let before = partial.length();
+        let Err(trouble) = go_on(http, remote, &mut partial, progress).await else {
+            continue;
+        };
+        if partial.length() > before {
+            patience.renew();
+            partial.checkpoint()?;
+        }
+        patience.pause(trouble, progress).await?;
+    }
+    partial.checkpoint()?;
+    check(partial, remote, progress).await
+}
+
+/// Asks for what is missing and writes what comes; well if that was all.
+async fn go_on(
+    http: &Http,
+    remote: &Remote,
+    partial: &mut Partial<'_>,
+    progress: &Progress,
+) -> Result<(), Trouble> {
+    let headers = range(remote, partial);
+    let asked_rest = !headers.is_empty();
+    let token = remote.token.as_deref();
+    let mut response = http.get(&remote.url, token, headers).await?;
+    if asked_rest && !continues(&response, partial) {
+        if response.status() != StatusCode::OK {
+            // Another version than ours, or nothing at that place: once more, from the
+            // beginning.
+            response = http.get(&remote.url, token, HeaderMap::new()).await?;
+        }
+        begin(&response, remote, partial)?;
+        progress.note(
+            "the file has changed, or its server sends it as a whole only: from the beginning",
+        );
+    } else if !asked_rest {
+        begin(&response, remote, partial)?;
+    }
+    if let Some(size) = partial.size() {
+        space::check(partial.path(), size - partial.length())?;
+    }
+    receive(response, remote, partial, progress).await
+}
+
+/// The headers that ask for the rest; none where everything is to come.
+fn range(remote: &Remote, partial: &Partial<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    // Without a name for the version and without a digest, a rest could be of anything.
+    let known = partial.validator().is_some() || remote.sha256.is_some();
+    if partial.length() < MAGIC.len() as u64 || !known {
+        return headers;
+    }
+    let mut put = |name, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    };
+    put(RANGE, &format!("bytes={}-", partial.length()));
+    if let Some(validator) = partial.validator() {
+        put(IF_RANGE, validator);
+    }
+    headers
+}
+
+/// Whether the answer is the rest of the file that there is a part of.
+fn continues(response: &Response, partial: &Partial<'_>) -> bool {
+    let headers = response.headers();
+    let range = text(headers, &CONTENT_RANGE);
+    let Some((from, size)) = range.and_then(content_range) else {
+        return false;
+    };
+    let same_version = match (validator(headers), partial.validator()) {
+        (Some(now), Some(before)) => now == before,
+        _ => true,
+    };
+    response.status() == StatusCode::PARTIAL_CONTENT
+        && from == partial.length()
+        && same_version
+        && size.zip(partial.size()).is_none_or(|(a, b)| a == b)
+}
+
+/// A whole file comes: what there was is nothing any more.
+fn begin(response: &Response, remote: &Remote, partial: &mut Partial<'_>) -> Result {
+    if response.status() != StatusCode::OK {
+        let message = format!("{}: the server answers {}", remote.url, response.status());
+        let kind = "Network";
+        return Err(CtlError::Download { kind, message });
+    }
+    let size = response.content_length();
+    if let Some((here, listed)) = size.zip(remote.size)
+        && here != listed
+    {
+        let message = format!(
+            "{}: the server sends {here} bytes instead of {listed}: it is another file",
+            remote.url
+        );
+        let kind = "Network";
+        return Err(CtlError::Download { kind, message });
+    }
+    partial.restart(validator(response.headers()), size.or(remote.size))
+}
+
+async fn receive(
+    mut response: Response,
+    remote: &Remote,
+    partial: &mut Partial<'_>,
+    progress: &Progress,
+) -> Result<(), Trouble> {
+    let mut head = Vec::new();
+    loop {
+        match partial.size() {
+            Some(size) => progress.bytes(&remote.file_name, partial.length(), size),
+            None => progress.spin(&format!("{} {}", remote.file_name, Bytes(partial.length()))),
+        }
+        let chunk = response.chunk().await;
+        let Some(chunk) = chunk.map_err(|e| trouble(&remote.url, &e))? else {
+            break;
+        };
+        if partial.length() < MAGIC.len() as u64 {
+            head.extend(chunk.iter().take(MAGIC.len()));
+            let at = MAGIC.len().min(head.len());
+            if head.get(..at) != MAGIC.get(..at) {
+                partial.restart(None, None)?;
+                return Err(no_gguf(remote).into());
+            }
+        }
+        if let Some(size) = partial.size()
+            && partial.length() + chunk.len() as u64 > size
+        {
+            partial.restart(None, None)?;
+            let message = format!("{}: the server sends more than it said", remote.url);
+            let kind = "Network";
+            return Err(CtlError::Download { kind, message }.into());
+        }
+        partial.write(&chunk)?;
+    }
+    if partial.size().is_none() {
+        partial.ends_here();
+    }
+    if partial.is_whole() {
+        return Ok(());
+    }
+    Err(Trouble::Passing {
+        why: format!("{} ended too early", remote.file_name),
+        advice: "",
+        after: None,
+    })
+}
+
+fn no_gguf(remote: &Remote) -> CtlError {
+    let message = format!(
+        "{}: what the server sends is no GGUF file; is it the address of a page?",
+        remote.url
+    );
+    CtlError::service("ModelInvalid", message)
+}
+
+async fn check<'a>(
+    mut partial: Partial<'a>,
+    remote: &Remote,
+    progress: &Progress,
+) -> Result<Partial<'a>> {
+    let Some(expected) = &remote.sha256 else {
+        progress.note("no digest is known of this file: have it checked with --sha256");
+        return Ok(partial);
+    };
+    let is = partial.digest().await?;
+    if is.eq_ignore_ascii_case(expected) {
+        return Ok(partial);
+    }
+    partial.delete();
+    Err(CtlError::service(
+        "ModelInvalid",
+        format!(
+            "{}: the file is not what it should be and was deleted: its SHA-256 is {is} \
+             instead of {expected}; the next try begins anew",
+            remote.url
+        ),
+    ))
+}
+
+/// What may stand in `If-Range`: a strong tag, or else a date (RFC 9110, 13.1.5).
+fn validator(headers: &HeaderMap) -> Option<String> {
+    let tag = text(headers, &ETAG).filter(|tag| !tag.starts_with("W/"));
+    let found = tag.or_else(|| text(headers, &LAST_MODIFIED));
+    found.map(str::to_owned)
+}
+
+/// `bytes FROM-TO/SIZE`, of which the size may be unknown.
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (from, _) = range.split_once('-')?;
+    Some((from.trim().parse().ok()?, size.trim().parse().ok()))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read() {
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
+        assert_eq!(content_range("bytes */10"), None);
+        assert_eq!(content_range("lines 5-9/10"), None);
+    }
+
+    #[test]
+    fn weak_tags_say_nothing_of_bytes() {
+        let with = |tag| HeaderMap::from_iter([(ETAG, HeaderValue::from_static(tag))]);
+        assert_eq!(validator(&with("\"a\"")).as_deref(), Some("\"a\""));
+        assert_eq!(validator(&with("W/\"a\"")), None);
+    }
+}

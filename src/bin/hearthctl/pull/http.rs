@@ -1,0 +1,339 @@
+//! Requests to model servers: what may be tried again, and what a refusal means.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LINK, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use crate::args::PullArgs;
+use crate::error::{CtlError, Result};
+use crate::progress::Progress;
+
+/// The longest wait between two tries, unless the server asks for more.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The longest wait that a server's `Retry-After` gets.
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
+/// Redirects that are followed for one request.
+const REDIRECTS_MAX: usize = 10;
+/// The longest list or manifest that is read; real ones are below 1 MiB.
+const DOCUMENT_MAX: usize = 8 << 20;
+
+/// What can go wrong with a request.
+#[derive(Debug)]
+pub enum Trouble {
+    /// It may go well the next time.
+    Passing {
+        /// For people.
+        why: String,
+        /// What to look at where it does not pass.
+        advice: &'static str,
+        /// What the server asks for.
+        after: Option<Duration>,
+    },
+    /// It will not.
+    Lasting(CtlError),
+}
+
+impl From<CtlError> for Trouble {
+    fn from(error: CtlError) -> Self {
+        Self::Lasting(error)
+    }
+}
+
+/// A client, and how patient it is.
+#[derive(Debug)]
+pub struct Http {
+    client: Client,
+    tries: u32,
+}
+
+impl Http {
+    /// A client that trusts the system's certificates and obeys the proxies of the
+    /// environment.
+    pub fn new(args: &PullArgs) -> Result<Self> {
+        // Fails where there is one already, which then is the same.
+        _ = rustls::crypto::ring::default_provider().install_default();
+        let silence = Duration::from_secs(args.timeout.into());
+        let client = Client::builder()
+            .user_agent(concat!("hearthctl/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(silence)
+            .read_timeout(silence)
+            .redirect(Policy::custom(|next| {
+                let secure = |url: &Url| url.scheme() == "https";
+                let lowers = next.previous().last().is_some_and(secure) && !secure(next.url());
+                if next.previous().len() > REDIRECTS_MAX {
+                    next.error("too many redirects")
+                } else if lowers {
+                    next.error("it redirects from https to http, which is not followed")
+                } else {
+                    next.follow()
+                }
+            }))
+            .referer(false)
+            .build()
+            .map_err(|e| CtlError::Download {
+                kind: "Network",
+                message: format!(
+                    "cannot set up TLS: {}\nAre there certificates? Try: sudo apt install ca-certificates",
+                    root(&e)
+                ),
+            })?;
+        Ok(Self {
+            client,
+            tries: args.retries,
+        })
+    }
+
+    /// How patient to be with one transfer.
+    pub fn patience(&self) -> Patience {
+        Patience {
+            tries: self.tries,
+            left: self.tries,
+        }
+    }
+
+    /// Asks once; anything but success is trouble.
+    pub async fn get(
+        &self,
+        url: &Url,
+        token: Option<&str>,
+        headers: HeaderMap,
+    ) -> Result<Response, Trouble> {
+        let mut request = self.client.get(url.clone()).headers(headers);
+        if let Some(token) = token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+                CtlError::Usage("HF_TOKEN has characters that no token has".to_owned())
+            })?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        let response = request.send().await.map_err(|e| trouble(url, &e))?;
+        let status = response.status();
+        if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
+            return Ok(response);
+        }
+        Err(refused(url, &response, token.is_some()))
+    }
+
+    /// Asks for a JSON document, as often as it takes; also says where it goes on (the
+    /// `Link` header's `next`).
+    pub async fn document<T: DeserializeOwned>(
+        &self,
+        url: &Url,
+        token: Option<&str>,
+        accept: &'static str,
+        progress: &Progress,
+    ) -> Result<(T, Option<Url>)> {
+        let mut patience = self.patience();
+        let body = loop {
+            match self.body(url, token, accept).await {
+                Ok(body) => break body,
+                Err(trouble) => patience.pause(trouble, progress).await?,
+            }
+        };
+        let (body, next) = body;
+        let document = serde_json::from_slice(&body).map_err(|e| CtlError::Download {
+            kind: "Network",
+            message: format!("{url}: not the answer of such a server: {e}"),
+        })?;
+        Ok((document, next))
+    }
+
+    async fn body(
+        &self,
+        url: &Url,
+        token: Option<&str>,
+        accept: &'static str,
+    ) -> Result<(Vec<u8>, Option<Url>), Trouble> {
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+        let mut response = self.get(url, token, headers).await?;
+        let next = next_page(response.headers()).and_then(|n| response.url().join(&n).ok());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| trouble(url, &e))? {
+            if body.len() + chunk.len() > DOCUMENT_MAX {
+                let message = format!("{url}: the answer is too long");
+                let kind = "Network";
+                return Err(CtlError::Download { kind, message }.into());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((body, next))
+    }
+}
+
+/// How often something is tried again.
+#[derive(Debug)]
+pub struct Patience {
+    tries: u32,
+    left: u32,
+}
+
+impl Patience {
+    /// Something came through: all tries are there again.
+    pub fn renew(&mut self) {
+        self.left = self.tries;
+    }
+
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// What does not pass, or has not passed for too long.
+    pub async fn pause(&mut self, trouble: Trouble, progress: &Progress) -> Result {
+        let (why, advice, after) = match trouble {
+            Trouble::Lasting(error) => return Err(error),
+            Trouble::Passing { why, advice, after } => (why, advice, after),
+        };
+        let kind = "Network";
+        if let Some(after) = after.filter(|after| *after > RETRY_AFTER_MAX) {
+            let message = format!("{why}; come back in {} min", after.as_secs().div_ceil(60));
+            return Err(CtlError::Download { kind, message });
+        }
+        if self.left == 0 {
+            let times = match self.tries {
+                0 => String::new(),
+                n => format!(" (tried {} times)", n + 1),
+            };
+            let message = format!("{why}{times}{advice}");
+            return Err(CtlError::Download { kind, message });
+        }
+        let doubled = Duration::from_secs(1 << (self.tries - self.left).min(5));
+        let pause = after.unwrap_or(doubled.min(PAUSE_MAX));
+        self.left -= 1;
+        let what = format!("{why}; trying again in {} s", pause.as_secs());
+        progress.note(&what);
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// What failed on the way.
+pub fn trouble(url: &Url, error: &reqwest::Error) -> Trouble {
+    let host = url.host_str().unwrap_or_default();
+    let kind = "Network";
+    if error.is_redirect() || error.is_builder() {
+        let message = format!("{url}: {}", root(error));
+        return CtlError::Download { kind, message }.into();
+    }
+    let mut advice = "";
+    let why = if error.is_timeout() {
+        format!("{host} is silent")
+    } else if error.is_connect() {
+        advice = "\nIs this computer online? A proxy is taken from HTTPS_PROXY, HTTP_PROXY and \
+                  NO_PROXY";
+        format!("cannot reach {host}: {}", root(error))
+    } else {
+        format!("the connection to {host} broke: {}", root(error))
+    };
+    // A certificate that is not trusted stays so.
+    if root(error).contains("certificate") {
+        return CtlError::Download { kind, message: why }.into();
+    }
+    Trouble::Passing {
+        why,
+        advice,
+        after: None,
+    }
+}
+
+/// What the server says, where that is no success.
+fn refused(url: &Url, response: &Response, with_token: bool) -> Trouble {
+    let status = response.status();
+    let host = response.url().host_str().unwrap_or_default();
+    let said = format!("{host} answers {status}");
+    let passing = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504);
+    if passing {
+        return Trouble::Passing {
+            why: said,
+            advice: "",
+            after: retry_after(response.headers(), SystemTime::now()),
+        };
+    }
+    match status.as_u16() {
+        404 | 410 => CtlError::service("ModelNotFound", format!("{url}: there is no such file")),
+        401 | 403 => {
+            let advice = if with_token {
+                "the token in HF_TOKEN does not open it: has its owner been asked for access?"
+            } else {
+                "it is private, gated, or does not exist; on Hugging Face accept the model's \
+                 conditions in the browser and set HF_TOKEN"
+            };
+            CtlError::Download {
+                kind: "AccessDenied",
+                message: format!("{url}: {said}: {advice}"),
+            }
+        }
+        _ => CtlError::Download {
+            kind: "Network",
+            message: format!("{url}: {said}"),
+        },
+    }
+    .into()
+}
+
+/// RFC 9110, 10.2.3: seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// RFC 8288: `<…>; rel="next"`.
+fn next_page(headers: &HeaderMap) -> Option<String> {
+    let links = headers.get(LINK)?.to_str().ok()?;
+    links.split(',').find_map(|link| {
+        let (target, parameters) = link.split_once(';')?;
+        let is_next = parameters.contains("rel=\"next\"") || parameters.contains("rel=next");
+        let target = target.trim().strip_prefix('<')?.strip_suffix('>')?;
+        is_next.then(|| target.to_owned())
+    })
+}
+
+/// The innermost cause: the others only say that there is one.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: reqwest::header::HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn a_server_says_when_to_come_back() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        let after = |value| retry_after(&headers(RETRY_AFTER, value), now);
+        assert_eq!(after("7"), Some(Duration::from_secs(7)));
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(after(date), Some(Duration::from_secs(7)));
+        let past = "Sun, 06 Nov 1994 08:49:00 GMT";
+        assert_eq!(after(past), Some(Duration::ZERO));
+        assert_eq!(after("soon"), None);
+        assert_eq!(after("-1"), None);
+    }
+
+    #[test]
+    fn lists_have_pages() {
+        let next = |value| next_page(&headers(LINK, value));
+        assert_eq!(
+            next("<https://h/a?cursor=x>; rel=\"next\"").as_deref(),
+            Some("https://h/a?cursor=x")
+        );
+        assert_eq!(
+            next("</a>; rel=\"prev\", </b>; rel=next").as_deref(),
+            Some("/b")
+        );
+        assert_eq!(next("</a>; rel=\"prev\""), None);
+    }
+}

@@ -1,0 +1,295 @@
+//! `pull`: fetches a model as the person who calls, and hands it to the service.
+
+mod download;
+mod http;
+mod huggingface;
+pub mod ollama;
+pub mod partial;
+mod reference;
+pub mod space;
+
+use std::fs::File;
+use std::path::Path;
+
+use hearthd::catalogue::catalogue;
+use hearthd::config::Config;
+use hearthd::gguf::PartName;
+use hearthd::models::check_name;
+use hearthd::units::Bytes;
+use reqwest::Url;
+use serde_json::json;
+
+use crate::args::{Global, PullArgs};
+use crate::bus::Bus;
+use crate::error::{CtlError, Result};
+use crate::import::{self, whole};
+use crate::output;
+use crate::progress::Progress;
+use http::Http;
+use partial::Partial;
+use reference::Reference;
+
+/// A file on a server.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// Where.
+    pub url: Url,
+    /// What opens it; sent to that host only.
+    pub token: Option<String>,
+    /// For people.
+    pub file_name: String,
+    /// Bytes, where a list says so.
+    pub size: Option<u64>,
+    /// Its digest in hexadecimal digits, where it is known.
+    pub sha256: Option<String>,
+}
+
+/// A model on a server.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// What to call it, unless the person says otherwise.
+    pub name: String,
+    /// Its files: one, or several to be put together.
+    pub parts: Vec<Remote>,
+}
+
+/// `hearthctl pull`.
+pub async fn run(global: &Global, args: &PullArgs) -> Result {
+    let quiet = global.json;
+    let (reference, called) = known(&args.reference)?;
+    // What would be refused in the end is refused before an hour of downloading.
+    if let Some(output) = &args.output {
+        can_be_written(output)?;
+    }
+    let bus = match args.output {
+        None => Some(Bus::connect(global).await?),
+        Some(_) => None,
+    };
+    let progress = Progress::new(&format!("looking up {}", args.reference), quiet);
+    let http = Http::new(args)?;
+    let source = find(&http, &reference, args, &progress).await?;
+    let called = args.name.clone().or(called);
+    let name = called.unwrap_or_else(|| source.name.clone());
+    if let Some(bus) = &bus {
+        check_name(&name).map_err(|e| CtlError::Usage(e.message))?;
+        import::name_is_free(bus, &name).await?;
+    }
+
+    let folder = partial::folder()?;
+    check_space(&folder, &source, args.output.as_deref(), &progress)?;
+    let mut parts = Vec::new();
+    for remote in &source.parts {
+        parts.push(download::fetch(&http, remote, &folder, &progress).await?);
+    }
+    let size = match (bus, &args.output) {
+        (Some(bus), _) => hand_over(&bus, &name, &folder, &parts, &progress).await?,
+        (None, output) => {
+            let output = output.as_deref().unwrap_or(Path::new(&name));
+            keep(output, &folder, &parts, &progress).await?
+        }
+    };
+    let digest = source.parts.first().and_then(|part| part.sha256.clone());
+    let digest = digest.filter(|_| source.parts.len() == 1);
+    parts.into_iter().for_each(Partial::delete);
+    drop(progress);
+    if quiet {
+        let key = if args.output.is_some() {
+            "path"
+        } else {
+            "imported"
+        };
+        let value = args.output.as_ref().map_or(json!(name), |path| json!(path));
+        return output::json(&json!({ key: value, "size_bytes": size, "sha256": digest }));
+    }
+    let what = match &args.output {
+        Some(path) => format!("wrote {}", path.display()),
+        None => format!("imported {name}"),
+    };
+    output::note(&format!("{what}, {}", Bytes(size)));
+    Ok(())
+}
+
+fn can_be_written(output: &Path) -> Result {
+    if output.exists() {
+        let message = format!(
+            "{} is there already: nothing is overwritten",
+            output.display()
+        );
+        return Err(CtlError::Usage(message));
+    }
+    match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(CtlError::Usage(
+            format!("{}: there is no such folder", folder.display()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The reference, and for a name of the catalogue that name.
+fn known(text: &str) -> Result<(Reference, Option<String>)> {
+    if let Some(reference) = Reference::parse(text)? {
+        return Ok((reference, None));
+    }
+    let all = catalogue().map_err(|e| CtlError::Unexpected(e.to_string()))?;
+    let entry = all.into_iter().find(|entry| entry.name == text);
+    let entry = entry.ok_or_else(|| reference::usage(&format!("{text:?} is not known")))?;
+    let reference = Reference::parse(&entry.source)?;
+    let reference = reference.ok_or_else(|| CtlError::Unexpected(entry.source))?;
+    Ok((reference, Some(entry.name)))
+}
+
+async fn find(
+    http: &Http,
+    reference: &Reference,
+    args: &PullArgs,
+    progress: &Progress,
+) -> Result<Source> {
+    if args.sha256.is_some() && !matches!(reference, Reference::Address(_)) {
+        let message = "--sha256 is for plain addresses: here the server says the digest";
+        return Err(CtlError::Usage(message.to_owned()));
+    }
+    match reference {
+        Reference::HuggingFace {
+            repo,
+            revision,
+            choice,
+        } => huggingface::find(http, (repo, revision, choice), progress).await,
+        Reference::Ollama {
+            registry,
+            repo,
+            tag,
+        } => ollama::find(http, (registry, repo, tag), progress).await,
+        Reference::Address(url) => address(url, args.sha256.as_deref()),
+    }
+}
+
+/// One file, or the parts that its name says there are.
+fn address(url: &Url, sha256: Option<&str>) -> Result<Source> {
+    let last = url.path_segments().and_then(|mut all| all.next_back());
+    let file_name = last
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| CtlError::Usage(format!("{url} is not the address of a file")))?;
+    let remote = |url: Url, file_name: &str| Remote {
+        url,
+        token: None,
+        file_name: file_name.to_owned(),
+        size: None,
+        sha256: sha256.map(str::to_owned),
+    };
+    let Some(part) = PartName::parse(file_name) else {
+        let name = file_name.trim_end_matches(".gguf").to_owned();
+        return Ok(Source {
+            name,
+            parts: vec![remote(url.clone(), file_name)],
+        });
+    };
+    if sha256.is_some() && part.of > 1 {
+        let message = "--sha256 is of one file, and this model comes in several";
+        return Err(CtlError::Usage(message.to_owned()));
+    }
+    let beside = |name: String| {
+        let mut url = url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop().push(&name);
+        }
+        remote(url, &name)
+    };
+    Ok(Source {
+        parts: part.all().into_iter().map(beside).collect(),
+        name: part.stem,
+    })
+}
+
+/// What the list says, before the first byte; for plain addresses the answer says it.
+fn check_space(
+    folder: &Path,
+    source: &Source,
+    output: Option<&Path>,
+    progress: &Progress,
+) -> Result {
+    let Some(sizes) = source
+        .parts
+        .iter()
+        .map(|p| p.size)
+        .collect::<Option<Vec<_>>>()
+    else {
+        return Ok(());
+    };
+    let size: u64 = sizes.iter().sum();
+    let mut have = 0;
+    for remote in &source.parts {
+        let mut partial = Partial::open(folder, remote, progress)?;
+        have += partial.length();
+        partial.silence();
+    }
+    // Parts are there beside the whole that is made of them.
+    let whole = if sizes.len() > 1 { size } else { 0 };
+    let missing = size.saturating_sub(have) + whole;
+    match output {
+        Some(_) => space::check(folder, missing),
+        None => space::check_both(folder, missing, &Config::default().paths.models, size),
+    }
+}
+
+/// Gives the model to the service; what was fetched stays if it does not want it.
+async fn hand_over(
+    bus: &Bus,
+    name: &str,
+    folder: &Path,
+    parts: &[Partial<'_>],
+    progress: &Progress,
+) -> Result<u64> {
+    let merged;
+    let file = match parts {
+        [one] => one.file(),
+        several => {
+            merged = whole::merged(folder, files(several)?, progress).await?;
+            &merged
+        }
+    };
+    let imported = import::hand_over(bus, name, file, progress).await;
+    if let (Err(CtlError::Service { kind, .. }), [one]) = (&imported, parts)
+        && kind == "AccessDenied"
+    {
+        let path = one.path().display();
+        progress.note(&format!(
+            "it is fetched: sudo hearthctl import {path} --name {name}"
+        ));
+    }
+    imported
+}
+
+/// Puts the model where the person wants it.
+async fn keep(
+    output: &Path,
+    folder: &Path,
+    parts: &[Partial<'_>],
+    progress: &Progress,
+) -> Result<u64> {
+    let fail = |source| CtlError::File {
+        path: output.to_owned(),
+        source,
+    };
+    let size = |file: &File| file.metadata().map(|m| m.len()).map_err(fail);
+    match parts {
+        [one] => {
+            // On one file system it is there at once, and never replaces a file.
+            match std::fs::hard_link(one.path(), output) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    whole::copied(one.file(), output, progress).await?;
+                }
+                linked => linked.map_err(fail)?,
+            }
+            size(one.file())
+        }
+        several => {
+            let merged = whole::merged(folder, files(several)?, progress).await?;
+            whole::copied(&merged, output, progress).await?;
+            size(&merged)
+        }
+    }
+}
+
+fn files(parts: &[Partial<'_>]) -> Result<Vec<File>> {
+    parts.iter().map(|p| Ok(p.file().try_clone()?)).collect()
+}

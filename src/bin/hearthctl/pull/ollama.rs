@@ -1,0 +1,111 @@
+//! Models of a registry of Ollama's kind: the manifest of a tag names the blobs by their
+//! digests (OCI distribution specification, `/v2/REPO/manifests/TAG` and
+//! `/v2/REPO/blobs/DIGEST`).
+
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::http::Http;
+use super::{Remote, Source};
+use crate::error::{CtlError, Result};
+use crate::progress::Progress;
+
+const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const MODEL: &str = "application/vnd.ollama.image.model";
+/// Layers without which a model does less than its name says.
+const MORE: [(&str, &str); 2] = [
+    ("application/vnd.ollama.image.projector", "pictures"),
+    ("application/vnd.ollama.image.adapter", "its adapter"),
+];
+
+/// What a tag stands for.
+#[derive(Debug, Deserialize)]
+pub struct Manifest {
+    /// Its parts.
+    layers: Vec<Layer>,
+}
+
+/// One part of a model.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Layer {
+    media_type: String,
+    /// `sha256:` and 64 hexadecimal digits.
+    digest: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Manifest {
+    /// The layer that is the model; what else would be needed is a remark.
+    ///
+    /// # Errors
+    /// `ModelNotFound`.
+    pub fn model(&self, name: &str) -> Result<(Layer, Option<String>)> {
+        let is = |layer: &&Layer, media: &str| layer.media_type == media;
+        let mut models = self.layers.iter().filter(|l| is(l, MODEL));
+        let layer = models.next().filter(|layer| layer.sha256().is_some());
+        let layer = layer.ok_or_else(|| {
+            let message = format!("{name} has no model in a form that is known here");
+            CtlError::service("ModelNotFound", message)
+        })?;
+        let left = MORE
+            .iter()
+            .filter(|(media, _)| self.layers.iter().any(|l| is(&l, media)));
+        let left: Vec<&str> = left.map(|(_, what)| *what).collect();
+        let note = format!(
+            "left out, since Hearthd has no use for it: {}",
+            left.join(", ")
+        );
+        Ok((layer.clone(), Some(note).filter(|_| !left.is_empty())))
+    }
+}
+
+impl Layer {
+    /// Its SHA-256 in hexadecimal digits.
+    pub fn sha256(&self) -> Option<&str> {
+        let digits = self.digest.strip_prefix("sha256:")?;
+        let good = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        good.then_some(digits)
+    }
+}
+
+/// Looks the tag up.
+pub async fn find(
+    http: &Http,
+    (registry, repo, tag): (&Url, &str, &str),
+    progress: &Progress,
+) -> Result<Source> {
+    let address = |path: String| {
+        let joined = registry.join(&path);
+        joined.map_err(|e| CtlError::Usage(format!("{registry}{path}: {e}")))
+    };
+    let url = address(format!("v2/{repo}/manifests/{tag}"))?;
+    let asked = http.document::<Manifest>(&url, None, MANIFEST, progress);
+    let (manifest, _) = asked.await?;
+    let short = short_name(repo, tag);
+    let (layer, note) = manifest.model(&short)?;
+    if let Some(note) = note {
+        progress.note(&note);
+    }
+    let remote = Remote {
+        url: address(format!("v2/{repo}/blobs/{}", layer.digest))?,
+        token: None,
+        file_name: format!("{short}.gguf"),
+        size: Some(layer.size),
+        sha256: layer.sha256().map(str::to_owned),
+    };
+    Ok(Source {
+        name: short,
+        parts: vec![remote],
+    })
+}
+
+/// `llama3.2:1b`, or without a tag that says nothing.
+pub fn short_name(repo: &str, tag: &str) -> String {
+    let name = repo.rsplit('/').next().unwrap_or(repo);
+    match tag {
+        "latest" => name.to_owned(),
+        tag => format!("{name}:{tag}"),
+    }
+}

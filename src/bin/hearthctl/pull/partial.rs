@@ -1,0 +1,387 @@
+//! A file that is not whole yet, in the caller's cache folder, and what is known of it.
+//!
+//! Beside `NAME.part` lies `NAME.json`. The first bytes of the part are those of the
+//! server's file up to its length, as long as this computer was not started anew; after
+//! that, up to what was synced: a power cut may leave zeros where data were to come.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use hearthd::units::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::Remote;
+use crate::error::{CtlError, Result};
+use crate::progress::Progress;
+
+/// Bytes between two syncs: what a power cut may cost.
+const SYNC_EVERY: u64 = 16 << 20;
+/// Bytes hashed between two looks at the signals.
+const STEP: usize = 1 << 20;
+/// Changes with every start of the system (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What is known of a part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    /// Where it comes from.
+    url: String,
+    /// The server's name for this version of the file.
+    validator: Option<String>,
+    /// Bytes of the whole file, where the server says so.
+    size: Option<u64>,
+    /// So many of the first bytes are on the disk for good.
+    synced: u64,
+    /// The run of the system in which it was written.
+    boot: String,
+}
+
+/// A part, open and locked.
+#[derive(Debug)]
+pub struct Partial<'a> {
+    file: File,
+    path: PathBuf,
+    state: State,
+    length: u64,
+    progress: &'a Progress,
+    /// Whether to say at the end that it is kept.
+    speaks: bool,
+}
+
+/// `$XDG_CACHE_HOME/hearthd/downloads`; made if need be.
+pub fn folder() -> Result<PathBuf> {
+    let set = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let cache = cache.or_else(|| set("HOME").map(|home| home.join(".cache")));
+    let cache = cache.ok_or_else(|| {
+        CtlError::Usage("there is no folder for downloads: set XDG_CACHE_HOME or HOME".to_owned())
+    })?;
+    let folder = cache.join("hearthd/downloads");
+    fs::create_dir_all(&folder).map_err(|source| CtlError::File {
+        path: folder.clone(),
+        source,
+    })?;
+    Ok(folder)
+}
+
+impl<'a> Partial<'a> {
+    /// Opens what there is of `remote`, or an empty one.
+    ///
+    /// # Errors
+    /// `File`; also where another process is at it.
+    pub fn open(folder: &Path, remote: &Remote, progress: &'a Progress) -> Result<Self> {
+        let path = folder.join(format!("{}.part", key(remote)));
+        let fail = |source| CtlError::File {
+            path: path.clone(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(fail)?;
+        file.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => fail(io::Error::other("another hearthctl is at it")),
+            TryLockError::Error(e) => fail(e),
+        })?;
+        let mut partial = Self {
+            file,
+            path: path.clone(),
+            state: State::default(),
+            length: 0,
+            progress,
+            speaks: true,
+        };
+        let state = fs::read(partial.state_path()).ok();
+        let state = state.and_then(|text| serde_json::from_slice::<State>(&text).ok());
+        let length = partial.file.metadata().map_err(fail)?.len();
+        if let Some(state) = state.filter(|state| fits(state, remote)) {
+            let good = if state.boot == boot() {
+                length
+            } else {
+                state.synced
+            };
+            // A file shorter than what was synced is not the one that was written.
+            if good <= length && state.size.is_none_or(|size| good <= size) {
+                partial.length = good;
+                partial.state = state;
+            }
+        }
+        remote.url.as_str().clone_into(&mut partial.state.url);
+        partial.cut(partial.length)?;
+        Ok(partial)
+    }
+
+    /// Bytes that are there.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Bytes of the whole, where that is known.
+    pub fn size(&self) -> Option<u64> {
+        self.state.size
+    }
+
+    /// The server's name for the version that this is a part of.
+    pub fn validator(&self) -> Option<&str> {
+        self.state.validator.as_deref()
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_whole(&self) -> bool {
+        self.state.size == Some(self.length)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where to read it.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Begins anew, with a file of this version and size.
+    pub fn restart(&mut self, validator: Option<String>, size: Option<u64>) -> Result {
+        self.cut(0)?;
+        self.state.synced = 0;
+        self.state.validator = validator;
+        self.state.size = size;
+        self.checkpoint()
+    }
+
+    /// The stream has ended, and the server did not say where.
+    pub fn ends_here(&mut self) {
+        self.state.size = Some(self.length);
+    }
+
+    /// Adds bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result {
+        self.file.write_all(bytes).map_err(|e| self.fail(e))?;
+        self.length += bytes.len() as u64;
+        if self.length - self.state.synced >= SYNC_EVERY {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Syncs the data, then says so in the state.
+    pub fn checkpoint(&mut self) -> Result {
+        self.file.sync_data().map_err(|e| self.fail(e))?;
+        self.state.synced = self.length;
+        self.state.boot = boot();
+        let path = self.state_path();
+        let fail = |source| CtlError::File {
+            path: path.clone(),
+            source,
+        };
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+        serde_json::to_writer(&mut file, &self.state).map_err(|e| fail(e.into()))?;
+        file.as_file().sync_all().map_err(fail)?;
+        file.persist(&path).map_err(|e| fail(e.error))?;
+        File::open(folder).and_then(|f| f.sync_all()).map_err(fail)
+    }
+
+    /// The SHA-256 of what is on the disk, in hexadecimal digits.
+    pub async fn digest(&mut self) -> Result<String> {
+        let mut hash = Sha256::new();
+        self.file.rewind().map_err(|e| self.fail(e))?;
+        let mut step = vec![0; STEP];
+        let mut done = 0;
+        loop {
+            let n = self.file.read(&mut step).map_err(|e| self.fail(e))?;
+            let Some(read) = step.get(..n).filter(|read| !read.is_empty()) else {
+                break;
+            };
+            hash.update(read);
+            done += n as u64;
+            self.progress.bytes("checking", done, self.length);
+            tokio::task::yield_now().await;
+        }
+        Ok(hex(&hash.finalize()))
+    }
+
+    /// Deletes it: it is not needed any more, or wrong.
+    pub fn delete(mut self) {
+        self.speaks = false;
+        _ = fs::remove_file(self.state_path());
+        _ = fs::remove_file(&self.path);
+    }
+
+    /// Whoever hands it on says what became of it.
+    pub fn silence(&mut self) {
+        self.speaks = false;
+    }
+
+    fn cut(&mut self, length: u64) -> Result {
+        self.file.set_len(length).map_err(|e| self.fail(e))?;
+        let end = SeekFrom::Start(length);
+        self.file.seek(end).map_err(|e| self.fail(e))?;
+        self.length = length;
+        Ok(())
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.path.with_extension("json")
+    }
+
+    fn fail(&self, source: io::Error) -> CtlError {
+        CtlError::File {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+impl Drop for Partial<'_> {
+    /// However it ends, what is there stays.
+    fn drop(&mut self) {
+        if self.length == 0 {
+            _ = fs::remove_file(self.state_path());
+            _ = fs::remove_file(&self.path);
+            return;
+        }
+        if !self.speaks {
+            return;
+        }
+        // Where that fails there is less to go on from.
+        _ = self.checkpoint();
+        self.progress.note(&format!(
+            "{} are kept in {}; the same command goes on from there",
+            Bytes(self.length),
+            self.path.display()
+        ));
+    }
+}
+
+/// Whether a part belongs to what is wanted now.
+fn fits(state: &State, remote: &Remote) -> bool {
+    // By its digest a file is the same, wherever it comes from.
+    let same = remote.sha256.is_some() || state.url == remote.url.as_str();
+    let sizes = state.size.zip(remote.size);
+    same && sizes.is_none_or(|(a, b)| a == b)
+}
+
+/// The name of a part without its ending: readable, and one for each file there is.
+fn key(remote: &Remote) -> String {
+    let digest = match &remote.sha256 {
+        Some(sha256) => sha256.clone(),
+        None => hex(&Sha256::digest(remote.url.as_str().as_bytes())),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let name: String = remote.file_name.chars().filter(|c| plain(*c)).collect();
+    let name = name.trim_start_matches('.');
+    let (name, digest) = (name.get(..60).unwrap_or(name), digest.get(..16));
+    format!("{name}-{}", digest.unwrap_or_default())
+}
+
+fn boot() -> String {
+    fs::read_to_string(BOOT_ID).map_or_else(|_| String::new(), |id| id.trim().to_owned())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quiet() -> &'static Progress {
+        Box::leak(Box::new(Progress::new("", true)))
+    }
+
+    fn remote(url: &str, sha256: Option<&str>) -> Remote {
+        Remote {
+            url: url.parse().expect("an address"),
+            token: None,
+            file_name: "x.gguf".into(),
+            size: Some(100),
+            sha256: sha256.map(str::to_owned),
+        }
+    }
+
+    fn write(folder: &Path, bytes: &[u8], size: u64) -> PathBuf {
+        let remote = remote("http://h/x.gguf", None);
+        let mut partial = Partial::open(folder, &remote, quiet()).expect("opens");
+        partial
+            .restart(Some("\"v1\"".into()), Some(size))
+            .expect("begins");
+        partial.write(bytes).expect("writes");
+        partial.path().to_owned()
+    }
+
+    #[test]
+    fn what_is_kept_is_gone_on_from() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = write(dir.path(), b"GGUF1234", 100);
+        let remote = remote("http://h/x.gguf", None);
+        let again = Partial::open(dir.path(), &remote, quiet()).expect("opens");
+        assert_eq!((again.length(), again.validator()), (8, Some("\"v1\"")));
+        let second = Partial::open(dir.path(), &remote, quiet()).expect_err("is locked");
+        assert!(second.to_string().contains("another hearthctl"), "{second}");
+        drop(again);
+
+        // After a power cut only what was synced counts.
+        let state = path.with_extension("json");
+        let text = fs::read_to_string(&state).expect("a state");
+        fs::write(&state, text.replace(&boot(), "another-boot")).expect("writes");
+        let mut file = OpenOptions::new().append(true).open(&path).expect("opens");
+        file.write_all(&[0; 50]).expect("writes");
+        let again = Partial::open(dir.path(), &remote, quiet()).expect("opens");
+        assert_eq!(again.length(), 8);
+        assert_eq!(fs::read(&path).expect("reads"), b"GGUF1234");
+        drop(again);
+        assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 2);
+    }
+
+    #[test]
+    fn what_does_not_fit_begins_anew() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let remote = remote("http://h/x.gguf", None);
+        for spoil in [
+            "no JSON",
+            "{}",
+            "{\"url\":\"http://h/other\",\"validator\":null,\"size\":null,\"synced\":0,\"boot\":\"\"}",
+        ] {
+            let path = write(dir.path(), b"GGUF1234", 100);
+            fs::write(path.with_extension("json"), spoil).expect("writes");
+            let again = Partial::open(dir.path(), &remote, quiet()).expect("opens");
+            assert_eq!((again.length(), again.validator()), (0, None), "{spoil}");
+        }
+        // Another size than the list of files says.
+        write(dir.path(), b"GGUF1234", 50);
+        let again = Partial::open(dir.path(), &remote, quiet()).expect("opens");
+        assert_eq!(again.length(), 0);
+        drop(again);
+        // A file that was shortened from outside.
+        let path = write(dir.path(), b"GGUF1234", 100);
+        let text = fs::read_to_string(path.with_extension("json")).expect("a state");
+        let other = text.replace(&boot(), "another-boot");
+        fs::write(path.with_extension("json"), other).expect("writes");
+        fs::write(&path, "GG").expect("writes");
+        let again = Partial::open(dir.path(), &remote, quiet()).expect("opens");
+        assert_eq!(again.length(), 0);
+    }
+
+    #[test]
+    fn a_digest_makes_files_of_two_places_one() {
+        let sum = "ab".repeat(32);
+        let (a, b) = (
+            remote("http://a/x", Some(&sum)),
+            remote("http://b/y", Some(&sum)),
+        );
+        assert_eq!(key(&a), key(&b));
+        assert_ne!(
+            key(&remote("http://a/x", None)),
+            key(&remote("http://b/x", None))
+        );
+    }
+}

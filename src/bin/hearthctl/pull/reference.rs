@@ -1,0 +1,252 @@
+//! What a person writes to name a model somewhere else.
+
+use reqwest::Url;
+
+use crate::error::{CtlError, Result};
+
+/// What may be written.
+const FORMS: &str = "write hf:ORG/REPO[:QUANT], ollama:NAME[:TAG], an http(s) address of a GGUF \
+                     file, or a name that `hearthctl models --fit` shows";
+/// The registry of Ollama's library.
+const OLLAMA_REGISTRY: &str = "https://registry.ollama.ai";
+/// Hosts whose file addresses are those of Hugging Face's repositories.
+const HUGGING_FACE: [&str; 2] = ["huggingface.co", "hf.co"];
+
+/// A model somewhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// A repository of Hugging Face or a server that speaks alike.
+    HuggingFace {
+        /// `ORG/REPO`.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// Which of its files.
+        choice: Choice,
+    },
+    /// A name in a registry of Ollama's kind.
+    Ollama {
+        /// Scheme and host.
+        registry: Url,
+        /// `NAMESPACE/NAME`.
+        repo: String,
+        /// `latest` if none was given.
+        tag: String,
+    },
+    /// One file.
+    Address(Url),
+}
+
+/// Which file of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The best of those that suit a small board.
+    Any,
+    /// The one of this quantization.
+    Quant(String),
+    /// The one of this name.
+    File(String),
+}
+
+impl Reference {
+    /// Reads one; `None` where it can only be a name of the catalogue.
+    ///
+    /// # Errors
+    /// `Usage`, saying what may be written.
+    pub fn parse(text: &str) -> Result<Option<Self>> {
+        if let Some(rest) = text.strip_prefix("hf:") {
+            return hugging_face(rest).map(Some);
+        }
+        if let Some(rest) = text.strip_prefix("ollama:") {
+            return ollama(rest).map(Some);
+        }
+        if text.starts_with("http://") || text.starts_with("https://") {
+            let url = Url::parse(text).map_err(|e| usage(&format!("{text}: {e}")))?;
+            return Ok(Some(of_repository(&url).unwrap_or(Self::Address(url))));
+        }
+        if text.contains('/') || text.is_empty() {
+            return Err(usage(&format!("{text:?} is no reference to a model")));
+        }
+        Ok(None)
+    }
+}
+
+/// An error that says what may be written.
+pub fn usage(what: &str) -> CtlError {
+    CtlError::Usage(format!("{what}: {FORMS}"))
+}
+
+/// `ORG/REPO[@REVISION][:QUANT or FILE]`.
+fn hugging_face(text: &str) -> Result<Reference> {
+    let (name, choice) = match text.split_once(':') {
+        Some((name, file)) if file.ends_with(".gguf") => (name, Choice::File(file.to_owned())),
+        Some((name, quant)) => (name, Choice::Quant(quant.to_owned())),
+        None => (text, Choice::Any),
+    };
+    let (repo, revision) = name.split_once('@').unwrap_or((name, "main"));
+    let whole = repo
+        .split_once('/')
+        .is_some_and(|(org, repo)| is_name(org) && is_name(repo));
+    let empty = matches!(&choice, Choice::Quant(quant) if quant.is_empty());
+    if !whole || empty || revision.is_empty() {
+        return Err(usage(&format!("hf:{text} names no repository")));
+    }
+    Ok(Reference::HuggingFace {
+        repo: repo.to_owned(),
+        revision: revision.to_owned(),
+        choice,
+    })
+}
+
+/// `[[SCHEME://]HOST/[NAMESPACE/]]NAME[:TAG]`, as Ollama reads it.
+fn ollama(text: &str) -> Result<Reference> {
+    let wrong = || usage(&format!("ollama:{text} names no model"));
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (Some(scheme), rest),
+        Some(_) => return Err(wrong()),
+        None => (None, text),
+    };
+    let (path, tag) = match rest.rsplit_once(':') {
+        // A colon before a slash belongs to a host's port.
+        Some((path, tag)) if !tag.contains('/') => (path, tag),
+        _ => (rest, "latest"),
+    };
+    let parts: Vec<&str> = path.split('/').collect();
+    let (host, repo) = match parts.as_slice() {
+        [name] if scheme.is_none() => (None, format!("library/{name}")),
+        [namespace, name] if scheme.is_none() => (None, format!("{namespace}/{name}")),
+        [host, name] => (Some(*host), format!("library/{name}")),
+        [host, namespace, name] => (Some(*host), format!("{namespace}/{name}")),
+        _ => return Err(wrong()),
+    };
+    let named = parts.iter().skip(usize::from(host.is_some()));
+    if !named.chain([&tag]).all(|part| is_name(part)) {
+        return Err(wrong());
+    }
+    let registry = match (host, scheme) {
+        (None, _) => Url::parse(OLLAMA_REGISTRY),
+        (Some(host), Some(scheme)) => Url::parse(&format!("{scheme}://{host}")),
+        (Some(host), None) => Url::parse(&format!("https://{host}")).and_then(|url| {
+            // Nobody can listen in on the way to this computer itself.
+            if is_loopback(&url) {
+                Url::parse(&format!("http://{host}"))
+            } else {
+                Ok(url)
+            }
+        }),
+    };
+    Ok(Reference::Ollama {
+        registry: registry.map_err(|_| wrong())?,
+        repo,
+        tag: tag.to_owned(),
+    })
+}
+
+/// A link to a file as the browser shows it: then its digest is known.
+fn of_repository(url: &Url) -> Option<Reference> {
+    let ours = std::env::var("HF_ENDPOINT").ok();
+    let ours = ours.and_then(|endpoint| Url::parse(&endpoint).ok());
+    let known = HUGGING_FACE.contains(&url.host_str()?)
+        || ours.is_some_and(|ours| ours.origin() == url.origin());
+    let segments: Vec<&str> = url.path_segments()?.collect();
+    let [org, repo, "resolve" | "blob", revision, file @ ..] = segments.as_slice() else {
+        return None;
+    };
+    let file = file.join("/");
+    // What is escaped in an address is left as it is.
+    let known = known && file.ends_with(".gguf") && !url.path().contains('%');
+    known.then(|| Reference::HuggingFace {
+        repo: format!("{org}/{repo}"),
+        revision: (*revision).to_owned(),
+        choice: Choice::File(file),
+    })
+}
+
+/// Whether only this computer is asked.
+pub fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+fn is_name(part: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !part.is_empty() && !part.starts_with('.') && part.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Reference {
+        Reference::parse(text).expect("good").expect("a reference")
+    }
+
+    #[test]
+    fn repositories() {
+        let of = |revision: &str, choice| Reference::HuggingFace {
+            repo: "org/repo-GGUF".into(),
+            revision: revision.into(),
+            choice,
+        };
+        assert_eq!(parse("hf:org/repo-GGUF"), of("main", Choice::Any));
+        let quant = Choice::Quant("Q4_0".into());
+        assert_eq!(parse("hf:org/repo-GGUF:Q4_0"), of("main", quant));
+        let file = || Choice::File("sub/x.gguf".into());
+        assert_eq!(parse("hf:org/repo-GGUF@v1:sub/x.gguf"), of("v1", file()));
+        let link = "https://huggingface.co/org/repo-GGUF/blob/main/sub/x.gguf?download=true";
+        assert_eq!(parse(link), of("main", file()));
+    }
+
+    #[test]
+    fn registries() {
+        for (text, registry, repo, tag) in [
+            ("qwen", OLLAMA_REGISTRY, "library/qwen", "latest"),
+            ("llama3.2:1b", OLLAMA_REGISTRY, "library/llama3.2", "1b"),
+            ("me/mine:x", OLLAMA_REGISTRY, "me/mine", "x"),
+            ("hf.co/org/repo:Q4_0", "https://hf.co", "org/repo", "Q4_0"),
+            (
+                "localhost:5000/a/b",
+                "http://localhost:5000",
+                "a/b",
+                "latest",
+            ),
+            ("127.0.0.1:1/a/b:c", "http://127.0.0.1:1", "a/b", "c"),
+            ("http://nas/a/b:c", "http://nas", "a/b", "c"),
+            ("nas.lan/a/b:c", "https://nas.lan", "a/b", "c"),
+        ] {
+            let expected = Reference::Ollama {
+                registry: Url::parse(registry).expect("good"),
+                repo: repo.into(),
+                tag: tag.into(),
+            };
+            assert_eq!(parse(&format!("ollama:{text}")), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_names_nothing_is_refused() {
+        for text in [
+            "",
+            "hf:",
+            "hf:repo",
+            "hf:org/repo:",
+            "hf:org/re po",
+            "hf:a/b/c",
+            "ollama:",
+            "ollama:a:",
+            "ollama:a/b/c/d",
+            "ollama:ftp://h/a/b",
+            "ollama:h/../b",
+            "http://",
+            "ftp://host/x.gguf",
+            "some/path.gguf",
+        ] {
+            assert!(Reference::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(Reference::parse("qwen2.5-0.5b").expect("good"), None);
+    }
+}
