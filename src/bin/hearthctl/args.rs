@@ -12,7 +12,7 @@ use hearthd::board::{self, BOARDS, Event};
 use hearthd::protocol::KvType;
 use serde_json::Value;
 
-pub use bench::{BenchCommand, BenchModelArgs};
+pub use bench::{BenchCommand, BenchModelArgs, BenchStudyArgs, Reset};
 pub use models::{ImportArgs, ModelsArgs, PullArgs};
 
 /// Shown after the help of `hearthctl` itself.
@@ -433,6 +433,9 @@ mod tests {
             &["hearthctl", "cancel", "../7"],
             &["hearthctl", "generate", "--schema", "/no/such/file", "x"],
             &["hearthctl", "generate", "--schema", "Cargo.lock", "x"],
+            &["hearthctl", "bench", "study", "--endpoint", "https://x"],
+            &["hearthctl", "bench", "study", "--against", "x"],
+            &["hearthctl", "bench", "study", "--tokens", "1"],
             &["hearthctl", "simulate"],
             &["hearthctl", "simulate", "pi9"],
             &["hearthctl", "simulate", "pi5-fan", "--hours", "0"],

@@ -1,5 +1,7 @@
 //! `bench`: what this board makes of a model.
 
+pub mod study;
+
 use hearthd::config::Config;
 use hearthd::protocol::{BenchJob, BenchResult, OfflineJob};
 use serde_json::json;
@@ -13,6 +15,7 @@ use crate::{engine, fit, output};
 pub async fn run(as_json: bool, command: &BenchCommand) -> Result {
     match command {
         BenchCommand::Model(args) => model(as_json, args).await,
+        BenchCommand::Study(args) => study::run(as_json, args).await,
     }
 }
 

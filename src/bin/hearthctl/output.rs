@@ -2,7 +2,10 @@
 //! terminal.
 
 use std::borrow::Cow;
+use std::fs::Permissions;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -34,6 +37,27 @@ pub fn write(text: &str) -> Result {
 /// Writes one JSON document on one line.
 pub fn json(document: &Value) -> Result {
     line(&document.to_string())
+}
+
+/// Writes a file that the person named: whole, or not at all.
+pub fn file(path: &Path, content: &[u8]) -> Result {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    // As a file that is simply created: the mask takes away what it does.
+    let mode = Permissions::from_mode(0o666);
+    let new = tempfile::Builder::new()
+        .permissions(mode)
+        .tempfile_in(folder);
+    let written = new.and_then(|mut file| {
+        file.write_all(content)?;
+        file.persist(path).map_err(|e| e.error)
+    });
+    written.map(|_| ()).map_err(|source| CtlError::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// A remark for the person, on standard error. That it cannot be written is no

@@ -1,8 +1,7 @@
 //! `simulate`: what the governor makes of a board, without one.
 
-mod plot;
+pub mod plot;
 
-use std::fs;
 use std::time::Duration;
 
 use hearthd::board::{BOARDS, Board, Control, Event, Run, Summary, Trace, board, simulate};
@@ -47,10 +46,7 @@ pub fn run(as_json: bool, args: &SimulateArgs) -> Result {
         let title = format!("{}, {} °C air, {}", board.name, args.ambient, args.policy);
         let svg = plot::svg(&title, &governed, &firmware)
             .map_err(|e| CtlError::Unexpected(format!("cannot draw the plot: {e}")))?;
-        fs::write(path, svg).map_err(|source| CtlError::File {
-            path: path.clone(),
-            source,
-        })?;
+        output::file(path, svg.as_bytes())?;
     }
     if as_json {
         return output::json(&document(board, args, &governed, &firmware));

@@ -10,14 +10,19 @@ use plotters::prelude::*;
 const SIZE: (u32, u32) = (920, 860);
 /// More points than a screen has columns only make the file large.
 const POINTS: usize = 900;
-const FONT: &str = "sans-serif";
-const TEXT: RGBColor = RGBColor(125, 131, 140);
-const OURS: RGBColor = RGBColor(52, 132, 206);
-const FIRMWARE: RGBColor = RGBColor(214, 132, 44);
+/// The same in all plots.
+pub const FONT: &str = "sans-serif";
+/// Text and axes.
+pub const TEXT: RGBColor = RGBColor(125, 131, 140);
+/// The first of two things that are compared.
+pub const OURS: RGBColor = RGBColor(52, 132, 206);
+/// The second.
+pub const FIRMWARE: RGBColor = RGBColor(214, 132, 44);
 const LIMIT: RGBColor = RGBColor(216, 72, 72);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn<T = ()> = Result<T, Box<dyn std::error::Error>>;
+/// What drawing comes to.
+pub type Drawn<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// One line of a graph: its points, colour and width.
 type Line = (Vec<(f64, f64)>, RGBColor, u32);

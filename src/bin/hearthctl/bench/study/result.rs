@@ -1,0 +1,306 @@
+//! What came of the runs, server by server.
+
+use hearthd::units::Bytes;
+use serde::Serialize;
+
+use super::proc::Kind;
+use super::server::{Answer, Server};
+use super::stats::Summary;
+use super::watch::Used;
+use super::{FORMS, Form};
+
+/// One run: one question, or three after each other.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Run {
+    /// Until the answer was complete; of three, their sum.
+    pub response_s: f64,
+    /// Until the first text; of three, their mean.
+    pub first_token_s: Option<f64>,
+    /// Between the first text and the last.
+    pub tokens_per_s: Option<f64>,
+    /// Over the whole response.
+    pub tokens_per_response_s: f64,
+    /// Of the answers.
+    pub tokens: u64,
+    /// Whether the server counted them; else the pieces of its stream were.
+    pub counted_by_server: bool,
+    /// Of the prompts, where the server says so.
+    pub prompt_tokens: Option<u64>,
+    /// Of these, from the server's prompt cache, where it says so.
+    pub cached_tokens: Option<u64>,
+    /// CPU time of the process tree.
+    pub cpu_s: Option<f64>,
+    /// The same as a share of the time; 100 is one core.
+    pub cpu_percent: Option<f64>,
+    /// Mean over the run.
+    pub memory_average_bytes: Option<u64>,
+    /// The most.
+    pub memory_peak_bytes: Option<u64>,
+    /// How memory was counted.
+    pub memory_kind: Option<Kind>,
+    /// The board's hottest moment.
+    pub celsius: Option<f64>,
+    /// What was answered.
+    #[serde(skip)]
+    pub text: String,
+}
+
+impl Run {
+    /// Puts the answers of a run together.
+    #[expect(clippy::cast_precision_loss, reason = "tokens and questions are few")]
+    pub fn new(answers: &[Answer], used: &Used) -> Self {
+        let sum = |of: fn(&Answer) -> f64| answers.iter().map(of).sum::<f64>();
+        let counts = |of: fn(&Answer) -> Option<u64>| answers.iter().map(of).sum::<Option<u64>>();
+        let response_s = sum(|a| a.response.as_secs_f64());
+        let writing = sum(|a| a.writing.as_secs_f64());
+        let firsts = answers.iter().filter_map(|a| Some(a.first?.as_secs_f64()));
+        let tokens: u64 = answers.iter().map(Answer::tokens).sum();
+        // The first token of each answer is the prompt's.
+        let later: u64 = answers.iter().map(|a| a.tokens().saturating_sub(1)).sum();
+        let cpu_s = used.cpu.map(|cpu| cpu.as_secs_f64());
+        Self {
+            response_s,
+            first_token_s: Summary::of(firsts).map(|s| s.mean),
+            tokens_per_s: (later > 0 && writing > 0.0).then(|| later as f64 / writing),
+            tokens_per_response_s: tokens as f64 / response_s.max(f64::MIN_POSITIVE),
+            tokens,
+            counted_by_server: answers.iter().all(|a| a.usage.answer.is_some()),
+            prompt_tokens: counts(|a| a.usage.prompt),
+            cached_tokens: counts(|a| a.usage.cached),
+            cpu_s,
+            cpu_percent: cpu_s.map(|cpu| cpu / response_s.max(f64::MIN_POSITIVE) * 100.0),
+            memory_average_bytes: used.memory.map(|(mean, ..)| mean.0),
+            memory_peak_bytes: used.memory.map(|(_, peak, _)| peak.0),
+            memory_kind: used.memory.map(|(.., kind)| kind),
+            celsius: used.celsius,
+            text: answers
+                .iter()
+                .map(|a| a.text.trim())
+                .collect::<Vec<_>>()
+                .join("\n"),
+        }
+    }
+}
+
+/// A figure that a run has.
+pub struct Metric {
+    /// In JSON.
+    pub key: &'static str,
+    /// Over a graph, with its unit.
+    pub title: &'static str,
+    /// The value, in the graph's unit.
+    pub of: fn(&Run) -> Option<f64>,
+}
+
+/// What is summed up over the runs.
+pub const METRICS: [Metric; 9] = [
+    Metric {
+        key: "response_s",
+        title: "response time, s",
+        of: |run| Some(run.response_s),
+    },
+    Metric {
+        key: "first_token_s",
+        title: "time to first token, s",
+        of: |run| run.first_token_s,
+    },
+    Metric {
+        key: "tokens_per_s",
+        title: "tokens/s, first to last",
+        of: |run| run.tokens_per_s,
+    },
+    Metric {
+        key: "tokens_per_response_s",
+        title: "tokens/s, whole response",
+        of: |run| Some(run.tokens_per_response_s),
+    },
+    Metric {
+        key: "tokens",
+        title: "tokens of the answers",
+        of: |run| count(Some(run.tokens)),
+    },
+    Metric {
+        key: "cpu_percent",
+        title: "CPU, % of a core",
+        of: |run| run.cpu_percent,
+    },
+    Metric {
+        key: "memory_average_mib",
+        title: "memory, mean, MiB",
+        of: |run| mib(run.memory_average_bytes),
+    },
+    Metric {
+        key: "memory_peak_mib",
+        title: "memory, peak, MiB",
+        of: |run| mib(run.memory_peak_bytes),
+    },
+    Metric {
+        key: "celsius",
+        title: "temperature, °C",
+        of: |run| run.celsius,
+    },
+];
+
+fn mib(bytes: Option<u64>) -> Option<f64> {
+    Some(count(bytes)? / count(Some(Bytes::mib(1).0))?)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "only to be summed up")]
+fn count(number: Option<u64>) -> Option<f64> {
+    number.map(|number| number as f64)
+}
+
+/// A run that came to nothing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failure {
+    /// Where: `warm-up`, or the form.
+    pub at: &'static str,
+    /// Which run, counted from 1; 0 is the warm-up.
+    pub run: u32,
+    /// Why.
+    pub message: String,
+}
+
+/// A server and its runs.
+#[derive(Debug)]
+pub struct Measured {
+    /// Which.
+    pub server: Server,
+    /// The model that was asked.
+    pub model: String,
+    /// The top of its process tree, where it is known.
+    pub pid: Option<u32>,
+    /// What a reader of its figures has to know.
+    pub notes: Vec<String>,
+    /// What failed.
+    pub failures: Vec<Failure>,
+    /// Since the last success.
+    pub failures_in_row: usize,
+    /// It is not asked any more.
+    pub is_out: bool,
+    runs: [Vec<Run>; FORMS.len()],
+}
+
+impl Measured {
+    /// Nothing yet.
+    pub fn new(server: Server) -> Self {
+        Self {
+            server,
+            model: String::new(),
+            pid: None,
+            notes: Vec::new(),
+            failures: Vec::new(),
+            failures_in_row: 0,
+            is_out: false,
+            runs: Default::default(),
+        }
+    }
+
+    /// The runs of a form.
+    pub fn runs(&self, form: Form) -> &[Run] {
+        &self.runs[form as usize]
+    }
+
+    /// One more run.
+    pub fn take(&mut self, form: Form, run: Run) {
+        self.failures_in_row = 0;
+        if !run.counted_by_server {
+            self.note("it counts no tokens: the pieces of its stream are counted".to_owned());
+        }
+        if run.memory_kind == Some(Kind::Rss) {
+            self.note(
+                "memory is resident size (what processes share counts for each): run as the \
+                 server's user or root for the proportional"
+                    .to_owned(),
+            );
+        }
+        self.runs[form as usize].push(run);
+    }
+
+    /// A run that failed.
+    pub fn failed(&mut self, at: &'static str, run: u32, message: String) {
+        self.failures_in_row += 1;
+        self.failures.push(Failure { at, run, message });
+    }
+
+    /// Says something once.
+    pub fn note(&mut self, text: String) {
+        if !self.notes.contains(&text) {
+            self.notes.push(text);
+        }
+    }
+
+    /// One figure over all runs of a form.
+    pub fn summary(&self, form: Form, metric: &Metric) -> Option<Summary> {
+        Summary::of(self.runs(form).iter().filter_map(metric.of))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::wire::Usage;
+    use super::*;
+
+    fn answer(tokens: Option<u64>) -> Answer {
+        Answer {
+            response: Duration::from_secs(2),
+            first: Some(Duration::from_millis(500)),
+            writing: Duration::from_secs(1),
+            pieces: 4,
+            usage: Usage {
+                answer: tokens,
+                prompt: Some(20),
+                cached: None,
+            },
+            text: " Rome. ".into(),
+        }
+    }
+
+    #[test]
+    fn three_answers_are_one_run() {
+        let used = Used {
+            cpu: Some(Duration::from_secs(3)),
+            memory: Some((Bytes::mib(10), Bytes::mib(20), Kind::Pss)),
+            celsius: Some(50.0),
+        };
+        let run = Run::new(
+            &[answer(Some(11)), answer(Some(11)), answer(Some(11))],
+            &used,
+        );
+        assert_eq!((run.response_s, run.first_token_s), (6.0, Some(0.5)));
+        assert_eq!(
+            (run.tokens_per_s, run.tokens_per_response_s),
+            (Some(10.0), 5.5)
+        );
+        assert_eq!(
+            (run.tokens, run.prompt_tokens, run.cached_tokens),
+            (33, Some(60), None)
+        );
+        assert_eq!((run.cpu_percent, run.counted_by_server), (Some(50.0), true));
+        assert_eq!(run.text, "Rome.\nRome.\nRome.");
+        let values: Vec<_> = METRICS.iter().map(|metric| (metric.of)(&run)).collect();
+        assert_eq!(values[6..8], [Some(10.0), Some(20.0)]);
+        let unknown = Run::new(&[answer(None)], &Used::default());
+        assert_eq!((unknown.tokens, unknown.counted_by_server), (4, false));
+        assert_eq!(unknown.cpu_percent, None);
+        let silent = Run::new(&[Answer::default()], &Used::default());
+        assert_eq!((silent.tokens_per_s, silent.first_token_s), (None, None));
+    }
+
+    #[test]
+    fn what_is_missing_is_said_once() {
+        let mut measured = Measured::new("a=http://localhost:1".parse().unwrap());
+        for _ in 0..2 {
+            measured.failed("one prompt", 1, "no".into());
+            let run = Run::new(&[answer(None)], &Used::default());
+            measured.take(Form::One, run);
+        }
+        assert_eq!(measured.notes.len(), 1, "{:?}", measured.notes);
+        assert_eq!((measured.failures.len(), measured.failures_in_row), (2, 0));
+        let summary = measured.summary(Form::One, &METRICS[0]).unwrap();
+        assert_eq!((summary.runs, summary.median), (2, 2.0));
+        assert_eq!(measured.summary(Form::Three, &METRICS[0]), None);
+    }
+}

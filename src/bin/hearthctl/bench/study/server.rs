@@ -1,0 +1,311 @@
+//! One server of the study: which model, which process, and one question.
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+
+use super::Question;
+use super::address::{Address, Connection, ask};
+use super::proc::{Door, Proc};
+use super::wire::{Api, Lines, Piece, Usage};
+
+/// How long a server may take to let its model go.
+const UNLOADING: Duration = Duration::from_secs(30);
+/// How often it is asked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A server, as the command line names it.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// For tables and plots.
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// How it is asked.
+    pub api: Api,
+    /// The model to ask for; where there is only one, that one.
+    pub model: Option<String>,
+    /// Its process, where it is not to be looked for.
+    pub pid: Option<u32>,
+}
+
+impl FromStr for Server {
+    type Err = String;
+
+    /// `LABEL=URL[,api=ollama][,model=NAME][,pid=N]`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = "it looks like ollama=http://localhost:11434,api=ollama,model=NAME";
+        let (name, rest) = text.split_once('=').ok_or(wanted)?;
+        let mut parts = rest.split(',');
+        let mut server = Self {
+            name: name.to_owned(),
+            address: parts.next().unwrap_or_default().parse()?,
+            api: Api::OpenAi,
+            model: None,
+            pid: None,
+        };
+        if name.is_empty() {
+            return Err(wanted.to_owned());
+        }
+        for part in parts {
+            match part.split_once('=') {
+                Some(("api", api)) => {
+                    server.api = <Api as clap::ValueEnum>::from_str(api, false)
+                        .map_err(|_| format!("no API `{api}`: openai or ollama"))?;
+                }
+                Some(("model", model)) if !model.is_empty() => {
+                    server.model = Some(model.to_owned())
+                }
+                Some(("pid", pid)) => {
+                    let pid = pid.parse().map_err(|_| format!("`{pid}` is no process"))?;
+                    server.pid = Some(pid);
+                }
+                _ => return Err(format!("`{part}`: api=, model= or pid=; {wanted}")),
+            }
+        }
+        Ok(server)
+    }
+}
+
+/// One answer, by this client's clock.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// From before the connection to the end of the answer.
+    pub response: Duration,
+    /// To the first text.
+    pub first: Option<Duration>,
+    /// From the first text to the last.
+    pub writing: Duration,
+    /// Pieces of text.
+    pub pieces: u64,
+    /// What the server counted.
+    pub usage: Usage,
+    /// The text.
+    pub text: String,
+}
+
+impl Server {
+    /// The name of the model to ask for.
+    ///
+    /// # Errors
+    /// If there is none, or a choice.
+    pub async fn find_model(&self) -> Result<String, String> {
+        if let Some(model) = &self.model {
+            return Ok(model.clone());
+        }
+        let names = match self.api {
+            Api::OpenAi => names(&ask(&self.address, "/v1/models", None).await?["data"], "id"),
+            Api::Ollama => self.list("/api/tags").await?,
+        };
+        match names.as_slice() {
+            [one] => Ok(one.clone()),
+            [] => Err("it has no model".to_owned()),
+            // The one in memory, where it has such a list.
+            _ => match self.list("/api/ps").await.unwrap_or_default().as_slice() {
+                [one] => Ok(one.clone()),
+                _ => Err(format!(
+                    "it has several models, say which: {}",
+                    names.join(", ")
+                )),
+            },
+        }
+    }
+
+    /// The top of its process tree.
+    ///
+    /// # Errors
+    /// Why it cannot be known.
+    pub async fn find_process(&self, proc: &Proc) -> Result<u32, String> {
+        if let Some(pid) = self.pid {
+            let missing = || format!("there is no process {pid}");
+            return proc.exists(pid).then_some(pid).ok_or_else(missing);
+        }
+        match &self.address {
+            Address::Tcp { port, .. } => proc.listener(Door::Port(*port)),
+            Address::Unix(path) => {
+                let peer = Connection::open(&self.address).await?.peer;
+                // systemd's own, where it made the socket.
+                if let Some(peer) = peer.filter(|pid| *pid != 1) {
+                    return Ok(peer);
+                }
+                let found = proc.listener(Door::Socket(path));
+                match found {
+                    Ok(pid) => Ok(pid),
+                    // Hearthd says which process its engine is.
+                    Err(why) => {
+                        let health = ask(&self.address, "/health", None)
+                            .await
+                            .unwrap_or_default();
+                        let engine = health["service"]["engine_pid"].as_u64();
+                        let engine = engine.and_then(|pid| u32::try_from(pid).ok());
+                        engine.and_then(|pid| proc.parent(pid)).ok_or(why)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has the model let go, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If the server has no such request, or keeps the model.
+    pub async fn unload(&self, model: &str) -> Result<(), String> {
+        let body = json!({"model": model, "keep_alive": 0});
+        ask(&self.address, "/api/generate", Some(&body))
+            .await
+            .map_err(|e| {
+                format!(
+                    "it cannot be asked to unload by Ollama's `keep_alive`: {e}; try --reset prompt"
+                )
+            })?;
+        let gone = async {
+            while !self.list("/api/ps").await?.is_empty() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Ok(())
+        };
+        let kept =
+            |_| "it keeps its model (is someone else using it?): try --reset prompt".to_owned();
+        tokio::time::timeout(UNLOADING, gone).await.map_err(kept)?
+    }
+
+    /// Asks a question and reads the answer to its end.
+    ///
+    /// # Errors
+    /// What went wrong, from the connection to the last line.
+    pub async fn answer(&self, model: &str, question: &Question) -> Result<Answer, String> {
+        let body = self.api.request(model, question);
+        let began = now();
+        let mut answer = Answer::default();
+        let mut connection = Connection::open(&self.address).await?;
+        let response = connection.send(self.api.path(), Some(&body)).await?;
+        let mut stream = response.into_body();
+        let mut lines = Lines::default();
+        while let Some(frame) = stream.frame().await {
+            let frame = frame.map_err(|e| format!("the answer breaks off: {e}"))?;
+            let Ok(bytes) = frame.into_data() else {
+                continue;
+            };
+            let at = now() - began;
+            for line in lines.push(&bytes)? {
+                if answer.line(self.api, &line, at)? {
+                    return Ok(answer);
+                }
+            }
+        }
+        // The last line may lack its end.
+        if answer.line(self.api, &lines.rest(), now() - began)? {
+            return Ok(answer);
+        }
+        Err(format!(
+            "the answer breaks off after {} pieces: the server closed the stream without an end",
+            answer.pieces
+        ))
+    }
+
+    async fn list(&self, path: &str) -> Result<Vec<String>, String> {
+        Ok(names(
+            &ask(&self.address, path, None).await?["models"],
+            "name",
+        ))
+    }
+}
+
+impl Answer {
+    /// As the server counted them; where it did not, pieces of text.
+    pub fn tokens(&self) -> u64 {
+        self.usage.answer.unwrap_or(self.pieces)
+    }
+
+    /// Takes a line that came at this time; whether it was the last.
+    fn line(&mut self, api: Api, line: &str, at: Duration) -> Result<bool, String> {
+        for piece in api.read(line)? {
+            match piece {
+                Piece::Text(text) => {
+                    let first = *self.first.get_or_insert(at);
+                    self.writing = at - first;
+                    self.pieces += 1;
+                    self.text.push_str(&text);
+                }
+                Piece::Usage(usage) => self.usage.take(usage),
+                Piece::End => {
+                    self.response = at;
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn names(list: &Value, key: &str) -> Vec<String> {
+    let entries = list.as_array().into_iter().flatten();
+    entries
+        .filter_map(|entry| entry[key].as_str().map(str::to_owned))
+        .collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a client waits for is measured here"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_of_the_command_line() {
+        let server: Server = "a=http://localhost:1,api=ollama,model=x:1b,pid=7"
+            .parse()
+            .unwrap();
+        assert_eq!(
+            (
+                server.name.as_str(),
+                server.api,
+                server.model.as_deref(),
+                server.pid
+            ),
+            ("a", Api::Ollama, Some("x:1b"), Some(7))
+        );
+        for (text, words) in [
+            ("http://localhost:1", "looks like"),
+            ("=http://localhost:1", "looks like"),
+            ("a=https://x", "plain http"),
+            ("a=http://x,api=grpc", "openai or ollama"),
+            ("a=http://x,pid=me", "no process"),
+            ("a=http://x,colour=red", "colour=red"),
+            ("a=http://x,model=", "model="),
+        ] {
+            let error = text.parse::<Server>().unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_answer_by_the_clock() {
+        let mut answer = Answer::default();
+        let ms = Duration::from_millis;
+        let chunk =
+            |text: &str| format!(r#"data: {{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#);
+        for (line, at) in [
+            (": working".into(), 5),
+            (chunk(""), 10),
+            (chunk("Ro"), 20),
+            (chunk("me"), 50),
+        ] {
+            assert_eq!(answer.line(Api::OpenAi, &line, ms(at)), Ok(false));
+        }
+        assert_eq!(answer.line(Api::OpenAi, "data: [DONE]", ms(70)), Ok(true));
+        assert_eq!((answer.text.as_str(), answer.pieces), ("Rome", 2));
+        assert_eq!(
+            (answer.first, answer.writing, answer.response),
+            (Some(ms(20)), ms(30), ms(70))
+        );
+    }
+}

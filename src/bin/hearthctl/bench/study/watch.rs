@@ -1,0 +1,129 @@
+//! What a server's processes use while they answer, looked at from a thread of its own:
+//! the answer's clock must not wait for that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hearthd::sensors::Sensors;
+use hearthd::units::Bytes;
+
+use super::proc::{Kind, Proc};
+
+/// How often: adding up the pages of a large process takes milliseconds.
+const EVERY: Duration = Duration::from_millis(200);
+
+/// What was used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Used {
+    /// CPU time of the process tree.
+    pub cpu: Option<Duration>,
+    /// Memory: the mean of all looks, the largest, and how it was counted.
+    pub memory: Option<(Bytes, Bytes, Kind)>,
+    /// The board's temperature in degrees Celsius at its hottest.
+    pub celsius: Option<f64>,
+}
+
+/// A thread that looks.
+#[derive(Debug)]
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Used>,
+}
+
+impl Watch {
+    /// Begins to look at a process and all below it; without one, at the board alone.
+    pub fn begin(top: Option<u32>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        // Before the question is asked, not when the thread comes to run.
+        let (proc, sensors) = (Proc::here(), Sensors::new("/"));
+        let before = top.map(|top| proc.cpu(&proc.tree(top)));
+        let thread = std::thread::spawn(move || {
+            let mut looks = Looks::default();
+            loop {
+                let last = stopped.load(Ordering::Acquire);
+                looks.look(&proc, &sensors, top);
+                if last {
+                    break;
+                }
+                std::thread::park_timeout(EVERY);
+            }
+            let cpu = top.zip(before).map(|(top, before)| {
+                let after = proc.cpu(&proc.tree(top));
+                after.saturating_sub(before)
+            });
+            Used {
+                cpu,
+                ..looks.used()
+            }
+        });
+        Self { stop, thread }
+    }
+
+    /// Looks once more and ends.
+    pub fn end(self) -> Used {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Looks {
+    times: u64,
+    sum: u64,
+    peak: Bytes,
+    resident_only: bool,
+    celsius: Option<f64>,
+}
+
+impl Looks {
+    fn look(&mut self, proc: &Proc, sensors: &Sensors, top: Option<u32>) {
+        if let Some((bytes, kind)) = top.and_then(|top| proc.memory(&proc.tree(top))) {
+            self.times += 1;
+            self.sum += bytes.0;
+            self.peak = self.peak.max(bytes);
+            self.resident_only |= kind == Kind::Rss;
+        }
+        let celsius = sensors.read().temperature.map(|t| t.celsius());
+        self.celsius = match (self.celsius, celsius) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            (a, b) => a.or(b),
+        };
+    }
+
+    fn used(&self) -> Used {
+        let kind = if self.resident_only {
+            Kind::Rss
+        } else {
+            Kind::Pss
+        };
+        let mean = self.sum.checked_div(self.times).map(Bytes);
+        Used {
+            cpu: None,
+            memory: mean.map(|mean| (mean, self.peak, kind)),
+            celsius: self.celsius,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_sees_what_this_process_uses() {
+        let watch = Watch::begin(Some(std::process::id()));
+        let mut text = String::new();
+        while text.len() < 4 << 20 {
+            text.push_str("busy ");
+        }
+        let used = watch.end();
+        let (mean, peak, _) = used.memory.unwrap();
+        assert!(mean.0 > 0 && mean <= peak);
+        assert!(used.cpu.is_some());
+        assert!(Watch::begin(None).end().memory.is_none());
+    }
+}
