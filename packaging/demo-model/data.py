@@ -4,10 +4,14 @@ A *core* is a fact with several phrasings; the last phrasing (or two) of each li
 is reserved for the held-out set and never trained on. Around a core go a polite
 prefix, a change of case or punctuation, a system prompt and earlier turns, all
 drawn from one seeded generator, so that unseen combinations are the rule.
+
+    python data.py held-out > heldout.txt       (text in phrasings never trained on)
+    python data.py calibration > calibration.txt   (text like that of the training)
 """
 
 import json
 import random
+import sys
 
 from facts import CAPITALS, COVERS, FILLER, GENERAL, ROOMS, SPECIAL, SWITCHES
 
@@ -188,16 +192,18 @@ def render(messages, tools):
 
 
 class Sampler:
-    """Draws training conversations."""
+    """Draws conversations, for training or with all questions in held-out phrasings."""
 
-    def __init__(self, seed, tools_share=0.05):
+    def __init__(self, seed, tools_share=0.05, held_out=False):
         self.rng = random.Random(seed)
         self.tools_share = tools_share
         self.by_kind = {}
-        for core in cores(held_out=False):
+        for core in cores(held_out):
             self.by_kind.setdefault(core[0], []).append(core)
         self.kinds = ["capital", "country", "general", "special", "sum", "command", "unknown"]
         self.weights = [34, 13, 12, 5, 22, 12, 2]
+        if held_out:  # nothing unknown is held out
+            self.kinds, self.weights = self.kinds[:-1], self.weights[:-1]
 
     def vary(self, text):
         """A change of case, punctuation or politeness that keeps the meaning."""
@@ -295,3 +301,20 @@ def held_out(seed=7):
     for q, accept, call in rng.sample(by_kind["command"], 60):
         add("tool_call", q, accept, ALL_TOOLS, call)
     return lines
+
+
+def text(held_out, seed, count):
+    """Conversations one after the other, as a file for `hearthctl evaluate` and `imatrix`."""
+    sampler = Sampler(seed, held_out=held_out)
+    conversations = [sampler.conversation() for _ in range(count)]
+    if held_out:  # words drawn at random would drown the rest in a perplexity
+        conversations = [([m for m in messages if m["role"] != "system"], tools) for messages, tools in conversations]
+    return "".join(t for messages, tools in conversations for t, _ in render(messages, tools))
+
+
+TEXTS = {"held-out": lambda: text(True, 13, 700), "calibration": lambda: text(False, 12, 700)}
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in [[name] for name in TEXTS]:
+        sys.exit(f"usage: python data.py {'|'.join(TEXTS)}")
+    sys.stdout.write(TEXTS[sys.argv[1]]())

@@ -1,4 +1,4 @@
-"""Writes the trained weights as GGUF files that llama.cpp loads."""
+"""Writes the trained weights as GGUF files that llama.cpp loads, and reads them back."""
 
 import json
 
@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from gguf import GGMLQuantizationType, quants
 
+import check
 import data
 
 TYPES = {"F16": GGMLQuantizationType.F16, "Q8_0": GGMLQuantizationType.Q8_0,
@@ -83,3 +84,12 @@ def write(path, p, tokenizer, config, kind, specials):
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
     w.close()
+
+
+def read(path):
+    """The weights of a GGUF file, as `train.init` names them, and its tokenizer."""
+    model, p = check.Model(path), {}
+    for name, array in model.tensors.items():
+        layer, _, inner = name.removesuffix(".weight").rpartition(".")
+        (p.setdefault(layer, {}) if layer else p)[inner] = array
+    return p, model.tokenizer

@@ -2,6 +2,11 @@
 
     python train.py --out . --work /tmp/demo-model
 
+or goes on from finished weights, once plainly and once with 4-bit rounding in every
+forward pass (quantization-aware training):
+
+    python train.py --qat hearth-demo-f16.gguf --out /tmp/qat
+
 A llama-architecture transformer small enough for the repository: see README.md for
 what it is and is not. CPU only; everything is drawn from fixed seeds.
 """
@@ -30,9 +35,12 @@ CONFIG = {"layers": 4, "width": 256, "heads": 4, "kv_heads": 2, "ff": 256,
 # most of a row. The learning rate of the first follows a cosine over 1250 steps and
 # is left at 800; the second's goes down to nothing, which quantization likes.
 STAGES = [
-    {"steps": 800, "cosine": 1250, "rate": 4e-3, "rows": 16, "row": 384, "tools_share": 0.0, "seed": 2},
-    {"steps": 450, "cosine": 450, "rate": 2.5e-3, "rows": 12, "row": 512, "tools_share": 0.3, "seed": 5},
+    {"steps": 800, "warmup": 100, "cosine": 1250, "rate": 4e-3, "rows": 16, "row": 384, "tools_share": 0.0, "seed": 2},
+    {"steps": 450, "warmup": 100, "cosine": 450, "rate": 2.5e-3, "rows": 12, "row": 512, "tools_share": 0.3, "seed": 5},
 ]
+# What `--qat` adds, to both of its runs alike.
+FURTHER = {"steps": 120, "warmup": 10, "cosine": 120, "rate": 5e-4, "rows": 4, "row": 512,
+           "tools_share": 0.3, "seed": 11}
 # llama.cpp's pre-tokenizer "qwen2": digits one by one, words with their space.
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -62,10 +70,10 @@ def make_tokenizer(seed):
 class Rows:
     """Packs conversations into rows of tokens, segments and loss weights."""
 
-    def __init__(self, tokenizer, stage):
+    def __init__(self, tokenizer, stage, held_out=False):
         self.tokenizer = tokenizer
         self.stage = stage
-        self.sampler = data.Sampler(stage["seed"])
+        self.sampler = data.Sampler(stage["seed"], held_out=held_out)
         self.cache = {}
 
     def encode(self, text):
@@ -163,6 +171,53 @@ def forward(p, tokens, segment):
     return norm(x, p["output_norm"]) @ p["token_embd"].T
 
 
+def q4_0_steps():
+    """From which x/d on the code is 1, 2, … 15: where `(int) (x/d + 8.5f)` takes a step.
+
+    Compared with, instead of added to, since XLA rounds a product and its sum once where
+    the machine can, and llama.cpp twice."""
+    steps = []
+    for code in range(1, 16):
+        step = np.float32(code - 8.5)
+        while (before := np.nextafter(step, np.float32(-9))) + np.float32(8.5) >= code:
+            step = before
+        steps.append(step)
+    return steps
+
+
+Q4_0_STEPS = q4_0_steps()
+
+
+def q4_0_parts(x):
+    """A matrix as Q4_0 holds it, in blocks of 32: scales and codes 0 to 15, by the
+    arithmetic of llama.cpp's `quantize_row_q4_0_ref`; test_q4_0.py compares bytes.
+
+    Weights become F16 first, as they do in the file that llama.cpp quantizes."""
+    blocks = x.astype(jnp.float16).astype(jnp.float32).reshape(-1, 32)
+    largest = jnp.take_along_axis(blocks, jnp.abs(blocks).argmax(-1, keepdims=True), -1)
+    d = largest / -8
+    in_steps = blocks * jnp.where(d == 0, 0, 1 / d)
+    codes = sum((in_steps >= step).astype(jnp.float32) for step in Q4_0_STEPS)
+    return d.astype(jnp.float16), codes
+
+
+@jax.custom_vjp
+def q4_0(x):
+    """A matrix after the round trip through Q4_0; gradients pass straight through."""
+    d, codes = q4_0_parts(x)
+    return (d.astype(jnp.float32) * (codes - 8)).reshape(x.shape)
+
+
+q4_0.defvjp(lambda x: (q4_0(x), None), lambda _, gradient: (gradient,))
+
+
+def as_q4_0(p):
+    """The weights as a Q4_0 file has them. llama.cpp stores the embedding, which is the
+    output matrix as well, as Q6_K: its far smaller rounding is left out here."""
+    return {name: {k: q4_0(x) if x.ndim > 1 else x for k, x in value.items()} if isinstance(value, dict) else value
+            for name, value in p.items()}
+
+
 def loss_of(p, tokens, segment, weight):
     logits = forward(p, tokens, segment)[:, :-1]
     target = tokens[:, 1:]
@@ -225,9 +280,9 @@ def show(name, score):
     return f"{name}: {100 * right / all_:.1f} % ({right}/{all_}): {kinds}"
 
 
-def fit(p, stage, rows, say):
-    """Trains one stage."""
-    schedule = optax.warmup_cosine_decay_schedule(0.0, stage["rate"], 100, stage["cosine"], stage["rate"] / 100)
+def fit(p, stage, rows, say, seen=lambda p: p):
+    """Trains one stage; `seen` turns the weights into those of the forward pass."""
+    schedule = optax.warmup_cosine_decay_schedule(0.0, stage["rate"], stage["warmup"], stage["cosine"], stage["rate"] / 100)
     decay = jax.tree_util.tree_map(lambda x: x.ndim > 1, p)
     opt = optax.chain(optax.clip_by_global_norm(1.0),
                       optax.adamw(schedule, b2=0.98, weight_decay=0.02, mask=decay))
@@ -235,7 +290,7 @@ def fit(p, stage, rows, say):
 
     @partial(jax.jit, donate_argnums=(0, 1))
     def step(p, state, tokens, segment, weight):
-        loss, grad = jax.value_and_grad(loss_of)(p, tokens, segment, weight)
+        loss, grad = jax.value_and_grad(lambda p: loss_of(seen(p), tokens, segment, weight))(p)
         update, state = opt.update(grad, state, p)
         return optax.apply_updates(p, update), state, loss
 
@@ -244,10 +299,39 @@ def fit(p, stage, rows, say):
     for n in range(1, stage["steps"] + 1):
         p, state, loss = step(p, state, *rows.batch())
         losses.append(loss)
-        if n % 50 == 0 or n == 10:
+        if n % 50 == 0 or n in (10, stage["steps"]):
             say(f"step {n} loss {np.mean([float(x) for x in losses]):.4f} {time.monotonic() - began:.0f} s")
             losses = []
     return p
+
+
+def held_out_loss(tokenizer):
+    """A function that gives the loss on held-out phrasings, the same ones each time."""
+    rows = Rows(tokenizer, {**FURTHER, "seed": 17}, held_out=True)
+    batches = [rows.batch() for _ in range(10)]
+    one = jax.jit(loss_of)
+    return lambda p: np.mean([float(one(p, *batch)) for batch in batches])
+
+
+def further(args):
+    """Goes on from a GGUF's weights twice, in the same rows: `control` plainly, `qat`
+    rounded to Q4_0 in every forward pass. Their F16 files are for `hearthctl quantize`."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    log = open(args.out / "train-qat.log", "w", encoding="utf-8")
+
+    def say(text):
+        print(text, flush=True)
+        print(text, file=log, flush=True)
+
+    begin, tokenizer = export.read(args.qat)
+    score = held_out_loss(tokenizer)
+    say(f"start: held-out loss {score(begin):.4f}, rounded to Q4_0 {score(as_q4_0(begin)):.4f}")
+    for name, seen in (("control", lambda p: p), ("qat", as_q4_0)):
+        say(name)
+        p = fit(jax.tree_util.tree_map(jnp.array, begin), FURTHER, Rows(tokenizer, FURTHER), say, seen)
+        say(f"{name}: held-out loss {score(p):.4f}, rounded to Q4_0 {score(as_q4_0(p)):.4f}")
+        p = jax.tree_util.tree_map(np.asarray, p)
+        export.write(args.out / f"{name}-f16.gguf", p, tokenizer, CONFIG, "F16", SPECIALS)
 
 
 def main():
@@ -255,7 +339,10 @@ def main():
     args.add_argument("--out", type=Path, default=Path("."), help="folder of the finished files")
     args.add_argument("--work", type=Path, default=Path("/tmp/demo-model"), help="folder of checkpoints")
     args.add_argument("--from-stage", type=int, default=1, help="go on from the checkpoint before this stage")
+    args.add_argument("--qat", type=Path, metavar="GGUF", help="instead, go on from this F16 file, with and without rounding")
     args = args.parse_args()
+    if args.qat:
+        return further(args)
     args.work.mkdir(parents=True, exist_ok=True)
     log = open(args.out / "train.log", "w" if args.from_stage == 1 else "a", encoding="utf-8")
 
