@@ -65,11 +65,18 @@ def row(work, weights, kind, weighed, judged):
     return "| " + " | ".join(cells) + " |"
 
 
-def table(hearthctl):
-    """Quantizes, measures; returns the table's lines."""
+def cost(whole, rounded):
+    """By how much a file's perplexity is above that of the F16 file it came from."""
+    return f"{100 * (rounded['text']['perplexity'] / whole['text']['perplexity'] - 1):+.2f} %"
+
+
+def table(hearthctl, names):
+    """Quantizes and measures these of MODELS; returns the table's lines."""
     lines = ["| weights | type | importance matrix | matrices | file | perplexity | KL divergence | same token | held-out questions |",
              "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"]
-    for name, (weights, kinds) in MODELS.items():
+    costs = []
+    for name in names:
+        weights, kinds = MODELS[name]
         whole = f"{name}-f16.gguf"
         matrix = f"{name}.imatrix.gguf"
         hearthctl("imatrix", whole, "calibration.txt", "--output", matrix)
@@ -81,29 +88,39 @@ def table(hearthctl):
         result = hearthctl("evaluate", *rows, "--reference", whole, "--text", "heldout.txt",
                            "--questions", "heldout.jsonl", "--runs", "0")
         judged = {Path(m["path"]).name: m for m in result["models"]}
+        costs.append(f"{cost(judged[whole], judged[f'{name}-q4_0.gguf'])} ({weights})")
         lines += [row(hearthctl.work, weights, *rows[file], judged[file]) for file in rows]
     scored = result["models"][0]["text"]
-    lines += ["", f"{scored['scored_tokens']} tokens scored, in pieces of {scored['chunk_tokens']}. What was run:", ""]
+    lines += ["", "Rounding to Q4_0 without an importance matrix changes the perplexity by", f"{', '.join(costs)}.",
+              f"{scored['scored_tokens']} tokens scored, in pieces of {scored['chunk_tokens']}. What was run:", ""]
     return lines + [f"    {command}" for command in hearthctl.commands]
 
 
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    args.add_argument("--trained", type=Path, required=True, help="folder that train.py --qat wrote")
+    args.add_argument("--trained", type=Path, help="folder that train.py --qat wrote; the shipped weights only, if left out")
     args.add_argument("--work", type=Path, required=True, help="a new folder for all files")
     args.add_argument("--doc", type=Path, required=True, help="the document whose table is written")
     args.add_argument("--hearthctl", default="hearthctl", help="the command, if not in the path")
     args = args.parse_args()
-    before, rest = args.doc.read_text().split(BEGIN)
-    _, after = rest.split(END)
+    binary = shutil.which(args.hearthctl)
+    if not binary:
+        raise SystemExit(f"there is no {args.hearthctl}: build it, and give it by --hearthctl")
+    document = args.doc.read_text()
+    if [document.count(marker) for marker in (BEGIN, END)] != [1, 1]:
+        raise SystemExit(f"{args.doc} lacks the markers {BEGIN.strip()} and {END.strip()}")
+    if args.work.exists():
+        raise SystemExit(f"{args.work} is there already: remove it, or take another folder")
     args.work.mkdir(parents=True)
     shutil.copy(HERE / "hearth-demo-f16.gguf", args.work / "demo-f16.gguf")
     shutil.copy(HERE / "heldout.jsonl", args.work)
-    for name in ("control", "qat"):
+    names = list(MODELS) if args.trained else ["demo"]
+    for name in names[1:]:
         shutil.copy(args.trained / f"{name}-f16.gguf", args.work)
     for name, file in (("held-out", "heldout.txt"), ("calibration", "calibration.txt")):
         (args.work / file).write_text(data.TEXTS[name]())
-    lines = table(Hearthctl(shutil.which(args.hearthctl) or args.hearthctl, args.work))
+    lines = table(Hearthctl(Path(binary).resolve(), args.work), names)
+    before, after = document.split(BEGIN)[0], document.split(END)[1]
     args.doc.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n\n" + END + after)
 
 
