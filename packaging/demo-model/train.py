@@ -39,8 +39,8 @@ STAGES = [
     {"steps": 450, "warmup": 100, "cosine": 450, "rate": 2.5e-3, "rows": 12, "row": 512, "tools_share": 0.3, "seed": 5},
 ]
 # What `--qat` adds, to both of its runs alike.
-FURTHER = {"steps": 120, "warmup": 10, "cosine": 120, "rate": 5e-4, "rows": 4, "row": 512,
-           "tools_share": 0.3, "seed": 11}
+FURTHER = {"steps": 100, "warmup": 10, "cosine": 100, "rate": 4e-4, "rows": 2, "row": 512,
+           "tools_share": 0.1, "seed": 11}
 # llama.cpp's pre-tokenizer "qwen2": digits one by one, words with their space.
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
