@@ -3,7 +3,8 @@
 # for a Raspberry Pi) needs from Debian, and nothing that is there already. Quick and
 # silent then; works offline.
 #
-# usage: packaging/setup-host.sh [build] [test] [check] [package] [cross] [vm]   default: build
+# usage: packaging/setup-host.sh [build] [test] [check] [package] [cross] [vm] [home-assistant]
+#        default: build
 set -euo pipefail
 
 [ $# -gt 0 ] || set -- build
@@ -78,8 +79,12 @@ for part in "$@"; do
       need cpio cpio
       need mkfs.ext4 e2fsprogs
       ;;
+    home-assistant)
+      # Home Assistant's Python comes from a newer Debian where there is none.
+      command -v python3.14 >/dev/null || need mmdebstrap mmdebstrap
+      ;;
     *)
-      echo "setup-host: unknown part '$part' (there are: build, test, check, package, cross, vm)" >&2
+      echo "setup-host: unknown part '$part' (there are: build, test, check, package, cross, vm, home-assistant)" >&2
       exit 2
       ;;
   esac

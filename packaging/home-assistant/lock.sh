@@ -1,0 +1,26 @@
+#!/bin/bash
+# Writes requirements*.txt anew from requirements*.in, with the versions that Home Assistant
+# itself asks for. To be run after changing these; needs the network.
+#
+# usage: packaging/home-assistant/lock.sh
+set -euo pipefail
+cd "$(dirname "$0")"
+mapfile -t python < <(./setup.sh)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+compile() {
+  "${python[0]}" "$(dirname "${python[1]}")/uv" pip compile --quiet --python "${python[1]}" \
+    --no-header --no-annotate "$@"
+}
+# The plugin says which Home Assistant, and that says what its integrations want.
+grep '^pytest-homeassistant-custom-component==' requirements.in >"$work/plugin.in"
+compile "$work/plugin.in" --output-file "$work/plugin.txt"
+"${python[0]}" "${python[1]}" -m pip download --quiet --disable-pip-version-check --no-deps \
+  --dest "$work" "$(grep '^homeassistant==' "$work/plugin.txt")"
+python3 -m zipfile -e "$work"/homeassistant-*.whl "$work/wheel"
+for name in requirements requirements-real; do
+  compile --generate-hashes --constraint "$work/wheel/homeassistant/package_constraints.txt" \
+    --output-file "$work/$name.txt" "$name.in"
+  cp "$work/$name.txt" .
+done
