@@ -1,0 +1,275 @@
+"""The service on the bus: calls, streams and what it tells by itself."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+import json
+import os
+from typing import Any
+
+from dbus_fast import BusType, Message, MessageType, Variant
+from dbus_fast.aio import MessageBus
+from dbus_fast.errors import AuthError, InvalidAddressError
+from dbus_fast.unpack import unpack_variants
+
+from homeassistant.exceptions import HomeAssistantError
+
+from .const import BUS_NAME, BUS_PATH, DOMAIN
+
+_DBUS = "org.freedesktop.DBus"
+_PROPERTIES = "org.freedesktop.DBus.Properties"
+_ERROR = "org.freedesktop.DBus.Error."
+# One event is one line; a call of a tool is one event.
+_LINE_MAX = 16 * 1024 * 1024
+
+# The bus could not start the service, or lost it before it answered.
+_NOT_RUNNING = (
+    f"{_ERROR}Spawn.",
+    f"{_ERROR}NoReply",
+    f"{_ERROR}TimedOut",
+    f"{_ERROR}Disconnected",
+    f"{_ERROR}NameHasNoOwner",
+    "org.freedesktop.systemd1.",
+)
+
+
+class HearthdError(HomeAssistantError):
+    """The service cannot be asked; the text says what to do."""
+
+    key = ""
+
+    def __init__(self, **placeholders: str) -> None:
+        """Initialize with what the translated text names."""
+        super().__init__(
+            translation_domain=DOMAIN,
+            translation_key=self.key,
+            translation_placeholders=placeholders or None,
+        )
+
+
+class NoBus(HearthdError):
+    """There is no system bus to be seen from here."""
+
+    key = "no_bus"
+
+
+class NotInstalled(HearthdError):
+    """Nobody has the name, and the bus knows nobody to start."""
+
+    key = "not_installed"
+
+
+class NotRunning(HearthdError):
+    """The service is installed and does not come up."""
+
+    key = "not_running"
+
+
+class NotAllowed(HearthdError):
+    """The bus lets this user not ask the service."""
+
+    key = "not_allowed"
+
+
+class RequestFailed(HearthdError):
+    """The service said no; its own words say what to do next."""
+
+    key = "request_failed"
+
+    def __init__(self, kind: str, message: str) -> None:
+        """Initialize with the kind of docs/api/dbus.md, in CamelCase."""
+        super().__init__(message=message)
+        self.kind = kind
+
+
+class Hearthd:
+    """One connection to the bus that the service is on."""
+
+    def __init__(self, bus: MessageBus) -> None:
+        """Initialize; use `connect`."""
+        self._bus = bus
+
+    @classmethod
+    async def connect(cls, address: str | None = None) -> Hearthd:
+        """Connect to the system bus, or to the one at this address."""
+        bus: MessageBus | None = None
+        try:
+            bus = MessageBus(
+                bus_address=address or None,
+                bus_type=BusType.SYSTEM,
+                negotiate_unix_fd=True,
+            )
+            await bus.connect()
+        except (AuthError, InvalidAddressError, OSError, EOFError, ValueError) as err:
+            if bus is not None:
+                bus.disconnect()
+            raise NoBus(reason=str(err)) from err
+        return cls(bus)
+
+    def disconnect(self) -> None:
+        """Leave the bus."""
+        self._bus.disconnect()
+
+    async def wait_closed(self) -> None:
+        """Return once the connection is gone."""
+        try:
+            await self._bus.wait_for_disconnect()
+        except (OSError, EOFError):
+            return
+
+    async def listen(
+        self,
+        changed: Callable[[dict[str, Any]], None],
+        owned: Callable[[bool], None],
+    ) -> None:
+        """Tell what properties change to, and when the service comes and goes."""
+
+        def handle(message: Message) -> None:
+            if message.message_type is not MessageType.SIGNAL:
+                return
+            if message.member == "PropertiesChanged" and message.path == BUS_PATH:
+                interface, values, _ = unpack_variants(message.body)
+                if interface == BUS_NAME:
+                    changed(values)
+            elif message.member == "NameOwnerChanged" and message.body[0] == BUS_NAME:
+                owned(message.body[2] != "")
+
+        self._bus.add_message_handler(handle)
+        for rule in (
+            f"type='signal',sender='{BUS_NAME}',path='{BUS_PATH}',"
+            f"interface='{_PROPERTIES}',member='PropertiesChanged'",
+            f"type='signal',sender='{_DBUS}',interface='{_DBUS}',"
+            f"member='NameOwnerChanged',arg0='{BUS_NAME}'",
+        ):
+            await self._ask_bus("AddMatch", "s", rule)
+
+    async def properties(self) -> dict[str, Any]:
+        """Return all properties, starting the service where it is installed."""
+        return (await self._call(_PROPERTIES, "GetAll", "s", BUS_NAME))[0]
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Return the installed models."""
+        return (await self._call(BUS_NAME, "ListModels"))[0]
+
+    async def board(self) -> dict[str, Any]:
+        """Return what the service knows of the board."""
+        return (await self._call(BUS_NAME, "GetBoard"))[0]
+
+    async def load(self, model: str = "") -> None:
+        """Load a model, the default one without a name; returns when it is ready."""
+        await self._call(BUS_NAME, "LoadModel", "sa{sv}", model, {})
+
+    async def unload(self) -> None:
+        """Give the model's memory back."""
+        await self._call(BUS_NAME, "UnloadModel")
+
+    async def prewarm(
+        self, system: str, tools: list[dict[str, Any]], model: str | None
+    ) -> None:
+        """Have the beginning of conversations computed when there is time."""
+        options = {}
+        if tools:
+            options["tools"] = Variant("s", json.dumps(tools))
+        if model:
+            options["model"] = Variant("s", model)
+        await self._call(BUS_NAME, "Prewarm", "sa{sv}", system, options)
+
+    async def stream(
+        self, request: Mapping[str, Any], priority: str
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the events of an answer; who leaves the generator ends the answer."""
+        options = {"priority": Variant("s", priority)}
+        opened = asyncio.ensure_future(
+            self._call(BUS_NAME, "OpenStream", "sa{sv}", json.dumps(request), options)
+        )
+        try:
+            _, fd = await asyncio.shield(opened)
+        except asyncio.CancelledError:
+            # The pipe is on its way: closed once it is here, the answer ends.
+            opened.add_done_callback(_close_stream)
+            raise
+        pipe = os.fdopen(fd, "rb", buffering=0)
+        reader = asyncio.StreamReader(limit=_LINE_MAX)
+        try:
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader), pipe
+            )
+        except BaseException:
+            pipe.close()
+            raise
+        try:
+            # A line without an end is what a service that died had begun to write.
+            while (line := await reader.readline()).endswith(b"\n"):
+                yield json.loads(line)
+        finally:
+            transport.close()
+
+    async def _call(
+        self, interface: str, member: str, signature: str = "", *args: Any
+    ) -> list[Any]:
+        """Call the service; file descriptors are the caller's to close."""
+        reply = await self._send(BUS_NAME, BUS_PATH, interface, member, signature, args)
+        if reply.message_type is MessageType.ERROR:
+            raise await self._failure(reply)
+        body = unpack_variants(reply.body)
+        if reply.signature.endswith("h"):
+            # A handle is an index into what came with the message. The signature tells
+            # whether there is one: dbus-fast's list may be that of the next message, too.
+            body[-1] = reply.unix_fds[body[-1]]
+        return body
+
+    async def _ask_bus(self, member: str, signature: str = "", *args: Any) -> Any:
+        """Call the bus itself."""
+        reply = await self._send(
+            _DBUS, "/org/freedesktop/DBus", _DBUS, member, signature, args
+        )
+        if reply.message_type is MessageType.ERROR:
+            raise NoBus(reason=_text(reply))
+        return reply.body[0] if reply.body else None
+
+    async def _send(
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str,
+        args: tuple[Any, ...],
+    ) -> Message:
+        message = Message(
+            destination=destination,
+            path=path,
+            interface=interface,
+            member=member,
+            signature=signature,
+            body=list(args),
+        )
+        try:
+            return await self._bus.call(message)
+        except (OSError, EOFError) as err:
+            raise NoBus(reason=str(err)) from err
+
+    async def _failure(self, reply: Message) -> HearthdError:
+        """Say in what way the service failed us."""
+        name, text = reply.error_name or "", _text(reply)
+        if name == f"{_ERROR}ServiceUnknown":
+            known = await self._ask_bus("ListActivatableNames")
+            return NotRunning(reason=text) if BUS_NAME in known else NotInstalled()
+        if name.startswith(_NOT_RUNNING):
+            return NotRunning(reason=text)
+        # The bus says no in its own name; the service says why.
+        if name == f"{_ERROR}AccessDenied" and reply.sender == _DBUS:
+            return NotAllowed()
+        return RequestFailed(name.rpartition(".")[2], text)
+
+
+def _close_stream(opened: asyncio.Future[list[Any]]) -> None:
+    """Close the pipe of a stream that nobody waits for any more."""
+    if not opened.cancelled() and opened.exception() is None:
+        os.close(opened.result()[-1])
+
+
+def _text(reply: Message) -> str:
+    """Return what an error says, for people."""
+    if reply.body and isinstance(reply.body[0], str):
+        return reply.body[0]
+    return reply.error_name or ""

@@ -1,0 +1,30 @@
+"""Names and limits of the Hearthd integration."""
+
+import logging
+
+DOMAIN = "hearthd"
+LOGGER = logging.getLogger(__package__)
+
+# The contract of docs/api/dbus.md.
+BUS_NAME = "org.hearthd.Inference1"
+BUS_PATH = "/org/hearthd/Inference1"
+
+CONF_BUS_ADDRESS = "bus_address"
+CONF_MAX_HISTORY = "max_history"
+CONF_MAX_TOKENS = "max_tokens"
+CONF_PRIORITY = "priority"
+CONF_TEMPERATURE = "temperature"
+
+SUBENTRY_CONVERSATION = "conversation"
+SUBENTRY_AI_TASK = "ai_task_data"
+
+PRIORITIES = ["interactive", "normal", "background"]
+# Who speaks waits; an AI task is asked for by an automation.
+DEFAULT_PRIORITY = {
+    SUBENTRY_CONVERSATION: "interactive",
+    SUBENTRY_AI_TASK: "background",
+}
+DEFAULT_MAX_HISTORY = 20
+
+# Calls of tools and answers to them, for one thing that was said.
+MAX_TOOL_ROUNDS = 10
