@@ -52,6 +52,11 @@ for lib in "$out"/hearth-lib/lib{llama,ggml,ggml-base}.so.0 "$out"/hearth-lib/li
   "${prefix}strip" --strip-unneeded --remove-section=.comment -o "$assets/lib/${lib##*/}" "$lib"
 done
 
+# The integration for Home Assistant, without what running its tests leaves behind.
+mkdir "$assets/home-assistant"
+cp -r packaging/home-assistant/custom_components "$assets/home-assistant/"
+find "$assets/home-assistant" -name __pycache__ -prune -exec rm -r {} +
+
 packaging/third-party.sh ${triple:+"$triple"} | gzip -9n >"$assets/third-party.gz"
 
 # --no-build: Cargo would only look again; --no-strip: done above. It prints the path.

@@ -39,6 +39,9 @@ done <<'LIST'
 644 etc/hearthd/hearthd.toml
 644 etc/hearthd/hearthd.toml.d/README
 644 usr/share/hearthd/models/hearth-demo-q8_0.gguf
+644 usr/share/hearthd/home-assistant/custom_components/hearthd/manifest.json
+644 usr/share/hearthd/home-assistant/custom_components/hearthd/translations/en.json
+644 usr/share/hearthd/home-assistant/custom_components/hearthd/brand/icon.png
 644 usr/lib/systemd/system/hearthd.service
 644 usr/lib/systemd/system/hearthd.socket
 644 usr/lib/systemd/system/hearthd-tcp.socket
