@@ -7,7 +7,7 @@ RELEASE := --release --locked
 VERSION = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo run test fuzz check doc deb deb-arm64 boot-test test-vm test-arm64-vm bench clean install-tools
+.PHONY: help setup build demo run test fuzz check doc deb deb-arm64 boot-test test-vm test-arm64-vm test-home-assistant test-home-assistant-real bench clean install-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -65,6 +65,14 @@ test-vm: deb ## install the package in an emulated PC and use it there, reboots 
 
 test-arm64-vm: deb-arm64 ## the same in an emulated arm64 board
 	packaging/vm/run.sh target/debian/hearthd_$(VERSION)_arm64.deb
+
+test-home-assistant: build ## test the integration for Home Assistant (fetches Home Assistant the first time)
+	@packaging/setup-host.sh home-assistant
+	packaging/home-assistant/test.sh
+
+test-home-assistant-real: build ## the same in a Home Assistant that runs, from the first page to a light that goes on
+	@packaging/setup-host.sh home-assistant test
+	packaging/home-assistant/real.sh
 
 bench: setup ## run the benchmarks
 	$(CARGO) bench --locked

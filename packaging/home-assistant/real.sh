@@ -1,0 +1,31 @@
+#!/bin/bash
+# Starts a Home Assistant of its own, headless, beside a Hearthd of its own with the demo
+# model on a simulated board, and goes from the first page to a light that goes on:
+# onboarding, the forms, Assist, tools, AI tasks, sensors, and Home Assistant's own `ollama`
+# and `llama_cpp` integrations on Hearthd's TCP socket. Prints what was seen; nothing is
+# left running.
+#
+# usage: packaging/home-assistant/real.sh [--pictures DIR]   pictures of its pages, by
+#                                                            Chromium
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+mapfile -t python < <("$here/setup.sh" --real)
+
+arguments=()
+if [ "${1-}" = --pictures ]; then
+  pictures=$(realpath "${2:?--pictures wants a folder}")
+  mkdir -p "$pictures"
+  profile=$(mktemp -d)
+  # It is none of the tree's.
+  chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync \
+    --disable-background-networking --disable-component-update --hide-scrollbars \
+    --remote-debugging-port=0 --user-data-dir="$profile" about:blank >"$profile/log" 2>&1 &
+  chromium=$!
+  trap 'kill "$chromium" 2>/dev/null; wait "$chromium" 2>/dev/null; rm -rf "$profile"' EXIT
+  for ((i = 0; i < 600; i++)); do
+    [ ! -s "$profile/DevToolsActivePort" ] || break
+    sleep 0.1
+  done
+  arguments=(--pictures "$pictures" --browser "$(head -1 "$profile/DevToolsActivePort")")
+fi
+"${python[@]}" "$here/real.py" "${arguments[@]}"
