@@ -32,6 +32,7 @@ mod openapi;
 mod order;
 mod polkit;
 mod prewarm;
+mod pull;
 mod readme;
 mod requests;
 mod responses;

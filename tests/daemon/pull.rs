@@ -1,0 +1,201 @@
+//! Models from elsewhere, up to the answer.
+
+use std::fs::{self, File};
+use std::io::{Cursor, Write as _};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use crate::harness::{Daemon, error, ok};
+
+#[path = "../pull/models.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod models;
+#[path = "../pull/servers.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod servers;
+
+use models::{demo, demo_path, sha256, split};
+use servers::{Answer, Server};
+
+fn ctl(daemon: &Daemon, args: &[&str]) -> Command {
+    let mut command = daemon.ctl_command(args);
+    for name in [
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "HF_TOKEN",
+    ] {
+        command.env_remove(name);
+    }
+    let home = daemon.dir.path();
+    command
+        .env("HOME", home)
+        .env("XDG_CACHE_HOME", home.join("cache"));
+    command
+}
+
+fn run(mut command: Command) -> String {
+    ok(&command.output().unwrap())
+}
+
+fn answers(daemon: &Daemon, name: &str) {
+    run(ctl(daemon, &["load", name]));
+    let answer = ok(&daemon.call("Generate", &["s", "What is the capital of Italy?"]));
+    assert!(answer.contains("Rome"), "{name}: {answer}");
+}
+
+fn kept(daemon: &Daemon) -> usize {
+    let folder = daemon.dir.path().join("cache/hearthd/downloads");
+    fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_pulled_model_answers() {
+    let daemon = Daemon::real();
+    let model = demo();
+    let list = json!([{ "type": "file", "path": "demo-Q8_0.gguf", "size": model.len(),
+        "lfs": { "oid": sha256(&model), "size": model.len() } }]);
+    let server = Server::start(move |request, _| {
+        if request.target.starts_with("/api/") {
+            Answer::body(list.to_string())
+        } else {
+            Answer::file(request, &model, "\"a\"")
+        }
+    });
+    let pull = |more: &[&str]| {
+        let mut pull = ctl(&daemon, &["pull", "hf:org/repo"]);
+        pull.args(more).env("HF_ENDPOINT", server.url(""));
+        pull
+    };
+    run(pull(&[]));
+    answers(&daemon, "demo-Q8_0");
+    assert_eq!(kept(&daemon), 0, "what is imported is not kept twice");
+
+    // A name that is taken is refused before anything is fetched.
+    let before = server.seen().len();
+    let said = error(&pull(&[]).output().unwrap());
+    assert!(
+        said.contains("already") && said.contains("--name"),
+        "{said}"
+    );
+    assert_eq!(
+        server.seen().len(),
+        before + 1,
+        "only the list was asked for"
+    );
+    run(pull(&["--name", "mine"]));
+    answers(&daemon, "mine");
+}
+
+#[test]
+fn what_the_service_refuses_is_kept() {
+    let daemon = Daemon::real();
+    let server = Server::start(|request, _| {
+        let cut = &demo()[..100_000];
+        Answer::file(request, cut, "\"a\"")
+    });
+    let pull = ctl(&daemon, &["pull", &server.url("/cut.gguf")])
+        .output()
+        .unwrap();
+    assert_eq!(pull.status.code(), Some(4));
+    let said = error(&pull);
+    assert!(
+        said.contains("not a usable model") && said.contains("are kept in"),
+        "{said}"
+    );
+    assert_eq!(kept(&daemon), 2, "the part and its state");
+}
+
+#[test]
+fn models_are_imported_in_every_form() {
+    let daemon = Daemon::real();
+    let dir = daemon.dir.path().join("sources");
+    let import = |path: &Path, more: &[&str]| {
+        let mut import = ctl(&daemon, &["import"]);
+        import.arg(path).args(more);
+        run(import);
+    };
+
+    let parts = dir.join("parts");
+    fs::create_dir_all(&parts).unwrap();
+    for (n, part) in split(&demo(), 2).iter().enumerate() {
+        fs::write(parts.join(format!("many-{:05}-of-00002.gguf", n + 1)), part).unwrap();
+    }
+    import(&parts.join("many-00001-of-00002.gguf"), &[]);
+    answers(&daemon, "many");
+    import(&parts, &["--name", "from-folder"]);
+    answers(&daemon, "from-folder");
+
+    let executable = dir.join("demo.llamafile");
+    fs::write(
+        &executable,
+        llamafile(&[("inside.Q8_0.gguf", &demo()), (".args", b"-m")]),
+    )
+    .unwrap();
+    import(&executable, &[]);
+    answers(&daemon, "inside.Q8_0");
+
+    let store = dir.join("ollama/models");
+    let digest = sha256(&demo());
+    let blobs = store.join("blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    fs::copy(demo_path(), blobs.join(format!("sha256-{digest}"))).unwrap();
+    let manifest = json!({ "schemaVersion": 2, "layers": [{
+        "mediaType": "application/vnd.ollama.image.model",
+        "digest": format!("sha256:{digest}"), "size": demo().len() }] });
+    for tag in ["library/tiny/1b", "library/tiny/latest", "me/mine/x"] {
+        let path = store.join("manifests/registry.ollama.ai").join(tag);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, manifest.to_string()).unwrap();
+    }
+    import(&dir.join("ollama"), &["tiny:1b"]);
+    answers(&daemon, "tiny:1b");
+    import(&store, &["tiny"]);
+    answers(&daemon, "tiny");
+    let mut list = ctl(&daemon, &["import"]);
+    let said = error(&list.arg(&store).output().unwrap());
+    assert!(
+        said.contains("tiny:1b") && said.contains("registry.ollama.ai/me/mine:x"),
+        "{said}"
+    );
+
+    let hub = dir.join("hub");
+    let repo = hub.join("models--org--repo");
+    let snapshot = repo.join("snapshots/0123abc");
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(repo.join("blobs")).unwrap();
+    fs::copy(demo_path(), repo.join("blobs/abc")).unwrap();
+    symlink("../../blobs/abc", snapshot.join("cached-Q8_0.gguf")).unwrap();
+    import(&hub, &[]);
+    answers(&daemon, "cached-Q8_0");
+
+    assert_eq!(kept(&daemon), 0, "nothing is left in the cache");
+    let packed = dir.join("packed.llamafile");
+    let mut out = ZipWriter::new(File::create(&packed).unwrap());
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    out.start_file("notes.txt", options).unwrap();
+    out.finish().unwrap();
+    let mut none = ctl(&daemon, &["import"]);
+    let said = error(&none.arg(&packed).output().unwrap());
+    assert!(said.contains("there is no model in it"), "{said}");
+}
+
+/// An executable with an archive behind it.
+fn llamafile(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (name, bytes) in entries {
+        archive.start_file(*name, options).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    let mut file = b"MZqFpD='\n".to_vec();
+    file.resize(10_000, b'x');
+    file.extend(archive.finish().unwrap().into_inner());
+    file
+}

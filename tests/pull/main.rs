@@ -1,0 +1,13 @@
+//! `hearthctl pull` against servers that behave badly.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests wait by the clock, they do not judge by it"
+)]
+
+mod breaks;
+mod forms;
+mod harness;
+mod models;
+mod refusals;
+mod servers;
+mod tls;
