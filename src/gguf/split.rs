@@ -123,16 +123,13 @@ pub fn merge(
 }
 
 fn belong_together(layouts: &[Layout]) -> Result<(), MergeError> {
-    let tensors: u64 = layouts.iter().map(|l| l.tensors.len() as u64).sum();
     let first = layouts.first().map_or(0, |l| l.alignment);
+    let differs = |said: Option<u32>, is: usize| said.is_some_and(|said| said as usize != is);
     for (n, layout) in layouts.iter().enumerate() {
-        let differs = |said: Option<u32>, is: usize| said.is_some_and(|s| s as usize != is);
         let why = if differs(layout.number, n) {
             "it says that it is another one"
         } else if differs(layout.count, layouts.len()) {
             "it says that there are more or fewer"
-        } else if layout.total.is_some_and(|t| u64::from(t) != tensors) {
-            "the tensors are more or fewer than it says"
         } else if layout.alignment != first {
             "its data are aligned differently"
         } else {
@@ -140,7 +137,15 @@ fn belong_together(layouts: &[Layout]) -> Result<(), MergeError> {
         };
         return Err(MergeError::Stranger { part: n + 1, why });
     }
-    Ok(())
+    // Only now: where one is of another model, that one is to be named.
+    let tensors: usize = layouts.iter().map(|l| l.tensors.len()).sum();
+    match layouts.iter().position(|l| differs(l.total, tensors)) {
+        None => Ok(()),
+        Some(n) => Err(MergeError::Stranger {
+            part: n + 1,
+            why: "the tensors of all are more or fewer than it says",
+        }),
+    }
 }
 
 /// The header of the whole, padded up to the data.

@@ -43,7 +43,7 @@ pub async fn fetch<'a>(
         patience.pause(trouble, progress).await?;
     }
     partial.checkpoint()?;
-    check(partial, remote, progress).await
+    check(partial, remote).await
 }
 
 /// Asks for what is missing and writes what comes; well if that was all.
@@ -189,13 +189,8 @@ fn no_gguf(remote: &Remote) -> CtlError {
     CtlError::service("ModelInvalid", message)
 }
 
-async fn check<'a>(
-    mut partial: Partial<'a>,
-    remote: &Remote,
-    progress: &Progress,
-) -> Result<Partial<'a>> {
+async fn check<'a>(mut partial: Partial<'a>, remote: &Remote) -> Result<Partial<'a>> {
     let Some(expected) = &remote.sha256 else {
-        progress.note("no digest is known of this file: have it checked with --sha256");
         return Ok(partial);
     };
     let is = partial.digest().await?;

@@ -81,6 +81,9 @@ pub async fn run(global: &Global, args: &PullArgs) -> Result {
     for remote in &source.parts {
         parts.push(download::fetch(&http, remote, &folder, &progress).await?);
     }
+    if source.parts.iter().any(|part| part.sha256.is_none()) {
+        progress.note("no digest is known of this model: have a file checked with --sha256");
+    }
     let size = match (bus, &args.output) {
         (Some(bus), _) => hand_over(&bus, &name, &folder, &parts, &progress).await?,
         (None, output) => {
