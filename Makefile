@@ -7,7 +7,7 @@ RELEASE := --release --locked
 VERSION = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo run test fuzz check doc deb deb-arm64 boot-test test-vm test-arm64-vm test-home-assistant test-home-assistant-real bench clean install-tools
+.PHONY: help setup build demo run test fuzz check doc deb deb-arm64 boot-test piuparts test-vm test-arm64-vm test-home-assistant test-home-assistant-real bench clean install-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -60,10 +60,16 @@ boot-test: deb ## install the package in booted Debian 12 and 13 containers and 
 	  apt-get install -qq -y --no-install-recommends mmdebstrap systemd-container
 	packaging/boot-test.sh target/debian/hearthd_$(VERSION)_$$(dpkg --print-architecture).deb
 
-test-vm: deb ## install the package in an emulated PC and use it there, reboots and all (root; 20 minutes)
-	packaging/vm/run.sh target/debian/hearthd_$(VERSION)_amd64.deb
+piuparts: deb ## have Debian's piuparts install, upgrade, remove and purge the package (root)
+	@command -v mmdebstrap >/dev/null && command -v piuparts >/dev/null && command -v dpkg-scanpackages >/dev/null || \
+	  apt-get install -qq -y --no-install-recommends mmdebstrap piuparts dpkg-dev
+	packaging/piuparts.sh target/debian/hearthd_$(VERSION)_$$(dpkg --print-architecture).deb
 
-test-arm64-vm: deb-arm64 ## the same in an emulated arm64 board
+test-vm: deb ## install the package in emulated PCs with Debian 13 and 12 and use it there, reboots and all (root; 20 minutes)
+	packaging/vm/run.sh target/debian/hearthd_$(VERSION)_amd64.deb
+	packaging/vm/run.sh --release bookworm target/debian/hearthd_$(VERSION)_amd64.deb
+
+test-arm64-vm: deb-arm64 ## the same in emulated arm64 boards with Debian 13
 	packaging/vm/run.sh target/debian/hearthd_$(VERSION)_arm64.deb
 
 test-home-assistant: build ## test the integration for Home Assistant (fetches Home Assistant the first time)

@@ -11,7 +11,7 @@ useradd --create-home member
 useradd --create-home outsider
 
 echo "--- installation ($(systemctl --version | head -n 1))"
-install_package
+install_package hearthd.deb
 usermod -aG hearth member
 is "service runs" "$(state hearthd.service)" active
 is "socket listens" "$(state hearthd.socket)" active
@@ -81,7 +81,7 @@ kill -9 "$pid"
 comes "it comes back when killed" active state hearthd.service
 has "and answers" "$(generate member)" Rome
 pid=$(systemctl show -P MainPID hearthd.service)
-install_package
+install_package hearthd.deb
 is "an upgrade keeps it running" "$(state hearthd.service) $(state hearthd.socket)" "active active"
 if [ "$(systemctl show -P MainPID hearthd.service)" != "$pid" ]; then
     ok "with the new executable"
@@ -99,5 +99,40 @@ is "configuration stays" "$(ls /etc/hearthd/hearthd.toml)" /etc/hearthd/hearthd.
 dpkg -P hearthd >/tmp/dpkg 2>&1 || cat /tmp/dpkg
 is "a purge leaves nothing" "$(ls -d /var/lib/hearthd /var/cache/hearthd /etc/hearthd /run/hearthd 2>/dev/null)" ""
 is "no unit failed" "$(systemctl --failed --no-legend)" ""
+
+echo "--- upgrade from an older version, and back"
+installed() { dpkg-query -W -f '${Version}' hearthd; }
+config=/etc/hearthd/hearthd.toml
+version=$(dpkg-deb -f "$share/hearthd.deb" Version)
+install_package older.deb
+is "the older one is installed" "$(installed) $(tail -n 1 "$config")" "0.0.9-1 # As version 0.0.9 had it."
+install_package hearthd.deb
+is "upgraded" "$(installed) $(state hearthd.service)" "$version active"
+is "a configuration that nobody changed is the new one" "$(grep -c 0.0.9 "$config")" 0
+has "it answers" "$(generate member)" Rome
+install_package older.deb --allow-downgrades
+is "downgraded" "$(installed) $(state hearthd.service)" "0.0.9-1 active"
+has "it answers" "$(generate member)" Rome
+# What an owner does with it.
+echo '# The owner was here.' >>"$config"
+printf '[queue]\nlength_max = 7\n' >/etc/hearthd/hearthd.toml.d/owner.toml
+cp /usr/share/hearthd/models/hearth-demo-q8_0.gguf /root/owners.gguf
+hearthctl import /root/owners.gguf >/tmp/import 2>&1 || cat /tmp/import
+systemctl enable hearthd-tcp.socket 2>/dev/null
+systemctl disable hearthd.service 2>/dev/null
+install_package hearthd.deb -o Dpkg::Options::=--force-confold
+is "upgraded again" "$(installed) $(state hearthd.service)" "$version active"
+has "the owner's changes are kept" "$(tail -n 1 "$config")" "The owner was here."
+is "and the new file lies beside them" "$(ls "$config.dpkg-dist")" "$config.dpkg-dist"
+is "the owner's own file, too" "$(grep length_max /etc/hearthd/hearthd.toml.d/owner.toml)" "length_max = 7"
+has "the owner's model, too" "$(hearthctl models)" owners
+has "which answers" "$(on_socket member)" Rome
+is "what was enabled is, what was disabled is not" \
+    "$(systemctl is-enabled hearthd-tcp.socket) $(systemctl is-enabled hearthd.service)" "enabled disabled"
+dpkg -P hearthd >/tmp/dpkg 2>&1 || cat /tmp/dpkg
+is "a purge leaves nothing of it" "$(ls -d /var/lib/hearthd /var/cache/hearthd /run/hearthd 2>/dev/null)" ""
+# dpkg leaves a folder in which something lies that is not the package's.
+is "but the owner's own file" "$(find /etc/hearthd -type f)" /etc/hearthd/hearthd.toml.d/owner.toml
+rm -r /etc/hearthd
 
 finish

@@ -37,6 +37,7 @@ for release in "$@"; do
   cp "$deb" "$share/hearthd.deb"
   cp "$here/boot-test-inside.sh" "$share/test.sh"
   cp "$here/inside-lib.sh" "$share/lib.sh"
+  "$here/older-deb.sh" "$deb" "$share/older.deb"
   begin=$SECONDS
   status=0
   # Process 1 runs the test instead of a full boot, and leaves with its status.

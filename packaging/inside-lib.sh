@@ -50,8 +50,11 @@ chat() {
 }
 on_socket() { chat "$1" --unix-socket /run/hearthd/hearthd.sock; }
 on_tcp() { chat "$1" --ipv4 --http1.1; }
+# install_package FILE [OPTION...]
 install_package() {
-    apt-get install -qq -y --reinstall "$share/hearthd.deb" >/tmp/apt 2>&1 || { cat /tmp/apt; exit 1; }
+    file=$1
+    shift
+    apt-get install -qq -y --reinstall "$@" "$share/$file" >/tmp/apt 2>&1 || { cat /tmp/apt; exit 1; }
 }
 # The end: what the service said where something was wrong, and the verdict.
 finish() {

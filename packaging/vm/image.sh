@@ -4,13 +4,16 @@
 # no code of the other architecture runs but for Debian's own package scripts.
 # Needs root, mmdebstrap, kmod and, for another architecture, qemu-user-static.
 #
-# usage: packaging/vm/image.sh ARCH FOLDER        ARCH: arm64 or amd64
-# leaves FOLDER/tools (QEMU), FOLDER/ARCH/{disk,vmlinuz,initrd}
+# usage: packaging/vm/image.sh ARCH RELEASE FOLDER
+#        ARCH: arm64 or amd64; RELEASE: trixie (Debian 13) or bookworm (12)
+# leaves FOLDER/tools (QEMU), FOLDER/RELEASE-ARCH/{disk,vmlinuz,initrd}
 set -euo pipefail
-arch=${1:?usage: packaging/vm/image.sh arm64|amd64 FOLDER}
-mkdir -p "${2:?}"
-folder=$(realpath "$2")
-release=trixie
+usage="usage: packaging/vm/image.sh arm64|amd64 trixie|bookworm FOLDER"
+arch=${1:?$usage}
+release=${2:?$usage}
+mkdir -p "${3:?$usage}"
+folder=$(realpath "$3")
+image=$release-$arch
 
 say() { echo "image: $*"; }
 bootstrap() {
@@ -26,11 +29,11 @@ trap 'rm -rf "$work"' EXIT
 if [ ! -d "$folder/tools" ]; then
   say "fetching QEMU"
   bootstrap --variant=extract \
-    --include=qemu-system-arm,qemu-system-x86,seabios,device-tree-compiler "$release" "$work/tools"
+    --include=qemu-system-arm,qemu-system-x86,seabios,device-tree-compiler trixie "$work/tools"
   mv "$work/tools" "$folder/tools"
 fi
 
-[ ! -d "$folder/$arch" ] || exit 0
+[ ! -d "$folder/$image" ] || exit 0
 say "fetching Debian $release for $arch"
 
 # Package scripts of the other architecture run through qemu-user. F: the interpreter
@@ -50,24 +53,31 @@ bootstrap --variant=minbase --arch="$arch" \
   --include=systemd-sysv,udev,kmod,dbus,polkitd,libstdc++6,curl,procps,jq "$release" "$tree"
 bootstrap --variant=extract --arch="$arch" --include="linux-image-$arch,busybox-static" "$release" "$kernel"
 
-version=$(basename "$kernel"/usr/lib/modules/*)
-depmod -b "$kernel/usr" "$version" 2>/dev/null || depmod -b "$kernel" "$version"
+# Since trixie kernels come in /usr.
+base=$kernel
+[ ! -d "$kernel/usr/lib/modules" ] || base=$kernel/usr
+version=$(basename "$base"/lib/modules/*)
+depmod -b "$base" "$version"
 mkdir -p "$tree/usr/lib/modules"
-cp -a "$kernel/usr/lib/modules/$version" "$tree/usr/lib/modules/"
+cp -a "$base/lib/modules/$version" "$tree/usr/lib/modules/"
 
 # --- the system: no passwords, no network, and one unit that runs the test -----------
 echo vm >"$tree/etc/hostname"
 : >"$tree/etc/machine-id"
 mkdir -p "$tree/mnt/host"
+# Nothing is newer than the last boot: no caches are made anew at the first, which takes
+# minutes where the processor is emulated.
+touch "$tree/etc/.updated" "$tree/var/.updated"
 cat >"$tree/etc/fstab" <<'FSTAB'
-/dev/vda / ext4 rw,noatime 0 0
+LABEL=root / ext4 rw,noatime 0 0
 host /mnt/host 9p trans=virtio,version=9p2000.L,msize=262144,nofail 0 0
 FSTAB
 cat >"$tree/etc/systemd/system/vm-test.service" <<'UNIT'
 [Unit]
 Description=What packaging/vm/run.sh wants to be done
-After=multi-user.target
-RequiresMountsFor=/mnt/host
+# A machine that has no such mount finds the folder on its disk.
+After=multi-user.target mnt-host.mount
+Wants=mnt-host.mount
 [Service]
 Type=exec
 ExecStart=/bin/sh /mnt/host/test.sh
@@ -82,18 +92,21 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 done
 
 # --- initrd: a busybox that loads what the disk needs ---------------------------------
+modules=(virtio_pci virtio_blk ext4)
+# The memory card of the board that has a sensor.
+[ "$arch" != arm64 ] || modules+=(sdhci-esdhc-imx mmc_block)
 initrd=$work/initrd
 mkdir -p "$initrd"/{bin,dev,proc,sys,root,modules}
-cp "$kernel/usr/bin/busybox" "$initrd/bin/busybox"
+cp "$base/bin/busybox" "$initrd/bin/busybox"
 number=100
-for module in virtio_pci virtio_blk ext4; do
+for module in "${modules[@]}"; do
   while read -r _ path _; do
     name=$(basename "${path%.xz}")
     compgen -G "$initrd/modules/*-$name" >/dev/null || {
-      xz -dc "$path" >"$initrd/modules/$number-$name"
+      xz -dcf "$path" >"$initrd/modules/$number-$name"
       number=$((number + 1))
     }
-  done < <(modprobe -d "$kernel/usr" -S "$version" --show-depends "$module" 2>/dev/null | grep '^insmod')
+  done < <(modprobe -d "$base" -S "$version" --show-depends "$module" 2>/dev/null | grep '^insmod')
 done
 cat >"$initrd/init" <<'INIT'
 #!/bin/busybox sh
@@ -102,21 +115,25 @@ $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
 $b mount -t devtmpfs dev /dev
 for module in /modules/*; do $b insmod $module; done
+for word in $($b cat /proc/cmdline); do
+  case $word in root=*) disk=${word#root=} ;; esac
+done
 n=0
-while [ ! -b /dev/vda ] && [ $n -lt 600 ]; do $b sleep 0.1; n=$((n + 1)); done
-$b mount -t ext4 -o rw,noatime /dev/vda /root
+while [ ! -b $disk ] && [ $n -lt 600 ]; do $b sleep 0.1; n=$((n + 1)); done
+$b mount -t ext4 -o rw,noatime $disk /root
 $b mount --move /dev /root/dev
 $b umount /proc /sys
 exec $b switch_root /root /sbin/init
 INIT
 chmod 755 "$initrd/init"
 
-mkdir "$work/$arch"
-(cd "$initrd" && find . | cpio --quiet -o -H newc -R 0:0) | gzip -1 >"$work/$arch/initrd"
-cp -L "$kernel"/boot/vmlinuz-* "$work/$arch/vmlinuz"
-mkdir "$work/$arch/dtb"
-cp "$kernel"/usr/lib/linux-image-*/freescale/imx8mp-evk.dtb "$work/$arch/dtb/" 2>/dev/null || true
-truncate -s 3G "$work/$arch/disk"
-mkfs.ext4 -q -F -L root -d "$tree" "$work/$arch/disk"
-mv "$work/$arch" "$folder/$arch"
-say "$arch: $(du -sh "$folder/$arch" | cut -f1), kernel $version"
+mkdir "$work/$image"
+(cd "$initrd" && find . | cpio --quiet -o -H newc -R 0:0) | gzip -1 >"$work/$image/initrd"
+cp -L "$kernel"/boot/vmlinuz-* "$work/$image/vmlinuz"
+mkdir "$work/$image/dtb"
+cp "$kernel"/usr/lib/linux-image-*/freescale/imx8mp-evk.dtb "$work/$image/dtb/" 2>/dev/null || true
+# The size of a memory card has to be a power of two.
+truncate -s 4G "$work/$image/disk"
+mkfs.ext4 -q -F -L root -d "$tree" "$work/$image/disk"
+mv "$work/$image" "$folder/$image"
+say "$image: $(du -sh "$folder/$image" | cut -f1), kernel $version"

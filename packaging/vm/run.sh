@@ -4,12 +4,17 @@
 # as they are, reboots. See inside.sh for what is tried. Needs root; nothing it does
 # reaches any network. An emulated machine takes minutes to start.
 #
-# usage: packaging/vm/run.sh FILE.deb [PHASE...]     default: all of inside.sh's
+# usage: packaging/vm/run.sh [--release bookworm] FILE.deb [PHASE...]
+#        default: trixie, and all phases of inside.sh that this machine can do but `idle`
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-deb=$(realpath "${1:?usage: packaging/vm/run.sh FILE.deb [PHASE...]}")
+release=trixie
+if [ "${1-}" = --release ]; then
+  release=${2:?--release wants a name}
+  shift 2
+fi
+deb=$(realpath "${1:?usage: packaging/vm/run.sh [--release bookworm] FILE.deb [PHASE...]}")
 shift
-[ $# -gt 0 ] || set -- package use reboot pi small tiny
 # No phase takes longer, also where other work goes on.
 patience_s=2400
 
@@ -18,9 +23,17 @@ fail() { echo "vm: $*" >&2; exit 1; }
 "$here/../setup-host.sh" vm
 
 arch=$(dpkg-deb -f "$deb" Architecture)
+if [ $# = 0 ]; then
+  case $release-$arch in
+    bookworm-*) set -- package use ;;
+    *-arm64) set -- package use reboot pi small tiny heat ;;
+    *) set -- package use reboot pi small tiny ;;
+  esac
+fi
 folder=${HEARTH_VM_DIR:-${CARGO_TARGET_DIR:-$here/../../target}/vm}
-"$here/image.sh" "$arch" "$folder"
+"$here/image.sh" "$arch" "$release" "$folder"
 folder=$(realpath "$folder")
+image=$folder/$release-$arch
 
 work=$(mktemp -d "$folder/run.XXXX")
 trap 'rm -rf "$work"' EXIT
@@ -29,52 +42,98 @@ mkdir "$share"
 cp "$here/../boot-test-inside.sh" "$here/inside.sh" "$share/"
 cp "$here/../inside-lib.sh" "$share/lib.sh"
 cp "$deb" "$share/hearthd.deb"
+"$here/../older-deb.sh" "$deb" "$share/older.deb"
 
-# QEMU by the loader and libraries that it was fetched with.
+# Programs of the tree that QEMU was fetched into, by its loader and libraries.
 libraries=$(echo "$folder"/tools/usr/lib/*-linux-gnu)
 loader=$(echo "$libraries"/ld-linux-*.so.*)
+fetched=("$loader" --library-path "$libraries:$libraries/pulseaudio")
 qemu() {
   local name=$1
   shift
-  exec "$loader" --library-path "$libraries:$libraries/pulseaudio" \
-    "$folder/tools/usr/bin/qemu-system-$name" -L "$folder/tools/usr/share/qemu" \
-    -L "$folder/tools/usr/share/seabios" "$@"
+  exec "${fetched[@]}" "$folder/tools/usr/bin/qemu-system-$name" \
+    -L "$folder/tools/usr/share/qemu" -L "$folder/tools/usr/share/seabios" \
+    -accel tcg,thread=multi -smp 4 -nodefaults -display none -no-reboot "$@"
 }
-case $arch in
-  # As a Raspberry Pi 4: Cortex-A72, four cores.
-  arm64) machine=(aarch64 -M virt -cpu cortex-a72) console=ttyAMA0 cpu=armv8.0_1 ;;
-  amd64) machine=(x86_64 -M q35 -cpu Nehalem) console=ttyS0 cpu=sse42 ;;
-  *) fail "no machine for $arch" ;;
-esac
 
-echo "$cpu" >"$share/cpu"
+# The board of the phase `heat` has no way to the share: it goes on the disk.
+disk_has() {
+  local name
+  e2fsck -fp "$work/disk" >"$work/fsck" || [ $? -lt 4 ] || { cat "$work/fsck"; return 1; }
+  {
+    for name in hearthd.deb lib.sh test.sh phase cpu log passed; do echo "rm /mnt/host/$name"; done
+    for name in hearthd.deb lib.sh test.sh phase cpu; do
+      echo "write $share/$name /mnt/host/$name"
+    done
+    echo "symlink /mnt/host/log /dev/console"
+  } | debugfs -w -f - "$work/disk" >/dev/null 2>&1
+}
 
 # A disk that goes through all phases, as a board's does.
-cp --sparse=always "$folder/$arch/disk" "$work/disk"
+cp --sparse=always "$image/disk" "$work/disk"
 status=0
 for phase in "$@"; do
   memory_mib=4096
-  append=
+  # The test of the timer runs against the clock: on a busy host the emulated one fails it.
+  append=no_timer_check
   script=inside.sh
   case $phase in
     package) script=boot-test-inside.sh ;;
     # What Raspberry Pi OS starts its kernel with.
-    pi) append="psi=0 cgroup_disable=memory" ;;
+    pi) append+=" psi=0 cgroup_disable=memory" ;;
     small) memory_mib=1024 ;;
     tiny) memory_mib=512 ;;
   esac
+  case $arch-$phase in
+    # A board of four Cortex-A53 that has buses, and on one of them a sensor whose
+    # temperature is set from here.
+    arm64-heat)
+      machine=(aarch64 -M imx8mp-evk)
+      console=ttymxc1 disk=mmcblk2 cpu=armv8.0_1
+      "${fetched[@]}" "$folder/tools/usr/bin/dtc" -q -@ -o "$work/sensor.dtbo" "$here/sensor.dtso"
+      "${fetched[@]}" "$folder/tools/usr/bin/fdtoverlay" -i "$image/dtb/imx8mp-evk.dtb" \
+        -o "$work/board.dtb" "$work/sensor.dtbo"
+      devices=(-dtb "$work/board.dtb" -device "tmp105,id=sensor,address=0x49,bus=i2c-bus.1"
+        -drive "file=$work/disk,format=raw,if=sd,bus=2,cache=unsafe"
+        -serial null -serial "file:$work/console")
+      ;;
+    # As a Raspberry Pi 4: Cortex-A72, four cores.
+    arm64-*)
+      machine=(aarch64 -M virt -cpu cortex-a72)
+      console=ttyAMA0 disk=vda cpu=armv8.0_1
+      ;;
+    amd64-heat) fail "only the arm64 board has a sensor" ;;
+    amd64-*)
+      machine=(x86_64 -M q35 -cpu Nehalem)
+      console=ttyS0 disk=vda cpu=sse42
+      ;;
+    *) fail "no machine for $arch" ;;
+  esac
+  if [ "$disk" = vda ]; then
+    devices=(-drive "file=$work/disk,format=raw,if=none,id=disk,cache=unsafe"
+      -device "virtio-blk-pci,drive=disk" -device virtio-rng-pci
+      -virtfs "local,path=$share,mount_tag=host,security_model=none"
+      -serial "file:$work/console")
+  fi
   cp "$share/$script" "$share/test.sh"
   echo "$phase" >"$share/phase"
-  rm -f "$share/passed"
+  echo "$cpu" >"$share/cpu"
+  rm -f "$share/passed" "$work/monitor"
   : >"$share/log"
+  : >"$work/console"
+  mkfifo "$work/monitor"
+  log=$share/log
+  if [ "$phase" = heat ]; then
+    disk_has || fail "the disk does not take the test"
+    log=$work/console
+  fi
   begin=$SECONDS
-  qemu "${machine[@]}" -accel tcg,thread=multi -smp 4 -m "$memory_mib" -nodefaults -display none \
-    -no-reboot -kernel "$folder/$arch/vmlinuz" -initrd "$folder/$arch/initrd" \
-    -append "root=/dev/vda rw console=$console panic=-1 quiet systemd.show_status=0 systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900 $append" \
-    -drive "file=$work/disk,format=raw,if=none,id=disk,cache=unsafe" -device virtio-blk-pci,drive=disk \
-    -device virtio-rng-pci -virtfs "local,path=$share,mount_tag=host,security_model=none" \
-    -serial "file:$work/console" </dev/null &
+  qemu "${machine[@]}" -m "$memory_mib" "${devices[@]}" -monitor stdio \
+    -kernel "$image/vmlinuz" -initrd "$image/initrd" \
+    -append "root=/dev/$disk rw console=$console panic=-1 quiet systemd.show_status=0 systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900 $append" \
+    <"$work/monitor" >/dev/null &
   qemu_pid=$!
+  exec {monitor}>"$work/monitor"
   shown=0
   while kill -0 "$qemu_pid" 2>/dev/null; do
     if [ $((SECONDS - begin)) -gt "$patience_s" ]; then
@@ -82,14 +141,20 @@ for phase in "$@"; do
       kill "$qemu_pid"
     fi
     sleep 1
-    # What came since, so that one can watch.
-    lines=$(wc -l <"$share/log")
-    if [ "$lines" -gt "$shown" ]; then
-      sed -n "$((shown + 1)),${lines}s/^/$arch $phase: /p" "$share/log"
-      shown=$lines
-    fi
+    # What came since, so that one can watch. `sensor: N` asks for a temperature.
+    lines=$(wc -l <"$log")
+    while [ "$lines" -gt "$shown" ] && IFS= read -r line; do
+      shown=$((shown + 1))
+      line=${line%$'\r'}
+      echo "$arch $phase: $line"
+      [[ $line != "sensor: "* ]] || echo "qom-set sensor temperature ${line#sensor: }" >&"$monitor"
+    done < <(sed -n "$((shown + 1)),${lines}p" "$log")
   done
   wait "$qemu_pid" || true
+  exec {monitor}>&-
+  if [ "$phase" = heat ] && debugfs -R "stat /mnt/host/passed" "$work/disk" 2>/dev/null | grep -q Inode; then
+    : >"$share/passed"
+  fi
   if [ -e "$share/passed" ]; then
     echo "$arch $phase: passed in $((SECONDS - begin)) s"
   else
