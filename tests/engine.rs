@@ -13,8 +13,12 @@ mod embed;
 mod fake;
 #[path = "engine/files.rs"]
 mod files;
+#[path = "engine/forward.rs"]
+mod forward;
 #[path = "engine/harness.rs"]
 mod harness;
+#[path = "engine/judge.rs"]
+mod judge;
 #[path = "engine/keep.rs"]
 mod keep;
 #[path = "engine/memory.rs"]

@@ -1,6 +1,9 @@
 //! `hearthctl` as a script sees it, where no service is needed: usage, exit codes,
 //! the JSON form of failures, and the generated documentation.
 
+#[path = "hearthctl/models.rs"]
+mod models;
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -12,7 +15,11 @@ use serde_json::Value;
 const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
 
 /// The commands that people see.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 26] = [
+    "advise",
+    "imatrix",
+    "quantize",
+    "evaluate",
     "bench",
     "tune",
     "generate",

@@ -5,9 +5,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use hearthd::engine::fake::{FakeLoader, Script};
-use hearthd::engine::gguf::ElementType;
 use hearthd::engine::llama::{LlamaLoader, Runtime};
 use hearthd::engine::make_model::{Shape, Storage, make};
 use hearthd::engine::{exit_code, run};
@@ -99,45 +98,18 @@ struct RunArgs {
 
 #[derive(clap::Args)]
 struct MakeArgs {
-    /// `demo`, `0.5b`, `1b`, or `layers,width,ff,heads,kv_heads,vocab`.
+    /// The name of a model, or `layers,width,ff,heads,kv_heads,vocab`.
     #[arg(long)]
     shape: Shape,
     /// How the weights are stored.
-    #[arg(long = "type", value_enum, default_value = "q8_0")]
-    element: Element,
+    #[arg(long = "type", default_value = "q8_0")]
+    storage: Storage,
     /// The file to write.
     #[arg(long)]
     out: PathBuf,
     /// The same seed gives the same file.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-}
-
-/// Names of element types on the command line.
-#[derive(Clone, Copy, ValueEnum)]
-enum Element {
-    #[value(name = "f32")]
-    F32,
-    #[value(name = "f16")]
-    F16,
-    #[value(name = "q8_0")]
-    Q8_0,
-    #[value(name = "q4_0")]
-    Q4_0,
-    #[value(name = "q4_k_m")]
-    Q4KM,
-}
-
-impl From<Element> for Storage {
-    fn from(element: Element) -> Self {
-        match element {
-            Element::F32 => Self::All(ElementType::F32),
-            Element::F16 => Self::All(ElementType::F16),
-            Element::Q8_0 => Self::All(ElementType::Q8_0),
-            Element::Q4_0 => Self::All(ElementType::Q4_0),
-            Element::Q4KM => Self::Q4KM,
-        }
-    }
 }
 
 /// Starts anew with glibc asking for huge pages, unless the environment says what glibc
@@ -175,7 +147,13 @@ fn main() -> ExitCode {
             });
         }
         Some(Tool::MakeModel(args)) => {
-            return exit_code(make(&args.out, args.shape, args.element.into(), args.seed));
+            return exit_code(make(
+                &args.out,
+                args.shape,
+                args.storage,
+                args.seed,
+                &mut |_, _| (),
+            ));
         }
         Some(Tool::Check { file }) => return check(&file),
         Some(Tool::Bench(args)) => bench(&args),
@@ -227,6 +205,7 @@ fn bench(args: &BenchArgs) -> Result<(), Failure> {
         tokens: args.tokens,
         threads: threads(args.threads),
         runs: args.runs,
+        batches: true,
     };
     let result = tools::bench(&loader, &wanted)?;
     if args.json {

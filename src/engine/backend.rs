@@ -75,6 +75,13 @@ pub enum DecodeError {
     Code(i32),
 }
 
+impl From<DecodeError> for Failure {
+    /// Where a decode should not fail: no one aborts it, and its cache is large enough.
+    fn from(error: DecodeError) -> Self {
+        Self::new(FailureKind::Internal, error.to_string())
+    }
+}
+
 /// One token of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {

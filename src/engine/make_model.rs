@@ -1,6 +1,8 @@
 //! Models with random weights: the right size and speed, no sense. For tests and
 //! for measuring a board without a download.
 
+mod shape;
+
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -9,104 +11,7 @@ use std::str::FromStr;
 use super::gguf::{self, ElementType, Tensor, Value};
 use crate::gguf::takes_more_bits;
 
-/// The dimensions of a llama-like model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Transformer blocks.
-    pub layers: u32,
-    /// Embedding width.
-    pub width: u32,
-    /// Width of the feed-forward part.
-    pub feed_forward: u32,
-    /// Attention heads.
-    pub heads: u32,
-    /// Heads of keys and values.
-    pub kv_heads: u32,
-    /// Tokens of the vocabulary.
-    pub vocab: u32,
-}
-
-impl Shape {
-    /// Small enough to train and test with: a few megabytes.
-    pub const DEMO: Self = Self {
-        layers: 6,
-        width: 256,
-        feed_forward: 768,
-        heads: 8,
-        kv_heads: 4,
-        vocab: 2048,
-    };
-    /// Dimensions of the common half-billion models (Qwen2.5-0.5B's `config.json`).
-    pub const HALF_BILLION: Self = Self {
-        layers: 24,
-        width: 896,
-        feed_forward: 4864,
-        heads: 14,
-        kv_heads: 2,
-        vocab: 151_936,
-    };
-    /// Dimensions of the common one-billion models (Llama-3.2-1B's `config.json`).
-    pub const BILLION: Self = Self {
-        layers: 16,
-        width: 2048,
-        feed_forward: 8192,
-        heads: 32,
-        kv_heads: 8,
-        vocab: 128_256,
-    };
-
-    fn check(self) -> Result<Self, String> {
-        let head = self.width.checked_div(self.heads).unwrap_or(0);
-        if self.layers == 0 || self.feed_forward == 0 || self.kv_heads == 0 || head == 0 {
-            return Err("every dimension must be at least 1".into());
-        }
-        if !self.width.is_multiple_of(self.heads)
-            || !head.is_multiple_of(2)
-            || !self.heads.is_multiple_of(self.kv_heads)
-        {
-            return Err(
-                "width must be an even multiple of heads, heads a multiple of kv_heads".into(),
-            );
-        }
-        if !self.width.is_multiple_of(32) || !self.feed_forward.is_multiple_of(32) {
-            return Err(
-                "width and ff must be multiples of 32, the block of the quantized types".into(),
-            );
-        }
-        if self.vocab < FIRST_FILLER {
-            return Err(format!(
-                "vocab must be at least {FIRST_FILLER}: bytes and control tokens"
-            ));
-        }
-        Ok(self)
-    }
-}
-
-impl FromStr for Shape {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "demo" => return Ok(Self::DEMO),
-            "0.5b" => return Ok(Self::HALF_BILLION),
-            "1b" => return Ok(Self::BILLION),
-            _ => {}
-        }
-        let numbers: Result<Vec<u32>, _> = text.split(',').map(|n| n.trim().parse()).collect();
-        let Ok(&[layers, width, feed_forward, heads, kv_heads, vocab]) = numbers.as_deref() else {
-            return Err("use demo, 0.5b, 1b or layers,width,ff,heads,kv_heads,vocab".into());
-        };
-        Self {
-            layers,
-            width,
-            feed_forward,
-            heads,
-            kv_heads,
-            vocab,
-        }
-        .check()
-    }
-}
+pub use shape::{SHAPES, Shape};
 
 /// Control tokens behind the 256 byte tokens.
 const CONTROL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
@@ -123,6 +28,28 @@ pub enum Storage {
     /// llama.cpp's mix of this name: most in [`ElementType::Q4K`], those that suffer
     /// most from it in [`ElementType::Q6K`].
     Q4KM,
+}
+
+/// The names of [`Storage`]s.
+pub const STORAGES: [(&str, Storage); 5] = [
+    ("f32", Storage::All(ElementType::F32)),
+    ("f16", Storage::All(ElementType::F16)),
+    ("q8_0", Storage::All(ElementType::Q8_0)),
+    ("q4_k_m", Storage::Q4KM),
+    ("q4_0", Storage::All(ElementType::Q4_0)),
+];
+
+impl FromStr for Storage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = text.to_ascii_lowercase();
+        let found = STORAGES.iter().find(|(name, _)| *name == wanted);
+        found.map(|(_, storage)| *storage).ok_or_else(|| {
+            let names = STORAGES.map(|(name, _)| name).join(", ");
+            format!("models of random weights come in {names}")
+        })
+    }
 }
 
 impl Storage {
@@ -155,17 +82,36 @@ impl Storage {
     }
 }
 
-/// Writes a model file. The same arguments give the same bytes.
+/// The bytes of a model's tensors, and those of them that one token has to read: all but
+/// the embeddings, unless these are the last matrix, too.
+pub fn sizes(shape: Shape, storage: Storage) -> (u64, u64) {
+    let tensors = tensors(shape, storage);
+    let bytes = |t: &Tensor| t.element.bytes(t.shape.iter().product());
+    let all = tensors.iter().map(bytes).sum();
+    let looked_up = if shape.tied { 0 } else { bytes(&tensors[0]) };
+    (all, all - looked_up)
+}
+
+/// Writes a model file and tells how many of its weights are done, of how many. The same
+/// arguments give the same bytes.
 ///
 /// # Errors
 /// Those of the file.
-pub fn make(path: &Path, shape: Shape, storage: Storage, seed: u64) -> io::Result<()> {
+pub fn make(
+    path: &Path,
+    shape: Shape,
+    storage: Storage,
+    seed: u64,
+    report: &mut dyn FnMut(u64, u64),
+) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let tensors = tensors(shape, storage);
     gguf::write_header(&mut out, &header(shape, storage), &tensors)?;
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut values = Vec::new();
     let mut bytes = Vec::new();
+    let weights = shape.parameters();
+    let mut done = 0;
     for tensor in &tensors {
         let total: u64 = tensor.shape.iter().product();
         let mut left = total;
@@ -183,6 +129,8 @@ pub fn make(path: &Path, shape: Shape, storage: Storage, seed: u64) -> io::Resul
             bytes.clear();
             tensor.element.encode(&values, &mut bytes);
             out.write_all(&bytes)?;
+            done += n;
+            report(done, weights);
         }
         gguf::pad(&mut out, tensor.element.bytes(total))?;
     }
@@ -211,7 +159,6 @@ fn tensors(shape: Shape, storage: Storage) -> Vec<Tensor> {
         shape: vec![width],
         element: ElementType::F32,
     };
-    // No output matrix: llama.cpp uses the embeddings for it, as the small models do.
     let mut all = vec![
         matrix(
             "token_embd.weight".into(),
@@ -221,6 +168,10 @@ fn tensors(shape: Shape, storage: Storage) -> Vec<Tensor> {
         ),
         vector("output_norm.weight".into()),
     ];
+    if !shape.tied {
+        let vocab = u64::from(shape.vocab);
+        all.push(matrix("output.weight".into(), width, vocab, true));
+    }
     for n in 0..shape.layers {
         let more = takes_more_bits(n, shape.layers);
         all.extend([
@@ -328,27 +279,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes() {
-        for (name, shape) in [
-            ("demo", Shape::DEMO),
-            ("0.5b", Shape::HALF_BILLION),
-            ("1b", Shape::BILLION),
-        ] {
-            assert_eq!(name.parse(), Ok(shape));
-            assert_eq!(shape.check(), Ok(shape));
-        }
-        assert!("2,64,128,4,2,300".parse::<Shape>().is_ok());
-        for bad in [
-            "",
-            "2b",
-            "0,64,128,4,2,300",
-            "2,64,128,4,3,300",
-            "2,64,100,4,2,300",
-            "2,64,128,0,2,300",
-            "2,64,128,4,2,99",
-        ] {
-            assert!(bad.parse::<Shape>().is_err(), "{bad}");
-        }
+    fn the_names_are_those_that_hearthctl_offers() {
+        assert_eq!(SHAPES.map(|(name, _)| name), crate::protocol::SHAPES);
+        assert_eq!(STORAGES.map(|(name, _)| name), crate::protocol::STORAGES);
     }
 
     #[test]

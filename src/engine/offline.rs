@@ -11,8 +11,8 @@ use super::process::settle;
 use super::tools;
 use crate::protocol::{Failure, FailureKind, OfflineEvent, OfflineJob};
 
-/// The longest job description: nothing in it is larger than a path.
-const JOB_BYTES_MAX: u64 = 1 << 20;
+/// The longest job description: it may hold a text and questions.
+const JOB_BYTES_MAX: u64 = 1 << 26;
 
 /// Reads a job from standard input, does it, and writes what happens to standard output.
 ///
@@ -45,8 +45,18 @@ pub(super) fn report(event: &OfflineEvent) -> io::Result<()> {
 
 fn dispatch(job: &OfflineJob) -> Result<Value, Failure> {
     let runtime = Runtime::start().map_err(|e| internal(&e))?;
+    let loader = LlamaLoader::new(runtime);
+    let mut report = |what: &str, done, total| {
+        let what = what.to_owned();
+        // Where nobody reads it, nobody waits for the end either.
+        _ = report(&OfflineEvent::Progress { what, done, total });
+    };
     match job {
-        OfflineJob::Bench(job) => document(&tools::bench(&LlamaLoader::new(runtime), job)?),
+        OfflineJob::Bench(job) => document(&tools::bench(&loader, job)?),
+        OfflineJob::Quantize(job) => document(&tools::quantize(&loader, job, &mut report)?),
+        OfflineJob::Imatrix(job) => document(&tools::imatrix(loader, job, &mut report)?),
+        OfflineJob::Shape(job) => document(&tools::shape(&loader, job, &mut report)?),
+        OfflineJob::Judge(job) => document(&tools::judge(loader, job, &mut report)?),
     }
 }
 

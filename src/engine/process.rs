@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat};
 
@@ -125,7 +125,7 @@ fn inherited_socket() -> io::Result<UnixStream> {
 /// counts private writable memory; of the address space, which `RLIMIT_AS` counts, the
 /// mapped model and the reserves of the C library's arenas would be the larger part.
 fn limit_memory(more: Option<u64>) {
-    let Some((more, now)) = more.zip(private_bytes()) else {
+    let Some((more, now)) = more.zip(status_bytes("VmData:")) else {
         return;
     };
     let most = now.saturating_add(more);
@@ -134,10 +134,27 @@ fn limit_memory(more: Option<u64>) {
     }
 }
 
-/// `VmData` of proc(5), which is what `RLIMIT_DATA` counts.
-fn private_bytes() -> Option<u64> {
+/// Does `work` with at most `more` bytes of private memory beyond what there is now; see
+/// [`limit_memory`].
+pub(super) fn within<T>(more: u64, work: impl FnOnce() -> T) -> T {
+    let limits = getrlimit(Resource::RLIMIT_DATA).ok();
+    let bounded = limits.zip(status_bytes("VmData:"));
+    if let Some(((_, hard), now)) = bounded {
+        let most = now.saturating_add(more).min(hard);
+        _ = setrlimit(Resource::RLIMIT_DATA, most, hard);
+    }
+    let done = work();
+    if let Some((soft, hard)) = limits {
+        _ = setrlimit(Resource::RLIMIT_DATA, soft, hard);
+    }
+    done
+}
+
+/// Bytes that proc(5) says under `name` in `/proc/self/status`; `VmData:` is what
+/// `RLIMIT_DATA` counts.
+pub(super) fn status_bytes(name: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmData:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib.saturating_mul(1024))
 }

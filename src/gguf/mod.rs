@@ -4,6 +4,7 @@
 //! length and bytes. Counts and lengths come from the file and are not trusted:
 //! nothing is allocated before it was read.
 
+mod file_type;
 mod header;
 mod read;
 mod split;
@@ -11,6 +12,7 @@ mod types;
 
 use std::io::{self, Read};
 
+pub use file_type::{FILE_TYPES, FileType};
 pub use header::{Header, Place, Recurrent, Shape, Weights};
 use read::{STRING, bounded, discard, numbers, skip, string, text, u32, u64};
 pub use split::{MergeError, PartName, merge};
@@ -73,7 +75,8 @@ fn pair(from: &mut impl Read, key: &str, kind: u32, header: &mut Header) -> Resu
         "tokenizer.chat_template" if kind == STRING => header.chat_template = text(from)?,
         "general.file_type" => {
             let n = numbers(from, kind)?.first().copied();
-            n.map_or("", types::file_type)
+            n.and_then(FileType::of)
+                .map_or("", |t| t.name)
                 .clone_into(&mut header.quantization);
         }
         "tokenizer.ggml.tokens" => header.shape.vocabulary = count(skip(from, kind)?),

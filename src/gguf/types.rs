@@ -90,32 +90,6 @@ pub fn takes_more_bits(block: u32, blocks: u32) -> bool {
     block < blocks / 8 || block >= 7 * blocks / 8 || (block - blocks / 8) % 3 == 2
 }
 
-/// llama.cpp's `enum llama_ftype`.
-pub(super) fn file_type(n: u32) -> &'static str {
-    match n {
-        0 => "F32",
-        1 => "F16",
-        2 => "Q4_0",
-        3 => "Q4_1",
-        7 => "Q8_0",
-        8 => "Q5_0",
-        9 => "Q5_1",
-        10 => "Q2_K",
-        11 => "Q3_K_S",
-        12 => "Q3_K_M",
-        13 => "Q3_K_L",
-        14 => "Q4_K_S",
-        15 => "Q4_K_M",
-        16 => "Q5_K_S",
-        17 => "Q5_K_M",
-        18 => "Q6_K",
-        25 => "IQ4_NL",
-        30 => "IQ4_XS",
-        32 => "BF16",
-        _ => "",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

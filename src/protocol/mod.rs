@@ -16,7 +16,11 @@ pub use limits::Limits;
 pub use message::{
     CallFormat, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
 };
-pub use offline::{BenchJob, BenchResult, OfflineEvent, OfflineJob};
+pub use offline::{
+    Accuracy, BenchJob, BenchResult, Divergence, ImatrixJob, ImatrixResult, JudgeJob, JudgeResult,
+    OfflineEvent, OfflineJob, QuantizeJob, QuantizeResult, Question, Reference, SHAPES, STORAGES,
+    ShapeJob, ShapeResult, ShapeRow, TextScore,
+};
 pub use request::{
     Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt, RequestId,
     Sampling, Thinking, TokenLogprob, ToolChoice, Usage,

@@ -2,47 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use hearthd::prompt::{AnswerParser, Part, Reading};
-use hearthd::protocol::{CallFormat, GenerateRequest, Message, Prompt};
-use serde::Deserialize;
-use serde_json::Value;
+use hearthd::engine::tools::is_right;
+use hearthd::protocol::{GenerateRequest, Prompt, Question};
 
 use crate::harness::{Engine, request};
-
-#[derive(Deserialize)]
-struct Question {
-    id: String,
-    messages: Vec<Message>,
-    tools: Option<Vec<Value>>,
-    /// Any of these in the answer is right, whatever the case.
-    #[serde(default)]
-    accept: Vec<String>,
-    /// None of these may be in it.
-    #[serde(default)]
-    reject: Vec<String>,
-    /// The one call that is right.
-    accept_call: Option<Value>,
-}
-
-impl Question {
-    fn is_right(&self, answer: &str) -> bool {
-        if let Some(wanted) = &self.accept_call {
-            let reading = Reading {
-                calls: Some(CallFormat::Hermes),
-                ..Reading::default()
-            };
-            let mut parts = AnswerParser::read(reading, answer);
-            parts.retain(|part| matches!(part, Part::ToolCall(_)));
-            let [Part::ToolCall(call)] = parts.as_slice() else {
-                return false;
-            };
-            return wanted["name"] == call.name.as_str() && wanted["arguments"] == call.arguments;
-        }
-        let answer = answer.to_lowercase();
-        let holds = |text: &String| answer.contains(&text.to_lowercase());
-        self.accept.iter().any(holds) && !self.reject.iter().any(holds)
-    }
-}
 
 /// Where the demo model lies: in the tree, or where `HEARTH_DEMO_MODEL_DIR` says.
 fn folder() -> PathBuf {
@@ -74,7 +37,7 @@ fn accuracy(kind: &str) -> Option<f64> {
             ..request(id, prompt)
         });
         all += 1;
-        if question.is_right(&answer.text) {
+        if is_right(&question, &answer.text) {
             right += 1;
         } else {
             println!("{kind} {}: {:?}", question.id, answer.text);

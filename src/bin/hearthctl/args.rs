@@ -1,6 +1,7 @@
 //! The command line: every command, every option, and the exit codes.
 
 mod bench;
+mod judge;
 mod models;
 
 use std::fs;
@@ -12,7 +13,8 @@ use hearthd::board::{self, BOARDS, Event};
 use hearthd::protocol::KvType;
 use serde_json::Value;
 
-pub use bench::{BenchCommand, BenchModelArgs, BenchStudyArgs, Reset};
+pub use bench::{BenchCommand, BenchModelArgs, BenchShapeArgs, BenchStudyArgs, Reset};
+pub use judge::{AdviseArgs, EvaluateArgs, ImatrixArgs, QuantizeArgs};
 pub use models::{ImportArgs, ModelsArgs, PullArgs};
 
 /// Shown after the help of `hearthctl` itself.
@@ -154,6 +156,30 @@ pub enum Command {
     /// Measure this board: how fast a model is on it.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Compare models: how well they foretell a text, answer questions, and how fast.
+    ///
+    /// No service is needed. One model is in memory at a time. The text is cut into pieces
+    /// of `--context` tokens, and the second half of each is scored. Quantizations of one
+    /// model are compared with a reference by the Kullback-Leibler divergence of their
+    /// distributions, which says more with less text than their perplexities do.
+    Evaluate(EvaluateArgs),
+    /// Choose among files of one model in several types: type and context for this board.
+    ///
+    /// Of those that fit the memory with the context, it takes the smallest whose
+    /// divergence from the best one does not matter (0.01 nats, about 1 % of perplexity),
+    /// since smaller ones are faster; where there is none, the one with the least.
+    Advise(AdviseArgs),
+    /// Write a smaller file of a model: its weights in another type.
+    ///
+    /// No service is needed. Memory is bounded whatever the model's size: about 200 MiB,
+    /// which is checked before. The new file is loaded and run before it gets its name; an
+    /// interrupted run leaves nothing.
+    Quantize(QuantizeArgs),
+    /// Find out what matters in each matrix of a model, for `quantize --imatrix`.
+    ///
+    /// The model reads a text, and the squares of what goes into each matrix are summed up
+    /// by column, as llama.cpp's llama-imatrix does; the file is of the same form.
+    Imatrix(ImatrixArgs),
     /// Count the tokens of a text.
     CountTokens {
         /// The text; `-`, or none with a pipe, reads standard input.

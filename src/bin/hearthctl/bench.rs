@@ -3,11 +3,13 @@
 pub mod study;
 
 use hearthd::config::Config;
-use hearthd::protocol::{BenchJob, BenchResult, OfflineJob};
+use hearthd::protocol::{BenchJob, BenchResult, OfflineJob, ShapeJob, ShapeResult};
+use hearthd::units::Bytes;
 use serde_json::json;
 
-use crate::args::{BenchCommand, BenchModelArgs};
+use crate::args::{BenchCommand, BenchModelArgs, BenchShapeArgs};
 use crate::error::Result;
+use crate::made::temporary;
 use crate::table::Table;
 use crate::{engine, fit, output};
 
@@ -16,6 +18,7 @@ pub async fn run(as_json: bool, command: &BenchCommand) -> Result {
     match command {
         BenchCommand::Model(args) => model(as_json, args).await,
         BenchCommand::Study(args) => study::run(as_json, args).await,
+        BenchCommand::Shape(args) => shape(as_json, args).await,
     }
 }
 
@@ -23,10 +26,11 @@ async fn model(as_json: bool, args: &BenchModelArgs) -> Result {
     let model = fit::find(&args.model, &Config::default())?;
     let job = OfflineJob::Bench(BenchJob {
         model,
-        prompt_tokens: args.prompt_tokens,
-        tokens: args.tokens,
+        prompt_tokens: args.length.prompt_tokens,
+        tokens: args.length.tokens,
         threads: args.threads.unwrap_or_else(engine::threads),
         runs: args.runs,
+        batches: as_json,
     });
     let result: BenchResult = engine::run(&job, "measuring", as_json).await?;
     if as_json {
@@ -54,4 +58,71 @@ async fn model(as_json: bool, args: &BenchModelArgs) -> Result {
         table.row(vec![part.to_owned(), value, notes]);
     }
     table.print()
+}
+
+async fn shape(as_json: bool, args: &BenchShapeArgs) -> Result {
+    let file = temporary()?;
+    let threads = if args.threads.is_empty() {
+        doublings(engine::threads())
+    } else {
+        args.threads.clone()
+    };
+    let job = OfflineJob::Shape(ShapeJob {
+        shape: args.shape.clone(),
+        storage: args.storage.clone(),
+        out: file.path().to_owned(),
+        prompt_tokens: args.length.prompt_tokens,
+        tokens: args.length.tokens,
+        threads,
+        runs: args.runs,
+    });
+    let result: ShapeResult = engine::run(&job, "writing random weights", as_json).await?;
+    if as_json {
+        return output::json(&json!(result));
+    }
+    output::note(&format!(
+        "{} in {}, {} million weights: {} of weights, {} of memory, {} read for a token; loaded \
+         in {:.0} ms; kernels {}, medians of {}",
+        args.shape,
+        args.storage,
+        result.parameters / 1_000_000,
+        Bytes(result.weight_bytes),
+        Bytes(result.resident_bytes),
+        Bytes(result.bytes_per_token),
+        result.load_ms,
+        result.cpu,
+        args.runs
+    ));
+    let headings = ["THREADS", "PREFILL/S", "DECODE/S", "MEMORY READ/S", "SHARE"];
+    let mut table = Table::new(&headings, &[0, 1, 2, 3, 4]);
+    for row in &result.rows {
+        table.row(vec![
+            row.threads.to_string(),
+            format!("{:.1}", row.prefill_tokens_per_s),
+            format!("{:.1}", row.decode_tokens_per_s),
+            format!("{:.1} GB", row.read_bytes_per_s / 1e9),
+            format!("{:.0} %", row.share_of_limit * 100.0),
+        ]);
+    }
+    table.print()
+}
+
+/// 1, 2, 4, ... and `most`.
+fn doublings(most: u32) -> Vec<u32> {
+    let powers = (0..u32::BITS).map(|n| 1u32 << n);
+    let mut all: Vec<u32> = powers.take_while(|n| *n < most).collect();
+    all.push(most.max(1));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::doublings;
+
+    #[test]
+    fn threads_are_doubled() {
+        assert_eq!(doublings(1), [1]);
+        assert_eq!(doublings(4), [1, 2, 4]);
+        assert_eq!(doublings(6), [1, 2, 4, 6]);
+    }
 }

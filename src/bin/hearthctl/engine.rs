@@ -30,6 +30,8 @@ pub async fn run<T: DeserializeOwned>(job: &OfflineJob, text: &str, quiet: bool)
         )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        // Ctrl-C is for this process, which ends it.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(failed)?;

@@ -1,4 +1,4 @@
-//! The prompt: from the command line or from standard input.
+//! Texts: a prompt from the command line or from standard input, files to be read.
 
 use std::fs;
 use std::io::{self, IsTerminal, Read};
@@ -34,6 +34,27 @@ pub fn file(path: &Path, what: &str) -> Result<String> {
         without_last_break(text)
     };
     not_empty(text, what)
+}
+
+/// The longest text to be read by a model: tokenizing more takes a minute without a sign
+/// of life.
+const TEXT_BYTES_MAX: u64 = 8 << 20;
+
+/// Reads a text that a model is to read, as it is.
+pub fn text_file(path: &Path) -> Result<String> {
+    let failed = |source| CtlError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = fs::metadata(path).map_err(failed)?.len();
+    if bytes > TEXT_BYTES_MAX {
+        return Err(CtlError::Usage(format!(
+            "{} has {bytes} bytes: give a text of at most {TEXT_BYTES_MAX}, which is more than \
+             enough",
+            path.display()
+        )));
+    }
+    fs::read_to_string(path).map_err(failed)
 }
 
 fn not_empty(text: String, what: &str) -> Result<String> {

@@ -4,6 +4,7 @@
 //! errors go to standard error. With `--json` errors too are a document on
 //! standard output, so that a script reads one stream.
 
+mod advise;
 mod answer;
 mod args;
 mod bench;
@@ -12,20 +13,24 @@ mod cache;
 mod chat;
 mod choices;
 mod docs;
+mod draw;
 mod engine;
 mod error;
+mod evaluate;
 mod fit;
 mod generate;
 mod import;
 mod input;
 mod jobs;
 mod lines;
+mod made;
 mod models;
 mod output;
 mod page;
 mod prewarm;
 mod progress;
 mod pull;
+mod quantize;
 mod request;
 mod simulate;
 mod status;
@@ -37,6 +42,7 @@ mod value;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Cli, Command};
 use bus::Bus;
@@ -69,8 +75,9 @@ async fn run(cli: Cli) -> Result {
     }
     tokio::select! {
         biased;
-        result = dispatch(&cli) => result,
+        // First: what a command begins is removed by a signal from its first moment on.
         () = interrupted() => Err(CtlError::Interrupted),
+        result = dispatch(&cli) => result,
     }
 }
 
@@ -83,6 +90,10 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Simulate(args) => return simulate::run(json, args),
         Command::Models(args) if args.fit => return choices::run(json, args),
         Command::Bench(command) => return bench::run(json, command).await,
+        Command::Advise(args) => return advise::run(json, args).await,
+        Command::Evaluate(args) => return evaluate::run(json, args).await,
+        Command::Quantize(args) => return quantize::run(json, args).await,
+        Command::Imatrix(args) => return quantize::imatrix(json, args).await,
         _ => {}
     }
     // What has input of its own reads it before it connects: wrong usage is that
@@ -112,20 +123,34 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Jobs => jobs::list(&Bus::connect(&cli.global).await?, json).await,
         Command::Result { id } => jobs::result(&Bus::connect(&cli.global).await?, json, id).await,
         Command::Cancel { id } => jobs::cancel(&Bus::connect(&cli.global).await?, json, id).await,
-        Command::Bench(_)
+        Command::Advise(_)
+        | Command::Bench(_)
         | Command::Chat(_)
+        | Command::Evaluate(_)
         | Command::Fit(_)
+        | Command::Imatrix(_)
+        | Command::Quantize(_)
         | Command::Simulate(_)
         | Command::GenerateMan { .. }
         | Command::GenerateCompletions { .. } => Ok(()),
     }
 }
 
-/// Resolves at Ctrl-C; never where the signal cannot be watched, since then it
-/// ends the process by itself.
+/// Resolves at Ctrl-C, or when the terminal closes or the system shuts down: what is
+/// half done is then removed. Never where the signals cannot be watched, since then they
+/// end the process by themselves.
 async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
 }
 

@@ -72,7 +72,12 @@ impl Progress {
 
     /// Turns the spinner into a bar of steps.
     pub fn steps(&self, text: &str, done: u64, of: u64) {
-        self.measured(text, done, of, "{spinner} {bar:24} {pos}/{len} {msg}");
+        self.measured(
+            text,
+            done,
+            of,
+            "{spinner} {bar:24} {pos}/{len} {msg}, {eta} left",
+        );
     }
 
     /// Turns it back into a spinner.

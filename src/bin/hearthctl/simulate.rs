@@ -1,6 +1,6 @@
 //! `simulate`: what the governor makes of a board, without one.
 
-pub mod plot;
+mod plot;
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::args::SimulateArgs;
 use crate::error::{CtlError, Result};
-use crate::output;
 use crate::table::Table;
+use crate::{draw, output};
 
 /// `hearthctl simulate`.
 pub fn run(as_json: bool, args: &SimulateArgs) -> Result {
@@ -44,9 +44,7 @@ pub fn run(as_json: bool, args: &SimulateArgs) -> Result {
     let firmware = trace(Control::FirmwareOnly);
     if let Some(path) = &args.plot {
         let title = format!("{}, {} °C air, {}", board.name, args.ambient, args.policy);
-        let svg = plot::svg(&title, &governed, &firmware)
-            .map_err(|e| CtlError::Unexpected(format!("cannot draw the plot: {e}")))?;
-        output::file(path, svg.as_bytes())?;
+        draw::write(path, plot::svg(&title, &governed, &firmware))?;
     }
     if as_json {
         return output::json(&document(board, args, &governed, &firmware));

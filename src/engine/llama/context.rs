@@ -7,6 +7,7 @@ use std::sync::Arc;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 
+use super::collector::{Collector, collect};
 use super::pool::Pool;
 use crate::engine::backend::{DecodeError, Part, Progress};
 use crate::fit::MICRO_BATCH;
@@ -27,10 +28,12 @@ pub(super) struct Context {
     pool: Option<Pool>,
     /// Read by the abort callback; kept alive as long as the context.
     _progress: Arc<Progress>,
+    /// Called by ggml; kept alive as long as the context.
+    _collector: Option<Arc<Collector>>,
 }
 
 /// What a context is made with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ContextParams {
     /// Tokens of the KV cache, for all sequences together.
     pub(super) kv_tokens: u32,
@@ -38,8 +41,12 @@ pub(super) struct ContextParams {
     pub(super) sequences: u32,
     pub(super) kv_type: KvType,
     pub(super) threads_max: u32,
+    /// Tokens of a batch that have logits; at least one of each sequence can.
+    pub(super) outputs: u32,
     /// See [`super::LlamaLoader::with_poll`].
     pub(super) poll: Option<u32>,
+    /// What looks at every matrix product.
+    pub(super) collector: Option<Arc<Collector>>,
 }
 
 impl Context {
@@ -58,7 +65,7 @@ impl Context {
         params.n_seq_max = wanted.sequences;
         // One token of each sequence is sampled after; llama.cpp would make room for the
         // logits of a whole batch, 77 MB with a vocabulary of 150,000.
-        params.n_outputs_max = wanted.sequences.min(batch_size);
+        params.n_outputs_max = wanted.sequences.max(wanted.outputs).min(batch_size);
         params.n_threads = 1;
         params.n_threads_batch = 1;
         params.offload_kqv = false;
@@ -71,6 +78,10 @@ impl Context {
         };
         params.abort_callback = Some(should_abort);
         params.abort_callback_data = Arc::as_ptr(progress).cast_mut().cast();
+        if let Some(collector) = &wanted.collector {
+            params.cb_eval = Some(collect);
+            params.cb_eval_user_data = Arc::as_ptr(collector).cast_mut().cast();
+        }
         // SAFETY: the model is valid and outlives this context (see the type).
         let context = unsafe { NonNull::new(sys::llama_init_from_model(raw(model), params))? };
         let pool = wanted
@@ -96,6 +107,7 @@ impl Context {
             threads_max: pool.as_ref().map_or(wanted.threads_max, Pool::size).max(1),
             pool,
             _progress: Arc::clone(progress),
+            _collector: wanted.collector.clone(),
         })
     }
 

@@ -16,6 +16,19 @@ static ERRORS: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 thread_local! {
     /// A line being put together: llama.cpp sends pieces with level CONT.
     static LINE: RefCell<(Level, String)> = const { RefCell::new((Level::Debug, String::new())) };
+    /// What is done with each line meanwhile.
+    static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
+}
+
+type Listener = Box<dyn FnMut(&str)>;
+
+/// Gives each line that llama.cpp logs on this thread during `work` to `listener`: some of
+/// what it does is told nowhere else.
+pub(super) fn listen<T>(listener: Listener, work: impl FnOnce() -> T) -> T {
+    LISTENER.set(Some(listener));
+    let done = work();
+    LISTENER.set(None);
+    done
 }
 
 /// Routes all of llama.cpp's and ggml's output through `log`.
@@ -76,6 +89,13 @@ fn collect(
 }
 
 fn emit(level: Level, line: &str) {
+    _ = LISTENER.try_with(|listener| {
+        if let Ok(mut listener) = listener.try_borrow_mut()
+            && let Some(listener) = listener.as_mut()
+        {
+            listener(line);
+        }
+    });
     // Rows of dots are its progress bar.
     if line.trim_matches(['.', ' ']).is_empty() {
         return;

@@ -9,19 +9,26 @@
 )]
 
 mod check;
+mod collector;
 mod context;
 mod embedder;
 mod exit;
+mod imatrix;
 mod kernels;
 mod log;
 mod model;
 mod pool;
+mod quantize;
 mod sampler;
 
 pub use check::check_tensors;
+pub use collector::Collector;
 pub use exit::leave;
+pub use imatrix::{Imatrix, Sums};
 pub use kernels::{Runtime, RuntimeError};
 pub use model::{LlamaLoader, LlamaModelBackend};
+pub(super) use model::{available, header};
+pub use quantize::{BUFFER_BYTES, Outcome, Quantize, quantize};
 pub use sampler::Sampler;
 
 /// Gives freed memory back to the kernel: glibc keeps it for later otherwise.

@@ -9,6 +9,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
+use super::collector::Collector;
 use super::context::{Context, ContextParams, describe, is_recurrent};
 use super::embedder::Embedder;
 use super::kernels::Runtime;
@@ -29,6 +30,8 @@ use crate::units::Bytes;
 pub struct LlamaLoader {
     runtime: Runtime,
     poll: Option<u32>,
+    outputs: u32,
+    collector: Option<Arc<Collector>>,
 }
 
 impl LlamaLoader {
@@ -37,6 +40,8 @@ impl LlamaLoader {
         Self {
             runtime,
             poll: Some(0),
+            outputs: 0,
+            collector: None,
         }
     }
 
@@ -45,6 +50,21 @@ impl LlamaLoader {
     #[must_use]
     pub fn with_poll(mut self, poll: Option<u32>) -> Self {
         self.poll = poll;
+        self
+    }
+
+    /// For judging: so many tokens of a batch can have logits, not only one for each
+    /// sequence.
+    #[must_use]
+    pub fn with_outputs(mut self, outputs: u32) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
+    /// For an importance matrix: what looks at every matrix product.
+    #[must_use]
+    pub fn with_collector(mut self, collector: Arc<Collector>) -> Self {
+        self.collector = Some(collector);
         self
     }
 
@@ -103,7 +123,9 @@ impl Loader for LlamaLoader {
             sequences: running + kept,
             kv_type,
             threads_max: request.threads_max,
+            outputs: self.outputs,
             poll: self.poll,
+            collector: self.collector.clone(),
         };
         let mut context = Context::new(&model, &params, progress)
             .ok_or_else(|| no_memory(context_size, &super::log::take_errors().join("; ")))?;
@@ -142,6 +164,14 @@ impl Loader for LlamaLoader {
             info,
             model: Arc::new(model),
         })
+    }
+}
+
+impl LlamaModelBackend {
+    /// The logits after part number `part` of the last batch, which asked for them; else
+    /// empty.
+    pub fn logits(&self, part: usize) -> &[f32] {
+        self.context.logits(part)
     }
 }
 
@@ -189,7 +219,7 @@ fn chat_template(model: &LlamaModel) -> Option<String> {
 }
 
 /// Bytes that the kernel could give without swapping.
-fn available() -> Option<u64> {
+pub(in crate::engine) fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let mut lines = text.lines();
     let line = lines.find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -260,8 +290,12 @@ pub(super) fn check_header(path: &Path) -> Result<(), Failure> {
     ))
 }
 
-/// The header once more, for what llama.cpp does not tell.
-fn header(path: &Path) -> Result<Header, Failure> {
+/// The header, for what llama.cpp does not tell.
+///
+/// # Errors
+/// `ModelNotFound`, `Io`, `ModelInvalid`.
+pub(in crate::engine) fn header(path: &Path) -> Result<Header, Failure> {
+    check_header(path)?;
     let read = File::open(path).map_err(Into::into);
     let read = read.and_then(|file| read_header(&mut BufReader::new(file)));
     read.map_err(|error| invalid(path, &error.to_string()))

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
+use hearthd::protocol::{SHAPES, STORAGES};
 use serde::Serialize;
 
 use crate::bench::study::{Address, Api, Server};
@@ -20,6 +22,12 @@ pub enum BenchCommand {
     /// named; with --against other servers that speak OpenAI's or Ollama's API are asked in
     /// turn with it. Memory and CPU of another user's processes are for root to see.
     Study(BenchStudyArgs),
+    /// Measure how fast a model would be here before downloading it.
+    ///
+    /// Writes a model of random weights with its dimensions into /var/tmp, measures it with
+    /// 1, 2, 4, ... threads, and removes it. Decoding a token reads all weights once: the
+    /// share is that of the speed at which this board reads its memory.
+    Shape(BenchShapeArgs),
 }
 
 /// `bench study`.
@@ -82,11 +90,9 @@ pub enum Reset {
     Unload,
 }
 
-/// `bench model`.
+/// How much a measurement computes.
 #[derive(Debug, Args)]
-pub struct BenchModelArgs {
-    /// A GGUF file, or the name of an installed model.
-    pub model: String,
+pub struct LengthArgs {
     /// Tokens of the prompt.
     #[arg(long, value_name = "N", default_value = "128")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=65536))]
@@ -95,11 +101,44 @@ pub struct BenchModelArgs {
     #[arg(long, value_name = "N", default_value = "32")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub tokens: u32,
+}
+
+/// `bench model`.
+#[derive(Debug, Args)]
+pub struct BenchModelArgs {
+    /// A GGUF file, or the name of an installed model.
+    pub model: String,
+    /// How much is computed.
+    #[command(flatten)]
+    pub length: LengthArgs,
     /// Compute threads; all processors if left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub threads: Option<u32>,
     /// Measured runs; the median counts.
     #[arg(long, value_name = "N", default_value = "5")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+}
+
+/// `bench shape`.
+#[derive(Debug, Args)]
+pub struct BenchShapeArgs {
+    /// The model whose dimensions it has.
+    #[arg(value_parser = PossibleValuesParser::new(SHAPES), ignore_case = true)]
+    pub shape: String,
+    /// How its weights are stored.
+    #[arg(long = "type", value_name = "TYPE", default_value = "q4_0")]
+    #[arg(value_parser = PossibleValuesParser::new(STORAGES), ignore_case = true)]
+    pub storage: String,
+    /// How much is computed.
+    #[command(flatten)]
+    pub length: LengthArgs,
+    /// Numbers of compute threads, e.g. `1,4`.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub threads: Vec<u32>,
+    /// Measured runs; the median counts.
+    #[arg(long, value_name = "N", default_value = "3")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
 }

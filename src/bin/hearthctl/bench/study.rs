@@ -19,7 +19,7 @@ pub use wire::Api;
 
 use crate::args::{BenchStudyArgs, Reset};
 use crate::error::{CtlError, Result};
-use crate::output;
+use crate::draw;
 use crate::progress::Progress;
 use proc::Proc;
 use result::{Measured, Run};
@@ -101,10 +101,8 @@ pub async fn run(as_json: bool, args: &BenchStudyArgs) -> Result {
     }
     progress.clear();
     if let Some(path) = &args.plot {
-        let svg = plot::svg(&show::title(args), &study.servers)
-            .map_err(|e| CtlError::Unexpected(format!("cannot draw the plot: {e}")))?;
         // What was measured is shown all the same.
-        if let Err(e) = output::file(path, svg.as_bytes()) {
+        if let Err(e) = draw::write(path, plot::svg(&show::title(args), &study.servers)) {
             show::print(as_json, args, &study.servers)?;
             return Err(e);
         }

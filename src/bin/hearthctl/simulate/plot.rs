@@ -1,28 +1,16 @@
 //! A simulation as four graphs above each other, in SVG.
-//!
-//! There is no background, and all colours are of middle lightness: it is to be read
-//! on white and on black.
 
 use hearthd::board::{Row, Trace};
-use plotters::coord::Shift;
 use plotters::prelude::*;
+
+use crate::draw::{self, Area, Drawn, FONT, TEXT};
 
 const SIZE: (u32, u32) = (920, 860);
 /// More points than a screen has columns only make the file large.
 const POINTS: usize = 900;
-/// The same in all plots.
-pub const FONT: &str = "sans-serif";
-/// Text and axes.
-pub const TEXT: RGBColor = RGBColor(125, 131, 140);
-/// The first of two things that are compared.
-pub const OURS: RGBColor = RGBColor(52, 132, 206);
-/// The second.
-pub const FIRMWARE: RGBColor = RGBColor(214, 132, 44);
-const LIMIT: RGBColor = RGBColor(216, 72, 72);
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-/// What drawing comes to.
-pub type Drawn<T = ()> = Result<T, Box<dyn std::error::Error>>;
+const OURS: RGBColor = draw::BLUE;
+const FIRMWARE: RGBColor = draw::ORANGE;
+const LIMIT: RGBColor = draw::RED;
 
 /// One line of a graph: its points, colour and width.
 type Line = (Vec<(f64, f64)>, RGBColor, u32);

@@ -1,12 +1,11 @@
 //! The study as bars, in SVG: a graph for each figure, a bar for each server and form.
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::result::{METRICS, Measured, Metric};
 use super::stats::Summary;
 use super::{FORMS, Form};
-use crate::simulate::plot::{Drawn, FIRMWARE as SECOND, FONT, OURS as FIRST, TEXT};
+use crate::draw::{Area, BLUE as FIRST, Drawn, FONT, ORANGE as SECOND, TEXT};
 
 /// The figures that are drawn, by key.
 const DRAWN: [&str; 6] = [
@@ -28,8 +27,6 @@ const GAP: i32 = 8;
 /// Pixels for the servers' names and for the figures behind the bars.
 const NAMES: i32 = 130;
 const FIGURES: i32 = 80;
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Draws all servers that have runs.
 pub fn svg(title: &str, servers: &[Measured]) -> Drawn<String> {

@@ -1,0 +1,123 @@
+//! Files in the making: they get their names when they are complete, and never take
+//! another's; or they go with the command.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::{CtlError, Result};
+
+/// Where large temporary files belong: `/tmp` may be memory (file-hierarchy(7)).
+const LARGE_TEMPORARY: &str = "/var/tmp";
+/// A file in the making: a temporary one beside its place, gone when dropped.
+#[derive(Debug)]
+pub struct Made {
+    file: NamedTempFile,
+    target: PathBuf,
+}
+
+impl Made {
+    /// Begins a file that is to be called `target`.
+    pub fn begin(target: &Path) -> Result<Self> {
+        let taken = fs::symlink_metadata(target).is_ok();
+        if taken {
+            return Err(exists(target));
+        }
+        let folder = match target.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let prefix = format!(".{name}.");
+        let file = tempfile::Builder::new()
+            .prefix(&prefix)
+            .suffix(".partial")
+            // What the umask leaves of it, as for any new file.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder);
+        let file = file.map_err(|source| CtlError::File {
+            path: target.to_owned(),
+            source,
+        })?;
+        let target = target.to_owned();
+        Ok(Self { file, target })
+    }
+
+    /// Where it is meanwhile.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Gives it its name.
+    pub fn finish(self) -> Result {
+        let Self { file, target } = self;
+        let failed = |source| CtlError::File {
+            path: target.clone(),
+            source,
+        };
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist_noclobber(&target)
+            .map_err(|error| match error.error.kind() {
+                io::ErrorKind::AlreadyExists => exists(&target),
+                _ => failed(error.error),
+            })?;
+        Ok(())
+    }
+}
+
+fn exists(target: &Path) -> CtlError {
+    CtlError::Usage(format!(
+        "{} is there already and is left as it is: give another name, or remove it",
+        target.display()
+    ))
+}
+
+/// A large file that goes with the command.
+pub fn temporary() -> Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("hearthctl-");
+    let made = builder
+        .tempfile_in(LARGE_TEMPORARY)
+        .or_else(|_| builder.tempfile());
+    made.map_err(|source| CtlError::File {
+        path: LARGE_TEMPORARY.into(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a");
+        let made = Made::begin(&target).unwrap();
+        fs::write(made.path(), "new").unwrap();
+        // Somebody else was faster.
+        fs::write(&target, "old").unwrap();
+        assert!(
+            made.finish()
+                .unwrap_err()
+                .to_string()
+                .contains("left as it is")
+        );
+        assert!(Made::begin(&target).is_err());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "old");
+        fs::remove_file(&target).unwrap();
+        drop(Made::begin(&target).unwrap());
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            0,
+            "nothing is left"
+        );
+        let made = Made::begin(&target).unwrap();
+        fs::write(made.path(), "new").unwrap();
+        made.finish().unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+    }
+}

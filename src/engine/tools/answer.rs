@@ -1,0 +1,61 @@
+//! One answer.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use super::template;
+use crate::engine::backend::{Backend, Loader as _};
+use crate::engine::clock;
+use crate::engine::llama::LlamaLoader;
+use crate::engine::worker::Worker;
+use crate::protocol::{Event, Failure, FailureKind, GenerateRequest, Limits, LoadRequest};
+
+/// Answers one request, writing the text to standard output as it comes.
+///
+/// # Errors
+/// Those of loading and of the request.
+pub fn answer(
+    loader: &LlamaLoader,
+    load: &LoadRequest,
+    request: &GenerateRequest,
+) -> Result<Event, Failure> {
+    let backend = loader.load(load, &Arc::default(), Box::new(|_| ()))?;
+    let template = template(&backend)?;
+    let mut worker = Worker::new(backend, template, None, load.lookup_tokens);
+    let mut say =
+        |text: &str| print(text).map_err(|e| Failure::new(FailureKind::Io, e.to_string()));
+    ask(&mut worker, &load.limits, request, &mut say)
+}
+
+/// Has one request answered, its text given to `say` as it comes; returns its last event.
+pub(super) fn ask<B: Backend>(
+    worker: &mut Worker<B>,
+    limits: &Limits,
+    request: &GenerateRequest,
+    say: &mut dyn FnMut(&str) -> Result<(), Failure>,
+) -> Result<Event, Failure> {
+    worker.submit(request.clone());
+    let began = clock::now();
+    loop {
+        let now = clock::now().duration_since(began);
+        _ = worker.plan(now, limits);
+        worker.tick(now);
+        for event in worker.events() {
+            match event {
+                Event::Token { text, .. } => say(&text)?,
+                Event::Failed { failure, .. } => return Err(failure),
+                Event::Finished { .. } => return Ok(event),
+                _ => {}
+            }
+        }
+        if worker.is_idle() {
+            return Err(Failure::new(FailureKind::Internal, "nothing left to do"));
+        }
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

@@ -1,0 +1,34 @@
+//! Checking a model file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{decode, load_request, template};
+use crate::engine::backend::{Backend as _, Loader as _};
+use crate::engine::llama::{LlamaLoader, check_tensors};
+use crate::protocol::{Failure, FailureKind, ModelInfo, Sampling};
+
+/// Context of the one-token trial in [`check`].
+const CHECK_CONTEXT: u32 = 64;
+
+/// Loads a model file completely, looks at every number in it and decodes one token.
+///
+/// # Errors
+/// The failure that says why it is not usable.
+pub fn check(loader: &LlamaLoader, path: &Path) -> Result<ModelInfo, Failure> {
+    check_tensors(loader.runtime(), path)?;
+    let progress = Arc::default();
+    let request = load_request(path, CHECK_CONTEXT, 1);
+    let mut backend = loader.load(&request, &progress, Box::new(|_| ()))?;
+    template(&backend)?;
+    let mut sampler = backend.sampler(&Sampling::default())?;
+    let does_not_run = |error: String| {
+        let message = format!("{} loads but does not run: {error}", path.display());
+        Failure::new(FailureKind::ModelInvalid, message)
+    };
+    decode(&mut backend, &[0], 0).map_err(|error| does_not_run(error.to_string()))?;
+    backend
+        .sample(&mut sampler, 0, None, None)
+        .map_err(|failure| does_not_run(failure.message))?;
+    Ok(backend.info().clone())
+}

@@ -1,0 +1,71 @@
+//! Questions whose right answers are known, asked greedily.
+
+use super::answer::ask;
+use crate::engine::backend::Backend;
+use crate::engine::worker::Worker;
+use crate::prompt::{AnswerParser, Part, Reading};
+use crate::protocol::{
+    Accuracy, CallFormat, Failure, GenerateRequest, Limits, Prompt, Question, RequestId, Sampling,
+};
+
+/// The longest answer in tokens: what is asked for is a word or a call.
+const ANSWER_TOKENS_MAX: u32 = 96;
+
+/// Whether `answer` is right: it holds one of the accepted texts and none of the rejected
+/// ones, whatever the case; or it is the one accepted call, and nothing else is called.
+pub fn is_right(question: &Question, answer: &str) -> bool {
+    if let Some(wanted) = &question.accept_call {
+        let reading = Reading {
+            calls: Some(CallFormat::Hermes),
+            ..Reading::default()
+        };
+        let mut parts = AnswerParser::read(reading, answer);
+        parts.retain(|part| matches!(part, Part::ToolCall(_)));
+        let [Part::ToolCall(call)] = parts.as_slice() else {
+            return false;
+        };
+        return wanted["name"] == call.name.as_str() && wanted["arguments"] == call.arguments;
+    }
+    let answer = answer.to_lowercase();
+    let holds = |text: &String| answer.contains(&text.to_lowercase());
+    question.accept.iter().any(holds) && !question.reject.iter().any(holds)
+}
+
+/// Asks all of them, one after another.
+pub(super) fn answer_all<B: Backend>(
+    worker: &mut Worker<B>,
+    limits: &Limits,
+    questions: &[Question],
+    report: &mut dyn FnMut(u64),
+) -> Result<Accuracy, Failure> {
+    let mut accuracy = Accuracy::default();
+    for (id, question) in (1..).zip(questions) {
+        let request = GenerateRequest {
+            id: RequestId(id),
+            prompt: Prompt::Chat {
+                messages: question.messages.clone(),
+                tools: question.tools.clone().unwrap_or_default(),
+            },
+            sampling: Sampling {
+                temperature: Some(0.0),
+                ..Sampling::default()
+            },
+            max_tokens: Some(ANSWER_TOKENS_MAX),
+            ..GenerateRequest::default()
+        };
+        let mut text = String::new();
+        let mut keep = |more: &str| {
+            text.push_str(more);
+            Ok(())
+        };
+        ask(worker, limits, &request, &mut keep)?;
+        accuracy.of += 1;
+        if is_right(question, &text) {
+            accuracy.right += 1;
+        } else {
+            accuracy.wrong.push(question.id.clone());
+        }
+        report(id);
+    }
+    Ok(accuracy)
+}
