@@ -33,9 +33,8 @@ for release in "$@"; do
     mv "$base.new.tar.gz" "$base"
   fi
   begin=$SECONDS
-  # A broken link is lintian's to find; those here are systemd's own. Away from the
-  # terminal: what apt does with one stops a job in the background.
-  if ! setsid --wait piuparts --basetgz="$base" --distribution="$release" --no-eatmydata \
+  # A broken link is lintian's to find; those here are systemd's own.
+  if ! piuparts --basetgz="$base" --distribution="$release" --no-eatmydata \
     --no-symlinks --warn-on-leftovers-after-purge --bindmount="$work/archive" \
     --extra-repo="deb [trusted=yes] file://$work/archive ./" "$deb" \
     </dev/null >"$work/$release" 2>&1; then
