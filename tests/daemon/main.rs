@@ -38,5 +38,6 @@ mod requests;
 mod responses;
 mod sessions;
 mod storms;
+mod study;
 mod token;
 mod tune;
