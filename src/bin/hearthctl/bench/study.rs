@@ -18,8 +18,8 @@ pub use server::Server;
 pub use wire::Api;
 
 use crate::args::{BenchStudyArgs, Reset};
-use crate::error::{CtlError, Result};
 use crate::draw;
+use crate::error::{CtlError, Result};
 use crate::progress::Progress;
 use proc::Proc;
 use result::{Measured, Run};
