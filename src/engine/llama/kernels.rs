@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use llama_cpp_2::llama_backend::{LlamaBackend, load_backends_from_path};
 use llama_cpp_sys_2 as sys;
 
+use super::variants;
+
 /// The initialized runtime: kernels loaded, log routed.
 #[derive(Debug)]
 pub struct Runtime {
@@ -49,21 +51,18 @@ impl Runtime {
             if !kernels.is_empty() {
                 load_backends_from_path(folder);
                 if cpu_registry().is_some() {
-                    break;
+                    let backend =
+                        LlamaBackend::init().map_err(|e| RuntimeError::Init(e.to_string()))?;
+                    let cpu = describe(&kernels);
+                    return Ok(Self { backend, cpu });
                 }
             }
         }
-        if cpu_registry().is_none() {
-            return Err(RuntimeError::NoKernels(folders));
-        }
-        let backend = LlamaBackend::init().map_err(|e| RuntimeError::Init(e.to_string()))?;
-        Ok(Self {
-            backend,
-            cpu: describe(),
-        })
+        Err(RuntimeError::NoKernels(folders))
     }
 
-    /// The kernels in use, e.g. `haswell (AVX2, FMA, F16C)`.
+    /// The kernels in use and why not better ones, e.g. `haswell (AVX2, FMA, F16C), the
+    /// best of 13 for this processor; alderlake needs AVX_VNNI`.
     pub fn cpu(&self) -> &str {
         &self.cpu
     }
@@ -134,21 +133,29 @@ pub(super) fn cpu_function(name: &CStr) -> Option<std::ptr::NonNull<std::ffi::c_
     })
 }
 
-fn describe() -> String {
+fn describe(kernels: &[PathBuf]) -> String {
     let variant = loaded_variant().unwrap_or_else(|| "cpu".to_owned());
-    let features = features().join(", ");
-    if features.is_empty() {
-        variant
-    } else {
-        format!("{variant} ({features})")
-    }
+    let features = match features() {
+        none if none.is_empty() => String::new(),
+        features => format!(" ({})", features.join(", ")),
+    };
+    let shipped: Vec<String> = kernels.iter().filter_map(|path| variant_of(path)).collect();
+    let why = variants::why(&variant, &shipped).map(|why| format!(", {why}"));
+    format!("{variant}{features}{}", why.unwrap_or_default())
 }
 
 /// Which `libggml-cpu-<variant>.so` is mapped.
 fn loaded_variant() -> Option<String> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let at = maps.find("libggml-cpu-")? + "libggml-cpu-".len();
-    maps[at..].split(".so").next().map(str::to_owned)
+    maps.lines()
+        .find_map(|line| variant_of(Path::new(line.split('/').next_back()?)))
+}
+
+/// The variant by the name of its file.
+fn variant_of(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let variant = name.strip_prefix("libggml-cpu-")?.strip_suffix(".so")?;
+    Some(variant.to_owned())
 }
 
 fn features() -> Vec<String> {
@@ -176,6 +183,16 @@ fn features() -> Vec<String> {
         }
     }
     names
+}
+
+/// Variants that this build made, with their files.
+#[cfg(test)]
+pub(super) fn shipped() -> Vec<(String, PathBuf)> {
+    let named = |path: PathBuf| Some((variant_of(&path)?, path));
+    kernels(&folders()[1])
+        .into_iter()
+        .filter_map(named)
+        .collect()
 }
 
 #[cfg(test)]

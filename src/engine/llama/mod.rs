@@ -20,6 +20,7 @@ mod model;
 mod pool;
 mod quantize;
 mod sampler;
+mod variants;
 
 pub use check::check_tensors;
 pub use collector::Collector;
