@@ -196,7 +196,7 @@ fn every_type_can_be_made_and_runs() {
     }
 }
 
-/// Blocks of 32 weights in 18 bytes; the last matrix, the embeddings, in Q6_K: 210 bytes
+/// Blocks of 32 weights in 18 bytes; the last matrix, the embeddings, in `Q6_K`: 210 bytes
 /// for 256; the norms as they are.
 #[test]
 fn a_q4_0_file_has_the_size_that_its_blocks_say() {

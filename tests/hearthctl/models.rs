@@ -105,6 +105,18 @@ fn a_model_is_shrunk_judged_and_chosen() {
         stdout(&output)
     );
 
+    let figures = judged(&dir, &model, &q4, &q8);
+    advised(&dir, &figures, &q4, &q8);
+}
+
+/// How far a model is from the reference.
+fn far(figures: &Value, n: usize) -> f64 {
+    let mean = &figures["models"][n]["text"]["divergence"]["mean"];
+    mean.as_f64().expect("a number")
+}
+
+fn judged(dir: &TempDir, model: &Path, q4: &Path, q8: &Path) -> Value {
+    let path = |name: &str| dir.path().join(name);
     let questions = path("questions.jsonl");
     let question = json!({
         "id": "one", "messages": [{"role": "user", "content": "?"}], "tools": null,
@@ -114,9 +126,9 @@ fn a_model_is_shrunk_judged_and_chosen() {
     let plot = path("plot.svg");
     let figures = document(&[
         "evaluate",
-        text(&q4),
-        text(&model),
-        text(&q8),
+        text(q4),
+        text(model),
+        text(q8),
         "--context",
         "128",
         "--runs",
@@ -129,19 +141,17 @@ fn a_model_is_shrunk_judged_and_chosen() {
     ]);
     assert_eq!(
         figures["reference"],
-        text(&model),
+        text(model),
         "the largest is the reference"
     );
     let models = figures["models"].as_array().expect("a list");
     let order: Vec<&str> = models.iter().filter_map(|m| m["path"].as_str()).collect();
-    assert_eq!(order, [text(&model), text(&q4), text(&q8)]);
+    assert_eq!(order, [text(model), text(q4), text(q8)]);
     assert!(models[0]["text"]["divergence"].is_null());
-    let far = |n: usize| {
-        models[n]["text"]["divergence"]["mean"]
-            .as_f64()
-            .expect("a number")
-    };
-    assert!(far(2) > 0.0 && far(1) > 10.0 * far(2), "{models:?}");
+    assert!(
+        far(&figures, 2) > 0.0 && far(&figures, 1) > 10.0 * far(&figures, 2),
+        "{models:?}"
+    );
     for model in models {
         assert!(
             model["text"]["perplexity"]
@@ -164,10 +174,15 @@ fn a_model_is_shrunk_judged_and_chosen() {
     accepted("xmllint", &["--noout"], &plot);
     assert!(fs::read_to_string(&plot).expect("a plot").contains("q4_0"));
 
+    figures
+}
+
+fn advised(dir: &TempDir, figures: &Value, q4: &Path, q8: &Path) {
+    let path = |name: &str| dir.path().join(name);
     let file = path("figures.json");
     fs::write(&file, figures.to_string()).expect("figures");
     let advice = document(&["advise", "--from", text(&file), "--memory", "500", "--json"]);
-    let small = if far(1) < 0.01 { &q4 } else { &q8 };
+    let small = if far(figures, 1) < 0.01 { q4 } else { q8 };
     assert_eq!(advice["chosen"], text(small), "{advice}");
     assert!(
         advice["why"]
@@ -182,7 +197,7 @@ fn a_model_is_shrunk_judged_and_chosen() {
         "{}",
         stderr(&output)
     );
-    let output = run(&["advise", text(&q4), text(&q8), "--memory", "500"]);
+    let output = run(&["advise", text(q4), text(q8), "--memory", "500"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(
         stdout(&output).contains("<- take this"),

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use crate::harness::{Home, ill, run, until, well};
 use crate::models::{bytes, sha256};
-use crate::servers::{Answer, Fault, Server};
+use crate::servers::{Answer, Fault, Request, Server};
 
 const TAG: &str = "\"one\"";
 const MIB: usize = 1 << 20;
@@ -171,7 +171,7 @@ fn a_server_that_ignores_if_range_is_found_out_by_the_tag() {
     let home = Home::new();
     well(home.pull(&server.url("/x.gguf"), &[]));
     assert_eq!(home.result(), *new);
-    let ranges: Vec<_> = server.seen().iter().map(|r| r.range()).collect();
+    let ranges: Vec<_> = server.seen().iter().map(Request::range).collect();
     assert_eq!(ranges, [None, Some(MIB), None]);
 }
 

@@ -1,7 +1,8 @@
 //! Small servers that speak HTTP as badly as a test wants.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::fmt::Write as _;
+use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -105,7 +106,7 @@ pub struct Server {
 impl Server {
     /// Answers by `handler`, which also hears how many requests came before.
     pub fn start(handler: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
-        Self::start_on(|stream| Some(stream), handler)
+        Self::start_on(Some, handler)
     }
 
     /// The same over another protocol, e.g. TLS; `wrap` says `None` where that fails.
@@ -168,10 +169,10 @@ fn serve<S: Read + Write>(
         .iter()
         .any(|(name, _)| name == "Content-Length");
     if !sized {
-        head += &format!("Content-Length: {}\r\n", answer.body.len());
+        _ = write!(head, "Content-Length: {}\r\n", answer.body.len());
     }
     for (name, value) in &answer.headers {
-        head += &format!("{name}: {value}\r\n");
+        _ = write!(head, "{name}: {value}\r\n");
     }
     let (end, stalls) = match answer.fault {
         Fault::None => (answer.body.len(), false),

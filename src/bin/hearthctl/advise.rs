@@ -188,7 +188,7 @@ fn choose(candidates: &[Candidate], min_speed: Option<u32>) -> Result<Choice, No
         left.retain(|n| candidates[*n].is_whole);
     }
     let loss = |n: usize| candidates[n].loss.map_or(f64::INFINITY, |l| l.0);
-    let of_these = format!("of {} that fit", count);
+    let of_these = format!("of {count} that fit");
     let small = left.iter().copied().filter(|n| loss(*n) < LOSS_SMALL);
     if let Some(at) = small.min_by_key(|n| candidates[*n].bytes) {
         let why = format!(

@@ -91,8 +91,8 @@ pub enum Command {
     /// on from there. The file's digest is checked before anything uses it. Importing is
     /// for root, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says otherwise.
     ///
-    /// HF_TOKEN and HF_ENDPOINT are those of Hugging Face's tools; proxies are taken from
-    /// HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+    /// `HF_TOKEN` and `HF_ENDPOINT` are those of Hugging Face's tools; proxies are taken from
+    /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     Pull(PullArgs),
     /// Copy a model into the service's store.
     ///

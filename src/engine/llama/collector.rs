@@ -161,9 +161,10 @@ unsafe fn chosen_rows<'a>(
             let place = |i: i64, stride: usize| usize::try_from(i).unwrap_or(0) * stride;
             // SAFETY: inside the shape of `ids`.
             let expert = unsafe {
-                let at = ids.data.cast::<u8>();
-                *at.add(place(token, ids.nb[1]) + place(n, ids.nb[0]))
+                ids.data
+                    .byte_add(place(token, ids.nb[1]) + place(n, ids.nb[0]))
                     .cast::<i32>()
+                    .read_unaligned()
             };
             let expert = usize::try_from(expert).unwrap_or(usize::MAX);
             if expert < experts {

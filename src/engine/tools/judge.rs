@@ -136,9 +136,12 @@ fn score_text(
     })
 }
 
+/// A batch, the places in it that are scored, and the token that came after each.
+type Scored = (Vec<Part>, Vec<(usize, Token)>);
+
 /// A chunk as batches; with each the places in it that are scored, and the tokens that
 /// came after them.
-fn batches(chunk: &[Token], first: usize) -> Vec<(Vec<Part>, Vec<(usize, Token)>)> {
+fn batches(chunk: &[Token], first: usize) -> Vec<Scored> {
     let scored = |n: usize| n >= first && n + 1 < chunk.len();
     let parts = parts(chunk, scored);
     let batch = |parts: &[Part]| {

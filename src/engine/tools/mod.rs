@@ -136,7 +136,9 @@ fn enough_space(out: &Path, needed: u64) -> Result<(), Failure> {
     let Ok(space) = statvfs(folder) else {
         return Ok(());
     };
-    let free = u64::from(space.blocks_available()).saturating_mul(space.fragment_size());
+    let free = space
+        .blocks_available()
+        .saturating_mul(space.fragment_size());
     if needed <= free {
         return Ok(());
     }

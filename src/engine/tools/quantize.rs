@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn memory_does_not_depend_on_the_weights() {
-        let mib = |bytes| bytes >> 20;
+        let mib = |bytes: u64| bytes >> 20;
         assert_eq!(mib(memory(0, 0, 4)), 200);
         // A vocabulary of 150,000 takes about 6 MB in the file, an importance matrix 2.
         assert!(mib(memory(6 << 20, 2 << 20, 4)) < 260);

@@ -24,7 +24,9 @@ impl Text {
         let known = backend.info().context_train.max(1);
         let mut chunks = chunks(&tokens, context.min(known) as usize)?;
         if let Some(begin) = begin {
-            chunks.iter_mut().for_each(|chunk| chunk[0] = *begin);
+            for chunk in &mut chunks {
+                chunk[0] = *begin;
+            }
         }
         Ok(Self { chunks, tokens })
     }

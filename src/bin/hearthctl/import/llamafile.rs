@@ -8,6 +8,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::{Form, Found, choose, model_name, open};
 use crate::error::{CtlError, Result};
+use crate::pull::reference::is_gguf;
 
 /// Finds the model in it.
 pub fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
@@ -19,7 +20,7 @@ pub fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
     let mut models = Vec::new();
     for n in 0..archive.len() {
         let entry = archive.by_index_raw(n).map_err(broken)?;
-        if entry.name().ends_with(".gguf") {
+        if is_gguf(entry.name()) {
             let place = (entry.data_start(), entry.size(), entry.compression());
             models.push((entry.name().to_owned(), place));
         }

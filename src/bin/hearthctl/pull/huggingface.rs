@@ -11,7 +11,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::http::Http;
-use super::reference::Choice;
+use super::reference::{Choice, is_gguf};
 use super::{Remote, Source};
 use crate::error::{CtlError, Result};
 use crate::progress::Progress;
@@ -118,7 +118,7 @@ fn token() -> Option<String> {
 fn candidates(entries: Vec<Entry>) -> Vec<Candidate> {
     let is_model = |entry: &Entry| {
         let name = base(&entry.path).to_ascii_lowercase();
-        name.ends_with(".gguf") && !NO_MODELS.iter().any(|no| name.contains(no))
+        is_gguf(&name) && !NO_MODELS.iter().any(|no| name.contains(no))
     };
     let mut entries: Vec<Entry> = entries.into_iter().filter(is_model).collect();
     entries.sort_by(|a, b| a.path.cmp(&b.path));

@@ -5,7 +5,7 @@ mod http;
 mod huggingface;
 pub mod ollama;
 pub mod partial;
-mod reference;
+pub mod reference;
 pub mod space;
 
 use std::fs::File;
@@ -137,7 +137,7 @@ fn known(text: &str) -> Result<(Reference, Option<String>)> {
     let entry = all.into_iter().find(|entry| entry.name == text);
     let entry = entry.ok_or_else(|| reference::usage(&format!("{text:?} is not known")))?;
     let reference = Reference::parse(&entry.source)?;
-    let reference = reference.ok_or_else(|| CtlError::Unexpected(entry.source))?;
+    let reference = reference.ok_or(CtlError::Unexpected(entry.source))?;
     Ok((reference, Some(entry.name)))
 }
 

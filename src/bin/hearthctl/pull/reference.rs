@@ -1,5 +1,7 @@
 //! What a person writes to name a model somewhere else.
 
+use std::path::Path;
+
 use reqwest::Url;
 
 use crate::error::{CtlError, Result};
@@ -71,6 +73,11 @@ impl Reference {
     }
 }
 
+/// Whether a file of this name is a model.
+pub fn is_gguf(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == "gguf")
+}
+
 /// An error that says what may be written.
 pub fn usage(what: &str) -> CtlError {
     CtlError::Usage(format!("{what}: {FORMS}"))
@@ -79,7 +86,7 @@ pub fn usage(what: &str) -> CtlError {
 /// `ORG/REPO[@REVISION][:QUANT or FILE]`.
 fn hugging_face(text: &str) -> Result<Reference> {
     let (name, choice) = match text.split_once(':') {
-        Some((name, file)) if file.ends_with(".gguf") => (name, Choice::File(file.to_owned())),
+        Some((name, file)) if is_gguf(file) => (name, Choice::File(file.to_owned())),
         Some((name, quant)) => (name, Choice::Quant(quant.to_owned())),
         None => (text, Choice::Any),
     };
@@ -154,7 +161,7 @@ fn of_repository(url: &Url) -> Option<Reference> {
     };
     let file = file.join("/");
     // What is escaped in an address is left as it is.
-    let known = known && file.ends_with(".gguf") && !url.path().contains('%');
+    let known = known && is_gguf(&file) && !url.path().contains('%');
     known.then(|| Reference::HuggingFace {
         repo: format!("{org}/{repo}"),
         revision: (*revision).to_owned(),

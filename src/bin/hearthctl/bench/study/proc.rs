@@ -9,7 +9,7 @@ use std::time::Duration;
 use hearthd::units::Bytes;
 use serde::Serialize;
 
-/// State of a listening socket in `/proc/net/tcp` (Linux: include/net/tcp_states.h).
+/// State of a listening socket in `/proc/net/tcp` (Linux: `include/net/tcp_states.h`).
 const TCP_LISTEN: &str = "0A";
 /// Flag of a listening socket in `/proc/net/unix` (`__SO_ACCEPTCON`, Linux:
 /// include/uapi/linux/net.h).

@@ -56,7 +56,7 @@ impl FromStr for Server {
                         .map_err(|_| format!("no API `{api}`: openai or ollama"))?;
                 }
                 Some(("model", model)) if !model.is_empty() => {
-                    server.model = Some(model.to_owned())
+                    server.model = Some(model.to_owned());
                 }
                 Some(("pid", pid)) => {
                     let pid = pid.parse().map_err(|_| format!("`{pid}` is no process"))?;
@@ -225,7 +225,7 @@ impl Answer {
             match piece {
                 Piece::Text(text) => {
                     let first = *self.first.get_or_insert(at);
-                    self.writing = at - first;
+                    self.writing = at.saturating_sub(first);
                     self.pieces += 1;
                     self.text.push_str(&text);
                 }

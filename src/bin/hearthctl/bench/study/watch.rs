@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hearthd::sensors::Sensors;
-use hearthd::units::Bytes;
+use hearthd::units::{Bytes, MilliCelsius};
 
 use super::proc::{Kind, Proc};
 
@@ -87,7 +87,7 @@ impl Looks {
             self.peak = self.peak.max(bytes);
             self.resident_only |= kind == Kind::Rss;
         }
-        let celsius = sensors.read().temperature.map(|t| t.celsius());
+        let celsius = sensors.read().temperature.map(MilliCelsius::celsius);
         self.celsius = match (self.celsius, celsius) {
             (Some(a), Some(b)) => Some(a.max(b)),
             (a, b) => a.or(b),
