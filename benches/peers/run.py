@@ -5,6 +5,7 @@ import datetime
 import http.client
 import json
 import os
+import re
 import pathlib
 import platform
 import shutil
@@ -109,7 +110,8 @@ class Peer:
 
     def last_words(self):
         lines = (self.folder / "log").read_text(errors="replace").strip().splitlines()
-        return lines[-1].strip()[:160] if lines else "it says nothing"
+        # Folders of this computer say nothing on another.
+        return re.sub(r"/[^ '\"]*/", "", lines[-1]).strip()[:160] if lines else "it says nothing"
 
     def ask(self, messages, tokens):
         """Seconds to the first text, and the text."""

@@ -35,6 +35,8 @@ class Hearthctl:
         self.binary, self.work, self.commands = binary, work, []
 
     def __call__(self, *words):
+        # A second thread only waits for the first, with a model this small.
+        words = [*words, "--threads", "1"]
         self.commands.append(" ".join(["hearthctl", *words]))
         print(self.commands[-1], flush=True)
         done = subprocess.run([self.binary, *words, "--json"], cwd=self.work, stdout=subprocess.PIPE, text=True)
