@@ -5,9 +5,9 @@ import datetime
 import http.client
 import json
 import os
-import re
 import pathlib
 import platform
+import re
 import shutil
 import signal
 import socket
