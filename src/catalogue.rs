@@ -181,6 +181,7 @@ mod tests {
 
     #[test]
     fn each_fits_the_board_that_it_is_for() {
+        let mut misfits = Vec::new();
         for entry in catalogue().unwrap() {
             let wanted = Settings {
                 repack: Repack::DotProd,
@@ -189,9 +190,12 @@ mod tests {
                 ..Settings::plain(CONTEXT_SMALL)
             };
             let fitted = fit(&entry.header(), &wanted, board(entry.board_gib));
-            assert!(fitted.is_ok(), "{}: {}", entry.name, fitted.unwrap_err());
+            if let Err(why) = fitted {
+                misfits.push(format!("{}: {why}", entry.name));
+            }
             assert!(matches!(entry.board_gib, 1 | 2 | 4 | 8), "{}", entry.name);
         }
+        assert!(misfits.is_empty(), "{misfits:#?}");
     }
 
     #[test]
@@ -225,7 +229,7 @@ mod tests {
         ] {
             let all = catalogue().unwrap();
             let entry = all.iter().find(|e| e.name == name).unwrap();
-            let is = entry.header().parameters / 1_000_000;
+            let is = (entry.header().parameters + 500_000) / 1_000_000;
             assert!(is.abs_diff(millions) * 200 <= millions, "{name}: {is} M");
         }
     }
