@@ -66,7 +66,7 @@ def check(client, example):
 
     assert client.pull(MODEL).status == "success"
     assert [p.status for p in client.pull(MODEL, stream=True)][-1] == "success"
-    assert "hearthctl import" in refused(404, lambda: client.pull("nope"))
+    assert "hearthctl pull ollama:nope" in refused(404, lambda: client.pull("nope"))
     assert "nope" in refused(404, lambda: client.chat("nope", QUESTION))
     assert "nope" in refused(404, lambda: next(client.chat("nope", QUESTION, stream=True)))
     assert "`temperature`" in refused(400, lambda: client.chat(MODEL, QUESTION, options={"temperature": "hot"}))
