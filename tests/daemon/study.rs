@@ -11,6 +11,9 @@ use serde_json::Value;
 use crate::clients::listening;
 use crate::harness::{Daemon, Engine, Setup, error, ok, text};
 
+/// One of the two that lie in the folder.
+const MODEL: &str = "hearth-demo-q8_0";
+
 fn real() -> Setup {
     Setup {
         engine: Engine::Real,
@@ -21,7 +24,7 @@ fn real() -> Setup {
 /// The study of the daemon's socket.
 fn study(daemon: &Daemon, args: &[&str]) -> Output {
     let socket = daemon.socket().display().to_string();
-    let words = ["bench", "study", "--unix", &socket];
+    let words = ["bench", "study", "--unix", &socket, "--model", MODEL];
     daemon.ctl(&[&words, args].concat())
 }
 
@@ -39,7 +42,7 @@ fn runs<'a>(server: &'a Value, form: &str) -> &'a Vec<Value> {
 fn both_apis_in_one_run() {
     let (daemon, url) = listening(real());
     let plot = daemon.dir.path().join("study.svg");
-    let against = format!("ollama={url},api=ollama");
+    let against = format!("ollama={url},api=ollama,model={MODEL}");
     let plot_name = plot.display().to_string();
     let args = [
         "--runs",
@@ -59,7 +62,7 @@ fn both_apis_in_one_run() {
         assert_eq!(server["name"], name);
         assert_eq!(
             server["model"].as_str().unwrap().replace(":latest", ""),
-            "hearth-demo-q8_0"
+            MODEL
         );
         assert_eq!(server["pid"], daemon.child.id(), "{server}");
         assert_eq!(server["failures"], serde_json::json!([]));
