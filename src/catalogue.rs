@@ -229,8 +229,8 @@ mod tests {
         ] {
             let all = catalogue().unwrap();
             let entry = all.iter().find(|e| e.name == name).unwrap();
-            let is = (entry.header().parameters + 500_000) / 1_000_000;
-            assert!(is.abs_diff(millions) * 200 <= millions, "{name}: {is} M");
+            let is = entry.header().parameters / 1_000_000;
+            assert!(is.abs_diff(millions) * 100 <= millions, "{name}: {is} M");
         }
     }
 }
