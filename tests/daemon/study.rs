@@ -24,8 +24,13 @@ fn real() -> Setup {
 /// The study of the daemon's socket.
 fn study(daemon: &Daemon, args: &[&str]) -> Output {
     let socket = daemon.socket().display().to_string();
-    let words = ["bench", "study", "--unix", &socket, "--model", MODEL];
+    let words = ["bench", "study", "--unix", &socket];
     daemon.ctl(&[&words, args].concat())
+}
+
+/// The same, where there are two models.
+fn study_of_one(daemon: &Daemon, args: &[&str]) -> Output {
+    study(daemon, &[&["--model", MODEL], args].concat())
 }
 
 fn document(output: &Output) -> Value {
@@ -53,7 +58,7 @@ fn both_apis_in_one_run() {
         &plot_name,
         "--json",
     ];
-    let output = study(&daemon, &args);
+    let output = study_of_one(&daemon, &args);
     ok(&output);
     let document = document(&output);
     let servers = document["servers"].as_array().unwrap();
@@ -93,7 +98,7 @@ fn both_apis_in_one_run() {
     let drawn = fs::read_to_string(plot).unwrap();
     assert!(drawn.contains("three prompts") && drawn.contains("ollama"));
 
-    let table = ok(&study(&daemon, &["--runs", "1"]));
+    let table = ok(&study_of_one(&daemon, &["--runs", "1"]));
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");
     assert!(
@@ -106,7 +111,7 @@ fn both_apis_in_one_run() {
 fn what_is_reset_is_reset() {
     let daemon = Daemon::start(real());
     let cached = |reset: &str| {
-        let output = study(&daemon, &["--runs", "2", "--reset", reset, "--json"]);
+        let output = study_of_one(&daemon, &["--runs", "2", "--reset", reset, "--json"]);
         ok(&output);
         let document = document(&output);
         let server = &document["servers"][0];
@@ -133,14 +138,14 @@ fn what_is_reset_is_reset() {
     }
     // Over Ollama's API as well.
     let ollama = ["--api", "ollama", "--reset", "unload", "--runs", "1"];
-    ok(&study(&daemon, &ollama));
+    ok(&study_of_one(&daemon, &ollama));
 }
 
 #[test]
 fn answers_of_one_length() {
     let daemon = Daemon::start(real());
     for api in ["openai", "ollama"] {
-        let output = study(
+        let output = study_of_one(
             &daemon,
             &["--api", api, "--runs", "1", "--tokens", "24", "--json"],
         );
