@@ -91,6 +91,8 @@ fn draw(title: &str, upwards: &str, points: &[Point]) -> Drawn<String> {
     let most = |of: fn(&Point) -> f64| points.iter().map(of).fold(0.0, f64::max);
     let right = most(|p| p.mib).max(f64::MIN_POSITIVE) * 1.15;
     let top = most(|p| p.loss + p.error).max(1e-9) * 1.12;
+    // Of small files the first digit would repeat.
+    let digits = usize::from(right < 10.0);
     let mut text = String::new();
     {
         let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
@@ -107,7 +109,7 @@ fn draw(title: &str, upwards: &str, points: &[Point]) -> Drawn<String> {
             .axis_style(TEXT)
             .label_style((FONT, 12, &TEXT))
             .axis_desc_style((FONT, 13, &TEXT))
-            .x_label_formatter(&|mib| format!("{mib:.0} MiB"))
+            .x_label_formatter(&|mib| format!("{mib:.digits$} MiB"))
             .y_label_formatter(&|loss| format!("{loss:.4}"))
             .x_desc("size of the file")
             .y_desc(upwards)

@@ -94,7 +94,7 @@ fn remarks(evaluation: &Evaluation) {
         None => "the text that comes with hearthctl".to_owned(),
     };
     output::note(&format!(
-        "{} tokens of {which} scored, in pieces of {}; {} threads",
+        "{} tokens of {which} scored, in pieces of {}; threads: {}",
         text.scored_tokens, text.chunk_tokens, evaluation.threads
     ));
     let share = text.perplexity_error / text.perplexity;
