@@ -324,7 +324,7 @@ class Bench:
         path = self.peers_folder / "random-0.5b-q4_0.gguf"
         if not path.exists():
             part = path.with_suffix(".part")
-            words = [self.release / "hearth-engine", "make-model", "--shape", "0.5b"]
+            words = [self.release / "hearth-engine", "make-model", "--shape", "qwen2.5-0.5b"]
             subprocess.run([*words, "--type", "q4_0", "--out", part], check=True)
             part.rename(path)
         return path

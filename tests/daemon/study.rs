@@ -108,6 +108,22 @@ fn both_apis_in_one_run() {
 }
 
 #[test]
+fn of_several_models_the_default_is_asked() {
+    let daemon = Daemon::start(Setup {
+        config: "[model]\ndefault = \"hearth-demo-f16\"\n",
+        ..Setup::default()
+    });
+    // With nothing loaded first, then with what the first one loaded.
+    for api in ["openai", "ollama"] {
+        let output = study(&daemon, &["--api", api, "--runs", "1", "--json"]);
+        ok(&output);
+        let document = document(&output);
+        let model = document["servers"][0]["model"].as_str().unwrap();
+        assert_eq!(model.replace(":latest", ""), "hearth-demo-f16", "{api}");
+    }
+}
+
+#[test]
 fn what_is_reset_is_reset() {
     let daemon = Daemon::start(real());
     let cached = |reset: &str| {

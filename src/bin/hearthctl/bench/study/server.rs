@@ -102,15 +102,22 @@ impl Server {
         match names.as_slice() {
             [one] => Ok(one.clone()),
             [] => Err("it has no model".to_owned()),
-            // The one in memory, where it has such a list.
-            _ => match self.list("/api/ps").await.unwrap_or_default().as_slice() {
-                [one] => Ok(one.clone()),
-                _ => Err(format!(
-                    "it has several models, say which: {}",
-                    names.join(", ")
-                )),
-            },
+            _ => self.find_among(&names).await.ok_or_else(|| {
+                format!("it has several models, say which: {}", names.join(", "))
+            }),
         }
+    }
+
+    /// Of several models the one in memory, where there is such a list; else the one that
+    /// it says it would take (`/props` of llama.cpp's server and of Hearthd).
+    async fn find_among(&self, names: &[String]) -> Option<String> {
+        if let [one] = self.list("/api/ps").await.unwrap_or_default().as_slice() {
+            return Some(one.clone());
+        }
+        let props = ask(&self.address, "/props", None).await.ok()?;
+        let alias = props["model_alias"].as_str()?;
+        let is_it = |name: &&String| name.strip_suffix(":latest").unwrap_or(name) == alias;
+        names.iter().find(is_it).cloned()
     }
 
     /// The top of its process tree.
