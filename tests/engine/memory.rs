@@ -1,8 +1,9 @@
 //! The memory estimate against what the engine really takes, and the engine's own limit.
 //!
 //! What is compared is the resident size after answers that filled at least one whole
-//! micro-batch in every slot. llama.cpp clears the cache for keys and values when it
-//! makes it, so all of it is resident whatever the length of the answers.
+//! micro-batch in every slot, and what of the cache for keys and values is not used yet:
+//! the engine gives that back, and it is the one memory of the process that is kept from
+//! huge pages.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -160,8 +161,27 @@ impl Case {
             let made = engine.until(|e| matches!(e, Event::Embedded { .. } | Event::Failed { .. }));
             assert!(matches!(made, Event::Embedded { .. }), "{made:?}");
         }
-        resident(engine.child.id())
+        let pid = engine.child.id();
+        let unused = unused(pid);
+        assert!(unused > 0, "nothing was given back");
+        resident(pid) + unused
     }
+}
+
+/// What is kept from huge pages (`nh`) and not resident (proc(5), smaps).
+fn unused(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+    let (mut bytes, mut size, mut rss) = (0, 0, 0);
+    for line in text.lines() {
+        let kib = || line.split_ascii_whitespace().nth(1).unwrap().parse().ok();
+        match line.split_once(':').map(|(key, _)| key) {
+            Some("Size") => size = kib().unwrap_or(0_u64) * 1024,
+            Some("Rss") => rss = kib().unwrap_or(0_u64) * 1024,
+            Some("VmFlags") if line.split(' ').any(|flag| flag == "nh") => bytes += size - rss,
+            _ => {}
+        }
+    }
+    bytes
 }
 
 fn resident(pid: u32) -> u64 {

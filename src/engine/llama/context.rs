@@ -8,6 +8,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 
 use super::collector::{Collector, collect};
+use super::lean::Mappings;
 use super::pool::Pool;
 use crate::engine::backend::{DecodeError, Part, Progress};
 use crate::fit::MICRO_BATCH;
@@ -82,8 +83,12 @@ impl Context {
             params.cb_eval = Some(collect);
             params.cb_eval_user_data = Arc::as_ptr(collector).cast_mut().cast();
         }
+        let before = Mappings::now();
         // SAFETY: the model is valid and outlives this context (see the type).
         let context = unsafe { NonNull::new(sys::llama_init_from_model(raw(model), params))? };
+        // SAFETY: what is new is the context's, and no thread computes with it yet.
+        let unused = unsafe { Mappings::give_back_zeros(&before) };
+        log::debug!("{} MiB of the context are unused so far", unused >> 20);
         let pool = wanted
             .poll
             .and_then(|poll| Pool::new(wanted.threads_max, poll));

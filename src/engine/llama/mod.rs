@@ -15,6 +15,7 @@ mod embedder;
 mod exit;
 mod imatrix;
 mod kernels;
+mod lean;
 mod log;
 mod model;
 mod pool;

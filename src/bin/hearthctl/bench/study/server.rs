@@ -102,9 +102,10 @@ impl Server {
         match names.as_slice() {
             [one] => Ok(one.clone()),
             [] => Err("it has no model".to_owned()),
-            _ => self.find_among(&names).await.ok_or_else(|| {
-                format!("it has several models, say which: {}", names.join(", "))
-            }),
+            _ => self
+                .find_among(&names)
+                .await
+                .ok_or_else(|| format!("it has several models, say which: {}", names.join(", "))),
         }
     }
 

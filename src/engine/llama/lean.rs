@@ -1,0 +1,197 @@
+//! Gives back the memory of a new context that nothing was written to yet.
+//!
+//! llama.cpp clears its whole KV cache when it makes it, and pages that were written to
+//! are resident, zeros or not: on a small board tens of megabytes that a short question
+//! never needs. A page of zeros that is given back reads as zeros again, so the cache
+//! stays what it is, and grows by what is used.
+//!
+//! Where it lies llama.cpp does not say. It is among the mappings that come while a
+//! context is made; no compute thread exists by then, and the engine's other threads
+//! wait for messages.
+
+use std::ffi::c_void;
+use std::fs;
+use std::ops::Range;
+
+use nix::libc;
+
+/// Smaller mappings are not looked at: what a thread that reads a message might make
+/// meanwhile stays far below.
+const MAPPING_MIN_BYTES: usize = 4 << 20;
+/// Shorter runs of zeros stay: each that is given back costs a system call.
+const RUN_MIN_BYTES: usize = 64 << 10;
+
+/// The anonymous, writable memory of this process at one moment.
+#[derive(Debug)]
+pub(super) struct Mappings(Vec<Range<usize>>);
+
+impl Mappings {
+    /// As it is now; nothing where the kernel does not tell.
+    pub(super) fn now() -> Self {
+        Self(anonymous(
+            &fs::read_to_string("/proc/self/maps").unwrap_or_default(),
+        ))
+    }
+
+    /// Gives the pages of zeros back that lie in what came since `before`; how many bytes.
+    ///
+    /// # Safety
+    /// No other thread writes to memory that was mapped since.
+    pub(super) unsafe fn give_back_zeros(before: &Self) -> usize {
+        let new = Self::now().since(before);
+        // SAFETY: the kernel has just listed them as readable; nobody else writes there.
+        new.iter().map(|range| unsafe { zeros_back(range) }).sum()
+    }
+
+    /// What is mapped now and was not then, in pieces that are worth a look.
+    fn since(&self, before: &Self) -> Vec<Range<usize>> {
+        let mut all = Vec::new();
+        for mapping in &self.0 {
+            let mut start = mapping.start;
+            // Both are in order, as the kernel lists them.
+            for old in &before.0 {
+                if old.end <= start || old.start >= mapping.end {
+                    continue;
+                }
+                all.push(start..old.start.max(start));
+                start = old.end;
+            }
+            all.push(start.min(mapping.end)..mapping.end);
+        }
+        // What goes on where an older one ended is that one grown: another thread's heap.
+        all.retain(|new| {
+            new.len() >= MAPPING_MIN_BYTES && before.0.iter().all(|old| old.end != new.start)
+        });
+        all
+    }
+}
+
+/// Anonymous private memory that may be written, from `/proc/PID/maps` (proc(5)).
+fn anonymous(maps: &str) -> Vec<Range<usize>> {
+    let address = |text: &str| usize::from_str_radix(text, 16).ok();
+    let parse = |line: &str| {
+        let mut fields = line.split_ascii_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let is_private = fields.next()? == "rw-p";
+        let is_anonymous = fields.nth(2)? == "0" && fields.next().is_none();
+        (is_private && is_anonymous).then_some(address(start)?..address(end)?)
+    };
+    maps.lines().filter_map(parse).collect()
+}
+
+/// Gives back the pages of zeros in whole pages of private anonymous memory.
+///
+/// # Safety
+/// All of it is mapped, and nobody writes to it meanwhile.
+unsafe fn zeros_back(range: &Range<usize>) -> usize {
+    // SAFETY: takes a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let Ok(page) = usize::try_from(page) else {
+        return 0;
+    };
+    let mut bytes = 0;
+    let mut run = range.start..range.start;
+    for at in range.clone().step_by(page) {
+        // SAFETY: one of the range's pages, by the caller's word.
+        let words = unsafe { std::slice::from_raw_parts(at as *const u64, page / 8) };
+        if words.iter().all(|word| *word == 0) {
+            run.end = at + page;
+        } else {
+            bytes += give_back(&run);
+            run = at + page..at + page;
+        }
+    }
+    bytes + give_back(&run)
+}
+
+/// Small pages from here on: a huge one would make 2 MiB resident for each layer that is
+/// written to.
+fn give_back(run: &Range<usize>) -> usize {
+    if run.len() < RUN_MIN_BYTES {
+        return 0;
+    }
+    let start = run.start as *mut c_void;
+    // SAFETY: whole pages of a private anonymous mapping that hold zeros only, which is
+    // what they read as afterwards (madvise(2)).
+    unsafe {
+        libc::madvise(start, run.len(), libc::MADV_NOHUGEPAGE);
+        if libc::madvise(start, run.len(), libc::MADV_DONTNEED) == 0 {
+            run.len()
+        } else {
+            0
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAPS: &str = "\
+55d19a53e000-55d19a9bb000 r-xp 00000000 fe:00 1 /usr/libexec/hearthd/hearth-engine
+55d1c9106000-55d1c9306000 rw-p 00000000 00:00 0 [heap]
+7f0000000000-7f0000100000 rw-p 00000000 00:00 0
+7f0000100000-7f0004000000 ---p 00000000 00:00 0
+7f1000000000-7f1001000000 rw-p 00000000 00:00 0
+7f2000000000-7f2001000000 rw-s 00000000 00:01 7 /memfd:x
+";
+
+    #[test]
+    fn only_anonymous_private_memory_counts() {
+        let all = anonymous(MAPS);
+        assert_eq!(
+            all,
+            [
+                0x7f00_0000_0000..0x7f00_0010_0000,
+                0x7f10_0000_0000..0x7f10_0100_0000
+            ]
+        );
+    }
+
+    #[test]
+    fn what_came_since_is_found_also_beside_what_was() {
+        const MIB: usize = 1 << 20;
+        let of = |ranges: &[(usize, usize)]| {
+            Mappings(ranges.iter().map(|(a, b)| a * MIB..b * MIB).collect())
+        };
+        let before = of(&[(100, 110), (200, 201)]);
+        for (now, new) in [
+            // Of its own; before an old one; on both sides of one.
+            (vec![(10, 20), (100, 110), (200, 201)], vec![(10, 20)]),
+            (vec![(90, 110), (200, 201)], vec![(90, 100)]),
+            (vec![(90, 120), (200, 201)], vec![(90, 100)]),
+            // A heap that has grown; something small; nothing.
+            (vec![(100, 110), (200, 264)], vec![]),
+            (vec![(50, 51), (100, 110)], vec![]),
+            (vec![(100, 110), (200, 201)], vec![]),
+            (vec![], vec![]),
+        ] {
+            assert_eq!(of(&now).since(&before), of(&new).0, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn zeros_are_given_back_and_all_else_stays() {
+        const BYTES: usize = 24 << 20;
+        let resident = |range: &Range<usize>| {
+            let mut pages = vec![0_u8; range.len() / 4096];
+            // SAFETY: the range is mapped, and there is a byte for each of its pages.
+            let done = unsafe {
+                libc::mincore(range.start as *mut c_void, range.len(), pages.as_mut_ptr())
+            };
+            assert_eq!(done, 0);
+            pages.iter().filter(|page| **page & 1 == 1).count() * 4096
+        };
+        let mut memory = vec![1_u8; BYTES];
+        memory[..20 << 20].fill(0);
+        let start = (memory.as_ptr() as usize).next_multiple_of(1 << 16);
+        let range = start..start + BYTES - (1 << 16);
+        assert_eq!(resident(&range), range.len());
+        // SAFETY: it is this test's.
+        let bytes = unsafe { zeros_back(&range) };
+        assert!(bytes > 19 << 20, "{bytes}");
+        assert!(resident(&range) <= range.len() - bytes);
+        assert!(memory[..20 << 20].iter().all(|byte| *byte == 0));
+        assert!(memory[20 << 20..].iter().all(|byte| *byte == 1));
+    }
+}
