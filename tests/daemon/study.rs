@@ -111,7 +111,7 @@ fn both_apis_in_one_run() {
 fn of_several_models_the_default_is_asked() {
     let daemon = Daemon::start(Setup {
         config: "[model]\ndefault = \"hearth-demo-f16\"\n",
-        ..Setup::default()
+        ..real()
     });
     // With nothing loaded first, then with what the first one loaded.
     for api in ["openai", "ollama"] {
