@@ -1,5 +1,7 @@
 """Has the beginnings of conversations computed before anyone speaks."""
 
+from dataclasses import replace
+
 from homeassistant.components import conversation
 from homeassistant.components.homeassistant.exposed_entities import (
     async_listen_entity_updates,
@@ -44,15 +46,7 @@ async def async_shared_lines(
     for device_id in {None, _device_in_a_room(hass)}:
         if device_id != context.device_id:
             other = await llm.async_get_api(
-                hass,
-                apis,
-                llm.LLMContext(
-                    platform=context.platform,
-                    context=context.context,
-                    language=context.language,
-                    assistant=context.assistant,
-                    device_id=device_id,
-                ),
+                hass, apis, replace(context, device_id=device_id)
             )
             prompts.append(other.api_prompt)
     return shared_lines(*prompts)
@@ -61,8 +55,9 @@ async def async_shared_lines(
 def _device_in_a_room(hass: HomeAssistant) -> str | None:
     """Return any device that has an area."""
     registry = dr.async_get(hass)
-    devices = registry.devices.values()
-    with_area = (d.id for d in devices if dr.async_get_effective_area_id(hass, d))
+    with_area = (
+        d.id for d in registry.devices if dr.async_get_effective_area_id(hass, d)
+    )
     return next(with_area, None)
 
 
