@@ -164,7 +164,8 @@ async def leave(home: Instance, board: Board, pipeline: str, who: str) -> None:
     while await jobs(board) or await cancelled(board) == before:
         assert time.monotonic() < left + 10, "the answer goes on"
         await asyncio.sleep(0.1)
-    seen(f"{who}: the dialog was closed, and {time.monotonic() - left:.1f} s later so was the answer")
+    later = time.monotonic() - left
+    seen(f"{who}: the dialog was closed, and {later:.1f} s later so was the answer")
 
 
 async def issues(home: Instance) -> dict[str, str]:

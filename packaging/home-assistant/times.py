@@ -61,7 +61,6 @@ class Measuring:
         await self.home.change("hearthd", "conversation", max_tokens=8)
         self.pipeline = await pipeline_of(self.home, AGENT)
         kitchen, bedroom = (self.rooms[name] for name in ROOMS[:2])
-        await self.idle()
 
         # What is computed ahead comes ten seconds after the daemon: this is before.
         await self.start_anew(forget=True)
@@ -151,6 +150,8 @@ class Measuring:
         """Restart the daemon; its prompts on disk may go."""
         await asyncio.to_thread(self.board.stop)
         if forget:
+            # What was to be computed ahead by now finds nobody.
+            await asyncio.sleep(12)
             shutil.rmtree(self.board.dir / "prompts")
         await asyncio.to_thread(self.board.start)
         await asyncio.to_thread(self.board.ctl, "load")

@@ -43,12 +43,15 @@ _EVENTS = (
 
 
 async def async_shared(
-    hass: HomeAssistant, apis: str | list[str], context: llm.LLMContext, api: llm.APIInstance
+    hass: HomeAssistant,
+    apis: str | list[str],
+    context: llm.LLMContext,
+    api: llm.APIInstance,
 ) -> Shared:
     """Return what does not depend on who speaks where.
 
-    Told by comparing it with what others would get: somebody without a room, in one, and
-    with a device that has timers, which come with tools of their own.
+    Told by comparing it with what others would get: somebody without a room, in
+    one, and with a device that has timers, which come with tools of their own.
     """
     others = [
         await llm.async_get_api(hass, apis, replace(context, device_id=device_id))
@@ -74,8 +77,8 @@ def _kinds(hass: HomeAssistant) -> list[str | None]:
 
 def _timer_device(hass: HomeAssistant) -> str | None:
     """Return any device that has timers, as voice satellites do."""
-    devices = dr.async_get(hass).devices
-    return next((d.id for d in devices if async_device_supports_timers(hass, d.id)), None)
+    ids = (device.id for device in dr.async_get(hass).devices)
+    return next((id_ for id_ in ids if async_device_supports_timers(hass, id_)), None)
 
 
 @callback

@@ -111,7 +111,9 @@ def trim(
 
 def offer(api: llm.APIInstance, shared: Shared | None) -> list[dict[str, Any]]:
     """Return an API's tools: first those that everybody gets."""
-    tools = sorted(api.tools, key=lambda t: shared is not None and t.name not in shared.tools)
+    tools = api.tools
+    if shared is not None:
+        tools = sorted(tools, key=lambda offered: offered.name not in shared.tools)
     return [_tool(offered, api.custom_serializer) for offered in tools]
 
 
