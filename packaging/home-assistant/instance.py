@@ -1,16 +1,18 @@
 """A Home Assistant that runs, spoken to as its own pages do."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
 import os
 from pathlib import Path
 import socket
 import sys
+import time
 from typing import Any
 
 import aiohttp
 
-PATIENCE_S = 600
+PATIENCE_S = 900
 CONFIG = """\
 homeassistant:
   name: Home
@@ -19,6 +21,7 @@ frontend:
 config:
 history:
 assist_pipeline:
+repairs:
 http:
   server_host: 127.0.0.1
   server_port: {port}
@@ -27,6 +30,17 @@ logger:
   logs:
     custom_components.hearthd: debug
 {more}"""
+
+
+@dataclass
+class Answer:
+    """What came of something that was said."""
+
+    text: str = ""
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    first_s: float = 0.0
+    """Seconds to the first word, or call of a tool."""
+    conversation: str | None = None
 
 
 class Instance:
@@ -86,6 +100,12 @@ class Instance:
         """What it logged."""
         return (self.folder / "output").read_text()
 
+    async def logged(self, words: str) -> None:
+        """Wait until it logged this."""
+        async with asyncio.timeout(PATIENCE_S):
+            while words not in self.log():
+                await asyncio.sleep(0.3)
+
     async def onboard(self) -> None:
         """Make the owner's account and leave the first pages behind."""
         assert self._session is not None
@@ -103,14 +123,18 @@ class Instance:
         await self.post("onboarding/core_config", {})
         await self.post("onboarding/analytics", {})
         await self.post("onboarding/integration", {"client_id": client, "redirect_uri": client})
-        self._socket = await self._session.ws_connect(
-            f"{self.url}/api/websocket", max_msg_size=0
-        )
-        await self._socket.receive_json()
-        await self._socket.send_json(
-            {"type": "auth", "access_token": self.token["access_token"]}
-        )
-        assert (await self._socket.receive_json())["type"] == "auth_ok"
+        self._socket = await self._connect()
+        # An address out of the configuration is on trial, for five minutes.
+        await self.ask("http/config/promote")
+
+    async def _connect(self) -> aiohttp.ClientWebSocketResponse:
+        """Open a page's connection."""
+        assert self._session is not None
+        page = await self._session.ws_connect(f"{self.url}/api/websocket", max_msg_size=0)
+        await page.receive_json()
+        await page.send_json({"type": "auth", "access_token": self.token["access_token"]})
+        assert (await page.receive_json())["type"] == "auth_ok"
+        return page
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         """POST to the API."""
@@ -124,13 +148,38 @@ class Instance:
             assert answer.status < 300, f"{path}: {answer.status} {text}"
             return await answer.json()
 
-    async def flow(self, handler: Any, *steps: dict[str, Any], kind: str = "") -> dict[str, Any]:
+    async def flow(
+        self, handler: Any, *steps: dict[str, Any], kind: str = "", **begin: Any
+    ) -> dict[str, Any]:
         """Go through a form, page by page, and return what came of it."""
         path = f"config/config_entries/{kind}flow"
-        page = await self.post(path, {"handler": handler, "show_advanced_options": True})
+        page = await self.post(path, {"handler": handler, **begin})
+        while page.get("reason") == "entry_not_loaded":
+            # Adding one has all of them set up anew.
+            await asyncio.sleep(0.3)
+            page = await self.post(path, {"handler": handler, **begin})
         for step in steps:
             page = await self.post(f"{path}/{page['flow_id']}", step)
         return page
+
+    async def entry(self, domain: str) -> str:
+        """Return the id of what is set up."""
+        return (await self.ask("config_entries/get", domain=domain))[0]["entry_id"]
+
+    async def change(self, domain: str, kind: str, **settings: Any) -> None:
+        """Change settings of an agent, or of an entity for tasks, by its form."""
+        entry = await self.entry(domain)
+        found = await self.ask("config_entries/subentries/list", entry_id=entry)
+        subentry = next(s["subentry_id"] for s in found if s["subentry_type"] == kind)
+        page = await self.flow([entry, kind], kind="subentries/", subentry_id=subentry)
+        known = {
+            field["name"]: field["description"]["suggested_value"]
+            for field in page["data_schema"]
+            if "suggested_value" in (field.get("description") or {})
+        }
+        path = f"config/config_entries/subentries/flow/{page['flow_id']}"
+        page = await self.post(path, known | settings)
+        assert page["reason"] == "reconfigure_successful", page
 
     async def ask(self, kind: str, **fields: Any) -> Any:
         """Send a command and return its result."""
@@ -167,6 +216,49 @@ class Instance:
         )
         return result["response"]["data"]
 
+    async def talk(
+        self,
+        pipeline: str,
+        text: str,
+        conversation: str | None = None,
+        device: str | None = None,
+        *,
+        may_fail: bool = False,
+    ) -> Answer:
+        """Speak through Assist."""
+        answer = Answer()
+        begin = time.monotonic()
+        fields = _run(pipeline, text) | {"conversation_id": conversation, "device_id": device}
+        async for message in self.stream("assist_pipeline/run", **fields):
+            if message["type"] != "event":
+                assert message["success"], message
+                continue
+            event = message["event"]
+            data = event.get("data") or {}
+            delta = data.get("chat_log_delta") or {}
+            if not answer.first_s and (delta.get("content") or delta.get("tool_calls")):
+                answer.first_s = time.monotonic() - begin
+            answer.calls += delta.get("tool_calls") or []
+            if event["type"] == "error":
+                assert may_fail, event
+                answer.text = data["message"]
+            if event["type"] == "intent-end":
+                output = data["intent_output"]
+                answer.text = output["response"]["speech"]["plain"]["speech"]
+                answer.conversation = output["conversation_id"]
+            if event["type"] == "run-end":
+                break
+        return answer
+
+    async def leave(
+        self, pipeline: str, text: str, begun: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Speak through Assist on a page of its own, and close that once it is answered."""
+        page = await self._connect()
+        await page.send_json({"id": 1, "type": "assist_pipeline/run", **_run(pipeline, text)})
+        await begun()
+        await page.close()
+
     async def states(self) -> dict[str, str]:
         """Return the states of all entities."""
         return {s["entity_id"]: s["state"] for s in await self.ask("get_states")}
@@ -180,10 +272,13 @@ class Instance:
                     return state
                 await asyncio.sleep(0.3)
 
-    async def say(self, text: str, agent: str) -> str:
-        """Say something to an agent, and return what it answered."""
-        answer = await self.ask(
-            "conversation/process", text=text, agent_id=agent, language="en"
-        )
-        assert answer["response"]["response_type"] != "error", answer
-        return answer["response"]["speech"]["plain"]["speech"]
+
+def _run(pipeline: str, text: str) -> dict[str, Any]:
+    """Return what has something said, however long the answer takes."""
+    return {
+        "start_stage": "intent",
+        "end_stage": "intent",
+        "input": {"text": text},
+        "pipeline": pipeline,
+        "timeout": PATIENCE_S,
+    }

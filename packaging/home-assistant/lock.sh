@@ -13,14 +13,16 @@ compile() {
   "${python[0]}" "$(dirname "${python[1]}")/uv" pip compile --quiet --python "${python[1]}" \
     --no-header --no-annotate "$@"
 }
-# The plugin says which Home Assistant, and that says what its integrations want.
+# The plugin says which Home Assistant the tests are for.
 grep '^pytest-homeassistant-custom-component==' requirements.in >"$work/plugin.in"
 compile "$work/plugin.in" --output-file "$work/plugin.txt"
-"${python[0]}" "${python[1]}" -m pip download --quiet --disable-pip-version-check --no-deps \
-  --dest "$work" "$(grep '^homeassistant==' "$work/plugin.txt")"
-python3 -m zipfile -e "$work"/homeassistant-*.whl "$work/wheel"
 for name in requirements requirements-real; do
-  compile --generate-hashes --constraint "$work/wheel/homeassistant/package_constraints.txt" \
+  home=$(grep -h '^homeassistant==' "$name.in" "$work/plugin.txt" | head -1)
+  # Home Assistant says which versions its integrations want.
+  "${python[0]}" "${python[1]}" -m pip download --quiet --disable-pip-version-check \
+    --no-deps --dest "$work/$name" "$home"
+  python3 -m zipfile -e "$work/$name"/homeassistant-*.whl "$work/$name/wheel"
+  compile --generate-hashes --constraint "$work/$name/wheel/homeassistant/package_constraints.txt" \
     --output-file "$work/$name.txt" "$name.in"
   cp "$work/$name.txt" .
 done

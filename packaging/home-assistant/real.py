@@ -14,21 +14,35 @@ import tempfile
 import time
 from typing import Any
 
-from instance import Instance
+import aiohttp
+
+from instance import PATIENCE_S, Instance
+from pictures import Camera
 
 sys.path.insert(0, str(Path(__file__).parent / "tests"))
-from board import ROOT, Board  # noqa: E402
+from board import BIN, Board  # noqa: E402
 
 AGENT = "conversation.hearthd_conversation"
 TASK = "ai_task.hearthd_ai_task"
 LIGHT, LAMP = "input_boolean.kitchen_light", "input_boolean.bedroom_lamp"
-TEMPERATURE = "sensor.hearthd_temperature"
+TEMPERATURE, STATE = "sensor.hearthd_temperature", "sensor.hearthd_state"
+REASON, LIMITED = "sensor.hearthd_limited_by", "binary_sensor.hearthd_limited"
+DEMO = "hearth-demo-q8_0"
 HOME = """\
 input_boolean:
   kitchen_light:
     name: Kitchen light
   bedroom_lamp:
     name: Bedroom lamp
+"""
+# The home's prompt is long, and a small model that knows no answer writes on and on.
+CONFIG = """\
+[engine]
+threads = 1
+[model]
+context = 8192
+[sampling]
+max_tokens = 300
 """
 ON, OFF = "intent__HassTurnOn", "intent__HassTurnOff"
 COMMANDS = [
@@ -41,12 +55,17 @@ COMMANDS = [
     ("Could you turn on the bedroom lamp?", ON, "bedroom lamp"),
     ("I need the kitchen light on.", ON, "kitchen light"),
 ]
+QUESTION = "What is the capital of Italy?"
 SCORE = {"required": True, "selector": {"number": {"min": 0, "max": 10}}}
 STRUCTURE = {
     "room": {"required": True, "selector": {"select": {"options": ["kitchen", "hall"]}}},
     "urgent": {"required": True, "selector": {"boolean": {}}},
     "score": SCORE,
 }
+# Half a minute of it, unless somebody ends it.
+SLOW = "!slow " + "on " * 500
+# A pi4-poor in warm air: near its limit before it does anything.
+WARM_AIR = ("--simulate-board", "pi4-poor", "--simulate-ambient", "36")
 
 
 def seen(what: str) -> None:
@@ -54,36 +73,19 @@ def seen(what: str) -> None:
     print(f"seen: {what}", flush=True)
 
 
-async def talk(home: Instance, pipeline: str, text: str) -> tuple[str, list[dict], float]:
-    """Speak through Assist: the answer, the calls of tools, seconds to the first word."""
-    calls, first, answer = [], 0.0, ""
-    begin = time.monotonic()
-    words = {"start_stage": "intent", "end_stage": "intent", "input": {"text": text}}
-    async for message in home.stream("assist_pipeline/run", pipeline=pipeline, **words):
-        if message["type"] != "event":
-            assert message["success"], message
-            continue
-        event = message["event"]
-        delta = (event.get("data") or {}).get("chat_log_delta") or {}
-        if not first and (delta.get("content") or delta.get("tool_calls")):
-            first = time.monotonic() - begin
-        calls += delta.get("tool_calls") or []
-        assert event["type"] != "error", event
-        if event["type"] == "intent-end":
-            speech = event["data"]["intent_output"]["response"]["speech"]
-            answer = speech["plain"]["speech"]
-        if event["type"] == "run-end":
-            break
-    return answer, calls, first
+def call(tool: str, **arguments: Any) -> str:
+    """Return what a model writes to call a tool."""
+    written = json.dumps({"name": tool, "arguments": arguments})
+    return f"<tool_call>{written}</tool_call>"
 
 
-async def pipeline_of(home: Instance, agent: str) -> str:
+async def pipeline_of(home: Instance, agent: str, name: str = "") -> str:
     """Make an assistant of an agent."""
     unused = ("stt_engine", "stt_language", "tts_engine", "tts_language", "tts_voice")
     fields = dict.fromkeys((*unused, "wake_word_entity", "wake_word_id"))
     made = await home.ask(
         "assist_pipeline/pipeline/create",
-        name="Hearthd",
+        name=name or agent,
         conversation_engine=agent,
         conversation_language="en",
         language="en",
@@ -93,11 +95,13 @@ async def pipeline_of(home: Instance, agent: str) -> str:
     return made["id"]
 
 
-async def set_up(home: Instance, board: Board) -> str:
+async def set_up(home: Instance, board: Board, camera: Camera | None = None) -> str:
     """Go from the first page to an assistant."""
     await home.start()
     await home.onboard()
-    seen("onboarding")
+    seen(f"onboarding of Home Assistant {(await home.ask('get_config'))['version']}")
+    if camera:
+        await camera.form(home)
     page = await home.flow("hearthd", {"bus_address": "unix:path=/nowhere"})
     assert page["errors"] == {"base": "no_bus"}, page
     again = f"config/config_entries/flow/{page['flow_id']}"
@@ -111,112 +115,318 @@ async def set_up(home: Instance, board: Board) -> str:
         entity_ids=[LIGHT, LAMP],
         should_expose=True,
     )
-    return await pipeline_of(home, AGENT)
+    return await pipeline_of(home, AGENT, "Hearthd")
 
 
-async def by_echo(home: Instance, board: Board, _report: dict[str, Any]) -> None:
+async def by_echo(home: Instance, board: Board) -> None:
+    """Play the model's part: the engine repeats what it is told."""
+    pipeline = await set_up(home, board)
+    await light(home, pipeline, "Assist")
+    await leave(home, board, pipeline, "Assist")
+    await crash(home, pipeline)
+    await cores_own_by_echo(home, board)
+
+
+async def light(home: Instance, pipeline: str, who: str) -> None:
     """Light a light by a call of a tool, as a model that has learnt them writes it."""
-    pipeline = await set_up(home, board)
-    assert (await home.states())[LIGHT] == "off"
-    call = json.dumps({"name": ON, "arguments": {"name": "Kitchen light"}})
-    answer, calls, _ = await talk(home, pipeline, f"<tool_call>{call}</tool_call>")
-    assert (await home.states())[LIGHT] == "on", (answer, calls)
-    seen("Assist: a call of intent__HassTurnOn turned the kitchen light on")
+    for tool, wanted in ((ON, "on"), (OFF, "off")):
+        assert (await home.states())[LIGHT] != wanted
+        answer = await home.talk(pipeline, call(tool, name="Kitchen light"))
+        assert (await home.states())[LIGHT] == wanted, answer
+        assert [c["tool_name"] for c in answer.calls] == [tool], answer
+    seen(f"{who}: calls of {ON} and {OFF} turned the kitchen light on and off")
 
 
-async def by_the_demo_model(home: Instance, board: Board, report: dict[str, Any]) -> None:
-    """Do what 1.8 million parameters can."""
-    pipeline = await set_up(home, board)
-    cool = float(await home.until(TEMPERATURE, lambda state: state != "unknown"))
-    counts = {"called a tool": 0, "the right one": 0, "with the right name": 0}
-    firsts = []
-    for text, wanted, thing in COMMANDS:
-        answer, calls, first = await talk(home, pipeline, text)
-        firsts.append(round(first, 3))
-        made = [(call["tool_name"], call["tool_args"]) for call in calls]
-        right = [args for name, args in made if name == wanted]
-        counts["called a tool"] += bool(made)
-        counts["the right one"] += bool(right)
-        names = [str(args.get("name", "")).lower() for args in right]
-        counts["with the right name"] += thing in names
-        print(f"  {text!r}: {made or answer!r}", flush=True)
-    report["demo model"] = {"commands": len(COMMANDS), **counts}
-    report["seconds to the first token"] = firsts
-    seen(f"the demo model, of {len(COMMANDS)} commands: {counts}")
-
-    made = await home.task(TASK, "Rate the kitchen light.", STRUCTURE)
-    assert set(made) == set(STRUCTURE), made
-    assert isinstance(made["urgent"], bool), made
-    assert 0 <= made["score"] <= 10, made
-    seen(f"an AI task with a structure: {made}")
-
-    after = await home.until(TEMPERATURE, lambda state: float(state) > cool)
-    seen(f"the simulated board's temperature went from {cool} to {after} °C")
-    report["temperature"] = [cool, float(after)]
-
-    await asyncio.to_thread(board.stop)
-    await home.until("sensor.hearthd_state", lambda state: state == "unavailable")
-    await asyncio.to_thread(board.start)
-    await home.until("sensor.hearthd_state", lambda state: state != "unavailable")
-    seen("the sensors went with the daemon, and came back with it")
-    _, _, first = await talk(home, pipeline, COMMANDS[0][0])
-    report["seconds to the first token after a restart"] = round(first, 3)
-    kept = re.findall(r"(\d+) of (\d+) tokens of the prompt were kept", home.log())
-    report["tokens kept of each prompt"] = [f"{some}/{whole}" for some, whole in kept]
-    await by_cores_own(home, f"http://127.0.0.1:{board.port}")
+async def jobs(board: Board) -> int:
+    """How many answers are being made."""
+    status = await asyncio.to_thread(board.ctl, "--json", "status")
+    return json.loads(status)["active_jobs"]
 
 
-async def by_cores_own(home: Instance, url: str) -> None:
-    """Use Home Assistant's own integrations, on the TCP socket."""
+async def cancelled(board: Board) -> int:
+    """How many answers were ended by who asked."""
+    url = f"http://127.0.0.1:{board.port}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        found = re.findall(r'outcome="cancelled"} (\d+)', await answer.text())
+    return sum(map(int, found))
+
+
+async def leave(home: Instance, board: Board, pipeline: str, who: str) -> None:
+    """Close the dialog in the middle of an answer."""
+
+    async def begun() -> None:
+        while not await jobs(board):
+            await asyncio.sleep(0.1)
+
+    before = await cancelled(board)
+    await home.leave(pipeline, SLOW, begun)
+    left = time.monotonic()
+    while await jobs(board) or await cancelled(board) == before:
+        assert time.monotonic() < left + 10, "the answer goes on"
+        await asyncio.sleep(0.1)
+    later = time.monotonic() - left
+    seen(f"{who}: the dialog was closed, and {later:.1f} s later so was the answer")
+
+
+async def issues(home: Instance) -> dict[str, str]:
+    """What is to be repaired, and why."""
+    found = (await home.ask("repairs/list_issues"))["issues"]
+    return {
+        i["issue_id"]: i["translation_placeholders"]["reason"]
+        for i in found
+        if i["domain"] == "hearthd"
+    }
+
+
+async def crash(home: Instance, pipeline: str) -> None:
+    """Have the engine end in the middle of an answer."""
+    assert not await issues(home)
+    answer = await home.talk(pipeline, "Good !abort night")
+    assert "engine" in answer.text, answer
+    raised = await issues(home)
+    assert "engine_failed" in raised, raised
+    seen(f"the engine crashed, and Assist said: {answer.text!r}")
+    seen(f"and it was to be repaired: {raised['engine_failed']!r}")
+    answer = await home.talk(pipeline, "Good morning")
+    assert answer.text == "Good morning", answer
+    async with asyncio.timeout(PATIENCE_S):
+        while await issues(home):
+            await asyncio.sleep(0.3)
+    seen("the next answer came, and the issue was gone")
+
+
+async def cores_own_by_echo(home: Instance, board: Board) -> None:
+    """Play the model's part for Home Assistant's own integrations, too."""
+    url = f"http://127.0.0.1:{board.port}"
+    for who, agent in (
+        ("core's ollama", await add_ollama(home, url, "fake")),
+        ("core's llama_cpp", await add_llama_cpp(home, url, "fake")),
+    ):
+        pipeline = await pipeline_of(home, agent)
+        await light(home, pipeline, who)
+        await leave(home, board, pipeline, who)
+        answer = await home.talk(pipeline, "Good !abort night", may_fail=True)
+        words = "the engine process ended"
+        if "ollama" in who:
+            # Of what fails in a stream it lets only the log know, which is written later.
+            await home.logged(words)
+        else:
+            assert words in answer.text, answer
+        seen(f"{who}: the engine crashed, and Assist said: {answer.text!r}")
+        answer = await home.talk(pipeline, "Good morning")
+        assert answer.text == "Good morning", answer
+        seen(f"{who}: the next answer came")
+
+
+async def add_ollama(home: Instance, url: str, model: str) -> str:
+    """Set core's `ollama` up; returns its agent."""
+    page = await home.flow("ollama", {"url": "http://127.0.0.1:9"})
+    assert page["errors"], page
+    seen(f"core's ollama: nobody at the address: {page['errors']}")
     page = await home.flow("ollama", {"url": url})
     assert page["type"] == "create_entry", page
     entry = page["result"]["entry_id"]
-    common = {"model": "hearth-demo-q8_0:latest", "num_ctx": 8192, "keep_alive": -1}
+    common = {"model": f"{model}:latest", "num_ctx": 8192, "keep_alive": -1, "think": False}
     for kind, options in (
         ("conversation", {"llm_hass_api": ["assist"], "max_history": 20}),
         ("ai_task_data", {"max_history": 20}),
     ):
-        fields = {"name": f"Ollama {kind}", "think": False, **common, **options}
+        fields = {"name": f"Ollama {kind}", **common, **options}
         page = await home.flow([entry, kind], fields, kind="subentries/")
         assert page["type"] == "create_entry", page
     await home.until("conversation.ollama_conversation", bool)
-    answer = await home.say("What is the capital of Italy?", "conversation.ollama_conversation")
-    seen(f"core's ollama: the form, and an answer: {answer!r}")
     await home.until("ai_task.ollama_ai_task_data", bool)
-    made = await home.task("ai_task.ollama_ai_task_data", "Rate it.", {"score": SCORE})
-    assert 0 <= made["score"] <= 10, made
-    seen(f"core's ollama: an AI task with a structure: {made}")
+    seen("core's ollama: the form, an agent, an entity for tasks")
+    fields = {"name": "Ollama none", **common, "model": "none:latest"}
+    page = await home.flow([entry, "conversation"], fields, kind="subentries/")
+    path = f"config/config_entries/subentries/flow/{page['flow_id']}"
+    while page["type"] == "progress":
+        await asyncio.sleep(0.3)
+        page = await home.post(path, {})
+    assert page["type"] == "abort", page
+    seen(f"core's ollama: a model that is not there: {page['reason']}")
+    return "conversation.ollama_conversation"
 
+
+async def add_llama_cpp(home: Instance, url: str, model: str) -> str:
+    """Set core's `llama_cpp` up; returns its agent."""
+    page = await home.flow("llama_cpp", {"base_url": "http://127.0.0.1:9/v1"})
+    assert page["errors"], page
+    seen(f"core's llama_cpp: nobody at the address: {page['errors']}")
     known = set(await home.states())
-    page = await home.flow(
-        "llama_cpp", {"base_url": f"{url}/v1"}, {"chat_model": "hearth-demo-q8_0"}
-    )
+    page = await home.flow("llama_cpp", {"base_url": f"{url}/v1"}, {"chat_model": "none"})
+    assert page["errors"], page
+    seen(f"core's llama_cpp: a model that is not there: {page['errors']}")
+    path = f"config/config_entries/flow/{page['flow_id']}"
+    page = await home.post(path, {"chat_model": model})
     assert page["type"] == "create_entry", page
     agents: list[str] = []
     while not agents:
         new = set(await home.states()) - known
         agents = [entity for entity in new if entity.startswith("conversation.")]
-    answer = await home.say("What is the capital of Italy?", agents[0])
-    seen(f"core's llama_cpp: the form, and an answer: {answer!r}")
+    seen("core's llama_cpp: the form, an agent")
+    return agents[0]
+
+
+async def by_the_demo_model(
+    home: Instance, board: Board, report: dict[str, Any], camera: Camera | None
+) -> None:
+    """Do what 1.8 million parameters can."""
+    pipeline = await set_up(home, board, camera)
+    await home.change("hearthd", "conversation", max_tokens=100)
+    await home.change("hearthd", "ai_task_data", max_tokens=300)
+    await home.until(AGENT, lambda state: state != "unavailable")
+    seen("the forms of agent and tasks: the longest answer was changed")
+    obeyed = await commands(home, pipeline, report)
+    await a_task(home, TASK, STRUCTURE, "Hearthd")
+    if camera:
+        await camera.integration(home)
+        if obeyed:
+            await camera.dialog(home, pipeline, obeyed[:3])
+        else:
+            print("no picture of a talk: the demo model obeyed no command", flush=True)
+    await heat(home, board, report, camera)
+    await restart(home, board, pipeline)
+    await reconfigure(home, board)
+    await cores_own(home, board)
+    kept = re.findall(r"(\d+) of (\d+) tokens of the prompt were kept", home.log())
+    report["tokens kept of each prompt"] = [f"{some}/{whole}" for some, whole in kept]
+
+
+async def commands(home: Instance, pipeline: str, report: dict[str, Any]) -> list[str]:
+    """Count what the model does when it is told to; returns what it did."""
+    obeyed = []
+    counts = {"called a tool": 0, "the right one": 0, "with the right name": 0}
+    for text, wanted, thing in COMMANDS:
+        answer = await home.talk(pipeline, text)
+        made = [(c["tool_name"], c["tool_args"]) for c in answer.calls]
+        right = [args for name, args in made if name == wanted]
+        counts["called a tool"] += bool(made)
+        counts["the right one"] += bool(right)
+        names = [str(args.get("name", "")).lower() for args in right]
+        if thing in names:
+            counts["with the right name"] += 1
+            obeyed.append(text)
+        print(f"  {text!r}: {made or answer.text!r}", flush=True)
+    report["demo model"] = {"commands": len(COMMANDS), **counts}
+    seen(f"the demo model, of {len(COMMANDS)} commands: {counts}")
+    return obeyed
+
+
+async def a_task(home: Instance, entity: str, structure: dict[str, Any], who: str) -> None:
+    """Have a task done, whose answer has a structure."""
+    made = await home.task(entity, "Rate the kitchen light.", structure)
+    assert set(made) == set(structure), made
+    assert isinstance(made.get("urgent", True), bool), made
+    assert made.get("room", "hall") in ("kitchen", "hall"), made
+    assert 0 <= made["score"] <= 10, made
+    seen(f"{who}: an AI task with a structure: {made}")
+
+
+async def heat(
+    home: Instance, board: Board, report: dict[str, Any], camera: Camera | None
+) -> None:
+    """Keep the model busy until the board is at its limit, then let it cool."""
+    names = ("state", "temperature", "thermal_state", "limited_by", "threads", "speed")
+    sensors = [f"sensor.hearthd_{name}" for name in names] + [LIMITED]
+    told: dict[str, list[str]] = {name: [] for name in sensors}
+
+    async def until(limited: str) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                states = await home.states()
+                for name, before in told.items():
+                    if before[-1:] != [states[name]]:
+                        before.append(states[name])
+                if states[LIMITED] == limited:
+                    return
+                await asyncio.sleep(0.3)
+
+    async def work() -> None:
+        url = f"http://127.0.0.1:{board.port}/v1/completions"
+        body = {"model": DEMO, "prompt": "Count. " * 200, "max_tokens": 1000}
+        async with aiohttp.ClientSession() as session:
+            while True:
+                async with session.post(url, json=body) as answer:
+                    assert answer.status == 200, await answer.text()
+
+    working = asyncio.ensure_future(work())
+    await until("on")
+    reason = (await home.states())[REASON]
+    assert "limit" in reason, reason
+    if camera:
+        await camera.sensors(home)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    degrees = [float(t) for t in told[TEMPERATURE] if t not in ("unknown", "unavailable")]
+    assert max(degrees) > degrees[0] + 1 and len(degrees) > 3, degrees
+    for name in (STATE, "sensor.hearthd_thermal_state", LIMITED, REASON):
+        assert len(told[name]) > 1, (name, told[name])
+    assert any(s not in ("unknown", "0") for s in told["sensor.hearthd_speed"]), told
+    report["sensors while the board became hot"] = told
+    for name, values in told.items():
+        first, more = values[:4], len(values) - 5
+        shown = [*first, f"({more} more)", values[-1]] if more > 0 else values
+        print(f"  {name}: {', '.join(shown)}", flush=True)
+    seen(f"the board became hot, from {degrees[0]} to {max(degrees)} °C: {reason!r}")
+    await until("off")
+    assert (await home.states())[REASON] == "-"
+    seen("it cooled, and was limited no more")
+
+
+async def restart(home: Instance, board: Board, pipeline: str) -> None:
+    """Restart the daemon under Home Assistant."""
+    await asyncio.to_thread(board.stop)
+    await home.until(STATE, lambda state: state == "unavailable")
+    states = await home.states()
+    assert states[TEMPERATURE] == states[LIMITED] == "unavailable", states
+    answer = await home.talk(pipeline, QUESTION)
+    assert "install" in answer.text, answer
+    seen(f"the daemon was stopped: its sensors are unavailable, and Assist says: {answer.text!r}")
+    await asyncio.to_thread(board.start)
+    await home.until(STATE, lambda state: state != "unavailable")
+    assert float((await home.states())[TEMPERATURE]) > 20
+    answer = await home.talk(pipeline, QUESTION)
+    assert answer.text and "Hearthd" not in answer.text, answer
+    seen(f"it was started: sensors and answers are back: {answer.text!r}")
+
+
+async def reconfigure(home: Instance, board: Board) -> None:
+    """Change the bus, to a wrong one and back."""
+    entry = await home.entry("hearthd")
+    page = await home.flow("hearthd", {"bus_address": "unix:path=/nowhere"}, entry_id=entry)
+    assert page["errors"] == {"base": "no_bus"}, page
+    again = f"config/config_entries/flow/{page['flow_id']}"
+    page = await home.post(again, {"bus_address": board.address})
+    assert page["reason"] == "reconfigure_successful", page
+    await home.until(STATE, lambda state: state != "unavailable")
+    seen("reconfigured: a wrong bus is refused, the right one is taken")
+
+
+async def cores_own(home: Instance, board: Board) -> None:
+    """Have Home Assistant's own integrations ask the demo model."""
+    url = f"http://127.0.0.1:{board.port}"
+    agent = await add_ollama(home, url, DEMO)
+    answer = await home.talk(await pipeline_of(home, agent), QUESTION)
+    assert answer.text, answer
+    seen(f"core's ollama: an answer: {answer.text!r}")
+    await a_task(home, "ai_task.ollama_ai_task_data", {"score": SCORE}, "core's ollama")
+    agent = await add_llama_cpp(home, url, DEMO)
+    answer = await home.talk(await pipeline_of(home, agent), QUESTION)
+    assert answer.text, answer
+    seen(f"core's llama_cpp: an answer: {answer.text!r}")
 
 
 async def run(
-    board: Board,
-    steps: Callable[[Instance, Board, dict[str, Any]], Coroutine[Any, Any, None]],
-    report: dict[str, Any],
-    arguments: argparse.Namespace | None = None,
+    board: Board, steps: Callable[[Instance, Board], Coroutine[Any, Any, None]], more: str = HOME
 ) -> None:
     """Start both, take the steps, stop both."""
     board.dir.mkdir()
-    home = Instance(board.dir / "home", HOME)
+    home = Instance(board.dir / "home", more)
     board.start_bus()
     try:
         board.start()
-        await steps(home, board, report)
-        if arguments and arguments.pictures:
-            from pictures import take  # noqa: PLC0415
-
-            await take(home, arguments.browser, arguments.pictures)
+        await steps(home, board)
     except BaseException:
         print(home.log()[-5000:], board.log()[-2000:], sep="\n---\n", file=sys.stderr)
         raise
@@ -231,17 +441,41 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--browser")
+    parser.add_argument("--times", type=Path)
+    parser.add_argument("--only", choices=["echo", "demo"], help="for who works on this file")
     arguments = parser.parse_args()
     report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        # An engine that repeats what it is told: the model's part is the test's.
-        await run(Board(folder / "echo", fake=""), by_echo, report)
-        board = Board(folder / "demo", args=("--simulate-board", "pi4-poor"), tcp=True)
-        await run(board, by_the_demo_model, report, arguments)
-    out = ROOT / "target/home-assistant/real.json"
+        if arguments.times:
+            import times  # noqa: PLC0415
+
+            await run(*times.steps(folder, arguments.times, report))
+            name = "times.json"
+        else:
+            await run_all(folder, report, arguments)
+            name = "real.json"
+    out = BIN.parent / "home-assistant" / name
     out.write_text(json.dumps(report, indent=2) + "\n")
     print(f"figures: {out}")
 
 
-asyncio.run(main())
+async def run_all(folder: Path, report: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """See to everything but the times."""
+    camera = None
+    if arguments.pictures:
+        camera = Camera(arguments.pictures, arguments.browser)
+
+    async def demo(home: Instance, board: Board) -> None:
+        await by_the_demo_model(home, board, report, camera)
+
+    if arguments.only != "demo":
+        await run(Board(folder / "echo", fake="", tcp=True), by_echo)
+    if arguments.only != "echo":
+        await run(Board(folder / "demo", args=WARM_AIR, tcp=True, more=CONFIG), demo)
+
+
+if __name__ == "__main__":
+    # What `times` takes from here is this.
+    sys.modules["real"] = sys.modules["__main__"]
+    asyncio.run(main())

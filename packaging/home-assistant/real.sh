@@ -1,20 +1,39 @@
 #!/bin/bash
 # Starts a Home Assistant of its own, headless, beside a Hearthd of its own with the demo
 # model on a simulated board, and goes from the first page to a light that goes on:
-# onboarding, the forms, Assist, tools, AI tasks, sensors, and Home Assistant's own `ollama`
-# and `llama_cpp` integrations on Hearthd's TCP socket. Prints what was seen; nothing is
-# left running.
+# onboarding, the forms, Assist, tools, AI tasks, sensors, crashes and restarts, and Home
+# Assistant's own `ollama` and `llama_cpp` integrations on Hearthd's TCP socket. Prints what
+# was seen; nothing is left running.
 #
-# usage: packaging/home-assistant/real.sh [--pictures DIR]   pictures of its pages, by
+# usage: packaging/home-assistant/real.sh                    all of this
+#        packaging/home-assistant/real.sh --pictures DIR     and pictures of the pages, by
 #                                                            Chromium
+#        packaging/home-assistant/real.sh --times MODEL.gguf  instead, how long a larger home
+#                                                            waits for the first word
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-mapfile -t python < <("$here/setup.sh" --real)
+usage() {
+  sed -n 's/^# usage: /usage: /p; s/^#        pack/       pack/p' "$0" >&2
+  exit 2
+}
 
 arguments=()
+case "${1-}" in
+  "") [ $# = 0 ] || usage ;;
+  --times)
+    [ $# = 2 ] || usage
+    arguments=(--times "$(realpath -e "$2")")
+    ;;
+  --pictures)
+    [ $# = 2 ] || usage
+    mkdir -p "$2"
+    arguments=(--pictures "$(realpath "$2")")
+    ;;
+  *) usage ;;
+esac
+mapfile -t python < <("$here/setup.sh" --real)
+
 if [ "${1-}" = --pictures ]; then
-  pictures=$(realpath "${2:?--pictures wants a folder}")
-  mkdir -p "$pictures"
   profile=$(mktemp -d)
   # It is none of the tree's.
   chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync \
@@ -26,6 +45,6 @@ if [ "${1-}" = --pictures ]; then
     [ ! -s "$profile/DevToolsActivePort" ] || break
     sleep 0.1
   done
-  arguments=(--pictures "$pictures" --browser "$(head -1 "$profile/DevToolsActivePort")")
+  arguments+=(--browser "$(head -1 "$profile/DevToolsActivePort")")
 fi
 "${python[@]}" "$here/real.py" "${arguments[@]}"

@@ -22,12 +22,21 @@ class Board:
         folder: Path,
         *,
         fake: str | None = None,
+        model: Path | None = None,
         args: tuple[str, ...] = (),
         tcp: bool = False,
+        more: str = "",
     ) -> None:
-        """Initialize; `fake` is a script for an engine that repeats what it is told."""
+        """Initialize, with the demo model unless another one is given.
+
+        `fake` is a script for an engine that repeats what it is told, `more` the end of the
+        configuration. Of the engine's threads there is one, since the tests run on busy
+        computers, where two wait for one another.
+        """
         self.dir = folder
         self.fake = fake
+        self.model = model
+        self.more = more or "[engine]\nthreads = 1\n"
         self.args = args
         self.tcp = tcp
         self._bus: subprocess.Popen[bytes] | None = None
@@ -101,14 +110,17 @@ class Board:
             packaged.mkdir(exist_ok=True)
             # A header without keys and tensors.
             (packaged / "fake.gguf").write_bytes(b"GGUF\x03".ljust(24, b"\0"))
+        if self.model is not None:
+            packaged = self.dir / "packaged"
+            packaged.mkdir(exist_ok=True)
+            (packaged / self.model.name).unlink(missing_ok=True)
+            (packaged / self.model.name).symlink_to(self.model)
         config = self.dir / "hearthd.toml"
         config.write_text(
             f'[http]\nsocket = "{self.dir}/hearthd.sock"\n'
             f'[paths]\nmodels = "{self.dir}/models"\nmodels_packaged = "{packaged}"\n'
             f'prompts = "{self.dir}/prompts"\ntuning = "{self.dir}/tuning.json"\n'
-            f'engine = "{engine}"\n'
-            # The tests run on busy computers, where two wait for one another.
-            "[engine]\nthreads = 1\n"
+            f'engine = "{engine}"\n{self.more}'
         )
         with (self.dir / "hearthd.log").open("ab") as log:
             self._daemon = subprocess.Popen(

@@ -12,7 +12,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.hearthd import prompt
-from homeassistant.components import conversation
+from homeassistant.components import conversation, intent
 from homeassistant.components.homeassistant.exposed_entities import async_expose_entity
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.helpers import (
@@ -218,6 +218,41 @@ async def test_the_beginning_is_computed_before_anyone_speaks(
     )
     async_expose_entity(home, "conversation", "input_button.doorbell", True)
     await until(lambda: prompts(own_board) > before, "prewarmed again")
+
+
+async def test_a_satellite_with_timers_shares_the_beginning(
+    home: HomeAssistant,
+    add: Callable,
+    own_board: Board,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its own tools come behind everybody's, and are computed ahead as well."""
+    caplog.set_level(logging.DEBUG, "custom_components.hearthd")
+    entry = MockConfigEntry(domain="test")
+    entry.add_to_hass(home)
+    satellite = dr.async_get(home).async_get_or_create(
+        config_entry_id=entry.entry_id, identifiers={("test", "satellite")}
+    )
+    kitchen = ar.async_get(home).async_create("Kitchen")
+    dr.async_get(home).async_update_device(satellite.id, area_id=kitchen.id)
+    await add(own_board)
+    await until(lambda: prompts(own_board), "the beginning is on disk")
+    # It comes up after Home Assistant did.
+    entry.async_on_unload(
+        intent.async_register_timer_handler(home, satellite.id, lambda *_: None)
+    )
+    home.states.async_set("assist_satellite.kitchen", "idle")
+    service = home.config_entries.async_entries("hearthd")[0].runtime_data.service
+    # Not what was there before: that one said that there are no timers.
+    await until(lambda: prompts(own_board) > 2, "prewarmed for it, and for all others")
+    while (await service.properties())["ActiveJobs"] > 0:
+        await asyncio.sleep(0.02)
+    asked = await say(home, "Hello", device=satellite.id)
+    assert "Kitchen" in log_of(home, asked)[0].content
+    await say(home, "Hello")
+    (first, longer), (second, shorter) = kept(caplog)
+    assert longer > shorter + 500, "it has tools of its own"
+    assert longer - first < 100 and shorter - second < 100, kept(caplog)
 
 
 def prompts(board: Board) -> int:

@@ -7,7 +7,7 @@ import re
 
 from freezegun import freeze_time
 
-from custom_components.hearthd.prompt import Parts, messages, shared_lines, split, trim
+from custom_components.hearthd.prompt import Parts, Shared, messages, shared_lines, split, trim
 from homeassistant.components.conversation import (
     AssistantContent,
     SystemContent,
@@ -29,7 +29,7 @@ def test_what_changes_goes_behind() -> None:
         split(
             f"Be brief.\n{prompt}\n{CLOCK}\nExtra.",
             prompt,
-            shared_lines(prompt, nowhere, rooms[0]),
+            Shared(shared_lines(prompt, nowhere, rooms[0]), set()),
             "Extra.",
         )
         for prompt in (*rooms, nowhere)

@@ -48,7 +48,7 @@ class HearthdTask(HearthdModelEntity, ai_task.AITaskEntity):
     ) -> ai_task.GenDataTaskResult:
         """Answer a task; with a structure, the answer is always valid against it."""
         parts = split(chat_log.content[0].content or "", "", None, None)
-        await self._answer(chat_log, parts, task.structure)
+        await self._answer(chat_log, parts, None, task.structure)
         last = chat_log.content[-1]
         text = last.content if isinstance(last, conversation.AssistantContent) else None
         data = text or ""

@@ -125,7 +125,8 @@ class HearthdConfigFlow(ConfigFlow, domain=DOMAIN):
         if user_input is not None:
             errors, placeholders = await _problem(user_input.get(CONF_BUS_ADDRESS))
             if not errors:
-                return self.async_update_reload_and_abort(entry, data=user_input)
+                # Who listens for updates sets it up anew.
+                return self.async_update_and_abort(entry, data=user_input)
         return self.async_show_form(
             step_id="reconfigure",
             data_schema=self.add_suggested_values_to_schema(

@@ -11,7 +11,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .const import DOMAIN, SUBENTRY_CONVERSATION
 from .coordinator import HearthdConfigEntry
 from .entity import HearthdModelEntity
-from .prewarm import async_shared_lines
+from .prewarm import async_shared
 from .prompt import split
 
 # The service has a queue of its own.
@@ -89,8 +89,8 @@ class HearthdConversation(
         api_prompt, shared = "", None
         if apis and chat_log.llm_api:
             api_prompt = chat_log.llm_api.api_prompt
-            shared = await async_shared_lines(self.hass, apis, context, api_prompt)
+            shared = await async_shared(self.hass, apis, context, chat_log.llm_api)
         system = chat_log.content[0].content or ""
         parts = split(system, api_prompt, shared, chat_log.extra_system_prompt)
-        await self._answer(chat_log, parts)
+        await self._answer(chat_log, parts, shared)
         return conversation.async_get_result_from_chat_log(user_input, chat_log)

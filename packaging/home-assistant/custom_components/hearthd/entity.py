@@ -26,7 +26,7 @@ from .const import (
     MAX_TOOL_ROUNDS,
 )
 from .coordinator import HearthdConfigEntry, HearthdCoordinator
-from .prompt import Parts, messages, schema, tool
+from .prompt import Parts, Shared, messages, offer, schema
 
 
 class TooManyToolCalls(HearthdError):
@@ -83,12 +83,13 @@ class HearthdModelEntity(Entity):
         self,
         chat_log: conversation.ChatLog,
         parts: Parts,
+        shared: Shared | None,
         structure: probatio.Schema | None = None,
     ) -> None:
         """Have the model answer, calling tools where it wants to."""
         api = chat_log.llm_api
         serializer = api.custom_serializer if api else None
-        tools = [tool(offered, serializer) for offered in api.tools] if api else []
+        tools = offer(api, shared) if api else []
         form = None
         if structure is not None:
             form = {

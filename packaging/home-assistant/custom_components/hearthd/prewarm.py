@@ -1,12 +1,21 @@
 """Has the beginnings of conversations computed before anyone speaks."""
 
+from dataclasses import replace
+
 from homeassistant.components import conversation
 from homeassistant.components.homeassistant.exposed_entities import (
     async_listen_entity_updates,
 )
+from homeassistant.components.intent import async_device_supports_timers
 from homeassistant.config_entries import ConfigSubentry
-from homeassistant.const import CONF_LLM_HASS_API, CONF_MODEL, CONF_PROMPT
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.const import (
+    CONF_LLM_HASS_API,
+    CONF_MODEL,
+    CONF_PROMPT,
+    EVENT_STATE_CHANGED,
+    STATE_UNAVAILABLE,
+)
+from homeassistant.core import EventStateChangedData, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import (
     area_registry as ar,
@@ -21,7 +30,7 @@ from homeassistant.helpers.template import Template
 
 from .const import DOMAIN, LOGGER, SUBENTRY_CONVERSATION
 from .coordinator import HearthdConfigEntry
-from .prompt import shared_lines, split, tool
+from .prompt import Shared, offer, shared_lines, split
 
 # Someone who exposes entities exposes several.
 _SETTLE_S = 10.0
@@ -33,60 +42,72 @@ _EVENTS = (
 )
 
 
-async def async_shared_lines(
-    hass: HomeAssistant, apis: str | list[str], context: llm.LLMContext, prompt: str
-) -> list[str]:
-    """Return the lines of an API's prompt that do not depend on who speaks where.
+async def async_shared(
+    hass: HomeAssistant,
+    apis: str | list[str],
+    context: llm.LLMContext,
+    api: llm.APIInstance,
+) -> Shared:
+    """Return what does not depend on who speaks where.
 
-    Told by comparing it with what somebody without a room and somebody in one would get.
+    Told by comparing it with what others would get: somebody without a room, in
+    one, and with a device that has timers, which come with tools of their own.
     """
-    prompts = [prompt]
-    for device_id in {None, _device_in_a_room(hass)}:
-        if device_id != context.device_id:
-            other = await llm.async_get_api(
-                hass,
-                apis,
-                llm.LLMContext(
-                    platform=context.platform,
-                    context=context.context,
-                    language=context.language,
-                    assistant=context.assistant,
-                    device_id=device_id,
-                ),
-            )
-            prompts.append(other.api_prompt)
-    return shared_lines(*prompts)
+    others = [
+        await llm.async_get_api(hass, apis, replace(context, device_id=device_id))
+        for device_id in _kinds(hass)
+        if device_id != context.device_id
+    ]
+    names = [{tool.name for tool in other.tools} for other in others]
+    return Shared(
+        shared_lines(api.api_prompt, *(other.api_prompt for other in others)),
+        {tool.name for tool in api.tools}.intersection(*names),
+    )
 
 
-def _device_in_a_room(hass: HomeAssistant) -> str | None:
-    """Return any device that has an area."""
-    registry = dr.async_get(hass)
-    devices = registry.devices.values()
-    with_area = (d.id for d in devices if dr.async_get_effective_area_id(hass, d))
-    return next(with_area, None)
+def _kinds(hass: HomeAssistant) -> list[str | None]:
+    """Return devices, one for each prompt that differs in more than a room's name."""
+    rooms = (
+        device.id
+        for device in dr.async_get(hass).devices
+        if dr.async_get_effective_area_id(hass, device)
+    )
+    return list(dict.fromkeys((None, next(rooms, None), _timer_device(hass))))
+
+
+def _timer_device(hass: HomeAssistant) -> str | None:
+    """Return any device that has timers, as voice satellites do."""
+    ids = (device.id for device in dr.async_get(hass).devices)
+    return next((id_ for id_ in ids if async_device_supports_timers(hass, id_)), None)
 
 
 @callback
 def async_keep_warm(hass: HomeAssistant, entry: HearthdConfigEntry) -> None:
     """Compute the beginnings now, and anew whenever they change."""
     coordinator = entry.runtime_data
-    sent: dict[str, object] = {}
+    sent: dict[tuple[str, bool], object] = {}
     reachable = True
 
     async def warm_all() -> None:
         for subentry in entry.subentries.values():
             if subentry.subentry_type != SUBENTRY_CONVERSATION:
                 continue
-            try:
-                begin = await _begin(hass, subentry)
-                if begin == sent.get(subentry.subentry_id):
-                    continue
-                await coordinator.service.prewarm(*begin)
-            except HomeAssistantError as err:
-                # A conversation says the same to who can do something about it.
-                LOGGER.debug("%s was not prewarmed: %s", subentry.title, err)
-            else:
-                sent[subentry.subentry_id] = begin
+            # Those with timers begin as the others do, and have some tools more.
+            for device_id in dict.fromkeys((None, _timer_device(hass))):
+                await warm(subentry, device_id)
+
+    async def warm(subentry: ConfigSubentry, device_id: str | None) -> None:
+        key = (subentry.subentry_id, device_id is None)
+        try:
+            begin = await _begin(hass, subentry, device_id)
+            if begin == sent.get(key):
+                return
+            await coordinator.service.prewarm(*begin)
+        except HomeAssistantError as err:
+            # A conversation says the same to who can do something about it.
+            LOGGER.debug("%s was not prewarmed: %s", subentry.title, err)
+        else:
+            sent[key] = begin
 
     settled = Debouncer(
         hass,
@@ -120,12 +141,27 @@ def async_keep_warm(hass: HomeAssistant, entry: HearthdConfigEntry) -> None:
     )
     for event in _EVENTS:
         entry.async_on_unload(hass.bus.async_listen(event, again))
+    entry.async_on_unload(
+        hass.bus.async_listen(EVENT_STATE_CHANGED, again, event_filter=_satellite_came)
+    )
     # Before, most of the home is not there yet.
     entry.async_on_unload(async_at_started(hass, started))
 
 
+@callback
+def _satellite_came(data: EventStateChangedData) -> bool:
+    """Tell whether a device that may have timers has just come up."""
+    old, new = data["old_state"], data["new_state"]
+    return (
+        data["entity_id"].startswith("assist_satellite.")
+        and new is not None
+        and new.state != STATE_UNAVAILABLE
+        and (old is None or old.state == STATE_UNAVAILABLE)
+    )
+
+
 async def _begin(
-    hass: HomeAssistant, subentry: ConfigSubentry
+    hass: HomeAssistant, subentry: ConfigSubentry, device_id: str | None
 ) -> tuple[str, list[dict[str, object]], str | None]:
     """Return system prompt, tools and model, as a conversation will have them."""
     options = subentry.data
@@ -134,7 +170,7 @@ async def _begin(
         context=None,
         language=hass.config.language,
         assistant=conversation.DOMAIN,
-        device_id=None,
+        device_id=device_id,
     )
     prompt = options.get(CONF_PROMPT) or llm.DEFAULT_INSTRUCTIONS_PROMPT
     system = Template(prompt, hass).async_render(
@@ -149,9 +185,9 @@ async def _begin(
     api_prompt, shared = "", None
     if apis := options.get(CONF_LLM_HASS_API):
         api = await llm.async_get_api(hass, apis, context)
-        tools = [tool(offered, api.custom_serializer) for offered in api.tools]
+        shared = await async_shared(hass, apis, context, api)
+        tools = offer(api, shared)
         api_prompt = api.api_prompt
-        shared = await async_shared_lines(hass, apis, context, api_prompt)
         system = f"{system}\n{api_prompt}"
     stable = split(system, api_prompt, shared, None).stable
     return stable, tools, options.get(CONF_MODEL) or None

@@ -5,7 +5,7 @@ A prompt begins with what stays the same: instructions, the home, the tools. Wha
 beginning is computed once for all rooms and all turns.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 import re
@@ -36,17 +36,26 @@ class Parts:
     """Whether the model is to be told the time."""
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What of an API is the same for everybody."""
+
+    lines: list[str]
+    """Of its prompt."""
+    tools: set[str]
+    """Names."""
+
+
 def split(
-    system: str, api_prompt: str, shared: Iterable[str] | None, extra: str | None
+    system: str, api_prompt: str, shared: Shared | None, extra: str | None
 ) -> Parts:
     """Take apart what Home Assistant made of instructions, API and time.
 
-    `shared` are the lines of the API's prompt that are the same in every room; None where
-    all of them are.
+    `shared` is None where all of the API's prompt is.
     """
     notes: list[str] = []
     if shared is not None and api_prompt:
-        kept = set(shared)
+        kept = set(shared.lines)
         lines = api_prompt.split("\n")
         notes = [line for line in lines if line not in kept]
         stable = "\n".join(line for line in lines if line in kept)
@@ -100,7 +109,15 @@ def trim(
     return content[rounds[min(dropped, len(rounds) - 1)] :] if dropped else content
 
 
-def tool(
+def offer(api: llm.APIInstance, shared: Shared | None) -> list[dict[str, Any]]:
+    """Return an API's tools: first those that everybody gets."""
+    tools = api.tools
+    if shared is not None:
+        tools = sorted(tools, key=lambda offered: offered.name not in shared.tools)
+    return [_tool(offered, api.custom_serializer) for offered in tools]
+
+
+def _tool(
     offered: llm.Tool, custom_serializer: Callable[[Any], Any] | None
 ) -> dict[str, Any]:
     """Return a tool in OpenAI's form."""
