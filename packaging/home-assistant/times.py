@@ -143,6 +143,8 @@ class Measuring:
         async with asyncio.timeout(PATIENCE_S):
             quiet = 0
             while quiet < 5:
+                # Home Assistant leaves pages that do not answer its pings.
+                await self.home.states()
                 quiet = 0 if await jobs(self.board) else quiet + 1
                 await asyncio.sleep(0.5)
 
