@@ -18,7 +18,7 @@ fn plan(c: &mut Criterion) {
             b.iter(|| {
                 slots.plan(now, black_box(&limits), &mut batch);
                 for step in batch.steps() {
-                    slots.apply(*step);
+                    slots.apply(now, *step);
                     slots.extend(step.slot, 1);
                 }
             });

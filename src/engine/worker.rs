@@ -356,9 +356,9 @@ impl<B: Backend> Worker<B> {
         for at in 0..self.steps.len() {
             let step = self.steps[at];
             part += step.work.tokens() as usize;
-            self.advance(step, part - 1, ms);
+            self.advance(now, step, part - 1, ms);
             if guessed > 0 {
-                self.check_guess(step, part);
+                self.check_guess(now, step, part);
             }
         }
         Ok(())
@@ -382,7 +382,7 @@ impl<B: Backend> Worker<B> {
 
     /// Goes on through the guessed parts of the batch, which begin at number `first`, as
     /// long as what is chosen is what was guessed; removes the others.
-    fn check_guess(&mut self, step: Step, first: usize) {
+    fn check_guess(&mut self, now: Duration, step: Step, first: usize) {
         let (slot, (_, begin)) = (step.slot, step.work.range());
         let mut at = begin;
         for part in first..self.parts.len() {
@@ -396,7 +396,7 @@ impl<B: Backend> Worker<B> {
                 to: at + 1,
             };
             at += 1;
-            self.advance(Step { slot, work }, part, 0.0);
+            self.advance(now, Step { slot, work }, part, 0.0);
         }
         // Where it has ended meanwhile, that was done.
         if let Some(sequence) = self.sequences.get_mut(&slot) {
@@ -426,8 +426,8 @@ impl<B: Backend> Worker<B> {
     }
 
     /// Notes a decoded step and chooses the next token where it is time.
-    fn advance(&mut self, step: Step, part: usize, ms: f64) {
-        self.slots.apply(step);
+    fn advance(&mut self, now: Duration, step: Step, part: usize, ms: f64) {
+        self.slots.apply(now, step);
         let Some(sequence) = self.sequences.get_mut(&step.slot) else {
             return;
         };

@@ -112,12 +112,16 @@ struct Sequence {
     parked: bool,
     class: Priority,
     since: Duration,
+    /// When it last had its turn, or came.
+    served: Duration,
 }
 
 impl Sequence {
-    /// Its class, one higher for each [`AGEING`] that it has been here.
+    /// Its class, one higher for each [`AGEING`] that it has waited for its turn. Being
+    /// computed is no waiting: a prompt that takes minutes stays what it is, and a
+    /// question that comes meanwhile goes first.
     fn class(&self, now: Duration) -> Priority {
-        self.class.aged(now.saturating_sub(self.since), AGEING)
+        self.class.aged(now.saturating_sub(self.served), AGEING)
     }
 }
 
@@ -166,6 +170,7 @@ impl Slots {
             parked: false,
             class,
             since: now,
+            served: now,
         });
         Some(SlotId(at))
     }
@@ -285,9 +290,10 @@ impl Slots {
         sequence.done
     }
 
-    /// Notes that a step was decoded.
-    pub fn apply(&mut self, step: Step) {
+    /// Notes that a step was decoded by `now`.
+    pub fn apply(&mut self, now: Duration, step: Step) {
         if let Some(Some(sequence)) = self.slots.get_mut(step.slot.0) {
+            sequence.served = now;
             sequence.done = step.work.range().1;
             sequence.answering |= step.work.samples();
         }

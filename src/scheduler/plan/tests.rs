@@ -32,7 +32,7 @@ fn step(slots: &mut Slots, limits: &Limits) -> Vec<Work> {
     let mut batch = Batch::default();
     slots.plan(ZERO, limits, &mut batch);
     for step in batch.steps() {
-        slots.apply(*step);
+        slots.apply(ZERO, *step);
         if step.work.samples() {
             slots.extend(step.slot, 1);
         }
@@ -116,6 +116,25 @@ fn background_gives_way_and_goes_on_where_it_was() {
     slots.plan(AGEING, &limits, &mut batch);
     assert_eq!(batch.steps()[0].slot, background);
     assert_eq!(slots.in_turn(ZERO).last(), Some(&background));
+}
+
+#[test]
+fn what_is_being_computed_does_not_age() {
+    let mut slots = Slots::new(2, 1, 128);
+    let prompt = slots.take(ZERO, Priority::Background, 1000, 0).unwrap();
+    let (mut batch, limits) = (Batch::default(), limits(10));
+    // Minutes, on a slow board.
+    for minute in 1..4 {
+        let now = AGEING * minute;
+        slots.plan(now, &limits, &mut batch);
+        assert_eq!(batch.steps()[0].slot, prompt);
+        slots.apply(now, batch.steps()[0]);
+    }
+    let voice = slots.take(AGEING * 3, Priority::Interactive, 3, 0).unwrap();
+    slots.plan(AGEING * 3, &limits, &mut batch);
+    assert_eq!(batch.steps()[0].slot, voice);
+    // Where it has to wait itself, it ages.
+    assert_eq!(slots.class(AGEING * 4, prompt), Some(Priority::Normal));
 }
 
 #[test]
@@ -259,7 +278,7 @@ proptest! {
                 prop_assert_eq!(from, run.done);
                 prop_assert!(to > from && to <= run.known);
                 prop_assert_eq!(step.work.samples(), to == run.known);
-                slots.apply(step);
+                slots.apply(now, step);
                 run.done = to;
                 run.ticks += 1;
                 if step.work.samples() {
