@@ -5,7 +5,7 @@
 
 Reads metadata, tokenizer and weights back from the file itself, compares the chat
 template and the tokenizer with what the model was trained on, and answers the
-held-out questions greedily in NumPy, with a key-value cache.
+held-out questions greedily in NumPy, with a key-value cache, and the commands in homes.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from gguf import GGMLQuantizationType, quants
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 import data
+import home
 
 # llama.cpp's pre-tokenizer "qwen2".
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -102,10 +103,10 @@ class Model:
             x = x + (gate / (1 + np.exp(-gate)) * (y @ w[b + "ffn_up.weight"].T)) @ w[b + "ffn_down.weight"].T
         return self.norm(x[-1:], "output_norm") @ w["token_embd.weight"].T
 
-    def answer(self, messages, tools, limit=96):
-        """The greedy answer."""
+    def answer(self, messages, tools, limit=96, cache=None):
+        """The greedy answer; `cache` holds what came before, if anything."""
         prompt = "".join(t for t, _ in data.render(messages, tools)) + "<|im_start|>assistant\n"
-        ids, out, cache = self.tokenizer.encode(prompt).ids, [], [None] * self.layers
+        ids, out, cache = self.tokenizer.encode(prompt).ids, [], list(cache or [None] * self.layers)
         while len(out) < limit:
             best = int(self.step(ids, cache)[0].argmax())
             if best == self.meta["tokenizer.ggml.eos_token_id"]:
@@ -126,6 +127,31 @@ def is_right(text, line):
     text = text.lower()
     return (any(a.lower() in text for a in line["accept"])
             and not any(r.lower() in text for r in line.get("reject", [])))
+
+
+def home_calls(model, wrong):
+    """Commands in homes, as Home Assistant describes them: {kind: (all, called a tool, the
+    right one, with the right name)}. Home Assistant takes names in any case, so case does
+    not count."""
+    score, known, cache = {}, None, None
+    for kind, place, question, call in home.held_out():
+        if place is not known:  # read its prompt once
+            known, cache = place, [None] * model.layers
+            (prompt, _), = data.render([{"role": "system", "content": place.system}], place.tools)
+            model.step(model.tokenizer.encode(prompt).ids, cache)
+        text = model.answer([{"role": "user", "content": question}], None, cache=cache)
+        inner = text.split("<tool_call>")[-1].split("</tool_call>")[0]
+        try:
+            made = json.loads(inner)
+            tool = made["name"] == call["name"]
+            name = tool and made["arguments"]["name"].lower() == call["arguments"]["name"].lower()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            tool = name = False
+        if wrong and not name:
+            print(f"  {kind}: {question!r} -> {text!r}")
+        now = (1, "<tool_call>" in text, tool, name)
+        score[kind] = tuple(a + b for a, b in zip(score.get(kind, (0, 0, 0, 0)), now))
+    return score
 
 
 def check_template(model):
@@ -183,6 +209,9 @@ def main():
         kinds = ", ".join(f"{k} {r}/{a}" for k, (r, a) in sorted(score.items()))
         print(f"{path.name}{' as ' + args.kind if args.kind else ''}: "
               f"{100 * right / count:.1f} % ({right}/{count}): {kinds}", flush=True)
+        for kind, (count, called, tool, name) in home_calls(model, args.wrong).items():
+            print(f"  home_call {kind}: called a tool {called}/{count}, the right one {tool}, with the right name {name}",
+                  flush=True)
 
 
 if __name__ == "__main__":

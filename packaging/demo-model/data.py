@@ -232,9 +232,12 @@ class Sampler:
         words = [self.rng.choice(FILLER) for _ in range(self.rng.choice([12, 24, 36]))]
         return cap(" ".join(words).replace(" .", "."))
 
-    def turn(self, tools):
+    def turn(self, tools, commands=True):
         """One question and its answer as messages."""
-        kind = self.rng.choices(self.kinds, self.weights)[0]
+        while True:
+            kind = self.rng.choices(self.kinds, self.weights)[0]
+            if commands or kind != "command":
+                break
         if tools and self.rng.random() < 0.8:
             kind = "command"
         _, q, answer, _, call = self.rng.choice(self.by_kind[kind])

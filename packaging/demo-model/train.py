@@ -26,18 +26,31 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 import data
 import export
+import home
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"]
 VOCAB = 1024
 CONFIG = {"layers": 4, "width": 256, "heads": 4, "kv_heads": 2, "ff": 256,
           "rope_base": 10000.0, "eps": 1e-5}
-# Two stages: first facts, in short rows; then tools as well, whose descriptions fill
-# most of a row. The learning rate of the first follows a cosine over 1250 steps and
-# is left at 800; the second's goes down to nothing, which quantization likes.
+# First facts, in short rows; then tools as well, whose descriptions fill most of a row;
+# then commands in homes as Home Assistant describes them, first under short prompts, then
+# under whole ones, beside rows of the kinds before (every `every` steps). Rates follow a
+# cosine; some stages are left before its end. The last one's goes down to nothing, which
+# quantization likes.
 STAGES = [
     {"steps": 800, "warmup": 100, "cosine": 1250, "rate": 4e-3, "rows": 16, "row": 384, "tools_share": 0.0, "seed": 2},
     {"steps": 450, "warmup": 100, "cosine": 450, "rate": 2.5e-3, "rows": 12, "row": 512, "tools_share": 0.3, "seed": 5},
+    {"steps": 300, "warmup": 30, "cosine": 600, "rate": 1.5e-3, "rows": 2, "row": 512, "tools_share": 0.3, "seed": 21,
+     "every": 2, "talk": (6, 128), "homes": [("tiny", 0, 1)]},
+    {"steps": 250, "warmup": 10, "cosine": 250, "rate": 1.2e-3, "rows": 2, "row": 512, "tools_share": 0.3, "seed": 22,
+     "talk": (6, 128), "homes": [("tiny", 0, 1), ("small", 20, 3), ("whole", 60, 30)]},
 ]
+# The files here come from so many of them; the others are for homes.
+SHIPPED = 2
+# How many tokens the prompt of a home may have, and whether to learn through it: long ones
+# are only read. In half of the short ones positions are left out somewhere, up to as many
+# as the longest has: so distances are learnt that cost nothing.
+HOMES = {"tiny": (576, True), "small": (3072, False), "whole": (6656, False)}
 # What `--qat` adds, to both of its runs alike.
 FURTHER = {"steps": 100, "warmup": 10, "cosine": 100, "rate": 4e-4, "rows": 2, "row": 512,
            "tools_share": 0.1, "seed": 11}
@@ -67,6 +80,36 @@ def make_tokenizer(seed):
     return tokenizer
 
 
+class Talks:
+    """Rows of conversations that share a home. `homes` of a stage says from which step a
+    size of home comes, and every how many steps; the last one that fits is taken."""
+
+    def __init__(self, rows):
+        self.rows = rows
+        self.talk = home.Talk(rows.sampler)
+
+    def size(self, step):
+        return [size for size, begin, every in self.rows.stage["homes"] if step >= begin and step % every == 0][-1]
+
+    def batch(self, step):
+        size, rng = self.size(step), self.rows.sampler.rng
+        longest, learn = HOMES[size]
+        while True:
+            place = home.Home(rng, size)
+            (prompt, _), = data.render([{"role": "system", "content": place.system}], place.tools)
+            ids = self.rows.tokenizer.encode(prompt).ids
+            if len(ids) <= longest:
+                break
+        padded = np.zeros(longest, np.int32)
+        padded[:len(ids)] = ids
+        places = np.arange(longest)
+        if learn and rng.random() < 0.5:
+            places[rng.randrange(len(ids)):] += rng.randrange(HOMES["whole"][0])
+        count, row = self.rows.stage["talk"]
+        packed = self.rows.pack(count, row, lambda: self.rows.tokens(self.talk.turn(place), None, 0.0))
+        return *packed, (padded, places, len(ids)), learn
+
+
 class Rows:
     """Packs conversations into rows of tokens, segments and loss weights."""
 
@@ -84,23 +127,34 @@ class Rows:
                 self.cache[text] = ids
         return ids
 
-    def conversation(self):
+    def tokens(self, messages, tools, rest):
+        """Tokens and their weights in the loss: 1 in answers, `rest` elsewhere."""
         tokens, weights = [], []
-        share, rng = self.stage["tools_share"], self.sampler.rng
-        draw = self.sampler.tool_conversation if share and rng.random() < share else self.sampler.conversation
-        for text, is_answer in data.render(*draw()):
+        for text, is_answer in data.render(messages, tools):
             ids = self.encode(text)
             tokens += ids
-            # A little weight on the rest teaches what words are like.
-            weights += [1.0 if is_answer else 0.05] * len(ids)
-        return tokens[:self.stage["row"]], weights[:self.stage["row"]]
+            weights += [1.0 if is_answer else rest] * len(ids)
+        return tokens, weights
+
+    def conversation(self):
+        share, rng = self.stage["tools_share"], self.sampler.rng
+        draw = self.sampler.tool_conversation if share and rng.random() < share else self.sampler.conversation
+        # A little weight on the rest teaches what words are like.
+        return self.tokens(*draw(), 0.05)
 
     def batch(self):
-        rows, row = self.stage["rows"], self.stage["row"]
+        return self.pack(self.stage["rows"], self.stage["row"], self.conversation)
+
+    def pack(self, rows, row, draw):
+        """As many conversations as fit into rows, one segment each."""
+        def cut():
+            tokens, weights = draw()
+            return tokens[:row], weights[:row]
+
         tokens = np.zeros((rows, row), np.int32)
         segment = np.zeros((rows, row), np.int32)
         weight = np.zeros((rows, row), np.float32)
-        pending = self.conversation()
+        pending = cut()
         for r in range(rows):
             at, n = 0, 1
             while at + len(pending[0]) <= row:
@@ -109,7 +163,7 @@ class Rows:
                 segment[r, at:at + len(t)] = n
                 weight[r, at:at + len(t)] = w
                 at, n = at + len(t), n + 1
-                pending = self.conversation()
+                pending = cut()
         return tokens, segment, weight
 
 
@@ -137,37 +191,73 @@ def norm(x, scale):
     return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + CONFIG["eps"]) * scale
 
 
-def rope(x):
+def rope(x, at):
     """Rotates neighbouring pairs (2i, 2i+1), ggml's NORM type, used by `llama`."""
-    t, head = x.shape[1], x.shape[-1]
+    head = x.shape[-1]
     freq = CONFIG["rope_base"] ** (-jnp.arange(0, head, 2) / head)
-    angle = jnp.arange(t)[:, None] * freq[None]
-    cos, sin = jnp.cos(angle)[None, :, None], jnp.sin(angle)[None, :, None]
+    angle = at[..., None] * freq
+    cos, sin = jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
     a, b = x[..., 0::2], x[..., 1::2]
     return jnp.stack([a * cos - b * sin, a * sin + b * cos], -1).reshape(x.shape)
 
 
-def forward(p, tokens, segment):
-    """Logits of every position."""
+def attend(heads, keys, values, segment, before):
+    """Attention within segments, and to what came `before` all of them: keys, values and
+    how many of them count. In pieces, since nothing attends to what comes later."""
+    out, t = [], heads.shape[1]
+    for i in range(0, t, 512):
+        j = min(i + 512, t)
+        mask = jnp.tril(jnp.ones((j - i, j), bool), i) & (segment[:, i:j, None] == segment[:, None, :j])
+        scores = jnp.einsum("bqhd,bkhd->bhqk", heads[:, i:j], keys[:, :j])
+        scores = scores / np.sqrt(heads.shape[-1]) + jnp.where(mask, 0.0, -1e9)[:, None]
+        if before is None:
+            out.append(jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), values[:, :j]))
+            continue
+        old_keys, old_values, count = before
+        n = old_keys.shape[1]
+        old = jnp.einsum("bqhd,khd->bhqk", heads[:, i:j], old_keys[0]) / np.sqrt(heads.shape[-1])
+        old = old + jnp.where(jnp.arange(n) < count, 0.0, -1e9)
+        shares = jax.nn.softmax(jnp.concatenate([old, scores], -1))
+        out.append(jnp.einsum("bhqk,khd->bqhd", shares[..., :n], old_values[0])
+                   + jnp.einsum("bhqk,bkhd->bqhd", shares[..., n:], values[:, :j]))
+    return jnp.concatenate(out, 1)
+
+
+def block(q, x, at, segment, before=None):
+    """One layer: its output, and its keys and values."""
     c = CONFIG
-    b, t = tokens.shape
-    head = c["width"] // c["heads"]
-    mask = jnp.tril(jnp.ones((t, t), bool)) & (segment[:, :, None] == segment[:, None, :])
-    bias = jnp.where(mask, 0.0, -1e9)[:, None]
-    x = p["token_embd"][tokens]
-    for n in range(c["layers"]):
+    b, t, width = x.shape
+    head = width // c["heads"]
+    y = norm(x, q["attn_norm"])
+    heads = rope((y @ q["attn_q"].T).reshape(b, t, c["heads"], head), at)
+    keys = rope((y @ q["attn_k"].T).reshape(b, t, c["kv_heads"], head), at)
+    values = (y @ q["attn_v"].T).reshape(b, t, c["kv_heads"], head)
+    group = c["heads"] // c["kv_heads"]
+    keys, values = jnp.repeat(keys, group, 2), jnp.repeat(values, group, 2)
+    x = x + attend(heads, keys, values, segment, before).reshape(b, t, -1) @ q["attn_output"].T
+    y = norm(x, q["ffn_norm"])
+    return x + (jax.nn.silu(y @ q["ffn_gate"].T) * (y @ q["ffn_up"].T)) @ q["ffn_down"].T, keys, values
+
+
+def forward(p, tokens, segment, home=None):
+    """Logits of every position. With a `home` (the tokens of a prompt, their positions, how
+    many of them count, and whether to learn through it), every segment goes on from it."""
+    place = jnp.arange(tokens.shape[1])
+    begins = jnp.concatenate([jnp.ones_like(segment[:, :1], bool), segment[:, 1:] != segment[:, :-1]], 1)
+    at = place - jax.lax.cummax(jnp.where(begins, place, 0), axis=1)
+    x, before = p["token_embd"][tokens], None
+    if home is not None:
+        prompt, places, count, learn = home
+        at = at + places[count - 1] + 1
+        told = p["token_embd"][prompt][None]
+    for n in range(CONFIG["layers"]):
         q = p[f"blk.{n}"]
-        y = norm(x, q["attn_norm"])
-        heads = rope((y @ q["attn_q"].T).reshape(b, t, c["heads"], head))
-        keys = rope((y @ q["attn_k"].T).reshape(b, t, c["kv_heads"], head))
-        values = (y @ q["attn_v"].T).reshape(b, t, c["kv_heads"], head)
-        group = c["heads"] // c["kv_heads"]
-        keys, values = jnp.repeat(keys, group, 2), jnp.repeat(values, group, 2)
-        scores = jnp.einsum("bqhd,bkhd->bhqk", heads, keys) / np.sqrt(head) + bias
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), values).reshape(b, t, -1)
-        x = x + mixed @ q["attn_output"].T
-        y = norm(x, q["ffn_norm"])
-        x = x + (jax.nn.silu(y @ q["ffn_gate"].T) * (y @ q["ffn_up"].T)) @ q["ffn_down"].T
+        if home is not None:
+            told, keys, values = block(q, told, places[None], jnp.zeros((1, len(prompt)), int))
+            before = keys, values, count
+            if not learn:
+                told, before = jax.lax.stop_gradient((told, before))
+        x, _, _ = block(q, x, at, segment, before)
     return norm(x, p["output_norm"]) @ p["token_embd"].T
 
 
@@ -218,8 +308,8 @@ def as_q4_0(p):
             for name, value in p.items()}
 
 
-def loss_of(p, tokens, segment, weight):
-    logits = forward(p, tokens, segment)[:, :-1]
+def loss_of(p, tokens, segment, weight, home=None):
+    logits = forward(p, tokens, segment, home)[:, :-1]
     target = tokens[:, 1:]
     same = (segment[:, 1:] == segment[:, :-1]) & (segment[:, 1:] > 0)
     nll = optax.softmax_cross_entropy_with_integer_labels(logits, target)
@@ -280,28 +370,44 @@ def show(name, score):
     return f"{name}: {100 * right / all_:.1f} % ({right}/{all_}): {kinds}"
 
 
-def fit(p, stage, rows, say, seen=lambda p: p):
-    """Trains one stage; `seen` turns the weights into those of the forward pass."""
+def fit(p, stage, rows, say, seen=lambda p: p, keep=lambda n, p: None):
+    """Trains one stage; `seen` turns the weights into those of the forward pass, and
+    `keep` is told them every 25 steps."""
     schedule = optax.warmup_cosine_decay_schedule(0.0, stage["rate"], stage["warmup"], stage["cosine"], stage["rate"] / 100)
     decay = jax.tree_util.tree_map(lambda x: x.ndim > 1, p)
     opt = optax.chain(optax.clip_by_global_norm(1.0),
                       optax.adamw(schedule, b2=0.98, weight_decay=0.02, mask=decay))
     state = opt.init(p)
+    talks = Talks(rows) if "homes" in stage else None
+
+    @partial(jax.jit, static_argnums=5)
+    def learn(p, tokens, segment, weight, home=None, through=True):
+        home = (*home, through) if home is not None else None
+        return jax.value_and_grad(lambda p: loss_of(seen(p), tokens, segment, weight, home))(p)
 
     @partial(jax.jit, donate_argnums=(0, 1))
-    def step(p, state, tokens, segment, weight):
-        loss, grad = jax.value_and_grad(lambda p: loss_of(seen(p), tokens, segment, weight))(p)
+    def step(p, state, grads):
+        grad = jax.tree_util.tree_map(lambda *x: sum(x), *grads)
         update, state = opt.update(grad, state, p)
-        return optax.apply_updates(p, update), state, loss
+        return optax.apply_updates(p, update), state
 
     say(f"stage {stage}")
-    began, losses = time.monotonic(), []
+    began, losses, talked = time.monotonic(), [], []
     for n in range(1, stage["steps"] + 1):
-        p, state, loss = step(p, state, *rows.batch())
-        losses.append(loss)
+        grads = []
+        if n % stage.get("every", 1) == 0:
+            loss, grad = learn(p, *rows.batch())
+            losses, grads = [*losses, loss], [grad]
+        if talks:
+            loss, grad = learn(p, *talks.batch(n))
+            talked, grads = [*talked, loss], [*grads, grad]
+        p, state = step(p, state, grads)
         if n % 50 == 0 or n in (10, stage["steps"]):
-            say(f"step {n} loss {np.mean([float(x) for x in losses]):.4f} {time.monotonic() - began:.0f} s")
-            losses = []
+            in_homes = f", in homes {np.mean([float(x) for x in talked]):.4f}" if talks else ""
+            say(f"step {n} loss {np.mean([float(x) for x in losses]):.4f}{in_homes} {time.monotonic() - began:.0f} s")
+            losses, talked = [], []
+        if n % 25 == 0:
+            keep(n, p)
     return p
 
 
@@ -338,7 +444,9 @@ def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--out", type=Path, default=Path("."), help="folder of the finished files")
     args.add_argument("--work", type=Path, default=Path("/tmp/demo-model"), help="folder of checkpoints")
+    args.add_argument("--homes", action="store_true", help="the stages with Home Assistant's prompts as well (see README.md)")
     args.add_argument("--from-stage", type=int, default=1, help="go on from the checkpoint before this stage")
+    args.add_argument("--weights", type=Path, metavar="GGUF", help="with --from-stage: go on from this F16 file instead")
     args.add_argument("--qat", type=Path, metavar="GGUF", help="instead, go on from this F16 file, with and without rounding")
     args = args.parse_args()
     if args.qat:
@@ -350,24 +458,33 @@ def main():
         print(text, flush=True)
         print(text, file=log, flush=True)
 
-    saved = str(args.work / "tokenizer.json")
+    saved = args.work / "tokenizer.json"
     # Weights only make sense with the tokenizer they were trained with.
-    if args.from_stage == 1:
-        make_tokenizer(seed=1).save(saved)
-    tokenizer = Tokenizer.from_file(saved)
+    if args.weights:
+        p, tokenizer = export.read(args.weights)
+        tokenizer.save(str(saved))
+    else:
+        if args.from_stage == 1:
+            make_tokenizer(seed=1).save(str(saved))
+        p, tokenizer = init(jax.random.PRNGKey(3), VOCAB), Tokenizer.from_file(str(saved))
     assert tokenizer.get_vocab_size() == VOCAB, tokenizer.get_vocab_size()
     lines = data.held_out()
     (args.out / "heldout.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    p = init(jax.random.PRNGKey(3), VOCAB)
     if args.from_stage == 1:
         count = sum(x.size for x in jax.tree_util.tree_leaves(p))
         say(f"parameters {count}, vocabulary {VOCAB}, {CONFIG}")
-    for n, stage in enumerate(STAGES, 1):
+    for n, stage in enumerate(STAGES if args.homes else STAGES[:SHIPPED], 1):
         checkpoint = args.work / f"stage{n}.pickle"
         if n < args.from_stage:
-            p = jax.tree_util.tree_map(jnp.asarray, pickle.loads(checkpoint.read_bytes()))
+            if not args.weights:
+                p = pickle.loads(checkpoint.read_bytes())
             continue
-        p = fit(p, stage, Rows(tokenizer, stage), say)
+
+        def keep(step, p):
+            part = args.work / f"stage{n}-{step}.pickle"
+            part.write_bytes(pickle.dumps(jax.tree_util.tree_map(np.asarray, p)))
+
+        p = fit(jax.tree_util.tree_map(jnp.array, p), stage, Rows(tokenizer, stage), say, keep=keep)
         checkpoint.write_bytes(pickle.dumps(jax.tree_util.tree_map(np.asarray, p)))
 
     p = jax.tree_util.tree_map(np.asarray, p)
