@@ -62,10 +62,18 @@ fn what_is_only_kept_goes_first() {
     };
     assert!(cached(&again) > cached(&first), "{again}");
     let pid = daemon.engine_pid().unwrap();
+    // Some 64 MiB of prompts, of 2 KiB a token: what they do not fill takes nothing.
+    for word in [
+        "lamp", "door", "rain", "tree", "fish", "moon", "salt", "bell",
+    ] {
+        let text = format!("{word} ").repeat(1800);
+        daemon.chat(&format!(
+            r#"{{"messages":[{{"role":"user","content":"{text}"}}],"max_tokens":1}}"#
+        ));
+    }
     let before = resident_kib(pid);
     set_available(&daemon, 14);
     wait_for_state(&daemon, "moderate");
-    // The room for 64 MiB of prompts.
     until("the engine has become smaller", || {
         resident_kib(pid) + 40 * 1024 < before
     });
