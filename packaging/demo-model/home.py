@@ -282,8 +282,9 @@ def held_out(seed=8):
 class Talk:
     """Turns in a home: commands for what is in it, and the questions of `data.py`."""
 
-    def __init__(self, sampler):
+    def __init__(self, sampler, results):
         self.sampler = sampler
+        self.results = results
         self.rng = sampler.rng
 
     def turn(self, home):
@@ -294,6 +295,10 @@ class Talk:
         if r < 0.2 or not things:
             return self.with_notes(home, self.sampler.turn(None, commands=False))
         name, domain, _ = rng.choice(things)
+        # Things have other names than those that are listed (Home Assistant's aliases), and
+        # names are taken in any case: what is called is what was said.
+        if rng.random() < 0.4 and domain in KINDS:
+            name = home.name(domain)
         said = name.lower() if rng.random() < 0.65 else name
         if r < 0.25:
             question = self.sampler.vary(rng.choice(STATE).format(d=said))
@@ -302,9 +307,9 @@ class Talk:
         on = rng.random() < 0.5
         forms = MOVE[on][:-HELD_OUT["move"]] if domain == "cover" else TURN[on][:-HELD_OUT["turn"]]
         question = self.sampler.vary(data.cap(rng.choice(forms).format(d=said)))
-        call = data.call_text(home.prefix + ("HassTurnOn" if on else "HassTurnOff"), {"name": name})
+        call = data.call_text(home.prefix + ("HassTurnOn" if on else "HassTurnOff"), {"name": said})
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": call}]
-        if rng.random() < 0.2:
+        if rng.random() < self.results:
             state = {True: "open", False: "closed"}[on] if domain == "cover" else {True: "on", False: "off"}[on]
             verb = "are" if name.endswith("s") else "is"
             messages.append({"role": "tool", "content": result(name, domain, rng.random() < 0.4)})

@@ -34,19 +34,23 @@ CONFIG = {"layers": 4, "width": 256, "heads": 4, "kv_heads": 2, "ff": 256,
           "rope_base": 10000.0, "eps": 1e-5}
 # First facts, in short rows; then tools as well, whose descriptions fill most of a row;
 # then commands in homes as Home Assistant describes them, first under short prompts, then
-# under whole ones, beside rows of the kinds before (every `every` steps). Rates follow a
-# cosine; some stages are left before its end. The last one's goes down to nothing, which
-# quantization likes.
+# under whole ones, beside rows of the kinds before. `homes` says from which step a size of
+# home comes, and every how many steps, `results` what share of calls is gone on from (a fifth). Rates follow a cosine; some stages are left before
+# its end. The last one's goes down to nothing, which quantization likes.
 STAGES = [
     {"steps": 800, "warmup": 100, "cosine": 1250, "rate": 4e-3, "rows": 16, "row": 384, "tools_share": 0.0, "seed": 2},
     {"steps": 450, "warmup": 100, "cosine": 450, "rate": 2.5e-3, "rows": 12, "row": 512, "tools_share": 0.3, "seed": 5},
-    {"steps": 300, "warmup": 30, "cosine": 600, "rate": 1.5e-3, "rows": 2, "row": 512, "tools_share": 0.3, "seed": 21,
-     "every": 2, "talk": (6, 128), "homes": [("tiny", 0, 1)]},
-    {"steps": 250, "warmup": 10, "cosine": 250, "rate": 1.2e-3, "rows": 2, "row": 512, "tools_share": 0.3, "seed": 22,
-     "talk": (6, 128), "homes": [("tiny", 0, 1), ("small", 20, 3), ("whole", 60, 30)]},
+    {"steps": 500, "warmup": 50, "cosine": 1000, "rate": 1.5e-3, "rows": 6, "row": 512, "tools_share": 0.3, "seed": 21,
+     "talk": (8, 128), "homes": [("tiny", 0, 1)]},
+    {"steps": 350, "warmup": 10, "cosine": 350, "rate": 1.0e-3, "rows": 6, "row": 512, "tools_share": 0.3, "seed": 22,
+     "talk": (8, 128), "homes": [("tiny", 0, 1), ("small", 10, 3), ("whole", 60, 20)]},
+    {"steps": 200, "warmup": 10, "cosine": 200, "rate": 8e-4, "rows": 4, "row": 512, "tools_share": 0.3, "seed": 23,
+     "talk": (12, 128), "homes": [("small", 0, 1), ("whole", 0, 20)]},
+    {"steps": 110, "warmup": 10, "cosine": 110, "rate": 8e-4, "rows": 4, "row": 512, "tools_share": 0.3, "seed": 24,
+     "talk": (5, 320), "results": 0.6, "homes": [("tiny", 0, 1), ("small", 0, 2), ("whole", 0, 20)]},
+    {"steps": 100, "warmup": 10, "cosine": 100, "rate": 8e-4, "rows": 4, "row": 512, "tools_share": 0.3, "seed": 25,
+     "talk": (6, 320), "results": 0.5, "homes": [("small", 0, 1), ("whole", 0, 20)]},
 ]
-# The files here come from so many of them; the others are for homes.
-SHIPPED = 2
 # How many tokens the prompt of a home may have, and whether to learn through it: long ones
 # are only read. In half of the short ones positions are left out somewhere, up to as many
 # as the longest has: so distances are learnt that cost nothing.
@@ -86,7 +90,7 @@ class Talks:
 
     def __init__(self, rows):
         self.rows = rows
-        self.talk = home.Talk(rows.sampler)
+        self.talk = home.Talk(rows.sampler, rows.stage.get("results", 0.2))
 
     def size(self, step):
         return [size for size, begin, every in self.rows.stage["homes"] if step >= begin and step % every == 0][-1]
@@ -394,10 +398,8 @@ def fit(p, stage, rows, say, seen=lambda p: p, keep=lambda n, p: None):
     say(f"stage {stage}")
     began, losses, talked = time.monotonic(), [], []
     for n in range(1, stage["steps"] + 1):
-        grads = []
-        if n % stage.get("every", 1) == 0:
-            loss, grad = learn(p, *rows.batch())
-            losses, grads = [*losses, loss], [grad]
+        loss, grad = learn(p, *rows.batch())
+        losses, grads = [*losses, loss], [grad]
         if talks:
             loss, grad = learn(p, *talks.batch(n))
             talked, grads = [*talked, loss], [*grads, grad]
@@ -444,9 +446,7 @@ def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--out", type=Path, default=Path("."), help="folder of the finished files")
     args.add_argument("--work", type=Path, default=Path("/tmp/demo-model"), help="folder of checkpoints")
-    args.add_argument("--homes", action="store_true", help="the stages with Home Assistant's prompts as well (see README.md)")
     args.add_argument("--from-stage", type=int, default=1, help="go on from the checkpoint before this stage")
-    args.add_argument("--weights", type=Path, metavar="GGUF", help="with --from-stage: go on from this F16 file instead")
     args.add_argument("--qat", type=Path, metavar="GGUF", help="instead, go on from this F16 file, with and without rounding")
     args = args.parse_args()
     if args.qat:
@@ -459,33 +459,25 @@ def main():
         print(text, file=log, flush=True)
 
     saved = args.work / "tokenizer.json"
-    # Weights only make sense with the tokenizer they were trained with.
-    if args.weights:
-        p, tokenizer = export.read(args.weights)
-        tokenizer.save(str(saved))
-    else:
-        if args.from_stage == 1:
-            make_tokenizer(seed=1).save(str(saved))
-        p, tokenizer = init(jax.random.PRNGKey(3), VOCAB), Tokenizer.from_file(str(saved))
+    if args.from_stage == 1:
+        make_tokenizer(seed=1).save(str(saved))
+    p, tokenizer = init(jax.random.PRNGKey(3), VOCAB), Tokenizer.from_file(str(saved))
     assert tokenizer.get_vocab_size() == VOCAB, tokenizer.get_vocab_size()
     lines = data.held_out()
     (args.out / "heldout.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     if args.from_stage == 1:
         count = sum(x.size for x in jax.tree_util.tree_leaves(p))
         say(f"parameters {count}, vocabulary {VOCAB}, {CONFIG}")
-    for n, stage in enumerate(STAGES if args.homes else STAGES[:SHIPPED], 1):
-        checkpoint = args.work / f"stage{n}.pickle"
-        if n < args.from_stage:
-            if not args.weights:
-                p = pickle.loads(checkpoint.read_bytes())
-            continue
+    else:
+        p = pickle.loads((args.work / f"stage{args.from_stage - 1}.pickle").read_bytes())
+    for n, stage in enumerate(STAGES[args.from_stage - 1:], args.from_stage):
 
         def keep(step, p):
             part = args.work / f"stage{n}-{step}.pickle"
             part.write_bytes(pickle.dumps(jax.tree_util.tree_map(np.asarray, p)))
 
         p = fit(jax.tree_util.tree_map(jnp.array, p), stage, Rows(tokenizer, stage), say, keep=keep)
-        checkpoint.write_bytes(pickle.dumps(jax.tree_util.tree_map(np.asarray, p)))
+        (args.work / f"stage{n}.pickle").write_bytes(pickle.dumps(jax.tree_util.tree_map(np.asarray, p)))
 
     p = jax.tree_util.tree_map(np.asarray, p)
     for kind in ("F16", "Q8_0", "Q4_0"):

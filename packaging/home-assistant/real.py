@@ -5,24 +5,21 @@ What the demo model does by itself is counted and reported; what has to hold is 
 
 import argparse
 import asyncio
-from collections.abc import Callable, Coroutine
 import json
 from pathlib import Path
 import re
-import sys
 import tempfile
 import time
 from typing import Any
 
 import aiohttp
 
+from board import BIN, Board
 from instance import PATIENCE_S, Instance
 from pictures import Camera
+from scene import AGENT, jobs, pipeline_of, run, seen, set_up
+import times
 
-sys.path.insert(0, str(Path(__file__).parent / "tests"))
-from board import BIN, Board  # noqa: E402
-
-AGENT = "conversation.hearthd_conversation"
 TASK = "ai_task.hearthd_ai_task"
 LIGHT, LAMP = "input_boolean.kitchen_light", "input_boolean.bedroom_lamp"
 TEMPERATURE, STATE = "sensor.hearthd_temperature", "sensor.hearthd_state"
@@ -68,10 +65,6 @@ SLOW = "!slow " + "on " * 500
 WARM_AIR = ("--simulate-board", "pi4-poor", "--simulate-ambient", "36")
 
 
-def seen(what: str) -> None:
-    """Say what was seen to hold."""
-    print(f"seen: {what}", flush=True)
-
 
 def call(tool: str, **arguments: Any) -> str:
     """Return what a model writes to call a tool."""
@@ -79,48 +72,11 @@ def call(tool: str, **arguments: Any) -> str:
     return f"<tool_call>{written}</tool_call>"
 
 
-async def pipeline_of(home: Instance, agent: str, name: str = "") -> str:
-    """Make an assistant of an agent."""
-    unused = ("stt_engine", "stt_language", "tts_engine", "tts_language", "tts_voice")
-    fields = dict.fromkeys((*unused, "wake_word_entity", "wake_word_id"))
-    made = await home.ask(
-        "assist_pipeline/pipeline/create",
-        name=name or agent,
-        conversation_engine=agent,
-        conversation_language="en",
-        language="en",
-        **fields,
-    )
-    await home.ask("assist_pipeline/pipeline/set_preferred", pipeline_id=made["id"])
-    return made["id"]
-
-
-async def set_up(home: Instance, board: Board, camera: Camera | None = None) -> str:
-    """Go from the first page to an assistant."""
-    await home.start()
-    await home.onboard()
-    seen(f"onboarding of Home Assistant {(await home.ask('get_config'))['version']}")
-    if camera:
-        await camera.form(home)
-    page = await home.flow("hearthd", {"bus_address": "unix:path=/nowhere"})
-    assert page["errors"] == {"base": "no_bus"}, page
-    again = f"config/config_entries/flow/{page['flow_id']}"
-    page = await home.post(again, {"bus_address": board.address})
-    assert page["type"] == "create_entry", page
-    await home.until(AGENT, bool)
-    seen("the form: a wrong bus is refused; with the right one there is an agent")
-    await home.ask(
-        "homeassistant/expose_entity",
-        assistants=["conversation"],
-        entity_ids=[LIGHT, LAMP],
-        should_expose=True,
-    )
-    return await pipeline_of(home, AGENT, "Hearthd")
 
 
 async def by_echo(home: Instance, board: Board) -> None:
     """Play the model's part: the engine repeats what it is told."""
-    pipeline = await set_up(home, board)
+    pipeline = await set_up(home, board, (LIGHT, LAMP))
     await light(home, pipeline, "Assist")
     await leave(home, board, pipeline, "Assist")
     await crash(home, pipeline)
@@ -136,11 +92,6 @@ async def light(home: Instance, pipeline: str, who: str) -> None:
         assert [c["tool_name"] for c in answer.calls] == [tool], answer
     seen(f"{who}: calls of {ON} and {OFF} turned the kitchen light on and off")
 
-
-async def jobs(board: Board) -> int:
-    """How many answers are being made."""
-    status = await asyncio.to_thread(board.ctl, "--json", "status")
-    return json.loads(status)["active_jobs"]
 
 
 async def cancelled(board: Board) -> int:
@@ -272,7 +223,7 @@ async def by_the_demo_model(
     home: Instance, board: Board, report: dict[str, Any], camera: Camera | None
 ) -> None:
     """Do what 1.8 million parameters can."""
-    pipeline = await set_up(home, board, camera)
+    pipeline = await set_up(home, board, (LIGHT, LAMP), camera)
     await home.change("hearthd", "conversation", max_tokens=100)
     await home.change("hearthd", "ai_task_data", max_tokens=300)
     await home.until(AGENT, lambda state: state != "unavailable")
@@ -282,7 +233,7 @@ async def by_the_demo_model(
     if camera:
         await camera.integration(home)
         if obeyed:
-            await camera.dialog(home, pipeline, obeyed[:3])
+            await camera.dialog(home, pipeline, obeyed[:1])
         else:
             print("no picture of a talk: the demo model obeyed no command", flush=True)
     await heat(home, board, report, camera)
@@ -296,7 +247,9 @@ async def by_the_demo_model(
 async def commands(home: Instance, pipeline: str, report: dict[str, Any]) -> list[str]:
     """Count what the model does when it is told to; returns what it did."""
     obeyed = []
-    counts = {"called a tool": 0, "the right one": 0, "with the right name": 0}
+    counts = dict.fromkeys(
+        ("called a tool", "the right one", "with the right name", "and then told so"), 0
+    )
     for text, wanted, thing in COMMANDS:
         answer = await home.talk(pipeline, text)
         made = [(c["tool_name"], c["tool_args"]) for c in answer.calls]
@@ -306,8 +259,10 @@ async def commands(home: Instance, pipeline: str, report: dict[str, Any]) -> lis
         names = [str(args.get("name", "")).lower() for args in right]
         if thing in names:
             counts["with the right name"] += 1
+            told = f"{thing} is {'on' if wanted == ON else 'off'}"
+            counts["and then told so"] += len(made) == 1 and told in answer.text
             obeyed.append(text)
-        print(f"  {text!r}: {made or answer.text!r}", flush=True)
+        print(f"  {text!r}: {made} {answer.text!r}", flush=True)
     report["demo model"] = {"commands": len(COMMANDS), **counts}
     seen(f"the demo model, of {len(COMMANDS)} commands: {counts}")
     return obeyed
@@ -350,6 +305,8 @@ async def heat(
                 async with session.post(url, json=body) as answer:
                     assert answer.status == 200, await answer.text()
 
+    # What was asked before has warmed it.
+    await home.until(LIMITED, lambda state: state == "off")
     working = asyncio.ensure_future(work())
     await until("on")
     reason = (await home.states())[REASON]
@@ -359,9 +316,11 @@ async def heat(
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
     degrees = [float(t) for t in told[TEMPERATURE] if t not in ("unknown", "unavailable")]
-    assert max(degrees) > degrees[0] + 1 and len(degrees) > 3, degrees
-    for name in (STATE, "sensor.hearthd_thermal_state", LIMITED, REASON):
+    assert max(degrees) > degrees[0] + 1, degrees
+    for name in (STATE, LIMITED, REASON):
         assert len(told[name]) > 1, (name, told[name])
+    # The service may well keep it from its limit.
+    assert told["sensor.hearthd_thermal_state"][-1] in ("hot", "limit"), told
     assert any(s not in ("unknown", "0") for s in told["sensor.hearthd_speed"]), told
     report["sensors while the board became hot"] = told
     for name, values in told.items():
@@ -417,24 +376,6 @@ async def cores_own(home: Instance, board: Board) -> None:
     seen(f"core's llama_cpp: an answer: {answer.text!r}")
 
 
-async def run(
-    board: Board, steps: Callable[[Instance, Board], Coroutine[Any, Any, None]], more: str = HOME
-) -> None:
-    """Start both, take the steps, stop both."""
-    board.dir.mkdir()
-    home = Instance(board.dir / "home", more)
-    board.start_bus()
-    try:
-        board.start()
-        await steps(home, board)
-    except BaseException:
-        print(home.log()[-5000:], board.log()[-2000:], sep="\n---\n", file=sys.stderr)
-        raise
-    finally:
-        await home.stop()
-        board.stop()
-        board.stop_bus()
-
 
 async def main() -> None:
     """Run all of it."""
@@ -448,8 +389,6 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if arguments.times:
-            import times  # noqa: PLC0415
-
             await run(*times.steps(folder, arguments.times, report))
             name = "times.json"
         else:
@@ -470,12 +409,10 @@ async def run_all(folder: Path, report: dict[str, Any], arguments: argparse.Name
         await by_the_demo_model(home, board, report, camera)
 
     if arguments.only != "demo":
-        await run(Board(folder / "echo", fake="", tcp=True), by_echo)
+        await run(Board(folder / "echo", fake="", tcp=True), by_echo, HOME)
     if arguments.only != "echo":
-        await run(Board(folder / "demo", args=WARM_AIR, tcp=True, more=CONFIG), demo)
+        await run(Board(folder / "demo", args=WARM_AIR, tcp=True, more=CONFIG), demo, HOME)
 
 
 if __name__ == "__main__":
-    # What `times` takes from here is this.
-    sys.modules["real"] = sys.modules["__main__"]
     asyncio.run(main())

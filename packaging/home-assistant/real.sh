@@ -47,4 +47,5 @@ if [ "${1-}" = --pictures ]; then
   done
   arguments+=(--browser "$(head -1 "$profile/DevToolsActivePort")")
 fi
-"${python[@]}" "$here/real.py" "${arguments[@]}"
+# The board is that of the tests.
+PYTHONPATH=$here/tests "${python[@]}" "$here/real.py" "${arguments[@]}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from board import ROOT, Board
 from instance import PATIENCE_S, Answer, Instance
-from real import AGENT, jobs, pipeline_of, set_up
+from scene import AGENT, jobs, pipeline_of, set_up
 import words
 
 # Home Assistant's own demo: lights, covers, a thermostat, in some rooms.
