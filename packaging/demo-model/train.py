@@ -35,8 +35,9 @@ CONFIG = {"layers": 4, "width": 256, "heads": 4, "kv_heads": 2, "ff": 256,
 # First facts, in short rows; then tools as well, whose descriptions fill most of a row;
 # then commands in homes as Home Assistant describes them, first under short prompts, then
 # under whole ones, beside rows of the kinds before. `homes` says from which step a size of
-# home comes, and every how many steps, `results` what share of calls is gone on from (a fifth). Rates follow a cosine; some stages are left before
-# its end. The last one's goes down to nothing, which quantization likes.
+# home comes, and every how many steps; `results` what share of calls is gone on from, a
+# fifth if left out. Rates follow a cosine; some stages are left before its end. The last
+# one's goes down to nothing, which quantization likes.
 STAGES = [
     {"steps": 800, "warmup": 100, "cosine": 1250, "rate": 4e-3, "rows": 16, "row": 384, "tools_share": 0.0, "seed": 2},
     {"steps": 450, "warmup": 100, "cosine": 450, "rate": 2.5e-3, "rows": 12, "row": 512, "tools_share": 0.3, "seed": 5},

@@ -76,7 +76,9 @@ fn busctl_reaches_every_method() {
     assert!(calls.manager("Generate", &["s", rome]).contains("Rome"));
     let schema = r#"{"type":"object","properties":{"n":{"type":"integer","maximum":9,"minimum":0}},"required":["n"],"additionalProperties":false}"#;
     let json = calls.manager("GenerateJson", &["ss", rome, schema]);
-    assert!(json.starts_with(r#"s "{\"n\":"#), "{json}");
+    // Where spaces and line ends go is up to the model.
+    let tight: String = json.replace(r"\n", "").split_whitespace().collect();
+    assert!(tight.starts_with(r#"s"{\"n\":"#), "{json}");
     assert!(calls.manager("Chat", &["s", &request]).contains("Rome"));
     assert!(
         calls

@@ -85,8 +85,16 @@ fn check(what: &str, schema: &str, answer: &str, is_whole: bool) {
     }
     let value: Value = serde_json::from_str(answer).unwrap_or_else(|e| panic!("{what}: {e}"));
     let schema = serde_json::from_str(schema).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    assert!(validator.is_valid(&value), "{what}: {answer}");
+    let is_valid = match jsonschema::validator_for(&schema) {
+        Ok(validator) => validator.is_valid(&value),
+        // It is too much for the validator as well.
+        Err(_) if what == "pattern" => {
+            let text = value.as_str().unwrap();
+            !text.is_empty() && text.bytes().all(|byte| byte == b'a')
+        }
+        Err(error) => panic!("{what}: {error}"),
+    };
+    assert!(is_valid, "{what}: {answer}");
 }
 
 #[test]
