@@ -249,10 +249,13 @@ async def test_a_satellite_with_timers_shares_the_beginning(
         await asyncio.sleep(0.02)
     asked = await say(home, "Hello", device=satellite.id)
     assert "Kitchen" in log_of(home, asked)[0].content
+    # The model may call a tool, whose result is read as well.
+    (first, longer), *_ = kept(caplog)
+    caplog.clear()
     await say(home, "Hello")
-    (first, longer), (second, shorter) = kept(caplog)
+    (second, shorter), *_ = kept(caplog)
     assert longer > shorter + 500, "it has tools of its own"
-    assert longer - first < 100 and shorter - second < 100, kept(caplog)
+    assert longer - first < 100 and shorter - second < 100, (first, second)
 
 
 def prompts(board: Board) -> int:
