@@ -410,8 +410,12 @@ async def run_all(folder: Path, report: dict[str, Any], arguments: argparse.Name
 
     if arguments.only != "demo":
         await run(Board(folder / "echo", fake="", tcp=True), by_echo, HOME)
-    if arguments.only != "echo":
-        await run(Board(folder / "demo", args=WARM_AIR, tcp=True, more=CONFIG), demo, HOME)
+    try:
+        if arguments.only != "echo":
+            await run(Board(folder / "demo", args=WARM_AIR, tcp=True, more=CONFIG), demo, HOME)
+    finally:
+        if camera:
+            await camera.close()
 
 
 if __name__ == "__main__":
