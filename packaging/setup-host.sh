@@ -43,6 +43,13 @@ for part in "$@"; do
       need setpriv util-linux
       need readelf binutils
       need dpkg-deb dpkg
+      # What hearthctl writes is read by who it is for: pages, completions, plots.
+      need man man-db
+      need zsh zsh
+      need fish fish
+      need xmllint libxml2-utils
+      # Certificates for servers that are downloaded from.
+      need openssl openssl
       # Other clients of the bus.
       need gdbus libglib2.0-bin
       need dbus-send dbus-bin

@@ -3,6 +3,8 @@
 
 #[path = "hearthctl/models.rs"]
 mod models;
+#[path = "common/not_checked.rs"]
+mod not_checked;
 
 use std::fs;
 use std::io;
@@ -393,7 +395,7 @@ fn documentation_needs_a_folder() {
     }
 }
 
-/// Has a tool check a file; passes where there is no such tool.
+/// Has a tool check a file, where there is such a tool.
 fn accepted(tool: &str, args: &[&str], path: &Path) {
     let output = Command::new(tool)
         .args(args)
@@ -403,7 +405,10 @@ fn accepted(tool: &str, args: &[&str], path: &Path) {
         .stdin(Stdio::null())
         .output();
     let output = match output {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            not_checked::not_checked(&format!("{}: there is no {tool}", path.display()));
+            return;
+        }
         other => other.expect(tool),
     };
     assert!(

@@ -3,17 +3,16 @@
 //! The checks are scripts, which packagers and `.ci/run` use as well. Nothing is
 //! built here: the package is looked at where `make deb` has left one.
 
-use std::io::Write as _;
+#[path = "common/not_checked.rs"]
+mod not_checked;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use not_checked::not_checked;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Past the capture of the test harness: what was not checked has to be seen.
-fn not_checked(what: &str) {
-    let _ = writeln!(std::io::stderr(), "NOT CHECKED: {what}");
 }
 
 /// Runs a script of `packaging/`; its exit status 77 says that it cannot run here.

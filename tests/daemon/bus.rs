@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 
 use crate::client::{Bus, Options, SESSION, Streamed, chat, content, counted};
 use crate::harness::{BUS_NAME, Daemon, Setup, error, group, ok, until};
+use crate::not_checked::not_checked;
 use crate::storms::{ended, idle};
 
 /// systemd starts it anew then: what is needed for that is that it ends as a failure, and
@@ -112,7 +113,7 @@ fn a_caller_that_vanishes_takes_its_calls_with_it() {
 #[test]
 fn members_are_let_in_and_others_are_not() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("NOT CHECKED: who is let in: several accounts need root");
+        not_checked("who is let in: several accounts need root");
         return;
     }
     let daemon = Daemon::start(Setup {

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::client::{Bus, Options, Streamed, chat, connect, content, counted, post, raw, rest};
 use crate::harness::{Daemon, PATIENCE, Setup, error, ok, root, until};
+use crate::not_checked::not_checked;
 use crate::storms::{RSS_SLACK, ended, held, idle};
 
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -170,7 +171,7 @@ fn nobody_takes_all_connections() {
     };
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {
-        eprintln!("NOT CHECKED: another user's share: several accounts need root");
+        not_checked("another user's share: several accounts need root");
     }
     let mut mine = hold(4, || connect(&daemon));
     // The fifth is told so, however long its request is.

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::client::{Streamed, chat, content, counted};
 use crate::harness::{Daemon, Engine, Setup, error, mount_wrapper, ok, root, text, until};
+use crate::not_checked::not_checked;
 
 fn demo_model() -> Vec<u8> {
     fs::read(root().join("packaging/demo-model/hearth-demo-q8_0.gguf")).unwrap()
@@ -71,7 +72,7 @@ fn a_good_import_works_and_can_be_removed() {
 fn a_full_disk_leaves_nothing_half_written() {
     let dir = tempfile::tempdir().unwrap();
     let Some(wrapper) = mount_wrapper("models", "size=512k") else {
-        eprintln!("NOT CHECKED: a full disk: this machine allows no mount namespaces");
+        not_checked("a full disk: this machine allows no mount namespaces");
         return;
     };
     let daemon = Daemon::start(Setup {

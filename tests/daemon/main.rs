@@ -27,6 +27,8 @@ mod keep;
 mod keep_alive;
 mod limits;
 mod memory;
+#[path = "../common/not_checked.rs"]
+mod not_checked;
 mod ollama;
 mod openapi;
 mod order;

@@ -67,9 +67,10 @@ fn what_is_only_kept_goes_first() {
         "lamp", "door", "rain", "tree", "fish", "moon", "salt", "bell",
     ] {
         let text = format!("{word} ").repeat(1800);
-        daemon.chat(&format!(
+        let answer = daemon.chat(&format!(
             r#"{{"messages":[{{"role":"user","content":"{text}"}}],"max_tokens":1}}"#
         ));
+        assert_eq!(answer["usage"]["completion_tokens"], 1, "{answer}");
     }
     let before = resident_kib(pid);
     set_available(&daemon, 14);

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
 use crate::harness::{Daemon, Setup, error, group, ok, root, until};
+use crate::not_checked::not_checked;
 
 const POLKITD: &str = "/usr/lib/polkit-1/polkitd";
 /// The account nobody plays the part of hearthd, and sync that of a member of group
@@ -94,7 +95,7 @@ fn bus_policy() -> TempDir {
 #[test]
 fn polkit_decides_where_it_is_installed() {
     if let Some(why) = missing() {
-        eprintln!("NOT CHECKED: polkit: {why}");
+        not_checked(&format!("polkit: {why}"));
         return;
     }
     let policies = bus_policy();
@@ -154,7 +155,7 @@ fn polkit_decides_where_it_is_installed() {
 #[test]
 fn a_polkit_that_does_not_know_the_actions_allows_nothing() {
     if let Some(why) = missing() {
-        eprintln!("NOT CHECKED: polkit: {why}");
+        not_checked(&format!("polkit: {why}"));
         return;
     }
     let policies = bus_policy();

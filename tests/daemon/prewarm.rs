@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::harness::{Daemon, Engine, Setup, error, group, ok, text, until};
+use crate::not_checked::not_checked;
 
 const SYSTEM: &str = "You are the voice of this house. Answer in one sentence.";
 
@@ -81,7 +82,7 @@ fn the_configs_prompts_are_computed_for_all_after_each_load() {
     ok(&daemon.call("LoadModel", &["sa{sv}", "", "0"]));
     until_finished(&daemon, 3);
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("NOT CHECKED: a second user needs root");
+        not_checked("a second user needs root");
         return;
     }
     fs::set_permissions(daemon.socket(), {

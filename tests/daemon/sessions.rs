@@ -6,6 +6,7 @@ use zbus::OwnedObjectPath;
 
 use crate::client::{Bus, Options, SESSION, counted};
 use crate::harness::{BUS_NAME, Daemon, error, group, ok, until};
+use crate::not_checked::not_checked;
 
 fn turns(bus: &Bus, session: &str) -> u32 {
     bus.number(session, SESSION, "Turns")
@@ -195,7 +196,7 @@ fn there_are_only_so_many() {
 #[test]
 fn others_may_not_listen_in() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("NOT CHECKED: a second user needs root");
+        not_checked("a second user needs root");
         return;
     }
     let daemon = Daemon::fake("");

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::harness::{Home, ill, run, well};
 use crate::models::{bytes, demo, sha256, split};
+use crate::not_checked::not_checked;
 use crate::servers::{Answer, Server};
 
 /// A repository of Hugging Face's: its list in two pages, its files on another host.
@@ -193,7 +194,7 @@ fn a_tag_of_a_registry_stands_for_its_model() {
 /// llama.cpp's word on a file, where it is compiled in.
 fn check(path: &std::path::Path) {
     let Some(engine) = option_env!("CARGO_BIN_EXE_hearth-engine") else {
-        eprintln!("NOT CHECKED: loading the whole model: built without the engine");
+        not_checked("loading the whole model: built without the engine");
         return;
     };
     let output = Command::new(engine)

@@ -8,6 +8,8 @@ mod breaks;
 mod forms;
 mod harness;
 mod models;
+#[path = "../common/not_checked.rs"]
+mod not_checked;
 mod refusals;
 mod servers;
 mod tls;

@@ -10,6 +10,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::harness::{Home, ill, well};
 use crate::models::bytes;
+use crate::not_checked::not_checked;
 use crate::servers::{Answer, Request, Server};
 
 /// Makes a key and a certificate for this computer, signed by itself.
@@ -64,7 +65,7 @@ fn start(
 fn only_certificates_that_the_system_trusts_will_do() {
     let home = Home::new();
     if !certificate(home.dir.path()) {
-        eprintln!("NOT CHECKED: TLS: there is no openssl to make a certificate with");
+        not_checked("TLS: there is no openssl to make a certificate with");
         return;
     }
     let model = bytes(100_000, 1);
