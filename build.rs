@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io, process};
 
-/// llama.cpp itself; `libllama-common` is for its own tools.
+/// llama.cpp itself; of `libllama-common` the chat layer is in a library of ours.
 const LIBRARIES: [&str; 3] = ["libllama.so.0", "libggml.so.0", "libggml-base.so.0"];
 
 /// The variant with AMX is left out: its tile configuration is set once per thread,
@@ -31,9 +31,10 @@ fn main() -> io::Result<()> {
     // LD_LIBRARY_PATH for the unit tests; neither needs a path.
 
     let var = |name: &str| env::var_os(name).map(PathBuf::from);
-    let (Some(root), Some(kernels), Some(out)) = (
+    let (Some(root), Some(kernels), Some(chat), Some(out)) = (
         var("DEP_LLAMA_ROOT"),
         var("DEP_LLAMA_BACKENDS_DIR"),
+        var("DEP_HEARTH_CHAT_LIBRARY"),
         var("OUT_DIR"),
     ) else {
         return Err(io::Error::other(
@@ -44,7 +45,11 @@ fn main() -> io::Result<()> {
     let Some(profile) = out.ancestors().nth(3) else {
         return Err(io::Error::other("OUT_DIR is not inside a target directory"));
     };
-    gather(&wanted(&root, &kernels)?, &profile.join("hearth-lib"))
+    let mut files = wanted(&root, &kernels)?;
+    if let Some(name) = chat.file_name() {
+        files.insert(name.to_owned(), chat.clone());
+    }
+    gather(&files, &profile.join("hearth-lib"))
 }
 
 /// GNU's linker chooses libraries before it drops unused code, and would have all

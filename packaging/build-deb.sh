@@ -47,8 +47,8 @@ for bin in hearthd hearth-engine hearthctl; do
   "${prefix}strip" --strip-unneeded --remove-section=.comment -o "$assets/bin/$bin" "$out/$bin"
 done
 # What the engine is linked with, under the names it asks for, and every CPU
-# variant. libllama-common is not used.
-for lib in "$out"/hearth-lib/lib{llama,ggml,ggml-base}.so.0 "$out"/hearth-lib/libggml-cpu-*.so; do
+# variant. libllama-common is not used: the chat layer is a library of its own.
+for lib in "$out"/hearth-lib/lib{llama,ggml,ggml-base,hearth-chat}.so.0 "$out"/hearth-lib/libggml-cpu-*.so; do
   "${prefix}strip" --strip-unneeded --remove-section=.comment -o "$assets/lib/${lib##*/}" "$lib"
 done
 

@@ -95,7 +95,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<String, Error> {
         let present = self.callers.identify(&header, connection).await?;
-        Ok(self.answer(&present, turn(prompt)).await?.text)
+        Ok(self.answer(&present, turn(prompt)).await?.content)
     }
 
     /// One turn whose answer is JSON, valid against the JSON schema; an empty schema
@@ -112,7 +112,7 @@ impl Manager {
         let mut submission = turn(prompt);
         submission.request.constraint = Some(schema(&json_schema)?);
         let answer = self.answer(&present, submission).await?;
-        Ok(answer.whole_json()?.text)
+        Ok(answer.whole_json()?.content)
     }
 
     /// An OpenAI chat-completions request as JSON, and its response.
@@ -129,7 +129,7 @@ impl Manager {
             self.service
                 .submit_choices(&present.caller, &request.submission, request.n)?;
         let answers = Self::until_left(&present, choices.collect()).await?;
-        Ok(chat_response(&answers, &request.offer).to_string())
+        Ok(chat_response(&answers).to_string())
     }
 
     /// The vectors of texts, each of length one, in their order.
@@ -178,11 +178,10 @@ impl Manager {
         let present = self.callers.identify(&header, connection).await?;
         let mut request = decode_chat(request.as_bytes())?.single()?;
         let ends_with_caller = options::apply(&options, &mut request.submission)?;
-        let offer = request.offer;
         let id = self
             .service
-            .submit_job(&present.caller, request.submission, move |answer| {
-                chat_response(from_ref(answer), &offer).to_string()
+            .submit_job(&present.caller, request.submission, |answer| {
+                chat_response(from_ref(answer)).to_string()
             })?;
         if ends_with_caller {
             jobs::end_with_caller(&self.service, present, id);
@@ -204,13 +203,12 @@ impl Manager {
         let mut request = decode_chat(request.as_bytes())?.single()?;
         // Closing the pipe ends it, and who leaves the bus may still read.
         let ends_with_caller = options::apply(&options, &mut request.submission)?;
-        let offer = request.offer.clone();
         let (id, events) = self.service.submit_streamed_job(
             &present.caller,
             request.submission,
-            move |answer| chat_response(from_ref(answer), &request.offer).to_string(),
+            |answer| chat_response(from_ref(answer)).to_string(),
         )?;
-        let reader = stream::start(&self.service, present.caller.clone(), id, offer, events)?;
+        let reader = stream::start(&self.service, present.caller.clone(), id, events)?;
         if ends_with_caller {
             jobs::end_with_caller(&self.service, present, id);
         }

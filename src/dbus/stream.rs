@@ -10,9 +10,8 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use super::Error;
-use crate::prompt::Part;
-use crate::protocol::{Failure, FailureKind, RequestId};
-use crate::service::openai::{Offer, Reader, call_id};
+use crate::protocol::{AnswerPart, Failure, FailureKind, RequestId};
+use crate::service::openai::call_id;
 use crate::service::{Caller, Service, StreamEvent};
 
 /// Starts writing; returns the end to read from.
@@ -20,7 +19,6 @@ pub(super) fn start(
     service: &Service,
     caller: Caller,
     id: u64,
-    offer: Offer,
     mut events: mpsc::UnboundedReceiver<StreamEvent>,
 ) -> Result<OwnedFd, Error> {
     let (reader, writer) = io::pipe().map_err(failed)?;
@@ -28,7 +26,7 @@ pub(super) fn start(
     let service = service.clone();
     let mut lines = Lines {
         id: RequestId(id),
-        reader: Reader::new(offer),
+        calls: 0,
         generated: 0,
     };
     tokio::spawn(async move {
@@ -73,7 +71,8 @@ fn failed(error: io::Error) -> Failure {
 #[derive(Debug)]
 struct Lines {
     id: RequestId,
-    reader: Reader,
+    /// Calls so far.
+    calls: usize,
     /// Tokens so far.
     generated: u32,
 }
@@ -87,28 +86,21 @@ impl Lines {
             StreamEvent::Started {
                 prompt_tokens,
                 cached_tokens,
-                in_reasoning,
-                call_format,
             } => {
-                self.reader.start(call_format, in_reasoning);
                 vec![
                     json!({"type": "started", "prompt_tokens": prompt_tokens, "cached_tokens": cached_tokens}),
                 ]
             }
             StreamEvent::Prefill { done } => vec![json!({"type": "prefill", "done": done})],
             StreamEvent::Token {
-                text, generated, ..
+                parts, generated, ..
             } => {
                 self.generated = generated;
-                let parts = self.reader.push(&text);
-                self.parts(parts)
+                parts.into_iter().map(|part| self.part(part)).collect()
             }
             StreamEvent::Finished { reason, usage } => {
-                let parts = self.reader.finish();
-                let mut lines = self.parts(parts);
-                let reason = self.reader.reason(reason);
-                lines.push(json!({"type": "finished", "reason": reason, "usage": usage}));
-                lines
+                let reason = reason.with_calls(self.calls);
+                vec![json!({"type": "finished", "reason": reason, "usage": usage})]
             }
             StreamEvent::Failed(failure) => {
                 vec![json!({"type": "failed", "kind": failure.kind, "message": failure.message})]
@@ -116,50 +108,56 @@ impl Lines {
         }
     }
 
-    fn parts(&self, parts: Vec<(usize, Part)>) -> Vec<Value> {
+    fn part(&mut self, part: AnswerPart) -> Value {
         let generated = self.generated;
-        let line = |(number, part)| match part {
-            Part::Content(text) => json!({"type": "token", "text": text, "generated": generated}),
-            Part::Reasoning(text) => {
+        match part {
+            AnswerPart::Content(text) => {
+                json!({"type": "token", "text": text, "generated": generated})
+            }
+            AnswerPart::Reasoning(text) => {
                 json!({"type": "reasoning", "text": text, "generated": generated})
             }
-            Part::ToolCall(call) => json!({
-                "type": "tool_call",
-                "id": call_id(self.id, number),
-                "name": call.name,
-                "arguments": call.arguments,
-                "generated": generated,
-            }),
-        };
-        parts.into_iter().map(line).collect()
+            AnswerPart::ToolCall(call) => {
+                let number = self.calls;
+                self.calls += 1;
+                json!({
+                    "type": "tool_call",
+                    "id": call_id(self.id, number),
+                    "name": call.name,
+                    "arguments": call.arguments,
+                    "generated": generated,
+                })
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CallFormat, FinishReason, Usage};
+    use crate::protocol::{FinishReason, ToolCall, Usage};
 
     #[test]
     fn reasoning_and_calls_have_lines_of_their_own() {
         let mut lines = Lines {
             id: RequestId(7),
-            reader: Reader::new(Offer {
-                names: vec!["f".into()],
-                one_call: false,
-            }),
+            calls: 0,
             generated: 0,
         };
         let mut written = lines.of(StreamEvent::Started {
             prompt_tokens: 3,
             cached_tokens: 2,
-            in_reasoning: true,
-            call_format: CallFormat::Hermes,
         });
-        let call = "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>";
-        for (text, generated) in [("Hm.", 1), ("</think>Yes <", 2), ("b>", 3), (call, 4)] {
+        let text = |text: &str| AnswerPart::Content(text.into());
+        let pieces = [
+            (vec![AnswerPart::Reasoning("Hm.".into())], 1),
+            (vec![text("Yes")], 2),
+            (Vec::new(), 3),
+            (vec![AnswerPart::ToolCall(ToolCall::new("f", json!({"x": 1})))], 4),
+        ];
+        for (parts, generated) in pieces {
             written.extend(lines.of(StreamEvent::Token {
-                text: text.into(),
+                parts,
                 generated,
                 logprobs: Vec::new(),
             }));
@@ -179,7 +177,6 @@ mod tests {
                 json!({"type": "started", "prompt_tokens": 3, "cached_tokens": 2}),
                 json!({"type": "reasoning", "text": "Hm.", "generated": 1}),
                 json!({"type": "token", "text": "Yes", "generated": 2}),
-                json!({"type": "token", "text": " <b>", "generated": 3}),
                 json!({"type": "tool_call", "id": "000007000", "name": "f",
                     "arguments": {"x": 1}, "generated": 4}),
             ]
@@ -187,31 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_back_comes_before_the_end() {
+    fn a_failure_is_the_last_line() {
         let mut lines = Lines {
             id: RequestId(7),
-            reader: Reader::new(Offer::default()),
+            calls: 0,
             generated: 0,
         };
         let failed = lines.of(StreamEvent::Failed(Failure::cancelled()));
-        assert_eq!(failed[0]["kind"], "cancelled");
-        assert!(
-            lines
-                .of(StreamEvent::Token {
-                    text: "<thi".into(),
-                    generated: 2,
-                    logprobs: Vec::new(),
-                })
-                .is_empty()
-        );
-        let end = lines.of(StreamEvent::Finished {
-            reason: FinishReason::Length,
-            usage: Usage::default(),
-        });
-        assert_eq!(
-            end[0],
-            json!({"type": "token", "text": "<thi", "generated": 2})
-        );
-        assert_eq!((end.len(), &end[1]["reason"]), (2, &json!("length")));
+        assert_eq!((failed.len(), &failed[0]["kind"]), (1, &json!("cancelled")));
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::prompt::constraint::Vocabulary;
-use crate::protocol::{Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
+use crate::protocol::{
+    ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, Sampling,
+};
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;
@@ -112,6 +114,8 @@ pub struct Sampled {
 pub struct ChatFormat {
     /// `tokenizer.chat_template`.
     pub template: Option<String>,
+    /// `tokenizer.chat_template.tool_use`, for requests with tools.
+    pub tool_template: Option<String>,
     /// Text of the token that begins a text; empty where there is none.
     pub bos: String,
     /// Text of the token that ends one.
@@ -126,6 +130,9 @@ pub trait Backend {
     /// What it is.
     fn info(&self) -> &ModelInfo;
 
+    /// Notes what its chat template can do.
+    fn set_chat(&mut self, chat: ChatAbilities);
+
     /// How it wants chats.
     fn chat_format(&self) -> ChatFormat;
 
@@ -135,6 +142,14 @@ pub trait Backend {
 
     /// The bytes of a token; control tokens have none.
     fn piece(&self, token: Token) -> Vec<u8>;
+
+    /// The token with exactly this name, where there is one; control tokens count.
+    fn named(&self, name: &str) -> Option<Token> {
+        match self.tokenize(name, false)[..] {
+            [token] => Some(token),
+            _ => None,
+        }
+    }
 
     /// Whether the token ends an answer.
     fn is_end(&self, token: Token) -> bool;

@@ -2,8 +2,9 @@
 //! same schema and the same tools with every request.
 
 use super::backend::Backend;
-use crate::prompt::constraint::{Matcher, Vocabulary};
-use crate::protocol::{Failure, GenerateRequest, Prompt, ToolChoice};
+use super::chat::{ChatLayer, ChatPrompt};
+use crate::prompt::constraint::{Binding, Matcher, Vocabulary};
+use crate::protocol::{Failure, GenerateRequest, Prompt};
 
 /// Compiled constraints kept; each takes about a megabyte.
 const KEPT_MAX: usize = 8;
@@ -13,7 +14,7 @@ const KEPT_MAX: usize = 8;
 pub(super) struct Constraints {
     vocabulary: Option<Vocabulary>,
     /// The one used last is the last.
-    compiled: Vec<(String, Matcher)>,
+    compiled: Vec<(String, Option<Matcher>)>,
 }
 
 impl Constraints {
@@ -21,41 +22,55 @@ impl Constraints {
     pub(super) fn matcher<B: Backend>(
         &mut self,
         backend: &B,
+        layer: &ChatLayer,
         request: &GenerateRequest,
+        prompt: Option<&ChatPrompt>,
     ) -> Result<Option<Matcher>, Failure> {
         let tools = match &request.prompt {
             Prompt::Chat { tools, .. } => tools.as_slice(),
             Prompt::Text(_) => &[],
         };
-        let choice = &request.tool_choice;
-        let must_call = matches!(choice, ToolChoice::Required | ToolChoice::Named(_));
-        if request.prewarm
-            || request.constraint.is_none()
-                && (*choice == ToolChoice::None || tools.is_empty() && !must_call)
-        {
+        let is_free = request.constraint.is_none()
+            && tools.is_empty()
+            && request.reasoning_budget.is_none();
+        if request.prewarm || is_free {
             return Ok(None);
         }
-        let key = serde_json::to_string(&(&request.constraint, choice, tools)).unwrap_or_default();
+        let reasoning = prompt.and_then(|prompt| prompt.reasoning.clone());
+        let shape = (
+            &request.constraint,
+            &request.tool_choice,
+            request.one_call,
+            request.reasoning_budget,
+            tools,
+            reasoning.as_ref().map(|tags| tags.is_open),
+        );
+        let key = serde_json::to_string(&shape).unwrap_or_default();
         if let Some(at) = self.compiled.iter().position(|(other, _)| *other == key) {
             let known = self.compiled.remove(at);
             let matcher = known.1.clone();
             self.compiled.push(known);
-            return Ok(Some(matcher));
+            return Ok(matcher);
         }
+        let calls = match prompt {
+            Some(prompt) => layer.call_grammar(request, tools, prompt)?,
+            None => None,
+        };
+        let binding = Binding {
+            constraint: request.constraint.clone(),
+            calls,
+            reasoning,
+            reasoning_budget: request.reasoning_budget,
+        };
         let vocabulary = match &self.vocabulary {
             Some(vocabulary) => vocabulary,
             None => self.vocabulary.insert(backend.vocabulary()?),
         };
-        let matcher = match &request.constraint {
-            Some(constraint) if !must_call => Some(Matcher::new(vocabulary, constraint)?),
-            _ => Matcher::for_tools(vocabulary, backend.info().call_format, tools, choice)?,
-        };
-        if let Some(matcher) = &matcher {
-            if self.compiled.len() == KEPT_MAX {
-                self.compiled.remove(0);
-            }
-            self.compiled.push((key, matcher.clone()));
+        let matcher = Matcher::bound(vocabulary, &binding)?;
+        if self.compiled.len() == KEPT_MAX {
+            self.compiled.remove(0);
         }
+        self.compiled.push((key, matcher.clone()));
         Ok(matcher)
     }
 }

@@ -12,7 +12,7 @@ use super::backend::{
     no_logits,
 };
 use crate::prompt::constraint::Vocabulary;
-use crate::protocol::{CallFormat, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
+use crate::protocol::{ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
 
 /// Ends an answer.
 const END: Token = 256;
@@ -147,7 +147,7 @@ impl Loader for FakeLoader {
                 vocab_size: 257,
                 cpu: "fake".into(),
                 has_chat_template: false,
-                call_format: CallFormat::Hermes,
+                chat: ChatAbilities::default(),
                 load_ms: 0,
             },
             cells: BTreeMap::new(),
@@ -190,6 +190,10 @@ impl Backend for FakeBackend {
 
     fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    fn set_chat(&mut self, chat: ChatAbilities) {
+        self.info.chat = chat;
     }
 
     fn chat_format(&self) -> ChatFormat {

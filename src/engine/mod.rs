@@ -7,7 +7,9 @@
 //! tests of the loop.
 
 mod affinity;
+mod answer;
 pub mod backend;
+mod chat;
 mod clock;
 mod constraints;
 pub mod fake;

@@ -13,11 +13,11 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::affinity;
 use super::backend::{Backend as _, Loader, Progress};
+use super::chat::ChatLayer;
 use super::keeper::Keeper;
 use super::link::Link;
 use super::tick::Ticker;
 use super::worker::Worker;
-use crate::prompt::Template;
 use crate::protocol::{Command, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION};
 
 /// First choice of the OOM killer, well above an ordinary service's 0 (proc(5)):
@@ -49,10 +49,10 @@ pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Re
             load(&loader, &request, &progress, &link)
         });
     match loaded {
-        Ok((backend, template)) => {
+        Ok((backend, chat)) => {
             let keeper = Keeper::open(&request, &backend.settings());
             link.send(&[Event::Loaded(backend.info().clone())]);
-            let worker = Worker::new(backend, template, keeper, request.lookup_tokens);
+            let worker = Worker::new(backend, chat, keeper, request.lookup_tokens);
             Ticker::new(worker, request.limits, link, progress).run(&commands);
         }
         // Told to go while it loaded: nobody waits for the result.
@@ -80,7 +80,7 @@ fn load<L: Loader>(
     request: &LoadRequest,
     progress: &Arc<Progress>,
     link: &Link,
-) -> Result<(L::Backend, Template), Failure> {
+) -> Result<(L::Backend, ChatLayer), Failure> {
     let reporter = link.clone();
     let shown = std::cell::Cell::new(-1.0);
     let report = Box::new(move |share: f32| {
@@ -90,11 +90,10 @@ fn load<L: Loader>(
             reporter.send(&[Event::Loading { progress: share }]);
         }
     });
-    let backend = loader.load(request, progress, report)?;
-    let format = backend.chat_format();
-    let source = format.template.as_deref();
-    let template = Template::new(source, &format.bos, &format.eos, &today())?;
-    Ok((backend, template))
+    let mut backend = loader.load(request, progress, report)?;
+    let chat = ChatLayer::new(&backend.chat_format())?;
+    backend.set_chat(chat.abilities());
+    Ok((backend, chat))
 }
 
 fn wait_for_load(commands: &Receiver<Command>) -> Option<LoadRequest> {
@@ -167,13 +166,4 @@ pub(super) fn settle() {
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ) {
         log::debug!("cannot raise oom_score_adj: {error}");
     }
-}
-
-/// Today as an ISO date, for templates that put it into the system prompt.
-pub(super) fn today() -> String {
-    let seconds = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs());
-    let (y, m, d) = crate::prompt::civil(i64::try_from(seconds / 86_400).unwrap_or(0));
-    format!("{y:04}-{m:02}-{d:02}")
 }

@@ -1,8 +1,10 @@
 //! One request in the engine: from its tokens to its last event.
 
+use super::answer::AnswerReader;
 use super::backend::{Backend, Mask, Part, Token};
+use super::chat::{ChatLayer, ChatPrompt};
+use crate::prompt::TextStream;
 use crate::prompt::constraint::Matcher;
-use crate::prompt::{Template, TextStream, opens_reasoning, stable_prefix};
 use crate::protocol::{
     Event, Failure, FailureKind, FinishReason, GenerateRequest, Message, Overflow, Prompt,
     RequestId, TokenLogprob, Usage,
@@ -27,14 +29,15 @@ pub(super) struct Sequence<S> {
     /// Tokens of the beginning that is worth keeping on disk.
     stable: usize,
     cached_tokens: u32,
-    /// The answer begins inside reasoning.
-    in_reasoning: bool,
     /// Whether the daemon heard of the start.
     is_started: bool,
     generated: u32,
     max_tokens: u32,
     sampler: S,
     stream: TextStream,
+    reader: AnswerReader,
+    /// Control tokens that are text of this answer.
+    controls: Vec<(Token, String)>,
     matcher: Option<Matcher>,
     lookup: Lookup,
     logprobs: Option<u8>,
@@ -43,18 +46,15 @@ pub(super) struct Sequence<S> {
 }
 
 impl<S> Sequence<S> {
-    /// Renders, tokenizes and checks a request, and replays what it resumes.
+    /// Takes a prompt, and replays what it resumes.
     pub(super) fn begin<B: Backend<Sampler = S>>(
         backend: &B,
-        template: &Template,
+        prompt: ReadyPrompt,
         request: &GenerateRequest,
-        mut matcher: Option<Matcher>,
+        matcher: Option<Matcher>,
     ) -> Result<Self, Failure> {
         let context = backend.info().context_size;
-        let Rendered {
-            mut tokens,
-            in_reasoning,
-        } = rendered(backend, template, request)?;
+        let tokens = prompt.tokens;
         let prompt_tokens = as_u32(tokens.len());
         let room = context - prompt_tokens;
         let max_tokens = match (request.prewarm, request.max_tokens) {
@@ -64,16 +64,8 @@ impl<S> Sequence<S> {
         let mut sampler = backend.sampler(&request.sampling)?;
         backend.accept(&mut sampler, &tokens, false);
         backend.accept(&mut sampler, &request.resume, true);
-        let mut stream = TextStream::new(&request.stop);
-        for token in &request.resume {
-            // The client has this text already.
-            _ = stream.push(&backend.piece(*token));
-            if let Some(matcher) = &mut matcher {
-                matcher.accept(*token)?;
-            }
-        }
-        tokens.extend(&request.resume);
-        Ok(Self {
+        let stops = [request.stop.as_slice(), &prompt.stops].concat();
+        let mut sequence = Self {
             id: request.id,
             uid: request.uid,
             seq: 0,
@@ -81,18 +73,41 @@ impl<S> Sequence<S> {
             prompt_tokens,
             stable: 0,
             cached_tokens: 0,
-            in_reasoning,
             is_started: false,
             generated: as_u32(request.resume.len()),
             max_tokens,
             sampler,
-            stream,
+            stream: TextStream::new(&stops),
+            reader: prompt.reader,
+            controls: prompt.controls,
             matcher,
             lookup: Lookup::default(),
             logprobs: request.logprobs,
             prefill_ms: 0.0,
             decode_ms: 0.0,
-        })
+        };
+        sequence.replay(backend, &request.resume)?;
+        Ok(sequence)
+    }
+
+    /// Takes tokens of the answer whose text the client has already.
+    fn replay<B: Backend>(&mut self, backend: &B, tokens: &[Token]) -> Result<(), Failure> {
+        for token in tokens {
+            let piece = self.piece(backend, *token);
+            let text = self.stream.push(&piece);
+            _ = self.reader.push(&text);
+            if let Some(matcher) = &mut self.matcher {
+                matcher.accept(*token)?;
+            }
+        }
+        self.tokens.extend(tokens);
+        Ok(())
+    }
+
+    /// A token's text in this answer.
+    fn piece<B: Backend>(&self, backend: &B, token: Token) -> Vec<u8> {
+        let control = self.controls.iter().find(|(id, _)| *id == token);
+        control.map_or_else(|| backend.piece(token), |(_, name)| name.clone().into())
     }
 
     /// All tokens known so far: the prompt's and the answer's.
@@ -105,16 +120,15 @@ impl<S> Sequence<S> {
     pub(super) fn find_stable<B: Backend<Sampler = S>>(
         &mut self,
         backend: &B,
-        template: &Template,
+        chat: &ChatLayer,
         request: &GenerateRequest,
     ) {
         self.stable = match &request.prompt {
             _ if request.prewarm => self.prompt_tokens as usize,
             Prompt::Text(_) => 0,
             Prompt::Chat { messages, tools } => {
-                let text =
-                    stable_prefix(template, messages, tools, request.thinking).unwrap_or_default();
-                let tokens = tokenize(backend, template, &text).map(|r| r.tokens);
+                let text = chat.stable_prefix(request, messages, tools).unwrap_or_default();
+                let tokens = tokenize(backend, chat, &text);
                 // Where text is cut, its last tokens may come out otherwise.
                 let same = self.tokens.iter().zip(tokens.iter().flatten());
                 same.take_while(|(a, b)| a == b).count()
@@ -162,7 +176,6 @@ impl<S> Sequence<S> {
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
             from_disk,
-            in_reasoning: self.in_reasoning,
         });
     }
 
@@ -264,8 +277,10 @@ impl<S> Sequence<S> {
         });
         let mut text = String::new();
         for token in &tokens {
-            text.push_str(&self.stream.push(&backend.piece(*token)));
+            let piece = self.piece(backend, *token);
+            text.push_str(&self.stream.push(&piece));
         }
+        let parts = self.reader.push(&text);
         backend.accept(&mut self.sampler, &tokens, true);
         self.tokens.extend(&tokens);
         self.generated += as_u32(tokens.len());
@@ -280,7 +295,7 @@ impl<S> Sequence<S> {
         }
         out.push(Event::Token {
             id: self.id,
-            text,
+            parts,
             generated: self.generated,
             tokens,
             logprobs,
@@ -291,10 +306,12 @@ impl<S> Sequence<S> {
     /// Emits what was held back for a stop string that did not come, and the end.
     pub(super) fn finish(&mut self, reason: FinishReason, out: &mut Vec<Event>) {
         let text = self.stream.finish();
-        if !text.is_empty() {
+        let mut parts = self.reader.push(&text);
+        parts.extend(self.reader.finish(reason));
+        if !parts.is_empty() {
             out.push(Event::Token {
                 id: self.id,
-                text,
+                parts,
                 generated: self.generated,
                 tokens: Vec::new(),
                 logprobs: Vec::new(),
@@ -314,42 +331,70 @@ impl<S> Sequence<S> {
     }
 }
 
-/// A prompt as the model gets it.
-struct Rendered {
+/// A prompt as the model gets it, and how its answer is read.
+#[derive(Debug)]
+pub(super) struct ReadyPrompt {
     /// At least one, and fewer than the context holds.
     tokens: Vec<Token>,
-    in_reasoning: bool,
+    reader: AnswerReader,
+    controls: Vec<(Token, String)>,
+    stops: Vec<String>,
+    /// As the chat layer rendered it; `None` for plain text.
+    pub(super) chat: Option<ChatPrompt>,
 }
 
-fn rendered<B: Backend>(
-    backend: &B,
-    template: &Template,
-    request: &GenerateRequest,
-) -> Result<Rendered, Failure> {
-    let (messages, tools) = match &request.prompt {
-        Prompt::Text(text) => return tokenize(backend, template, text),
-        Prompt::Chat { messages, tools } => (messages, tools),
-    };
-    if request.prewarm
-        && let Some(prefix) = stable_prefix(template, messages, tools, request.thinking)
-    {
-        return tokenize(backend, template, &prefix);
+impl ReadyPrompt {
+    /// Renders and tokenizes a request's prompt.
+    ///
+    /// # Errors
+    /// `ContextTooLong`, `InvalidArgs`, `InvalidSchema`.
+    pub(super) fn new<B: Backend>(
+        backend: &B,
+        chat: &ChatLayer,
+        request: &GenerateRequest,
+    ) -> Result<Self, Failure> {
+        let (messages, tools) = match &request.prompt {
+            Prompt::Text(text) => return Ok(Self::plain(tokenize(backend, chat, text)?)),
+            Prompt::Chat { messages, tools } => (messages, tools),
+        };
+        if request.prewarm
+            && let Some(prefix) = chat.stable_prefix(request, messages, tools)
+        {
+            return Ok(Self::plain(tokenize(backend, chat, &prefix)?));
+        }
+        let render = |messages: &[Message]| {
+            let prompt = chat.render(request, messages, tools)?;
+            let tokens = tokenize(backend, chat, &prompt.text)?;
+            Ok((tokens, prompt))
+        };
+        let too_long = |result: &Result<_, Failure>| matches!(result, Err(failure) if failure.kind == FailureKind::ContextTooLong);
+        let mut result = render(messages);
+        if request.overflow == Overflow::TruncateMiddle {
+            let mut messages = messages.clone();
+            while too_long(&result) && leave_out(&mut messages) {
+                result = render(&messages);
+            }
+        }
+        let (tokens, mut prompt) = result?;
+        let named = |name: &String| Some((backend.named(name)?, name.clone()));
+        Ok(Self {
+            tokens,
+            controls: prompt.controls.iter().filter_map(named).collect(),
+            stops: std::mem::take(&mut prompt.stops),
+            reader: std::mem::replace(&mut prompt.reader, AnswerReader::plain()),
+            chat: Some(prompt),
+        })
     }
-    let render = |messages: &[Message]| {
-        let text = template.render_thinking(messages, tools, request.thinking)?;
-        tokenize(backend, template, &text)
-    };
-    let whole = render(messages);
-    let too_long = |result: &Result<_, Failure>| matches!(result, Err(failure) if failure.kind == FailureKind::ContextTooLong);
-    if request.overflow == Overflow::Error || !too_long(&whole) {
-        return whole;
+
+    fn plain(tokens: Vec<Token>) -> Self {
+        Self {
+            tokens,
+            reader: AnswerReader::plain(),
+            controls: Vec::new(),
+            stops: Vec::new(),
+            chat: None,
+        }
     }
-    let mut messages = messages.clone();
-    let mut result = whole;
-    while too_long(&result) && leave_out(&mut messages) {
-        result = render(&messages);
-    }
-    result
 }
 
 /// Leaves the oldest turn out, a question with all that follows up to the next one;
@@ -367,11 +412,15 @@ fn leave_out(messages: &mut Vec<Message>) -> bool {
     true
 }
 
-fn tokenize<B: Backend>(backend: &B, template: &Template, text: &str) -> Result<Rendered, Failure> {
+fn tokenize<B: Backend>(
+    backend: &B,
+    chat: &ChatLayer,
+    text: &str,
+) -> Result<Vec<Token>, Failure> {
     let context = backend.info().context_size;
     check_length(text, context)?;
     // Many templates write the begin token themselves; two of them harm the answer.
-    let has_bos = !template.bos().is_empty() && text.starts_with(template.bos());
+    let has_bos = !chat.bos().is_empty() && text.starts_with(chat.bos());
     let tokens = backend.tokenize(text, !has_bos);
     let count = as_u32(tokens.len());
     if count == 0 {
@@ -388,10 +437,7 @@ fn tokenize<B: Backend>(backend: &B, template: &Template, text: &str) -> Result<
             ),
         ));
     }
-    Ok(Rendered {
-        tokens,
-        in_reasoning: opens_reasoning(text),
-    })
+    Ok(tokens)
 }
 
 pub(super) fn check_length(text: &str, context: u32) -> Result<(), Failure> {

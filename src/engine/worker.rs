@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::backend::{Backend, DecodeError, Part};
+use super::chat::ChatLayer;
 use super::clock;
 use super::constraints::Constraints;
 use super::keeper::Keeper;
 use super::link::Running;
-use super::sequence::{Sequence, as_u32};
+use super::sequence::{ReadyPrompt, Sequence, as_u32};
 use crate::fit::places;
-use crate::prompt::Template;
 use crate::protocol::{Event, Failure, FailureKind, GenerateRequest, Limits, RequestId};
 use crate::scheduler::{Batch, Hit, Kept, SlotId, Slots, Step, Work};
 
@@ -23,7 +23,7 @@ const LOOKUP_MAX: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Worker<B: Backend> {
     pub(super) backend: B,
-    template: Template,
+    chat: ChatLayer,
     waiting: Vec<GenerateRequest>,
     sequences: BTreeMap<SlotId, Sequence<B::Sampler>>,
     constraints: Constraints,
@@ -43,7 +43,7 @@ pub(super) struct Worker<B: Backend> {
 impl<B: Backend> Worker<B> {
     pub(super) fn new(
         backend: B,
-        template: Template,
+        chat: ChatLayer,
         keeper: Option<Keeper>,
         lookup_tokens: u32,
     ) -> Self {
@@ -57,7 +57,7 @@ impl<B: Backend> Worker<B> {
             // What did not hold has to be removed again.
             lookup_tokens: lookup_tokens.min(LOOKUP_MAX) * u32::from(backend.can_share()),
             free_seqs: (0..count + kept_max).rev().collect(),
-            template,
+            chat,
             waiting: Vec::new(),
             constraints: Constraints::default(),
             sequences: BTreeMap::new(),
@@ -213,11 +213,7 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let id = request.id;
-        let begun = self
-            .constraints
-            .matcher(&self.backend, &request)
-            .and_then(|m| Sequence::begin(&self.backend, &self.template, &request, m));
-        let mut sequence = match begun {
+        let mut sequence = match self.begin(&request) {
             Ok(sequence) => sequence,
             Err(failure) => return self.events.push(Event::Failed { id, failure }),
         };
@@ -228,7 +224,7 @@ impl<B: Backend> Worker<B> {
         }
         sequence.set_lookup(self.lookup_tokens);
         if self.keeper.is_some() {
-            sequence.find_stable(&self.backend, &self.template, &request);
+            sequence.find_stable(&self.backend, &self.chat, &request);
         }
         let known = as_u32(sequence.tokens().len());
         let slot = self.slots.take(now, request.priority, known, 0);
@@ -237,6 +233,15 @@ impl<B: Backend> Worker<B> {
             sequence.seq = seq;
             self.sequences.insert(slot, sequence);
         }
+    }
+
+    fn begin(&mut self, request: &GenerateRequest) -> Result<Sequence<B::Sampler>, Failure> {
+        let prompt = ReadyPrompt::new(&self.backend, &self.chat, request)?;
+        let chat = prompt.chat.as_ref();
+        let matcher = self
+            .constraints
+            .matcher(&self.backend, &self.chat, request, chat)?;
+        Sequence::begin(&self.backend, prompt, request, matcher)
     }
 
     /// Looks for the beginning of a prompt that is about to be computed from its first

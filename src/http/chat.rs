@@ -35,12 +35,11 @@ pub(super) async fn chat(
     set_priority(&mut request.submission, &headers)?;
     let caller = connection.0.caller(&service);
     let choices = service.submit_choices(&caller, &request.submission, request.n)?;
-    let offer = &request.offer;
     if !request.stream {
-        return Ok(Json(chat_response(&choices.collect().await?, offer)).into_response());
+        return Ok(Json(chat_response(&choices.collect().await?)).into_response());
     }
     let (ids, model) = (choices.ids(), choices.model());
-    let chunks = ChatStream::new(ids, model, offer, request.include_usage);
+    let chunks = ChatStream::new(ids, model, request.include_usage);
     start_stream(choices, chunks).await
 }
 

@@ -115,7 +115,7 @@ async fn answer(
     };
     if request.stream {
         let id = choices.ids().first().copied().unwrap_or_default();
-        let lines = OllamaStream::new(form, &name, id, &request.offer, elapsed);
+        let lines = OllamaStream::new(form, &name, id, elapsed);
         let parts = Parts::open(choices, lines).await?;
         return Ok(lines_of(stream::unfold(parts, |mut parts| async {
             let line = match parts.next().await? {
@@ -127,7 +127,7 @@ async fn answer(
     }
     let answers = choices.collect().await?;
     let answer = answers.first().ok_or_else(Failure::cancelled)?;
-    Ok(Json(form.response(&name, answer, &request.offer, elapsed())).into_response())
+    Ok(Json(form.response(&name, answer, elapsed())).into_response())
 }
 
 async fn embed(

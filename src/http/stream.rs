@@ -68,17 +68,9 @@ impl<C: Chunks> Parts<C> {
                 None => self.choices.next().await?,
             };
             self.ready = match event {
-                StreamEvent::Started {
-                    in_reasoning,
-                    call_format,
-                    ..
-                } => {
-                    self.chunks.start(index, call_format, in_reasoning);
-                    Vec::new()
-                }
-                StreamEvent::Token { text, logprobs, .. } => {
-                    self.chunks.token(index, &text, logprobs)
-                }
+                StreamEvent::Token {
+                    parts, logprobs, ..
+                } => self.chunks.token(index, parts, logprobs),
                 StreamEvent::Finished { reason, usage } => {
                     let last = self.chunks.finish(index, reason, &usage);
                     self.over = self.chunks.is_over();
@@ -88,7 +80,9 @@ impl<C: Chunks> Parts<C> {
                     self.over = true;
                     return Some(Err(failure));
                 }
-                StreamEvent::Queued { .. } | StreamEvent::Prefill { .. } => Vec::new(),
+                StreamEvent::Queued { .. }
+                | StreamEvent::Started { .. }
+                | StreamEvent::Prefill { .. } => Vec::new(),
             };
             self.ready.reverse();
         }

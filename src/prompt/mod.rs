@@ -1,15 +1,13 @@
-//! Floor 2: chat templates, streamed text, what an answer is made of, and what it must
-//! look like. Pure.
+//! Floor 2: streamed text, and what an answer must look like. Pure.
 
-mod answer;
 pub mod constraint;
 mod date;
-mod prefix;
 mod stream;
-mod template;
 
-pub use answer::{AnswerParser, Part, Reading, ToolCall, is_marker, opens_reasoning};
 pub use date::civil;
-pub use prefix::stable_prefix;
 pub use stream::TextStream;
-pub use template::{CHATML, Template};
+
+/// What the chat layer uses where a model file has no template (`ChatML`).
+pub const CHATML: &str = "{%- for message in messages -%}\n  \
+{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}\n\
+{%- endfor -%}\n{%- if add_generation_prompt -%}\n  {{- '<|im_start|>assistant\\n' -}}\n{%- endif -%}";

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Failure, FinishReason, GenerateRequest, Limits, RequestId, Sampling, TokenLogprob, Usage,
+    AnswerPart, Failure, FinishReason, GenerateRequest, Limits, RequestId, Sampling, TokenLogprob, Usage,
 };
 
 /// Raised whenever a frame's meaning changes; both ends must agree.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// Element type of the key or value cache.
 #[derive(
@@ -77,20 +77,18 @@ pub struct DiskCache {
     pub min_tokens: u32,
 }
 
-/// How a model writes tool calls; its chat template tells.
+/// What a model's chat template can do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CallFormat {
-    /// `<tool_call>{"name": …, "arguments": {…}}</tool_call>`: Hermes, Qwen, `SmolLM`.
-    #[default]
-    Hermes,
-    /// `{"name": …, "parameters": {…}}` as the whole answer or after `<|python_tag|>`:
-    /// Llama 3.
-    Llama,
-    /// `[TOOL_CALLS]`, then a list of calls or `name[ARGS]{…}`: Mistral.
-    Mistral,
-    /// One JSON object as the whole answer, with a name and arguments.
-    Json,
+#[expect(clippy::struct_excessive_bools, reason = "a set of independent facts")]
+pub struct ChatAbilities {
+    /// It describes tools and has a form of calls; else both are text of ours.
+    pub native_tools: bool,
+    /// One answer may hold several calls.
+    pub parallel_tool_calls: bool,
+    /// It knows the system role; else a system prompt stands before the first question.
+    pub system_role: bool,
+    /// The model may think before it answers.
+    pub thinking: bool,
 }
 
 /// What a loaded model is.
@@ -118,9 +116,9 @@ pub struct ModelInfo {
     pub cpu: String,
     /// Whether the file carries a chat template (else `ChatML` is assumed).
     pub has_chat_template: bool,
-    /// How it writes tool calls.
+    /// What the template can do.
     #[serde(default)]
-    pub call_format: CallFormat,
+    pub chat: ChatAbilities,
     /// Time from `Load` to ready.
     pub load_ms: u64,
 }
@@ -210,10 +208,6 @@ pub enum Event {
         /// They came from the disk, not from memory.
         #[serde(default)]
         from_disk: bool,
-        /// Whether the prompt ends with an open `<think>`, so that the answer begins
-        /// inside it.
-        #[serde(default)]
-        in_reasoning: bool,
     },
     /// A chunk of the prompt was decoded.
     Prefill {
@@ -222,12 +216,14 @@ pub enum Event {
         /// Prompt tokens done so far.
         done: u32,
     },
-    /// Text to add to the answer; always whole UTF-8.
+    /// More of the answer.
     Token {
         /// Which request.
         id: RequestId,
-        /// May be empty where a token only completes part of a character.
-        text: String,
+        /// What is certain by now; empty where a token only completes part of a
+        /// character, a stop string or a call.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parts: Vec<AnswerPart>,
         /// Tokens generated so far.
         generated: u32,
         /// The tokens themselves, for `resume`. Usually one; more where a constraint

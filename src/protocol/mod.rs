@@ -4,6 +4,7 @@
 //! one frame (see [`framing`]). Both ends come from the same package, so the
 //! protocol has one version and no negotiation: a mismatch ends the engine.
 
+mod answer;
 mod failure;
 pub mod framing;
 mod limits;
@@ -11,10 +12,11 @@ mod message;
 mod offline;
 mod request;
 
+pub use answer::{AnswerPart, ToolCall};
 pub use failure::{Failure, FailureKind};
 pub use limits::Limits;
 pub use message::{
-    CallFormat, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
+    ChatAbilities, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
 };
 pub use offline::{
     Accuracy, BenchJob, BenchResult, Divergence, ImatrixJob, ImatrixResult, JudgeJob, JudgeResult,

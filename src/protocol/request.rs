@@ -77,6 +77,9 @@ pub struct Message {
     /// The text; empty where there is none (an assistant's pure tool call).
     #[serde(default)]
     pub content: String,
+    /// What the assistant thought before; templates decide whether the model sees it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reasoning_content: String,
     /// The assistant's tool calls, in OpenAI form but with `arguments` as an object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<serde_json::Value>,
@@ -264,9 +267,24 @@ pub struct GenerateRequest {
     /// Whether a tool is called.
     #[serde(default)]
     pub tool_choice: ToolChoice,
+    /// At most one tool is called in one answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_call: bool,
     /// Whether the model thinks first; `None` leaves it to the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking: Option<Thinking>,
+    /// The most tokens of reasoning; the engine ends it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_budget: Option<u32>,
+    /// Further variables of the chat template.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub chat_template_kwargs: serde_json::Map<String, serde_json::Value>,
+    /// The model goes on with the last message, which is the assistant's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continue_final_message: bool,
+    /// When it was accepted, in seconds since 1970: the chat template's clock.
+    #[serde(default)]
+    pub accepted_unix_s: i64,
     /// Report each token's probability and that of so many others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<u8>,
@@ -298,6 +316,15 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+        }
+    }
+
+    /// OpenAI's word for it where the answer holds so many calls. An answer that was cut
+    /// off is not complete, calls or not.
+    pub fn with_calls(self, calls: usize) -> &'static str {
+        match self {
+            Self::Stop if calls > 0 => "tool_calls",
+            other => other.as_str(),
         }
     }
 }

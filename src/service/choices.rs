@@ -114,7 +114,7 @@ mod tests {
     use tokio::sync::mpsc::{self, UnboundedSender};
 
     use super::*;
-    use crate::protocol::{FinishReason, Usage};
+    use crate::protocol::{AnswerPart, FinishReason, Usage};
 
     fn choices(n: u64) -> (Vec<UnboundedSender<StreamEvent>>, Choices) {
         let (senders, streams): (Vec<_>, Vec<_>) = (1..=n)
@@ -140,7 +140,7 @@ mod tests {
 
     fn token(text: &str) -> StreamEvent {
         StreamEvent::Token {
-            text: text.into(),
+            parts: vec![AnswerPart::Content(text.into())],
             generated: 1,
             logprobs: Vec::new(),
         }
@@ -204,7 +204,7 @@ mod tests {
         senders[0].send(token("first")).unwrap();
         senders[0].send(finished()).unwrap();
         let answers = choices.collect().await.unwrap();
-        let texts: Vec<_> = answers.iter().map(|a| (a.id.0, a.text.as_str())).collect();
+        let texts: Vec<_> = answers.iter().map(|a| (a.id.0, a.content.as_str())).collect();
         assert_eq!(texts, [(1, "first"), (2, "second")]);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::protocol::{CallFormat, FinishReason, TokenLogprob, Usage};
+use crate::protocol::{AnswerPart, FinishReason, TokenLogprob, Usage};
 
 /// Turns the pieces of answers into objects for the client. Answers are named by their
 /// index; nothing comes of one that is not there.
@@ -12,11 +12,13 @@ pub trait Chunks {
         Vec::new()
     }
 
-    /// Tells how the model answers, before its first token.
-    fn start(&mut self, index: usize, call_format: CallFormat, in_reasoning: bool);
-
-    /// Objects for more text.
-    fn token(&mut self, index: usize, text: &str, logprobs: Vec<TokenLogprob>) -> Vec<Value>;
+    /// Objects for more of an answer.
+    fn token(
+        &mut self,
+        index: usize,
+        parts: Vec<AnswerPart>,
+        logprobs: Vec<TokenLogprob>,
+    ) -> Vec<Value>;
 
     /// The objects that end an answer and, with the last one, the stream.
     fn finish(&mut self, index: usize, reason: FinishReason, usage: &Usage) -> Vec<Value>;

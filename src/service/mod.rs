@@ -268,6 +268,7 @@ impl Service {
         request.id = id;
         request.uid = uid;
         request.max_tokens = request.max_tokens.or(default_max);
+        request.accepted_unix_s = i64::try_from(openai::unix_seconds()).unwrap_or(i64::MAX);
         // Drawn here, so that another engine goes on with the same one.
         request.sampling.seed.get_or_insert_with(random_seed);
         let priority = request.priority;
@@ -550,7 +551,7 @@ fn crashed() -> Failure {
 
 /// Megabytes of text keep a small board tokenizing for minutes.
 fn check_size(prompt: &Prompt, max: u32) -> Result<(), Failure> {
-    let size = |m: &Message| m.content.len();
+    let size = |m: &Message| m.content.len() + m.reasoning_content.len();
     let bytes = match prompt {
         Prompt::Text(text) => text.len(),
         Prompt::Chat { messages, .. } => messages.iter().map(size).sum(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use super::openai::{content, decode_fields};
+use super::openai::decode_fields;
 use super::types::{Answer, Caller, SessionState, SessionView, Turn};
 use super::{Service, check_bytes, stopping};
 use crate::protocol::{Failure, FailureKind, Message};
@@ -234,10 +234,11 @@ impl Service {
         } else {
             answer
         };
-        let said = content(&answer);
+        let said = answer.content.clone();
         conversation.messages.push(Message {
             role: "assistant".into(),
             content: said.clone(),
+            reasoning_content: answer.reasoning.clone(),
             ..Message::default()
         });
         answering.end(conversation, &answer)?;

@@ -328,10 +328,7 @@ impl Inner {
                 prompt_tokens,
                 cached_tokens,
                 from_disk,
-                in_reasoning,
             } => {
-                let info = self.engine.as_ref().and_then(|e| e.info.as_ref());
-                let call_format = info.map(|i| i.call_format).unwrap_or_default();
                 let running = self.running.get_mut(&id);
                 // The caller need not know that it began anew.
                 let is_first = running.is_some_and(|r| {
@@ -345,8 +342,6 @@ impl Inner {
                         StreamEvent::Started {
                             prompt_tokens,
                             cached_tokens,
-                            in_reasoning,
-                            call_format,
                         },
                     );
                 }
@@ -354,7 +349,7 @@ impl Inner {
             Event::Prefill { id, done } => self.emit(id, StreamEvent::Prefill { done }),
             Event::Token {
                 id,
-                text,
+                parts,
                 generated,
                 logprobs,
                 tokens,
@@ -367,7 +362,7 @@ impl Inner {
                 self.emit(
                     id,
                     StreamEvent::Token {
-                        text,
+                        parts,
                         generated,
                         logprobs,
                     },

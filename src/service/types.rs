@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::keep_alive::Keep;
 use crate::protocol::{
-    CallFormat, Constraint, Failure, FailureKind, FinishReason, GenerateRequest, Priority, Prompt,
-    RequestId, TokenLogprob, Usage,
+    AnswerPart, Constraint, Failure, FailureKind, FinishReason, GenerateRequest, Priority, Prompt,
+    RequestId, TokenLogprob, ToolCall, Usage,
 };
 
 /// Who asks: decides what they may do and what is theirs.
@@ -75,20 +75,16 @@ pub enum StreamEvent {
         prompt_tokens: u32,
         /// Of these, found in the prompt cache.
         cached_tokens: u32,
-        /// The answer begins inside reasoning.
-        in_reasoning: bool,
-        /// How the model writes tool calls.
-        call_format: CallFormat,
     },
     /// Prompt tokens done so far.
     Prefill {
         /// Of `prompt_tokens`.
         done: u32,
     },
-    /// Text to add to the answer.
+    /// More of the answer.
     Token {
-        /// Whole UTF-8; may be empty.
-        text: String,
+        /// What is certain by now; may be empty.
+        parts: Vec<AnswerPart>,
         /// Tokens generated so far.
         generated: u32,
         /// Where asked for: the tokens with their probabilities.
@@ -111,17 +107,17 @@ pub struct Answer {
     /// The request that it answers.
     pub id: RequestId,
     /// The text.
-    pub text: String,
+    pub content: String,
+    /// What the model thought before.
+    pub reasoning: String,
+    /// What it calls.
+    pub calls: Vec<ToolCall>,
     /// Why it ended.
     pub reason: FinishReason,
     /// What it cost.
     pub usage: Usage,
     /// The model that gave it.
     pub model: String,
-    /// The text begins inside reasoning.
-    pub in_reasoning: bool,
-    /// How the model writes tool calls.
-    pub call_format: CallFormat,
     /// Where asked for: the tokens with their probabilities.
     pub logprobs: Vec<TokenLogprob>,
 }
@@ -131,12 +127,12 @@ impl Answer {
     pub(super) fn new(id: RequestId, model: &str) -> Self {
         Self {
             id,
-            text: String::new(),
+            content: String::new(),
+            reasoning: String::new(),
+            calls: Vec::new(),
             reason: FinishReason::Stop,
             usage: Usage::default(),
             model: model.to_owned(),
-            in_reasoning: false,
-            call_format: CallFormat::default(),
             logprobs: Vec::new(),
         }
     }
@@ -160,20 +156,26 @@ impl Answer {
         }
     }
 
+    fn push(&mut self, part: AnswerPart) {
+        match part {
+            AnswerPart::Content(more) => self.content.push_str(&more),
+            AnswerPart::Reasoning(more) => self.reasoning.push_str(&more),
+            AnswerPart::ToolCall(call) => self.calls.push(call),
+        }
+    }
+
     /// Adds what happened; true where the answer is complete with it.
     pub(super) fn add(&mut self, event: StreamEvent) -> Result<bool, Failure> {
         match event {
-            StreamEvent::Queued { .. } | StreamEvent::Prefill { .. } => {}
-            StreamEvent::Started {
-                in_reasoning,
-                call_format,
-                ..
+            StreamEvent::Queued { .. }
+            | StreamEvent::Started { .. }
+            | StreamEvent::Prefill { .. } => {}
+            StreamEvent::Token {
+                parts, logprobs, ..
             } => {
-                self.in_reasoning = in_reasoning;
-                self.call_format = call_format;
-            }
-            StreamEvent::Token { text, logprobs, .. } => {
-                self.text.push_str(&text);
+                for part in parts {
+                    self.push(part);
+                }
                 self.logprobs.extend(logprobs);
             }
             StreamEvent::Finished { reason, usage } => {

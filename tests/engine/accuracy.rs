@@ -33,7 +33,7 @@ fn accuracy(kind: &str) -> f64 {
             ..request(id, prompt)
         });
         all += 1;
-        if is_right(&question, &answer.text) {
+        if is_right(&question, &answer.parts) {
             right += 1;
         } else {
             println!("{kind} {}: {:?}", question.id, answer.text);

@@ -8,8 +8,8 @@ use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use hearthd::protocol::{
-    Command, Event, Failure, FinishReason, GenerateRequest, KvType, Limits, LoadRequest, Message,
-    ModelInfo, Prompt, RequestId, Sampling, Usage, framing,
+    AnswerPart, Command, Event, Failure, FinishReason, GenerateRequest, KvType, Limits, LoadRequest, Message,
+    ModelInfo, Prompt, RequestId, Sampling, ToolCall, Usage, framing,
 };
 
 /// Longest wait for one event: the machine that runs the tests may be busy.
@@ -27,6 +27,9 @@ pub struct Engine {
 #[derive(Debug, Default)]
 pub struct Answer {
     pub text: String,
+    pub reasoning: String,
+    pub calls: Vec<ToolCall>,
+    pub parts: Vec<AnswerPart>,
     pub prompt_tokens: u32,
     pub cached_tokens: u32,
     pub prefills: Vec<u32>,
@@ -203,14 +206,21 @@ impl Answer {
             }
             Event::Token {
                 id,
-                text,
+                parts,
                 generated,
                 ..
             } => {
                 check(id);
                 assert!(generated >= self.tokens);
                 self.tokens = generated;
-                self.text.push_str(&text);
+                for part in parts {
+                    match &part {
+                        AnswerPart::Content(text) => self.text.push_str(text),
+                        AnswerPart::Reasoning(text) => self.reasoning.push_str(text),
+                        AnswerPart::ToolCall(call) => self.calls.push(call.clone()),
+                    }
+                    self.parts.push(part);
+                }
             }
             Event::Finished { id, reason, usage } => {
                 check(id);

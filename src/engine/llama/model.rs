@@ -21,8 +21,7 @@ use crate::engine::clock;
 use crate::fit::{SLOTS_MAX, cell_bytes, places, usable_kv_type};
 use crate::gguf::{Header, read_header};
 use crate::prompt::constraint::Vocabulary;
-use crate::prompt::is_marker;
-use crate::protocol::{CallFormat, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
+use crate::protocol::{ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
 use crate::units::Bytes;
 
 /// Loads models with llama.cpp.
@@ -136,7 +135,6 @@ impl Loader for LlamaLoader {
             reason = "whole ms"
         )]
         let load_ms = clock::ms_since(began) as u64;
-        let template = chat_template(&model);
         let info = ModelInfo {
             description: describe(&model),
             parameters: model.n_params(),
@@ -149,8 +147,9 @@ impl Loader for LlamaLoader {
             kv_token_bytes,
             vocab_size: model.n_vocab().cast_unsigned(),
             cpu: self.runtime.cpu().to_owned(),
-            has_chat_template: template.is_some(),
-            call_format: template.as_deref().map(CallFormat::of).unwrap_or_default(),
+            has_chat_template: chat_template(&model).is_some(),
+            // The chat layer finds out.
+            chat: ChatAbilities::default(),
             load_ms,
         };
         let defaults = defaults(&model, &request.sampling);
@@ -347,6 +346,10 @@ impl Backend for LlamaModelBackend {
         &self.info
     }
 
+    fn set_chat(&mut self, chat: ChatAbilities) {
+        self.info.chat = chat;
+    }
+
     fn chat_format(&self) -> ChatFormat {
         let vocab = self.model.vocab();
         let text = |token: LlamaToken| {
@@ -358,6 +361,10 @@ impl Backend for LlamaModelBackend {
         };
         ChatFormat {
             template: chat_template(&self.model),
+            tool_template: self
+                .model
+                .meta_val_str("tokenizer.chat_template.tool_use")
+                .ok(),
             bos: text(vocab.bos()),
             eos: text(vocab.eos()),
         }
@@ -375,13 +382,11 @@ impl Backend for LlamaModelBackend {
         }
         let vocab = self.model.vocab();
         let token = LlamaToken(token);
-        let piece = vocab.token_to_piece(token, true, None);
-        // User-defined tokens such as <tool_call> are text; control tokens are not, but
-        // for those by which an answer is read.
-        if vocab.is_control(token) && !is_marker(&piece) {
+        // User-defined tokens such as <tool_call> are text; control tokens are not.
+        if vocab.is_control(token) {
             return Vec::new();
         }
-        piece
+        vocab.token_to_piece(token, true, None)
     }
 
     fn is_end(&self, token: Token) -> bool {

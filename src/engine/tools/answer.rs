@@ -3,12 +3,14 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use super::template;
+use serde_json::json;
+
+use super::chat;
 use crate::engine::backend::{Backend, Loader as _};
 use crate::engine::clock;
 use crate::engine::llama::LlamaLoader;
 use crate::engine::worker::Worker;
-use crate::protocol::{Event, Failure, FailureKind, GenerateRequest, Limits, LoadRequest};
+use crate::protocol::{AnswerPart, Event, Failure, FailureKind, GenerateRequest, Limits, LoadRequest};
 
 /// Answers one request, writing the text to standard output as it comes.
 ///
@@ -20,19 +22,25 @@ pub fn answer(
     request: &GenerateRequest,
 ) -> Result<Event, Failure> {
     let backend = loader.load(load, &Arc::default(), Box::new(|_| ()))?;
-    let template = template(&backend)?;
-    let mut worker = Worker::new(backend, template, None, load.lookup_tokens);
-    let mut say =
-        |text: &str| print(text).map_err(|e| Failure::new(FailureKind::Io, e.to_string()));
+    let chat = chat(&backend)?;
+    let mut worker = Worker::new(backend, chat, None, load.lookup_tokens);
+    let mut say = |part: AnswerPart| {
+        let shown = match part {
+            AnswerPart::Content(text) => print(&text),
+            AnswerPart::Reasoning(_) => Ok(()),
+            AnswerPart::ToolCall(call) => print(&json!({"name": call.name, "arguments": call.arguments}).to_string()),
+        };
+        shown.map_err(|e| Failure::new(FailureKind::Io, e.to_string()))
+    };
     ask(&mut worker, &load.limits, request, &mut say)
 }
 
-/// Has one request answered, its text given to `say` as it comes; returns its last event.
+/// Has one request answered, its parts given to `say` as they come; returns its last event.
 pub(super) fn ask<B: Backend>(
     worker: &mut Worker<B>,
     limits: &Limits,
     request: &GenerateRequest,
-    say: &mut dyn FnMut(&str) -> Result<(), Failure>,
+    say: &mut dyn FnMut(AnswerPart) -> Result<(), Failure>,
 ) -> Result<Event, Failure> {
     worker.submit(request.clone());
     let began = clock::now();
@@ -42,7 +50,7 @@ pub(super) fn ask<B: Backend>(
         worker.tick(now);
         for event in worker.events() {
             match event {
-                Event::Token { text, .. } => say(&text)?,
+                Event::Token { parts, .. } => parts.into_iter().try_for_each(&mut *say)?,
                 Event::Failed { failure, .. } => return Err(failure),
                 Event::Finished { .. } => return Ok(event),
                 _ => {}

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{decode, load_request, template};
+use super::{chat, decode, load_request};
 use crate::engine::backend::{Backend as _, Loader as _};
 use crate::engine::llama::{LlamaLoader, check_tensors};
 use crate::protocol::{Failure, FailureKind, ModelInfo, Sampling};
@@ -20,7 +20,7 @@ pub fn check(loader: &LlamaLoader, path: &Path) -> Result<ModelInfo, Failure> {
     let progress = Arc::default();
     let request = load_request(path, CHECK_CONTEXT, 1);
     let mut backend = loader.load(&request, &progress, Box::new(|_| ()))?;
-    template(&backend)?;
+    chat(&backend)?;
     let mut sampler = backend.sampler(&Sampling::default())?;
     let does_not_run = |error: String| {
         let message = format!("{} loads but does not run: {error}", path.display());

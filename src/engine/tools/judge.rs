@@ -6,7 +6,7 @@ use super::questions::answer_all;
 use super::reference::{Keeper, Kept, fingerprint};
 use super::score::{self, Mean};
 use super::text::{Text, parts};
-use super::{Report, load_request, template};
+use super::{Report, chat, load_request};
 use crate::engine::backend::{Backend as _, Loader as _, Part, Token, no_logits};
 use crate::engine::llama::{LlamaLoader, LlamaModelBackend};
 use crate::engine::worker::Worker;
@@ -44,8 +44,8 @@ pub fn judge(
     let accuracy = if job.questions.is_empty() {
         None
     } else {
-        let template = template(&backend)?;
-        let mut worker = Worker::new(backend, template, None, 0);
+        let chat = chat(&backend)?;
+        let mut worker = Worker::new(backend, chat, None, 0);
         let all = job.questions.len() as u64;
         let mut told = |done| report("answering questions", done, all);
         Some(answer_all(

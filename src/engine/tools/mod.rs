@@ -21,11 +21,10 @@ use std::path::Path;
 use nix::sys::statvfs::statvfs;
 
 use super::backend::{Backend, DecodeError, Part, Token};
+use super::chat::ChatLayer;
 use super::llama::available;
-use super::process::today;
 use crate::fit;
 use crate::gguf::read_header;
-use crate::prompt::Template;
 use crate::protocol::{Failure, FailureKind, KvType, Limits, LoadRequest, Sampling};
 use crate::units::Bytes;
 
@@ -98,14 +97,8 @@ fn decode<B: Backend>(
 }
 
 /// The model's own chat template.
-fn template<B: Backend>(backend: &B) -> Result<Template, Failure> {
-    let format = backend.chat_format();
-    Template::new(
-        format.template.as_deref(),
-        &format.bos,
-        &format.eos,
-        &today(),
-    )
+fn chat<B: Backend>(backend: &B) -> Result<ChatLayer, Failure> {
+    ChatLayer::new(&backend.chat_format())
 }
 
 /// Bytes of memory that the process has now, files that are mapped included (`VmRSS` of

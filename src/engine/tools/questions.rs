@@ -3,30 +3,31 @@
 use super::answer::ask;
 use crate::engine::backend::Backend;
 use crate::engine::worker::Worker;
-use crate::prompt::{AnswerParser, Part, Reading};
 use crate::protocol::{
-    Accuracy, CallFormat, Failure, GenerateRequest, Limits, Prompt, Question, RequestId, Sampling,
+    Accuracy, AnswerPart, Failure, GenerateRequest, Limits, Prompt, Question, RequestId, Sampling,
 };
 
 /// The longest answer in tokens: what is asked for is a word or a call.
 const ANSWER_TOKENS_MAX: u32 = 96;
 
-/// Whether `answer` is right: it holds one of the accepted texts and none of the rejected
+/// Whether an answer is right: its text holds one of the accepted texts and none of the rejected
 /// ones, whatever the case; or it is the one accepted call, and nothing else is called.
-pub fn is_right(question: &Question, answer: &str) -> bool {
+pub fn is_right(question: &Question, answer: &[AnswerPart]) -> bool {
     if let Some(wanted) = &question.accept_call {
-        let reading = Reading {
-            calls: Some(CallFormat::Hermes),
-            ..Reading::default()
-        };
-        let mut parts = AnswerParser::read(reading, answer);
-        parts.retain(|part| matches!(part, Part::ToolCall(_)));
-        let [Part::ToolCall(call)] = parts.as_slice() else {
+        let calls = answer.iter().filter_map(|part| match part {
+            AnswerPart::ToolCall(call) => Some(call),
+            AnswerPart::Content(_) | AnswerPart::Reasoning(_) => None,
+        });
+        let [call] = calls.collect::<Vec<_>>()[..] else {
             return false;
         };
         return wanted["name"] == call.name.as_str() && wanted["arguments"] == call.arguments;
     }
-    let answer = answer.to_lowercase();
+    let text = answer.iter().filter_map(|part| match part {
+        AnswerPart::Content(text) => Some(text.as_str()),
+        AnswerPart::Reasoning(_) | AnswerPart::ToolCall(_) => None,
+    });
+    let answer = text.collect::<String>().to_lowercase();
     let holds = |text: &String| answer.contains(&text.to_lowercase());
     question.accept.iter().any(holds) && !question.reject.iter().any(holds)
 }
@@ -53,14 +54,14 @@ pub(super) fn answer_all<B: Backend>(
             max_tokens: Some(ANSWER_TOKENS_MAX),
             ..GenerateRequest::default()
         };
-        let mut text = String::new();
-        let mut keep = |more: &str| {
-            text.push_str(more);
+        let mut parts = Vec::new();
+        let mut keep = |part: AnswerPart| {
+            parts.push(part);
             Ok(())
         };
         ask(worker, limits, &request, &mut keep)?;
         accuracy.of += 1;
-        if is_right(question, &text) {
+        if is_right(question, &parts) {
             accuracy.right += 1;
         } else {
             accuracy.wrong.push(question.id.clone());

@@ -6,11 +6,14 @@
 //! latter may begin with what the former may go on with, fewer texts are possible
 //! than in llama.cpp; never others.
 
+mod calls;
+mod linear;
 mod parser;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use llguidance::toktrie::TokenId;
 use serde_json::Value;
 
 use self::parser::Parser;
@@ -22,14 +25,40 @@ pub(super) fn to_lark(text: &str) -> Result<String, String> {
     let Some(root) = rules.names.get("root").copied() else {
         return Err("it has no rule `root`; add `root ::= …`".to_owned());
     };
+    write(rules.bodies, root)
+}
+
+/// The tool calls of the chat layer's grammar, without the text that may stand before
+/// them, in Lark. `controls` are the control tokens that may come, with their texts.
+pub(super) fn calls_to_lark(
+    text: &str,
+    one_call: bool,
+    controls: &[(String, TokenId)],
+) -> Result<String, String> {
+    let rules = Parser::new(text).rules()?;
+    let start = calls::start(&rules.names, one_call)
+        .ok_or("the chat layer's grammar has no rule for tool calls")?;
+    let space = rules.names.get("space").copied();
+    let mut bodies = rules.bodies;
+    for body in &mut bodies {
+        calls::make_compact(body, space);
+        calls::split_controls(body, controls);
+    }
+    write(bodies, start)
+}
+
+fn write(mut bodies: Vec<Body>, start: usize) -> Result<String, String> {
+    linear::make_regular(&mut bodies, start);
     let mut writer = Writer {
-        regular: regular(&rules.bodies),
+        regular: regular(&bodies),
         lark: String::new(),
-        parts: rules.bodies.len(),
+        parts: bodies.len(),
     };
-    _ = writeln!(writer.lark, "start: {}", writer.name(root));
-    for (id, body) in rules.bodies.iter().enumerate() {
-        writer.rule(&writer.name(id), body, writer.is_regular(id));
+    _ = writeln!(writer.lark, "start: {}", writer.name(start));
+    for id in linear::reachable(&bodies, start) {
+        if let Some(body) = bodies.get(id) {
+            writer.rule(&writer.name(id), body, writer.is_regular(id));
+        }
     }
     if writer.parts > MAX_RULES {
         return Err(format!(
@@ -43,8 +72,11 @@ pub(super) fn to_lark(text: &str) -> Result<String, String> {
 /// Alternatives of sequences.
 type Body = Vec<Vec<Node>>;
 
+#[derive(Clone)]
 enum Node {
     Text(String),
+    /// A control token, which is no text of the answer.
+    Control(TokenId),
     Class(bool, Vec<(char, char)>),
     Any,
     Rule(usize),
@@ -91,6 +123,7 @@ impl Node {
     fn is_regular(&self, known: &impl Fn(usize) -> bool) -> bool {
         match self {
             Self::Text(_) | Self::Class(..) | Self::Any => true,
+            Self::Control(_) => false,
             Self::Rule(id) => known(*id),
             Self::Group(body) => body.iter().flatten().all(|node| node.is_regular(known)),
             Self::Repeat(node, ..) => node.is_regular(known),
@@ -162,6 +195,7 @@ impl Writer {
     fn node(&mut self, node: &Node) -> String {
         match node {
             Node::Text(text) => quoted(text),
+            Node::Control(id) => format!("<[{id}]>"),
             Node::Any => "/(?s:.)/".to_owned(),
             Node::Rule(id) => self.name(*id),
             Node::Class(not, ranges) => {

@@ -3,74 +3,88 @@
 use std::fmt;
 
 use llguidance::toktrie::{SimpleVob, TokenId};
-use serde_json::Value;
 
-use super::calls::{self, Watch};
+use super::calls::{self, CallGrammar, Watch};
 use super::grammar;
+use super::reasoning::{Gate, ReasoningTags, Step};
 use super::vocabulary::Vocabulary;
-use crate::protocol::{CallFormat, Constraint, Failure, FailureKind, ToolChoice};
+use crate::protocol::{Constraint, Failure, FailureKind};
+
+/// What binds an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Binding {
+    /// The form of the whole answer.
+    pub constraint: Option<Constraint>,
+    /// How tools are called, where some are offered.
+    pub calls: Option<CallGrammar>,
+    /// Where the model may think first, and nothing binds it.
+    pub reasoning: Option<ReasoningTags>,
+    /// The most tokens of reasoning; it is ended then.
+    pub reasoning_budget: Option<u32>,
+}
 
 /// Follows one answer and says what may come next. A clone starts where the original
 /// stands, so a compiled one can be kept and used again.
 #[derive(Clone)]
 pub struct Matcher {
     vocabulary: Vocabulary,
-    /// What is enforced now; none in free text.
-    grammar: Option<llguidance::Matcher>,
-    /// What waits for a call in free text; none where the grammar binds all of it.
+    reasoning: Option<Gate>,
+    /// Tokens of reasoning left; `None`: as many as the model wants.
+    budget: Option<u32>,
+    /// Forms that the answer may still have; none in free text.
+    forms: Vec<llguidance::Matcher>,
+    /// What waits for a call in free text; none where a form binds all of it.
     watch: Option<Watch>,
 }
 
 impl fmt::Debug for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Matcher")
-            .field("bound", &self.grammar.is_some())
+            .field("forms", &self.forms.len())
             .field("watches", &self.watch.is_some())
             .finish_non_exhaustive()
     }
 }
 
 impl Matcher {
-    /// Compiles a constraint.
+    /// Compiles a constraint of a whole answer.
     ///
     /// # Errors
     /// `InvalidSchema` saying what is wrong or which bound is exceeded, and where.
     pub fn new(vocabulary: &Vocabulary, constraint: &Constraint) -> Result<Self, Failure> {
         Ok(Self {
-            grammar: Some(grammar::compile(vocabulary, constraint)?),
-            watch: None,
             vocabulary: vocabulary.clone(),
+            reasoning: None,
+            budget: None,
+            forms: vec![grammar::compile(vocabulary, constraint)?],
+            watch: None,
         })
     }
 
-    /// Compiles the calls of `tools` (in OpenAI form) that `choice` asks for or
-    /// allows; `None` where there is nothing to watch.
+    /// Compiles all that binds an answer; `None` where nothing does.
     ///
     /// # Errors
-    /// `InvalidSchema` naming the tool, `InvalidArgs` where the choice cannot be met.
-    pub fn for_tools(
-        vocabulary: &Vocabulary,
-        format: CallFormat,
-        tools: &[Value],
-        choice: &ToolChoice,
-    ) -> Result<Option<Self>, Failure> {
-        calls::check(tools, choice)?;
-        let (grammar, watch) = match choice {
-            ToolChoice::None => return Ok(None),
-            ToolChoice::Auto if tools.is_empty() => return Ok(None),
-            ToolChoice::Auto => (None, Some(Watch::new(vocabulary, format, tools)?)),
-            ToolChoice::Required => (
-                Some(calls::required(vocabulary, format, tools, None)?),
-                None,
-            ),
-            ToolChoice::Named(name) => (
-                Some(calls::required(vocabulary, format, tools, Some(name))?),
-                None,
-            ),
-        };
+    /// As [`Self::new`].
+    pub fn bound(vocabulary: &Vocabulary, binding: &Binding) -> Result<Option<Self>, Failure> {
+        let mut forms = Vec::new();
+        let mut watch = None;
+        match (&binding.constraint, &binding.calls) {
+            (None, None) if binding.reasoning_budget.is_none() => return Ok(None),
+            (None, None) => {}
+            (_, Some(calls)) if calls.is_forced => forms.push(calls::compile(vocabulary, calls)?),
+            (None, Some(calls)) => watch = Some(Watch::new(vocabulary, calls)?),
+            (Some(constraint), calls) => {
+                forms.push(grammar::compile(vocabulary, constraint)?);
+                if let Some(calls) = calls {
+                    forms.push(calls::compile(vocabulary, calls)?);
+                }
+            }
+        }
         Ok(Some(Self {
             vocabulary: vocabulary.clone(),
-            grammar,
+            reasoning: binding.reasoning.clone().map(Gate::new),
+            budget: binding.reasoning_budget,
+            forms,
             watch,
         }))
     }
@@ -80,8 +94,23 @@ impl Matcher {
     /// # Errors
     /// `InvalidSchema` where the constraint turns out too costly to follow.
     pub fn mask(&mut self, logits: &mut [f32]) -> Result<(), Failure> {
-        if let Some(grammar) = &mut self.grammar {
-            let allowed = grammar.compute_mask_or_eos().map_err(|error| {
+        if self.reasoning.as_ref().is_some_and(Gate::is_inside) {
+            return Ok(());
+        }
+        if let Some(watch) = &self.watch {
+            for token in watch.forbidden(&self.vocabulary) {
+                if let Some(logit) = logits.get_mut(token as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+            return Ok(());
+        }
+        if self.forms.is_empty() {
+            return Ok(());
+        }
+        let mut allowed: Option<SimpleVob> = None;
+        for form in &mut self.forms {
+            let mask = form.compute_mask_or_eos().map_err(|error| {
                 Failure::new(
                     FailureKind::InvalidSchema,
                     format!(
@@ -90,14 +119,18 @@ impl Matcher {
                     ),
                 )
             })?;
-            forbid(&allowed, logits);
-        } else if let Some(watch) = &self.watch {
-            for token in watch.forbidden(&self.vocabulary) {
-                if let Some(logit) = logits.get_mut(token as usize) {
-                    *logit = f32::NEG_INFINITY;
-                }
+            match &mut allowed {
+                None => allowed = Some(mask),
+                Some(allowed) => allowed.or(&mask),
             }
         }
+        let mut allowed = allowed.unwrap_or_else(|| self.vocabulary.trie().alloc_token_set());
+        if let Some(gate) = &self.reasoning {
+            for token in gate.also_allowed(&self.vocabulary) {
+                allowed.allow_token(token);
+            }
+        }
+        forbid(&allowed, logits);
         Ok(())
     }
 
@@ -107,31 +140,101 @@ impl Matcher {
     /// `Internal` where [`Matcher::mask`] forbids it.
     pub fn accept(&mut self, token: i32) -> Result<(), Failure> {
         let id = TokenId::try_from(token).map_err(|_| wrong(token, "there is no such token"))?;
-        if let Some(grammar) = &mut self.grammar {
-            let ended = grammar.is_stopped() && self.vocabulary.trie().eos_tokens().contains(&id);
-            if !ended {
-                grammar
-                    .consume_token(id)
-                    .map_err(|error| wrong(token, &grammar::first_line(&error.to_string())))?;
-            }
-        } else if let Some(watch) = &mut self.watch {
-            self.grammar = watch.accept(&self.vocabulary, id);
+        if self.reasoning.as_ref().is_some_and(Gate::is_inside) {
+            self.budget = self.budget.map(|left| left.saturating_sub(1));
         }
-        // A call is over: free text again.
-        if self.watch.is_some()
-            && let Some(grammar) = &mut self.grammar
-            && grammar.is_accepting().is_ok_and(|over| over)
-        {
-            self.grammar = None;
+        let step = match &mut self.reasoning {
+            Some(gate) if !gate.is_over() => gate.accept(self.vocabulary.text(id)),
+            _ => Step::Answer,
+        };
+        match step {
+            Step::Reasoning(rest) => self.answer_begins(&rest),
+            Step::Answer => self.answer(id),
+            // An answer that begins alike goes on; one that does not is the model's to think.
+            Step::Either | Step::Blank => {
+                if self.watch.is_none() && self.fitting(id).is_empty() {
+                    return Ok(());
+                }
+                self.answer(id)
+            }
+        }
+    }
+
+    /// The first bytes of the answer came with the end of the reasoning.
+    fn answer_begins(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let vocabulary = &self.vocabulary;
+        if self.watch.is_none() && self.forms.is_empty() {
+            return Ok(());
+        }
+        if let Some(watch) = &mut self.watch {
+            if let Some(call) = watch.accept(vocabulary, bytes) {
+                self.forms = vec![call];
+                self.watch = None;
+            }
+            return Ok(());
+        }
+        self.forms.retain_mut(|form| calls::feed(vocabulary, form, bytes));
+        if self.forms.is_empty() {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            return Err(Failure::new(
+                FailureKind::Internal,
+                format!("after its reasoning the model wrote {text:?}, which the constraint forbids"),
+            ));
         }
         Ok(())
+    }
+
+    fn answer(&mut self, id: TokenId) -> Result<(), Failure> {
+        if self.watch.is_none() && self.forms.is_empty() {
+            return Ok(());
+        }
+        if let Some(watch) = &mut self.watch {
+            if let Some(call) = watch.accept(&self.vocabulary, self.vocabulary.text(id)) {
+                // Calls end an answer: what the chat layer reads has no text behind them.
+                self.forms = vec![call];
+                self.watch = None;
+            }
+            return Ok(());
+        }
+        let is_end = self.vocabulary.trie().eos_tokens().contains(&id);
+        if is_end && self.forms.iter().any(llguidance::Matcher::is_stopped) {
+            return Ok(());
+        }
+        let fitting = self.fitting(id);
+        if !fitting.is_empty() {
+            let mut at = 0..;
+            self.forms.retain(|_| at.next().is_some_and(|n| fitting.contains(&n)));
+        }
+        for form in &mut self.forms {
+            form.consume_token(id)
+                .map_err(|error| wrong(id, &grammar::first_line(&error.to_string())))?;
+        }
+        Ok(())
+    }
+
+    /// The forms that a token fits.
+    fn fitting(&mut self, id: TokenId) -> Vec<usize> {
+        let fits = |form: &mut llguidance::Matcher| form.validate_tokens(&[id]).ok() == Some(1);
+        let forms = self.forms.iter_mut().enumerate();
+        forms.filter_map(|(n, form)| fits(form).then_some(n)).collect()
     }
 
     /// Tokens that must come next whatever the model thinks, in the model's own
     /// tokenization; empty where there is a choice, and at the end.
     pub fn forced(&mut self) -> Vec<i32> {
-        match &mut self.grammar {
-            Some(grammar) if !grammar.is_stopped() => grammar
+        if let Some(gate) = &self.reasoning
+            && !gate.is_over()
+        {
+            return match self.budget {
+                Some(0) if gate.is_inside() => self.vocabulary.tokens(gate.end()),
+                _ => Vec::new(),
+            };
+        }
+        match self.forms.as_mut_slice() {
+            [form] if !form.is_stopped() => form
                 .compute_ff_tokens()
                 .into_iter()
                 .filter_map(|id| i32::try_from(id).ok())
@@ -142,15 +245,12 @@ impl Matcher {
 
     /// Whether nothing may follow any more but the end.
     pub fn is_complete(&mut self) -> bool {
-        self.watch.is_none()
-            && self
-                .grammar
-                .as_ref()
-                .is_some_and(|g| g.is_stopped() && g.stop_reason().is_ok())
+        let is_over = |form: &llguidance::Matcher| form.is_stopped() && form.stop_reason().is_ok();
+        self.watch.is_none() && !self.forms.is_empty() && self.forms.iter().all(is_over)
     }
 }
 
-fn wrong(token: i32, why: &str) -> Failure {
+fn wrong(token: impl fmt::Display, why: &str) -> Failure {
     Failure::new(
         FailureKind::Internal,
         format!("token {token} does not fit the constraint: {why}"),

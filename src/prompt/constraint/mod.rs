@@ -14,6 +14,10 @@
 //! In tool calls it is always `{"a": 1, "b": 2}`: all templates write them so, and the
 //! more is certain, the more comes without a decode.
 //!
+//! **Tool calls** have the form that llama.cpp's chat layer gives ([`CallGrammar`]), which
+//! also reads them; **reasoning** before an answer is bound by nothing
+//! ([`ReasoningTags`]).
+//!
 //! **Numbers** have the range that a schema gives them; where it gives none, JSON's
 //! own grammar bounds nothing, and `1e999` is valid.
 //!
@@ -23,8 +27,8 @@
 //! **JSON schemas** are kept to the word: what cannot be guaranteed (`not`, `if`,
 //! `uniqueItems`, alternatives of `oneOf` that overlap, …) is refused, not ignored.
 //! References stay inside the schema (`#/…`). Properties come in the schema's order.
-//! The parameters of tools, and schemas in Ollama's API, are taken leniently, unless the tool says `"strict": true`:
-//! there what cannot be kept is ignored, since clients send much of it.
+//! Schemas in Ollama's API are taken leniently: there what cannot be kept is ignored,
+//! since clients send much of it.
 
 mod bounds;
 mod calls;
@@ -32,6 +36,7 @@ mod gbnf;
 mod grammar;
 mod matcher;
 mod place;
+mod reasoning;
 mod vocabulary;
 
 #[cfg(test)]
@@ -39,7 +44,10 @@ mod tests;
 
 use crate::protocol::{Failure, GenerateRequest, Prompt};
 
-pub use matcher::Matcher;
+pub use calls::CallGrammar;
+pub(crate) use calls::invalid as invalid_tool;
+pub use matcher::{Binding, Matcher};
+pub use reasoning::ReasoningTags;
 pub(crate) use vocabulary::COMPILE_STACK;
 pub use vocabulary::{Tokenize, Vocabulary};
 

@@ -100,6 +100,20 @@ impl Vocabulary {
         self.trie().get_special_token(text)
     }
 
+    /// The token with exactly this text.
+    pub(super) fn token(&self, text: &[u8]) -> Option<TokenId> {
+        self.trie().token_id(text)
+    }
+
+    /// A text as tokens; where it is the name of a control token, that one.
+    pub(super) fn tokens(&self, text: &str) -> Vec<i32> {
+        let ids = match self.special(text) {
+            Some(id) => vec![id],
+            None => self.factory.tok_env().tokenize_bytes(text.as_bytes()),
+        };
+        ids.into_iter().filter_map(|id| i32::try_from(id).ok()).collect()
+    }
+
     /// A token's text; that of control tokens too.
     pub(super) fn text(&self, token: TokenId) -> &[u8] {
         let bytes = self.trie().token(token);

@@ -27,6 +27,7 @@ fn message(value: &Value, calls: &mut Calls) -> Result<Message, Failure> {
     let mut message = Message {
         role,
         content: content(map.get("content"))?,
+        reasoning_content: text("thinking")?.unwrap_or_default(),
         tool_calls: match map.get("tool_calls") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(list)) => list.iter().map(|call| calls.asked(call)).collect(),

@@ -7,7 +7,7 @@ use super::messages::{messages, no_images, unsupported};
 use super::options::{Options, options};
 use crate::protocol::{Constraint, Failure, GenerateRequest, Message, Overflow, Prompt, Thinking};
 use crate::service::fields::{field, object, priority};
-use crate::service::openai::{Offer, Tools};
+use crate::service::openai::Tools;
 use crate::service::{KeepAlive, Submission};
 
 /// A decoded request: what to do, and how the answer is to be written.
@@ -23,8 +23,6 @@ pub struct Request {
     pub keep_alive: Option<KeepAlive>,
     /// There is nothing to answer: the model is only loaded, or let go.
     pub is_empty: bool,
-    /// The tools offered.
-    pub offer: Offer,
 }
 
 /// A decoded request for embeddings.
@@ -55,12 +53,11 @@ pub fn decode_chat(body: &[u8]) -> Result<Request, Failure> {
     let is_empty = messages.is_empty();
     let prompt = Prompt::Chat {
         messages,
-        tools: tools.list,
+        tools: tools.list.clone(),
     };
     let mut request = common(&body, prompt)?;
     request.is_empty = is_empty;
-    request.offer = tools.offer;
-    request.submission.request.tool_choice = tools.choice;
+    tools.apply(&mut request.submission.request);
     Ok(request)
 }
 
@@ -174,7 +171,6 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Request, Failure>
         stream: stream(body)?,
         keep_alive: keep_alive(body.get("keep_alive"))?,
         is_empty: false,
-        offer: Offer::default(),
         submission: Submission {
             model: Some(super::name_of(&name).to_owned()),
             request: GenerateRequest {
@@ -271,7 +267,6 @@ mod tests {
         assert_eq!(request.name, "small:latest");
         assert_eq!(request.submission.model.as_deref(), Some("small"));
         assert_eq!(request.keep_alive, Some(KeepAlive::Forever));
-        assert_eq!(request.offer.names, ["HassTurnOn"]);
         let inner = &request.submission.request;
         assert_eq!(inner.thinking, Some(Thinking::Off));
         assert_eq!(inner.overflow, Overflow::TruncateMiddle);

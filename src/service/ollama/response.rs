@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::prompt::{ToolCall, civil};
-use crate::protocol::{RequestId, Usage};
+use crate::prompt::civil;
+use crate::protocol::{RequestId, ToolCall, Usage};
 use crate::service::Answer;
-use crate::service::openai::{Offer, Whole, call_id};
+use crate::service::openai::call_id;
 
 /// Which endpoint's objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +45,12 @@ impl Form {
     }
 
     /// A complete answer, which took so long in all.
-    pub fn response(self, name: &str, answer: &Answer, offer: &Offer, took: Duration) -> Value {
-        let whole = Whole::read(answer, offer);
-        let calls = whole.calls.iter().enumerate();
+    pub fn response(self, name: &str, answer: &Answer, took: Duration) -> Value {
+        let calls = answer.calls.iter().enumerate();
         let calls: Vec<Value> = calls
             .map(|(n, call)| tool_call(answer.id, n, call))
             .collect();
-        let part = self.part(name, &whole.content, &whole.reasoning, &calls);
+        let part = self.part(name, &answer.content, &answer.reasoning, &calls);
         // A call is no reason to end in Ollama's words.
         done(part, answer.reason.as_str(), &answer.usage, took)
     }
@@ -107,14 +106,14 @@ pub fn timestamp(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CallFormat, FinishReason};
+    use crate::protocol::FinishReason;
 
-    fn answer(text: &str) -> Answer {
+    fn answer(calls: Vec<ToolCall>) -> Answer {
         let mut answer = Answer::new(RequestId(7), "m");
-        answer.text = text.into();
+        answer.content = "Yes.".into();
+        answer.reasoning = "Hm.".into();
+        answer.calls = calls;
         answer.reason = FinishReason::Length;
-        answer.call_format = CallFormat::Hermes;
-        answer.in_reasoning = true;
         answer.usage = Usage {
             prompt_tokens: 20,
             cached_tokens: 5,
@@ -136,14 +135,9 @@ mod tests {
 
     #[test]
     fn a_chat_answer() {
-        let offer = Offer {
-            names: vec!["f".into()],
-            one_call: false,
-        };
-        let text =
-            "Hm.</think>Yes.<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>";
+        let call = ToolCall::new("f", json!({"x": 1}));
         let took = Duration::from_millis(2);
-        let mut chat = Form::Chat.response("m:latest", &answer(text), &offer, took);
+        let mut chat = Form::Chat.response("m:latest", &answer(vec![call]), took);
         assert!(chat["created_at"].take().is_string());
         assert_eq!(
             chat,
@@ -155,7 +149,7 @@ mod tests {
                 "prompt_eval_duration": 1_500_000, "eval_duration": 250_000,
             })
         );
-        let generated = Form::Generate.response("m", &answer("Hm.</think>Yes."), &offer, took);
+        let generated = Form::Generate.response("m", &answer(Vec::new()), took);
         assert_eq!(
             (&generated["response"], &generated["thinking"]),
             (&json!("Yes."), &json!("Hm."))

@@ -7,17 +7,16 @@ use serde_json::Value;
 
 use super::Form;
 use super::response::{done, tool_call};
-use crate::prompt::Part;
-use crate::protocol::{CallFormat, FinishReason, RequestId, TokenLogprob, Usage};
+use crate::protocol::{AnswerPart, FinishReason, RequestId, TokenLogprob, Usage};
 use crate::service::Chunks;
-use crate::service::openai::{Offer, Reader};
 
 /// Turns the pieces of one answer into objects, each a line.
 pub struct OllamaStream {
     form: Form,
     name: String,
     id: RequestId,
-    reader: Reader,
+    /// Calls so far.
+    calls: usize,
     /// The time since the request came.
     elapsed: Box<dyn Fn() -> Duration + Send>,
     is_over: bool,
@@ -37,49 +36,43 @@ impl OllamaStream {
         form: Form,
         name: &str,
         id: RequestId,
-        offer: &Offer,
         elapsed: impl Fn() -> Duration + Send + 'static,
     ) -> Self {
         Self {
             form,
             name: name.to_owned(),
             id,
-            reader: Reader::new(offer.clone()),
+            calls: 0,
             elapsed: Box::new(elapsed),
             is_over: false,
         }
     }
 
-    fn lines(&self, parts: Vec<(usize, Part)>) -> Vec<Value> {
+    fn line(&mut self, part: AnswerPart) -> Value {
         let line = |content: &str, thinking: &str, calls: &[Value]| {
             self.form.part(&self.name, content, thinking, calls)
         };
-        let lines = parts.into_iter().map(|(number, part)| match part {
-            Part::Content(text) => line(&text, "", &[]),
-            Part::Reasoning(text) => line("", &text, &[]),
-            Part::ToolCall(call) => line("", "", &[tool_call(self.id, number, &call)]),
-        });
-        lines.collect()
+        match part {
+            AnswerPart::Content(text) => line(&text, "", &[]),
+            AnswerPart::Reasoning(text) => line("", &text, &[]),
+            AnswerPart::ToolCall(call) => {
+                let line = line("", "", &[tool_call(self.id, self.calls, &call)]);
+                self.calls += 1;
+                line
+            }
+        }
     }
 }
 
 impl Chunks for OllamaStream {
-    fn start(&mut self, _: usize, call_format: CallFormat, in_reasoning: bool) {
-        self.reader.start(call_format, in_reasoning);
-    }
-
-    fn token(&mut self, _: usize, text: &str, _: Vec<TokenLogprob>) -> Vec<Value> {
-        let parts = self.reader.push(text);
-        self.lines(parts)
+    fn token(&mut self, _: usize, parts: Vec<AnswerPart>, _: Vec<TokenLogprob>) -> Vec<Value> {
+        parts.into_iter().map(|part| self.line(part)).collect()
     }
 
     fn finish(&mut self, _: usize, reason: FinishReason, usage: &Usage) -> Vec<Value> {
         self.is_over = true;
-        let parts = self.reader.finish();
-        let mut lines = self.lines(parts);
         let last = self.form.part(&self.name, "", "", &[]);
-        lines.push(done(last, reason.as_str(), usage, (self.elapsed)()));
-        lines
+        vec![done(last, reason.as_str(), usage, (self.elapsed)())]
     }
 
     fn is_over(&self) -> bool {
@@ -92,18 +85,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::protocol::ToolCall;
 
-    fn run(form: Form, pieces: &[&str]) -> Vec<Value> {
-        let offer = Offer {
-            names: vec!["f".into(), "g".into()],
-            one_call: false,
-        };
+    fn run(form: Form, pieces: &[AnswerPart]) -> Vec<Value> {
         let id = RequestId(7);
-        let mut stream = OllamaStream::new(form, "m", id, &offer, || Duration::from_secs(1));
-        stream.start(0, CallFormat::Hermes, true);
+        let mut stream = OllamaStream::new(form, "m", id, || Duration::from_secs(1));
         let mut lines: Vec<Value> = pieces
             .iter()
-            .flat_map(|piece| stream.token(0, piece, Vec::new()))
+            .flat_map(|piece| stream.token(0, vec![piece.clone()], Vec::new()))
             .collect();
         assert!(!stream.is_over());
         lines.extend(stream.finish(0, FinishReason::Stop, &Usage::default()));
@@ -114,10 +103,10 @@ mod tests {
     #[test]
     fn thoughts_text_and_calls_are_lines_of_their_own() {
         let pieces = [
-            "Hm.</think>",
-            "Yes.",
-            "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>",
-            "<tool_call>{\"name\": \"g\"}</tool_call>",
+            AnswerPart::Reasoning("Hm.".into()),
+            AnswerPart::Content("Yes.".into()),
+            AnswerPart::ToolCall(ToolCall::new("f", json!({"x": 1}))),
+            AnswerPart::ToolCall(ToolCall::new("g", json!({}))),
         ];
         let lines = run(Form::Chat, &pieces);
         let messages: Vec<&Value> = lines.iter().map(|line| &line["message"]).collect();
@@ -146,7 +135,14 @@ mod tests {
 
     #[test]
     fn generated_text_stands_alone() {
-        let lines = run(Form::Generate, &["Hm.</think>", "Y", "es."]);
+        let lines = run(
+            Form::Generate,
+            &[
+                AnswerPart::Reasoning("Hm.".into()),
+                AnswerPart::Content("Y".into()),
+                AnswerPart::Content("es.".into()),
+            ],
+        );
         let text: String = lines
             .iter()
             .filter_map(|l| l["response"].as_str())

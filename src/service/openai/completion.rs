@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::request::{ChatRequest, common};
 use super::response::{total, unix_seconds, usage};
 use crate::protocol::{
-    CallFormat, Failure, FailureKind, FinishReason, Prompt, RequestId, TokenLogprob, Usage,
+    AnswerPart, Failure, FailureKind, FinishReason, Prompt, RequestId, TokenLogprob, Usage,
 };
 use crate::service::fields::{field, object};
 use crate::service::{Answer, Chunks};
@@ -66,7 +66,7 @@ pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
 pub fn completion_response(answers: &[Answer]) -> Value {
     let choice = |(index, answer): (usize, &Answer)| {
         let reason = Some(answer.reason.as_str());
-        choice(index, &answer.text, &answer.logprobs, 0, reason)
+        choice(index, &answer.content, &answer.logprobs, 0, reason)
     };
     let first = answers.first();
     let choices: Vec<Value> = answers.iter().enumerate().map(choice).collect();
@@ -164,15 +164,25 @@ impl CompletionStream {
 }
 
 impl Chunks for CompletionStream {
-    fn start(&mut self, _: usize, _: CallFormat, _: bool) {}
-
-    fn token(&mut self, index: usize, text: &str, logprobs: Vec<TokenLogprob>) -> Vec<Value> {
+    fn token(
+        &mut self,
+        index: usize,
+        parts: Vec<AnswerPart>,
+        logprobs: Vec<TokenLogprob>,
+    ) -> Vec<Value> {
         let Some((length, _)) = self.answers.get_mut(index) else {
             return Vec::new();
         };
+        let text: String = parts
+            .into_iter()
+            .filter_map(|part| match part {
+                AnswerPart::Content(text) => Some(text),
+                AnswerPart::Reasoning(_) | AnswerPart::ToolCall(_) => None,
+            })
+            .collect();
         let offset = *length;
         *length += text.chars().count();
-        vec![self.chunk(&[choice(index, text, &logprobs, offset, None)])]
+        vec![self.chunk(&[choice(index, &text, &logprobs, offset, None)])]
     }
 
     fn finish(&mut self, index: usize, reason: FinishReason, figures: &Usage) -> Vec<Value> {
@@ -230,6 +240,10 @@ mod tests {
         }
     }
 
+    fn content(text: &str) -> AnswerPart {
+        AnswerPart::Content(text.into())
+    }
+
     fn token(text: &str) -> TokenLogprob {
         TokenLogprob {
             bytes: text.into(),
@@ -241,7 +255,7 @@ mod tests {
     #[test]
     fn probabilities_have_their_place_in_the_text() {
         let mut stream = CompletionStream::new(&[RequestId(7)], "m", true);
-        let first = stream.token(0, "\u{e9}t\u{e9}", vec![token("\u{e9}t"), token("\u{e9}")]);
+        let first = stream.token(0, vec![content("\u{e9}t\u{e9}")], vec![token("\u{e9}t"), token("\u{e9}")]);
         assert_eq!(first[0]["id"], "cmpl-7");
         assert_eq!(first[0]["choices"][0]["text"], "\u{e9}t\u{e9}");
         let logprobs = &first[0]["choices"][0]["logprobs"];
@@ -250,7 +264,7 @@ mod tests {
             logprobs["top_logprobs"][1],
             json!({"\u{e9}": -0.5, "z": -1.5})
         );
-        let second = stream.token(0, "!", vec![token("!")]);
+        let second = stream.token(0, vec![content("!")], vec![token("!")]);
         let logprobs = &second[0]["choices"][0]["logprobs"];
         assert_eq!(logprobs["text_offset"], json!([3]));
         assert!(!stream.is_over());
@@ -258,7 +272,7 @@ mod tests {
         assert_eq!(last[0]["choices"][0]["finish_reason"], "stop");
         assert_eq!(last[1]["choices"], json!([]));
         assert!(last[1]["usage"].is_object() && stream.is_over());
-        assert!(stream.token(1, "", Vec::new()).is_empty());
+        assert!(stream.token(1, Vec::new(), Vec::new()).is_empty());
     }
 
     proptest! {

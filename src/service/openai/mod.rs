@@ -6,7 +6,6 @@
 
 mod completion;
 mod form;
-mod reader;
 mod request;
 mod response;
 mod responses;
@@ -14,11 +13,9 @@ mod stream;
 mod tools;
 
 pub use completion::{CompletionStream, completion_response, decode_completion};
-pub use reader::Reader;
-pub(super) use reader::Whole;
 pub use request::{ChatRequest, decode_chat, decode_fields};
-pub use response::{call_id, chat_response, content, unix_seconds};
+pub use response::{call_id, chat_response, unix_seconds};
 pub use responses::{ResponsesRequest, ResponsesStream, decode_responses};
 pub use stream::ChatStream;
 pub(super) use tools::Tools;
-pub use tools::{Offer, check_tools, decode_tools};
+pub use tools::{check_tools, decode_tools};

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::form;
-use super::tools::{Offer, Tools};
+use super::tools::Tools;
 use crate::protocol::{
     Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, Sampling, Thinking,
 };
@@ -26,8 +26,6 @@ pub struct ChatRequest {
     pub stream: bool,
     /// Whether the stream ends with a chunk of usage figures.
     pub include_usage: bool,
-    /// The tools offered: calls of these are taken out of the text.
-    pub offer: Offer,
 }
 
 impl ChatRequest {
@@ -71,11 +69,10 @@ pub(super) fn chat(body: &Map<String, Value>) -> Result<ChatRequest, Failure> {
     let tools = Tools::decode(body)?;
     let prompt = Prompt::Chat {
         messages,
-        tools: tools.list,
+        tools: tools.list.clone(),
     };
     let mut request = common(body, prompt)?;
-    request.offer = tools.offer;
-    request.submission.request.tool_choice = tools.choice;
+    tools.apply(&mut request.submission.request);
     request.submission.request.logprobs = logprobs(body)?;
     Ok(request)
 }
@@ -115,7 +112,6 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
         n,
         stream: get("stream").flag()?,
         include_usage: usage == Some(&Value::Bool(true)),
-        offer: Offer::default(),
         submission: Submission {
             model: get("model").text()?,
             request: GenerateRequest {
@@ -130,6 +126,9 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
                 priority: priority(body)?,
                 overflow: overflow(get("truncation").text()?.as_deref())?,
                 thinking: thinking(get("reasoning_effort").text()?.as_deref())?,
+                reasoning_budget: get("reasoning_budget").whole()?,
+                chat_template_kwargs: kwargs(body)?,
+                continue_final_message: get("continue_final_message").flag()?,
                 ..GenerateRequest::default()
             },
             deadline: None,
@@ -157,9 +156,19 @@ fn message(value: &Value) -> Result<Message, Failure> {
             Some(Value::Array(calls)) => calls.iter().map(tool_call).collect(),
             _ => Vec::new(),
         },
+        reasoning_content: reasoning(map)?,
         tool_call_id: text("tool_call_id")?,
         name: text("name")?,
     })
+}
+
+/// What an assistant thought: DeepSeek's name for it, or OpenRouter's.
+fn reasoning(message: &Map<String, Value>) -> Result<String, Failure> {
+    let text = field(message, "reasoning_content").text()?;
+    match text {
+        Some(text) => Ok(text),
+        None => Ok(field(message, "reasoning").text()?.unwrap_or_default()),
+    }
 }
 
 /// What happens to a conversation that is too long, in the words of OpenAI's Responses
@@ -171,6 +180,15 @@ fn overflow(truncation: Option<&str>) -> Result<Overflow, Failure> {
         Some(_) => Err(Failure::invalid(
             "`truncation` must be \"auto\" or \"disabled\"",
         )),
+    }
+}
+
+/// Further variables of the chat template, as llama-server and vLLM take them.
+fn kwargs(body: &Map<String, Value>) -> Result<Map<String, Value>, Failure> {
+    match body.get("chat_template_kwargs") {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(map)) => Ok(map.clone()),
+        Some(_) => Err(Failure::invalid("`chat_template_kwargs` must be an object")),
     }
 }
 
@@ -251,7 +269,7 @@ mod tests {
                 {"role": "tool", "tool_call_id": "1", "content": "ok"}],
         }))
         .unwrap();
-        assert!(request.stream && request.include_usage && request.offer == Offer::default());
+        assert!(request.stream && request.include_usage);
         let s = request.submission.request;
         assert_eq!(
             (s.max_tokens, s.sampling.seed, s.stop.as_slice()),

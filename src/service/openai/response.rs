@@ -4,9 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::{Offer, Whole};
-use crate::prompt::ToolCall;
-use crate::protocol::{RequestId, TokenLogprob, Usage};
+use crate::protocol::{RequestId, TokenLogprob, ToolCall, Usage};
 use crate::service::Answer;
 
 /// Seconds since 1970, as OpenAI's `created` wants it.
@@ -17,8 +15,8 @@ pub fn unix_seconds() -> u64 {
 }
 
 /// The `chat.completion` object, with one choice for each answer.
-pub fn chat_response(answers: &[Answer], offer: &Offer) -> Value {
-    let choice = |(index, answer)| choice(index, answer, offer);
+pub fn chat_response(answers: &[Answer]) -> Value {
+    let choice = |(index, answer)| choice(index, answer);
     json!({
         "id": chat_id(answers.first().map(|answer| answer.id)),
         "object": "chat.completion",
@@ -29,22 +27,16 @@ pub fn chat_response(answers: &[Answer], offer: &Offer) -> Value {
     })
 }
 
-/// An answer's text, without what the model thought before it.
-pub fn content(answer: &Answer) -> String {
-    Whole::read(answer, &Offer::default()).content
-}
-
-fn choice(index: usize, answer: &Answer, offer: &Offer) -> Value {
-    let whole = Whole::read(answer, offer);
-    let mut message = json!({"role": "assistant", "content": whole.content});
-    if !whole.reasoning.is_empty() {
-        message["reasoning_content"] = whole.reasoning.into();
+fn choice(index: usize, answer: &Answer) -> Value {
+    let mut message = json!({"role": "assistant", "content": answer.content});
+    if !answer.reasoning.is_empty() {
+        message["reasoning_content"] = answer.reasoning.as_str().into();
     }
-    if !whole.calls.is_empty() {
-        if whole.content.is_empty() {
+    if !answer.calls.is_empty() {
+        if answer.content.is_empty() {
             message["content"] = Value::Null;
         }
-        let calls = whole.calls.iter().enumerate();
+        let calls = answer.calls.iter().enumerate();
         message["tool_calls"] = calls
             .map(|(n, call)| tool_call(answer.id, n, call))
             .collect();
@@ -52,7 +44,7 @@ fn choice(index: usize, answer: &Answer, offer: &Offer) -> Value {
     json!({
         "index": index,
         "message": message,
-        "finish_reason": whole.reason,
+        "finish_reason": answer.reason.with_calls(answer.calls.len()),
         "logprobs": logprobs(&answer.logprobs),
     })
 }
@@ -124,30 +116,24 @@ pub(super) fn logprobs(tokens: &[TokenLogprob]) -> Value {
 mod tests {
     use super::super::completion_response;
     use super::*;
-    use crate::protocol::{CallFormat, FinishReason};
+    use crate::protocol::FinishReason;
 
     fn answer(text: &str) -> Answer {
         Answer {
-            text: text.to_owned(),
+            content: text.to_owned(),
             ..Answer::new(RequestId(1), "m")
         }
     }
 
-    fn offer(one_call: bool) -> Offer {
-        Offer {
-            names: vec!["f".to_owned(), "g".to_owned()],
-            one_call,
-        }
-    }
-
     #[test]
-    fn calls_and_reasoning_leave_the_text() {
-        let mut answer = answer(
-            "Hm.</think>\n<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>\
-             <tool_call>{\"name\": \"g\"}</tool_call>",
-        );
-        answer.in_reasoning = true;
-        let response = chat_response(std::slice::from_ref(&answer), &offer(false));
+    fn calls_and_reasoning_have_fields_of_their_own() {
+        let mut answer = answer("");
+        answer.reasoning = "Hm.".into();
+        answer.calls = vec![
+            ToolCall::new("f", json!({"x": 1})),
+            ToolCall::new("g", json!({})),
+        ];
+        let response = chat_response(std::slice::from_ref(&answer));
         let choice = &response["choices"][0];
         assert_eq!(choice["finish_reason"], "tool_calls");
         assert_eq!(
@@ -157,31 +143,9 @@ mod tests {
                 {"id": "000001001", "type": "function", "function": {"name": "g", "arguments": "{}"}},
             ]})
         );
-        let one = chat_response(std::slice::from_ref(&answer), &offer(true));
-        let calls = one["choices"][0]["message"]["tool_calls"].as_array();
-        assert_eq!(calls.map(Vec::len), Some(1));
-    }
-
-    #[test]
-    fn the_models_form_and_the_offer_decide_what_is_a_call() {
-        let mut answer = answer("{\"name\": \"f\", \"parameters\": {}}");
         answer.reason = FinishReason::Length;
-        for (format, offer, reason) in [
-            (CallFormat::Llama, offer(false), "tool_calls"),
-            (CallFormat::Hermes, offer(false), "length"),
-            (CallFormat::Llama, Offer::default(), "length"),
-        ] {
-            answer.call_format = format;
-            let response = chat_response(std::slice::from_ref(&answer), &offer);
-            let choice = &response["choices"][0];
-            assert_eq!(choice["finish_reason"], reason, "{format:?}");
-            if reason == "length" {
-                assert_eq!(
-                    choice["message"],
-                    json!({"role": "assistant", "content": answer.text})
-                );
-            }
-        }
+        let response = chat_response(std::slice::from_ref(&answer));
+        assert_eq!(response["choices"][0]["finish_reason"], "length");
     }
 
     #[test]
@@ -196,7 +160,7 @@ mod tests {
         for (answer, usage) in answers.iter_mut().zip([cost(9, 1), cost(4, 2), cost(9, 3)]) {
             answer.usage = usage;
         }
-        let chat = chat_response(&answers, &Offer::default());
+        let chat = chat_response(&answers);
         let completion = completion_response(&answers);
         for (response, at) in [(&chat, "/message/content"), (&completion, "/text")] {
             for (index, text) in ["a", "b", "c"].into_iter().enumerate() {

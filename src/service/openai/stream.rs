@@ -5,9 +5,7 @@ use std::mem;
 use serde_json::{Value, json};
 
 use super::response::{chat_id, logprobs, tool_call, total, unix_seconds, usage};
-use super::{Offer, Reader};
-use crate::prompt::Part;
-use crate::protocol::{CallFormat, FinishReason, RequestId, TokenLogprob, Usage};
+use crate::protocol::{AnswerPart, FinishReason, RequestId, TokenLogprob, Usage};
 use crate::service::Chunks;
 
 /// Turns the pieces of answers into `chat.completion.chunk` objects.
@@ -24,7 +22,8 @@ pub struct ChatStream {
 #[derive(Debug)]
 struct Choice {
     id: RequestId,
-    reader: Reader,
+    /// Calls so far.
+    calls: usize,
     /// A chunk was made.
     begun: bool,
     /// Probabilities of tokens whose text is still held back.
@@ -35,10 +34,10 @@ struct Choice {
 
 impl ChatStream {
     /// A stream for the answers to these requests.
-    pub fn new(ids: &[RequestId], model: &str, offer: &Offer, include_usage: bool) -> Self {
+    pub fn new(ids: &[RequestId], model: &str, include_usage: bool) -> Self {
         let choice = |id: &RequestId| Choice {
             id: *id,
-            reader: Reader::new(offer.clone()),
+            calls: 0,
             begun: false,
             logprobs: Vec::new(),
             usage: None,
@@ -69,18 +68,16 @@ impl ChatStream {
 }
 
 impl Chunks for ChatStream {
-    fn start(&mut self, index: usize, call_format: CallFormat, in_reasoning: bool) {
-        if let Some(choice) = self.choices.get_mut(index) {
-            choice.reader.start(call_format, in_reasoning);
-        }
-    }
-
-    fn token(&mut self, index: usize, text: &str, logprobs: Vec<TokenLogprob>) -> Vec<Value> {
+    fn token(
+        &mut self,
+        index: usize,
+        parts: Vec<AnswerPart>,
+        logprobs: Vec<TokenLogprob>,
+    ) -> Vec<Value> {
         let Some(choice) = self.choices.get_mut(index) else {
             return Vec::new();
         };
         choice.logprobs.extend(logprobs);
-        let parts = choice.reader.push(text);
         let choices = choice.read(index, parts);
         self.chunks(choices)
     }
@@ -92,9 +89,8 @@ impl Chunks for ChatStream {
             return Vec::new();
         };
         choice.usage = Some(*figures);
-        let parts = choice.reader.finish();
-        let mut choices = choice.read(index, parts);
-        let reason = choice.reader.reason(reason);
+        let mut choices = choice.read(index, Vec::new());
+        let reason = reason.with_calls(choice.calls);
         choices.push(choice.choice(index, &json!({}), Some(reason)));
         let mut chunks = self.chunks(choices);
         if self.include_usage && self.is_over() {
@@ -112,15 +108,16 @@ impl Chunks for ChatStream {
 
 impl Choice {
     /// Choices for parts of the answer; the first one of all comes at once.
-    fn read(&mut self, index: usize, parts: Vec<(usize, Part)>) -> Vec<Value> {
+    fn read(&mut self, index: usize, parts: Vec<AnswerPart>) -> Vec<Value> {
         let mut choices = Vec::new();
-        for (number, part) in parts {
+        for part in parts {
             let delta = match part {
-                Part::Content(text) => json!({"content": text}),
-                Part::Reasoning(text) => json!({"reasoning_content": text}),
-                Part::ToolCall(call) => {
-                    let mut call = tool_call(self.id, number, &call);
-                    call["index"] = number.into();
+                AnswerPart::Content(text) => json!({"content": text}),
+                AnswerPart::Reasoning(text) => json!({"reasoning_content": text}),
+                AnswerPart::ToolCall(call) => {
+                    let mut call = tool_call(self.id, self.calls, &call);
+                    call["index"] = self.calls.into();
+                    self.calls += 1;
                     json!({"tool_calls": [call]})
                 }
             };
@@ -152,18 +149,16 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::ToolCall;
 
-    fn offer(names: &[&str]) -> Offer {
-        Offer {
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
-            one_call: false,
-        }
+    fn text(text: &str) -> AnswerPart {
+        AnswerPart::Content(text.into())
     }
 
-    fn run(stream: &mut ChatStream, pieces: &[&str]) -> Vec<Value> {
+    fn run(stream: &mut ChatStream, pieces: &[AnswerPart]) -> Vec<Value> {
         let mut chunks: Vec<Value> = pieces
             .iter()
-            .flat_map(|p| stream.token(0, p, Vec::new()))
+            .flat_map(|p| stream.token(0, vec![p.clone()], Vec::new()))
             .collect();
         chunks.extend(stream.finish(0, FinishReason::Stop, &Usage::default()));
         chunks
@@ -176,8 +171,8 @@ mod tests {
 
     #[test]
     fn text_comes_at_once_and_the_last_delta_is_empty() {
-        let mut stream = ChatStream::new(&[RequestId(7)], "m", &Offer::default(), true);
-        let chunks = run(&mut stream, &["Ro", "me"]);
+        let mut stream = ChatStream::new(&[RequestId(7)], "m", true);
+        let chunks = run(&mut stream, &[text("Ro"), text("me")]);
         assert_eq!(
             deltas(&chunks)[..2],
             [
@@ -194,15 +189,13 @@ mod tests {
 
     #[test]
     fn calls_come_whole_with_an_index() {
-        let mut stream = ChatStream::new(&[RequestId(7)], "m", &offer(&["f", "g"]), false);
-        stream.start(0, CallFormat::Mistral, false);
+        let mut stream = ChatStream::new(&[RequestId(7)], "m", false);
         let chunks = run(
             &mut stream,
             &[
-                "Ok <",
-                "b> [TOOL",
-                "_CALLS]f[ARGS]{\"x\"",
-                ": 1}[TOOL_CALLS]g[ARGS]{}",
+                text("Ok"),
+                AnswerPart::ToolCall(ToolCall::new("f", json!({"x": 1}))),
+                AnswerPart::ToolCall(ToolCall::new("g", json!({}))),
             ],
         );
         let call = |n: u32, name: &str, arguments: &str| {
@@ -212,8 +205,7 @@ mod tests {
         assert_eq!(
             deltas(&chunks),
             [
-                json!({"content": "Ok <", "role": "assistant"}),
-                json!({"content": "b>"}),
+                json!({"content": "Ok", "role": "assistant"}),
                 call(0, "f", "{\"x\":1}"),
                 call(1, "g", "{}"),
                 json!({}),
@@ -225,9 +217,11 @@ mod tests {
 
     #[test]
     fn reasoning_is_a_field_of_its_own() {
-        let mut stream = ChatStream::new(&[RequestId(7)], "m", &Offer::default(), false);
-        stream.start(0, CallFormat::Hermes, true);
-        let chunks = run(&mut stream, &["Hm.</think>", "Yes."]);
+        let mut stream = ChatStream::new(&[RequestId(7)], "m", false);
+        let chunks = run(
+            &mut stream,
+            &[AnswerPart::Reasoning("Hm.".into()), text("Yes.")],
+        );
         assert_eq!(
             deltas(&chunks),
             [
@@ -241,15 +235,15 @@ mod tests {
     #[test]
     fn answers_side_by_side_have_an_index_each_and_one_bill() {
         let ids = [RequestId(7), RequestId(8)];
-        let mut stream = ChatStream::new(&ids, "m", &offer(&["f"]), true);
+        let mut stream = ChatStream::new(&ids, "m", true);
         let cost = |completion_tokens| Usage {
             prompt_tokens: 10,
             completion_tokens,
             ..Usage::default()
         };
-        let call = "<tool_call>{\"name\": \"f\"}</tool_call>";
-        let mut chunks = stream.token(1, "b", Vec::new());
-        chunks.extend(stream.token(0, call, Vec::new()));
+        let call = AnswerPart::ToolCall(ToolCall::new("f", json!({})));
+        let mut chunks = stream.token(1, vec![text("b")], Vec::new());
+        chunks.extend(stream.token(0, vec![call], Vec::new()));
         chunks.extend(stream.finish(1, FinishReason::Length, &cost(1)));
         assert!(!stream.is_over());
         chunks.extend(stream.finish(0, FinishReason::Stop, &cost(2)));
@@ -273,30 +267,16 @@ mod tests {
     }
 
     #[test]
-    fn one_call_where_one_is_wanted() {
-        let one = Offer {
-            one_call: true,
-            ..offer(&["f"])
-        };
-        let mut stream = ChatStream::new(&[RequestId(7)], "m", &one, false);
-        let call = "<tool_call>{\"name\": \"f\"}</tool_call>";
-        let chunks = run(&mut stream, &[call, call]);
-        let calls = deltas(&chunks);
-        let calls = calls.iter().filter(|d| !d["tool_calls"].is_null());
-        assert_eq!(calls.count(), 1);
-    }
-
-    #[test]
     fn probabilities_wait_for_their_text() {
-        let mut stream = ChatStream::new(&[RequestId(7)], "m", &offer(&["f"]), false);
+        let mut stream = ChatStream::new(&[RequestId(7)], "m", false);
         let token = |text: &str| TokenLogprob {
             bytes: text.as_bytes().to_vec(),
             logprob: -1.0,
             top: Vec::new(),
         };
-        let mut chunks = stream.token(0, "a", vec![token("a")]);
-        chunks.extend(stream.token(0, "<", vec![token("<")]));
-        chunks.extend(stream.token(0, "b", vec![token("b")]));
+        let mut chunks = stream.token(0, vec![text("a")], vec![token("a")]);
+        chunks.extend(stream.token(0, Vec::new(), vec![token("<")]));
+        chunks.extend(stream.token(0, vec![text("<b")], vec![token("b")]));
         let seen: Vec<usize> = chunks
             .iter()
             .filter_map(|c| c["choices"][0]["logprobs"]["content"].as_array())

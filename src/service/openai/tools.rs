@@ -2,34 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::prompt::Reading;
-use crate::protocol::{CallFormat, Failure, ToolChoice};
+use crate::protocol::{Failure, GenerateRequest, ToolChoice};
 use crate::service::fields::field;
-
-/// The tools that a request offers, as far as its answer is read by them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Offer {
-    /// Their names; none: calls are not looked for.
-    pub names: Vec<String>,
-    /// Calls after the first one are left out.
-    pub one_call: bool,
-}
-
-impl Offer {
-    /// How the answer to such a request is to be read.
-    pub fn reading(&self, call_format: CallFormat, in_reasoning: bool) -> Reading {
-        Reading {
-            calls: (!self.names.is_empty()).then_some(call_format),
-            tools: self.names.clone(),
-            in_reasoning,
-        }
-    }
-
-    /// Whether one more call may be passed on after `calls` of them.
-    pub(super) fn takes(&self, calls: usize) -> bool {
-        calls == 0 || !self.one_call
-    }
-}
 
 /// `tools`, `tool_choice` and `parallel_tool_calls`, decoded.
 #[derive(Debug)]
@@ -37,7 +11,8 @@ pub(in crate::service) struct Tools {
     /// For the template.
     pub list: Vec<Value>,
     pub choice: ToolChoice,
-    pub offer: Offer,
+    /// At most one call in an answer.
+    pub one_call: bool,
 }
 
 impl Tools {
@@ -47,20 +22,25 @@ impl Tools {
             Some(Value::Array(list)) => list.clone(),
             Some(_) => return Err(Failure::invalid("`tools` must be a list")),
         };
-        let mut names = names(&list)?;
+        let names = names(&list)?;
         let choice = choice(body.get("tool_choice"), &names)?;
         if choice == ToolChoice::None {
             // The model cannot be tempted by what it does not see.
             list.clear();
-            names.clear();
         }
         let parallel = field(body, "parallel_tool_calls");
         let one_call = !parallel.flag()? && parallel.value == Some(&Value::Bool(false));
         Ok(Self {
             list,
             choice,
-            offer: Offer { names, one_call },
+            one_call,
         })
+    }
+
+    /// Sets what a request says of its tools, the list aside.
+    pub(in crate::service) fn apply(self, request: &mut GenerateRequest) {
+        request.tool_choice = self.choice;
+        request.one_call = self.one_call;
     }
 }
 
@@ -161,10 +141,7 @@ mod tests {
         ] {
             let decoded = decode(&json!({"tools": tools, "tool_choice": choice})).unwrap();
             assert_eq!(decoded.choice, expected);
-            assert_eq!(
-                (decoded.list.len(), decoded.offer.names.len()),
-                (offered, offered)
-            );
+            assert_eq!(decoded.list.len(), offered);
         }
     }
 
@@ -175,12 +152,8 @@ mod tests {
             (json!(true), false),
             (json!(false), true),
         ] {
-            let offer = decode(&json!({"parallel_tool_calls": value}))
-                .unwrap()
-                .offer;
-            assert_eq!(offer.one_call, one_call, "{value}");
-            assert!(offer.takes(0));
-            assert_eq!(offer.takes(1), !one_call);
+            let tools = decode(&json!({"parallel_tool_calls": value})).unwrap();
+            assert_eq!(tools.one_call, one_call, "{value}");
         }
     }
 

@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::config::GovernorConfig;
-    use crate::protocol::{CallFormat, ModelInfo};
+    use crate::protocol::{ChatAbilities, ModelInfo};
     use crate::service::keep_alive::{Client, KeepAlive};
     use crate::service::state::{Engine, FileId, governor_settings};
 
@@ -115,7 +115,7 @@ mod tests {
             vocab_size: 1,
             cpu: String::new(),
             has_chat_template: false,
-            call_format: CallFormat::default(),
+            chat: ChatAbilities::default(),
             load_ms: 0,
         };
         inner.loaded(at(10), info);

@@ -1,143 +1,157 @@
-//! Tool calls, asked for and begun by the model.
+//! Tool calls, asked for and begun by the model, in the forms that llama.cpp's chat layer
+//! gives.
 
 use serde_json::{Value, json};
 
 use super::{CALL, CALL_END, END, fits, greedy, lossy, run, vocabulary};
-use crate::prompt::constraint::{Matcher, Vocabulary};
-use crate::protocol::{CallFormat, FailureKind, ToolChoice};
+use crate::prompt::constraint::{
+    Binding, CallGrammar, Matcher, ReasoningTags, Vocabulary, check,
+};
+use crate::protocol::{Constraint, FailureKind, GenerateRequest, Prompt, ToolChoice};
 
-const FORMATS: [CallFormat; 4] = [
-    CallFormat::Hermes,
-    CallFormat::Llama,
-    CallFormat::Mistral,
-    CallFormat::Json,
-];
+/// As the chat layer writes it for Qwen's template, with the text before the calls.
+const HERMES: &str = r#"root ::= "<|im_start|>assistant\n" space until-9? tool-calls
+space ::= | " " | "\n"{1,2} [ \t]{0,20}
+area ::= "\"kitchen\"" | "\"hall\""
+tool-call ::= "<tool_call>\n" space (tool-turn-on | tool-all) (space "," space (tool-turn-on | tool-all))* space "</tool_call>"
+tool-calls ::= (tool-call space)+
+tool-all ::= "{" space "\"name\"" space ":" space ("\"" "turn_on_all" "\"") space "," space "\"arguments\"" space ":" space tool-all-schema space "}"
+tool-all-schema ::= "{" space "}"
+tool-turn-on ::= "{" space "\"name\"" space ":" space ("\"" "turn_on" "\"") space "," space "\"arguments\"" space ":" space tool-turn-on-schema space "}"
+tool-turn-on-schema ::= "{" space "\"area\"" space ":" space area space "}"
+until-9 ::= | [<] until-9-01 | [^<] until-9
+until-9-01 ::= | [<] until-9-01 | [^<t] until-9
+"#;
+/// A form whose arguments are text up to a tag, as Qwen3.5 writes them.
+const TAGGED: &str = r#"ac-1 ::= [<] ac-1-01 | [^<] ac-1
+ac-1-01 ::= [<] ac-1-01 | [/] ac-1-02 | [^/<] ac-1
+ac-1-02 ::= [<] ac-1-01 | [p] ac-1-03 | [^<p] ac-1
+ac-1-03 ::= [<] ac-1-01 | [>] ac-1-04 | [^<>] ac-1
+ac-1-04 ::= "\n"
+root ::= "x" tool-call-root
+tool-call ::= "<tool_call>\n" ("<function=" "say" ">\n") ("<parameter=" "text" ">\n") ac-1 "</function>\n" "</tool_call>"
+tool-call-root ::= (tool-call tool-call*)
+"#;
 
-fn tools() -> Vec<Value> {
-    vec![
-        json!({"type": "function", "function": {"name": "turn_on", "parameters": {
-            "type": "object", "properties": {"area": {"enum": ["kitchen", "hall"]}}, "required": ["area"]}}}),
-        json!({"type": "function", "function": {"name": "turn_on_all"}}),
-        json!({"type": "function", "function": {"name": "s\"y", "strict": true, "parameters": {
-            "type": "object", "properties": {"x": {"$ref": "#/$defs/n"}}, "required": ["x"],
-            "$defs": {"n": {"type": "integer", "minimum": 0, "maximum": 9}}}}}),
-    ]
-}
-
-fn matcher(vocabulary: &Vocabulary, format: CallFormat, choice: &ToolChoice) -> Matcher {
-    Matcher::for_tools(vocabulary, format, &tools(), choice)
-        .unwrap()
-        .unwrap()
-}
-
-/// The calls in an answer that is nothing else.
-fn calls(format: CallFormat, text: &str) -> Vec<Value> {
-    let json =
-        |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-    match format {
-        CallFormat::Hermes => text
-            .split_inclusive("</tool_call>")
-            .map(|call| {
-                let call = call.trim().strip_prefix("<tool_call>").unwrap();
-                json(call.strip_suffix("</tool_call>").unwrap())
-            })
-            .collect(),
-        CallFormat::Mistral => {
-            let list = json(text.strip_prefix("[TOOL_CALLS]").unwrap());
-            list.as_array().unwrap().clone()
-        }
-        CallFormat::Llama | CallFormat::Json => vec![json(text)],
+fn hermes(is_forced: bool) -> CallGrammar {
+    CallGrammar {
+        gbnf: HERMES.into(),
+        triggers: vec!["<tool_call>".into()],
+        controls: vec!["<tool_call>".into(), "</tool_call>".into()],
+        is_forced,
+        one_call: false,
     }
 }
 
-fn assert_call(format: CallFormat, call: &Value) {
-    let key = if format == CallFormat::Llama {
-        "parameters"
-    } else {
-        "arguments"
-    };
-    let arguments = call[key].as_object().unwrap_or_else(|| panic!("{call}"));
+/// Llama's form: no marker, and a call is the whole answer.
+fn bare() -> CallGrammar {
+    CallGrammar {
+        gbnf: HERMES
+            .replace("\"<tool_call>\\n\" space", "")
+            .replace("space \"</tool_call>\"", ""),
+        triggers: Vec::new(),
+        controls: Vec::new(),
+        is_forced: false,
+        one_call: true,
+    }
+}
+
+fn matcher(vocabulary: &Vocabulary, calls: CallGrammar) -> Matcher {
+    bound(vocabulary, Binding {
+        calls: Some(calls),
+        ..Binding::default()
+    })
+}
+
+fn bound(vocabulary: &Vocabulary, binding: Binding) -> Matcher {
+    Matcher::bound(vocabulary, &binding).unwrap().unwrap()
+}
+
+/// The calls of an answer; whatever stands before them is text.
+fn calls(text: &str) -> Vec<Value> {
+    text.split("<tool_call>")
+        .skip(1)
+        .flat_map(|call| {
+            let (call, _) = call.split_once("</tool_call>").unwrap_or_else(|| panic!("{text}"));
+            // Several stand in one tag with commas between them.
+            let list = format!("[{call}]");
+            let list: Vec<Value> =
+                serde_json::from_str(&list).unwrap_or_else(|e| panic!("{text}: {e}"));
+            list
+        })
+        .collect()
+}
+
+fn assert_call(call: &Value) {
+    let arguments = call["arguments"].as_object().unwrap_or_else(|| panic!("{call}"));
     match call["name"].as_str().unwrap() {
-        "turn_on" => assert!(
-            arguments.len() == 1
-                && ["kitchen", "hall"].contains(&arguments["area"].as_str().unwrap()),
-            "{call}"
-        ),
-        "turn_on_all" => {}
-        "s\"y" => assert!(
-            arguments.len() == 1 && arguments["x"].as_u64().unwrap() < 10,
-            "{call}"
-        ),
+        "turn_on" => {
+            let area = arguments["area"].as_str().unwrap();
+            assert!(arguments.len() == 1 && ["kitchen", "hall"].contains(&area), "{call}");
+        }
+        "turn_on_all" => assert!(arguments.is_empty(), "{call}"),
         _ => panic!("{call}"),
     }
 }
 
 #[test]
-fn a_required_call_is_always_valid() {
+fn a_forced_answer_is_calls_and_nothing_else() {
     for special in [false, true] {
         let (vocabulary, pieces) = vocabulary(special);
-        for format in FORMATS {
-            for choice in [ToolChoice::Required, ToolChoice::Named("turn_on".into())] {
-                let whole = matcher(&vocabulary, format, &choice);
-                for seed in 0..8 {
-                    let run = run(&mut whole.clone(), &pieces, seed, seed % 2 == 0, 4000);
-                    let text = lossy(&run.text);
-                    assert!(run.complete, "{text}");
-                    let calls = calls(format, &text);
-                    for call in &calls {
-                        assert_call(format, call);
-                    }
-                    if choice != ToolChoice::Required {
-                        assert!(calls.len() == 1 && calls[0]["name"] == "turn_on", "{text}");
-                    }
-                }
-            }
+        let whole = matcher(&vocabulary, hermes(true));
+        for seed in 0..16 {
+            let run = run(&mut whole.clone(), &pieces, seed, seed % 2 == 0, 4000);
+            let text = lossy(&run.text);
+            assert!(run.complete && text.starts_with("<tool_call>"), "{text}");
+            calls(&text).iter().for_each(assert_call);
         }
     }
 }
 
 #[test]
-fn a_named_call_needs_few_decodes() {
+fn one_call_is_one() {
     let (vocabulary, pieces) = vocabulary(true);
-    let mut named = matcher(
-        &vocabulary,
-        CallFormat::Json,
-        &ToolChoice::Named("turn_on".into()),
-    );
-    let run = run(&mut named, &pieces, 1, true, 100);
-    assert!(run.decodes == 1, "{} {}", run.decodes, lossy(&run.text));
-}
-
-#[test]
-fn the_trained_forms_fit() {
-    let (vocabulary, pieces) = vocabulary(false);
-    let call = r#"{"name": "turn_on", "arguments": {"area": "hall"}}"#;
-    let llama = call.replace("arguments", "parameters");
-    for (format, text) in [
-        (
-            CallFormat::Hermes,
-            format!("<tool_call>\n{call}\n</tool_call>"),
-        ),
-        (
-            CallFormat::Hermes,
-            format!("<tool_call>\n{call}\n</tool_call>\n<tool_call>\n{call}\n</tool_call>"),
-        ),
-        (CallFormat::Llama, llama),
-        (
-            CallFormat::Mistral,
-            format!("[TOOL_CALLS] [{call}, {call}]"),
-        ),
-        (CallFormat::Mistral, format!("[TOOL_CALLS][{call}]")),
-        (CallFormat::Json, call.to_owned()),
-    ] {
-        let mut required = matcher(&vocabulary, format, &ToolChoice::Required);
-        assert_eq!(fits(&mut required, &pieces, &text), (true, true), "{text}");
-        let mut auto = matcher(&vocabulary, format, &ToolChoice::Auto);
-        assert_eq!(fits(&mut auto, &pieces, &text), (true, true), "{text}");
+    let one = matcher(&vocabulary, CallGrammar {
+        gbnf: HERMES.replace(" (space \",\" space (tool-turn-on | tool-all))*", ""),
+        one_call: true,
+        ..hermes(true)
+    });
+    for seed in 0..16 {
+        let run = run(&mut one.clone(), &pieces, seed, true, 4000);
+        let text = lossy(&run.text);
+        assert!(run.complete && calls(&text).len() == 1, "{text}");
     }
 }
 
-/// Which single tokens may come next.
+#[test]
+fn what_the_template_writes_fits_and_most_of_it_is_forced() {
+    let (vocabulary, pieces) = vocabulary(true);
+    let mut forced = matcher(&vocabulary, hermes(true));
+    let text = lossy(&run(&mut forced.clone(), &pieces, 3, true, 4000).text);
+    assert!(text.contains("{\"name\": \"turn_on"), "{text}");
+    forced.accept(CALL).unwrap();
+    let (fit, _) = fits(
+        &mut forced,
+        &pieces,
+        "\n{\"name\": \"turn_on\", \"arguments\": {\"area\": \"hall\"}}\n",
+    );
+    assert!(fit);
+    assert!(allows(&mut forced, &pieces, CALL_END));
+}
+
+#[test]
+fn text_up_to_a_tag_is_one_terminal() {
+    let (vocabulary, pieces) = vocabulary(false);
+    let tagged = CallGrammar {
+        gbnf: TAGGED.into(),
+        ..hermes(true)
+    };
+    let mut call = matcher(&vocabulary, tagged);
+    let text = "<tool_call>\n<function=say>\n<parameter=text>\na </b> < x </p>\n</function>\n</tool_call>";
+    assert_eq!(fits(&mut call, &pieces, text), (true, true));
+}
+
+/// Whether a token may come next.
 fn allows(matcher: &mut Matcher, pieces: &[Vec<u8>], token: i32) -> bool {
     let mut logits = vec![0.0; pieces.len()];
     matcher.mask(&mut logits).unwrap();
@@ -149,7 +163,7 @@ fn free_text_is_free_until_a_call_begins() {
     for special in [false, true] {
         let (vocabulary, pieces) = vocabulary(special);
         let byte = |b: u8| i32::from(b);
-        let mut auto = matcher(&vocabulary, CallFormat::Hermes, &ToolChoice::Auto);
+        let mut auto = matcher(&vocabulary, hermes(false));
         assert_eq!(
             fits(&mut auto, &pieces, "a <b> {\"x\": </tool_call> <tool_"),
             (true, true)
@@ -163,7 +177,6 @@ fn free_text_is_free_until_a_call_begins() {
             // `>\n` goes on well, `></` does not, and `>` leaves it open.
             let token = |text: &str| greedy(&pieces, text.as_bytes())[0];
             assert!(allows(&mut auto, &pieces, token(">\n")));
-            assert!(allows(&mut auto, &pieces, token(">{")));
             assert!(!allows(&mut auto, &pieces, token("></")));
             assert!(allows(&mut auto, &pieces, byte(b'>')));
             auto.accept(token(">\n")).unwrap();
@@ -171,15 +184,16 @@ fn free_text_is_free_until_a_call_begins() {
         assert!(!allows(&mut auto, &pieces, END));
         assert!(!allows(&mut auto, &pieces, byte(b'x')));
         let call = r#"{"name": "turn_on", "arguments": {"area": "hall"}}"#;
-        assert_eq!(fits(&mut auto, &pieces, call), (true, false));
+        let call = if special { format!("\n{call}") } else { call.into() };
+        assert_eq!(fits(&mut auto, &pieces, &call), (true, false));
         if special {
             assert!(allows(&mut auto, &pieces, CALL_END));
             auto.accept(CALL_END).unwrap();
         } else {
             assert_eq!(fits(&mut auto, &pieces, "\n</tool_call>"), (true, true));
         }
-        // Free again, and bound again by the next call.
-        assert!(fits(&mut auto, &pieces, "x <tool_call>").0);
+        // The end may come, or another call, but no text: it could not be read.
+        assert!(allows(&mut auto, &pieces, END));
         assert!(!allows(&mut auto, &pieces, byte(b'x')));
     }
 }
@@ -187,70 +201,134 @@ fn free_text_is_free_until_a_call_begins() {
 #[test]
 fn a_brace_begins_a_call_only_in_front() {
     let (vocabulary, pieces) = vocabulary(true);
-    for format in [CallFormat::Llama, CallFormat::Json] {
-        let mut text = matcher(&vocabulary, format, &ToolChoice::Auto);
-        assert_eq!(fits(&mut text, &pieces, "Hm: {x}"), (true, true));
-        let mut call = matcher(&vocabulary, format, &ToolChoice::Auto);
-        assert_eq!(fits(&mut call, &pieces, " \n "), (true, true));
-        let token = |text: &str| greedy(&pieces, text.as_bytes())[0];
-        assert!(!allows(&mut call, &pieces, token("{}")));
-        assert!(allows(&mut call, &pieces, token("{\"")));
-        assert!(allows(&mut call, &pieces, token(" {")));
-        call.accept(token("{")).unwrap();
-        assert!(!allows(&mut call, &pieces, token("x")));
-        assert!(!call.forced().is_empty());
-    }
+    let mut text = matcher(&vocabulary, bare());
+    assert_eq!(fits(&mut text, &pieces, "Hm: {x}"), (true, true));
+    let mut call = matcher(&vocabulary, bare());
+    assert_eq!(fits(&mut call, &pieces, " \n "), (true, true));
+    let token = |text: &str| greedy(&pieces, text.as_bytes())[0];
+    assert!(!allows(&mut call, &pieces, token("{}")));
+    assert!(allows(&mut call, &pieces, token("{\"")));
+    call.accept(token("{")).unwrap();
+    assert!(!allows(&mut call, &pieces, token("x")));
+    assert!(!call.forced().is_empty());
 }
 
 #[test]
 fn by_lot_every_begun_call_is_valid() {
     let (vocabulary, pieces) = vocabulary(true);
-    let whole = matcher(&vocabulary, CallFormat::Hermes, &ToolChoice::Auto);
+    let whole = matcher(&vocabulary, hermes(false));
     let mut seen = 0;
     for seed in 0..200 {
         let run = run(&mut whole.clone(), &pieces, seed, true, 4000);
         assert!(run.complete);
-        let text = lossy(&run.text);
-        for call in text.split("<tool_call>").skip(1) {
-            let (call, _) = call
-                .split_once("</tool_call>")
-                .unwrap_or_else(|| panic!("{text}"));
-            assert_call(CallFormat::Hermes, &serde_json::from_str(call).unwrap());
-            seen += 1;
-        }
+        let calls = calls(&lossy(&run.text));
+        calls.iter().for_each(assert_call);
+        seen += calls.len();
     }
     assert!(seen > 20, "{seen}");
 }
 
+fn thinking(is_open: bool) -> Option<ReasoningTags> {
+    Some(ReasoningTags {
+        start: "<the>".into(),
+        ends: vec!["</the>".into()],
+        answers: vec!["<tool_call>".into()],
+        is_open,
+    })
+}
+
 #[test]
-fn nothing_to_watch() {
-    let (vocabulary, _) = vocabulary(true);
-    for (tools, choice) in [
-        (tools(), ToolChoice::None),
-        (vec![], ToolChoice::Auto),
-        (vec![], ToolChoice::None),
+fn nothing_binds_the_model_while_it_thinks() {
+    let (vocabulary, pieces) = vocabulary(false);
+    let json = |is_open| {
+        bound(&vocabulary, Binding {
+            constraint: Some(Constraint::JsonObject),
+            reasoning: thinking(is_open),
+            ..Binding::default()
+        })
+    };
+    let answer = "{\"ab\": 12}";
+    for (is_open, text) in [
+        (false, answer.to_owned()),
+        (false, format!("<the>x {{ </b></the>{answer}")),
+        (false, format!("<the>a</the>\n\n{answer}")),
+        (true, format!("x {{ </the>\n{answer}")),
     ] {
-        let none = Matcher::for_tools(&vocabulary, CallFormat::Hermes, &tools, &choice).unwrap();
-        assert!(none.is_none(), "{choice:?}");
+        assert_eq!(fits(&mut json(is_open), &pieces, &text), (true, true), "{text}");
+    }
+    for text in ["x", "<thx", "<the>a</the>x", "<the>a</the>\n\n\nx"] {
+        assert!(!fits(&mut json(false), &pieces, text).0, "{text}");
+    }
+    // It may not end while it thinks of a bound answer; the model decides when it is done.
+    let mut open = json(true);
+    assert!(fits(&mut open, &pieces, "hm").0 && open.forced().is_empty());
+}
+
+#[test]
+fn a_call_may_end_the_reasoning_and_a_budget_does() {
+    let (vocabulary, pieces) = vocabulary(false);
+    let mut auto = bound(&vocabulary, Binding {
+        calls: Some(hermes(false)),
+        reasoning: thinking(true),
+        ..Binding::default()
+    });
+    assert!(fits(&mut auto, &pieces, "hm <tool_call>\n").0);
+    assert!(!allows(&mut auto, &pieces, i32::from(b'x')));
+
+    let mut short = bound(&vocabulary, Binding {
+        reasoning: thinking(true),
+        reasoning_budget: Some(3),
+        ..Binding::default()
+    });
+    assert!(fits(&mut short, &pieces, "xyz").0);
+    let end = greedy(&pieces, b"</the>");
+    assert_eq!(short.forced(), end);
+    for token in end {
+        short.accept(token).unwrap();
+    }
+    assert!(short.forced().is_empty() && fits(&mut short, &pieces, "free").0);
+}
+
+#[test]
+fn json_stays_possible_while_tools_are_offered() {
+    let (vocabulary, pieces) = vocabulary(false);
+    let both = bound(&vocabulary, Binding {
+        constraint: Some(Constraint::JsonObject),
+        calls: Some(hermes(false)),
+        ..Binding::default()
+    });
+    let call = "<tool_call>\n{\"name\": \"turn_on_all\", \"arguments\": {}}</tool_call>";
+    for (text, fit) in [("{\"ab\": 12}", true), (call, true), ("ab", false)] {
+        assert_eq!(fits(&mut both.clone(), &pieces, text).0, fit, "{text}");
     }
 }
 
 #[test]
-fn wrong_tools_are_named() {
+fn a_grammar_without_calls_is_an_error() {
     let (vocabulary, _) = vocabulary(true);
+    let binding = Binding {
+        calls: Some(CallGrammar {
+            gbnf: "root ::= \"x\"".into(),
+            ..hermes(true)
+        }),
+        ..Binding::default()
+    };
+    let error = Matcher::bound(&vocabulary, &binding).unwrap_err();
+    assert_eq!(error.kind, FailureKind::InvalidSchema);
+    assert!(Matcher::bound(&vocabulary, &Binding::default()).unwrap().is_none());
+}
+
+#[test]
+fn wrong_tools_are_named() {
+    let tools = || {
+        vec![json!({"type": "function", "function": {"name": "turn_on", "parameters": {
+            "type": "object", "properties": {"area": {"enum": ["kitchen", "hall"]}}}}})]
+    };
     let tool =
         |parameters: Value| vec![json!({"function": {"name": "lamp", "parameters": parameters}})];
-    let strict = json!({"function": {"name": "lamp", "strict": true, "parameters": {
-        "type": "object", "properties": {"a": {"uniqueItems": true}}}}});
     let mut many = tools();
-    many.resize(129, tools()[0].clone());
-    for (tools, choice, kind, part) in [
-        (
-            tool(json!({"properties": {"a": {"type": "text"}}})),
-            ToolChoice::Auto,
-            FailureKind::InvalidSchema,
-            "lamp",
-        ),
+    many.resize(1000, tools()[0].clone());
+    for (tools, tool_choice, kind, part) in [
         (
             tool(json!({"type": "string"})),
             ToolChoice::Auto,
@@ -268,12 +346,6 @@ fn wrong_tools_are_named() {
             ToolChoice::Required,
             FailureKind::InvalidSchema,
             "/maxItems",
-        ),
-        (
-            vec![strict],
-            ToolChoice::Auto,
-            FailureKind::InvalidSchema,
-            "uniqueItems",
         ),
         (
             vec![json!({"type": "function"})],
@@ -295,14 +367,16 @@ fn wrong_tools_are_named() {
         ),
         (many, ToolChoice::Auto, FailureKind::InvalidArgs, "128"),
     ] {
-        let error =
-            Matcher::for_tools(&vocabulary, CallFormat::Hermes, &tools, &choice).unwrap_err();
+        let request = GenerateRequest {
+            prompt: Prompt::Chat {
+                messages: Vec::new(),
+                tools,
+            },
+            tool_choice,
+            ..GenerateRequest::default()
+        };
+        let error = check(&request).unwrap_err();
         assert_eq!(error.kind, kind, "{error}");
         assert!(error.message.contains(part), "{error}");
     }
-    // What clients send beside the standard is taken, only without a promise.
-    let loose = tool(
-        json!({"properties": {"a": {"type": "array", "uniqueItems": true}, "b": {"format": "colour"}}}),
-    );
-    Matcher::for_tools(&vocabulary, CallFormat::Hermes, &loose, &ToolChoice::Auto).unwrap();
 }

@@ -214,8 +214,8 @@ mod tests {
         }))
         .unwrap();
         let chat = &request.chat;
-        assert_eq!((chat.n, chat.stream, chat.offer.one_call), (1, true, true));
         let generate = &chat.submission.request;
+        assert_eq!((chat.n, chat.stream, generate.one_call), (1, true, true));
         let Prompt::Chat { messages, tools } = &generate.prompt else {
             panic!()
         };

@@ -3,9 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::ResponsesRequest;
-use crate::prompt::{Part, ToolCall};
-use crate::protocol::{CallFormat, FinishReason, RequestId, TokenLogprob, Usage};
-use crate::service::openai::{Reader, call_id, unix_seconds};
+use crate::protocol::{AnswerPart, FinishReason, RequestId, TokenLogprob, ToolCall, Usage};
+use crate::service::openai::{call_id, unix_seconds};
 use crate::service::{Answer, Chunks};
 
 /// Turns the pieces of an answer into events of a response.
@@ -15,7 +14,8 @@ pub struct ResponsesStream {
     model: String,
     created: u64,
     echo: Map<String, Value>,
-    reader: Reader,
+    /// Calls so far.
+    calls: usize,
     /// Events so far.
     sequence: u64,
     /// Complete items.
@@ -80,7 +80,7 @@ impl ResponsesStream {
             model: model.to_owned(),
             created: unix_seconds(),
             echo: request.echo.clone(),
-            reader: Reader::new(request.chat.offer.clone()),
+            calls: 0,
             sequence: 0,
             output: Vec::new(),
             open: None,
@@ -90,8 +90,14 @@ impl ResponsesStream {
 
     /// The response to a request whose answer came whole.
     pub fn whole(mut self, answer: &Answer) -> Value {
-        self.start(0, answer.call_format, answer.in_reasoning);
-        _ = self.token(0, &answer.text, Vec::new());
+        let calls = answer.calls.iter().cloned().map(AnswerPart::ToolCall);
+        let parts = [
+            AnswerPart::Reasoning(answer.reasoning.clone()),
+            AnswerPart::Content(answer.content.clone()),
+        ];
+        let is_text = |part: &AnswerPart| !matches!(part, AnswerPart::Reasoning(t) | AnswerPart::Content(t) if t.is_empty());
+        let parts = parts.into_iter().filter(is_text).chain(calls).collect();
+        _ = self.token(0, parts, Vec::new());
         let mut events = self.finish(0, answer.reason, &answer.usage);
         events
             .last_mut()
@@ -139,13 +145,13 @@ impl ResponsesStream {
         format!("{prefix}_{}_{}", self.id, self.output.len())
     }
 
-    fn add(&mut self, parts: Vec<(usize, Part)>) -> Vec<Value> {
+    fn add(&mut self, parts: Vec<AnswerPart>) -> Vec<Value> {
         let mut events = Vec::new();
-        for (number, part) in parts {
+        for part in parts {
             match part {
-                Part::Content(text) => self.add_text(Kind::Message, &text, &mut events),
-                Part::Reasoning(text) => self.add_text(Kind::Reasoning, &text, &mut events),
-                Part::ToolCall(call) => self.add_call(number, &call, &mut events),
+                AnswerPart::Content(text) => self.add_text(Kind::Message, &text, &mut events),
+                AnswerPart::Reasoning(text) => self.add_text(Kind::Reasoning, &text, &mut events),
+                AnswerPart::ToolCall(call) => self.add_call(&call, &mut events),
             }
         }
         events
@@ -219,8 +225,10 @@ impl ResponsesStream {
     }
 
     /// A call comes whole, in one delta.
-    fn add_call(&mut self, number: usize, call: &ToolCall, events: &mut Vec<Value>) {
+    fn add_call(&mut self, call: &ToolCall, events: &mut Vec<Value>) {
         self.close("completed", events);
+        let number = self.calls;
+        self.calls += 1;
         let id = self.item_id("fc");
         let index = self.output.len();
         let arguments = call.arguments.to_string();
@@ -252,22 +260,16 @@ impl Chunks for ResponsesStream {
             .into()
     }
 
-    fn start(&mut self, _: usize, call_format: CallFormat, in_reasoning: bool) {
-        self.reader.start(call_format, in_reasoning);
-    }
-
-    fn token(&mut self, _: usize, text: &str, _: Vec<TokenLogprob>) -> Vec<Value> {
-        let parts = self.reader.push(text);
+    fn token(&mut self, _: usize, parts: Vec<AnswerPart>, _: Vec<TokenLogprob>) -> Vec<Value> {
         self.add(parts)
     }
 
     fn finish(&mut self, _: usize, reason: FinishReason, figures: &Usage) -> Vec<Value> {
         self.usage = Some(*figures);
-        let parts = self.reader.finish();
-        let mut events = self.add(parts);
-        let status = match self.reader.reason(reason) {
-            "length" => "incomplete",
-            _ => "completed",
+        let mut events = Vec::new();
+        let status = match reason {
+            FinishReason::Length => "incomplete",
+            FinishReason::Stop => "completed",
         };
         if self.open.is_none() && self.output.is_empty() {
             // An answer without a word is one, too.
@@ -312,12 +314,15 @@ mod tests {
         decode_responses(body.to_string().as_bytes()).unwrap()
     }
 
-    fn run(pieces: &[&str], in_reasoning: bool, reason: FinishReason) -> Vec<Value> {
+    fn text(text: &str) -> AnswerPart {
+        AnswerPart::Content(text.into())
+    }
+
+    fn run(pieces: &[AnswerPart], reason: FinishReason) -> Vec<Value> {
         let mut stream = ResponsesStream::new(RequestId(7), "m", &request());
         let mut events = stream.open();
-        stream.start(0, CallFormat::Hermes, in_reasoning);
         for piece in pieces {
-            events.extend(stream.token(0, piece, Vec::new()));
+            events.extend(stream.token(0, vec![piece.clone()], Vec::new()));
         }
         assert!(!stream.is_over());
         let cost = Usage {
@@ -343,7 +348,7 @@ mod tests {
 
     #[test]
     fn text_comes_in_a_message() {
-        let events = run(&["Ro", "me"], false, FinishReason::Stop);
+        let events = run(&[text("Ro"), text("me")], FinishReason::Stop);
         assert_eq!(
             kinds(&events),
             [
@@ -376,15 +381,14 @@ mod tests {
 
     #[test]
     fn reasoning_text_and_calls_are_items_of_their_own() {
-        let call = |name| {
-            format!("<tool_call>{{\"name\": \"{name}\", \"arguments\": {{\"x\": 1}}}}</tool_call>")
-        };
-        let (first, second) = (call("f"), call("g"));
-        let events = run(
-            &["Hm.</think>Well.", &first, &second],
-            true,
-            FinishReason::Stop,
-        );
+        let call = |name| AnswerPart::ToolCall(ToolCall::new(name, json!({"x": 1})));
+        let parts = [
+            AnswerPart::Reasoning("Hm.".into()),
+            text("Well."),
+            call("f"),
+            call("g"),
+        ];
+        let events = run(&parts, FinishReason::Stop);
         let seen = kinds(&events);
         let count = |kind| seen.iter().filter(|k| **k == kind).count();
         assert_eq!(count("output_item.added"), 4);
@@ -416,7 +420,7 @@ mod tests {
 
     #[test]
     fn an_answer_cut_off_is_incomplete_and_an_empty_one_is_a_message() {
-        let events = run(&["Ro"], false, FinishReason::Length);
+        let events = run(&[text("Ro")], FinishReason::Length);
         let last = events.last().unwrap();
         assert_eq!(last["type"], "response.incomplete");
         let response = &last["response"];
@@ -426,18 +430,22 @@ mod tests {
             "max_output_tokens"
         );
         assert_eq!(response["output"][0]["status"], "incomplete");
-        let events = run(&[], false, FinishReason::Stop);
+        let events = run(&[], FinishReason::Stop);
         let response = &events.last().unwrap()["response"];
         assert_eq!(response["output"][0]["content"][0]["text"], "");
     }
 
     #[test]
     fn whole_and_in_pieces_it_is_the_same() {
-        let text = "Well. <tool_call>{\"name\": \"f\"}</tool_call>";
+        let call = ToolCall::new("f", json!({}));
         let mut answer = Answer::new(RequestId(7), "m");
-        answer.text = text.into();
+        answer.content = "Well.".into();
+        answer.calls = vec![call.clone()];
         let whole = ResponsesStream::new(RequestId(7), "m", &request()).whole(&answer);
-        let events = run(&["We", &text[2..]], false, FinishReason::Stop);
+        let events = run(
+            &[text("We"), text("ll."), AnswerPart::ToolCall(call)],
+            FinishReason::Stop,
+        );
         assert_eq!(
             whole["output"],
             events.last().unwrap()["response"]["output"]

@@ -1,0 +1,242 @@
+//! Templates and parsers by name and type.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::ffi::{ChatHandle, ParserHandle};
+
+/// Why the layer gave no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChatError {
+    /// The layer refuses, in its own words: the template does not compile, raises an
+    /// exception, or the answer does not have the template's form.
+    #[error("{0}")]
+    Refused(String),
+    /// The layer's answer was not understood, or there was no memory for it.
+    #[error("the chat layer failed: {0}")]
+    Failed(String),
+}
+
+/// What a template can do, as the layer finds by rendering examples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of independent facts")]
+pub struct Abilities {
+    /// It describes tools to the model.
+    pub supports_tools: bool,
+    /// It renders earlier tool calls.
+    pub supports_tool_calls: bool,
+    /// It renders several calls of one message.
+    pub supports_parallel_tool_calls: bool,
+    /// It knows the system role.
+    pub supports_system_role: bool,
+    /// It keeps the reasoning of earlier messages.
+    pub supports_preserve_reasoning: bool,
+}
+
+/// What to render.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RenderRequest {
+    /// Messages in `OpenAI`'s form.
+    pub messages: Vec<Value>,
+    /// Tools in `OpenAI`'s form.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Value>,
+    /// `auto`, `required` or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<&'static str>,
+    /// Whether one answer may hold several calls.
+    pub parallel_tool_calls: bool,
+    /// The template's `enable_thinking`.
+    pub enable_thinking: bool,
+    /// Further variables of the template.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub chat_template_kwargs: Map<String, Value>,
+    /// Whether the model goes on with the last message, an assistant's.
+    pub continue_final_message: bool,
+    /// Seconds since 1970; the template sees it as local time.
+    pub now: i64,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The system prompt.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+    /// A tool's result.
+    Tool,
+    /// The layer does not say.
+    #[serde(rename = "")]
+    Unknown,
+}
+
+/// The text that a message begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delimiter {
+    /// Whose message.
+    pub role: Role,
+    /// The text.
+    pub delimiter: String,
+}
+
+/// What makes the grammar of tool calls apply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type", content = "value")]
+pub enum Trigger {
+    /// The answer contains this text; the grammar begins with it.
+    Word(String),
+    /// The answer matches this regular expression.
+    Pattern(String),
+}
+
+/// A prompt, and how its answer is to be read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rendered {
+    /// Text for the model, with the names of control tokens.
+    pub prompt: String,
+    /// The layer's number for the form of the answer.
+    format: i32,
+    /// The serialized parser of the answer.
+    parser: String,
+    /// The end of `prompt` that belongs to the answer.
+    pub generation_prompt: String,
+    /// GBNF of tool calls; empty where there is none.
+    pub grammar: String,
+    /// The grammar applies from a trigger on.
+    pub grammar_lazy: bool,
+    /// Its triggers.
+    pub grammar_triggers: Vec<Trigger>,
+    /// Control tokens that are text of the answer.
+    pub preserved_tokens: Vec<String>,
+    /// Stop strings of this template.
+    pub additional_stops: Vec<String>,
+    /// Whether the model may reason.
+    pub supports_thinking: bool,
+    /// Text that reasoning begins with; may be empty.
+    pub thinking_start_tag: String,
+    /// Texts that end it.
+    pub thinking_end_tags: Vec<String>,
+    /// Where messages begin.
+    pub message_delimiters: Vec<Delimiter>,
+}
+
+/// A compiled chat template.
+#[derive(Debug)]
+pub struct Chat {
+    handle: ChatHandle,
+    abilities: Abilities,
+}
+
+impl Chat {
+    /// Compiles a template; an empty one is `ChatML`. `bos` and `eos` are the texts of the
+    /// tokens that begin and end a text.
+    ///
+    /// # Errors
+    /// [`ChatError::Refused`] where the template does not compile.
+    pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, ChatError> {
+        let (handle, answer) = ChatHandle::new(source, bos, eos);
+        let abilities = decoded(answer)?;
+        let handle = handle.ok_or_else(|| ChatError::Failed("no template".into()))?;
+        Ok(Self { handle, abilities })
+    }
+
+    /// What the template can do.
+    pub fn abilities(&self) -> Abilities {
+        self.abilities
+    }
+
+    /// Renders a prompt.
+    ///
+    /// # Errors
+    /// [`ChatError::Refused`] where the template or the layer refuses the request.
+    pub fn render(&self, request: &RenderRequest) -> Result<Rendered, ChatError> {
+        let request = serde_json::to_string(request).map_err(|e| failed(&e))?;
+        decoded(self.handle.render(&request))
+    }
+}
+
+/// One call that an answer holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParsedCall {
+    /// The function's name; its beginning while the answer is partial.
+    pub name: String,
+    /// Its arguments as JSON text; its beginning while the answer is partial.
+    pub arguments: String,
+    /// The model's own id of the call; mostly empty.
+    pub id: String,
+}
+
+/// An answer taken apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParsedAnswer {
+    /// Text for the reader.
+    pub content: String,
+    /// What the model thought before.
+    pub reasoning: String,
+    /// Tools that it calls.
+    pub tool_calls: Vec<ParsedCall>,
+}
+
+/// Reads the answer to one prompt.
+#[derive(Debug)]
+pub struct Parser {
+    handle: ParserHandle,
+}
+
+impl Parser {
+    /// A parser of the answer to a prompt.
+    ///
+    /// # Errors
+    /// [`ChatError::Failed`].
+    pub fn new(rendered: &Rendered) -> Result<Self, ChatError> {
+        /// What the shim reads of it.
+        #[derive(Serialize)]
+        struct Params<'a> {
+            format: i32,
+            parser: &'a str,
+            generation_prompt: &'a str,
+        }
+        let params = serde_json::to_string(&Params {
+            format: rendered.format,
+            parser: &rendered.parser,
+            generation_prompt: &rendered.generation_prompt,
+        });
+        let (handle, answer) = ParserHandle::new(&params.map_err(|e| failed(&e))?);
+        let () = decoded(answer)?;
+        let handle = handle.ok_or_else(|| ChatError::Failed("no parser".into()))?;
+        Ok(Self { handle })
+    }
+
+    /// Reads the whole answer, or as much of it as there is.
+    ///
+    /// # Errors
+    /// [`ChatError::Refused`] where the text does not have the template's form.
+    pub fn parse(&self, text: &str, is_partial: bool) -> Result<ParsedAnswer, ChatError> {
+        decoded(self.handle.parse(text, is_partial))
+    }
+}
+
+/// What the shim answered.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Reply<T> {
+    Ok(T),
+    Error(String),
+}
+
+fn decoded<T: for<'de> Deserialize<'de>>(reply: Option<String>) -> Result<T, ChatError> {
+    let reply = reply.ok_or_else(|| ChatError::Failed("no memory".into()))?;
+    match serde_json::from_str(&reply).map_err(|e| failed(&e))? {
+        Reply::Ok(value) => Ok(value),
+        Reply::Error(message) => Err(ChatError::Refused(message)),
+    }
+}
+
+fn failed(error: &serde_json::Error) -> ChatError {
+    ChatError::Failed(error.to_string())
+}

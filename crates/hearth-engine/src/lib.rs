@@ -1,0 +1,12 @@
+//! llama.cpp's chat layer: templates rendered, answers read.
+//!
+//! Needs no model. The C++ is in `libhearth-chat.so`, built from the llama.cpp that
+//! `llama-cpp-sys-2` bundles; only the engine process loads it.
+
+mod chat;
+mod ffi;
+
+pub use chat::{
+    Abilities, Chat, ChatError, Delimiter, Parser, ParsedAnswer, ParsedCall, RenderRequest,
+    Rendered, Role, Trigger,
+};

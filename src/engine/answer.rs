@@ -1,0 +1,157 @@
+//! An answer taken apart while it comes: content, reasoning, tool calls.
+
+use hearth_engine::{ParsedAnswer, ParsedCall, Parser};
+use serde_json::{Map, Value};
+
+use crate::protocol::{AnswerPart, FinishReason, ToolCall};
+
+/// A long answer is read again only when it has grown by one part in so many: reading costs
+/// time in proportion to its length, and so all reading together stays linear.
+const GROWTH: usize = 256;
+
+/// Reads one answer.
+#[derive(Debug)]
+pub(super) struct AnswerReader {
+    /// None: the answer is text and nothing else.
+    parser: Option<Parser>,
+    /// What ends reasoning.
+    thinking_ends: Vec<String>,
+    one_call: bool,
+    /// The answer so far.
+    text: String,
+    /// Bytes of it when it was last read.
+    read: usize,
+    /// What was passed on.
+    given: Given,
+}
+
+#[derive(Debug, Default)]
+struct Given {
+    content: String,
+    reasoning: String,
+    calls: usize,
+}
+
+impl AnswerReader {
+    /// A reader of text that has no form.
+    pub(super) fn plain() -> Self {
+        Self {
+            parser: None,
+            thinking_ends: Vec::new(),
+            one_call: false,
+            text: String::new(),
+            read: 0,
+            given: Given::default(),
+        }
+    }
+
+    /// A reader of the answer to a chat prompt.
+    pub(super) fn chat(parser: Parser, thinking_ends: Vec<String>, one_call: bool) -> Self {
+        Self {
+            parser: Some(parser),
+            thinking_ends,
+            one_call,
+            ..Self::plain()
+        }
+    }
+
+    /// Adds text; returns what is certain by now.
+    pub(super) fn push(&mut self, text: &str) -> Vec<AnswerPart> {
+        let Some(parser) = &self.parser else {
+            return content(text.to_owned()).into_iter().collect();
+        };
+        self.text.push_str(text);
+        if self.text.len() - self.read <= self.text.len() / GROWTH {
+            return Vec::new();
+        }
+        self.read = self.text.len();
+        match parser.parse(&self.text, true) {
+            Ok(answer) => {
+                // The last call may still grow.
+                let certain = answer.tool_calls.len().saturating_sub(1);
+                self.give(&answer, certain)
+            }
+            // Not yet, or not at all: the end will show.
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The rest, when no more text comes.
+    pub(super) fn finish(&mut self, reason: FinishReason) -> Vec<AnswerPart> {
+        let Some(parser) = &self.parser else {
+            return Vec::new();
+        };
+        let is_cut = reason == FinishReason::Length;
+        let whole = (!is_cut).then(|| parser.parse(&self.text, false).ok());
+        if let Some(answer) = whole.flatten() {
+            let calls = answer.tool_calls.len();
+            return self.give(&answer, calls);
+        }
+        let beginning = parser.parse(&self.text, true).ok();
+        match beginning {
+            Some(answer) if is_cut || !answer.tool_calls.is_empty() => {
+                let complete = answer.tool_calls.iter().take_while(|c| is_complete(c));
+                let calls = complete.count();
+                self.give(&answer, calls)
+            }
+            // Not the form of this template: the text itself is the answer.
+            _ => self.give_text(),
+        }
+    }
+
+    /// Passes on what is new in `answer`, with this many of its calls.
+    fn give(&mut self, answer: &ParsedAnswer, calls: usize) -> Vec<AnswerPart> {
+        let mut parts = Vec::new();
+        if let Some(more) = new_part(&mut self.given.reasoning, &answer.reasoning) {
+            parts.push(AnswerPart::Reasoning(more));
+        }
+        if let Some(more) = new_part(&mut self.given.content, &answer.content) {
+            parts.push(AnswerPart::Content(more));
+        }
+        let most = if self.one_call { calls.min(1) } else { calls };
+        for call in answer.tool_calls.iter().take(most).skip(self.given.calls) {
+            parts.push(AnswerPart::ToolCall(tool_call(call)));
+        }
+        self.given.calls = self.given.calls.max(most);
+        parts
+    }
+
+    fn give_text(&mut self) -> Vec<AnswerPart> {
+        let ends = self.thinking_ends.iter();
+        let from = ends
+            .filter_map(|end| Some(self.text.rfind(end.as_str())? + end.len()))
+            .max()
+            .unwrap_or(0);
+        let text = self.text[from..].trim_start();
+        let rest = text.strip_prefix(self.given.content.as_str());
+        content(rest.unwrap_or_default().to_owned())
+            .into_iter()
+            .collect()
+    }
+}
+
+fn content(text: String) -> Option<AnswerPart> {
+    (!text.is_empty()).then_some(AnswerPart::Content(text))
+}
+
+/// What `now` has beyond `given`, which it becomes then; nothing where it went another way.
+fn new_part(given: &mut String, now: &str) -> Option<String> {
+    let more = now.strip_prefix(given.as_str())?.to_owned();
+    given.push_str(&more);
+    (!more.is_empty()).then_some(more)
+}
+
+fn is_complete(call: &ParsedCall) -> bool {
+    !call.name.is_empty() && serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok()
+}
+
+fn tool_call(call: &ParsedCall) -> ToolCall {
+    let arguments = serde_json::from_str(&call.arguments);
+    ToolCall {
+        name: call.name.clone(),
+        arguments: arguments
+            .ok()
+            .filter(Value::is_object)
+            .unwrap_or_else(|| Map::new().into()),
+    }
+}

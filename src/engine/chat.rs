@@ -1,0 +1,416 @@
+//! Conversations into prompts, by the chat template of the model file and llama.cpp's
+//! chat layer.
+
+mod text_tools;
+
+use std::cell::RefCell;
+
+use hearth_engine::{Chat, ChatError, Parser, RenderRequest, Rendered, Trigger};
+use serde_json::{Map, Value, json};
+
+use super::answer::AnswerReader;
+use super::backend::ChatFormat;
+use crate::prompt::constraint::{CallGrammar, ReasoningTags, invalid_tool};
+use crate::protocol::{
+    ChatAbilities, Failure, FailureKind, GenerateRequest, Message, Thinking, ToolChoice,
+};
+
+/// Questions that have nothing in common.
+const PROBES: [&str; 2] = ["0", "x"];
+/// Beginnings remembered; each is a system prompt with its tools.
+const BEGINNINGS_MAX: usize = 8;
+
+/// The chat template of a loaded model.
+#[derive(Debug)]
+pub(super) struct ChatLayer {
+    template: Chat,
+    /// The file's template for requests with tools, where it has one of its own.
+    tool_template: Option<Chat>,
+    /// Reads calls where the model's own template knows none.
+    text_tools: Chat,
+    /// The template's calls cannot be read: tools are described in text.
+    needs_text_tools: bool,
+    bos: String,
+    /// System messages and tools, with the text that all their prompts begin with.
+    beginnings: RefCell<Vec<(String, Option<String>)>>,
+}
+
+/// A prompt, and how its answer is to be bound and read.
+#[derive(Debug)]
+pub(super) struct ChatPrompt {
+    /// Text for the model.
+    pub(super) text: String,
+    /// Where the model may think.
+    pub(super) reasoning: Option<ReasoningTags>,
+    /// Control tokens that are text of the answer.
+    pub(super) controls: Vec<String>,
+    /// Stop strings of the template.
+    pub(super) stops: Vec<String>,
+    /// Texts that a call begins with.
+    triggers: Vec<String>,
+    /// Reads the answer.
+    pub(super) reader: AnswerReader,
+    /// Texts that messages begin with.
+    pub(super) message_starts: Vec<String>,
+}
+
+impl ChatLayer {
+    /// Compiles the templates of a model.
+    ///
+    /// # Errors
+    /// `ModelInvalid` where one does not compile.
+    pub(super) fn new(format: &ChatFormat) -> Result<Self, Failure> {
+        let compile = |source: &str| {
+            Chat::new(source, &format.bos, &format.eos).map_err(|error| {
+                let why = reason(&error);
+                Failure::new(
+                    FailureKind::ModelInvalid,
+                    format!("the model file's chat template does not compile: {why}"),
+                )
+            })
+        };
+        let template = compile(format.template.as_deref().unwrap_or_default())?;
+        let tool_template = format.tool_template.as_deref().map(compile).transpose()?;
+        let text_tools = compile(text_tools::TEMPLATE)?;
+        let mut layer = Self {
+            template,
+            tool_template,
+            text_tools,
+            needs_text_tools: false,
+            bos: format.bos.clone(),
+            beginnings: RefCell::default(),
+        };
+        layer.needs_text_tools = !layer.reads_calls();
+        Ok(layer)
+    }
+
+    /// Text of the token that begins a text; empty where there is none.
+    pub(super) fn bos(&self) -> &str {
+        &self.bos
+    }
+
+    /// What the template can do.
+    pub(super) fn abilities(&self) -> ChatAbilities {
+        let own = self.with_tools().abilities();
+        let supports_thinking = self
+            .template
+            .render(&example(Vec::new()))
+            .is_ok_and(|r| r.supports_thinking);
+        ChatAbilities {
+            native_tools: !self.needs_text_tools,
+            parallel_tool_calls: own.supports_parallel_tool_calls || self.needs_text_tools,
+            system_role: own.supports_system_role,
+            thinking: supports_thinking,
+        }
+    }
+
+    /// Whether the chat layer finds a form of calls in the model's own template.
+    fn reads_calls(&self) -> bool {
+        let tool = json!({"type": "function", "function": {"name": "probe", "description": "",
+            "parameters": {"type": "object", "properties": {"x": {"type": "string"}}}}});
+        let mut request = example(vec![tool]);
+        request.tool_choice = Some("required");
+        let rendered = self.with_tools().render(&request);
+        rendered.is_ok_and(|rendered| !rendered.grammar.is_empty())
+    }
+
+    /// The template for requests with tools.
+    fn with_tools(&self) -> &Chat {
+        self.tool_template.as_ref().unwrap_or(&self.template)
+    }
+
+    fn own(&self, has_tools: bool) -> &Chat {
+        if has_tools { self.with_tools() } else { &self.template }
+    }
+
+    /// Renders a conversation up to where the assistant is to go on.
+    ///
+    /// # Errors
+    /// `InvalidArgs` where the template refuses the messages, `InvalidSchema` naming the
+    /// tool where one has parameters that the layer cannot use.
+    pub(super) fn render(
+        &self,
+        request: &GenerateRequest,
+        messages: &[Message],
+        tools: &[Value],
+    ) -> Result<ChatPrompt, Failure> {
+        if self.needs_text_tools && !tools.is_empty() {
+            return self.render_text_tools(request, messages, tools);
+        }
+        let mut render = render_request(request, tools);
+        render.messages = messages.iter().map(as_openai).collect();
+        let template = self.own(!tools.is_empty());
+        let rendered = template.render(&render).or_else(|error| {
+            // Tool results without a role of their own, as text.
+            let folded = text_tools::fold(messages, &[]);
+            if folded == messages {
+                return Err(error);
+            }
+            render.messages = folded.iter().map(as_openai).collect();
+            template.render(&render).map_err(|_| error)
+        });
+        match rendered {
+            Ok(rendered) => ChatPrompt::new(&rendered, &rendered, request),
+            Err(error) => Err(self.refused(&error, tools)),
+        }
+    }
+
+    /// As [`Self::render`], for a template that knows no tools: the model reads of them in
+    /// the system prompt, and its calls are read in the form that it was told.
+    fn render_text_tools(
+        &self,
+        request: &GenerateRequest,
+        messages: &[Message],
+        tools: &[Value],
+    ) -> Result<ChatPrompt, Failure> {
+        let mut render = render_request(request, &[]);
+        let folded = text_tools::fold(messages, tools);
+        render.messages = folded.iter().map(as_openai).collect();
+        let rendered = self.template.render(&render);
+        let rendered = rendered.map_err(|error| self.refused(&error, &[]))?;
+        let reading = self.text_tools.render(&example(tools.to_vec()));
+        let mut reading = reading.map_err(|error| self.refused(&error, tools))?;
+        if !rendered.supports_thinking {
+            reading.supports_thinking = false;
+        }
+        ChatPrompt::new(&rendered, &reading, request)
+    }
+
+    /// How calls of these tools are written.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub(super) fn call_grammar(
+        &self,
+        request: &GenerateRequest,
+        tools: &[Value],
+        prompt: &ChatPrompt,
+    ) -> Result<Option<CallGrammar>, Failure> {
+        let is_forced = match &request.tool_choice {
+            ToolChoice::None => return Ok(None),
+            ToolChoice::Auto => false,
+            ToolChoice::Required | ToolChoice::Named(_) => true,
+        };
+        let mut tools = tools.to_vec();
+        if let ToolChoice::Named(name) = &request.tool_choice {
+            tools.retain(|tool| tool["function"]["name"] == **name);
+        }
+        if tools.is_empty() {
+            return Ok(None);
+        }
+        let one_call = request.one_call || matches!(request.tool_choice, ToolChoice::Named(_));
+        let template = if self.needs_text_tools {
+            &self.text_tools
+        } else {
+            self.with_tools()
+        };
+        let mut render = example(tools.clone());
+        render.tool_choice = Some("required");
+        render.parallel_tool_calls = !one_call;
+        let rendered = template.render(&render);
+        let rendered = rendered.map_err(|error| self.refused(&error, &tools))?;
+        Ok((!rendered.grammar.is_empty()).then(|| CallGrammar {
+            gbnf: rendered.grammar,
+            triggers: prompt.triggers.clone(),
+            controls: prompt.controls.clone(),
+            is_forced,
+            one_call,
+        }))
+    }
+
+    /// The text with which every conversation begins that has these system messages and
+    /// tools: what two questions make different is cut off, and the whitespace in front of
+    /// it, which many tokenizers join with the question. `None` where there is nothing
+    /// worth keeping: no system message and no tools, or a template that refuses them.
+    pub(super) fn stable_prefix(
+        &self,
+        request: &GenerateRequest,
+        messages: &[Message],
+        tools: &[Value],
+    ) -> Option<String> {
+        let system = messages.iter().take_while(|m| m.role == "system");
+        let system: Vec<Message> = system.cloned().collect();
+        if system.is_empty() && tools.is_empty() {
+            return None;
+        }
+        let minute = request.accepted_unix_s / 60;
+        let shape = (&system, tools, request.thinking, &request.chat_template_kwargs, minute);
+        let key = serde_json::to_string(&shape).ok()?;
+        let mut known = self.beginnings.borrow_mut();
+        if let Some((_, prefix)) = known.iter().find(|(other, _)| *other == key) {
+            return prefix.clone();
+        }
+        let render = |question: &str| {
+            let mut messages = system.clone();
+            messages.push(Message::user(question));
+            self.render(request, &messages, tools).ok()
+        };
+        let prefix = match PROBES.map(render) {
+            [Some(first), Some(second)] => common_text(&first.text, &second.text),
+            _ => None,
+        };
+        if known.len() == BEGINNINGS_MAX {
+            known.remove(0);
+        }
+        known.push((key, prefix.clone()));
+        prefix
+    }
+
+    /// Whose fault a refusal is: each tool by itself, which costs only where something is
+    /// wrong.
+    fn refused(&self, error: &ChatError, tools: &[Value]) -> Failure {
+        for tool in tools {
+            let template = if self.needs_text_tools {
+                &self.text_tools
+            } else {
+                self.with_tools()
+            };
+            if let Err(error) = template.render(&example(vec![tool.clone()])) {
+                let name = tool["function"]["name"].as_str().unwrap_or_default();
+                return invalid_tool(name, &reason(&error));
+            }
+        }
+        Failure::invalid(format!(
+            "the model's chat template refuses these messages: {}",
+            reason(error)
+        ))
+    }
+}
+
+impl ChatPrompt {
+    /// Of the prompt, and of how its answer is read.
+    fn new(
+        rendered: &Rendered,
+        reading: &Rendered,
+        request: &GenerateRequest,
+    ) -> Result<Self, Failure> {
+        let failed = |error: ChatError| Failure::new(FailureKind::Internal, error.to_string());
+        let parser = Parser::new(reading).map_err(failed)?;
+        let triggers: Vec<String> = reading
+            .grammar_triggers
+            .iter()
+            .filter_map(|trigger| match trigger {
+                Trigger::Word(word) => Some(word.trim_end().to_owned()),
+                Trigger::Pattern(_) => None,
+            })
+            .collect();
+        let controls = [rendered, reading].map(|r| r.preserved_tokens.as_slice()).concat();
+        Ok(Self {
+            text: rendered.prompt.clone(),
+            reasoning: reasoning(rendered, &triggers),
+            controls,
+            stops: rendered.additional_stops.clone(),
+            reader: AnswerReader::chat(parser, rendered.thinking_end_tags.clone(), request.one_call),
+            message_starts: rendered
+                .message_delimiters
+                .iter()
+                .map(|d| d.delimiter.clone())
+                .collect(),
+            triggers,
+        })
+    }
+}
+
+fn reasoning(rendered: &Rendered, triggers: &[String]) -> Option<ReasoningTags> {
+    if !rendered.supports_thinking || rendered.thinking_end_tags.is_empty() {
+        return None;
+    }
+    let start = rendered.thinking_start_tag.clone();
+    let is_call = |end: &String| triggers.iter().any(|t| t.starts_with(end.as_str()));
+    let (answers, ends): (Vec<_>, Vec<_>) =
+        rendered.thinking_end_tags.iter().cloned().partition(is_call);
+    // What the template has opened, and perhaps closed, itself.
+    let opened = (!start.is_empty())
+        .then(|| rendered.generation_prompt.rfind(&start))
+        .flatten();
+    let begun = opened.map(|at| &rendered.generation_prompt[at + start.len()..]);
+    let is_open = begun.is_some_and(|rest| !ends.iter().any(|end| rest.contains(end.as_str())));
+    if begun.is_some() && !is_open {
+        return None;
+    }
+    Some(ReasoningTags {
+        start,
+        ends,
+        answers,
+        is_open,
+    })
+}
+
+fn render_request(request: &GenerateRequest, tools: &[Value]) -> RenderRequest {
+    let mut kwargs = request.chat_template_kwargs.clone();
+    if let Some(effort) = request.thinking.and_then(Thinking::effort) {
+        kwargs.entry("reasoning_effort").or_insert(effort.into());
+    }
+    let switch = kwargs.get("enable_thinking").and_then(Value::as_bool);
+    RenderRequest {
+        tools: tools.iter().map(with_type).collect(),
+        tool_choice: Some(if tools.is_empty() { "none" } else { "auto" }),
+        parallel_tool_calls: !request.one_call,
+        enable_thinking: switch.unwrap_or(request.thinking != Some(Thinking::Off)),
+        chat_template_kwargs: kwargs,
+        continue_final_message: request.continue_final_message,
+        now: request.accepted_unix_s,
+        ..RenderRequest::default()
+    }
+}
+
+/// A question about tools; of the answer to it only the form counts.
+fn example(tools: Vec<Value>) -> RenderRequest {
+    let tools: Vec<Value> = tools.iter().map(with_type).collect();
+    RenderRequest {
+        messages: vec![json!({"role": "user", "content": "?"})],
+        tool_choice: Some(if tools.is_empty() { "none" } else { "auto" }),
+        tools,
+        parallel_tool_calls: true,
+        enable_thinking: true,
+        ..RenderRequest::default()
+    }
+}
+
+/// A tool with the type that the layer insists on.
+fn with_type(tool: &Value) -> Value {
+    let mut tool = tool.clone();
+    if let Some(map) = tool.as_object_mut() {
+        map.entry("type").or_insert("function".into());
+        if let Some(function) = map.get_mut("function").and_then(Value::as_object_mut) {
+            for (key, empty) in [("description", json!("")), ("parameters", json!({}))] {
+                let slot = function.entry(key).or_insert(empty.clone());
+                if slot.is_null() {
+                    *slot = empty;
+                }
+            }
+        }
+    }
+    tool
+}
+
+/// A message as the layer reads it.
+fn as_openai(message: &Message) -> Value {
+    let mut value = serde_json::to_value(message).unwrap_or_default();
+    if let Some(calls) = value.get_mut("tool_calls").and_then(Value::as_array_mut) {
+        for call in calls.iter_mut().filter_map(Value::as_object_mut) {
+            call.entry("type").or_insert("function".into());
+            let function = call.entry("function").or_insert_with(|| json!({}));
+            if let Some(function) = function.as_object_mut() {
+                function.entry("arguments").or_insert_with(|| Map::new().into());
+            }
+        }
+    }
+    value
+}
+
+fn common_text(first: &str, second: &str) -> Option<String> {
+    let pairs = first.chars().zip(second.chars());
+    let common: String = pairs.take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
+    let kept = common.trim_end();
+    (!kept.is_empty()).then(|| kept.to_owned())
+}
+
+/// What a template says against a request, without the layer's trace around it.
+fn reason(error: &ChatError) -> String {
+    let text = error.to_string();
+    let last = text.rsplit("Error: ").next().unwrap_or(&text);
+    let last = last.rsplit("Jinja Exception: ").next().unwrap_or(last);
+    let line = last.lines().find(|line| !line.trim().is_empty());
+    line.unwrap_or(last).trim().chars().take(300).collect()
+}

@@ -1,0 +1,166 @@
+//! Right-linear rules into regular expressions.
+//!
+//! llama.cpp writes "any text up to X" as a chain of rules that call each other at their
+//! end, a character at a time. Such rules are a finite automaton: one terminal, which the
+//! lexer follows much faster than the parser its characters.
+
+use std::collections::BTreeSet;
+
+use super::{Body, Node};
+
+/// Rules of one automaton; larger ones stay as they are.
+const MAX_STATES: usize = 256;
+
+/// The rules that `start` needs, in their order.
+pub(super) fn reachable(bodies: &[Body], start: usize) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![start];
+    while let Some(id) = open.pop() {
+        if found.insert(id)
+            && let Some(body) = bodies.get(id)
+        {
+            called(body, &mut open);
+        }
+    }
+    found
+}
+
+fn called(body: &Body, out: &mut Vec<usize>) {
+    for node in body.iter().flatten() {
+        match node {
+            Node::Rule(id) => out.push(*id),
+            Node::Group(body) => called(body, out),
+            Node::Repeat(node, ..) => called(&vec![vec![(**node).clone()]], out),
+            Node::Text(_) | Node::Control(_) | Node::Class(..) | Node::Any => {}
+        }
+    }
+}
+
+/// Gives each rule that begins such a chain a body that calls none of it.
+pub(super) fn make_regular(bodies: &mut [Body], start: usize) {
+    let used = reachable(bodies, start);
+    let reach: Vec<BTreeSet<usize>> = (0..bodies.len())
+        .map(|id| {
+            let mut direct = Vec::new();
+            if used.contains(&id) {
+                called(&bodies[id], &mut direct);
+            }
+            direct
+                .into_iter()
+                .flat_map(|next| reachable(bodies, next))
+                .collect()
+        })
+        .collect();
+    let mut done: BTreeSet<usize> = BTreeSet::new();
+    for id in used {
+        // What reaches itself through others.
+        let states: BTreeSet<usize> = reach[id]
+            .iter()
+            .copied()
+            .filter(|other| reach[*other].contains(&id))
+            .collect();
+        if states.is_empty() || states.len() > MAX_STATES || done.contains(&id) {
+            continue;
+        }
+        done.extend(&states);
+        let solved = solve(bodies, id, &states);
+        if let Some(body) = solved {
+            bodies[id] = body;
+        }
+    }
+}
+
+/// A rule as an equation: what follows before each other rule, and what ends it.
+struct Equation {
+    calls: Vec<(usize, Body)>,
+    ends: Body,
+}
+
+/// The body of `entry` with all other states replaced; `None` where a rule is not
+/// right-linear.
+fn solve(bodies: &[Body], entry: usize, states: &BTreeSet<usize>) -> Option<Body> {
+    let mut equations: Vec<(usize, Equation)> = states
+        .iter()
+        .map(|id| Some((*id, equation(&bodies[*id], states)?)))
+        .collect::<Option<_>>()?;
+    // The entry stays for last, and of the others the deepest go first: so each is
+    // replaced in few places.
+    equations.sort_by_key(|(id, _)| if *id == entry { 0 } else { *id + 1 });
+    while equations.len() > 1 {
+        let (id, gone) = equations.pop()?;
+        let gone = without_itself(id, gone);
+        for (_, equation) in &mut equations {
+            let Some(at) = equation.calls.iter().position(|(to, _)| *to == id) else {
+                continue;
+            };
+            let (_, prefix) = equation.calls.swap_remove(at);
+            for (to, body) in &gone.calls {
+                let body = joined(&prefix, body);
+                match equation.calls.iter_mut().find(|(other, _)| other == to) {
+                    Some((_, known)) => known.extend(body),
+                    None => equation.calls.push((*to, body)),
+                }
+            }
+            equation.ends.extend(joined(&prefix, &gone.ends));
+        }
+    }
+    let (id, last) = equations.pop()?;
+    let last = without_itself(id, last);
+    (last.calls.is_empty() && !last.ends.is_empty()).then_some(last.ends)
+}
+
+/// X = a X | b is X = a* b.
+fn without_itself(id: usize, mut equation: Equation) -> Equation {
+    let Some(at) = equation.calls.iter().position(|(to, _)| *to == id) else {
+        return equation;
+    };
+    let (_, again) = equation.calls.swap_remove(at);
+    let again: Body = vec![vec![Node::Repeat(Box::new(Node::Group(again)), 0, None)]];
+    for (_, body) in &mut equation.calls {
+        *body = joined(&again, body);
+    }
+    equation.ends = joined(&again, &equation.ends);
+    equation
+}
+
+fn joined(first: &Body, second: &Body) -> Body {
+    if second.is_empty() {
+        return Vec::new();
+    }
+    let mut sequence = grouped(first);
+    sequence.extend(grouped(second));
+    vec![sequence]
+}
+
+fn grouped(body: &Body) -> Vec<Node> {
+    match body.as_slice() {
+        [only] => only.clone(),
+        _ => vec![Node::Group(body.clone())],
+    }
+}
+
+fn equation(body: &Body, states: &BTreeSet<usize>) -> Option<Equation> {
+    let mut equation = Equation {
+        calls: Vec::new(),
+        ends: Vec::new(),
+    };
+    for sequence in body {
+        let (prefix, to) = match sequence.split_last() {
+            Some((Node::Rule(id), prefix)) if states.contains(id) => (prefix, Some(*id)),
+            _ => (sequence.as_slice(), None),
+        };
+        let is_plain = |node: &Node| matches!(node, Node::Text(_) | Node::Class(..) | Node::Any);
+        if !prefix.iter().all(is_plain) {
+            return None;
+        }
+        let prefix = prefix.to_vec();
+        match to {
+            None => equation.ends.push(prefix),
+            Some(to) => match equation.calls.iter_mut().find(|(other, _)| *other == to) {
+                Some((_, known)) => known.push(prefix),
+                None => equation.calls.push((to, vec![prefix])),
+            },
+        }
+    }
+    Some(equation)
+}
