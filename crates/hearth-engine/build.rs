@@ -45,7 +45,9 @@ fn main() -> io::Result<()> {
     }
     println!("cargo:rerun-if-env-changed=CMAKE_CXX_COMPILER_LAUNCHER");
     let missing = || io::Error::other("llama-cpp-sys-2 did not say where its libraries are");
-    let root = env::var_os("DEP_LLAMA_ROOT").map(PathBuf::from).ok_or_else(missing)?;
+    let root = env::var_os("DEP_LLAMA_ROOT")
+        .map(PathBuf::from)
+        .ok_or_else(missing)?;
     let llama = llama_cpp(&root)?;
     let common = llama.join("common");
     let mut sources: Vec<PathBuf> = SOURCES

@@ -203,11 +203,11 @@ impl Manager {
         let mut request = decode_chat(request.as_bytes())?.single()?;
         // Closing the pipe ends it, and who leaves the bus may still read.
         let ends_with_caller = options::apply(&options, &mut request.submission)?;
-        let (id, events) = self.service.submit_streamed_job(
-            &present.caller,
-            request.submission,
-            |answer| chat_response(from_ref(answer)).to_string(),
-        )?;
+        let (id, events) =
+            self.service
+                .submit_streamed_job(&present.caller, request.submission, |answer| {
+                    chat_response(from_ref(answer)).to_string()
+                })?;
         let reader = stream::start(&self.service, present.caller.clone(), id, events)?;
         if ends_with_caller {
             jobs::end_with_caller(&self.service, present, id);

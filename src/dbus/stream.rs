@@ -153,7 +153,10 @@ mod tests {
             (vec![AnswerPart::Reasoning("Hm.".into())], 1),
             (vec![text("Yes")], 2),
             (Vec::new(), 3),
-            (vec![AnswerPart::ToolCall(ToolCall::new("f", json!({"x": 1})))], 4),
+            (
+                vec![AnswerPart::ToolCall(ToolCall::new("f", json!({"x": 1})))],
+                4,
+            ),
         ];
         for (parts, generated) in pieces {
             written.extend(lines.of(StreamEvent::Token {

@@ -55,6 +55,18 @@ impl AnswerReader {
         }
     }
 
+    /// Takes what the prompt already holds of the answer as passed on.
+    pub(super) fn continuing(mut self) -> Self {
+        let begun = self
+            .parser
+            .as_ref()
+            .and_then(|parser| parser.parse("", true).ok());
+        if let Some(begun) = begun {
+            _ = self.give(&begun, 0);
+        }
+        self
+    }
+
     /// Adds text; returns what is certain by now.
     pub(super) fn push(&mut self, text: &str) -> Vec<AnswerPart> {
         let Some(parser) = &self.parser else {
@@ -102,10 +114,11 @@ impl AnswerReader {
     /// Passes on what is new in `answer`, with this many of its calls.
     fn give(&mut self, answer: &ParsedAnswer, calls: usize) -> Vec<AnswerPart> {
         let mut parts = Vec::new();
-        if let Some(more) = new_part(&mut self.given.reasoning, &answer.reasoning) {
+        let reasoning = answer.reasoning.trim();
+        if let Some(more) = new_part(&mut self.given.reasoning, reasoning) {
             parts.push(AnswerPart::Reasoning(more));
         }
-        if let Some(more) = new_part(&mut self.given.content, &answer.content) {
+        if let Some(more) = new_part(&mut self.given.content, text_of(answer)) {
             parts.push(AnswerPart::Content(more));
         }
         let most = if self.one_call { calls.min(1) } else { calls };
@@ -128,6 +141,17 @@ impl AnswerReader {
             .into_iter()
             .collect()
     }
+}
+
+/// The content without the whitespace between it and reasoning or calls. Whitespace at the
+/// end may stand before a call that is still to come.
+fn text_of(answer: &ParsedAnswer) -> &str {
+    let text = if answer.reasoning.is_empty() {
+        answer.content.as_str()
+    } else {
+        answer.content.trim_start()
+    };
+    text.trim_end()
 }
 
 fn content(text: String) -> Option<AnswerPart> {

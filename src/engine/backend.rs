@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::prompt::constraint::Vocabulary;
-use crate::protocol::{
-    ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, Sampling,
-};
+use crate::protocol::{ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;

@@ -1,6 +1,8 @@
 //! Conversations into prompts, by the chat template of the model file and llama.cpp's
 //! chat layer.
 
+#[cfg(test)]
+mod tests;
 mod text_tools;
 
 use std::cell::RefCell;
@@ -120,7 +122,11 @@ impl ChatLayer {
     }
 
     fn own(&self, has_tools: bool) -> &Chat {
-        if has_tools { self.with_tools() } else { &self.template }
+        if has_tools {
+            self.with_tools()
+        } else {
+            &self.template
+        }
     }
 
     /// Renders a conversation up to where the assistant is to go on.
@@ -234,7 +240,13 @@ impl ChatLayer {
             return None;
         }
         let minute = request.accepted_unix_s / 60;
-        let shape = (&system, tools, request.thinking, &request.chat_template_kwargs, minute);
+        let shape = (
+            &system,
+            tools,
+            request.thinking,
+            &request.chat_template_kwargs,
+            minute,
+        );
         let key = serde_json::to_string(&shape).ok()?;
         let mut known = self.beginnings.borrow_mut();
         if let Some((_, prefix)) = known.iter().find(|(other, _)| *other == key) {
@@ -294,13 +306,21 @@ impl ChatPrompt {
                 Trigger::Pattern(_) => None,
             })
             .collect();
-        let controls = [rendered, reading].map(|r| r.preserved_tokens.as_slice()).concat();
+        let ends = rendered.thinking_end_tags.clone();
+        let reader = AnswerReader::chat(parser, ends, request.one_call);
+        let controls = [rendered, reading]
+            .map(|r| r.preserved_tokens.as_slice())
+            .concat();
         Ok(Self {
             text: rendered.prompt.clone(),
             reasoning: reasoning(rendered, &triggers),
             controls,
             stops: rendered.additional_stops.clone(),
-            reader: AnswerReader::chat(parser, rendered.thinking_end_tags.clone(), request.one_call),
+            reader: if request.continue_final_message {
+                reader.continuing()
+            } else {
+                reader
+            },
             message_starts: rendered
                 .message_delimiters
                 .iter()
@@ -317,8 +337,11 @@ fn reasoning(rendered: &Rendered, triggers: &[String]) -> Option<ReasoningTags> 
     }
     let start = rendered.thinking_start_tag.clone();
     let is_call = |end: &String| triggers.iter().any(|t| t.starts_with(end.as_str()));
-    let (answers, ends): (Vec<_>, Vec<_>) =
-        rendered.thinking_end_tags.iter().cloned().partition(is_call);
+    let (answers, ends): (Vec<_>, Vec<_>) = rendered
+        .thinking_end_tags
+        .iter()
+        .cloned()
+        .partition(is_call);
     // What the template has opened, and perhaps closed, itself.
     let opened = (!start.is_empty())
         .then(|| rendered.generation_prompt.rfind(&start))
@@ -392,7 +415,9 @@ fn as_openai(message: &Message) -> Value {
             call.entry("type").or_insert("function".into());
             let function = call.entry("function").or_insert_with(|| json!({}));
             if let Some(function) = function.as_object_mut() {
-                function.entry("arguments").or_insert_with(|| Map::new().into());
+                function
+                    .entry("arguments")
+                    .or_insert_with(|| Map::new().into());
             }
         }
     }

@@ -30,9 +30,8 @@ impl Constraints {
             Prompt::Chat { tools, .. } => tools.as_slice(),
             Prompt::Text(_) => &[],
         };
-        let is_free = request.constraint.is_none()
-            && tools.is_empty()
-            && request.reasoning_budget.is_none();
+        let is_free =
+            request.constraint.is_none() && tools.is_empty() && request.reasoning_budget.is_none();
         if request.prewarm || is_free {
             return Ok(None);
         }

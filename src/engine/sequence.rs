@@ -127,7 +127,9 @@ impl<S> Sequence<S> {
             _ if request.prewarm => self.prompt_tokens as usize,
             Prompt::Text(_) => 0,
             Prompt::Chat { messages, tools } => {
-                let text = chat.stable_prefix(request, messages, tools).unwrap_or_default();
+                let text = chat
+                    .stable_prefix(request, messages, tools)
+                    .unwrap_or_default();
                 let tokens = tokenize(backend, chat, &text);
                 // Where text is cut, its last tokens may come out otherwise.
                 let same = self.tokens.iter().zip(tokens.iter().flatten());
@@ -412,11 +414,7 @@ fn leave_out(messages: &mut Vec<Message>) -> bool {
     true
 }
 
-fn tokenize<B: Backend>(
-    backend: &B,
-    chat: &ChatLayer,
-    text: &str,
-) -> Result<Vec<Token>, Failure> {
+fn tokenize<B: Backend>(backend: &B, chat: &ChatLayer, text: &str) -> Result<Vec<Token>, Failure> {
     let context = backend.info().context_size;
     check_length(text, context)?;
     // Many templates write the begin token themselves; two of them harm the answer.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AnswerPart, Failure, FinishReason, GenerateRequest, Limits, RequestId, Sampling, TokenLogprob, Usage,
+    AnswerPart, Failure, FinishReason, GenerateRequest, Limits, RequestId, Sampling, TokenLogprob,
+    Usage,
 };
 
 /// Raised whenever a frame's meaning changes; both ends must agree.

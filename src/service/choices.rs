@@ -204,7 +204,10 @@ mod tests {
         senders[0].send(token("first")).unwrap();
         senders[0].send(finished()).unwrap();
         let answers = choices.collect().await.unwrap();
-        let texts: Vec<_> = answers.iter().map(|a| (a.id.0, a.content.as_str())).collect();
+        let texts: Vec<_> = answers
+            .iter()
+            .map(|a| (a.id.0, a.content.as_str()))
+            .collect();
         assert_eq!(texts, [(1, "first"), (2, "second")]);
     }
 }

@@ -8,8 +8,8 @@ use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use hearthd::protocol::{
-    AnswerPart, Command, Event, Failure, FinishReason, GenerateRequest, KvType, Limits, LoadRequest, Message,
-    ModelInfo, Prompt, RequestId, Sampling, ToolCall, Usage, framing,
+    AnswerPart, Command, Event, Failure, FinishReason, GenerateRequest, KvType, Limits,
+    LoadRequest, Message, ModelInfo, Prompt, RequestId, Sampling, ToolCall, Usage, framing,
 };
 
 /// Longest wait for one event: the machine that runs the tests may be busy.

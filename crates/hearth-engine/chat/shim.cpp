@@ -108,7 +108,9 @@ char * hearth_chat_new(const char * source, size_t source_len, const char * bos,
     return guarded([&] {
         // Its log is for llama.cpp's own tools; errors come back as exceptions.
         common_log_set_verbosity_thold(-1);
-        auto templates = common_chat_templates_init(nullptr, std::string(source, source_len),
+        // Without a model there must be a template; this name stands for one.
+        const std::string given(source, source_len);
+        auto templates = common_chat_templates_init(nullptr, given.empty() ? "chatml" : given,
                                                     std::string(bos, bos_len), std::string(eos, eos_len));
         json caps = common_chat_templates_get_caps(templates.get());
         *out = new hearth_chat{ std::move(templates) };

@@ -126,9 +126,8 @@ impl ParserHandle {
     pub(crate) fn new(params: &str) -> (Option<Self>, Option<String>) {
         let mut raw = ptr::null_mut();
         // SAFETY: pointer and length are those of the text; `raw` lives for the call.
-        let answer = unsafe {
-            hearth_chat_parser_new(params.as_ptr().cast(), params.len(), &raw mut raw)
-        };
+        let answer =
+            unsafe { hearth_chat_parser_new(params.as_ptr().cast(), params.len(), &raw mut raw) };
         let handle = NonNull::new(raw).map(|raw| Self {
             raw,
             _owned: PhantomData,

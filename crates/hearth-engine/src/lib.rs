@@ -7,6 +7,6 @@ mod chat;
 mod ffi;
 
 pub use chat::{
-    Abilities, Chat, ChatError, Delimiter, Parser, ParsedAnswer, ParsedCall, RenderRequest,
+    Abilities, Chat, ChatError, Delimiter, ParsedAnswer, ParsedCall, Parser, RenderRequest,
     Rendered, Role, Trigger,
 };

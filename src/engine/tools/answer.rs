@@ -10,7 +10,9 @@ use crate::engine::backend::{Backend, Loader as _};
 use crate::engine::clock;
 use crate::engine::llama::LlamaLoader;
 use crate::engine::worker::Worker;
-use crate::protocol::{AnswerPart, Event, Failure, FailureKind, GenerateRequest, Limits, LoadRequest};
+use crate::protocol::{
+    AnswerPart, Event, Failure, FailureKind, GenerateRequest, Limits, LoadRequest,
+};
 
 /// Answers one request, writing the text to standard output as it comes.
 ///
@@ -28,7 +30,9 @@ pub fn answer(
         let shown = match part {
             AnswerPart::Content(text) => print(&text),
             AnswerPart::Reasoning(_) => Ok(()),
-            AnswerPart::ToolCall(call) => print(&json!({"name": call.name, "arguments": call.arguments}).to_string()),
+            AnswerPart::ToolCall(call) => {
+                print(&json!({"name": call.name, "arguments": call.arguments}).to_string())
+            }
         };
         shown.map_err(|e| Failure::new(FailureKind::Io, e.to_string()))
     };

@@ -176,12 +176,15 @@ impl Matcher {
             }
             return Ok(());
         }
-        self.forms.retain_mut(|form| calls::feed(vocabulary, form, bytes));
+        self.forms
+            .retain_mut(|form| calls::feed(vocabulary, form, bytes));
         if self.forms.is_empty() {
             let text = String::from_utf8_lossy(bytes).into_owned();
             return Err(Failure::new(
                 FailureKind::Internal,
-                format!("after its reasoning the model wrote {text:?}, which the constraint forbids"),
+                format!(
+                    "after its reasoning the model wrote {text:?}, which the constraint forbids"
+                ),
             ));
         }
         Ok(())
@@ -206,7 +209,8 @@ impl Matcher {
         let fitting = self.fitting(id);
         if !fitting.is_empty() {
             let mut at = 0..;
-            self.forms.retain(|_| at.next().is_some_and(|n| fitting.contains(&n)));
+            self.forms
+                .retain(|_| at.next().is_some_and(|n| fitting.contains(&n)));
         }
         for form in &mut self.forms {
             form.consume_token(id)
@@ -219,7 +223,9 @@ impl Matcher {
     fn fitting(&mut self, id: TokenId) -> Vec<usize> {
         let fits = |form: &mut llguidance::Matcher| form.validate_tokens(&[id]).ok() == Some(1);
         let forms = self.forms.iter_mut().enumerate();
-        forms.filter_map(|(n, form)| fits(form).then_some(n)).collect()
+        forms
+            .filter_map(|(n, form)| fits(form).then_some(n))
+            .collect()
     }
 
     /// Tokens that must come next whatever the model thinks, in the model's own

@@ -111,7 +111,9 @@ impl Vocabulary {
             Some(id) => vec![id],
             None => self.factory.tok_env().tokenize_bytes(text.as_bytes()),
         };
-        ids.into_iter().filter_map(|id| i32::try_from(id).ok()).collect()
+        ids.into_iter()
+            .filter_map(|id| i32::try_from(id).ok())
+            .collect()
     }
 
     /// A token's text; that of control tokens too.

@@ -255,7 +255,11 @@ mod tests {
     #[test]
     fn probabilities_have_their_place_in_the_text() {
         let mut stream = CompletionStream::new(&[RequestId(7)], "m", true);
-        let first = stream.token(0, vec![content("\u{e9}t\u{e9}")], vec![token("\u{e9}t"), token("\u{e9}")]);
+        let first = stream.token(
+            0,
+            vec![content("\u{e9}t\u{e9}")],
+            vec![token("\u{e9}t"), token("\u{e9}")],
+        );
         assert_eq!(first[0]["id"], "cmpl-7");
         assert_eq!(first[0]["choices"][0]["text"], "\u{e9}t\u{e9}");
         let logprobs = &first[0]["choices"][0]["logprobs"];

@@ -4,9 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{CALL, CALL_END, END, fits, greedy, lossy, run, vocabulary};
-use crate::prompt::constraint::{
-    Binding, CallGrammar, Matcher, ReasoningTags, Vocabulary, check,
-};
+use crate::prompt::constraint::{Binding, CallGrammar, Matcher, ReasoningTags, Vocabulary, check};
 use crate::protocol::{Constraint, FailureKind, GenerateRequest, Prompt, ToolChoice};
 
 /// As the chat layer writes it for Qwen's template, with the text before the calls.
@@ -57,10 +55,13 @@ fn bare() -> CallGrammar {
 }
 
 fn matcher(vocabulary: &Vocabulary, calls: CallGrammar) -> Matcher {
-    bound(vocabulary, Binding {
-        calls: Some(calls),
-        ..Binding::default()
-    })
+    bound(
+        vocabulary,
+        Binding {
+            calls: Some(calls),
+            ..Binding::default()
+        },
+    )
 }
 
 fn bound(vocabulary: &Vocabulary, binding: Binding) -> Matcher {
@@ -72,7 +73,9 @@ fn calls(text: &str) -> Vec<Value> {
     text.split("<tool_call>")
         .skip(1)
         .flat_map(|call| {
-            let (call, _) = call.split_once("</tool_call>").unwrap_or_else(|| panic!("{text}"));
+            let (call, _) = call
+                .split_once("</tool_call>")
+                .unwrap_or_else(|| panic!("{text}"));
             // Several stand in one tag with commas between them.
             let list = format!("[{call}]");
             let list: Vec<Value> =
@@ -83,11 +86,16 @@ fn calls(text: &str) -> Vec<Value> {
 }
 
 fn assert_call(call: &Value) {
-    let arguments = call["arguments"].as_object().unwrap_or_else(|| panic!("{call}"));
+    let arguments = call["arguments"]
+        .as_object()
+        .unwrap_or_else(|| panic!("{call}"));
     match call["name"].as_str().unwrap() {
         "turn_on" => {
             let area = arguments["area"].as_str().unwrap();
-            assert!(arguments.len() == 1 && ["kitchen", "hall"].contains(&area), "{call}");
+            assert!(
+                arguments.len() == 1 && ["kitchen", "hall"].contains(&area),
+                "{call}"
+            );
         }
         "turn_on_all" => assert!(arguments.is_empty(), "{call}"),
         _ => panic!("{call}"),
@@ -111,11 +119,14 @@ fn a_forced_answer_is_calls_and_nothing_else() {
 #[test]
 fn one_call_is_one() {
     let (vocabulary, pieces) = vocabulary(true);
-    let one = matcher(&vocabulary, CallGrammar {
-        gbnf: HERMES.replace(" (space \",\" space (tool-turn-on | tool-all))*", ""),
-        one_call: true,
-        ..hermes(true)
-    });
+    let one = matcher(
+        &vocabulary,
+        CallGrammar {
+            gbnf: HERMES.replace(" (space \",\" space (tool-turn-on | tool-all))*", ""),
+            one_call: true,
+            ..hermes(true)
+        },
+    );
     for seed in 0..16 {
         let run = run(&mut one.clone(), &pieces, seed, true, 4000);
         let text = lossy(&run.text);
@@ -147,7 +158,8 @@ fn text_up_to_a_tag_is_one_terminal() {
         ..hermes(true)
     };
     let mut call = matcher(&vocabulary, tagged);
-    let text = "<tool_call>\n<function=say>\n<parameter=text>\na </b> < x </p>\n</function>\n</tool_call>";
+    let text =
+        "<tool_call>\n<function=say>\n<parameter=text>\na </b> < x </p>\n</function>\n</tool_call>";
     assert_eq!(fits(&mut call, &pieces, text), (true, true));
 }
 
@@ -184,7 +196,11 @@ fn free_text_is_free_until_a_call_begins() {
         assert!(!allows(&mut auto, &pieces, END));
         assert!(!allows(&mut auto, &pieces, byte(b'x')));
         let call = r#"{"name": "turn_on", "arguments": {"area": "hall"}}"#;
-        let call = if special { format!("\n{call}") } else { call.into() };
+        let call = if special {
+            format!("\n{call}")
+        } else {
+            call.into()
+        };
         assert_eq!(fits(&mut auto, &pieces, &call), (true, false));
         if special {
             assert!(allows(&mut auto, &pieces, CALL_END));
@@ -241,11 +257,14 @@ fn thinking(is_open: bool) -> Option<ReasoningTags> {
 fn nothing_binds_the_model_while_it_thinks() {
     let (vocabulary, pieces) = vocabulary(false);
     let json = |is_open| {
-        bound(&vocabulary, Binding {
-            constraint: Some(Constraint::JsonObject),
-            reasoning: thinking(is_open),
-            ..Binding::default()
-        })
+        bound(
+            &vocabulary,
+            Binding {
+                constraint: Some(Constraint::JsonObject),
+                reasoning: thinking(is_open),
+                ..Binding::default()
+            },
+        )
     };
     let answer = "{\"ab\": 12}";
     for (is_open, text) in [
@@ -254,7 +273,11 @@ fn nothing_binds_the_model_while_it_thinks() {
         (false, format!("<the>a</the>\n\n{answer}")),
         (true, format!("x {{ </the>\n{answer}")),
     ] {
-        assert_eq!(fits(&mut json(is_open), &pieces, &text), (true, true), "{text}");
+        assert_eq!(
+            fits(&mut json(is_open), &pieces, &text),
+            (true, true),
+            "{text}"
+        );
     }
     for text in ["x", "<thx", "<the>a</the>x", "<the>a</the>\n\n\nx"] {
         assert!(!fits(&mut json(false), &pieces, text).0, "{text}");
@@ -267,19 +290,25 @@ fn nothing_binds_the_model_while_it_thinks() {
 #[test]
 fn a_call_may_end_the_reasoning_and_a_budget_does() {
     let (vocabulary, pieces) = vocabulary(false);
-    let mut auto = bound(&vocabulary, Binding {
-        calls: Some(hermes(false)),
-        reasoning: thinking(true),
-        ..Binding::default()
-    });
+    let mut auto = bound(
+        &vocabulary,
+        Binding {
+            calls: Some(hermes(false)),
+            reasoning: thinking(true),
+            ..Binding::default()
+        },
+    );
     assert!(fits(&mut auto, &pieces, "hm <tool_call>\n").0);
     assert!(!allows(&mut auto, &pieces, i32::from(b'x')));
 
-    let mut short = bound(&vocabulary, Binding {
-        reasoning: thinking(true),
-        reasoning_budget: Some(3),
-        ..Binding::default()
-    });
+    let mut short = bound(
+        &vocabulary,
+        Binding {
+            reasoning: thinking(true),
+            reasoning_budget: Some(3),
+            ..Binding::default()
+        },
+    );
     assert!(fits(&mut short, &pieces, "xyz").0);
     let end = greedy(&pieces, b"</the>");
     assert_eq!(short.forced(), end);
@@ -292,11 +321,14 @@ fn a_call_may_end_the_reasoning_and_a_budget_does() {
 #[test]
 fn json_stays_possible_while_tools_are_offered() {
     let (vocabulary, pieces) = vocabulary(false);
-    let both = bound(&vocabulary, Binding {
-        constraint: Some(Constraint::JsonObject),
-        calls: Some(hermes(false)),
-        ..Binding::default()
-    });
+    let both = bound(
+        &vocabulary,
+        Binding {
+            constraint: Some(Constraint::JsonObject),
+            calls: Some(hermes(false)),
+            ..Binding::default()
+        },
+    );
     let call = "<tool_call>\n{\"name\": \"turn_on_all\", \"arguments\": {}}</tool_call>";
     for (text, fit) in [("{\"ab\": 12}", true), (call, true), ("ab", false)] {
         assert_eq!(fits(&mut both.clone(), &pieces, text).0, fit, "{text}");
@@ -315,14 +347,20 @@ fn a_grammar_without_calls_is_an_error() {
     };
     let error = Matcher::bound(&vocabulary, &binding).unwrap_err();
     assert_eq!(error.kind, FailureKind::InvalidSchema);
-    assert!(Matcher::bound(&vocabulary, &Binding::default()).unwrap().is_none());
+    assert!(
+        Matcher::bound(&vocabulary, &Binding::default())
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]
 fn wrong_tools_are_named() {
     let tools = || {
-        vec![json!({"type": "function", "function": {"name": "turn_on", "parameters": {
-            "type": "object", "properties": {"area": {"enum": ["kitchen", "hall"]}}}}})]
+        vec![
+            json!({"type": "function", "function": {"name": "turn_on", "parameters": {
+            "type": "object", "properties": {"area": {"enum": ["kitchen", "hall"]}}}}}),
+        ]
     };
     let tool =
         |parameters: Value| vec![json!({"function": {"name": "lamp", "parameters": parameters}})];
