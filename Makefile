@@ -7,7 +7,7 @@ RELEASE := --release --locked
 VERSION = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo run test fuzz check doc deb deb-arm64 boot-test piuparts test-vm test-arm64-vm test-home-assistant test-home-assistant-real bench clean install-tools
+.PHONY: help setup build demo run models test fuzz check doc deb deb-arm64 boot-test piuparts test-vm test-arm64-vm test-home-assistant test-home-assistant-real bench clean install-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -24,8 +24,13 @@ demo: build ## start it on a private bus, ask it one question each way, stop it
 run: build ## the same, but it stays until Ctrl-C; BOARD=pi4-poor simulates that board
 	@packaging/demo.sh --stay $(BOARD)
 
+# The 1.5B one is for `make test-models` alone.
+models: ## fetch the real models that the tests ask (850 MB, once)
+	@tests/models/fetch.sh --if-possible smollm2 gemma3 qwen2.5-coder-0.5b >/dev/null
+
 test: ## run all tests
 	@packaging/setup-host.sh build test
+	@$(MAKE) --no-print-directory models
 	@tests/clients/setup.sh >/dev/null
 	$(CARGO) test $(RELEASE)
 
