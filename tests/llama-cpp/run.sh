@@ -4,7 +4,9 @@
 # the sources without the tests; they come from the source package of llama-cpp-python,
 # which has a llama.cpp of nearly the same day. Takes three minutes the first time.
 #
-# usage: tests/llama-cpp/run.sh
+# usage: tests/llama-cpp/run.sh [--out FILE]
+#   --out FILE   write what was read right as a table between FILE's lines <!-- families -->
+#                and <!-- /families -->, once all has passed
 # status 77: the package is not here, and there is no network to fetch it
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,6 +14,15 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-$here/../../target}")
 folder=$target/llama-cpp-tests
 libraries=$target/release/hearth-lib
 python=${PYTHON:-python3}
+out=
+case $* in
+  '') ;;
+  '--out '*) out=$2 ;;
+  *)
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
+    exit 2
+    ;;
+esac
 
 [ -e "$libraries/libllama.so.0" ] || {
   echo "llama-cpp tests: $libraries is missing: run 'make build' first" >&2
@@ -63,3 +74,4 @@ nice cmake --build "$folder/build" --parallel "$(nproc)" >"$folder/said" 2>&1 ||
   { cat "$folder/said" >&2; exit 1; }
 echo "llama.cpp's chat tests against ${shipped:-the chat layer in $crate}"
 ctest --test-dir "$folder/build" --output-on-failure
+[ -z "$out" ] || "$python" "$here/families.py" "$folder/package/vendor/llama.cpp/tests/test-chat.cpp" "$out"
