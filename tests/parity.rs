@@ -12,10 +12,10 @@
 
 #[path = "common/not_checked.rs"]
 mod not_checked;
-#[path = "common/real_models.rs"]
-mod real_models;
 #[path = "parity/prompts.rs"]
 mod prompts;
+#[path = "common/real_models.rs"]
+mod real_models;
 #[path = "parity/reference.rs"]
 mod reference;
 #[path = "parity/served.rs"]
