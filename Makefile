@@ -7,7 +7,7 @@ RELEASE := --release --locked
 VERSION = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo run test fuzz check doc deb deb-arm64 boot-test piuparts test-vm test-arm64-vm test-home-assistant test-home-assistant-real bench clean install-tools
+.PHONY: help setup build demo run models test test-models test-chat fuzz check doc deb deb-arm64 boot-test piuparts test-vm test-arm64-vm test-home-assistant test-home-assistant-real bench clean install-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -24,10 +24,25 @@ demo: build ## start it on a private bus, ask it one question each way, stop it
 run: build ## the same, but it stays until Ctrl-C; BOARD=pi4-poor simulates that board
 	@packaging/demo.sh --stay $(BOARD)
 
+# The 1.5B one is for `make test-models` alone.
+models: ## fetch the real models that the tests ask (850 MB, once)
+	@tests/models/fetch.sh --if-possible smollm2 gemma3 qwen2.5-coder-0.5b >/dev/null
+
 test: ## run all tests
 	@packaging/setup-host.sh build test
+	@$(MAKE) --no-print-directory models
 	@tests/clients/setup.sh >/dev/null
 	$(CARGO) test $(RELEASE)
+
+# All: they are 2 GB, and the table goes into the documentation. Else names from models.lock.
+MODELS ?=
+test-models: build ## answer 20 prompts with each real model as llama.cpp does (MODELS="smollm2 gemma3": some only)
+	@packaging/setup-host.sh models
+	@benches/peers/setup.sh llama-server
+	@python3 tests/models/parity.py $(if $(MODELS),$(MODELS),--out docs/performance.md)
+
+test-chat: build ## run llama.cpp's own tests of its chat layer against the one that is built in (three minutes the first time)
+	@tests/llama-cpp/run.sh
 
 # Seconds for each target.
 TIME ?= 180

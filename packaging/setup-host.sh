@@ -3,7 +3,7 @@
 # for a Raspberry Pi) needs from Debian, and nothing that is there already. Quick and
 # silent then; works offline.
 #
-# usage: packaging/setup-host.sh [build] [test] [check] [package] [cross] [vm] [home-assistant]
+# usage: packaging/setup-host.sh [build] [test] [check] [package] [cross] [models] [vm] [home-assistant]
 #        default: build
 set -euo pipefail
 
@@ -77,6 +77,11 @@ for part in "$@"; do
       # Runs what was built.
       need qemu-aarch64-static qemu-user-static
       ;;
+    models)
+      # llama.cpp's server out of Debian's packages, which are unpacked.
+      need python3 python3
+      need mmdebstrap mmdebstrap
+      ;;
     vm)
       # Machines to test in (packaging/vm), whose QEMU comes by itself.
       need mmdebstrap mmdebstrap
@@ -91,7 +96,7 @@ for part in "$@"; do
       command -v python3.14 >/dev/null || need mmdebstrap mmdebstrap
       ;;
     *)
-      echo "setup-host: unknown part '$part' (there are: build, test, check, package, cross, vm, home-assistant)" >&2
+      echo "setup-host: unknown part '$part' (there are: build, test, check, package, cross, models, vm, home-assistant)" >&2
       exit 2
       ;;
   esac

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::gguf::{ElementType, Header, Place, Shape, Weights, takes_more_bits};
+use crate::gguf::{ElementType, Header, Place, Recurrent, Shape, Weights, takes_more_bits};
 
 /// The catalogue as it is compiled in.
 const TEXT: &str = include_str!("../config/models.toml");
@@ -28,6 +28,9 @@ pub struct Entry {
     pub good_for: String,
     /// The smallest board that it is for: its memory in GiB.
     pub board_gib: u32,
+    /// What it answers with.
+    #[serde(default)]
+    pub kind: Kind,
     /// How its weights are stored.
     pub quantization: Quantization,
     /// `general.architecture`.
@@ -42,9 +45,39 @@ pub struct Entry {
     head_width: u32,
     #[serde(default)]
     sliding_window: u32,
+    /// So many of the last layers use the keys of others.
+    #[serde(default)]
+    shared_kv_layers: u32,
+    /// Layers with keys and values; all where it is not said.
+    attention_layers: Option<u32>,
+    #[serde(default)]
+    ssm_conv_kernel: u32,
+    #[serde(default)]
+    ssm_inner_size: u32,
+    #[serde(default)]
+    ssm_state_size: u32,
+    #[serde(default)]
+    ssm_group_count: u32,
+    #[serde(default)]
+    short_conv: u32,
+    /// The file's size where its matrices are not a plain transformer's.
+    file_bytes: Option<u64>,
     vocabulary: u32,
     /// Whether the embeddings serve as the last matrix, too.
     tied: bool,
+}
+
+/// What a model answers with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Text.
+    #[default]
+    Chat,
+    /// The vector of a text.
+    Embedding,
+    /// How well a text answers a question.
+    Reranker,
 }
 
 /// The types of llama.cpp's mixtures that the catalogue has.
@@ -80,18 +113,31 @@ impl Entry {
                 width: self.width,
                 feed_forward: self.feed_forward,
                 heads: self.heads,
-                kv_heads: vec![self.kv_heads],
+                kv_heads: self.kv_heads(),
                 key_length: self.head_width,
                 value_length: self.head_width,
                 vocabulary: self.vocabulary,
                 // About as many as tokens where there are merges at all.
                 merges: self.vocabulary,
                 sliding_window: self.sliding_window,
+                shared_kv_blocks: self.shared_kv_layers,
+                recurrent: Recurrent {
+                    conv_kernel: self.ssm_conv_kernel,
+                    inner_size: self.ssm_inner_size,
+                    state_size: self.ssm_state_size,
+                    group_count: self.ssm_group_count,
+                    short_conv: self.short_conv,
+                    ..Recurrent::default()
+                },
                 ..Shape::default()
             },
             ..Header::default()
         };
-        for (place, columns, rows, matters) in self.matrices() {
+        let matrices = match self.file_bytes {
+            Some(_) => self.vocabulary_matrices(),
+            None => self.matrices(),
+        };
+        for (place, columns, rows, matters) in matrices {
             let element = self.quantization.of(columns, matters);
             let elements = columns.saturating_mul(rows);
             let bytes = element.bytes(elements);
@@ -104,26 +150,56 @@ impl Entry {
                 in_eights,
             });
         }
+        if let Some(file) = self.file_bytes {
+            // What is not the vocabulary's is in the layers, whatever it is there.
+            let known = header.weight_bytes() + self.vocabulary_bytes();
+            let bytes = file.saturating_sub(known);
+            header.weights.push(Weights {
+                place: Place::Block,
+                element: self.quantization.of(256, false),
+                bytes,
+                in_eights: bytes,
+            });
+        }
         header
     }
 
     /// Bytes of its file, approximately: the matrices, and what the vocabulary takes.
     pub fn file_bytes(&self) -> u64 {
-        // Tokens with their scores and types, and merges: 40 bytes each in real files.
-        const TOKEN: u64 = 40;
-        self.header().weight_bytes() + u64::from(self.vocabulary) * TOKEN
+        self.header().weight_bytes() + self.vocabulary_bytes()
     }
 
-    fn matrices(&self) -> Vec<Matrix> {
-        let [width, feed_forward, vocabulary] =
-            [self.width, self.feed_forward, self.vocabulary].map(u64::from);
-        let head = u64::from(self.head_width);
-        let all_heads = u64::from(self.heads) * head;
-        let kv = u64::from(self.kv_heads) * head;
+    /// Tokens with their scores and types, and merges: 40 bytes each in real files.
+    fn vocabulary_bytes(&self) -> u64 {
+        u64::from(self.vocabulary) * 40
+    }
+
+    /// One number for all layers, or one for each where not all have attention. Which ones
+    /// do makes no difference to the memory.
+    fn kv_heads(&self) -> Vec<u32> {
+        match self.attention_layers {
+            None => vec![self.kv_heads],
+            Some(n) => (0..self.layers)
+                .map(|layer| if layer < n { self.kv_heads } else { 0 })
+                .collect(),
+        }
+    }
+
+    fn vocabulary_matrices(&self) -> Vec<Matrix> {
+        let [width, vocabulary] = [self.width, self.vocabulary].map(u64::from);
         let mut all = vec![(Place::Embedding, width, vocabulary, self.tied)];
         if !self.tied {
             all.push((Place::Output, width, vocabulary, true));
         }
+        all
+    }
+
+    fn matrices(&self) -> Vec<Matrix> {
+        let [width, feed_forward] = [self.width, self.feed_forward].map(u64::from);
+        let head = u64::from(self.head_width);
+        let all_heads = u64::from(self.heads) * head;
+        let kv = u64::from(self.kv_heads) * head;
+        let mut all = self.vocabulary_matrices();
         for block in 0..self.layers {
             let matters = takes_more_bits(block, self.layers);
             all.extend([
@@ -166,7 +242,8 @@ impl Quantization {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fit::{Budget, CONTEXT_SMALL, Repack, Settings, fit};
+    use crate::fit::{self, Budget, CONTEXT_SMALL, Repack, Settings};
+    use crate::protocol::KvType;
     use crate::units::Bytes;
 
     /// What a system without a desktop leaves: 400 MiB are the kernel's, the firmware's and
@@ -189,7 +266,7 @@ mod tests {
                 constraints: true,
                 ..Settings::plain(CONTEXT_SMALL)
             };
-            let fitted = fit(&entry.header(), &wanted, board(entry.board_gib));
+            let fitted = fit::fit(&entry.header(), &wanted, board(entry.board_gib));
             if let Err(why) = fitted {
                 misfits.push(format!("{}: {why}", entry.name));
             }
@@ -210,45 +287,130 @@ mod tests {
         assert_eq!(names.len(), all.len());
     }
 
+    fn entry(name: &str) -> Entry {
+        let mut all = catalogue().unwrap().into_iter();
+        all.find(|e| e.name == name).unwrap()
+    }
+
     #[test]
     fn parameters_are_those_the_makers_name() {
-        // Millions, from the model cards; norms and biases are not counted here.
+        // Millions, from the model cards; norms and biases are not counted here, nor the
+        // layers of those whose file is of another form.
         for (name, millions) in [
             ("smollm2-135m", 135),
-            ("smollm2-360m", 362),
+            ("gemma-3-270m", 268),
             ("qwen2.5-0.5b", 494),
             ("qwen3-0.6b", 596),
-            ("tinyllama-1.1b", 1100),
-            ("gemma-3-1b", 1000),
             ("llama-3.2-1b", 1236),
-            ("qwen2.5-1.5b", 1544),
             ("qwen3-1.7b", 1721),
+            ("smollm3-3b", 3075),
             ("llama-3.2-3b", 3213),
             ("qwen3-4b", 4022),
-            ("phi-4-mini", 3836),
         ] {
-            let all = catalogue().unwrap();
-            let entry = all.iter().find(|e| e.name == name).unwrap();
-            let is = entry.header().parameters / 1_000_000;
+            let is = entry(name).header().parameters / 1_000_000;
             assert!(is.abs_diff(millions) * 100 <= millions, "{name}: {is} M");
         }
     }
 
     #[test]
     fn sizes_are_those_of_the_published_files() {
-        // Bytes, as Hugging Face lists the files that `source` names. Phi's is 2 % larger
-        // than said: llama.cpp gives its joint matrix for Q, K and V more bits.
+        // Bytes, as Hugging Face lists the files that `source` names.
         for (name, bytes) in [
-            ("qwen3-0.6b", 396_705_472_u64),
-            ("gemma-3-1b", 806_058_240),
+            ("gemma-3-270m", 291_545_600_u64),
+            ("granite-4.0-350m", 378_138_016),
+            ("qwen3-0.6b", 396_705_472),
             ("qwen3-1.7b", 1_107_409_472),
+            ("granite-4.0-1b", 1_023_645_440),
+            ("smollm3-3b", 1_915_305_312),
+            ("granite-4.0-micro", 2_099_502_528),
+            ("ministral-3-3b", 2_146_497_824),
             ("qwen3-4b", 2_497_280_256),
-            ("phi-4-mini", 2_491_874_272),
+            ("embeddinggemma-300m", 333_590_944),
+            ("qwen3-reranker-0.6b", 639_153_184),
         ] {
-            let all = catalogue().unwrap();
-            let entry = all.iter().find(|e| e.name == name).unwrap();
-            let is = entry.file_bytes();
+            let is = entry(name).file_bytes();
             assert!(is.abs_diff(bytes) * 100 <= 3 * bytes, "{name}: {is}");
         }
+    }
+
+    #[test]
+    fn a_published_size_is_kept_to_the_byte() {
+        for entry in catalogue().unwrap() {
+            if let Some(bytes) = entry.file_bytes {
+                assert_eq!(entry.file_bytes(), bytes, "{}", entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn hybrids_have_keys_in_few_layers_and_a_state_in_the_others() {
+        // Bytes of a token's keys and values: the heads of six layers of 24, in 16 bits.
+        let small = entry("qwen3.5-0.8b").header();
+        assert_eq!(fit::cell_bytes(&small, KvType::F16), 6 * 2 * 256 * 2 * 2);
+        // Short convolutions keep two columns of each of ten layers.
+        let lfm = entry("lfm2.5-350m").header();
+        assert_eq!(fit::cell_bytes(&lfm, KvType::F16), 6 * 8 * 64 * 2 * 2);
+        assert_eq!(lfm.shape.recurrent.short_conv, 3);
+        // Four times the context costs less than a plain model of the same size.
+        let more = |name: &str| memory(&entry(name), 16384) - memory(&entry(name), 4096);
+        assert!(more("qwen3.5-0.8b") < more("qwen3-0.6b") / 4);
+    }
+
+    /// What it takes on a Raspberry Pi 5, with prompts kept as they are by default.
+    fn memory(entry: &Entry, context: u32) -> u64 {
+        let settings = Settings {
+            repack: Repack::DotProd,
+            threads: 4,
+            constraints: true,
+            ..Settings::plain(context)
+        };
+        fit::estimate(&entry.header(), &settings).total.0
+    }
+
+    /// The table of docs/models.md.
+    fn table() -> String {
+        let mut out = String::from(
+            "| Name | File | 4k | 8k | Board | Licence | Good for |\n|---|--:|--:|--:|--:|---|---|\n",
+        );
+        for entry in catalogue().unwrap() {
+            // A model may be made for less.
+            let cell = |context: u32| {
+                let fits = context <= entry.context;
+                let total = fits.then(|| Bytes(memory(&entry, context)).to_string());
+                total.unwrap_or_else(|| "-".to_owned())
+            };
+            let kind = match entry.kind {
+                Kind::Chat => "",
+                Kind::Embedding => "embeddings: ",
+                Kind::Reranker => "reranker: ",
+            };
+            let row = [
+                format!("`{}`", entry.name),
+                Bytes(entry.file_bytes()).to_string(),
+                cell(4096),
+                cell(8192),
+                format!("{} GB", entry.board_gib),
+                entry.licence.clone(),
+                format!("{kind}{}", entry.good_for),
+            ];
+            out += &format!("| {} |\n", row.join(" | "));
+        }
+        out
+    }
+
+    /// `HEARTH_WRITE=1` writes it anew.
+    #[test]
+    fn the_table_in_the_documentation_is_the_catalogues() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/models.md");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = text.split_once("<!-- catalogue -->\n").unwrap();
+        let (is, after) = rest.split_once("<!-- /catalogue -->").unwrap();
+        let table = table();
+        if std::env::var_os("HEARTH_WRITE").is_some() {
+            let text = format!("{before}<!-- catalogue -->\n{table}<!-- /catalogue -->{after}");
+            std::fs::write(&path, text).unwrap();
+            return;
+        }
+        assert_eq!(is, table, "HEARTH_WRITE=1 cargo test catalogue writes it");
     }
 }

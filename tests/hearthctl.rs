@@ -174,20 +174,24 @@ fn models_that_fit_are_shown_without_a_service() {
         small.contains("Apache-2.0") && !small.contains("no room"),
         "{small}"
     );
-    let large = line("phi-4-mini").expect("is in the catalogue");
+    let large = line("qwen3-4b").expect("is in the catalogue");
     assert!(large.contains("no room"), "{large}");
 
     let document = run(&["models", "--fit", "--memory", "8000", "--json"]);
     let document: Value = serde_json::from_str(&stdout(&document)).expect("one document");
     let all = document.as_array().expect("a list");
-    let phi = all
+    let largest = all
         .iter()
-        .find(|m| m["name"] == "phi-4-mini")
+        .find(|m| m["name"] == "qwen3-4b")
         .expect("is there");
-    assert_eq!(phi["fits"], true);
-    assert_eq!(phi["approximate"], true);
-    assert!(phi["context"].as_u64() >= Some(2048), "{phi}");
-    assert!(phi["source"].as_str().is_some_and(|s| s.starts_with("hf:")));
+    assert_eq!(largest["fits"], true);
+    assert_eq!(largest["approximate"], true);
+    assert!(largest["context"].as_u64() >= Some(2048), "{largest}");
+    assert!(
+        largest["source"]
+            .as_str()
+            .is_some_and(|s| s.starts_with("hf:"))
+    );
 
     let usage = run(&["models", "--memory", "1500"]);
     assert_eq!(usage.status.code(), Some(2));

@@ -476,12 +476,12 @@ def cpu():
     return board.read_text().strip("\0") if board.exists() else platform.machine()
 
 
-def put(text, file):
+def put(text, file, mark="peers"):
     """Between the marks, and the file is replaced as a whole."""
-    before, rest = file.read_text().split("<!-- peers -->\n", 1)
-    after = rest.split("<!-- /peers -->", 1)[1]
+    before, rest = file.read_text().split(f"<!-- {mark} -->\n", 1)
+    after = rest.split(f"<!-- /{mark} -->", 1)[1]
     part = file.with_suffix(".part")
-    part.write_text(f"{before}<!-- peers -->\n{text}\n<!-- /peers -->{after}")
+    part.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- /{mark} -->{after}")
     part.rename(file)
 
 

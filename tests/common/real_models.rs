@@ -1,0 +1,37 @@
+//! Real models, where `tests/models/fetch.sh` has brought them.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::not_checked::not_checked;
+
+/// The folder that they lie in: `$HEARTH_MODELS`, else `target/models`.
+pub fn folder() -> PathBuf {
+    let target = || {
+        let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
+    };
+    env::var_os("HEARTH_MODELS").map_or_else(|| target().join("models"), PathBuf::from)
+}
+
+/// The model file whose name in `tests/models/models.lock` begins with `name`. Where it is
+/// not there, that is said.
+///
+/// # Panics
+/// If the lock has no such file.
+pub fn real_model(name: &str) -> Option<PathBuf> {
+    let file = include_str!("../models/models.lock")
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .find(|file| !file.starts_with('#') && file.starts_with(name))
+        .unwrap_or_else(|| panic!("models.lock has no {name}"));
+    let path = folder().join(file);
+    if path.is_file() {
+        return Some(path);
+    }
+    not_checked(&format!(
+        "with {file}: it is not in {} (tests/models/fetch.sh {name})",
+        folder().display()
+    ));
+    None
+}
