@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Failure, FinishReason, GenerateRequest, Limits, RequestId, Sampling, TokenLogprob, Usage,
+    Failure, FinishReason, GenerateRequest, Limits, ModelKind, RequestId, Sampling, TokenLogprob,
+    Usage,
 };
 
 /// Raised whenever a frame's meaning changes; both ends must agree.
@@ -118,6 +119,9 @@ pub struct ModelInfo {
     pub cpu: String,
     /// Whether the file carries a chat template (else `ChatML` is assumed).
     pub has_chat_template: bool,
+    /// What it is for.
+    #[serde(default)]
+    pub kind: ModelKind,
     /// How it writes tool calls.
     #[serde(default)]
     pub call_format: CallFormat,

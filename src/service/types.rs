@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::keep_alive::Keep;
 use crate::protocol::{
-    CallFormat, Constraint, Failure, FailureKind, FinishReason, GenerateRequest, Priority, Prompt,
-    RequestId, TokenLogprob, Usage,
+    CallFormat, Constraint, Failure, FailureKind, FinishReason, GenerateRequest, ModelKind,
+    Priority, Prompt, RequestId, TokenLogprob, Usage,
 };
 
 /// Who asks: decides what they may do and what is theirs.
@@ -122,6 +122,8 @@ pub struct Answer {
     pub in_reasoning: bool,
     /// How the model writes tool calls.
     pub call_format: CallFormat,
+    /// Whether probabilities were asked for: an answer without tokens has none all the same.
+    pub wants_logprobs: bool,
     /// Where asked for: the tokens with their probabilities.
     pub logprobs: Vec<TokenLogprob>,
 }
@@ -137,6 +139,7 @@ impl Answer {
             model: model.to_owned(),
             in_reasoning: false,
             call_format: CallFormat::default(),
+            wants_logprobs: false,
             logprobs: Vec::new(),
         }
     }
@@ -192,6 +195,7 @@ impl Answer {
 pub struct Stream {
     pub(super) id: RequestId,
     pub(super) model: String,
+    pub(super) wants_logprobs: bool,
     pub(super) events: mpsc::UnboundedReceiver<StreamEvent>,
     pub(super) guard: Option<super::CancelGuard>,
 }
@@ -224,12 +228,20 @@ impl Stream {
         Poll::Ready(event)
     }
 
+    /// Its answer, which has not begun.
+    pub(super) fn answer(&self) -> Answer {
+        Answer {
+            wants_logprobs: self.wants_logprobs,
+            ..Answer::new(self.id, &self.model)
+        }
+    }
+
     /// Waits for the whole answer.
     ///
     /// # Errors
     /// The failure that ended the request.
     pub async fn collect(mut self) -> Result<Answer, Failure> {
-        let mut answer = Answer::new(self.id, &self.model);
+        let mut answer = self.answer();
         while let Some(event) = self.next().await {
             if answer.add(event)? {
                 return Ok(answer);
@@ -433,6 +445,9 @@ pub struct ModelEntry {
     pub context_train: u32,
     /// Parameters; 0 where unknown.
     pub parameters: u64,
+    /// What it is for, by its header; of the loaded one, by llama.cpp. `None` where the
+    /// header could not be read.
+    pub kind: Option<ModelKind>,
     /// Whether it is in memory now.
     pub loaded: bool,
     /// Whether it is the one used where a request names none.

@@ -53,7 +53,10 @@ fn choice(index: usize, answer: &Answer, offer: &Offer) -> Value {
         "index": index,
         "message": message,
         "finish_reason": whole.reason,
-        "logprobs": logprobs(&answer.logprobs),
+        "logprobs": match logprobs(&answer.logprobs) {
+            Value::Null if answer.wants_logprobs => json!({"content": [], "refusal": null}),
+            some => some,
+        },
     })
 }
 
