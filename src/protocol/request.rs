@@ -140,8 +140,12 @@ impl Default for Prompt {
 pub enum Constraint {
     /// Any JSON object.
     JsonObject,
-    /// JSON that is valid against a JSON schema.
+    /// JSON that is valid against a JSON schema. Objects in it have no properties but those
+    /// that it names, unless it says so.
     JsonSchema(serde_json::Value),
+    /// JSON that is valid against a JSON schema, whose objects may have other properties
+    /// where it does not forbid them.
+    OpenSchema(serde_json::Value),
     /// The same, but for what cannot be guaranteed or is not known: that is ignored.
     LenientSchema(serde_json::Value),
     /// Text that a regular expression matches from begin to end.
