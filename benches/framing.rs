@@ -4,12 +4,14 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use hearthd::protocol::{Command, Event, GenerateRequest, Message, Prompt, RequestId, framing};
+use hearthd::protocol::{
+    AnswerPart, Command, Event, GenerateRequest, Message, Prompt, RequestId, framing,
+};
 
 fn token(c: &mut Criterion) {
     let event = Event::Token {
         id: RequestId(123_456),
-        text: " kitchen".into(),
+        parts: vec![AnswerPart::Content(" kitchen".into())],
         generated: 57,
         tokens: vec![57],
         logprobs: vec![],

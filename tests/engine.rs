@@ -21,6 +21,8 @@ mod harness;
 mod judge;
 #[path = "engine/keep.rs"]
 mod keep;
+#[path = "engine/kinds.rs"]
+mod kinds;
 #[path = "engine/memory.rs"]
 mod memory;
 #[path = "engine/model.rs"]

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::{Config, GovernorConfig, HttpConfig, PrewarmConfig, SamplingConfig};
+use crate::protocol::Sampling;
 
 /// One file of the configuration, already read.
 #[derive(Clone, Debug)]
@@ -170,31 +171,7 @@ fn check_http(h: &HttpConfig) -> Result<(), (&'static str, String)> {
 }
 
 fn check_sampling(s: &SamplingConfig) -> Result<(), (&'static str, String)> {
-    let share = |key: &'static str, value: f32| {
-        if (0.0..=1.0).contains(&value) {
-            Ok(())
-        } else {
-            Err((key, format!("{key} = {value}: must lie between 0 and 1")))
-        }
-    };
-    share("top_p", s.top_p)?;
-    share("min_p", s.min_p)?;
-    if !(0.0..=10.0).contains(&s.temperature) {
-        return Err((
-            "temperature",
-            format!("temperature = {}: must lie between 0 and 10", s.temperature),
-        ));
-    }
-    if !(s.repeat_penalty > 0.0 && s.repeat_penalty.is_finite()) {
-        return Err((
-            "repeat_penalty",
-            format!(
-                "repeat_penalty = {}: must be above 0 (1.0 is off)",
-                s.repeat_penalty
-            ),
-        ));
-    }
-    Ok(())
+    Sampling::from(s).check()
 }
 
 fn check_governor(g: &GovernorConfig) -> Result<(), (&'static str, String)> {
@@ -382,6 +359,8 @@ mod tests {
         for (text, line, part) in [
             ("[model]\npreload = 3\n", 2, "boolean"),
             ("[sampling]\n\ntop_p = 1.5\n", 3, "between 0 and 1"),
+            ("[sampling]\nmirostat = 3\n", 2, "1 or 2"),
+            ("[sampling]\nsamplers = []\n", 2, "samplers"),
             ("[http]\nsocket_mode = \"09\"\n", 2, "octal"),
             ("[queue]\nlength_max = -1\n", 2, ""),
             ("[queue]\nlength_max = 0\n", 2, "use 1 or more"),

@@ -5,6 +5,7 @@
 
 mod load;
 mod render;
+mod sampling;
 mod token;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, Layer, parse_layers};
 pub use render::render_default;
+pub use sampling::SamplingConfig;
 pub use token::Token;
 
 use crate::protocol::KvType;
@@ -78,41 +80,6 @@ impl Default for ModelConfig {
             context: 0,
             context_max: 4096,
             kv_type: KvType::F16,
-        }
-    }
-}
-
-/// How tokens are chosen where neither the request nor the model file says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct SamplingConfig {
-    /// Higher is more varied; 0 always takes the likeliest token.
-    pub temperature: f32,
-    /// Choose among the k likeliest tokens only; 0: among all.
-    pub top_k: u32,
-    /// Choose among the likeliest tokens that together reach this probability.
-    pub top_p: f32,
-    /// Leave out tokens less likely than this share of the likeliest.
-    pub min_p: f32,
-    /// Make tokens of the last `repeat_last_n` less likely; 1.0 is off.
-    pub repeat_penalty: f32,
-    /// How far back the penalties look, in tokens.
-    pub repeat_last_n: u32,
-    /// The most tokens of one answer where the request sets no bound; 0: until
-    /// the context is full.
-    pub max_tokens: u32,
-}
-
-impl Default for SamplingConfig {
-    fn default() -> Self {
-        Self {
-            temperature: 0.7,
-            top_k: 40,
-            top_p: 0.95,
-            min_p: 0.05,
-            repeat_penalty: 1.0,
-            repeat_last_n: 64,
-            max_tokens: 1024,
         }
     }
 }

@@ -14,13 +14,32 @@ use crate::service::{Prewarm, Submission, Turn};
 /// Options of a session that are fields of a `Chat` request, for one turn as well.
 const FIELDS: &[&str] = &[
     "temperature",
+    "dynatemp_range",
+    "dynatemp_exponent",
     "top_k",
     "top_p",
     "min_p",
+    "typical_p",
+    "top_n_sigma",
+    "xtc_probability",
+    "xtc_threshold",
+    "min_keep",
     "repeat_penalty",
     "repeat_last_n",
     "presence_penalty",
     "frequency_penalty",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
+    "dry_sequence_breakers",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+    "adaptive_target",
+    "adaptive_decay",
+    "samplers",
+    "ignore_eos",
     "seed",
     "max_tokens",
     "stop",
@@ -181,12 +200,15 @@ mod tests {
             ("temperature", 0.5.into()),
             ("max_tokens", 7_u32.into()),
             ("stop", vec!["a", "b"].into()),
+            ("samplers", vec!["top_k", "dry"].into()),
+            ("mirostat_tau", 4.5.into()),
         ]);
         let (system, mut fields) = session(&given).unwrap();
         assert_eq!(system, "Be brief.");
         fields.sort_keys();
         let expected = serde_json::json!({
-            "max_tokens": 7, "priority": "interactive", "stop": ["a", "b"], "temperature": 0.5,
+            "max_tokens": 7, "mirostat_tau": 4.5, "priority": "interactive",
+            "samplers": ["top_k", "dry"], "stop": ["a", "b"], "temperature": 0.5,
         });
         assert_eq!(Value::Object(fields), expected);
         let given = options([("json_schema", "".into()), ("deadline_ms", 5_u32.into())]);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use zbus::{OwnedVariant, Str, Variant};
 
+use crate::protocol::ModelKind;
 use crate::service::{Board, ModelEntry, PromptEntry, Tuning};
 use crate::units::{MilliCelsius, Permille};
 
@@ -16,6 +17,10 @@ pub(super) fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
         ("quantization", text(model.quantization)),
         ("context_train", model.context_train.into()),
         ("parameters", model.parameters.into()),
+        (
+            "kind",
+            text(model.kind.map_or("", ModelKind::as_str).to_owned()),
+        ),
         ("loaded", model.loaded.into()),
         ("is_default", model.is_default.into()),
         ("packaged", model.packaged.into()),

@@ -12,7 +12,9 @@ use super::backend::{
     no_logits,
 };
 use crate::prompt::constraint::Vocabulary;
-use crate::protocol::{ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
+use crate::protocol::{
+    ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, ModelKind, Sampling,
+};
 
 /// Ends an answer.
 const END: Token = 256;
@@ -147,6 +149,7 @@ impl Loader for FakeLoader {
                 vocab_size: 257,
                 cpu: "fake".into(),
                 has_chat_template: false,
+                kind: ModelKind::Chat,
                 chat: ChatAbilities::default(),
                 load_ms: 0,
             },

@@ -1,6 +1,7 @@
 //! Models with random weights: the right size and speed, no sense. For tests and
 //! for measuring a board without a download.
 
+mod encoder;
 mod shape;
 
 use std::fs::File;
@@ -11,6 +12,7 @@ use std::str::FromStr;
 use super::gguf::{self, ElementType, Tensor, Value};
 use crate::gguf::takes_more_bits;
 
+pub use encoder::{Encoder, make_encoder};
 pub use shape::{SHAPES, Shape};
 
 /// Control tokens behind the 256 byte tokens.

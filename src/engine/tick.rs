@@ -12,7 +12,7 @@ use super::link::Link;
 use super::pace::Pace;
 use super::sequence::{as_u32, check_length};
 use super::worker::Worker;
-use crate::protocol::{Command, Event, Failure, FailureKind, Limits, RequestId};
+use crate::protocol::{Command, Event, Failure, FailureKind, Limits, RequestId, Use};
 
 /// The longest text that `Tokenize` takes, in bytes: it cannot be interrupted.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
@@ -127,7 +127,16 @@ impl<B: Backend> Ticker<B> {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Generate(request) => self.worker.submit(request),
+            Command::Generate(request) => {
+                let kind = self.worker.backend.info().kind;
+                match kind.check(request.prompt.wanted()) {
+                    Ok(()) => self.worker.submit(request),
+                    Err(failure) => {
+                        let id = request.id;
+                        self.link.send(&[Event::Failed { id, failure }]);
+                    }
+                }
+            }
             Command::Cancel { id } => {
                 // Else it is over already and had its last event.
                 if self.worker.cancel(id) {
@@ -188,6 +197,9 @@ impl<B: Backend> Ticker<B> {
     /// One text a tick, so that answers go on between two of them.
     fn embed(&mut self, id: RequestId, text: &str) -> Event {
         let backend = &mut self.worker.backend;
+        if let Err(failure) = backend.info().kind.check(Use::Embedding) {
+            return Event::Failed { id, failure };
+        }
         let most = backend.embedding_tokens_max();
         let tokens = check_length(text, most).and_then(|()| {
             let tokens = backend.tokenize(text, true);

@@ -1,6 +1,7 @@
 //! What a header says of its model.
 
 use super::ElementType;
+use crate::protocol::Pooling;
 
 /// What the daemon wants to know of a model file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +14,18 @@ pub struct Header {
     pub context_train: u32,
     /// Sum over all tensors of their elements.
     pub parameters: u64,
+    /// `general.type`; empty where it is not said, which means a model.
+    pub kind: String,
+    /// `general.name`.
+    pub name: String,
+    /// `general.size_label`, e.g. `0.5B`.
+    pub size_label: String,
+    /// `<architecture>.pooling_type`.
+    pub pooling: Pooling,
+    /// `<architecture>.attention.causal` is false.
+    pub is_not_causal: bool,
+    /// Whether the vocabulary has tokens by which turns of a chat begin.
+    pub has_chat_marks: bool,
     /// `tokenizer.chat_template`; `None` where it has none, or a very long one.
     pub chat_template: Option<String>,
     /// The model's dimensions.

@@ -6,6 +6,7 @@
 
 mod file_type;
 mod header;
+mod kind;
 mod read;
 mod split;
 mod types;
@@ -14,7 +15,9 @@ use std::io::{self, Read};
 
 pub use file_type::{FILE_TYPES, FileType};
 pub use header::{Header, Place, Recurrent, Shape, Weights};
-use read::{STRING, bounded, discard, numbers, skip, string, text, u32, u64};
+use read::{BOOL, STRING, bounded, discard, flag, numbers, skip, string, text, texts, u32, u64};
+
+use crate::protocol::Pooling;
 pub use split::{MergeError, PartName, merge};
 pub use types::{ElementType, takes_more_bits};
 
@@ -79,11 +82,31 @@ fn pair(from: &mut impl Read, key: &str, kind: u32, header: &mut Header) -> Resu
                 .map_or("", |t| t.name)
                 .clone_into(&mut header.quantization);
         }
-        "tokenizer.ggml.tokens" => header.shape.vocabulary = count(skip(from, kind)?),
+        "general.type" if kind == STRING => header.kind = string(from)?,
+        "general.name" if kind == STRING => header.name = string(from)?,
+        "general.size_label" if kind == STRING => header.size_label = string(from)?,
+        "tokenizer.ggml.tokens" => {
+            let mut has_marks = false;
+            let tokens = texts(from, kind, |token| has_marks |= kind::is_mark(token))?;
+            header.shape.vocabulary = count(tokens);
+            header.has_chat_marks = has_marks;
+        }
         "tokenizer.ggml.merges" => header.shape.merges = count(skip(from, kind)?),
         key => {
             // The architecture comes first by the format's advice, but not by rule.
             let name = key.split_once('.').map_or("", |(_, name)| name);
+            match name {
+                "pooling_type" => {
+                    let number = numbers(from, kind)?.first().copied().unwrap_or(0);
+                    header.pooling = Pooling::of(i32::try_from(number).unwrap_or(0));
+                    return Ok(());
+                }
+                "attention.causal" if kind == BOOL => {
+                    header.is_not_causal = !flag(from)?;
+                    return Ok(());
+                }
+                _ => {}
+            }
             match field(header, name) {
                 Some(Field::All(all)) => *all = numbers(from, kind)?,
                 Some(Field::Most(most)) => {
@@ -271,6 +294,12 @@ mod tests {
     fn what_matters_is_read() {
         let header = read_header(&mut sample().as_slice()).unwrap();
         let expected = Header {
+            kind: String::new(),
+            name: String::new(),
+            size_label: String::new(),
+            pooling: Pooling::None,
+            is_not_causal: false,
+            has_chat_marks: false,
             architecture: "llama".into(),
             quantization: "Q8_0".into(),
             context_train: 2048,

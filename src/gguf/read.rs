@@ -12,6 +12,10 @@ const ARRAY_MAX: u64 = 1 << 24;
 /// (`LLAMA_MAX_LAYERS`).
 const NUMBERS_MAX: u64 = 512;
 
+/// Longest text of a list that is looked at: tokens are short.
+const TOKEN_MAX: usize = 64;
+
+pub(super) const BOOL: u32 = 7;
 pub(super) const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
@@ -77,6 +81,43 @@ pub(super) fn numbers(from: &mut impl Read, kind: u32) -> Result<Vec<u32>, GgufE
         return Ok(Vec::new());
     }
     (0..count).map(|_| whole(from, inner)).collect()
+}
+
+/// Shows the short texts of a list; says how many elements it has. Anything else is passed
+/// over.
+pub(super) fn texts(
+    from: &mut impl Read,
+    kind: u32,
+    mut show: impl FnMut(&str),
+) -> Result<u64, GgufError> {
+    if kind != ARRAY {
+        return skip(from, kind);
+    }
+    let (inner, count) = array(from)?;
+    if inner != STRING {
+        skip_elements(from, inner, count, 0)?;
+        return Ok(count);
+    }
+    let mut buffer = [0; TOKEN_MAX];
+    for _ in 0..count {
+        let length = u64(from)?;
+        match usize::try_from(length) {
+            Ok(length) if length <= buffer.len() => {
+                let bytes = &mut buffer[..length];
+                from.read_exact(bytes)?;
+                if let Ok(text) = std::str::from_utf8(bytes) {
+                    show(text);
+                }
+            }
+            _ => discard(from, length)?,
+        }
+    }
+    Ok(count)
+}
+
+/// A truth value.
+pub(super) fn flag(from: &mut impl Read) -> Result<bool, GgufError> {
+    Ok(bytes::<1>(from)?[0] != 0)
 }
 
 fn is_whole(kind: u32) -> bool {

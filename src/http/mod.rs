@@ -32,7 +32,7 @@ use axum::{Json, Router, middleware};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::protocol::Failure;
+use crate::protocol::{Failure, ModelKind};
 use crate::service::{Caller, Client, Service};
 
 pub use error::ApiError;
@@ -126,7 +126,7 @@ async fn models(State(service): State<Service>) -> Response {
                 "id": model.name, "object": "model", "created": model.modified_s, "owned_by": "hearthd",
                 "meta": {"size": model.size_bytes, "n_params": model.parameters,
                          "n_ctx_train": model.context_train, "quantization": model.quantization,
-                         "loaded": model.loaded},
+                         "kind": model.kind.map_or("", ModelKind::as_str), "loaded": model.loaded},
             })
         })
         .collect();

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AnswerPart, Failure, FinishReason, GenerateRequest, Limits, RequestId, Sampling, TokenLogprob,
-    Usage,
+    AnswerPart, Failure, FinishReason, GenerateRequest, Limits, ModelKind, RequestId, Sampling,
+    TokenLogprob, Usage,
 };
 
 /// Raised whenever a frame's meaning changes; both ends must agree.
@@ -117,6 +117,9 @@ pub struct ModelInfo {
     pub cpu: String,
     /// Whether the file carries a chat template (else `ChatML` is assumed).
     pub has_chat_template: bool,
+    /// What it is for.
+    #[serde(default)]
+    pub kind: ModelKind,
     /// What the template can do.
     #[serde(default)]
     pub chat: ChatAbilities,

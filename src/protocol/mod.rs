@@ -7,13 +7,16 @@
 mod answer;
 mod failure;
 pub mod framing;
+mod kind;
 mod limits;
 mod message;
 mod offline;
 mod request;
+mod sampling;
 
 pub use answer::{AnswerPart, ToolCall};
 pub use failure::{Failure, FailureKind};
+pub use kind::{KindFacts, ModelKind, Pooling, Use};
 pub use limits::Limits;
 pub use message::{
     ChatAbilities, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
@@ -25,5 +28,6 @@ pub use offline::{
 };
 pub use request::{
     Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt, RequestId,
-    Sampling, Thinking, TokenLogprob, ToolChoice, Usage,
+    Thinking, TokenLogprob, ToolChoice, Usage,
 };
+pub use sampling::{Biased, LAST_N_MAX, SAMPLERS, SamplerName, Sampling};

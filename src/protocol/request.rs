@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Sampling, Use};
+
 /// Names one request for as long as the daemon runs.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
@@ -118,40 +120,20 @@ pub enum Prompt {
     Text(String),
 }
 
+impl Prompt {
+    /// What a model has to be able to do with it.
+    pub fn wanted(&self) -> Use {
+        match self {
+            Self::Chat { .. } => Use::Chat,
+            Self::Text(_) => Use::Completion,
+        }
+    }
+}
+
 impl Default for Prompt {
     fn default() -> Self {
         Self::Text(String::new())
     }
-}
-
-/// How the next token is chosen. `None` means: the model file's own
-/// recommendation where it has one (`general.sampling.*`), else the config's.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sampling {
-    /// 0 is greedy.
-    pub temperature: Option<f32>,
-    /// Keep the k likeliest; 0 keeps all.
-    pub top_k: Option<u32>,
-    /// Keep the likeliest that together reach p.
-    pub top_p: Option<f32>,
-    /// Keep what is at least this share as likely as the likeliest.
-    pub min_p: Option<f32>,
-    /// Divides logits of recent tokens; 1 is off.
-    pub repeat_penalty: Option<f32>,
-    /// How many recent tokens the penalties look at.
-    pub repeat_last_n: Option<u32>,
-    /// Subtracted once from tokens seen (OpenAI).
-    pub presence_penalty: Option<f32>,
-    /// Subtracted per occurrence (OpenAI).
-    pub frequency_penalty: Option<f32>,
-    /// Makes sampling repeatable; drawn anew where `None`.
-    pub seed: Option<u32>,
-    /// Added to the logits of these tokens (OpenAI: -100 bans, 100 forces).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub logit_bias: Vec<(i32, f32)>,
-    /// Goes on where the model would end, for measurements.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub ignore_eos: bool,
 }
 
 /// What an answer must look like. It is enforced token by token, so that what comes
@@ -161,8 +143,12 @@ pub struct Sampling {
 pub enum Constraint {
     /// Any JSON object.
     JsonObject,
-    /// JSON that is valid against a JSON schema.
+    /// JSON that is valid against a JSON schema. Objects in it have no properties but those
+    /// that it names, unless it says so.
     JsonSchema(serde_json::Value),
+    /// JSON that is valid against a JSON schema, whose objects may have other properties
+    /// where it does not forbid them.
+    OpenSchema(serde_json::Value),
     /// The same, but for what cannot be guaranteed or is not known: that is ignored.
     LenientSchema(serde_json::Value),
     /// Text that a regular expression matches from begin to end.

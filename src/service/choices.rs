@@ -71,8 +71,8 @@ impl Choices {
     /// # Errors
     /// The first failure of any of them.
     pub async fn collect(mut self) -> Result<Vec<Answer>, Failure> {
-        let ids = self.ids.iter();
-        let mut answers: Vec<Answer> = ids.map(|id| Answer::new(*id, &self.model)).collect();
+        let streams = self.streams.iter().flatten();
+        let mut answers: Vec<Answer> = streams.map(Stream::answer).collect();
         while let Some((index, event)) = self.next().await {
             if let Some(answer) = answers.get_mut(index) {
                 answer.add(event)?;
@@ -123,6 +123,7 @@ mod tests {
                 let stream = Stream {
                     id: RequestId(id),
                     model: "m".into(),
+                    wants_logprobs: false,
                     events,
                     guard: None,
                 };

@@ -2,7 +2,7 @@
 
 use super::types::Caller;
 use super::{Service, check_size, crashed, stopping};
-use crate::protocol::{Command, Event, Failure, FailureKind, Prompt};
+use crate::protocol::{Command, Event, Failure, FailureKind, Prompt, Use};
 
 /// The most texts of one request (OpenAI's bound).
 const TEXTS_MAX: usize = 2048;
@@ -22,7 +22,8 @@ impl Service {
     /// The vectors of texts, made by a model (empty: the loaded or default one).
     ///
     /// # Errors
-    /// `InvalidArgs` where there is no text, an empty one or too many; `ContextTooLong`
+    /// `InvalidArgs` where there is no text, an empty one or too many; `NotSupported` where
+    /// the model makes no vectors; `ContextTooLong`
     /// naming the text; `QuotaExceeded`; those of loading; `EngineCrashed`.
     pub async fn embed(
         &self,
@@ -40,6 +41,10 @@ impl Service {
             return Err(Failure::invalid(format!("text {at} is empty")));
         }
         let config = self.config();
+        let (_, kind) = self.find(&self.lock(), model, &config)?;
+        if let Some(kind) = kind {
+            kind.check(Use::Embedding)?;
+        }
         let now = self.now();
         self.lock().check_tokens(now, caller, &config.limits)?;
         let limit = config.queue.prompt_max_bytes;

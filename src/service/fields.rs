@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::protocol::{Failure, FailureKind, Priority, Sampling};
+use crate::protocol::{Failure, FailureKind, Priority, SamplerName, Sampling};
 
 /// A request's body.
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, Failure> {
@@ -24,23 +24,60 @@ pub(super) fn field<'a>(body: &'a Map<String, Value>, name: &'static str) -> Fie
     }
 }
 
-/// How tokens are chosen; the names are the same in all APIs.
+/// How tokens are chosen; the names are llama.cpp's, and the same in all APIs.
 pub(super) fn sampling(body: &Map<String, Value>) -> Result<Sampling, Failure> {
     let get = |name| field(body, name);
-    Ok(Sampling {
+    let sampling = Sampling {
         temperature: get("temperature").float()?,
+        dynatemp_range: get("dynatemp_range").float()?,
+        dynatemp_exponent: get("dynatemp_exponent").float()?,
         top_k: get("top_k").whole()?,
         top_p: get("top_p").float()?,
         min_p: get("min_p").float()?,
+        typical_p: get("typical_p").float()?,
+        top_n_sigma: get("top_n_sigma").float()?,
+        xtc_probability: get("xtc_probability").float()?,
+        xtc_threshold: get("xtc_threshold").float()?,
+        min_keep: get("min_keep").whole()?,
         repeat_penalty: get("repeat_penalty").float()?,
-        repeat_last_n: get("repeat_last_n").whole()?,
+        repeat_last_n: get("repeat_last_n").window()?,
         presence_penalty: get("presence_penalty").float()?,
         frequency_penalty: get("frequency_penalty").float()?,
+        dry_multiplier: get("dry_multiplier").float()?,
+        dry_base: get("dry_base").float()?,
+        dry_allowed_length: get("dry_allowed_length").whole()?,
+        dry_penalty_last_n: get("dry_penalty_last_n").window()?,
+        dry_sequence_breakers: get("dry_sequence_breakers").texts()?,
+        mirostat: get("mirostat").whole()?,
+        mirostat_tau: get("mirostat_tau").float()?,
+        mirostat_eta: get("mirostat_eta").float()?,
+        adaptive_target: get("adaptive_target").float()?,
+        adaptive_decay: get("adaptive_decay").float()?,
+        samplers: samplers(body.get("samplers"))?,
         // Larger seeds are legal in OpenAI's API; their low bits do.
         seed: get("seed").seed()?,
         logit_bias: Vec::new(),
         ignore_eos: get("ignore_eos").flag()?,
-    })
+    };
+    sampling.check().map_err(|(_, why)| Failure::invalid(why))?;
+    Ok(sampling)
+}
+
+/// Samplers by name, or as a text with a letter for each: llama.cpp takes both.
+fn samplers(value: Option<&Value>) -> Result<Option<Vec<SamplerName>>, Failure> {
+    let wrong = || Failure::invalid("`samplers` must be a list of names, or a text of letters");
+    let parsed: Result<Vec<SamplerName>, String> = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(letters)) => letters.chars().map(SamplerName::of_letter).collect(),
+        Some(Value::Array(names)) => {
+            let names = names.iter().map(|name| name.as_str().ok_or_else(wrong));
+            let names = names.collect::<Result<Vec<_>, _>>()?;
+            names.into_iter().map(str::parse).collect()
+        }
+        Some(_) => return Err(wrong()),
+    };
+    let parsed = parsed.map_err(|why| Failure::invalid(format!("`samplers`: {why}")))?;
+    Ok(Some(parsed))
 }
 
 /// The request's class.
@@ -144,6 +181,26 @@ impl Field<'_> {
                 }
                 _ => self.wrong("a whole number"),
             },
+        }
+    }
+
+    /// A number of tokens to look back; -1 is the whole context.
+    fn window(&self) -> Result<Option<u32>, Failure> {
+        match self.value.and_then(Value::as_f64) {
+            Some(-1.0) => Ok(Some(u32::MAX)),
+            _ => self.whole(),
+        }
+    }
+
+    fn texts(&self) -> Result<Option<Vec<String>>, Failure> {
+        match self.value {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Array(list)) => {
+                let texts = list.iter().map(|text| text.as_str().map(str::to_owned));
+                let texts: Option<Vec<String>> = texts.collect();
+                texts.map_or_else(|| self.wrong("a list of strings"), |texts| Ok(Some(texts)))
+            }
+            Some(_) => self.wrong("a list of strings"),
         }
     }
 

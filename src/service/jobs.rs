@@ -94,7 +94,10 @@ impl Service {
         copy: Option<mpsc::UnboundedSender<StreamEvent>>,
         encode: impl FnOnce(&Answer) -> String,
     ) {
-        let mut answer = Answer::new(RequestId(id), stream.model());
+        let mut answer = Answer {
+            id: RequestId(id),
+            ..stream.answer()
+        };
         let result = loop {
             let Some(event) = stream.next().await else {
                 break Err(Failure::cancelled());

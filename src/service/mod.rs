@@ -40,7 +40,9 @@ use crate::config::Config;
 use crate::governor::Reading;
 use crate::models::Store;
 use crate::prompt::constraint;
-use crate::protocol::{Command, Event, Failure, FailureKind, Message, Prompt, RequestId, Sampling};
+use crate::protocol::{
+    Command, Event, Failure, FailureKind, Message, ModelKind, Prompt, RequestId, Sampling,
+};
 use crate::sensors::Sensors;
 
 pub use board::Board;
@@ -216,6 +218,27 @@ impl Service {
         admitted
     }
 
+    /// The name of the model that is meant, and its kind where that is known by now.
+    fn find(
+        &self,
+        inner: &Inner,
+        name: &str,
+        config: &Config,
+    ) -> Result<(String, Option<ModelKind>), Failure> {
+        let is_any = name.is_empty() || name == "default";
+        if let Some(loaded) = inner
+            .loaded_model()
+            .filter(|loaded| is_any || *loaded == name)
+        {
+            let info = inner.engine.as_ref().and_then(|e| e.info.as_ref());
+            return Ok((loaded.to_owned(), info.map(|info| info.kind)));
+        }
+        let found = self.shared.store.resolve(name, &config.model.default)?;
+        // Of a header that cannot be read the engine will say what is wrong.
+        let kind = found.header.ok().and_then(|header| header.model_kind());
+        Ok((found.name, kind))
+    }
+
     fn admit(
         &self,
         caller: &Caller,
@@ -233,12 +256,10 @@ impl Service {
         if let Some(failure) = inner.refused_by_board() {
             return Err(failure);
         }
-        let model = match inner.loaded_model() {
-            Some(loaded) if name.is_empty() || name == "default" || name == loaded => {
-                loaded.to_owned()
-            }
-            _ => self.shared.store.resolve(name, &config.model.default)?.name,
-        };
+        let (model, kind) = self.find(&inner, name, config)?;
+        if let Some(kind) = kind {
+            kind.check(submission.request.prompt.wanted())?;
+        }
         let waiting = inner.asked_for();
         if uid.is_some() && waiting >= config.queue.length_max as usize {
             return Err(Failure::new(
@@ -269,6 +290,7 @@ impl Service {
         request.uid = uid;
         request.max_tokens = request.max_tokens.or(default_max);
         request.accepted_unix_s = i64::try_from(openai::unix_seconds()).unwrap_or(i64::MAX);
+        let wants_logprobs = request.logprobs.is_some();
         // Drawn here, so that another engine goes on with the same one.
         request.sampling.seed.get_or_insert_with(random_seed);
         let priority = request.priority;
@@ -308,6 +330,7 @@ impl Service {
         }
         Ok(Stream {
             id,
+            wants_logprobs,
             model,
             events,
             guard: Some(CancelGuard {
@@ -515,16 +538,7 @@ impl Service {
     }
 
     fn sampling_defaults(&self) -> Sampling {
-        let s = &self.config().sampling;
-        Sampling {
-            temperature: Some(s.temperature),
-            top_k: Some(s.top_k),
-            top_p: Some(s.top_p),
-            min_p: Some(s.min_p),
-            repeat_penalty: Some(s.repeat_penalty),
-            repeat_last_n: Some(s.repeat_last_n),
-            ..Sampling::default()
-        }
+        Sampling::from(&self.config().sampling)
     }
 }
 

@@ -28,14 +28,25 @@ impl Service {
     pub fn models(&self) -> Vec<ModelEntry> {
         let default = self.shared.store.resolve("", &self.config().model.default);
         let default = default.map(|m| m.name).unwrap_or_default();
-        let loaded = self.lock().loaded_model().map(str::to_owned);
+        let (loaded, known) = {
+            let inner = self.lock();
+            let known = inner
+                .engine
+                .as_ref()
+                .and_then(|e| e.info.as_ref())
+                .map(|i| i.kind);
+            (inner.loaded_model().map(str::to_owned), known)
+        };
         let entries = self.shared.store.list().into_iter().map(|model| {
+            let is_loaded = loaded.as_deref() == Some(&model.name);
+            let told = model.header.as_ref().ok().and_then(Header::model_kind);
             let (header, problem) = match model.header {
                 Ok(header) => (header, String::new()),
                 Err(problem) => (Header::default(), problem),
             };
             ModelEntry {
-                loaded: loaded.as_deref() == Some(&model.name),
+                kind: known.filter(|_| is_loaded).or(told),
+                loaded: is_loaded,
                 is_default: default == model.name,
                 name: model.name,
                 size_bytes: model.size_bytes,

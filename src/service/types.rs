@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::keep_alive::Keep;
 use crate::protocol::{
-    AnswerPart, Constraint, Failure, FailureKind, FinishReason, GenerateRequest, Priority, Prompt,
-    RequestId, TokenLogprob, ToolCall, Usage,
+    AnswerPart, Constraint, Failure, FailureKind, FinishReason, GenerateRequest, ModelKind,
+    Priority, Prompt, RequestId, TokenLogprob, ToolCall, Usage,
 };
 
 /// Who asks: decides what they may do and what is theirs.
@@ -118,6 +118,8 @@ pub struct Answer {
     pub usage: Usage,
     /// The model that gave it.
     pub model: String,
+    /// Whether probabilities were asked for: an answer without tokens has none all the same.
+    pub wants_logprobs: bool,
     /// Where asked for: the tokens with their probabilities.
     pub logprobs: Vec<TokenLogprob>,
 }
@@ -133,6 +135,7 @@ impl Answer {
             reason: FinishReason::Stop,
             usage: Usage::default(),
             model: model.to_owned(),
+            wants_logprobs: false,
             logprobs: Vec::new(),
         }
     }
@@ -194,6 +197,7 @@ impl Answer {
 pub struct Stream {
     pub(super) id: RequestId,
     pub(super) model: String,
+    pub(super) wants_logprobs: bool,
     pub(super) events: mpsc::UnboundedReceiver<StreamEvent>,
     pub(super) guard: Option<super::CancelGuard>,
 }
@@ -226,12 +230,20 @@ impl Stream {
         Poll::Ready(event)
     }
 
+    /// Its answer, which has not begun.
+    pub(super) fn answer(&self) -> Answer {
+        Answer {
+            wants_logprobs: self.wants_logprobs,
+            ..Answer::new(self.id, &self.model)
+        }
+    }
+
     /// Waits for the whole answer.
     ///
     /// # Errors
     /// The failure that ended the request.
     pub async fn collect(mut self) -> Result<Answer, Failure> {
-        let mut answer = Answer::new(self.id, &self.model);
+        let mut answer = self.answer();
         while let Some(event) = self.next().await {
             if answer.add(event)? {
                 return Ok(answer);
@@ -435,6 +447,9 @@ pub struct ModelEntry {
     pub context_train: u32,
     /// Parameters; 0 where unknown.
     pub parameters: u64,
+    /// What it is for, by its header; of the loaded one, by llama.cpp. `None` where the
+    /// header could not be read.
+    pub kind: Option<ModelKind>,
     /// Whether it is in memory now.
     pub loaded: bool,
     /// Whether it is the one used where a request names none.

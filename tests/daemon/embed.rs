@@ -1,5 +1,6 @@
 //! Embeddings over HTTP, the bus and hearthctl.
 
+use hearthd::engine::make_model::{Encoder, make_encoder};
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Setup, error, ok};
@@ -131,4 +132,48 @@ fn another_model_is_loaded_for_it() {
     assert_eq!(answer["error"]["code"], "model_not_found", "{answer}");
     let answer = embeddings(&daemon, &json!({"input": "a", "model": "fake"}));
     assert_eq!(answer["model"], "fake");
+}
+
+/// Over each interface: refused before anything is loaded, and after it was.
+#[test]
+fn an_embedding_model_is_told_apart_and_only_makes_vectors() {
+    let daemon = Daemon::real();
+    let model = daemon.models().join("vectors.gguf");
+    make_encoder(&model, Encoder::Bert, 5).unwrap();
+    let list: Value = serde_json::from_slice(&daemon.curl("/v1/models", &[]).stdout).unwrap();
+    let models = list["data"].as_array().unwrap();
+    let kind = |name: &str| {
+        let entry = models.iter().find(|model| model["id"] == name).unwrap();
+        entry["meta"]["kind"].clone()
+    };
+    assert_eq!(kind("vectors"), "embedding");
+    assert_eq!(kind("hearth-demo-q8_0"), "chat");
+    let listed = ok(&daemon.ctl(&["models"]));
+    assert!(
+        listed.contains("KIND") && listed.contains("embedding"),
+        "{listed}"
+    );
+    let shown = daemon.curl("/api/show", &["-d", r#"{"model": "vectors"}"#]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["capabilities"], json!(["embedding"]));
+
+    let body = json!({"model": "vectors", "messages": [{"role": "user", "content": "Hi"}]});
+    let chat = || {
+        let answer = daemon.curl("/v1/chat/completions", &["-d", &body.to_string()]);
+        let answer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+        assert_eq!(answer["error"]["code"], "not_supported", "{answer}");
+        let message = answer["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("/v1/embeddings"), "{message}");
+    };
+    chat();
+    let answer = embeddings(&daemon, &json!({"input": "Hi", "model": "vectors"}));
+    assert_eq!(vector(&answer["data"][0]["embedding"]).len(), 64);
+    chat();
+    let said = error(&daemon.ctl(&["generate", "--model", "vectors", "Hi"]));
+    assert!(said.contains("embedding model"), "{said}");
+    let answer = embeddings(
+        &daemon,
+        &json!({"input": "Hi", "model": "hearth-demo-q8_0"}),
+    );
+    assert_eq!(answer["model"], "hearth-demo-q8_0");
 }

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use hearthd::protocol::{Command, Event, GenerateRequest, Limits, Prompt, RequestId, Sampling};
+use hearthd::protocol::{
+    Biased, Command, Event, GenerateRequest, Limits, Prompt, RequestId, Sampling,
+};
 use hearthd::units::Permille;
 
 use crate::harness::{Engine, load, random_model, request};
@@ -80,7 +82,7 @@ fn long_answer(id: u64, tokens: u32) -> GenerateRequest {
         sampling: Sampling {
             temperature: Some(0.0),
             // No end of the text.
-            logit_bias: vec![(258, -100.0)],
+            logit_bias: vec![(Biased::Token(258), -100.0)],
             ..Sampling::default()
         },
         max_tokens: Some(tokens),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hearthd::protocol::{
-    Command, Constraint, Event, FailureKind, FinishReason, GenerateRequest, KvType, Limits,
+    Biased, Command, Constraint, Event, FailureKind, FinishReason, GenerateRequest, KvType, Limits,
     Message, Overflow, Prompt, RequestId, Sampling,
 };
 
@@ -377,11 +377,11 @@ fn probabilities_are_reported_and_biases_count() {
     engine.collect(1);
 
     let mut banned = greedy(2);
-    banned.sampling.logit_bias = vec![(tokens[0], -100.0)];
+    banned.sampling.logit_bias = vec![(Biased::Token(tokens[0]), -100.0)];
     let other = tokens_of(&mut engine, banned).0;
     assert_ne!(other[0], tokens[0]);
     let mut wrong = greedy(3);
-    wrong.sampling.logit_bias = vec![(600, 1.0)];
+    wrong.sampling.logit_bias = vec![(Biased::Token(600), 1.0)];
     let failure = engine.ask(wrong);
     assert!(failure.failure().message.contains("tokens 0 to 599"));
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use hearthd::config::Config;
 use hearthd::fit::{Budget, Fitted, NoFit, fit, wanted};
+use hearthd::gguf::Header;
 use hearthd::sensors::Sensors;
 use hearthd::units::Bytes;
 use serde_json::json;
@@ -33,6 +34,47 @@ struct Candidate {
     loss: Option<(f64, f64)>,
     /// Tokens a second of an answer.
     speed: Option<f64>,
+    /// Which model's weights it has.
+    identity: Identity,
+}
+
+/// What files of one model have in common, whatever their type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Identity {
+    architecture: String,
+    name: String,
+    /// Blocks, width, width of the feed-forward part, tokens of the vocabulary.
+    shape: [u32; 4],
+}
+
+impl Identity {
+    fn of(header: &Header) -> Self {
+        let shape = &header.shape;
+        Self {
+            architecture: header.architecture.clone(),
+            name: header.name.clone(),
+            shape: [
+                shape.blocks,
+                shape.width,
+                shape.feed_forward,
+                shape.vocabulary,
+            ],
+        }
+    }
+
+    /// Why two files cannot be of one model; empty where they can.
+    fn difference(&self, other: &Self) -> String {
+        if self.architecture != other.architecture {
+            return format!("{} and {}", self.architecture, other.architecture);
+        }
+        if self.shape != other.shape {
+            return "their dimensions differ".to_owned();
+        }
+        if self.name != other.name {
+            return format!("they are called {:?} and {:?}", self.name, other.name);
+        }
+        String::new()
+    }
 }
 
 /// Which one, and why.
@@ -79,14 +121,34 @@ pub async fn run(as_json: bool, args: &AdviseArgs) -> Result {
         }
     }
     let choice = choose(&candidates, args.min_speed);
+    let warning = warning(&candidates);
     if as_json {
-        output::json(&document(&candidates, &choice, budget))?;
+        output::json(&document(&candidates, &choice, budget, warning.as_deref()))?;
     } else {
         show(&candidates, &choice)?;
+        if let Some(warning) = &warning {
+            output::note(warning);
+        }
     }
     choice
         .map(drop)
         .map_err(|no| CtlError::service(no.kind, no.why))
+}
+
+/// Says where the files are not of one model: a divergence compares types of the same
+/// weights, and says nothing of which model is better.
+fn warning(candidates: &[Candidate]) -> Option<String> {
+    let (first, others) = candidates.split_first()?;
+    let (other, why) = others.iter().find_map(|other| {
+        let why = first.identity.difference(&other.identity);
+        (!why.is_empty()).then_some((other, why))
+    })?;
+    Some(format!(
+        "these are different models ({} and {}: {why}): their divergence does not say which is \
+         better; compare them with `hearthctl evaluate` and questions of your own",
+        name(&first.path),
+        name(&other.path),
+    ))
 }
 
 /// Reads what `evaluate --json` wrote.
@@ -125,6 +187,7 @@ fn candidate(
         fitted,
         loss: None,
         speed: None,
+        identity: Identity::of(&header),
     })
 }
 
@@ -300,6 +363,7 @@ fn document(
     candidates: &[Candidate],
     choice: &Result<Choice, NoChoice>,
     budget: Budget,
+    warning: Option<&str>,
 ) -> serde_json::Value {
     let models: Vec<_> = candidates
         .iter()
@@ -329,6 +393,7 @@ fn document(
             Ok(choice) => &choice.why,
             Err(no) => &no.why,
         },
+        "warning": warning,
         "models": models,
     })
 }
@@ -336,7 +401,6 @@ fn document(
 #[cfg(test)]
 mod tests {
     use hearthd::fit::{Settings, estimate};
-    use hearthd::gguf::Header;
 
     use super::*;
 
@@ -354,6 +418,7 @@ mod tests {
             is_whole: true,
             loss: Some((loss, loss / 20.0)),
             speed: Some(speed),
+            identity: Identity::default(),
         }
     }
 
@@ -393,6 +458,53 @@ mod tests {
         assert_eq!(chosen(&all(), Some(15)), "q4");
         let why = choose(&all(), Some(50)).unwrap_err().why;
         assert!(why.contains("18.0 tokens/s"), "{why}");
+    }
+
+    #[test]
+    fn different_models_are_said_to_be_different() {
+        let mut all = [
+            candidate("q8", 1000, 0.001, 10.0),
+            candidate("q4", 500, 0.05, 18.0),
+        ];
+        assert_eq!(warning(&all), None);
+        let base = Identity {
+            architecture: "qwen2".into(),
+            name: "Qwen2.5 0.5B Instruct".into(),
+            shape: [24, 896, 4864, 151_936],
+        };
+        all[0].identity = base.clone();
+        for (other, part) in [
+            (
+                Identity {
+                    architecture: "llama".into(),
+                    ..base.clone()
+                },
+                "qwen2 and llama",
+            ),
+            (
+                Identity {
+                    shape: [28, 1536, 8960, 151_936],
+                    ..base.clone()
+                },
+                "dimensions",
+            ),
+            (
+                Identity {
+                    name: "Qwen2.5 Coder 0.5B".into(),
+                    ..base.clone()
+                },
+                "Coder",
+            ),
+        ] {
+            all[1].identity = other;
+            let warning = warning(&all).unwrap();
+            assert!(
+                warning.contains("q8 and q4") && warning.contains(part),
+                "{warning}"
+            );
+        }
+        all[1].identity = base;
+        assert_eq!(warning(&all), None);
     }
 
     #[test]

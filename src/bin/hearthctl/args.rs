@@ -3,6 +3,7 @@
 mod bench;
 mod judge;
 mod models;
+mod sampling;
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use serde_json::Value;
 pub use bench::{BenchCommand, BenchModelArgs, BenchShapeArgs, BenchStudyArgs, Reset};
 pub use judge::{AdviseArgs, EvaluateArgs, ImatrixArgs, QuantizeArgs};
 pub use models::{ImportArgs, ModelsArgs, PullArgs};
+pub use sampling::SamplingArgs;
 
 /// Shown after the help of `hearthctl` itself.
 const AFTER_HELP: &str = "\
@@ -228,12 +230,9 @@ pub struct RequestArgs {
     /// The most tokens of an answer.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: Option<u32>,
-    /// How varied the answer is: 0 always takes the likeliest token.
-    #[arg(long, value_name = "T", value_parser = temperature)]
-    pub temperature: Option<f64>,
-    /// Start of the random numbers, to get the same answer again.
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u32>,
+    /// How tokens are chosen.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
     /// Offer the tools in this file: a JSON list, in OpenAI's form. A call is printed, not
     /// run.
     #[arg(long, value_name = "FILE", value_parser = json_file)]
@@ -430,14 +429,6 @@ fn hours(text: &str) -> Result<f64, String> {
     }
 }
 
-/// JSON has no infinity, and a negative temperature has no meaning.
-fn temperature(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(t) if t.is_finite() && t >= 0.0 => Ok(t),
-        _ => Err("a temperature is a number from 0 up".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -453,6 +444,10 @@ mod tests {
         for line in [
             &["hearthctl", "generate", "--temperature", "-1", "x"][..],
             &["hearthctl", "generate", "--temperature", "NaN", "x"],
+            &["hearthctl", "generate", "--top-p", "1.1", "x"],
+            &["hearthctl", "chat", "--min-p", "NaN"],
+            &["hearthctl", "chat", "--top-k", "-1"],
+            &["hearthctl", "submit", "--repeat-penalty", "0", "x"],
             &["hearthctl", "generate", "--max-tokens", "0", "x"],
             &["hearthctl", "generate", "--priority", "urgent", "x"],
             &["hearthctl", "--bus-address", "nonsense", "status"],

@@ -18,13 +18,14 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
     }
     let mut table = Table::new(
         &[
-            "NAME", "SIZE", "ARCH", "QUANT", "PARAMS", "CONTEXT", "NOTES",
+            "NAME", "KIND", "SIZE", "ARCH", "QUANT", "PARAMS", "CONTEXT", "NOTES",
         ],
-        &[1, 4, 5],
+        &[2, 5, 6],
     );
     for model in &models {
         table.row(vec![
             text(model, "name").to_owned(),
+            text(model, "kind").to_owned(),
             Bytes(number(model, "size_bytes")).to_string(),
             text(model, "architecture").to_owned(),
             text(model, "quantization").to_owned(),

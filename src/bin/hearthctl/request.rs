@@ -63,12 +63,7 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
     if let Some(n) = args.max_tokens {
         request.insert("max_tokens".into(), n.into());
     }
-    if let Some(t) = args.temperature {
-        request.insert("temperature".into(), t.into());
-    }
-    if let Some(seed) = args.seed {
-        request.insert("seed".into(), seed.into());
-    }
+    args.sampling.add_to(&mut request);
     if let Some(tools) = &args.tools {
         request.insert("tools".into(), tools.clone());
     }
@@ -93,6 +88,7 @@ pub fn options<'a>(priority: &'a str, queue: &QueueArgs) -> Options<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::SamplingArgs;
 
     #[test]
     fn only_what_was_given_is_sent() {
@@ -109,8 +105,14 @@ mod tests {
             system: Some("be brief".into()),
             model: Some("m".into()),
             max_tokens: Some(5),
-            temperature: Some(0.3),
-            seed: Some(7),
+            sampling: SamplingArgs {
+                temperature: Some(0.3),
+                top_k: Some(20),
+                top_p: Some(0.8),
+                min_p: Some(0.1),
+                repeat_penalty: Some(1.1),
+                seed: Some(7),
+            },
             tools: Some(json!([{"type": "function", "function": {"name": "f"}}])),
             schema: Some(json!({"type": "integer"})),
             regex: Some("a+".into()),
@@ -128,8 +130,16 @@ mod tests {
         assert_eq!(request["tools"][0]["function"]["name"], "f");
         assert_eq!(request["model"], "m");
         assert_eq!(request["max_tokens"], 5);
-        assert_eq!(request["temperature"], 0.3);
-        assert_eq!(request["seed"], 7);
+        for (name, value) in [
+            ("temperature", json!(0.3)),
+            ("top_k", json!(20)),
+            ("top_p", json!(0.8)),
+            ("min_p", json!(0.1)),
+            ("repeat_penalty", json!(1.1)),
+            ("seed", json!(7)),
+        ] {
+            assert_eq!(request[name], value, "{name}");
+        }
         assert_eq!(request["json_schema"]["type"], "integer");
         assert_eq!(request["regex"], "a+");
     }

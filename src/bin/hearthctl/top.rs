@@ -4,6 +4,8 @@ mod screen;
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use crate::bus::Bus;
@@ -26,14 +28,20 @@ pub async fn run(bus: &Bus, json: bool) -> Result {
         ));
     }
     // Fails before the screen is taken where the service is out of reach.
-    let first = look(bus).await?;
+    let began = Instant::now();
+    let first = look(bus, began).await?;
     let mut terminal = ratatui::init();
-    let shown = show(bus, first, &mut terminal).await;
+    let shown = show(bus, began, first, &mut terminal).await;
     ratatui::restore();
     shown
 }
 
-async fn show(bus: &Bus, first: View, terminal: &mut ratatui::DefaultTerminal) -> Result {
+async fn show(
+    bus: &Bus,
+    began: Instant,
+    first: View,
+    terminal: &mut ratatui::DefaultTerminal,
+) -> Result {
     let mut screen = Screen::default();
     let mut view = first;
     loop {
@@ -51,14 +59,15 @@ async fn show(bus: &Bus, first: View, terminal: &mut ratatui::DefaultTerminal) -
                 }
             }
         }
-        view = look(bus).await?;
+        view = look(bus, began).await?;
     }
 }
 
-async fn look(bus: &Bus) -> Result<View> {
+async fn look(bus: &Bus, began: Instant) -> Result<View> {
     let status = bus.properties().await?;
     let board = bus.service.get_board().await?;
     Ok(View {
+        at_s: began.elapsed().as_secs_f64(),
         status: dict_to_json(&status),
         board: dict_to_json(&board),
     })

@@ -12,7 +12,8 @@ use super::lean::Mappings;
 use super::pool::Pool;
 use crate::engine::backend::{DecodeError, Part, Progress};
 use crate::fit::MICRO_BATCH;
-use crate::protocol::KvType;
+use crate::gguf::Header;
+use crate::protocol::{KindFacts, KvType, Pooling};
 
 /// One context with a KV cache for several sequences. It must not outlive its model:
 /// the owner keeps both and drops this first.
@@ -120,6 +121,23 @@ impl Context {
     pub(super) fn size(&self) -> u32 {
         // SAFETY: the context is valid.
         unsafe { sys::llama_n_ctx(self.context.as_ptr()) }
+    }
+
+    /// What llama.cpp knows of the model's kind.
+    pub(super) fn kind_facts(&self, model: &LlamaModel) -> KindFacts {
+        let (context, model) = (self.context.as_ptr(), raw(model));
+        // SAFETY: both are valid; each call only reads.
+        unsafe {
+            KindFacts {
+                is_diffusion: sys::llama_model_is_diffusion(model),
+                has_encoder: sys::llama_model_has_encoder(model),
+                has_decoder: sys::llama_model_has_decoder(model),
+                sees_all: sys::llama_get_memory(context).is_null()
+                    || !sys::llama_get_causal_attn(context),
+                pooling: Pooling::of(sys::llama_pooling_type(context)),
+                ..KindFacts::default()
+            }
+        }
     }
 
     /// The threads that it computes with.
@@ -283,15 +301,36 @@ pub(super) unsafe extern "C" fn should_abort(progress: *mut c_void) -> bool {
     progress.is_abort()
 }
 
-/// llama.cpp's short description of a model, e.g. `llama 1B Q4_0`. Where it has no name
-/// for the size (`?B`), the number of parameters stands there.
-pub(super) fn describe(model: &LlamaModel) -> String {
+/// llama.cpp's short description of a model, e.g. `llama 1B Q4_0`, with the size that the
+/// file names: llama.cpp guesses it from the number of layers, and takes a model of 135
+/// million parameters for one of 256.
+pub(super) fn describe(model: &LlamaModel, header: &Header) -> String {
     let mut text = [0u8; 128];
     // SAFETY: the model is valid; at most `len` bytes are written, with a NUL.
     unsafe { sys::llama_model_desc(raw(model), text.as_mut_ptr().cast(), text.len()) };
     let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
-    let millions = format!("{}M", model.n_params().div_ceil(1_000_000));
-    String::from_utf8_lossy(&text[..end]).replace("?B", &millions)
+    let text = String::from_utf8_lossy(&text[..end]);
+    // Architecture, size, and a type that may be of several words.
+    let mut words = text.splitn(3, ' ');
+    let (Some(architecture), Some(_), Some(rest)) = (words.next(), words.next(), words.next())
+    else {
+        return text.into_owned();
+    };
+    let size = size_name(&header.size_label, model.n_params());
+    format!("{architecture} {size} {rest}")
+}
+
+/// The file's own name for its size where it looks like one, else the number of parameters.
+fn size_name(label: &str, parameters: u64) -> String {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    if (1..=16).contains(&label.len()) && label.chars().all(is_name) {
+        return label.to_owned();
+    }
+    #[expect(clippy::cast_precision_loss, reason = "rounded anyway")]
+    match parameters {
+        1_000_000_000.. => format!("{:.1}B", parameters as f64 / 1e9),
+        _ => format!("{}M", parameters.div_ceil(1_000_000)),
+    }
 }
 
 /// The pointer inside a model, which the safe crate keeps to itself.
@@ -302,4 +341,23 @@ pub(super) fn raw(model: &LlamaModel) -> *mut sys::llama_model {
     // SAFETY: `LlamaModel` is repr(transparent) over a non-null model pointer
     // (llama-cpp-2 0.1.160, pinned); the size is checked above.
     unsafe { *std::ptr::from_ref(model).cast() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_the_file_s_or_counted() {
+        for (label, parameters, name) in [
+            ("135M", 134_515_008, "135M"),
+            ("8x7B", 46_700_000_000, "8x7B"),
+            ("", 134_515_008, "135M"),
+            ("", 1_543_714_304, "1.5B"),
+            ("no size at all", 50_000, "1M"),
+            ("0123456789abcdefg", 2_000_000, "2M"),
+        ] {
+            assert_eq!(size_name(label, parameters), name);
+        }
+    }
 }

@@ -10,22 +10,22 @@ use super::context::{raw, should_abort};
 use super::pool::Pool;
 use crate::engine::backend::{DecodeError, Progress, Token};
 use crate::fit::MICRO_BATCH;
+use crate::protocol::{KindFacts, Pooling};
 
 /// The longest text in tokens: what is embedded is a paragraph, not a book, and its
 /// keys and values take memory beside those of the answers.
 const TOKENS_MAX: u32 = 2048;
+/// Where a whole text is computed at once, the first context is for texts of so many
+/// tokens: the attention of one takes memory by the square of its length.
+const BATCH_FIRST: u32 = 512;
 
-/// How the vectors of a text's tokens become one.
+/// Where the vectors of a text's tokens become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pooling {
-    /// Their mean.
-    Mean,
-    /// The first one's.
-    First,
-    /// The last one's.
-    Last,
-    /// llama.cpp does it, which needs the whole text in one batch: models that look
-    /// at all tokens at once do anyway.
+enum Place {
+    /// Here, from a text that was computed in parts.
+    Here(Pooling),
+    /// In llama.cpp, which needs the whole text in one batch: models that look at all
+    /// tokens at once do anyway.
     Inside,
 }
 
@@ -36,38 +36,46 @@ pub(super) struct Embedder {
     context: NonNull<sys::llama_context>,
     batch: sys::llama_batch,
     batch_size: usize,
+    /// A text may be longer than this one's batch, and needs another context then.
+    tokens_max: usize,
     width: usize,
-    pooling: Pooling,
+    place: Place,
+    /// There is no decoder at all.
+    encodes: bool,
     _progress: Arc<Progress>,
 }
 
 impl Embedder {
-    /// Makes the context; `None` where llama.cpp cannot (memory, usually).
+    /// Makes the context for texts of at least so many tokens; `None` where llama.cpp
+    /// cannot (memory, usually). The facts are those of the model's first context.
     pub(super) fn new(
         model: &LlamaModel,
+        facts: &KindFacts,
+        tokens: usize,
         pool: Option<&Pool>,
         progress: &Arc<Progress>,
     ) -> Option<Self> {
-        let arch = model.meta_val_str("general.architecture").ok()?;
-        let meta = |key: &str| model.meta_val_str(&format!("{arch}.{key}")).ok();
-        let sees_all = meta("attention.causal").as_deref() == Some("false");
-        // The numbers are llama.cpp's LLAMA_POOLING_TYPE_*.
-        let pooling = match meta("pooling_type").as_deref() {
-            _ if sees_all => Pooling::Inside,
-            Some("2") => Pooling::First,
-            Some("3") => Pooling::Last,
-            _ => Pooling::Mean,
+        let encodes = facts.has_encoder && !facts.has_decoder;
+        let place = if facts.sees_all || encodes {
+            Place::Inside
+        } else {
+            Place::Here(facts.pooling)
         };
         let tokens_max = Self::tokens_max(model);
-        let batch_size = if pooling == Pooling::Inside {
-            tokens_max
+        let batch_size = if place == Place::Inside {
+            let wanted = u32::try_from(tokens).unwrap_or(u32::MAX).min(tokens_max);
+            wanted.next_power_of_two().max(BATCH_FIRST).min(tokens_max)
         } else {
             // A generating model computes logits for each of them, too.
             MICRO_BATCH.min(tokens_max)
         };
         // SAFETY: returns a struct by value.
         let mut params = unsafe { sys::llama_context_default_params() };
-        params.n_ctx = tokens_max;
+        params.n_ctx = if place == Place::Inside {
+            batch_size
+        } else {
+            tokens_max
+        };
         params.n_batch = batch_size;
         params.n_ubatch = batch_size;
         params.n_outputs_max_per_seq = batch_size;
@@ -78,9 +86,11 @@ impl Embedder {
         params.op_offload = false;
         params.no_perf = true;
         params.embeddings = true;
-        params.pooling_type = match pooling {
-            Pooling::Inside => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
-            _ => sys::LLAMA_POOLING_TYPE_NONE,
+        params.pooling_type = match (place, facts.pooling) {
+            (Place::Here(_), _) => sys::LLAMA_POOLING_TYPE_NONE,
+            // As a file says, and the mean where it says nothing.
+            (Place::Inside, Pooling::None) => sys::LLAMA_POOLING_TYPE_MEAN,
+            (Place::Inside, _) => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
         };
         params.abort_callback = Some(should_abort);
         params.abort_callback_data = Arc::as_ptr(progress).cast_mut().cast();
@@ -101,10 +111,17 @@ impl Embedder {
             context,
             batch,
             batch_size: batch_size as usize,
+            tokens_max: params.n_ctx as usize,
             width: usize::try_from(width).unwrap_or(0),
-            pooling,
+            place,
+            encodes,
             _progress: Arc::clone(progress),
         })
+    }
+
+    /// Whether a text of so many tokens fits this context.
+    pub(super) fn fits(&self, tokens: usize) -> bool {
+        tokens <= self.tokens_max
     }
 
     /// The longest text of a model, in tokens.
@@ -112,7 +129,7 @@ impl Embedder {
         model.n_ctx_train().clamp(1, TOKENS_MAX)
     }
 
-    /// The vector of a text of 1 to [`Self::tokens_max`] tokens, with length one.
+    /// The vector of a text that [`Self::fits`], with length one.
     pub(super) fn embed(
         &mut self,
         tokens: &[Token],
@@ -133,10 +150,10 @@ impl Embedder {
         for chunk in tokens.chunks(self.batch_size) {
             self.decode(chunk, done)?;
             for n in 0..chunk.len() {
-                let wanted = match self.pooling {
-                    Pooling::Mean => true,
-                    Pooling::First | Pooling::Inside => done + n == 0,
-                    Pooling::Last => done + n + 1 == tokens.len(),
+                let wanted = match self.place {
+                    Place::Inside | Place::Here(Pooling::First) => done + n == 0,
+                    Place::Here(Pooling::Last) => done + n + 1 == tokens.len(),
+                    Place::Here(_) => true,
                 };
                 if wanted {
                     self.add(n, &mut sum)?;
@@ -171,9 +188,17 @@ impl Embedder {
             }
         }
         self.batch.n_tokens = i32::try_from(tokens.len()).unwrap_or(0);
+        let context = self.context.as_ptr();
         // SAFETY: the batch holds 1 to batch_size tokens that the tokenizer made. For
-        // models without a cache llama.cpp encodes instead.
-        match unsafe { sys::llama_decode(self.context.as_ptr(), self.batch) } {
+        // models without a cache llama.cpp encodes instead of decoding.
+        let code = unsafe {
+            if self.encodes {
+                sys::llama_encode(context, self.batch)
+            } else {
+                sys::llama_decode(context, self.batch)
+            }
+        };
+        match code {
             0 => Ok(()),
             2 => Err(DecodeError::Aborted),
             code => Err(DecodeError::Code(code)),
@@ -187,9 +212,9 @@ impl Embedder {
         // floats that stay until the next one, or null.
         let vector = unsafe {
             let context = self.context.as_ptr();
-            let pointer = match self.pooling {
-                Pooling::Inside => sys::llama_get_embeddings_seq(context, 0),
-                _ => sys::llama_get_embeddings_ith(context, n),
+            let pointer = match self.place {
+                Place::Inside => sys::llama_get_embeddings_seq(context, 0),
+                Place::Here(_) => sys::llama_get_embeddings_ith(context, n),
             };
             if pointer.is_null() {
                 return Err(DecodeError::Code(-3));
@@ -212,3 +237,6 @@ impl Drop for Embedder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

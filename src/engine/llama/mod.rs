@@ -1,16 +1,18 @@
 //! llama.cpp: the only place with `unsafe`.
 //!
-//! llama-cpp-2 holds backend, model, vocabulary and samplers; context, batch and
-//! thread pool are our own over llama-cpp-sys-2, because the safe crate offers
-//! neither live thread changes nor an abort callback (docs/design.md, section 9).
+//! llama-cpp-2 holds backend, model and vocabulary; context, batch, samplers and thread
+//! pool are our own over llama-cpp-sys-2, because the safe crate offers neither live
+//! thread changes nor an abort callback nor all samplers (docs/design.md, section 9).
 #![expect(
     unsafe_code,
     reason = "the one home of unsafe; each block says why it is sound"
 )]
 
+mod chain;
 mod check;
 mod collector;
 mod context;
+mod draw;
 mod embedder;
 mod exit;
 mod imatrix;
@@ -20,7 +22,10 @@ mod log;
 mod model;
 mod pool;
 mod quantize;
+mod recommended;
 mod sampler;
+#[cfg(test)]
+mod testing;
 mod variants;
 
 pub use check::check_tensors;

@@ -13,6 +13,7 @@ use super::collector::Collector;
 use super::context::{Context, ContextParams, describe, is_recurrent};
 use super::embedder::Embedder;
 use super::kernels::Runtime;
+use super::recommended::recommended;
 use super::sampler::Sampler;
 use crate::engine::backend::{
     Backend, ChatFormat, DecodeError, Loader, Mask, Part, Progress, Sampled, Token,
@@ -21,7 +22,9 @@ use crate::engine::clock;
 use crate::fit::{SLOTS_MAX, cell_bytes, places, usable_kv_type};
 use crate::gguf::{Header, read_header};
 use crate::prompt::constraint::Vocabulary;
-use crate::protocol::{ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
+use crate::protocol::{
+    ChatAbilities, Failure, FailureKind, KindFacts, LoadRequest, ModelInfo, ModelKind, Sampling,
+};
 use crate::units::Bytes;
 
 /// Loads models with llama.cpp.
@@ -136,7 +139,7 @@ impl Loader for LlamaLoader {
         )]
         let load_ms = clock::ms_since(began) as u64;
         let info = ModelInfo {
-            description: describe(&model),
+            description: describe(&model, &header),
             parameters: model.n_params(),
             size_bytes: model.size(),
             // llama.cpp rounds up.
@@ -147,6 +150,7 @@ impl Loader for LlamaLoader {
             kv_token_bytes,
             vocab_size: model.n_vocab().cast_unsigned(),
             cpu: self.runtime.cpu().to_owned(),
+            kind: kind(&model, &context, &header),
             has_chat_template: chat_template(&model).is_some(),
             // The chat layer finds out.
             chat: ChatAbilities::default(),
@@ -315,28 +319,28 @@ pub(super) fn invalid(path: &Path, why: &str) -> Failure {
     )
 }
 
+/// What the model is for: the facts of llama.cpp, and those of the file that it does not
+/// look at.
+fn kind(model: &LlamaModel, context: &Context, header: &Header) -> ModelKind {
+    let told = header.model_kind();
+    let facts = KindFacts {
+        is_part: told == Some(ModelKind::Part),
+        has_template: header.chat_template.is_some() || chat_template(model).is_some(),
+        has_marks: header.has_chat_marks,
+        ..context.kind_facts(model)
+    };
+    let kind = ModelKind::of(&facts);
+    if let Some(told) = told.filter(|told| *told != kind) {
+        let (kind, told) = (kind.as_str(), told.as_str());
+        log::warn!("the model is of kind {kind}; its header was taken for {told}");
+    }
+    kind
+}
+
 /// The model file's own recommendation goes before the config's.
 fn defaults(model: &LlamaModel, config: &Sampling) -> Sampling {
-    let number = |key: &str| {
-        let text = model
-            .meta_val_str(&format!("general.sampling.{key}"))
-            .ok()?;
-        text.parse::<f32>().ok().filter(|n| n.is_finite())
-    };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "as saturates"
-    )]
-    let top_k = number("top_k").map(|k| k as u32);
-    Sampling {
-        temperature: number("temp").or(config.temperature),
-        top_k: top_k.or(config.top_k),
-        top_p: number("top_p").or(config.top_p),
-        min_p: number("min_p").or(config.min_p),
-        repeat_penalty: number("penalty_repeat").or(config.repeat_penalty),
-        ..config.clone()
-    }
+    let recommended = recommended(|key| model.meta_val_str(key).ok());
+    recommended.or(config)
 }
 
 impl Backend for LlamaModelBackend {
@@ -445,21 +449,7 @@ impl Backend for LlamaModelBackend {
     }
 
     fn sampler(&self, sampling: &Sampling) -> Result<Sampler, Failure> {
-        let d = &self.defaults;
-        let resolved = Sampling {
-            temperature: sampling.temperature.or(d.temperature),
-            top_k: sampling.top_k.or(d.top_k),
-            top_p: sampling.top_p.or(d.top_p),
-            min_p: sampling.min_p.or(d.min_p),
-            repeat_penalty: sampling.repeat_penalty.or(d.repeat_penalty),
-            repeat_last_n: sampling.repeat_last_n.or(d.repeat_last_n),
-            presence_penalty: sampling.presence_penalty.or(d.presence_penalty),
-            frequency_penalty: sampling.frequency_penalty.or(d.frequency_penalty),
-            seed: sampling.seed.or(d.seed),
-            logit_bias: sampling.logit_bias.clone(),
-            ignore_eos: sampling.ignore_eos,
-        };
-        Sampler::new(&self.model, &resolved)
+        Sampler::new(&self.model, &sampling.or(&self.defaults))
     }
 
     fn accept(&self, sampler: &mut Sampler, tokens: &[Token], are_answer: bool) {
@@ -477,8 +467,12 @@ impl Backend for LlamaModelBackend {
     }
 
     fn embed(&mut self, tokens: &[Token]) -> Result<Vec<f32>, Failure> {
-        if self.embedder.is_none() {
-            self.embedder = Embedder::new(&self.model, self.context.pool(), &self.progress);
+        if !self.embedder.as_ref().is_some_and(|e| e.fits(tokens.len())) {
+            // The old one goes first: both would take memory.
+            self.embedder = None;
+            let facts = self.context.kind_facts(&self.model);
+            let (count, pool) = (tokens.len(), self.context.pool());
+            self.embedder = Embedder::new(&self.model, &facts, count, pool, &self.progress);
         }
         let embedder = self.embedder.as_mut().ok_or_else(|| {
             let why = super::log::take_errors().join("; ");

@@ -1,17 +1,20 @@
-//! A chain of llama.cpp's samplers, applied to our own candidates.
+//! How an answer's tokens are chosen: llama.cpp's samplers in llama.cpp's order, applied
+//! to our own candidates.
 //!
-//! The chain only filters; the draw is our own, by a number that depends on nothing but
-//! the seed and the token's place in the answer. So an answer that goes on in another
-//! process goes on as it would have.
+//! They only filter; the draw is our own, by llama.cpp's random numbers, found by the
+//! token's place in the answer. So an answer that goes on in another process goes on as it
+//! would have. Mirostat and `adaptive_p` choose by themselves and remember what they chose
+//! from: such an answer begins anew with its target where it is continued.
 
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
-use llama_cpp_2::token::data::LlamaTokenData;
-use llama_cpp_2::token::data_array::LlamaTokenDataArray;
+use llama_cpp_sys_2 as sys;
 
+use super::chain::{Candidates, Stage};
+use super::context::raw;
+use super::draw::Draws;
 use crate::engine::backend::{Mask, Sampled, Token, argmax, no_logits};
-use crate::protocol::{Failure, Sampling};
+use crate::protocol::{Biased, Failure, SAMPLERS, SamplerName, Sampling};
 
 /// The most alternatives of a token that are reported (OpenAI's bound).
 const LOGPROBS_MAX: u8 = 20;
@@ -19,65 +22,62 @@ const LOGPROBS_MAX: u8 = 20;
 /// The state of one answer.
 #[derive(Debug)]
 pub struct Sampler {
-    chain: Option<LlamaSampler>,
-    candidates: LlamaTokenDataArray,
+    stages: Vec<(SamplerName, Stage)>,
+    /// What chooses instead of a draw.
+    choosing: Option<Stage>,
+    /// The likeliest token is the answer, whatever the filters say.
+    is_greedy: bool,
+    candidates: Candidates,
     /// Logits as bias and mask leave them, where there are such.
     changed: Vec<f32>,
     bias: Vec<(usize, f32)>,
-    /// Accepting every token costs nothing where no penalty looks back.
-    remembers: bool,
-    /// `None` takes the likeliest.
-    seed: Option<u32>,
+    draws: Draws,
+    xtc: (Draws, f32),
     /// Tokens answered so far.
     place: u32,
 }
 
 impl Sampler {
-    /// The chain that `sampling` asks for; every value must be set by now or has a
+    /// What `sampling` asks for; every value must be set by now or has llama.cpp's
     /// neutral default.
     pub(super) fn new(model: &LlamaModel, sampling: &Sampling) -> Result<Self, Failure> {
-        check(sampling)?;
-        let temperature = sampling.temperature.unwrap_or(0.0);
-        let repeat = sampling.repeat_penalty.unwrap_or(1.0);
-        let presence = sampling.presence_penalty.unwrap_or(0.0);
-        let frequency = sampling.frequency_penalty.unwrap_or(0.0);
-        #[expect(clippy::float_cmp, reason = "exactly the neutral values switch it off")]
-        let remembers = repeat != 1.0 || presence != 0.0 || frequency != 0.0;
+        sampling.check().map_err(|(_, why)| Failure::invalid(why))?;
+        let bias = bias(model, sampling)?;
+        Ok(Self::assemble(Some(model), sampling, bias))
+    }
 
-        let mut parts = Vec::new();
-        if remembers {
-            let last_n = sampling.repeat_last_n.unwrap_or(64).min(4096).cast_signed();
-            parts.push(LlamaSampler::penalties(
-                model.n_vocab(),
-                last_n,
-                repeat,
-                frequency,
-                presence,
-            ));
-        }
-        if temperature > 0.0 {
-            if let Some(k) = sampling.top_k.filter(|k| *k > 0) {
-                parts.push(LlamaSampler::top_k(i32::try_from(k).unwrap_or(i32::MAX)));
-            }
-            if let Some(p) = sampling.top_p.filter(|p| *p < 1.0) {
-                parts.push(LlamaSampler::top_p(p, 1));
-            }
-            if let Some(p) = sampling.min_p.filter(|p| *p > 0.0) {
-                parts.push(LlamaSampler::min_p(p, 1));
-            }
-            parts.push(LlamaSampler::temp(temperature));
-        } else if !parts.is_empty() {
-            parts.push(LlamaSampler::greedy());
-        }
-        Ok(Self {
-            chain: (!parts.is_empty()).then(|| LlamaSampler::chain_simple(parts)),
-            candidates: LlamaTokenDataArray::new(Vec::new(), false),
+    fn assemble(model: Option<&LlamaModel>, s: &Sampling, bias: Vec<(usize, f32)>) -> Self {
+        let seed = s.seed.unwrap_or(0);
+        // Mirostat replaces all filters, as in llama.cpp.
+        let names = match (s.mirostat.unwrap_or(0), &s.samplers) {
+            (1.., _) => &[SamplerName::Temperature],
+            (_, None) => SAMPLERS.as_slice(),
+            (_, Some(own)) => own.as_slice(),
+        };
+        let stages: Vec<_> = (names.iter())
+            .filter_map(|name| Some((*name, Stage::new(*name, model, s)?)))
+            .collect();
+        let choosing = Stage::choosing(model, s, seed);
+        let is_cold = s.temperature.unwrap_or(0.0) <= 0.0
+            && s.dynatemp_range.unwrap_or(0.0) <= 0.0
+            && names.contains(&SamplerName::Temperature);
+        // These can make another token the likeliest; the others keep it.
+        let reorders = |name: &SamplerName| {
+            use SamplerName::{Dry, Infill, Penalties, TypP, Xtc};
+            matches!(name, Penalties | Dry | TypP | Xtc | Infill)
+        };
+        let is_greedy = is_cold && !stages.iter().any(|(name, _)| reorders(name));
+        Self {
+            stages: if is_greedy { Vec::new() } else { stages },
+            choosing,
+            is_greedy,
+            candidates: Candidates::default(),
             changed: Vec::new(),
-            bias: bias(model, sampling)?,
-            remembers,
-            seed: (temperature > 0.0).then(|| sampling.seed.unwrap_or(0)),
+            bias,
+            draws: Draws::new(seed),
+            xtc: (Draws::new(seed), s.xtc_probability.unwrap_or(0.0)),
             place: 0,
-        })
+        }
     }
 
     /// Tells it tokens that come before its next choice.
@@ -86,14 +86,20 @@ impl Sampler {
             let more = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
             self.place = self.place.saturating_add(more);
         }
-        if self.remembers
-            && let Some(chain) = &mut self.chain
-        {
-            chain.accept_many(tokens.iter().map(|t| LlamaToken(*t)));
+        let remembers = |name| matches!(name, SamplerName::Penalties | SamplerName::Dry);
+        for (_, stage) in self.stages.iter_mut().filter(|(name, _)| remembers(*name)) {
+            for token in tokens {
+                stage.accept(*token);
+            }
+        }
+        if are_answer && let Some(stage) = &mut self.choosing {
+            for token in tokens {
+                stage.accept(*token);
+            }
         }
     }
 
-    /// Chooses from logits; greedy without penalties needs no chain at all.
+    /// Chooses from logits.
     pub(super) fn choose(
         &mut self,
         raw: &[f32],
@@ -101,7 +107,8 @@ impl Sampler {
         logprobs: Option<u8>,
     ) -> Result<Sampled, Failure> {
         let mut logits = raw;
-        if mask.is_some() || !self.bias.is_empty() {
+        let is_masked = mask.is_some();
+        if is_masked || !self.bias.is_empty() {
             self.changed.clear();
             self.changed.extend_from_slice(raw);
             for (token, bias) in &self.bias {
@@ -114,72 +121,66 @@ impl Sampler {
             }
             logits = &self.changed;
         }
-        let mut token = argmax(logits).ok_or_else(no_logits)?;
-        if let Some(chain) = &mut self.chain {
-            let candidates = &mut self.candidates;
-            fill(candidates, logits);
-            chain.apply(candidates);
-            let chosen = match self.seed {
-                Some(seed) => draw(&candidates.data, uniform(seed, self.place)),
-                None => candidates.selected_token().map(|t| t.0),
-            };
-            token = chosen.ok_or_else(no_logits)?;
-        }
+        let token = if self.is_greedy {
+            argmax(logits)
+        } else {
+            self.candidates.fill(logits);
+            self.sample(is_masked)
+        };
+        let token = token.ok_or_else(no_logits)?;
         Ok(Sampled {
             token,
             logprobs: logprobs.map(|n| log_probabilities(raw, token, n.min(LOGPROBS_MAX))),
         })
     }
-}
 
-fn fill(candidates: &mut LlamaTokenDataArray, logits: &[f32]) {
-    candidates.data.clear();
-    // A NaN among them would break the order that the samplers sort by.
-    candidates.data.extend((0..).zip(logits).map(|(id, logit)| {
-        let logit = if logit.is_nan() {
-            f32::NEG_INFINITY
-        } else {
-            *logit
-        };
-        LlamaTokenData::new(LlamaToken(id), logit, 0.0)
-    }));
-    candidates.sorted = false;
-    candidates.selected = None;
-}
-
-/// The candidate at `share`, 0 to 1, of all their probabilities in a row.
-fn draw(candidates: &[LlamaTokenData], share: f64) -> Option<Token> {
-    let most = candidates
-        .iter()
-        .map(LlamaTokenData::logit)
-        .fold(f32::NEG_INFINITY, f32::max);
-    if most == f32::NEG_INFINITY {
-        return None;
+    /// Filters the candidates and chooses one; `None` where there is none.
+    fn sample(&mut self, is_masked: bool) -> Option<Token> {
+        self.filter(is_masked);
+        if self.candidates.len() == 0 {
+            return None;
+        }
+        match &mut self.choosing {
+            Some(stage) => {
+                stage.apply(&mut self.candidates);
+                self.candidates.selected()
+            }
+            None => pick(&self.candidates, self.draws.double(self.place)),
+        }
     }
-    let weight = |c: &LlamaTokenData| f64::from(c.logit() - most).exp();
-    let mut left = share * candidates.iter().map(weight).sum::<f64>();
-    let mut last = None;
-    for candidate in candidates {
-        let weight = weight(candidate);
-        if weight > 0.0 {
-            last = Some(candidate.id().0);
-            left -= weight;
-            if left < 0.0 {
-                break;
+
+    fn filter(&mut self, is_masked: bool) {
+        for (name, stage) in &mut self.stages {
+            match name {
+                // It may put a token there that the mask forbids.
+                SamplerName::Infill if is_masked => {}
+                SamplerName::Xtc if self.xtc.0.single(self.place) > self.xtc.1 => {}
+                _ => stage.apply(&mut self.candidates),
             }
         }
     }
-    last
 }
 
-/// A number from 0 up to 1 for a place in an answer: `SplitMix64` (Steele, Lea and
-/// Flood 2014) of seed and place, as a counter-based generator.
-fn uniform(seed: u32, place: u32) -> f64 {
-    let mut z = (u64::from(seed) << 32 | u64::from(place)).wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    let bits = u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or(u32::MAX);
-    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+/// The candidate at `share`, 0 to 1, of all their probabilities in a row; computed as
+/// llama.cpp's `dist` computes it, to the bit.
+fn pick(candidates: &Candidates, share: f64) -> Option<Token> {
+    let most = candidates.all().map(|(_, logit)| logit);
+    let most = most.fold(f32::NEG_INFINITY, f32::max);
+    if most == f32::NEG_INFINITY {
+        return None;
+    }
+    let weights =
+        || (candidates.all()).map(|(token, logit)| (token, f64::from((logit - most).exp())));
+    let target = weights().map(|(_, weight)| weight).sum::<f64>() * share;
+    let (mut sum, mut last) = (0.0, None);
+    for (token, weight) in weights().filter(|(_, weight)| *weight > 0.0) {
+        sum += weight;
+        last = Some(token);
+        if sum >= target {
+            break;
+        }
+    }
+    last
 }
 
 /// The logarithm of what has no probability, as OpenAI's API writes it: JSON, in which it
@@ -216,106 +217,60 @@ fn log_probabilities(logits: &[f32], token: Token, n: u8) -> (f32, Vec<(Token, f
     (own.map_or(IMPOSSIBLE, |own| logarithm(*own)), top)
 }
 
+/// What is added to logits: the request's biases, and bans of what must not come.
 fn bias(model: &LlamaModel, sampling: &Sampling) -> Result<Vec<(usize, f32)>, Failure> {
     let vocab = model.n_vocab();
-    let ends =
-        (0..vocab).filter(|token| sampling.ignore_eos && model.vocab().is_eog(LlamaToken(*token)));
-    let ends = ends.map(|token| Ok((usize::try_from(token).unwrap_or(0), f32::NEG_INFINITY)));
-    let checked = sampling.logit_bias.iter().map(|(token, bias)| {
-        if !(0..vocab).contains(token) {
+    let place = |token: Token| usize::try_from(token).unwrap_or(usize::MAX);
+    let mut all = Vec::new();
+    for (biased, value) in &sampling.logit_bias {
+        if !(-100.0..=100.0).contains(value) {
             return Err(Failure::invalid(format!(
-                "logit_bias names token {token}: this model has tokens 0 to {}",
-                vocab - 1
-            )));
-        }
-        if !(-100.0..=100.0).contains(bias) {
-            return Err(Failure::invalid(format!(
-                "logit_bias {bias}: must lie between -100 and 100"
+                "logit_bias {value}: must lie between -100 and 100"
             )));
         }
         // OpenAI: -100 and 100 ban and force, whatever the model thinks.
-        let bias = match *bias {
+        let value = match *value {
             -100.0 => f32::NEG_INFINITY,
             100.0 => 1e6,
-            bias => bias,
+            value => value,
         };
-        Ok((usize::try_from(*token).unwrap_or(0), bias))
-    });
-    checked.chain(ends).collect()
+        match biased {
+            Biased::Token(token) if (0..vocab).contains(token) => all.push((place(*token), value)),
+            Biased::Token(token) => {
+                return Err(Failure::invalid(format!(
+                    "logit_bias names token {token}: this model has tokens 0 to {}",
+                    vocab - 1
+                )));
+            }
+            Biased::Text(text) => {
+                let tokens = model.vocab().tokenize(text.as_bytes(), false, false);
+                all.extend(tokens.into_iter().map(|token| (place(token.0), value)));
+            }
+        }
+    }
+    let ban = |token| (place(token), f32::NEG_INFINITY);
+    if sampling.ignore_eos {
+        let ends = (0..vocab).filter(|token| model.vocab().is_eog(LlamaToken(*token)));
+        all.extend(ends.map(ban));
+    }
+    all.extend(suppressed(model).into_iter().map(ban));
+    Ok(all)
 }
 
-/// Values that would make llama.cpp misbehave never reach it.
-fn check(sampling: &Sampling) -> Result<(), Failure> {
-    let range = |name: &str, value: Option<f32>, low: f32, high: f32| match value {
-        Some(v) if !(low..=high).contains(&v) => Err(Failure::invalid(format!(
-            "{name} = {v}: must lie between {low} and {high}"
-        ))),
-        _ => Ok(()),
-    };
-    range("temperature", sampling.temperature, 0.0, 10.0)?;
-    range("top_p", sampling.top_p, 0.0, 1.0)?;
-    range("min_p", sampling.min_p, 0.0, 1.0)?;
-    range("repeat_penalty", sampling.repeat_penalty, 0.01, 10.0)?;
-    range("presence_penalty", sampling.presence_penalty, -2.0, 2.0)?;
-    range("frequency_penalty", sampling.frequency_penalty, -2.0, 2.0)
+/// The tokens that the model file says must never come
+/// (`tokenizer.ggml.suppress_tokens`).
+fn suppressed(model: &LlamaModel) -> Vec<Token> {
+    let mut count = 0;
+    // SAFETY: the model is valid; the list is its vocabulary's, of `count` tokens or null.
+    unsafe {
+        let vocab = sys::llama_model_get_vocab(raw(model));
+        let list = sys::llama_vocab_get_suppress_tokens(vocab, &raw mut count);
+        match usize::try_from(count) {
+            Ok(count @ 1..) if !list.is_null() => std::slice::from_raw_parts(list, count).to_vec(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_out_of_range_are_refused_by_name() {
-        let bad = Sampling {
-            top_p: Some(1.5),
-            ..Sampling::default()
-        };
-        assert!(check(&bad).unwrap_err().message.contains("top_p"));
-        let nan = Sampling {
-            temperature: Some(f32::NAN),
-            ..Sampling::default()
-        };
-        assert!(check(&nan).is_err());
-        assert!(check(&Sampling::default()).is_ok());
-    }
-
-    #[test]
-    fn draws_follow_the_probabilities() {
-        let logits = [0.0, f32::NEG_INFINITY, 3f32.ln()];
-        let mut candidates = LlamaTokenDataArray::new(Vec::new(), false);
-        fill(&mut candidates, &logits);
-        let mut counts = [0u32; 3];
-        for place in 0..4000 {
-            let token = draw(&candidates.data, uniform(7, place)).unwrap();
-            counts[usize::try_from(token).unwrap()] += 1;
-        }
-        assert_eq!(counts[1], 0);
-        assert!((900..1100).contains(&counts[0]), "{counts:?}");
-        assert_eq!(draw(&candidates.data, 0.9999), Some(2));
-        fill(&mut candidates, &[f32::NAN]);
-        assert_eq!(draw(&candidates.data, 0.5), None);
-    }
-
-    #[test]
-    fn log_probabilities_sum_to_one() {
-        let logits = [1.0, 3.0, 2.0, f32::NAN, f32::NEG_INFINITY];
-        let (_, top) = log_probabilities(&logits[..3], 1, 2);
-        assert_eq!([top[0].0, top[1].0], [1, 2]);
-        let (own, all) = log_probabilities(&logits[..3], 1, 20);
-        let sum: f32 = all.iter().map(|(_, l)| l.exp()).sum();
-        assert!((sum - 1.0).abs() < 1e-5 && (own - all[0].1).abs() < 1e-6);
-        assert_eq!(log_probabilities(&logits, 0, 0).1, []);
-        // What is no number, or none at all, has a logarithm that can be sent.
-        let (own, all) = log_probabilities(&logits, 4, 20);
-        let likely: f32 = all.iter().map(|(_, l)| l.exp()).sum();
-        assert!((likely - 1.0).abs() < 1e-5, "{all:?}");
-        assert_eq!((own, all.len()), (IMPOSSIBLE, 4));
-        for logits in [[f32::NAN; 2], [f32::NEG_INFINITY; 2], [f32::INFINITY; 2]] {
-            let (own, all) = log_probabilities(&logits, 1, 20);
-            assert!(
-                own.is_finite() && all.iter().all(|(_, l)| l.is_finite()),
-                "{logits:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use super::{decode, load_request, resident};
 use crate::engine::backend::{Backend, Loader as _, Part, Token};
 use crate::engine::clock;
 use crate::engine::llama::LlamaLoader;
-use crate::protocol::{BenchJob, BenchResult, Failure, Sampling};
+use crate::protocol::{BenchJob, BenchResult, Failure, Sampling, Use};
 
 /// Batches that are compared with one of a single token.
 const BATCHES: [u32; 4] = [2, 3, 5, 8];
@@ -25,6 +25,7 @@ pub fn bench(loader: &LlamaLoader, bench: &BenchJob) -> Result<BenchResult, Fail
     let request = load_request(&bench.model, context, bench.threads);
     let began = clock::now();
     let mut backend = loader.load(&request, &Arc::default(), Box::new(|_| ()))?;
+    backend.info().kind.check(Use::Completion)?;
     let load_ms = clock::ms_since(began);
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
     let mut batches = BATCHES.map(|_| Vec::new());

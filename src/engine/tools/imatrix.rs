@@ -9,7 +9,7 @@ use super::{Report, load_request};
 use crate::engine::backend::{Backend as _, Loader as _};
 use crate::engine::llama::{Collector, Imatrix, LlamaLoader};
 use crate::fit::MICRO_BATCH;
-use crate::protocol::{Failure, FailureKind, ImatrixJob, ImatrixResult};
+use crate::protocol::{Failure, FailureKind, ImatrixJob, ImatrixResult, Use};
 
 /// Has a model read a text, and writes down how strongly each column of its matrices was
 /// used.
@@ -28,6 +28,7 @@ pub fn imatrix(
         .with_collector(Arc::clone(&collector));
     let request = load_request(&job.model, job.context, job.threads);
     let mut backend = loader.load(&request, &Arc::default(), Box::new(|_| ()))?;
+    backend.info().kind.check(Use::Completion)?;
     let chunks = Text::read(&backend, &job.text, job.context)?.chunks;
     let total = chunks.len() as u64;
     for (done, chunk) in (1..).zip(&chunks) {

@@ -11,7 +11,7 @@ use crate::engine::backend::{Backend as _, Loader as _, Part, Token, no_logits};
 use crate::engine::llama::{LlamaLoader, LlamaModelBackend};
 use crate::engine::worker::Worker;
 use crate::fit::MICRO_BATCH;
-use crate::protocol::{Divergence, Failure, JudgeJob, JudgeResult, Reference, TextScore};
+use crate::protocol::{Divergence, Failure, JudgeJob, JudgeResult, Reference, TextScore, Use};
 
 /// Context for questions: none of a question file is longer.
 const QUESTIONS_CONTEXT: u32 = 2048;
@@ -37,6 +37,7 @@ pub fn judge(
     }
     let request = load_request(&job.model, context, job.threads);
     let mut backend = loader.load(&request, &Arc::default(), Box::new(|_| ()))?;
+    backend.info().kind.check(Use::Completion)?;
     let text = score_text(&mut backend, job, report)?;
     // What answers the questions begins with an empty cache.
     backend.remove(0, 0);

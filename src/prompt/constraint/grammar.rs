@@ -3,6 +3,7 @@
 use llguidance::api::TopLevelGrammar;
 use serde_json::{Map, Value, json};
 
+use super::closed::closed;
 use super::vocabulary::Vocabulary;
 use super::{bounds, gbnf, place};
 use crate::protocol::{Constraint, Failure, FailureKind};
@@ -22,7 +23,9 @@ pub(super) fn compile(
 ) -> Result<llguidance::Matcher, Failure> {
     vocabulary.compile(grammar(constraint)?).map_err(|error| {
         let mut message = first_line(&error);
-        if let Constraint::JsonSchema(schema) | Constraint::LenientSchema(schema) = constraint
+        if let Constraint::JsonSchema(schema)
+        | Constraint::OpenSchema(schema)
+        | Constraint::LenientSchema(schema) = constraint
             && let Some(place) = place::of(vocabulary, schema, &message)
         {
             message = format!("at {place:?}: {message}");
@@ -37,11 +40,15 @@ fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, Failure> {
         Constraint::JsonObject => from_schema(&json!({"type": "object"}), false),
         Constraint::JsonSchema(schema) => {
             bounds::schema(schema)?;
+            from_schema(&closed(schema), false)
+        }
+        Constraint::OpenSchema(schema) => {
+            bounds::schema(schema)?;
             from_schema(schema, false)
         }
         Constraint::LenientSchema(schema) => {
             bounds::schema(schema)?;
-            from_schema(schema, true)
+            from_schema(&closed(schema), true)
         }
         Constraint::Regex(regex) => {
             bounds::text(what, regex)?;
@@ -63,7 +70,9 @@ fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, Failure> {
 fn name(constraint: &Constraint) -> &'static str {
     match constraint {
         Constraint::JsonObject => "JSON object",
-        Constraint::JsonSchema(_) | Constraint::LenientSchema(_) => "JSON schema",
+        Constraint::JsonSchema(_) | Constraint::OpenSchema(_) | Constraint::LenientSchema(_) => {
+            "JSON schema"
+        }
         Constraint::Regex(_) => "regular expression",
         Constraint::Lark(_) => "Lark grammar",
         Constraint::Gbnf(_) => "GBNF grammar",

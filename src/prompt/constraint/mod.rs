@@ -32,6 +32,7 @@
 
 mod bounds;
 mod calls;
+mod closed;
 mod gbnf;
 mod grammar;
 mod matcher;

@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::timestamp;
+use crate::protocol::ModelKind;
 use crate::service::ModelEntry;
 
 /// The tag that a name without one has.
 const LATEST: &str = ":latest";
 /// For ever, as the time of a model's end: a hundred years.
 const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
-/// Architectures that make vectors only.
-const EMBEDDING_ONLY: [&str; 2] = ["bert", "t5encoder"];
 
 /// A model's name without Ollama's default tag.
 pub fn name_of(name: &str) -> &str {
@@ -65,11 +64,12 @@ pub fn show(model: &ModelEntry) -> Value {
         info["general.parameter_count"] = model.parameters.into();
         info[format!("{architecture}.context_length")] = model.context_train.into();
     }
-    let makes_vectors = EMBEDDING_ONLY.iter().any(|e| architecture.ends_with(e));
-    let capabilities: &[&str] = if makes_vectors {
-        &["embedding"]
-    } else {
-        &["completion", "tools"]
+    // Ollama's words; it has none for what cannot be used.
+    let capabilities: &[&str] = match model.kind {
+        None | Some(ModelKind::Chat) => &["completion", "tools"],
+        Some(ModelKind::Base) => &["completion"],
+        Some(ModelKind::Embedding) => &["embedding"],
+        Some(_) => &[],
     };
     json!({
         "details": details(model), "model_info": info, "capabilities": capabilities,
@@ -123,6 +123,7 @@ mod tests {
             quantization: "Q8_0".into(),
             context_train: 2048,
             parameters: 494_032_768,
+            kind: Some(ModelKind::Chat),
             loaded: true,
             is_default: true,
             packaged: false,
@@ -174,10 +175,16 @@ mod tests {
         let shown = show(&model());
         assert_eq!(shown["model_info"]["qwen2.context_length"], 2048);
         assert_eq!(shown["capabilities"], json!(["completion", "tools"]));
-        let vectors = ModelEntry {
-            architecture: "nomic-bert".into(),
-            ..model()
-        };
-        assert_eq!(show(&vectors)["capabilities"], json!(["embedding"]));
+        for (kind, capabilities) in [
+            (ModelKind::Embedding, json!(["embedding"])),
+            (ModelKind::Base, json!(["completion"])),
+            (ModelKind::EncoderDecoder, json!([])),
+        ] {
+            let model = ModelEntry {
+                kind: Some(kind),
+                ..model()
+            };
+            assert_eq!(show(&model)["capabilities"], capabilities);
+        }
     }
 }

@@ -7,9 +7,10 @@ use crate::service::fields::{field, sampling, stop};
 
 /// Whole numbers among the options. Some are of no use here (what runs is configured by
 /// the machine's owner, and `num_ctx` never loads a model anew), but checked all the same.
-const WHOLE: [&str; 10] = [
+const WHOLE: [&str; 11] = [
     "top_k",
     "repeat_last_n",
+    "mirostat",
     "seed",
     "num_predict",
     "num_ctx",
@@ -35,14 +36,13 @@ pub(super) fn options(body: &Map<String, Value>) -> Result<Options, Failure> {
         Some(Value::Object(options)) => options.clone(),
         Some(_) => return Err(Failure::invalid("`options` must be an object")),
     };
-    field(&options, "typical_p").float()?;
     field(&options, "use_mmap").flag()?;
     for name in WHOLE {
         if let Some(number) = field(&options, name).integer()? {
             let number = match (name, number) {
                 // Everything that was said so far.
                 ("repeat_last_n", ..0) => u32::MAX.into(),
-                ("top_k" | "repeat_last_n", n) => n.clamp(0, u32::MAX.into()),
+                ("top_k" | "repeat_last_n" | "mirostat", n) => n.clamp(0, u32::MAX.into()),
                 (_, n) => n,
             };
             options.insert(name.to_owned(), number.into());
@@ -81,7 +81,8 @@ mod tests {
             "temperature": 0.5, "top_k": 20.0, "top_p": 0.9, "min_p": 0, "seed": 42.0,
             "num_predict": 16, "stop": ["a", "b"], "repeat_penalty": 1.1, "repeat_last_n": 33,
             "presence_penalty": 0.25, "frequency_penalty": -0.5, "num_ctx": 8192.0,
-            "num_gpu": 99, "use_mmap": true, "mirostat": 1, "unknown": {"x": 1}, "top": null,
+            "num_gpu": 99, "use_mmap": true, "mirostat": 1, "mirostat_tau": 4, "mirostat_eta": 0.2,
+            "typical_p": 0.7, "unknown": {"x": 1}, "top": null,
         });
         let expected = Options {
             sampling: Sampling {
@@ -94,8 +95,11 @@ mod tests {
                 presence_penalty: Some(0.25),
                 frequency_penalty: Some(-0.5),
                 seed: Some(42),
-                logit_bias: Vec::new(),
-                ignore_eos: false,
+                mirostat: Some(1),
+                mirostat_tau: Some(4.0),
+                mirostat_eta: Some(0.2),
+                typical_p: Some(0.7),
+                ..Sampling::default()
             },
             max_tokens: Some(16),
             stop: vec!["a".into(), "b".into()],

@@ -1,6 +1,8 @@
 //! Text completions: a prompt that is taken as it is.
 
-use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
 
 use super::request::{ChatRequest, common};
 use super::response::{total, unix_seconds, usage};
@@ -12,6 +14,8 @@ use crate::service::{Answer, Chunks};
 
 /// The most alternatives shown for each token (OpenAI's own bound).
 const LOGPROBS_MAX: u8 = 5;
+/// The same under llama.cpp's name, as many as the engine reports.
+const PROBS_MAX: u8 = 20;
 
 /// Decodes a text-completions request.
 ///
@@ -50,23 +54,32 @@ pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
             ));
         }
     }
-    let logprobs = field(&body, "logprobs").whole()?;
-    let logprobs = logprobs.map(|n| u8::try_from(n).unwrap_or(u8::MAX));
-    if logprobs.is_some_and(|n| n > LOGPROBS_MAX) {
-        return Err(Failure::invalid(format!(
-            "`logprobs` must be at most {LOGPROBS_MAX}"
-        )));
-    }
     let mut request = common(&body, Prompt::Text(prompt.clone()))?;
-    request.submission.request.logprobs = logprobs;
+    request.submission.request.logprobs = logprobs(&body)?;
     Ok(request)
+}
+
+/// How many likely tokens to report beside each chosen one; `None`: report nothing.
+fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
+    let bounded = |name, max| match field(body, name).whole()?.map(u8::try_from) {
+        None => Ok(None),
+        Some(Ok(n)) if n <= max => Ok(Some(n)),
+        Some(_) => Err(Failure::invalid(format!("`{name}` must be at most {max}"))),
+    };
+    // llama.cpp's name for them; 0 is none there.
+    let probs = bounded("n_probs", PROBS_MAX)?.filter(|n| *n > 0);
+    Ok(bounded("logprobs", LOGPROBS_MAX)?.or(probs))
 }
 
 /// The `text_completion` object, with one choice for each answer.
 pub fn completion_response(answers: &[Answer]) -> Value {
     let choice = |(index, answer): (usize, &Answer)| {
         let reason = Some(answer.reason.as_str());
-        choice(index, &answer.content, &answer.logprobs, 0, reason)
+        let mut choice = choice(index, &answer.content, &answer.logprobs, 0, reason);
+        if answer.wants_logprobs && answer.logprobs.is_empty() {
+            choice["logprobs"] = columns(&[], 0);
+        }
+        choice
     };
     let first = answers.first();
     let choices: Vec<Value> = answers.iter().enumerate().map(choice).collect();
@@ -108,10 +121,14 @@ fn choice(
 }
 
 /// Probabilities in the old form: a column for each property.
-fn table(tokens: &[TokenLogprob], mut offset: usize) -> Value {
+fn table(tokens: &[TokenLogprob], offset: usize) -> Value {
     if tokens.is_empty() {
         return Value::Null;
     }
+    columns(tokens, offset)
+}
+
+fn columns(tokens: &[TokenLogprob], mut offset: usize) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let offsets: Vec<usize> = tokens
         .iter()
@@ -121,18 +138,33 @@ fn table(tokens: &[TokenLogprob], mut offset: usize) -> Value {
             here
         })
         .collect();
-    let top = |token: &TokenLogprob| -> Value {
-        let pairs = token.top.iter();
-        pairs
-            .map(|(bytes, p)| (text(bytes), Value::from(*p)))
-            .collect()
-    };
     json!({
         "tokens": tokens.iter().map(|t| text(&t.bytes)).collect::<Vec<_>>(),
         "token_logprobs": tokens.iter().map(|t| t.logprob).collect::<Vec<_>>(),
-        "top_logprobs": tokens.iter().map(top).collect::<Vec<_>>(),
+        "top_logprobs": tokens.iter().map(alternatives).collect::<Vec<_>>(),
         "text_offset": offsets,
     })
+}
+
+/// The likeliest tokens by their text. Some have the same, or none that is text: the less
+/// likely ones are named by their bytes then, as OpenAI does, and where that is taken, too,
+/// by their place in the list.
+fn alternatives(token: &TokenLogprob) -> Value {
+    let mut named = Map::new();
+    for (place, (bytes, logprob)) in token.top.iter().enumerate() {
+        let mut by_bytes = "bytes:".to_owned();
+        for byte in bytes {
+            _ = write!(by_bytes, "\\x{byte:02x}");
+        }
+        let by_place = format!("{by_bytes}#{place}");
+        let text = std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let names = text.into_iter().chain([by_bytes, by_place]);
+        let free = names.into_iter().find(|name| !named.contains_key(name));
+        if let Some(name) = free {
+            named.insert(name, (*logprob).into());
+        }
+    }
+    Value::Object(named)
 }
 
 /// Turns the pieces of answers into `text_completion` objects.
@@ -226,6 +258,7 @@ mod tests {
             (json!({}), Err("must be a string")),
             (json!({"prompt": "x", "suffix": "y"}), Err("`suffix`")),
             (json!({"prompt": "x", "logprobs": 6}), Err("at most 5")),
+            (json!({"prompt": "x", "n_probs": 21}), Err("at most 20")),
         ] {
             match (decode_completion(body.to_string().as_bytes()), text) {
                 (Ok(request), Ok(text)) => {
@@ -250,6 +283,43 @@ mod tests {
             logprob: -0.5,
             top: vec![(text.into(), -0.5), (b"z".to_vec(), -1.5)],
         }
+    }
+
+    #[test]
+    fn an_empty_answer_has_columns_where_they_were_asked_for() {
+        let mut answer = Answer::new(RequestId(1), "m");
+        let shown = |answer: &Answer| {
+            completion_response(std::slice::from_ref(answer))["choices"][0]["logprobs"].take()
+        };
+        assert_eq!(shown(&answer), Value::Null);
+        answer.wants_logprobs = true;
+        let expected = json!({
+            "tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": [],
+        });
+        assert_eq!(shown(&answer), expected);
+    }
+
+    #[test]
+    fn tokens_of_equal_text_are_all_there() {
+        let twice = TokenLogprob {
+            bytes: b"a".to_vec(),
+            logprob: -0.1,
+            top: vec![
+                (b"a".to_vec(), -0.1),
+                (b"\xc3".to_vec(), -1.0),
+                (b"\xe9".to_vec(), -2.0),
+                (b"a".to_vec(), -3.0),
+                (b"a".to_vec(), -4.0),
+                (Vec::new(), -5.0),
+                (Vec::new(), -6.0),
+            ],
+        };
+        let expected = json!({
+            "a": twice.top[0].1, "bytes:\\xc3": twice.top[1].1, "bytes:\\xe9": twice.top[2].1,
+            "bytes:\\x61": twice.top[3].1, "bytes:\\x61#4": twice.top[4].1,
+            "": twice.top[5].1, "bytes:": twice.top[6].1,
+        });
+        assert_eq!(alternatives(&twice), expected);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::protocol::{Constraint, Failure, FailureKind};
+use crate::service::fields::field;
 
 type Make = fn(String) -> Constraint;
 
@@ -41,7 +42,12 @@ pub(super) fn constraint(body: &Map<String, Value>) -> Result<Option<Constraint>
             "`{first}` and `{second}` exclude each other; send one of them"
         )));
     }
-    Ok(found.pop().map(|(_, constraint)| constraint))
+    let is_open = field(body, "additional_properties").flag()?;
+    let found = found.pop().map(|(_, constraint)| constraint);
+    Ok(found.map(|constraint| match constraint {
+        Constraint::JsonSchema(schema) if is_open => Constraint::OpenSchema(schema),
+        other => other,
+    }))
 }
 
 fn response_format(format: &Value) -> Result<Option<Constraint>, Failure> {
@@ -96,6 +102,14 @@ mod tests {
             (
                 json!({"response_format": {"type": "json_object"}}),
                 Some(Constraint::JsonObject),
+            ),
+            (
+                json!({"json_schema": schema, "additional_properties": true}),
+                Some(Constraint::OpenSchema(schema.clone())),
+            ),
+            (
+                json!({"json_schema": schema, "additional_properties": false}),
+                Some(Constraint::JsonSchema(schema.clone())),
             ),
             (
                 json!({"response_format": {"type": "json_object", "schema": schema}}),

@@ -4,6 +4,7 @@
 //! Shapes: platform.openai.com's API reference for chat completions, completions and responses. Fields that
 //! clients send and Hearthd has no use for are ignored; fields it knows are checked.
 
+mod bias;
 mod completion;
 mod form;
 mod request;

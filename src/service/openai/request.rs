@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::bias::logit_bias;
 use super::form;
 use super::tools::Tools;
 use crate::protocol::{
@@ -209,40 +210,24 @@ fn thinking(effort: Option<&str>) -> Result<Option<Thinking>, Failure> {
     }))
 }
 
-/// Tokens by id, as OpenAI writes them: `{"1734": -100}`.
-fn logit_bias(value: Option<&Value>) -> Result<Vec<(i32, f32)>, Failure> {
-    let wrong = || Failure::invalid("`logit_bias` must map token ids to numbers from -100 to 100");
-    match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Object(map)) => map
-            .iter()
-            .map(|(token, bias)| {
-                let token: i32 = token.parse().ok().filter(|id| *id >= 0).ok_or_else(wrong)?;
-                let bias = bias
-                    .as_f64()
-                    .filter(|b| b.abs() <= 100.0)
-                    .ok_or_else(wrong)?;
-                #[expect(clippy::cast_possible_truncation, reason = "a logit needs no more")]
-                Ok((token, bias as f32))
-            })
-            .collect(),
-        Some(_) => Err(wrong()),
-    }
-}
-
 /// How many likely tokens to report beside each chosen one; `None`: report nothing.
 fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
     let get = |name| field(body, name);
     let (wanted, top) = (get("logprobs").flag()?, get("top_logprobs").whole()?);
-    match top.map(u8::try_from) {
-        None => Ok(wanted.then_some(0)),
-        Some(_) if !wanted => Err(Failure::invalid(
+    let bound = |name, top| match u8::try_from(top) {
+        Ok(top) if top <= TOP_LOGPROBS_MAX => Ok(Some(top)),
+        _ => Err(Failure::invalid(format!(
+            "`{name}` must be at most {TOP_LOGPROBS_MAX}"
+        ))),
+    };
+    match (top, get("n_probs").whole()?) {
+        (Some(_), _) if !wanted => Err(Failure::invalid(
             "`top_logprobs` needs `logprobs` to be true",
         )),
-        Some(Ok(top)) if top <= TOP_LOGPROBS_MAX => Ok(Some(top)),
-        Some(_) => Err(Failure::invalid(format!(
-            "`top_logprobs` must be at most {TOP_LOGPROBS_MAX}"
-        ))),
+        (Some(top), _) => bound("top_logprobs", top),
+        // llama.cpp's name for both in one.
+        (None, Some(probs @ 1..)) => bound("n_probs", probs),
+        (None, _) => Ok(wanted.then_some(0)),
     }
 }
 
@@ -252,6 +237,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::protocol::Biased;
 
     fn decode(value: &Value) -> Result<ChatRequest, Failure> {
         decode_chat(value.to_string().as_bytes())
@@ -319,7 +305,7 @@ mod tests {
             (json!({"messages": ok, "n": "2"}), "`n`"),
             (json!({"messages": ok, "priority": "urgent"}), "interactive"),
             (
-                json!({"messages": ok, "logit_bias": {"x": 1}}),
+                json!({"messages": ok, "logit_bias": {"x": "much"}}),
                 "`logit_bias`",
             ),
             (
@@ -333,6 +319,20 @@ mod tests {
             (
                 json!({"messages": ok, "logprobs": true, "top_logprobs": 21}),
                 "at most 20",
+            ),
+            (json!({"messages": ok, "n_probs": 21}), "`n_probs`"),
+            (json!({"messages": ok, "top_p": 1.5}), "top_p = 1.5"),
+            (json!({"messages": ok, "mirostat": 3}), "mirostat = 3"),
+            (json!({"messages": ok, "samplers": ["top_q"]}), "top_q"),
+            (json!({"messages": ok, "samplers": "kq"}), "`samplers`"),
+            (json!({"messages": ok, "samplers": [1]}), "`samplers`"),
+            (
+                json!({"messages": ok, "dry_sequence_breakers": [7]}),
+                "`dry_sequence_breakers`",
+            ),
+            (
+                json!({"messages": ok, "repeat_last_n": -2}),
+                "`repeat_last_n`",
             ),
             (json!({"messages": ok, "grammar": 1}), "`grammar`"),
             (json!({"messages": ok, "tool_choice": 1}), "`tool_choice`"),
@@ -364,10 +364,12 @@ mod tests {
             (json!({}), None, vec![]),
             (json!({"logprobs": false, "logit_bias": null}), None, vec![]),
             (json!({"logprobs": true}), Some(0), vec![]),
+            (json!({"n_probs": 3}), Some(3), vec![]),
+            (json!({"n_probs": 0}), None, vec![]),
             (
                 json!({"logprobs": true, "top_logprobs": 20, "logit_bias": {"7": -100, "0": 1.5}}),
                 Some(20),
-                vec![(7, -100.0), (0, 1.5)],
+                vec![(Biased::Token(7), -100.0), (Biased::Token(0), 1.5)],
             ),
         ] {
             let mut body = json!({"messages": [{"role": "user", "content": "x"}]});

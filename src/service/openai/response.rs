@@ -45,7 +45,10 @@ fn choice(index: usize, answer: &Answer) -> Value {
         "index": index,
         "message": message,
         "finish_reason": answer.reason.with_calls(answer.calls.len()),
-        "logprobs": logprobs(&answer.logprobs),
+        "logprobs": match logprobs(&answer.logprobs) {
+            Value::Null if answer.wants_logprobs => json!({"content": [], "refusal": null}),
+            some => some,
+        },
     })
 }
 

@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::config::GovernorConfig;
-    use crate::protocol::{ChatAbilities, ModelInfo};
+    use crate::protocol::{ChatAbilities, ModelInfo, ModelKind};
     use crate::service::keep_alive::{Client, KeepAlive};
     use crate::service::state::{Engine, FileId, governor_settings};
 
@@ -105,6 +105,7 @@ mod tests {
         });
         let info = ModelInfo {
             description: String::new(),
+            kind: ModelKind::Chat,
             parameters: 0,
             size_bytes: 0,
             context_size: 1,

@@ -14,6 +14,8 @@ use serde_json::Value;
 const REMEMBERED: usize = 300;
 /// Time between two looks, in s.
 pub const LOOK_EVERY_S: f64 = 1.0;
+/// The speed is that of so many looks: of one alone it would jump by a token.
+const SPEED_LOOKS: usize = 5;
 /// From so many lines on there is room for a second curve.
 const TALL: u16 = 40;
 
@@ -24,6 +26,8 @@ pub struct View {
     pub status: Value,
     /// What `GetBoard` returned.
     pub board: Value,
+    /// When it did, in seconds.
+    pub at_s: f64,
 }
 
 impl View {
@@ -45,10 +49,10 @@ impl View {
 #[derive(Debug, Default)]
 pub struct Screen {
     temperatures: VecDeque<f64>,
-    /// Tokens a second between two looks.
+    /// Tokens a second of all answers together, over the last [`SPEED_LOOKS`].
     speeds: VecDeque<f64>,
-    /// Tokens generated before the last look.
-    tokens: Option<u64>,
+    /// When so many tokens had been generated.
+    counts: VecDeque<(f64, u64)>,
 }
 
 impl Screen {
@@ -58,10 +62,25 @@ impl Screen {
             remember(&mut self.temperatures, temperature);
         }
         if let Some(tokens) = view.board["tokens_generated"].as_u64() {
-            let before = self.tokens.replace(tokens).unwrap_or(tokens);
-            #[expect(clippy::cast_precision_loss, reason = "tokens of a second")]
-            let speed = tokens.saturating_sub(before) as f64 / LOOK_EVERY_S;
-            remember(&mut self.speeds, speed);
+            // A service that was started anew counts from 0 again.
+            if self
+                .counts
+                .front()
+                .is_some_and(|(_, before)| *before > tokens)
+            {
+                self.counts.clear();
+            }
+            self.counts.push_front((view.at_s, tokens));
+            self.counts.truncate(SPEED_LOOKS + 1);
+            let (since, before) = self.counts.back().copied().unwrap_or_default();
+            // A look takes time itself, so they are more than a second apart.
+            let passed = view.at_s - since;
+            #[expect(clippy::cast_precision_loss, reason = "tokens of some seconds")]
+            let made = tokens.saturating_sub(before) as f64;
+            remember(
+                &mut self.speeds,
+                if passed > 0.0 { made / passed } else { 0.0 },
+            );
         }
     }
 
@@ -137,7 +156,8 @@ impl Screen {
             .graph_type(GraphType::Line)
             .style(Color::Cyan)
             .data(&curve);
-        let title = Line::from("Tokens a second");
+        let now = self.speeds.front().copied().unwrap_or(0.0);
+        let title = Line::from(format!("Tokens a second, all answers: {now:.1}"));
         frame.render_widget(chart(vec![set], title, width, [0.0, most.ceil()]), area);
     }
 
@@ -163,7 +183,7 @@ impl Screen {
                 Span::raw(format!("  {model}")),
             ]),
             Line::from(format!(
-                "{running} running, {waiting} waiting   {now:.0} tokens/s now, {last:.1} in the last answer"
+                "{running} running, {waiting} waiting   {now:.1} tokens/s now, {last:.1} in the last answer"
             )),
         ])
     }
@@ -346,6 +366,7 @@ mod tests {
 
     fn hot() -> View {
         View {
+            at_s: 0.0,
             status: json!({
                 "state": "limited", "model": "qwen-0.5b", "context_size": 4096,
                 "queue_length": 3, "active_jobs": 2, "tokens_per_second": 12.34,
@@ -370,7 +391,7 @@ mod tests {
                 "hearthd limited",
                 "qwen-0.5b, 4096 tokens",
                 "2 running, 3 waiting",
-                "0 tokens/s now, 12.3 in the last answer",
+                "0.0 tokens/s now, 12.3 in the last answer",
                 "80.2 °C (limit), limit 80 °C",
                 "3 of 4",
                 "80 % of the time",
@@ -387,6 +408,34 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_head_and_the_chart_show_the_speed_of_the_same_seconds() {
+        let mut screen = Screen::default();
+        let mut view = hot();
+        // 20 tokens a second, seen every 1.25 s.
+        for look in 0..20u32 {
+            view.at_s = 1.25 * f64::from(look);
+            view.board["tokens_generated"] = (5000 + 25 * look).into();
+            screen.note(&view);
+        }
+        let draw = |screen: &Screen, view: &View| {
+            let mut terminal = Terminal::new(TestBackend::new(160, 50)).unwrap();
+            terminal.draw(|frame| screen.draw(frame, view)).unwrap();
+            terminal.backend().to_string()
+        };
+        let text = draw(&screen, &view);
+        assert!(text.contains("20.0 tokens/s now"), "{text}");
+        assert!(
+            text.contains("Tokens a second, all answers: 20.0"),
+            "{text}"
+        );
+        // Another service begins at 0: no speed of the difference is made up.
+        view.at_s += 1.25;
+        view.board["tokens_generated"] = 10.into();
+        screen.note(&view);
+        assert!(draw(&screen, &view).contains("all answers: 0.0"));
     }
 
     #[test]

@@ -271,6 +271,34 @@ fn a_lenient_schema_ignores_what_cannot_be_kept() {
 }
 
 #[test]
+fn other_properties_come_only_where_they_are_allowed() {
+    let (vocabulary, pieces) = vocabulary(true);
+    let schema = json!({
+        "type": "object", "required": ["a"],
+        "properties": {"a": {"type": "object", "properties": {"b": {"const": 1}}}},
+    });
+    let mut said = schema.clone();
+    said["additionalProperties"] = true.into();
+    said["properties"]["a"]["additionalProperties"] = true.into();
+    let outer = r#"{"a": {"b": 1}, "c": 2}"#;
+    let inner = r#"{"a": {"b": 1, "c": 2}}"#;
+    let (plain, open) = (schema.clone(), schema.clone());
+    for (constraint, fitting) in [
+        (Constraint::JsonSchema(plain), false),
+        (Constraint::LenientSchema(schema), false),
+        (Constraint::OpenSchema(open), true),
+        (Constraint::JsonSchema(said), true),
+    ] {
+        let whole = Matcher::new(&vocabulary, &constraint).unwrap();
+        assert!(fits(&mut whole.clone(), &pieces, r#"{"a": {"b": 1}}"#).1);
+        for text in [outer, inner] {
+            let (all, ends) = fits(&mut whole.clone(), &pieces, text);
+            assert_eq!(all && ends, fitting, "{constraint:?}: {text}");
+        }
+    }
+}
+
+#[test]
 fn the_schemas_own_options_do_not_count() {
     let (vocabulary, pieces) = vocabulary(true);
     let schema =

@@ -1,0 +1,271 @@
+//! Small models of random weights that make vectors, for tests.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+
+use super::super::gguf::{self, ElementType, Tensor, Value};
+use super::{Random, spread, token_text};
+
+const WIDTH: u32 = 64;
+const HEADS: u32 = 4;
+const FEED_FORWARD: u32 = 128;
+const VOCAB: u32 = 300;
+/// The longest text.
+const CONTEXT: u32 = 2048;
+/// Tokens that a windowed block of [`Encoder::Gemma`] sees.
+const WINDOW: u32 = 64;
+/// Distances that a T5 tells apart.
+const BUCKETS: u32 = 32;
+
+/// Models that make vectors, by the architecture that llama.cpp runs them with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoder {
+    /// BERT, with the first token's vector (bge).
+    Bert,
+    /// Nomic's BERT: rotated positions, a gate, the mean.
+    NomicBert,
+    /// embedding-gemma: sees all, though no key of its file says so; windows, the mean.
+    Gemma,
+    /// Qwen3-Embedding: a causal model, with the last token's vector.
+    Qwen3,
+    /// A model that says nothing of vectors.
+    Plain,
+    /// T5: an encoder and a decoder.
+    T5,
+    /// The encoder of a T5 alone.
+    T5Encoder,
+}
+
+impl Encoder {
+    /// `general.architecture`.
+    pub fn architecture(self) -> &'static str {
+        match self {
+            Self::Bert => "bert",
+            Self::NomicBert => "nomic-bert",
+            Self::Gemma => "gemma-embedding",
+            Self::Qwen3 => "qwen3",
+            Self::Plain => "llama",
+            Self::T5 => "t5",
+            Self::T5Encoder => "t5encoder",
+        }
+    }
+
+    /// Of gemma's blocks every sixth sees all, and llama.cpp ends the process where none
+    /// does (`llm_graph_input_attn_no_cache`).
+    fn layers(self) -> u32 {
+        if self == Self::Gemma { 6 } else { 2 }
+    }
+
+    fn is_t5(self) -> bool {
+        matches!(self, Self::T5 | Self::T5Encoder)
+    }
+
+    fn is_bert(self) -> bool {
+        matches!(self, Self::Bert | Self::NomicBert)
+    }
+
+    /// `enum llama_pooling_type`.
+    fn pooling(self) -> Option<u32> {
+        match self {
+            Self::NomicBert | Self::Gemma => Some(1),
+            Self::Bert => Some(2),
+            Self::Qwen3 => Some(3),
+            Self::Plain | Self::T5 | Self::T5Encoder => None,
+        }
+    }
+}
+
+/// Writes such a model; the same arguments give the same bytes.
+///
+/// # Errors
+/// Those of the file.
+pub fn make_encoder(path: &Path, encoder: Encoder, seed: u64) -> io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    let tensors = tensors(encoder);
+    gguf::write_header(&mut out, &header(encoder), &tensors)?;
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    for tensor in &tensors {
+        let count: u64 = tensor.shape.iter().product();
+        let values: Vec<f32> = match tensor.shape.as_slice() {
+            // Biases differ; the weights of norms are near one.
+            [_] if tensor.name.ends_with("bias") => {
+                (0..count).map(|_| random.next() * 0.1).collect()
+            }
+            [_] => (0..count).map(|_| 1.0 + random.next() * 0.1).collect(),
+            [inputs, ..] => {
+                let spread = spread(*inputs);
+                (0..count).map(|_| random.next() * spread).collect()
+            }
+            [] => Vec::new(),
+        };
+        let mut bytes = Vec::new();
+        tensor.element.encode(&values, &mut bytes);
+        out.write_all(&bytes)?;
+        gguf::pad(&mut out, tensor.element.bytes(count))?;
+    }
+    out.flush()
+}
+
+fn tensors(encoder: Encoder) -> Vec<Tensor> {
+    let (width, ff, vocab) = (u64::from(WIDTH), u64::from(FEED_FORWARD), u64::from(VOCAB));
+    let head = width / u64::from(HEADS);
+    let tensor = |name: String, shape: &[u64]| Tensor {
+        name,
+        shape: shape.to_vec(),
+        element: ElementType::F32,
+    };
+    let mut all = vec![tensor("token_embd.weight".into(), &[width, vocab])];
+    if encoder.is_t5() {
+        all.extend(t5(encoder, "enc", false).map(|(name, shape)| tensor(name, &shape)));
+        if encoder == Encoder::T5 {
+            all.extend(t5(encoder, "dec", true).map(|(name, shape)| tensor(name, &shape)));
+        }
+        return all;
+    }
+    let mut add = |name: &str, shape: &[u64]| all.push(tensor(name.to_owned(), shape));
+    if encoder.is_bert() {
+        add("token_types.weight", &[width, 2]);
+        add("token_embd_norm.weight", &[width]);
+        add("token_embd_norm.bias", &[width]);
+        if encoder == Encoder::Bert {
+            add("position_embd.weight", &[width, CONTEXT.into()]);
+        }
+    } else {
+        add("output_norm.weight", &[width]);
+    }
+    for n in 0..encoder.layers() {
+        for part in ["attn_q", "attn_k", "attn_v", "attn_output"] {
+            add(&format!("blk.{n}.{part}.weight"), &[width, width]);
+            if encoder == Encoder::Bert {
+                add(&format!("blk.{n}.{part}.bias"), &[width]);
+            }
+        }
+        add(&format!("blk.{n}.ffn_up.weight"), &[width, ff]);
+        add(&format!("blk.{n}.ffn_down.weight"), &[ff, width]);
+        if encoder != Encoder::Bert {
+            add(&format!("blk.{n}.ffn_gate.weight"), &[width, ff]);
+        }
+        let (wide, narrow): (&[&str], &[&str]) = match encoder {
+            Encoder::Bert | Encoder::NomicBert => (&["attn_output_norm", "layer_output_norm"], &[]),
+            Encoder::Gemma => (
+                &[
+                    "attn_norm",
+                    "post_attention_norm",
+                    "ffn_norm",
+                    "post_ffw_norm",
+                ],
+                &["attn_q_norm", "attn_k_norm"],
+            ),
+            Encoder::Qwen3 => (&["attn_norm", "ffn_norm"], &["attn_q_norm", "attn_k_norm"]),
+            _ => (&["attn_norm", "ffn_norm"], &[]),
+        };
+        for norm in wide {
+            add(&format!("blk.{n}.{norm}.weight"), &[width]);
+            if encoder.is_bert() {
+                add(&format!("blk.{n}.{norm}.bias"), &[width]);
+            }
+        }
+        for norm in narrow {
+            add(&format!("blk.{n}.{norm}.weight"), &[head]);
+        }
+    }
+    all
+}
+
+/// One half of a T5.
+fn t5(encoder: Encoder, half: &str, crosses: bool) -> impl Iterator<Item = (String, Vec<u64>)> {
+    let (width, ff) = (u64::from(WIDTH), u64::from(FEED_FORWARD));
+    let mut parts = vec![
+        ("attn_norm", vec![width]),
+        ("attn_rel_b", vec![HEADS.into(), BUCKETS.into()]),
+        ("ffn_norm", vec![width]),
+        ("ffn_up", vec![width, ff]),
+        ("ffn_down", vec![ff, width]),
+    ];
+    let square = vec![width, width];
+    parts.extend(["attn_q", "attn_k", "attn_v", "attn_o"].map(|part| (part, square.clone())));
+    if crosses {
+        parts.push(("cross_attn_norm", vec![width]));
+        let parts_of = [
+            "cross_attn_q",
+            "cross_attn_k",
+            "cross_attn_v",
+            "cross_attn_o",
+        ];
+        parts.extend(parts_of.map(|part| (part, square.clone())));
+    }
+    let norm = (format!("{half}.output_norm.weight"), vec![width]);
+    let half = half.to_owned();
+    let blocks = (0..encoder.layers()).flat_map(move |n| {
+        let named = |(part, shape): &(&str, Vec<u64>)| {
+            (format!("{half}.blk.{n}.{part}.weight"), shape.clone())
+        };
+        parts.iter().map(named).collect::<Vec<_>>()
+    });
+    std::iter::once(norm).chain(blocks)
+}
+
+fn header(encoder: Encoder) -> Vec<(String, Value)> {
+    let architecture = encoder.architecture();
+    let own = |key: &str, value: Value| (format!("{architecture}.{key}"), value);
+    let all = |key: &str, value: Value| (key.to_owned(), value);
+    let text = |s: &str| Value::Text(s.to_owned());
+    // 1 normal, 3 control: those behind the bytes.
+    let kind = |n| if (256..259).contains(&n) { 3 } else { 1 };
+    // The names of turns are left out: these models know of none.
+    let token = |n| match n {
+        257 => "<|mark|>".to_owned(),
+        n => token_text(n),
+    };
+    let mut pairs = vec![
+        all("general.architecture", text(architecture)),
+        own("block_count", Value::U32(encoder.layers())),
+        own("context_length", Value::U32(CONTEXT)),
+        own("embedding_length", Value::U32(WIDTH)),
+        own("feed_forward_length", Value::U32(FEED_FORWARD)),
+        own("attention.head_count", Value::U32(HEADS)),
+        own("attention.head_count_kv", Value::U32(HEADS)),
+        own("rope.freq_base", Value::F32(10_000.0)),
+        all("tokenizer.ggml.model", text("gpt2")),
+        all("tokenizer.ggml.pre", text("gpt-2")),
+        all(
+            "tokenizer.ggml.tokens",
+            Value::Texts((0..VOCAB).map(token).collect()),
+        ),
+        all(
+            "tokenizer.ggml.token_type",
+            Value::Numbers((0..VOCAB).map(kind).collect()),
+        ),
+        all("tokenizer.ggml.merges", Value::Texts(Vec::new())),
+        all("tokenizer.ggml.bos_token_id", Value::U32(256)),
+        all("tokenizer.ggml.eos_token_id", Value::U32(258)),
+        all("tokenizer.ggml.add_bos_token", Value::Bool(true)),
+    ];
+    if let Some(pooling) = encoder.pooling() {
+        pairs.push(own("pooling_type", Value::U32(pooling)));
+    }
+    if encoder.is_bert() {
+        pairs.push(own("attention.causal", Value::Bool(false)));
+        pairs.push(own("attention.layer_norm_epsilon", Value::F32(1e-6)));
+        pairs.push(all("tokenizer.ggml.token_type_count", Value::U32(2)));
+    } else {
+        pairs.push(own("attention.layer_norm_rms_epsilon", Value::F32(1e-6)));
+    }
+    if encoder.is_t5() {
+        let key = "attention.relative_buckets_count";
+        pairs.push(own(key, Value::U32(BUCKETS)));
+        pairs.push(own("decoder_start_token_id", Value::U32(0)));
+    }
+    if encoder == Encoder::Gemma {
+        pairs.push(own("attention.sliding_window", Value::U32(WINDOW)));
+    }
+    if encoder == Encoder::Qwen3 {
+        // As in the file of the model that it was made of.
+        pairs.push(all(
+            "tokenizer.chat_template",
+            text("{% for m in messages %}{{ m.content }}{% endfor %}"),
+        ));
+    }
+    pairs
+}

@@ -1,0 +1,118 @@
+//! What a model is for, as far as its header tells.
+
+use crate::protocol::{KindFacts, ModelKind};
+
+use super::Header;
+
+/// Tokens by which a turn of a conversation begins, in the formats that llama.cpp knows
+/// (`common/chat.cpp`, `src/llama-chat.cpp`).
+const MARKS: [&str; 20] = [
+    "<|im_start|>",
+    "<start_of_turn>",
+    "<|turn>",
+    "<|start_header_id|>",
+    "<|header_start|>",
+    "[INST]",
+    "<|user|>",
+    "<|start|>",
+    "<|start_of_role|>",
+    "<|START_OF_TURN_TOKEN|>",
+    "<\u{ff5c}User\u{ff5c}>",
+    "<|im_user|>",
+    "<|User|>",
+    "<|role_start|>",
+    "<|startofturn|>",
+    "<role>",
+    "<|message_start|>",
+    "<|begin|>",
+    "<extra_id_1>",
+    "<\u{ff5c}hy_User\u{ff5c}>",
+];
+
+/// Architectures whose tokens see all others, and that llama.cpp gives no memory
+/// (`llama_model::create_memory`) or no causal attention.
+const SEE_ALL: [&str; 9] = [
+    "bert",
+    "modern-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "neo-bert",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "eurobert",
+    "gemma-embedding",
+];
+/// `llm_arch_is_diffusion`.
+const DIFFUSION: [&str; 4] = ["dream", "llada", "llada-moe", "rnd1"];
+/// Not models of text: projectors, draft heads, decoders of sound.
+const PARTS: [&str; 4] = ["clip", "eagle3", "dflash", "wavtokenizer-dec"];
+/// What `general.type` says of files that are no models (gguf-py's `GGUFType`).
+const PART_TYPES: [&str; 4] = ["adapter", "imatrix", "mmproj", "vocab"];
+
+/// Whether a token begins a turn.
+pub(super) fn is_mark(token: &str) -> bool {
+    MARKS.contains(&token)
+}
+
+impl Header {
+    /// What the model is for; `None` where the header has no architecture. What the engine
+    /// finds when it has loaded it goes before this.
+    pub fn model_kind(&self) -> Option<ModelKind> {
+        let facts = self.kind_facts();
+        (!self.architecture.is_empty()).then(|| ModelKind::of(&facts))
+    }
+
+    fn kind_facts(&self) -> KindFacts {
+        let architecture = self.architecture.as_str();
+        KindFacts {
+            is_part: PARTS.contains(&architecture) || PART_TYPES.contains(&self.kind.as_str()),
+            is_diffusion: DIFFUSION.contains(&architecture),
+            has_encoder: matches!(architecture, "t5" | "t5encoder"),
+            has_decoder: architecture != "t5encoder",
+            sees_all: self.is_not_causal || SEE_ALL.contains(&architecture),
+            pooling: self.pooling,
+            has_template: self.chat_template.is_some(),
+            has_marks: self.has_chat_marks,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Pooling;
+
+    #[test]
+    fn kinds_of_headers() {
+        let header = |architecture: &str| Header {
+            architecture: architecture.into(),
+            ..Header::default()
+        };
+        let with = |change: &dyn Fn(&mut Header)| {
+            let mut header = header("qwen3");
+            change(&mut header);
+            header.model_kind().unwrap()
+        };
+        for (architecture, kind) in [
+            ("llama", ModelKind::Base),
+            ("bert", ModelKind::Embedding),
+            ("gemma-embedding", ModelKind::Embedding),
+            ("t5encoder", ModelKind::Embedding),
+            ("t5", ModelKind::EncoderDecoder),
+            ("llada", ModelKind::Diffusion),
+            ("clip", ModelKind::Part),
+        ] {
+            let told = header(architecture).model_kind();
+            assert_eq!(told, Some(kind), "{architecture}");
+        }
+        assert_eq!(header("").model_kind(), None);
+        assert_eq!(with(&|h| h.has_chat_marks = true), ModelKind::Chat);
+        let template = |h: &mut Header| h.chat_template = Some("{{ x }}".into());
+        assert_eq!(with(&template), ModelKind::Chat);
+        assert_eq!(with(&|h| h.pooling = Pooling::Last), ModelKind::Embedding);
+        assert_eq!(with(&|h| h.pooling = Pooling::Rank), ModelKind::Reranker);
+        assert_eq!(with(&|h| h.is_not_causal = true), ModelKind::Embedding);
+        assert_eq!(with(&|h| h.kind = "adapter".into()), ModelKind::Part);
+        assert_eq!(with(&|h| h.kind = "model".into()), ModelKind::Base);
+    }
+}

@@ -1,0 +1,279 @@
+//! What a model is for.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, FailureKind};
+
+/// The kind of a model, which says what it can be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelKind {
+    /// It holds conversations.
+    #[default]
+    Chat,
+    /// It continues a text; nothing says how a conversation would look.
+    Base,
+    /// It makes vectors of texts.
+    Embedding,
+    /// It scores how well texts fit a query.
+    Reranker,
+    /// It turns one text into another (T5).
+    EncoderDecoder,
+    /// It fills in masked tokens, not one after the other.
+    Diffusion,
+    /// It belongs to another model: an adapter, a projector for images, a draft head.
+    Part,
+}
+
+/// What is asked of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// The next turn of a conversation.
+    Chat,
+    /// What follows a text.
+    Completion,
+    /// A text's vector.
+    Embedding,
+}
+
+/// How a model pools its tokens' vectors (`enum llama_pooling_type`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// It does not, or does not say.
+    #[default]
+    None,
+    /// Their mean.
+    Mean,
+    /// The first one's.
+    First,
+    /// The last one's.
+    Last,
+    /// A score.
+    Rank,
+}
+
+impl Pooling {
+    /// By llama.cpp's number.
+    pub fn of(number: i32) -> Self {
+        match number {
+            1 => Self::Mean,
+            2 => Self::First,
+            3 => Self::Last,
+            4 => Self::Rank,
+            _ => Self::None,
+        }
+    }
+}
+
+/// What a kind is decided by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct KindFacts {
+    /// It belongs to another model.
+    pub is_part: bool,
+    /// It fills in masked tokens.
+    pub is_diffusion: bool,
+    /// It has an encoder.
+    pub has_encoder: bool,
+    /// It has a decoder.
+    pub has_decoder: bool,
+    /// Every token sees those behind it, too, or the model keeps nothing of a text.
+    pub sees_all: bool,
+    /// How it pools.
+    pub pooling: Pooling,
+    /// The file has a chat template.
+    pub has_template: bool,
+    /// The vocabulary has tokens by which turns of a chat begin.
+    pub has_marks: bool,
+}
+
+impl ModelKind {
+    /// The kind that follows from the facts. A model whose file has no chat template counts
+    /// as a chat model where its vocabulary has marks of turns: what it was trained with is
+    /// assumed to be `ChatML` then.
+    pub fn of(facts: &KindFacts) -> Self {
+        match facts {
+            KindFacts { is_part: true, .. } => Self::Part,
+            KindFacts {
+                is_diffusion: true, ..
+            } => Self::Diffusion,
+            KindFacts {
+                has_encoder: true,
+                has_decoder: true,
+                ..
+            } => Self::EncoderDecoder,
+            KindFacts {
+                pooling: Pooling::Rank,
+                ..
+            } => Self::Reranker,
+            facts if facts.has_encoder || facts.sees_all || facts.pooling != Pooling::None => {
+                Self::Embedding
+            }
+            facts if facts.has_template || facts.has_marks => Self::Chat,
+            _ => Self::Base,
+        }
+    }
+
+    /// Its name on the bus, in HTTP and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Base => "base",
+            Self::Embedding => "embedding",
+            Self::Reranker => "reranker",
+            Self::EncoderDecoder => "encoder-decoder",
+            Self::Diffusion => "diffusion",
+            Self::Part => "part",
+        }
+    }
+
+    /// Whether it can be used so. Models of text can make vectors, too.
+    pub fn can(self, wanted: Use) -> bool {
+        match self {
+            Self::Chat => true,
+            Self::Base => wanted != Use::Chat,
+            Self::Embedding => wanted == Use::Embedding,
+            Self::Reranker | Self::EncoderDecoder | Self::Diffusion | Self::Part => false,
+        }
+    }
+
+    /// Refuses what it cannot do, saying what it can.
+    ///
+    /// # Errors
+    /// `NotSupported`.
+    pub fn check(self, wanted: Use) -> Result<(), Failure> {
+        if self.can(wanted) {
+            return Ok(());
+        }
+        let what = match self {
+            Self::Chat => "a chat model",
+            Self::Base => {
+                "a base model, without a chat template and without tokens for turns: it \
+                 continues texts (POST /v1/completions, or /api/generate with `raw`) and makes \
+                 vectors (POST /v1/embeddings)"
+            }
+            Self::Embedding => {
+                "an embedding model: it makes vectors of texts (POST /v1/embeddings, Embed, \
+                 `hearthctl embed`) and writes none"
+            }
+            Self::Reranker => {
+                "a reranker: it scores how well texts fit a query, which Hearthd does not offer"
+            }
+            Self::EncoderDecoder => "an encoder-decoder model, which Hearthd does not run",
+            Self::Diffusion => "a diffusion model, which Hearthd does not run",
+            Self::Part => "a part of another model, which does nothing by itself",
+        };
+        let other = match wanted {
+            Use::Chat => "name a chat model for conversations",
+            Use::Completion => "name a chat or base model to continue a text",
+            Use::Embedding => "name an embedding or chat model for vectors",
+        };
+        let message = format!("the model is {what}; {other}: `hearthctl models` lists the kinds");
+        Err(Failure::new(FailureKind::NotSupported, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_follow_from_the_facts() {
+        let decoder = KindFacts {
+            has_decoder: true,
+            ..KindFacts::default()
+        };
+        let pooled = |pooling| KindFacts {
+            pooling,
+            has_template: true,
+            ..decoder
+        };
+        for (facts, kind) in [
+            (decoder, ModelKind::Base),
+            (
+                KindFacts {
+                    has_template: true,
+                    ..decoder
+                },
+                ModelKind::Chat,
+            ),
+            (
+                KindFacts {
+                    has_marks: true,
+                    ..decoder
+                },
+                ModelKind::Chat,
+            ),
+            // Qwen3-Embedding: its file has the template of the model it was made of.
+            (pooled(Pooling::Last), ModelKind::Embedding),
+            (pooled(Pooling::Rank), ModelKind::Reranker),
+            (
+                KindFacts {
+                    sees_all: true,
+                    ..decoder
+                },
+                ModelKind::Embedding,
+            ),
+            (
+                KindFacts {
+                    sees_all: true,
+                    is_diffusion: true,
+                    has_template: true,
+                    ..decoder
+                },
+                ModelKind::Diffusion,
+            ),
+            (
+                KindFacts {
+                    has_encoder: true,
+                    ..decoder
+                },
+                ModelKind::EncoderDecoder,
+            ),
+            (
+                KindFacts {
+                    has_encoder: true,
+                    ..KindFacts::default()
+                },
+                ModelKind::Embedding,
+            ),
+            (
+                KindFacts {
+                    is_part: true,
+                    ..decoder
+                },
+                ModelKind::Part,
+            ),
+        ] {
+            assert_eq!(ModelKind::of(&facts), kind, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_can_be_done() {
+        let kinds = [
+            ModelKind::Chat,
+            ModelKind::Base,
+            ModelKind::Embedding,
+            ModelKind::Reranker,
+            ModelKind::EncoderDecoder,
+            ModelKind::Diffusion,
+            ModelKind::Part,
+        ];
+        for kind in kinds {
+            for wanted in [Use::Chat, Use::Completion, Use::Embedding] {
+                match kind.check(wanted) {
+                    Ok(()) => assert!(kind.can(wanted)),
+                    Err(failure) => {
+                        assert_eq!(failure.kind, FailureKind::NotSupported);
+                        assert!(failure.message.contains("hearthctl models"), "{failure}");
+                    }
+                }
+            }
+        }
+        let refused = ModelKind::Embedding.check(Use::Chat).unwrap_err();
+        assert!(refused.message.contains("/v1/embeddings"), "{refused}");
+        let refused = ModelKind::Base.check(Use::Chat).unwrap_err();
+        assert!(refused.message.contains("/v1/completions"), "{refused}");
+    }
+}

@@ -1,0 +1,107 @@
+//! Kinds of models: what one cannot do is refused, and the engine goes on.
+
+use std::path::Path;
+use std::process::Command as Process;
+
+use hearthd::engine::make_model::{Encoder, make_encoder};
+use hearthd::gguf::read_header;
+use hearthd::protocol::{Command, Event, FailureKind, ModelKind, Prompt, RequestId};
+
+use crate::harness::{ENGINE, Engine, chat, load, request, tiny_model};
+
+fn embed(engine: &mut Engine, text: &str) -> Result<Vec<f32>, FailureKind> {
+    engine.send(&Command::Embed {
+        id: RequestId(1),
+        text: text.into(),
+    });
+    match engine.next() {
+        Event::Embedded { embedding, .. } => Ok(embedding),
+        Event::Failed { failure, .. } => Err(failure.kind),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn listed(path: &Path) -> Option<ModelKind> {
+    let mut file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
+    read_header(&mut file).unwrap().model_kind()
+}
+
+/// Chat on an embedding model ended the process once.
+#[test]
+fn embedding_models_make_vectors_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    for encoder in [
+        Encoder::Bert,
+        Encoder::NomicBert,
+        Encoder::Gemma,
+        Encoder::Qwen3,
+        Encoder::T5Encoder,
+    ] {
+        let path = folder.path().join(format!("{encoder:?}.gguf"));
+        make_encoder(&path, encoder, 5).unwrap();
+        assert_eq!(listed(&path), Some(ModelKind::Embedding), "{encoder:?}");
+        let mut engine = Engine::start(&[]);
+        let info = engine.load(&load(&path)).unwrap();
+        assert_eq!(info.kind, ModelKind::Embedding, "{encoder:?}");
+        let text = Prompt::Text("Once".into());
+        for refused in [chat(2, "Hello"), request(3, text)] {
+            let failure = engine.ask(refused).failure().clone();
+            assert_eq!(failure.kind, FailureKind::NotSupported, "{failure}");
+            assert!(failure.message.contains("/v1/embeddings"), "{failure}");
+        }
+        let vector = embed(&mut engine, "The lamp in the kitchen").unwrap();
+        assert_eq!(vector.len(), 64);
+        // As the service checks a file that is imported.
+        let check = Process::new(ENGINE)
+            .arg("check")
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(check.status.success(), "{encoder:?}: {check:?}");
+    }
+}
+
+#[test]
+fn a_model_with_encoder_and_decoder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t5.gguf");
+    make_encoder(&path, Encoder::T5, 5).unwrap();
+    assert_eq!(listed(&path), Some(ModelKind::EncoderDecoder));
+    let mut engine = Engine::start(&[]);
+    let info = engine.load(&load(&path)).unwrap();
+    assert_eq!(info.kind, ModelKind::EncoderDecoder);
+    let text = Prompt::Text("Once".into());
+    for refused in [chat(2, "Hello"), request(3, text)] {
+        let failure = engine.ask(refused).failure().clone();
+        assert_eq!(failure.kind, FailureKind::NotSupported, "{failure}");
+    }
+    assert_eq!(embed(&mut engine, "Once"), Err(FailureKind::NotSupported));
+}
+
+#[test]
+fn a_base_model_continues_texts_but_holds_no_conversation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("base.gguf");
+    make_encoder(&path, Encoder::Plain, 5).unwrap();
+    assert_eq!(listed(&path), Some(ModelKind::Base));
+    let mut engine = Engine::start(&[]);
+    assert_eq!(engine.load(&load(&path)).unwrap().kind, ModelKind::Base);
+    let refused = engine.ask(chat(2, "Hello")).failure().clone();
+    assert_eq!(refused.kind, FailureKind::NotSupported);
+    assert!(refused.message.contains("/v1/completions"), "{refused}");
+    let mut text = request(3, Prompt::Text("Once".into()));
+    text.max_tokens = Some(4);
+    assert!(engine.ask(text).end.unwrap().is_ok());
+    assert!(embed(&mut engine, "Once").is_ok());
+}
+
+#[test]
+fn tokens_for_turns_make_a_chat_model() {
+    assert_eq!(listed(tiny_model()), Some(ModelKind::Chat));
+    let mut engine = Engine::start(&[]);
+    let info = engine.load(&load(tiny_model())).unwrap();
+    assert_eq!(
+        (info.kind, info.has_chat_template),
+        (ModelKind::Chat, false)
+    );
+}
