@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use hearthd::prompt::constraint::{Matcher, Vocabulary, check};
-use hearthd::protocol::{CallFormat, Constraint, GenerateRequest, Prompt, ToolChoice};
+use hearthd::prompt::constraint::{Binding, CallGrammar, Matcher, Vocabulary, check};
+use hearthd::protocol::{Constraint, GenerateRequest};
 use libfuzzer_sys::fuzz_target;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Bytes are tokens, and 256 ends an answer.
 static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
@@ -59,31 +59,18 @@ fuzz_target!(|data: (u8, u8, &str)| {
         }
         Matcher::new(&VOCABULARY, &constraint).ok()
     } else {
-        let Some(parameters) = value() else { return };
-        let tools =
-            vec![json!({"type": "function", "function": {"name": "f", "parameters": parameters}})];
-        let choice = if kind % 6 == 4 {
-            ToolChoice::Required
-        } else {
-            ToolChoice::Auto
+        let calls = CallGrammar {
+            gbnf: text.into(),
+            triggers: vec!["<".into()],
+            controls: Vec::new(),
+            is_forced: kind % 6 == 4,
+            one_call: kind >= 128,
         };
-        request.prompt = Prompt::Chat {
-            messages: Vec::new(),
-            tools: tools.clone(),
+        let binding = Binding {
+            calls: Some(calls),
+            ..Binding::default()
         };
-        request.tool_choice = choice.clone();
-        if check(&request).is_err() {
-            return;
-        }
-        let format = [
-            CallFormat::Hermes,
-            CallFormat::Llama,
-            CallFormat::Mistral,
-            CallFormat::Json,
-        ][usize::from(kind / 6) % 4];
-        Matcher::for_tools(&VOCABULARY, format, &tools, &choice)
-            .ok()
-            .flatten()
+        Matcher::bound(&VOCABULARY, &binding).ok().flatten()
     };
     if let Some(matcher) = matcher {
         follow(matcher, usize::from(choose));

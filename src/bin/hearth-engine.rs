@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use hearthd::engine::fake::{FakeLoader, Script};
 use hearthd::engine::llama::{LlamaLoader, Runtime};
 use hearthd::engine::make_model::{Shape, Storage, make};
-use hearthd::engine::{exit_code, run};
+use hearthd::engine::{exit_code, run, try_template};
 use hearthd::engine::{offline, tools};
 use hearthd::protocol::{
     BenchJob, Event, Failure, FailureKind, GenerateRequest, Message, Prompt, RequestId, Sampling,
@@ -46,6 +46,9 @@ enum Tool {
     Cpu,
     /// Do one job of hearthctl's: JSON on standard input, events as JSON lines.
     Offline,
+    /// Compile the chat template on standard input, within bounds of time and memory.
+    #[command(hide = true)]
+    TryTemplate,
 }
 
 #[derive(clap::Args)]
@@ -159,6 +162,7 @@ fn main() -> ExitCode {
         Some(Tool::Bench(args)) => bench(&args),
         Some(Tool::Run(args)) => answer(args),
         Some(Tool::Offline) => return exit_code(offline::run()),
+        Some(Tool::TryTemplate) => return try_template(),
         Some(Tool::Cpu) => runtime().map(|runtime| println!("{}", runtime.cpu())),
     };
     match done {

@@ -1,11 +1,14 @@
 //! Conversations into prompts, by the chat template of the model file and llama.cpp's
 //! chat layer.
 
+mod probe;
 #[cfg(test)]
 mod tests;
 mod text_tools;
 
 use std::cell::RefCell;
+
+pub use probe::run as try_template;
 
 use hearth_engine::{Chat, ChatError, Parser, RenderRequest, Rendered, Trigger};
 use serde_json::{Map, Value, json};
@@ -57,6 +60,16 @@ pub(super) struct ChatPrompt {
 }
 
 impl ChatLayer {
+    /// As [`Self::new`], of a file that may come from anywhere: a template that takes too
+    /// long or too much memory is refused. Only for the executable `hearth-engine`.
+    ///
+    /// # Errors
+    /// `ModelInvalid`.
+    pub(super) fn load(format: &ChatFormat) -> Result<Self, Failure> {
+        probe::check(format)?;
+        Self::new(format)
+    }
+
     /// Compiles the templates of a model.
     ///
     /// # Errors

@@ -27,4 +27,5 @@ pub mod tools;
 mod worker;
 
 pub use backend::Backend;
+pub use chat::try_template;
 pub use process::{exit_code, run};

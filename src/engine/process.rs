@@ -91,7 +91,7 @@ fn load<L: Loader>(
         }
     });
     let mut backend = loader.load(request, progress, report)?;
-    let chat = ChatLayer::new(&backend.chat_format())?;
+    let chat = ChatLayer::load(&backend.chat_format())?;
     backend.set_chat(chat.abilities());
     Ok((backend, chat))
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use hearthd::protocol::{
-    Biased, Command, Constraint, Event, FailureKind, FinishReason, GenerateRequest, KvType, Limits,
-    Message, Overflow, Prompt, RequestId, Sampling,
+    AnswerPart, Biased, Command, Constraint, Event, FailureKind, FinishReason, GenerateRequest,
+    KvType, Limits, Message, Overflow, Prompt, RequestId, Sampling,
 };
 
 use crate::harness::{Engine, chat, load, random_model, request, tiny_model};
@@ -244,6 +244,14 @@ fn an_idle_engine_uses_no_cpu() {
     assert!(used < 0.02, "{used} s of CPU in one idle second");
 }
 
+fn text_of(parts: &[AnswerPart]) -> String {
+    let text = parts.iter().filter_map(|part| match part {
+        AnswerPart::Content(text) => Some(text.as_str()),
+        AnswerPart::Reasoning(_) | AnswerPart::ToolCall(_) => None,
+    });
+    text.collect()
+}
+
 /// The answer's tokens, as the daemon would keep them for another engine.
 fn tokens_of(engine: &mut Engine, request: GenerateRequest) -> (Vec<i32>, Vec<String>) {
     let (mut tokens, mut texts) = (Vec::new(), Vec::new());
@@ -251,10 +259,12 @@ fn tokens_of(engine: &mut Engine, request: GenerateRequest) -> (Vec<i32>, Vec<St
     loop {
         match engine.next() {
             Event::Token {
-                text, tokens: more, ..
+                parts,
+                tokens: more,
+                ..
             } => {
                 tokens.extend(more);
-                texts.push(text);
+                texts.push(text_of(&parts));
             }
             Event::Finished { .. } => return (tokens, texts),
             Event::Failed { failure, .. } => panic!("{failure}"),

@@ -98,7 +98,7 @@ fn decode<B: Backend>(
 
 /// The model's own chat template.
 fn chat<B: Backend>(backend: &B) -> Result<ChatLayer, Failure> {
-    ChatLayer::new(&backend.chat_format())
+    ChatLayer::load(&backend.chat_format())
 }
 
 /// Bytes of memory that the process has now, files that are mapped included (`VmRSS` of

@@ -1,0 +1,84 @@
+//! A template tried in a process of its own first: llama.cpp's interpreter bounds neither
+//! time nor memory, and a template comes with a file from anywhere.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitCode, Stdio};
+
+use hearth_engine::Chat;
+use nix::sys::resource::{Resource, setrlimit};
+
+use super::{ChatFormat, example};
+use crate::protocol::{Failure, FailureKind};
+
+/// Processor time for compiling a template and rendering examples: all of llama.cpp's own
+/// test templates together take less.
+const CPU_S: u64 = 5;
+/// Private memory of that process.
+const DATA_BYTES: u64 = 512 << 20;
+/// The subcommand of hearth-engine that does it.
+const SUBCOMMAND: &str = "try-template";
+
+/// Refuses a template that does not come to an end within bounds.
+///
+/// # Errors
+/// `ModelInvalid`.
+pub(super) fn check(format: &ChatFormat) -> Result<(), Failure> {
+    let sources = [&format.template, &format.tool_template];
+    for source in sources.into_iter().flatten() {
+        let status = tried(source).map_err(|error| {
+            Failure::new(
+                FailureKind::Internal,
+                format!("cannot try the model's chat template: {error}"),
+            )
+        })?;
+        // What a template refuses is for the request that meets it.
+        if let Some(signal) = status {
+            return Err(Failure::new(
+                FailureKind::ModelInvalid,
+                format!(
+                    "the model file's chat template is not usable: rendering a short question \
+                     takes more than {CPU_S} s or {} MiB (signal {signal}); get the file again",
+                    DATA_BYTES >> 20
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The signal that ended the process.
+fn tried(source: &str) -> io::Result<Option<i32>> {
+    let mut child = Command::new("/proc/self/exe")
+        .arg(SUBCOMMAND)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        // One that is gone already tells by its status.
+        _ = input.write_all(source.as_bytes());
+    }
+    Ok(child.wait()?.signal())
+}
+
+/// The process: compiles and renders the template on standard input.
+pub fn run() -> ExitCode {
+    let bounds = [
+        (Resource::RLIMIT_CPU, CPU_S),
+        (Resource::RLIMIT_DATA, DATA_BYTES),
+        (Resource::RLIMIT_CORE, 0),
+    ];
+    for (resource, most) in bounds {
+        // A bound that is lower already holds.
+        _ = setrlimit(resource, most, most);
+    }
+    let mut source = String::new();
+    if io::stdin().read_to_string(&mut source).is_err() {
+        return ExitCode::FAILURE;
+    }
+    if let Ok(chat) = Chat::new(&source, "<s>", "</s>") {
+        _ = chat.render(&example(Vec::new()));
+    }
+    ExitCode::SUCCESS
+}
