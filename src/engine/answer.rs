@@ -62,7 +62,7 @@ impl AnswerReader {
             .as_ref()
             .and_then(|parser| parser.parse("", true).ok());
         if let Some(begun) = begun {
-            _ = self.give(&begun, 0);
+            _ = self.give(&begun, 0, false);
         }
         self
     }
@@ -81,7 +81,7 @@ impl AnswerReader {
             Ok(answer) => {
                 // The last call may still grow.
                 let certain = answer.tool_calls.len().saturating_sub(1);
-                self.give(&answer, certain)
+                self.give(&answer, certain, false)
             }
             // Not yet, or not at all: the end will show.
             Err(_) => Vec::new(),
@@ -97,28 +97,29 @@ impl AnswerReader {
         let whole = (!is_cut).then(|| parser.parse(&self.text, false).ok());
         if let Some(answer) = whole.flatten() {
             let calls = answer.tool_calls.len();
-            return self.give(&answer, calls);
+            return self.give(&answer, calls, true);
         }
         let beginning = parser.parse(&self.text, true).ok();
         match beginning {
             Some(answer) if is_cut || !answer.tool_calls.is_empty() => {
                 let complete = answer.tool_calls.iter().take_while(|c| is_complete(c));
                 let calls = complete.count();
-                self.give(&answer, calls)
+                self.give(&answer, calls, true)
             }
             // Not the form of this template: the text itself is the answer.
             _ => self.give_text(),
         }
     }
 
-    /// Passes on what is new in `answer`, with this many of its calls.
-    fn give(&mut self, answer: &ParsedAnswer, calls: usize) -> Vec<AnswerPart> {
+    /// Passes on what is new in `answer`, with this many of its calls. Whitespace at the end
+    /// of its text may stand before a call: it waits until nothing more comes.
+    fn give(&mut self, answer: &ParsedAnswer, calls: usize, is_over: bool) -> Vec<AnswerPart> {
         let mut parts = Vec::new();
         let reasoning = answer.reasoning.trim();
         if let Some(more) = new_part(&mut self.given.reasoning, reasoning) {
             parts.push(AnswerPart::Reasoning(more));
         }
-        if let Some(more) = new_part(&mut self.given.content, text_of(answer)) {
+        if let Some(more) = new_part(&mut self.given.content, text_of(answer, is_over)) {
             parts.push(AnswerPart::Content(more));
         }
         let most = if self.one_call { calls.min(1) } else { calls };
@@ -143,15 +144,18 @@ impl AnswerReader {
     }
 }
 
-/// The content without the whitespace between it and reasoning or calls. Whitespace at the
-/// end may stand before a call that is still to come.
-fn text_of(answer: &ParsedAnswer) -> &str {
+/// The content without the whitespace between it and reasoning or calls.
+fn text_of(answer: &ParsedAnswer, is_over: bool) -> &str {
     let text = if answer.reasoning.is_empty() {
         answer.content.as_str()
     } else {
         answer.content.trim_start()
     };
-    text.trim_end()
+    if is_over && answer.tool_calls.is_empty() {
+        text
+    } else {
+        text.trim_end()
+    }
 }
 
 fn content(text: String) -> Option<AnswerPart> {
