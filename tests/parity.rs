@@ -124,7 +124,13 @@ fn compare(engine: &Engine, model: &Path, folder: Option<&Path>) -> String {
             _ = writeln!(said, "{name}, {}: {difference}", prompt.name);
         }
         let chat = folder.and_then(|_| served.chat(prompt));
-        all.push(record(prompt, &answer, expected, difference, chat));
+        all.push(record(
+            prompt,
+            &answer,
+            expected,
+            difference.as_deref(),
+            chat.as_ref(),
+        ));
     }
     let longest = expected.iter().map(|e| e.prompt.len()).max().unwrap_or(0);
     assert!(longest > 1500, "the longest prompt has {longest} tokens");
@@ -139,8 +145,8 @@ fn record(
     prompt: &Prompt,
     answer: &Answer,
     expected: &Answer,
-    difference: Option<String>,
-    chat: Option<Value>,
+    difference: Option<&str>,
+    chat: Option<&Value>,
 ) -> Value {
     json!({
         "name": prompt.name,

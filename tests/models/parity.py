@@ -37,12 +37,14 @@ CHUNK = 128
 
 
 class LlamaServer(peers.LlamaServer):
-    """As the engine computes: one thread, batches of the same size, nothing reused. With
-    checkpoints it would end a batch before each, for models with a sliding window."""
+    """As the engine computes: one thread, batches of the same size, nothing reused. For a
+    model with a sliding window it would end a batch before each checkpoint and have the
+    window's cells in another order; the sums of attention come in another order then."""
 
     def options(self, model):
         batch = ["--batch-size", CHUNK, "--ubatch-size", CHUNK]
-        return super().options(model) + batch + ["--cache-ram", 0, "--ctx-checkpoints", 0, "--jinja"]
+        plain = ["--cache-ram", 0, "--ctx-checkpoints", 0, "--swa-full", "--jinja"]
+        return super().options(model) + batch + plain
 
     def post(self, path, body):
         connection = self.connection()

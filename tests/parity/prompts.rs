@@ -39,7 +39,8 @@ struct Entry {
 /// model's own template makes them; without one they are `ChatML`.
 pub fn prompts(rendered: Option<PathBuf>) -> Vec<Prompt> {
     let rendered: Value = rendered.map_or(Value::Null, |path| {
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_str(&text).unwrap()
     });
     let entries: Vec<Entry> = serde_json::from_str(include_str!("prompts.json")).unwrap();

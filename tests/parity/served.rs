@@ -23,12 +23,12 @@ pub struct Served {
 impl Served {
     pub fn start(model: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
+        let at = |name: &str| dir.path().join(name).display().to_string();
         for folder in ["models", "packaged", "board"] {
             fs::create_dir(at(folder)).unwrap();
         }
         let model = model.canonicalize().unwrap();
-        std::os::unix::fs::symlink(model, at("models").join("real.gguf")).unwrap();
+        std::os::unix::fs::symlink(model, at("models/real.gguf")).unwrap();
         let config = format!(
             "[paths]\nmodels = {:?}\nmodels_packaged = {:?}\nprompts = {:?}\ntuning = {:?}\n\
              engine = {:?}\nsensors_root = {:?}\n[http]\nsocket = {:?}\n\
