@@ -3,7 +3,9 @@
 //!
 //! They only filter; the draw is our own, by llama.cpp's random numbers, found by the
 //! token's place in the answer. So an answer that goes on in another process goes on as it
-//! would have. Mirostat and `adaptive_p` choose by themselves and remember what they chose
+//! would have. llama.cpp draws for XTC only where two tokens are left to it, here each place
+//! has its number: with XTC, one seed may give other tokens than there. Mirostat and
+//! `adaptive_p` choose by themselves and remember what they chose
 //! from: such an answer begins anew with its target where it is continued.
 
 use llama_cpp_2::model::LlamaModel;
