@@ -25,6 +25,8 @@ const FIELDS: &[&str] = &[
     "max_tokens",
     "stop",
     "truncation",
+    "cache_prompt",
+    "reproducible",
     "priority",
 ];
 

@@ -67,9 +67,16 @@ impl Keeper {
         })
     }
 
-    /// The kept prompt that shares more than `known` tokens with a prompt.
-    pub(super) fn find(&self, uid: Option<u32>, prompt: &[i32], known: u32) -> Option<Found> {
-        self.folder.find(uid, prompt, known)
+    /// The kept prompt that shares more than `known` tokens with a prompt, of those of
+    /// which so many can be used: see [`Folder::find`].
+    pub(super) fn find(
+        &self,
+        uid: Option<u32>,
+        prompt: &[i32],
+        known: u32,
+        is_usable: impl Fn(u32, u32) -> bool,
+    ) -> Option<Found> {
+        self.folder.find(uid, prompt, known, is_usable)
     }
 
     /// Its contents, checked, and how many tokens they are.
@@ -88,6 +95,11 @@ impl Keeper {
             self.finish(pending, result);
         }
         self.is_writing
+    }
+
+    /// Shorter prompts are not worth a file.
+    pub(super) fn min_tokens(&self) -> u32 {
+        self.folder.min_tokens()
     }
 
     /// Whether a prompt of about so many bytes is to be kept.

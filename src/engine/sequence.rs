@@ -5,7 +5,7 @@ use crate::prompt::constraint::Matcher;
 use crate::prompt::{Template, TextStream, opens_reasoning, stable_prefix};
 use crate::protocol::{
     Event, Failure, FailureKind, FinishReason, GenerateRequest, Message, Overflow, Prompt,
-    RequestId, TokenLogprob, Usage,
+    RequestId, Reuse, TokenLogprob, Usage,
 };
 use crate::scheduler::{Lengths, Lookup, Work};
 
@@ -26,6 +26,9 @@ pub(super) struct Sequence<S> {
     prompt_tokens: u32,
     /// Tokens of the beginning that is worth keeping on disk.
     stable: usize,
+    /// After how many tokens of the prompt another one may part from it, besides.
+    boundaries: Vec<usize>,
+    pub(super) reuse: Reuse,
     cached_tokens: u32,
     /// The answer begins inside reasoning.
     in_reasoning: bool,
@@ -80,6 +83,8 @@ impl<S> Sequence<S> {
             tokens,
             prompt_tokens,
             stable: 0,
+            boundaries: Vec::new(),
+            reuse: request.reuse,
             cached_tokens: 0,
             in_reasoning,
             is_started: false,
@@ -129,11 +134,28 @@ impl<S> Sequence<S> {
         }
     }
 
+    /// Notes that another prompt may part from this one after so many tokens.
+    pub(super) fn parts_after(&mut self, tokens: usize) {
+        self.boundaries.push(tokens);
+    }
+
+    /// Whether only its prompt is computed.
+    pub(super) fn is_prewarm(&self) -> bool {
+        self.max_tokens == 0
+    }
+
     /// How its tokens divide.
     pub(super) fn lengths(&self) -> Lengths {
+        let prompt = self.prompt_tokens as usize;
+        let mut boundaries = vec![self.stable];
+        boundaries.extend(&self.boundaries);
+        boundaries.retain(|tokens| (1..prompt).contains(tokens));
+        boundaries.sort_unstable();
+        boundaries.dedup();
         Lengths {
-            prompt: self.prompt_tokens as usize,
+            prompt,
             stable: self.stable,
+            boundaries,
         }
     }
 

@@ -23,5 +23,5 @@ pub use offline::{
 };
 pub use request::{
     Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt, RequestId,
-    Sampling, Thinking, TokenLogprob, ToolChoice, Usage,
+    Reuse, Sampling, Thinking, TokenLogprob, ToolChoice, Usage,
 };

@@ -17,9 +17,11 @@ mod imatrix;
 mod kernels;
 mod lean;
 mod log;
+mod memory;
 mod model;
 mod pool;
 mod quantize;
+mod rope;
 mod sampler;
 mod variants;
 
