@@ -39,6 +39,8 @@ pub struct Folder {
     others: Vec<Other>,
     ledger: Ledger,
     quiet_until: SystemTime,
+    /// Whether a longer prompt does not serve for its beginnings.
+    keeps_beginnings: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -84,6 +86,7 @@ impl Folder {
             entries: Vec::new(),
             others: Vec::new(),
             quiet_until: SystemTime::UNIX_EPOCH,
+            keeps_beginnings: false,
             limits,
         };
         for path in files(&folder.limits.folder) {
@@ -193,6 +196,14 @@ impl Folder {
         }
     }
 
+    /// Keeps what a longer prompt begins with beside it: where a payload can only be used
+    /// whole, it does not serve for both.
+    #[must_use]
+    pub fn with_beginnings(mut self, keeps: bool) -> Self {
+        self.keeps_beginnings = keeps;
+        self
+    }
+
     /// Shorter prompts are not worth a file.
     pub fn min_tokens(&self) -> u32 {
         self.limits.min_tokens
@@ -202,7 +213,9 @@ impl Folder {
     /// long enough, not kept yet, and today's budget allows it.
     pub fn wants(&self, now: SystemTime, owner: Option<u32>, tokens: &[i32], bytes: u64) -> bool {
         let is_kept = |entry: &Entry| {
-            (entry.owner.is_none() || entry.owner == owner) && entry.tokens.starts_with(tokens)
+            (entry.owner.is_none() || entry.owner == owner)
+                && entry.tokens.starts_with(tokens)
+                && (!self.keeps_beginnings || entry.tokens.len() == tokens.len())
         };
         let written = self.ledger.written(day(now));
         tokens.len() >= self.limits.min_tokens.max(1) as usize
@@ -236,9 +249,13 @@ impl Folder {
                 self.ledger.add(day(now), bytes);
                 let Header { owner, tokens, .. } = pending.header;
                 // What it begins with is of no use any more.
-                let (old, keep) = std::mem::take(&mut self.entries)
-                    .into_iter()
-                    .partition(|e| e.owner == owner && tokens.starts_with(&e.tokens));
+                let useless = |e: &Entry| {
+                    e.owner == owner
+                        && tokens.starts_with(&e.tokens)
+                        && (!self.keeps_beginnings || e.tokens.len() == tokens.len())
+                };
+                let entries = std::mem::take(&mut self.entries).into_iter();
+                let (old, keep) = entries.partition(useless);
                 self.entries = keep;
                 for entry in Vec::into_iter(old).filter(|e| e.file.path != pending.target) {
                     remove(&entry.file.path);
@@ -463,6 +480,12 @@ mod tests {
         keep(&mut folder, at(0), Some(1), &[1, 2], 10);
         keep(&mut folder, at(1), Some(1), &[1, 2, 3], 10);
         assert_eq!(count(dir.path()), 1);
+        // Unless it is of no use for it.
+        let mut folder = open(dir.path()).with_beginnings(true);
+        keep(&mut folder, at(2), Some(1), &[1, 2], 10);
+        keep(&mut folder, at(3), Some(1), &[1, 2, 3, 4], 10);
+        assert_eq!(count(dir.path()), 3);
+        assert!(!folder.wants(at(4), Some(1), &[1, 2], 10));
     }
 
     #[test]

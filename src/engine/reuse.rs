@@ -51,7 +51,7 @@ impl<B: Backend> Worker<B> {
                 sequence.parts_after(found as usize);
             }
         }
-        self.set_boundaries(slot, found);
+        self.set_boundaries(slot);
         if found > 0 {
             self.checkpoint(slot, found);
         }
@@ -67,14 +67,15 @@ impl<B: Backend> Worker<B> {
         if !self.backend.share(hit.seq, sequence.seq, hit.tokens) {
             return 0;
         }
-        if hit.diverges {
+        // Where checkpoints are needed, see `set_boundaries`.
+        if hit.diverges && !self.backend.memory().needs_checkpoints() {
             sequence.recurs(hit.tokens);
         }
         hit.tokens
     }
 
     /// Has the prompt computed in parts that end where another one may part from it.
-    fn set_boundaries(&mut self, slot: SlotId, found: u32) {
+    fn set_boundaries(&mut self, slot: SlotId) {
         if !self.backend.memory().needs_checkpoints() {
             return;
         }
@@ -86,7 +87,7 @@ impl<B: Backend> Worker<B> {
             .parts_after(sequence.uid, search(sequence.tokens()));
         let near = parts_after.saturating_sub(NEAR)..=parts_after;
         let mut known = sequence.lengths().boundaries;
-        known.push(found as usize);
+        known.extend(self.kept.forks(sequence.uid, sequence.tokens()));
         if parts_after > 0 && !known.iter().any(|boundary| near.contains(boundary)) {
             sequence.recurs(as_u32(parts_after));
             sequence.parts_after(parts_after);

@@ -138,6 +138,14 @@ impl Kept {
         shared.max().filter(|n| *n >= USE_MIN).unwrap_or(0)
     }
 
+    /// After how many tokens of a prompt it is known that others part from it.
+    pub fn forks(&self, uid: Option<u32>, prompt: &[i32]) -> impl Iterator<Item = usize> {
+        self.shared(uid, prompt)
+            .map(|(at, tokens)| (&self.entries[at], tokens))
+            .filter(|(entry, tokens)| entry.is_fork && *tokens == entry.tokens.len())
+            .map(|(_, tokens)| tokens)
+    }
+
     /// Which entries this user may use, and how many tokens each shares with a prompt.
     fn shared(&self, uid: Option<u32>, prompt: &[i32]) -> impl Iterator<Item = (usize, usize)> {
         let entries = self.entries.iter().enumerate();
