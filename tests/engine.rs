@@ -27,5 +27,11 @@ mod kinds;
 mod memory;
 #[path = "engine/model.rs"]
 mod model;
+#[path = "common/not_checked.rs"]
+mod not_checked;
 #[path = "engine/process.rs"]
 mod process;
+#[path = "common/real_model.rs"]
+mod real_model;
+#[path = "engine/reuse.rs"]
+mod reuse;

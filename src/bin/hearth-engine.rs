@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use clap::{Parser, Subcommand};
 use hearthd::engine::fake::{FakeLoader, Script};
 use hearthd::engine::llama::{LlamaLoader, Runtime};
-use hearthd::engine::make_model::{Shape, Storage, make};
+use hearthd::engine::make_model::{Family, Shape, Storage, make, make_family};
 use hearthd::engine::{exit_code, run, try_template};
 use hearthd::engine::{offline, tools};
 use hearthd::protocol::{
@@ -102,8 +102,11 @@ struct RunArgs {
 #[derive(clap::Args)]
 struct MakeArgs {
     /// The name of a model, or `layers,width,ff,heads,kv_heads,vocab`.
-    #[arg(long)]
-    shape: Shape,
+    #[arg(long, required_unless_present = "family")]
+    shape: Option<Shape>,
+    /// A tiny model of another architecture instead, in 32-bit floats.
+    #[arg(long, conflicts_with_all = ["shape", "storage"])]
+    family: Option<Family>,
     /// How the weights are stored.
     #[arg(long = "type", default_value = "q8_0")]
     storage: Storage,
@@ -150,13 +153,13 @@ fn main() -> ExitCode {
             });
         }
         Some(Tool::MakeModel(args)) => {
-            return exit_code(make(
-                &args.out,
-                args.shape,
-                args.storage,
-                args.seed,
-                &mut |_, _| (),
-            ));
+            let out = &args.out;
+            return exit_code(match (args.family, args.shape) {
+                (Some(family), _) => make_family(out, family, args.seed),
+                (None, Some(shape)) => make(out, shape, args.storage, args.seed, &mut |_, _| ()),
+                // The arguments need one of them.
+                (None, None) => Ok(()),
+            });
         }
         Some(Tool::Check { file }) => return check(&file),
         Some(Tool::Bench(args)) => bench(&args),

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 const MAGIC: &[u8; 8] = b"HEARTHKV";
 /// Raised whenever the layout or the meaning of the payload changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes before the tokens.
 const FIXED: usize = 8 + 4 * 4 + 8 + 16 + 8 + 16;
 /// More tokens than any context has.
@@ -241,9 +241,9 @@ mod tests {
             bytes[range].copy_from_slice(&old);
         }
         let mut other = bytes.clone();
-        other[8] = 2;
+        other[8] = 99;
         fs::write(&path, &other).unwrap();
-        assert!(matches!(read(&path), Err(CacheError::Version(2))));
+        assert!(matches!(read(&path), Err(CacheError::Version(99))));
         assert!(matches!(read(dir.path()), Err(CacheError::Io(_))));
     }
 }

@@ -39,6 +39,8 @@ pub struct Folder {
     others: Vec<Other>,
     ledger: Ledger,
     quiet_until: SystemTime,
+    /// Whether a longer prompt does not serve for its beginnings.
+    keeps_beginnings: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -84,6 +86,7 @@ impl Folder {
             entries: Vec::new(),
             others: Vec::new(),
             quiet_until: SystemTime::UNIX_EPOCH,
+            keeps_beginnings: false,
             limits,
         };
         for path in files(&folder.limits.folder) {
@@ -124,18 +127,27 @@ impl Folder {
     }
 
     /// The kept prompt that shares the most tokens with this user's; at least as many as
-    /// are worth a file, and more than `known`.
-    pub fn find(&self, owner: Option<u32>, prompt: &[i32], known: u32) -> Option<Found> {
+    /// are worth a file, more than `known`, and so many that `is_usable` says for its own
+    /// length and theirs that they can be used.
+    pub fn find(
+        &self,
+        owner: Option<u32>,
+        prompt: &[i32],
+        known: u32,
+        is_usable: impl Fn(u32, u32) -> bool,
+    ) -> Option<Found> {
         let least = known.saturating_add(1).max(self.limits.min_tokens);
+        let as_u32 = |tokens: usize| u32::try_from(tokens).unwrap_or(u32::MAX);
         let shared = |entry: &Entry| {
             let same = entry.tokens.iter().zip(prompt).take_while(|(a, b)| a == b);
-            u32::try_from(same.count()).unwrap_or(u32::MAX)
+            as_u32(same.count())
         };
         self.entries
             .iter()
             .filter(|entry| entry.owner.is_none() || entry.owner == owner)
             .map(|entry| (shared(entry), entry))
             .filter(|(tokens, _)| *tokens >= least)
+            .filter(|(tokens, entry)| is_usable(as_u32(entry.tokens.len()), *tokens))
             .max_by_key(|(tokens, _)| *tokens)
             .map(|(tokens, entry)| Found {
                 path: entry.file.path.clone(),
@@ -184,11 +196,26 @@ impl Folder {
         }
     }
 
+    /// Keeps what a longer prompt begins with beside it: where a payload can only be used
+    /// whole, it does not serve for both.
+    #[must_use]
+    pub fn with_beginnings(mut self, keeps: bool) -> Self {
+        self.keeps_beginnings = keeps;
+        self
+    }
+
+    /// Shorter prompts are not worth a file.
+    pub fn min_tokens(&self) -> u32 {
+        self.limits.min_tokens
+    }
+
     /// Whether a prompt of so many tokens and about so many bytes may be kept now: it is
     /// long enough, not kept yet, and today's budget allows it.
     pub fn wants(&self, now: SystemTime, owner: Option<u32>, tokens: &[i32], bytes: u64) -> bool {
         let is_kept = |entry: &Entry| {
-            (entry.owner.is_none() || entry.owner == owner) && entry.tokens.starts_with(tokens)
+            (entry.owner.is_none() || entry.owner == owner)
+                && entry.tokens.starts_with(tokens)
+                && (!self.keeps_beginnings || entry.tokens.len() == tokens.len())
         };
         let written = self.ledger.written(day(now));
         tokens.len() >= self.limits.min_tokens.max(1) as usize
@@ -222,9 +249,13 @@ impl Folder {
                 self.ledger.add(day(now), bytes);
                 let Header { owner, tokens, .. } = pending.header;
                 // What it begins with is of no use any more.
-                let (old, keep) = std::mem::take(&mut self.entries)
-                    .into_iter()
-                    .partition(|e| e.owner == owner && tokens.starts_with(&e.tokens));
+                let useless = |e: &Entry| {
+                    e.owner == owner
+                        && tokens.starts_with(&e.tokens)
+                        && (!self.keeps_beginnings || e.tokens.len() == tokens.len())
+                };
+                let entries = std::mem::take(&mut self.entries).into_iter();
+                let (old, keep) = entries.partition(useless);
                 self.entries = keep;
                 for entry in Vec::into_iter(old).filter(|e| e.file.path != pending.target) {
                     remove(&entry.file.path);
@@ -322,6 +353,7 @@ mod tests {
         fingerprint: 1,
         settings: 2,
     };
+    const ALL: fn(u32, u32) -> bool = |_, _| true;
     const DAY: Duration = Duration::from_hours(24);
 
     fn limits(folder: &Path) -> DiskCache {
@@ -358,13 +390,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         keep(&mut open(dir.path()), at(0), Some(5), &[1, 2, 3, 4], 100);
         let mut folder = open(dir.path());
-        let found = folder.find(Some(5), &[1, 2, 3, 9], 0).unwrap();
+        let found = folder.find(Some(5), &[1, 2, 3, 9], 0, ALL).unwrap();
         assert_eq!(found.tokens, 3);
         assert_eq!(folder.read(at(1), &found), Some((vec![7; 100], 4)));
         // Too short, another's, nothing new, already kept.
-        assert_eq!(folder.find(Some(5), &[1, 9], 0), None);
-        assert_eq!(folder.find(Some(6), &[1, 2, 3], 0), None);
-        assert_eq!(folder.find(Some(5), &[1, 2, 3], 3), None);
+        assert_eq!(folder.find(Some(5), &[1, 9], 0, ALL), None);
+        assert_eq!(folder.find(Some(6), &[1, 2, 3], 0, ALL), None);
+        assert_eq!(folder.find(Some(5), &[1, 2, 3], 3, ALL), None);
         assert!(!folder.wants(at(1), Some(5), &[1, 2, 3], 10));
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &fs::metadata(&files(dir.path())[0]).unwrap().permissions(),
@@ -381,7 +413,7 @@ mod tests {
             ..IDENTITY
         };
         let folder = Folder::open(limits(dir.path()), other).unwrap();
-        assert_eq!(folder.find(None, &[1, 2], 0), None);
+        assert_eq!(folder.find(None, &[1, 2], 0, ALL), None);
         assert_eq!(count(dir.path()), 1);
         let other = Identity {
             settings: 9,
@@ -401,10 +433,10 @@ mod tests {
         *changed.last_mut().unwrap() ^= 1;
         fs::write(&path, &changed).unwrap();
         let mut folder = open(dir.path());
-        let found = folder.find(None, &[1, 2, 3], 0).unwrap();
+        let found = folder.find(None, &[1, 2, 3], 0, ALL).unwrap();
         assert_eq!(folder.read(at(1), &found), None);
         assert_eq!(
-            (count(dir.path()), folder.find(None, &[1, 2, 3], 0)),
+            (count(dir.path()), folder.find(None, &[1, 2, 3], 0, ALL)),
             (0, None)
         );
         fs::write(&path, &whole[..50]).unwrap();
@@ -427,8 +459,8 @@ mod tests {
         }
         // Three of them fit; those used longest ago went.
         assert_eq!(count(dir.path()), 3);
-        assert_eq!(folder.find(None, &[9, 1], 0), None);
-        assert!(folder.find(None, &[9, 4], 0).is_some());
+        assert_eq!(folder.find(None, &[9, 1], 0, ALL), None);
+        assert!(folder.find(None, &[9, 4], 0, ALL).is_some());
         assert!(!folder.wants(at(9), None, &[8, 8], 10_001));
         // The day's budget, also after a restart; the next day has its own.
         folder.limits.daily_write_bytes = 16_000;
@@ -448,6 +480,12 @@ mod tests {
         keep(&mut folder, at(0), Some(1), &[1, 2], 10);
         keep(&mut folder, at(1), Some(1), &[1, 2, 3], 10);
         assert_eq!(count(dir.path()), 1);
+        // Unless it is of no use for it.
+        let mut folder = open(dir.path()).with_beginnings(true);
+        keep(&mut folder, at(2), Some(1), &[1, 2], 10);
+        keep(&mut folder, at(3), Some(1), &[1, 2, 3, 4], 10);
+        assert_eq!(count(dir.path()), 3);
+        assert!(!folder.wants(at(4), Some(1), &[1, 2], 10));
     }
 
     #[test]
@@ -473,7 +511,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let mut folder = open(dir.path());
             for (n, (owner, tokens)) in (0u64..).zip(steps) {
-                if let Some(found) = folder.find(owner, &tokens, 0) {
+                if let Some(found) = folder.find(owner, &tokens, 0, ALL) {
                     let header = file::read_header(&found.path).unwrap();
                     let n = found.tokens as usize;
                     prop_assert_eq!(&header.tokens[..n], &tokens[..n]);

@@ -2,15 +2,23 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::gguf::{GgufError, read_header};
 
+/// How many places of the weights are looked at, and how many bytes at each: a model that
+/// was trained further differs everywhere, and one of which single layers were, in many
+/// places. All of it would take minutes from a memory card.
+const SAMPLES: u64 = 1024;
+const SAMPLE: u64 = 256;
+
 /// Tells one model's contents from another's: a hash of the GGUF header, which holds
-/// the vocabulary, the tensor table and all settings, and the file's size. Its name and
-/// times do not matter, so a copied model keeps its prompts.
+/// the vocabulary, the tensor table and all settings, of the file's size, and of bytes
+/// from all over its weights. Its name and times do not matter, so a copied model keeps
+/// its prompts.
 ///
 /// # Errors
 /// Where the header cannot be read.
@@ -23,7 +31,22 @@ pub fn fingerprint(path: &Path) -> Result<u128, GgufError> {
     };
     read_header(&mut hashing)?;
     hashing.hash.update(&size.to_le_bytes());
+    let file = hashing.from.into_inner();
+    // Equal distances, the last one up to the end; a small file is read whole.
+    let step = size.saturating_sub(SAMPLE).div_ceil(SAMPLES).max(SAMPLE);
+    let last = size.saturating_sub(SAMPLE);
+    for at in (0..last).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
+        sample(&file, at, size, &mut hashing.hash)?;
+    }
+    sample(&file, last, size, &mut hashing.hash)?;
     Ok(hashing.hash.digest128())
+}
+
+fn sample(file: &File, at: u64, size: u64, hash: &mut Xxh3) -> io::Result<()> {
+    let mut bytes = vec![0; usize::try_from(SAMPLE.min(size - at)).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, at)?;
+    hash.update(&bytes);
+    Ok(())
 }
 
 /// Hashes what is read through it.
@@ -69,6 +92,12 @@ mod tests {
         assert_eq!(of("a", b"xx"), of("a", b"xx"));
         assert_ne!(of("a", b"xx"), of("b", b"xx"));
         assert_ne!(of("a", b"xx"), of("a", b"xxx"));
+        // Two fine-tunes of one model differ in their weights alone.
+        let mut weights = vec![7; 3 * 1024 * 1024];
+        let one = of("a", &weights);
+        let middle = weights.len() / 2;
+        weights[middle..middle + 8192].fill(8);
+        assert_ne!(of("a", &weights), one);
         let text = tempfile::NamedTempFile::new().unwrap();
         assert!(fingerprint(text.path()).is_err());
     }

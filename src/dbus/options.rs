@@ -44,6 +44,8 @@ const FIELDS: &[&str] = &[
     "max_tokens",
     "stop",
     "truncation",
+    "cache_prompt",
+    "reproducible",
     "priority",
 ];
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::prompt::constraint::Vocabulary;
 use crate::protocol::{ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
+use crate::scheduler::MemoryKind;
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;
@@ -158,21 +159,40 @@ pub trait Backend {
     /// `ModelInvalid` where the tokens make no vocabulary.
     fn vocabulary(&self) -> Result<Vocabulary, Failure>;
 
-    /// Whether the end of a sequence can be removed, and its beginning shared. Where
-    /// the state is a running sum (Mamba, RWKV) it cannot.
-    fn can_share(&self) -> bool;
+    /// How many sequences can run, and how many are kept besides; they are numbered from 0
+    /// on.
+    fn places(&self) -> (u32, u32);
 
-    /// Removes a sequence's tokens from `position` on.
-    fn remove(&mut self, seq: u32, position: u32);
+    /// How its memory of a sequence can be cut and shared.
+    fn memory(&self) -> MemoryKind;
 
-    /// Puts the first `tokens` of sequence `from` into the empty sequence `to` as well.
-    fn share(&mut self, from: u32, to: u32, tokens: u32);
+    /// The first and the last position of a sequence that is in memory; `None` where it is
+    /// empty.
+    fn positions(&self, seq: u32) -> Option<(u32, u32)>;
 
-    /// A sequence's keys and values as bytes; empty where it cannot be had.
-    fn save(&mut self, seq: u32) -> Vec<u8>;
+    /// Whether the first `tokens` of a sequence are there as far as the next token needs
+    /// them.
+    fn is_usable(&self, seq: u32, tokens: u32) -> bool {
+        let positions = self.positions(seq);
+        positions.is_some_and(|(first, last)| self.memory().is_usable(first, last, tokens))
+    }
 
-    /// Puts saved keys and values of `tokens` tokens into the empty sequence `seq`;
-    /// `false` where there is no room, or they do not fit the model. The bytes come from
+    /// Removes a sequence's tokens from `position` on; `false` where that cannot be done,
+    /// which from 0 on it always can.
+    fn remove(&mut self, seq: u32, position: u32) -> bool;
+
+    /// Puts the first `tokens` of sequence `from` into the empty sequence `to` as well;
+    /// `false`, and nothing, where they are not usable ([`Self::is_usable`]).
+    fn share(&mut self, from: u32, to: u32, tokens: u32) -> bool;
+
+    /// Empties the memory, so that the next sequence lies in it as in a new one.
+    fn clear(&mut self);
+
+    /// A sequence of so many tokens as bytes; empty where it cannot be had.
+    fn save(&mut self, seq: u32, tokens: u32) -> Vec<u8>;
+
+    /// Puts a saved sequence of `tokens` tokens into the empty sequence `seq`; `false`
+    /// where there is no room, or it does not fit the model. The bytes come from
     /// [`Self::save`] under the same [`Self::settings`].
     fn restore(&mut self, seq: u32, saved: &[u8], tokens: u32) -> bool;
 

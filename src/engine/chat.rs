@@ -55,8 +55,8 @@ pub(super) struct ChatPrompt {
     triggers: Vec<String>,
     /// Reads the answer.
     pub(super) reader: AnswerReader,
-    /// Texts that messages begin with.
-    pub(super) message_starts: Vec<String>,
+    /// The end of the text that belongs to the answer.
+    pub(super) generation_prompt: String,
 }
 
 impl ChatLayer {
@@ -334,11 +334,7 @@ impl ChatPrompt {
             } else {
                 reader
             },
-            message_starts: rendered
-                .message_delimiters
-                .iter()
-                .map(|d| d.delimiter.clone())
-                .collect(),
+            generation_prompt: rendered.generation_prompt.clone(),
             triggers,
         })
     }

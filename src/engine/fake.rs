@@ -11,13 +11,18 @@ use super::backend::{
     Backend, ChatFormat, DecodeError, Loader, Mask, Part, Progress, Sampled, Token, argmax,
     no_logits,
 };
+use crate::fit::places;
+use crate::gguf::Header;
 use crate::prompt::constraint::Vocabulary;
 use crate::protocol::{
     ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, ModelKind, Sampling,
 };
+use crate::scheduler::MemoryKind;
 
 /// Ends an answer.
 const END: Token = 256;
+/// Stands for a state that is not that of any tokens.
+const LOST: Token = -1;
 /// What a token takes after `!slow`.
 const SLOW_TOKEN: Duration = Duration::from_millis(20);
 /// Digits of a token that says when it was sampled.
@@ -30,8 +35,8 @@ const CONTEXT: u32 = 4096;
 /// What goes wrong, and how slow things are. Written as `key=value`, separated by
 /// commas: `load-ms=N`, `token-ms=N`, `prefill-us=N` (a prompt token), `load=KIND` with
 /// `not-found`, `invalid`, `oom`, `abort` or `hang`, `fail-decode=N` (the N-th decode,
-/// from 1, fails with code -3), `repeat=N` (the answer is said N times), `clock=1`
-/// (each token says when it was sampled instead: nine digits, the last of the microseconds since 1970).
+/// from 1, fails with code -3), `repeat=N` (the answer is said N times), `state=1` (a
+/// sequence cannot be cut, as with Mamba), `clock=1` (each token says when it was sampled instead: nine digits, the last of the microseconds since 1970).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     load: Option<LoadFault>,
@@ -40,6 +45,7 @@ pub struct Script {
     prefill_time: Duration,
     fail_decode: Option<u64>,
     repeat: usize,
+    state: bool,
     clock: bool,
 }
 
@@ -64,6 +70,7 @@ impl FromStr for Script {
                 "token-ms" => script.token_time = Duration::from_millis(number()?),
                 "prefill-us" => script.prefill_time = Duration::from_micros(number()?),
                 "fail-decode" => script.fail_decode = Some(number()?),
+                "state" => script.state = number()? != 0,
                 "clock" => script.clock = number()? != 0,
                 "repeat" => script.repeat = usize::try_from(number()?).unwrap_or(1),
                 "load" => {
@@ -97,7 +104,7 @@ pub struct FakeLoader {
 pub struct FakeBackend {
     script: Script,
     info: ModelInfo,
-    /// The KV cache: each sequence's tokens.
+    /// The KV cache: each sequence's tokens; [`LOST`] where a decode ended midway.
     cells: BTreeMap<u32, Vec<Token>>,
     last: Vec<Part>,
     decodes: u64,
@@ -228,12 +235,30 @@ impl Backend for FakeBackend {
         Vocabulary::new(pieces, &[], &[END], Arc::new(tokenize))
     }
 
-    fn can_share(&self) -> bool {
-        true
+    fn places(&self) -> (u32, u32) {
+        places(&Header::default(), self.info.slots, 1)
     }
 
-    fn remove(&mut self, seq: u32, position: u32) {
+    fn memory(&self) -> MemoryKind {
+        if self.script.state {
+            MemoryKind::Recurrent
+        } else {
+            MemoryKind::Full
+        }
+    }
+
+    fn positions(&self, seq: u32) -> Option<(u32, u32)> {
+        let cells = self.cells.get(&seq)?;
+        let last = u32::try_from(cells.len()).ok()?.checked_sub(1)?;
+        Some((if self.script.state { last } else { 0 }, last))
+    }
+
+    fn remove(&mut self, seq: u32, position: u32) -> bool {
         if let Some(cells) = self.cells.get_mut(&seq) {
+            let is_cut = (1..cells.len()).contains(&(position as usize));
+            if is_cut && self.script.state {
+                return false;
+            }
             cells.truncate(position as usize);
         }
         if position == 0 {
@@ -241,16 +266,28 @@ impl Backend for FakeBackend {
             self.failing.remove(&seq);
             self.slow.remove(&seq);
         }
+        true
     }
 
-    fn share(&mut self, from: u32, to: u32, tokens: u32) {
+    fn share(&mut self, from: u32, to: u32, tokens: u32) -> bool {
+        if !self.is_usable(from, tokens) {
+            return false;
+        }
         let cells = self.cells.get(&from);
         let shared = cells.and_then(|cells| cells.get(..tokens as usize));
         let shared = shared.unwrap_or_default().to_vec();
         self.cells.insert(to, shared);
+        true
     }
 
-    fn save(&mut self, seq: u32) -> Vec<u8> {
+    fn clear(&mut self) {
+        self.cells.clear();
+    }
+
+    fn save(&mut self, seq: u32, tokens: u32) -> Vec<u8> {
+        if !self.is_usable(seq, tokens) {
+            return Vec::new();
+        }
         let cells = self.cells.get(&seq);
         cells
             .into_iter()
@@ -285,7 +322,13 @@ impl Backend for FakeBackend {
         if used + parts.len() > self.info.kv_tokens as usize {
             return Err(DecodeError::NoRoom);
         }
-        self.compute(parts)?;
+        let computed = self.compute(parts);
+        if computed.is_err() && self.script.state {
+            for part in parts {
+                self.cells.entry(part.seq).or_default().push(LOST);
+            }
+        }
+        computed?;
         for part in parts {
             let cells = self.cells.entry(part.seq).or_default();
             if cells.len() != part.position as usize {

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cache::{Folder, Found, Identity, Pending, fingerprint};
 use crate::protocol::LoadRequest;
+use crate::scheduler::MemoryKind;
 
 /// How long the end of the process waits for the last write.
 const LAST_WRITE: Duration = Duration::from_secs(8);
@@ -26,9 +27,9 @@ type Job = (Pending, Vec<u8>);
 
 impl Keeper {
     /// The cache that a load request asks for. `settings` says in words what the numbers
-    /// depend on besides the model. `None` where there is none or it cannot be used: a
+    /// depend on besides the model; `kind` tells whether files can be cut. `None` where there is none or it cannot be used: a
     /// model works without.
-    pub(super) fn open(request: &LoadRequest, settings: &str) -> Option<Self> {
+    pub(super) fn open(request: &LoadRequest, settings: &str, kind: MemoryKind) -> Option<Self> {
         let limits = request.cache.clone()?;
         let path = limits.folder.display().to_string();
         let opened = fingerprint(&request.path)
@@ -41,6 +42,7 @@ impl Keeper {
                 };
                 Folder::open(limits, identity)
             })
+            .map(|folder| folder.with_beginnings(kind.needs_checkpoints()))
             .and_then(Self::start);
         opened
             .inspect_err(|error| log::warn!("prompts are not kept in {path}: {error}"))
@@ -67,9 +69,16 @@ impl Keeper {
         })
     }
 
-    /// The kept prompt that shares more than `known` tokens with a prompt.
-    pub(super) fn find(&self, uid: Option<u32>, prompt: &[i32], known: u32) -> Option<Found> {
-        self.folder.find(uid, prompt, known)
+    /// The kept prompt that shares more than `known` tokens with a prompt, of those of
+    /// which so many can be used: see [`Folder::find`].
+    pub(super) fn find(
+        &self,
+        uid: Option<u32>,
+        prompt: &[i32],
+        known: u32,
+        is_usable: impl Fn(u32, u32) -> bool,
+    ) -> Option<Found> {
+        self.folder.find(uid, prompt, known, is_usable)
     }
 
     /// Its contents, checked, and how many tokens they are.
@@ -88,6 +97,11 @@ impl Keeper {
             self.finish(pending, result);
         }
         self.is_writing
+    }
+
+    /// Shorter prompts are not worth a file.
+    pub(super) fn min_tokens(&self) -> u32 {
+        self.folder.min_tokens()
     }
 
     /// Whether a prompt of about so many bytes is to be kept.

@@ -2,6 +2,7 @@
 //! for measuring a board without a download.
 
 mod encoder;
+mod family;
 mod shape;
 
 use std::fs::File;
@@ -13,6 +14,7 @@ use super::gguf::{self, ElementType, Tensor, Value};
 use crate::gguf::takes_more_bits;
 
 pub use encoder::{Encoder, make_encoder};
+pub use family::{FAMILIES, Family, make_family};
 pub use shape::{SHAPES, Shape};
 
 /// Control tokens behind the 256 byte tokens.
@@ -109,7 +111,7 @@ pub fn make(
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let tensors = tensors(shape, storage);
     gguf::write_header(&mut out, &header(shape, storage), &tensors)?;
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(seed);
     let mut values = Vec::new();
     let mut bytes = Vec::new();
     let weights = shape.parameters();
@@ -192,14 +194,6 @@ fn tensors(shape: Shape, storage: Storage) -> Vec<Tensor> {
 }
 
 fn header(shape: Shape, storage: Storage) -> Vec<(String, Value)> {
-    // llama.cpp's token types: 1 normal, 3 control.
-    let kind = |n| {
-        if (256..FIRST_FILLER).contains(&n) {
-            3
-        } else {
-            1
-        }
-    };
     let text = |s: &str| Value::Text(s.to_owned());
     let values = [
         ("general.architecture", text("llama")),
@@ -218,15 +212,34 @@ fn header(shape: Shape, storage: Storage) -> Vec<(String, Value)> {
         ),
         ("llama.rope.freq_base", Value::F32(10_000.0)),
         ("llama.vocab_size", Value::U32(shape.vocab)),
+    ];
+    let values = values
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value));
+    values.chain(vocabulary(shape.vocab)).collect()
+}
+
+/// Bytes, control tokens and words.
+fn vocabulary(vocab: u32) -> impl Iterator<Item = (String, Value)> {
+    // llama.cpp's token types: 1 normal, 3 control.
+    let kind = |n| {
+        if (256..FIRST_FILLER).contains(&n) {
+            3
+        } else {
+            1
+        }
+    };
+    let text = |s: &str| Value::Text(s.to_owned());
+    let values = [
         ("tokenizer.ggml.model", text("gpt2")),
         ("tokenizer.ggml.pre", text("gpt-2")),
         (
             "tokenizer.ggml.tokens",
-            Value::Texts((0..shape.vocab).map(token_text).collect()),
+            Value::Texts((0..vocab).map(token_text).collect()),
         ),
         (
             "tokenizer.ggml.token_type",
-            Value::Numbers((0..shape.vocab).map(kind).collect()),
+            Value::Numbers((0..vocab).map(kind).collect()),
         ),
         // Without merges every byte stays a token of its own.
         ("tokenizer.ggml.merges", Value::Texts(Vec::new())),
@@ -237,7 +250,6 @@ fn header(shape: Shape, storage: Storage) -> Vec<(String, Value)> {
     values
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
-        .collect()
 }
 
 /// Bytes in GPT-2's alphabet, control tokens, then filler words.
@@ -266,6 +278,10 @@ fn byte_char(byte: u32) -> char {
 struct Random(u64);
 
 impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     /// Uniform in -1 to 1.
     #[expect(clippy::cast_precision_loss, reason = "24 bits fit")]
     fn next(&mut self) -> f32 {

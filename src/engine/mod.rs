@@ -21,6 +21,7 @@ pub mod make_model;
 pub mod offline;
 mod pace;
 mod process;
+mod reuse;
 mod sequence;
 mod tick;
 pub mod tools;

@@ -50,7 +50,7 @@ pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Re
         });
     match loaded {
         Ok((backend, chat)) => {
-            let keeper = Keeper::open(&request, &backend.settings());
+            let keeper = Keeper::open(&request, &backend.settings(), backend.memory());
             link.send(&[Event::Loaded(backend.info().clone())]);
             let worker = Worker::new(backend, chat, keeper, request.lookup_tokens);
             Ticker::new(worker, request.limits, link, progress).run(&commands);

@@ -7,7 +7,7 @@ use crate::prompt::TextStream;
 use crate::prompt::constraint::Matcher;
 use crate::protocol::{
     Event, Failure, FailureKind, FinishReason, GenerateRequest, Message, Overflow, Prompt,
-    RequestId, TokenLogprob, Usage,
+    RequestId, Reuse, TokenLogprob, Usage,
 };
 use crate::scheduler::{Lengths, Lookup, Work};
 
@@ -28,6 +28,11 @@ pub(super) struct Sequence<S> {
     prompt_tokens: u32,
     /// Tokens of the beginning that is worth keeping on disk.
     stable: usize,
+    /// After how many tokens of the prompt another one may part from it, besides.
+    boundaries: Vec<usize>,
+    /// Tokens of the prompt in front of those that the answer begins with.
+    answer_at: usize,
+    pub(super) reuse: Reuse,
     cached_tokens: u32,
     /// Whether the daemon heard of the start.
     is_started: bool,
@@ -72,6 +77,9 @@ impl<S> Sequence<S> {
             tokens,
             prompt_tokens,
             stable: 0,
+            boundaries: Vec::new(),
+            answer_at: prompt.answer_at,
+            reuse: request.reuse,
             cached_tokens: 0,
             is_started: false,
             generated: as_u32(request.resume.len()),
@@ -145,11 +153,35 @@ impl<S> Sequence<S> {
         }
     }
 
+    /// Where the next turn of this conversation may part from this prompt: what the model
+    /// thinks is not in later prompts. The last token is computed anew for its logits.
+    pub(super) fn answer_at(&self) -> usize {
+        self.answer_at
+            .min((self.prompt_tokens as usize).saturating_sub(1))
+    }
+
+    /// Notes that another prompt may part from this one after so many tokens.
+    pub(super) fn parts_after(&mut self, tokens: usize) {
+        self.boundaries.push(tokens);
+    }
+
+    /// Whether only its prompt is computed.
+    pub(super) fn is_prewarm(&self) -> bool {
+        self.max_tokens == 0
+    }
+
     /// How its tokens divide.
     pub(super) fn lengths(&self) -> Lengths {
+        let prompt = self.prompt_tokens as usize;
+        let mut boundaries = vec![self.stable];
+        boundaries.extend(&self.boundaries);
+        boundaries.retain(|tokens| (1..prompt).contains(tokens));
+        boundaries.sort_unstable();
+        boundaries.dedup();
         Lengths {
-            prompt: self.prompt_tokens as usize,
+            prompt,
             stable: self.stable,
+            boundaries,
         }
     }
 
@@ -341,6 +373,8 @@ pub(super) struct ReadyPrompt {
     reader: AnswerReader,
     controls: Vec<(Token, String)>,
     stops: Vec<String>,
+    /// Tokens in front of those that the answer begins with.
+    answer_at: usize,
     /// As the chat layer rendered it; `None` for plain text.
     pub(super) chat: Option<ChatPrompt>,
 }
@@ -379,7 +413,11 @@ impl ReadyPrompt {
         }
         let (tokens, mut prompt) = result?;
         let named = |name: &String| Some((backend.named(name)?, name.clone()));
+        let begun = backend.tokenize(&prompt.generation_prompt, false);
+        let same = tokens.iter().rev().zip(begun.iter().rev());
+        let begun = same.take_while(|(a, b)| a == b).count();
         Ok(Self {
+            answer_at: tokens.len() - begun,
             tokens,
             controls: prompt.controls.iter().filter_map(named).collect(),
             stops: std::mem::take(&mut prompt.stops),
@@ -390,6 +428,7 @@ impl ReadyPrompt {
 
     fn plain(tokens: Vec<Token>) -> Self {
         Self {
+            answer_at: tokens.len(),
             tokens,
             reader: AnswerReader::plain(),
             controls: Vec::new(),

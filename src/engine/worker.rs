@@ -11,9 +11,8 @@ use super::constraints::Constraints;
 use super::keeper::Keeper;
 use super::link::Running;
 use super::sequence::{ReadyPrompt, Sequence, as_u32};
-use crate::fit::places;
-use crate::protocol::{Event, Failure, FailureKind, GenerateRequest, Limits, RequestId};
-use crate::scheduler::{Batch, Hit, Kept, SlotId, Slots, Step, Work};
+use crate::protocol::{Event, Failure, FailureKind, GenerateRequest, Limits, RequestId, Reuse};
+use crate::scheduler::{Batch, Kept, MemoryKind, SlotId, Slots, Step, Work};
 
 /// Tokens guessed at most: llama.cpp keeps the logits of as many tokens of a batch as
 /// there are sequences, and one slot has more than this.
@@ -25,19 +24,19 @@ pub(super) struct Worker<B: Backend> {
     pub(super) backend: B,
     chat: ChatLayer,
     waiting: Vec<GenerateRequest>,
-    sequences: BTreeMap<SlotId, Sequence<B::Sampler>>,
+    pub(super) sequences: BTreeMap<SlotId, Sequence<B::Sampler>>,
     constraints: Constraints,
-    slots: Slots,
-    kept: Kept,
-    keeper: Option<Keeper>,
+    pub(super) slots: Slots,
+    pub(super) kept: Kept,
+    pub(super) keeper: Option<Keeper>,
     /// Tokens guessed at most.
     lookup_tokens: u32,
     /// Places in the KV cache that nobody uses.
-    free_seqs: Vec<u32>,
-    batch: Batch,
+    pub(super) free_seqs: Vec<u32>,
+    pub(super) batch: Batch,
     parts: Vec<Part>,
     steps: Vec<Step>,
-    events: Vec<Event>,
+    pub(super) events: Vec<Event>,
 }
 
 impl<B: Backend> Worker<B> {
@@ -49,13 +48,14 @@ impl<B: Backend> Worker<B> {
     ) -> Self {
         let info = backend.info();
         let width = info.slots.max(1);
-        let (count, kept_max) = places(width, backend.can_share());
+        let kind = backend.memory();
+        let (count, kept_max) = backend.places();
         Self {
             slots: Slots::new(count as usize, width as usize, backend.batch_max()),
-            kept: Kept::new(kept_max as usize, info.kv_tokens as usize),
-            keeper: keeper.filter(|_| backend.can_share()),
+            kept: Kept::new(kind, kept_max as usize, info.kv_tokens as usize),
+            keeper: keeper.filter(|_| kind.can_share()),
             // What did not hold has to be removed again.
-            lookup_tokens: lookup_tokens.min(LOOKUP_MAX) * u32::from(backend.can_share()),
+            lookup_tokens: lookup_tokens.min(LOOKUP_MAX) * u32::from(kind.can_roll_back()),
             free_seqs: (0..count + kept_max).rev().collect(),
             chat,
             waiting: Vec::new(),
@@ -145,10 +145,14 @@ impl<B: Backend> Worker<B> {
         let Some(seq) = self.free_seqs.last().copied() else {
             return;
         };
-        self.backend.share(stable.seq, seq, tokens);
-        let saved = self.backend.save(seq);
+        if !self.backend.share(stable.seq, seq, tokens) {
+            return;
+        }
+        let saved = self.backend.save(seq, tokens);
         self.backend.remove(seq, 0);
-        if !saved.is_empty() {
+        // A state takes more than its tokens' keys and values.
+        let bytes = saved.len() as u64;
+        if !saved.is_empty() && keeper.wants(stable.uid, &stable.tokens, bytes) {
             keeper.keep(stable.uid, stable.tokens, saved);
         }
     }
@@ -180,13 +184,16 @@ impl<B: Backend> Worker<B> {
         let steps = self.batch.steps();
         let last = steps.last()?;
         let is_prefill = matches!(last.work, Work::Prefill { .. });
-        if !is_prefill && steps.len() > 1 {
+        let can_roll_back = self.backend.memory().can_roll_back();
+        if steps.len() > 1 && !(is_prefill && can_roll_back) {
             return None;
         }
+        let sequence = self.sequences.get(&last.slot)?;
+        let yields = is_prefill && can_roll_back && sequence.reuse != Reuse::Reproducible;
         let class = self.slots.class(now, last.slot);
         Some(Running {
-            id: self.sequences.get(&last.slot)?.id,
-            yields: class.filter(|_| is_prefill),
+            id: sequence.id,
+            yields: class.filter(|_| yields),
         })
     }
 
@@ -209,9 +216,10 @@ impl<B: Backend> Worker<B> {
             return;
         }
         let next = (0..self.waiting.len()).min_by_key(|n| self.waiting[*n].priority);
-        let Some(request) = next.map(|n| self.waiting.remove(n)) else {
+        let Some(next) = next.filter(|n| self.may_begin(self.waiting[*n].reuse)) else {
             return;
         };
+        let request = self.waiting.remove(next);
         let id = request.id;
         let mut sequence = match self.begin(&request) {
             Ok(sequence) => sequence,
@@ -222,16 +230,34 @@ impl<B: Backend> Worker<B> {
             sequence.finish(reason, &mut self.events);
             return;
         }
-        sequence.set_lookup(self.lookup_tokens);
-        if self.keeper.is_some() {
+        if request.reuse != Reuse::Reproducible {
+            sequence.set_lookup(self.lookup_tokens);
+        }
+        let kind = self.backend.memory();
+        if kind == MemoryKind::Recurrent {
+            // It costs a batch of its own: with a window the sequence itself will do mostly.
+            sequence.parts_after(sequence.answer_at());
+        }
+        if self.keeper.is_some() || kind.needs_checkpoints() {
             sequence.find_stable(&self.backend, &self.chat, &request);
         }
         let known = as_u32(sequence.tokens().len());
+        let least = self.keeper.as_ref().map_or(0, Keeper::min_tokens);
+        if request.prewarm && known < least {
+            log::warn!(
+                "a prewarmed prompt of {known} tokens is kept in memory only: on disk they have \
+                 at least {least} (`cache.min_tokens`)"
+            );
+        }
         let slot = self.slots.take(now, request.priority, known, 0);
         // There is a free slot, so there is a free place: see `new`.
         if let (Some(slot), Some(seq)) = (slot, self.free_seqs.pop()) {
             sequence.seq = seq;
             self.sequences.insert(slot, sequence);
+            if request.reuse == Reuse::Reproducible {
+                self.slots.set_alone(slot);
+                self.empty();
+            }
         }
     }
 
@@ -244,88 +270,19 @@ impl<B: Backend> Worker<B> {
         Sequence::begin(&self.backend, prompt, request, matcher)
     }
 
-    /// Looks for the beginning of a prompt that is about to be computed from its first
-    /// token: it may be in the KV cache by now. Whether one was found.
-    fn look_up(&mut self) -> bool {
-        let Some(step) = self.batch.steps().last().copied() else {
-            return false;
-        };
-        if step.work.range().0 > 0 {
-            return false;
+    /// A reproducible request has the memory to itself.
+    fn may_begin(&self, reuse: Reuse) -> bool {
+        let mut running = self.sequences.values();
+        match reuse {
+            Reuse::Reproducible => self.sequences.is_empty(),
+            _ => running.all(|sequence| sequence.reuse != Reuse::Reproducible),
         }
-        let mut hit = self.find(step.slot);
-        let known = hit.map_or(0, |hit| hit.tokens);
-        let kept = self.kept.len();
-        let restored = self.restore(step.slot, known);
-        if restored.is_none() && self.kept.len() < kept {
-            // What was found may have made room in vain.
-            hit = self.find(step.slot);
-        }
-        let known = hit.map_or(0, |hit| hit.tokens);
-        let Some(sequence) = self.sequences.get_mut(&step.slot) else {
-            return false;
-        };
-        let found = self.slots.set_cached(step.slot, restored.unwrap_or(known));
-        sequence.start(found, restored.is_some(), &mut self.events);
-        match hit {
-            _ if restored.is_some() => self.backend.remove(sequence.seq, found),
-            Some(hit) if found > 0 => {
-                self.backend.share(hit.seq, sequence.seq, found);
-                if hit.diverges {
-                    sequence.recurs(found);
-                }
-            }
-            _ => {}
-        }
-        found > 0
     }
 
-    /// Reads the beginning of a sequence from disk where more than `known` tokens of it
-    /// are there; returns how many.
-    fn restore(&mut self, slot: SlotId, known: u32) -> Option<u32> {
-        let keeper = self.keeper.as_mut()?;
-        let sequence = self.sequences.get(&slot)?;
-        let found = keeper.find(sequence.uid, sequence.tokens(), known)?;
-        let (saved, tokens) = keeper.read(&found)?;
-        let seq = sequence.seq;
-        while !self.backend.restore(seq, &saved, tokens) {
-            // No room, or no good. With nothing else left in the cache it is the latter.
-            if let Some(oldest) = self.kept.evict() {
-                self.free(oldest);
-            } else {
-                if self.sequences.len() == 1
-                    && let Some(keeper) = &mut self.keeper
-                {
-                    keeper.reject(&found);
-                }
-                return None;
-            }
-        }
-        Some(found.tokens)
-    }
-
-    /// The longest beginning of a sequence that another one holds, running or kept.
-    fn find(&mut self, slot: SlotId) -> Option<Hit> {
-        if !self.backend.can_share() {
-            return None;
-        }
-        let sequence = self.sequences.get(&slot)?;
-        let kept = self.kept.find(sequence.uid, sequence.tokens());
-        let running = self
-            .sequences
-            .iter()
-            .filter(|(other, running)| **other != slot && running.uid == sequence.uid)
-            .map(|(other, running)| {
-                let done = self.slots.done(*other) as usize;
-                let shared = running.tokens().iter().take(done).zip(sequence.tokens());
-                let tokens = shared.take_while(|(a, b)| a == b).count();
-                Hit {
-                    seq: running.seq,
-                    tokens: as_u32(tokens),
-                    diverges: false,
-                }
-            });
-        running.chain(kept).max_by_key(|hit| hit.tokens)
+    /// Leaves nothing in the KV cache.
+    fn empty(&mut self) {
+        self.free_seqs.extend(self.kept.forget(None));
+        self.backend.clear();
     }
 
     /// Decodes the planned batch, making room where it needs some, and chooses tokens.
@@ -415,6 +372,13 @@ impl<B: Backend> Worker<B> {
     fn compute_each(&mut self, now: Duration, error: &DecodeError) {
         let steps = self.batch.steps().to_vec();
         let alone = steps.len() == 1;
+        if !alone && !self.backend.memory().can_roll_back() {
+            // All of them begin again; only what is at fault fails a second time.
+            steps
+                .iter()
+                .for_each(|step| self.slots.set_alone(step.slot));
+            return;
+        }
         for step in steps {
             self.batch.set_only(step);
             let error = if alone {
@@ -437,9 +401,15 @@ impl<B: Backend> Worker<B> {
             return;
         };
         sequence.decoded(step.work, ms, &mut self.events);
+        if let Work::Prefill { to, .. } = step.work {
+            self.checkpoint(step.slot, to);
+        }
         if !step.work.samples() {
             return;
         }
+        let Some(sequence) = self.sequences.get_mut(&step.slot) else {
+            return;
+        };
         let known = sequence.tokens().len();
         match sequence.choose(&mut self.backend, part, &mut self.events) {
             Ok(None) => {
@@ -475,11 +445,18 @@ impl<B: Backend> Worker<B> {
         true
     }
 
-    /// Removes what a failed batch may have left in the KV cache.
+    /// Removes what a failed batch may have left in the KV cache; a sequence that cannot
+    /// go back begins again.
     fn take_back(&mut self) {
+        let can_roll_back = self.backend.memory().can_roll_back();
         for step in self.batch.steps() {
-            if let Some(sequence) = self.sequences.get(&step.slot) {
-                self.backend.remove(sequence.seq, step.work.range().0);
+            let Some(sequence) = self.sequences.get(&step.slot) else {
+                continue;
+            };
+            let from = step.work.range().0;
+            if !can_roll_back || !self.backend.remove(sequence.seq, from) {
+                self.backend.remove(sequence.seq, 0);
+                self.slots.restart(step.slot);
             }
         }
     }
@@ -500,21 +477,17 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let seq = sequence.seq;
-        if !keep || !self.backend.can_share() {
-            return self.free(seq);
-        }
         // Behind it there may be guesses.
         self.backend.remove(seq, as_u32(done));
-        let tokens = sequence.tokens().get(..done).unwrap_or_default().to_vec();
-        for seq in self
-            .kept
-            .insert(seq, sequence.uid, tokens, sequence.lengths())
-        {
-            self.free(seq);
+        let keep = keep && sequence.reuse == Reuse::Allowed;
+        if !keep || !self.backend.is_usable(seq, as_u32(done)) {
+            return self.free(seq);
         }
+        let tokens = sequence.tokens().get(..done).unwrap_or_default().to_vec();
+        self.keep(seq, sequence.uid, tokens, &sequence.lengths());
     }
 
-    fn free(&mut self, seq: u32) {
+    pub(super) fn free(&mut self, seq: u32) {
         self.backend.remove(seq, 0);
         self.free_seqs.push(seq);
     }

@@ -192,7 +192,7 @@ pub(super) fn is_recurrent(header: &Header) -> bool {
 }
 
 /// Bytes of one sequence's states (`n_embd_r` and `n_embd_s` in llama-hparams.cpp).
-fn state_bytes(header: &Header) -> u64 {
+pub(super) fn state_bytes(header: &Header) -> u64 {
     let shape = &header.shape;
     let r = shape.recurrent;
     let [width, conv, inner, state, group, wkv, short] = [
@@ -233,6 +233,7 @@ fn compute_bytes(shape: &Shape, cells: u64, batch: u64, rows: u64) -> u64 {
     let (keys, values) = head_widths(shape);
     let kv_heads = (0..blocks(shape)).map(|b| kv_heads(shape, b)).max();
     let kv_heads = u64::from(kv_heads.unwrap_or(0));
+    let cells = if kv_heads == 0 { 0 } else { cells };
     let [width, heads, vocabulary] = [shape.width, shape.heads, shape.vocabulary].map(u64::from);
     let experts = u64::from(shape.experts_used) * u64::from(shape.expert_feed_forward);
     let inner = u64::from(shape.recurrent.inner_size).saturating_mul(2);

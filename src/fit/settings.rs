@@ -1,6 +1,6 @@
 //! What a model is loaded with.
 
-use super::estimate::{cell_bytes, is_recurrent, usable_kv_type};
+use super::estimate::{cell_bytes, is_recurrent, state_bytes, usable_kv_type};
 use super::repack::Repack;
 use crate::config::Config;
 use crate::gguf::Header;
@@ -26,6 +26,10 @@ const KEPT_MAX: u32 = 12;
 /// Requests in the engine for each that runs: as many of each class as can run, so that
 /// one that gives way keeps its place (docs/design.md, section 2).
 const CLASSES: u32 = 3;
+/// A model with states (Mamba, LFM2) keeps at least a system prompt's, a prompt's and its
+/// answer's, and more as long as all of them take no more than this.
+const KEPT_STATES_MIN: u32 = 3;
+const KEPT_STATES: Bytes = Bytes::mib(64);
 
 /// What a model is loaded with, as far as it takes memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +78,7 @@ impl Settings {
 
     /// Sequences that the cache tells apart.
     pub(super) fn sequences(&self, header: &Header) -> u64 {
-        let (running, kept) = places(self.slots.clamp(1, SLOTS_MAX), !is_recurrent(header));
+        let (running, kept) = places(header, self.slots.clamp(1, SLOTS_MAX), self.kept);
         u64::from(running + kept)
     }
 }
@@ -98,14 +102,24 @@ pub fn wanted(config: &Config, header: &Header, threads: u32) -> Settings {
     }
 }
 
-/// How many sequences the KV cache has to tell apart: those in slots, and those kept.
-/// Where nothing can be shared, only what runs has a place.
-pub const fn places(slots: u32, can_share: bool) -> (u32, u32) {
-    if can_share {
-        (slots * CLASSES, KEPT_MAX)
-    } else {
-        (slots, 0)
+/// How many sequences the memory has to tell apart: those in slots, and those kept. A
+/// state takes the same whatever it is a state of; where nothing is to be kept, only what
+/// runs has one.
+pub fn places(header: &Header, slots: u32, kept_tokens: u32) -> (u32, u32) {
+    if !is_recurrent(header) {
+        return (slots * CLASSES, KEPT_MAX);
     }
+    if kept_tokens == 0 {
+        return (slots, 0);
+    }
+    let states = KEPT_STATES.0 / state_bytes(header).max(1);
+    let states = u32::try_from(states).unwrap_or(u32::MAX);
+    let running = if slots * CLASSES <= states {
+        slots * CLASSES
+    } else {
+        slots
+    };
+    (running, states.clamp(KEPT_STATES_MIN, KEPT_MAX))
 }
 
 /// The context that is wanted: `configured`, or where that is 0 the model's own, at
@@ -118,10 +132,10 @@ pub fn context(header: &Header, configured: u32, context_max: u32) -> u32 {
     if configured == 0 { own } else { configured }.max(CONTEXT_MIN)
 }
 
-/// Tokens of finished prompts that so much memory holds; none where a model's state
-/// cannot be shared.
+/// Tokens of finished prompts that so much memory holds. Where no block has keys and
+/// values, they take none.
 pub(super) fn kept_tokens(header: &Header, memory: Bytes, kv_type: KvType) -> u32 {
-    if is_recurrent(header) {
+    if memory.0 == 0 {
         return 0;
     }
     let tokens = memory.0 / cell_bytes(header, kv_type).max(1);

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::settings::kept_tokens;
-use super::super::{Repack, budget, cell_bytes, context};
+use super::super::{Repack, budget, cell_bytes, context, places};
 use super::*;
 use crate::gguf::{ElementType, Place, Shape, Weights};
 use crate::governor::Memory;
@@ -69,17 +69,34 @@ fn keys_and_values_are_llama_s_own_size() {
 }
 
 #[test]
-fn a_state_takes_the_same_for_every_context_and_is_not_kept() {
+fn a_state_takes_the_same_for_every_context() {
     let mut h = header(ElementType::Q8_0);
     h.shape.heads = 0;
     h.shape.kv_heads.clear();
     h.shape.recurrent.conv_kernel = 4;
     h.shape.recurrent.inner_size = 3072;
     h.shape.recurrent.state_size = 16;
-    let kv = |context| estimate(&h, &Settings::plain(context)).kv;
-    assert_eq!(kv(2048), Bytes(28 * 4 * (3 * 3072 + 16 * 3072)));
-    assert_eq!(kv(2048), kv(32_768));
-    assert_eq!(kept_tokens(&h, Bytes::mib(64), KvType::F16), 0);
+    let kv = |context, kept| {
+        let settings = Settings {
+            kept,
+            ..Settings::plain(context)
+        };
+        estimate(&h, &settings).kv
+    };
+    let state = 28 * 4 * (3 * 3072 + 16 * 3072);
+    assert_eq!(kv(2048, 0), Bytes(state));
+    assert_eq!(kv(2048, 0), kv(32_768, 0));
+    // One for each class, and as many as 64 MiB hold.
+    assert_eq!(places(&h, 1, 1), (3, 10));
+    assert_eq!(
+        (kv(2048, 1), kv(2048, 9999)),
+        (Bytes(13 * state), Bytes(13 * state))
+    );
+    assert_eq!(kept_tokens(&h, Bytes::mib(64), KvType::F16), 32_768);
+    assert_eq!(kept_tokens(&h, Bytes(0), KvType::F16), 0);
+    // Large ones: few are kept, and none for a request that gives way.
+    h.shape.recurrent.state_size = 128;
+    assert_eq!(places(&h, 1, 1), (1, 3));
 }
 
 #[test]

@@ -12,6 +12,10 @@ pub struct Header {
     pub quantization: String,
     /// `<architecture>.context_length`.
     pub context_train: u32,
+    /// `rope.scaling.original_context_length`; 0 where it is not named.
+    pub context_original: u32,
+    /// Whether it has rotation factors for a long context beside those for a short one.
+    pub has_long_factors: bool,
     /// Sum over all tensors of their elements.
     pub parameters: u64,
     /// `general.type`; empty where it is not said, which means a model.

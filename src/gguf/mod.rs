@@ -133,6 +133,7 @@ fn field<'a>(header: &'a mut Header, name: &str) -> Option<Field<'a>> {
     Some(Field::Most(match name {
         "attention.head_count_kv" => return Some(Field::All(&mut shape.kv_heads)),
         "context_length" => &mut header.context_train,
+        "rope.scaling.original_context_length" => &mut header.context_original,
         "block_count" => &mut shape.blocks,
         "embedding_length" => &mut shape.width,
         "feed_forward_length" => &mut shape.feed_forward,
@@ -172,6 +173,7 @@ fn tensor(from: &mut impl Read, header: &mut Header) -> Result<(), GgufError> {
     let element = ElementType(u32(from)?);
     discard(from, 8)?;
     header.parameters = header.parameters.saturating_add(elements);
+    header.has_long_factors |= name.starts_with("rope_factors_long.");
     let place = place(&name);
     let bytes = element.bytes(elements);
     let at = header

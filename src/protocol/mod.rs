@@ -28,6 +28,6 @@ pub use offline::{
 };
 pub use request::{
     Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt, RequestId,
-    Thinking, TokenLogprob, ToolChoice, Usage,
+    Reuse, Thinking, TokenLogprob, ToolChoice, Usage,
 };
 pub use sampling::{Biased, LAST_N_MAX, SAMPLERS, SamplerName, Sampling};

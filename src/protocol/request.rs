@@ -185,6 +185,21 @@ pub enum Overflow {
     TruncateMiddle,
 }
 
+/// What of earlier work a request may build on. Sums come out a little otherwise where a
+/// prompt is computed in other parts, or beside others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reuse {
+    /// On whatever is in the prompt cache.
+    #[default]
+    Allowed,
+    /// On nothing (`cache_prompt: false`), and nothing of it is kept.
+    Denied,
+    /// On nothing, and nothing else is computed or in memory meanwhile, so that the same
+    /// request gets the same numbers to the last bit.
+    Reproducible,
+}
+
 /// Whether the model thinks before it answers, where its chat template lets one choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -284,6 +299,9 @@ pub struct GenerateRequest {
     /// Only compute the prompt's stable prefix and keep it; no answer.
     #[serde(default)]
     pub prewarm: bool,
+    /// Whether it may use what was computed before.
+    #[serde(default)]
+    pub reuse: Reuse,
 }
 
 /// Why an answer ended.

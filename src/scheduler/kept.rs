@@ -4,10 +4,21 @@
 //! Only what is equal token by token is ever used, and a caller only ever gets what the
 //! same user's requests left (or what belongs to nobody), since the time to the first
 //! token would tell others what was asked before.
+//!
+//! Where a sequence cannot be cut anywhere ([`MemoryKind`]), copies of it are kept that
+//! end at its boundaries: checkpoints.
+
+use super::memory::MemoryKind;
+
+/// A shorter common beginning saves no time worth mentioning: nearly all prompts share
+/// the token that begins a text and a template's first words.
+const USE_MIN: usize = 16;
 
 /// Finished sequences, by the number of their place in the KV cache.
 #[derive(Clone, Debug)]
 pub struct Kept {
+    kind: MemoryKind,
+    /// Those used longest ago first.
     entries: Vec<Entry>,
     entries_max: usize,
     tokens_max: usize,
@@ -23,6 +34,9 @@ struct Entry {
     /// Tokens of the beginning that other prompts are likely to have, too; 0 where
     /// there is none, or it was taken care of.
     stable: usize,
+    /// Whether it ends where two prompts part: it is of use however far one of them goes
+    /// on.
+    is_fork: bool,
 }
 
 /// A beginning that is worth keeping for longer.
@@ -36,13 +50,15 @@ pub struct Stable {
     pub tokens: Vec<i32>,
 }
 
-/// How a finished sequence's tokens divide.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a sequence's tokens divide.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lengths {
     /// Tokens of the prompt.
     pub prompt: usize,
     /// Tokens of its stable beginning; 0 where none is known.
     pub stable: usize,
+    /// After how many tokens other prompts are likely to part from this one, ascending.
+    pub boundaries: Vec<usize>,
 }
 
 /// A kept sequence that begins like a prompt.
@@ -59,9 +75,10 @@ pub struct Hit {
 
 impl Kept {
     /// Keeps at most so many sequences, with at most so many tokens together. Tokens
-    /// that two of them share count twice.
-    pub fn new(entries_max: usize, tokens_max: usize) -> Self {
+    /// that two of one user's share count once.
+    pub fn new(kind: MemoryKind, entries_max: usize, tokens_max: usize) -> Self {
         Self {
+            kind,
             entries: Vec::new(),
             entries_max,
             tokens_max,
@@ -83,27 +100,64 @@ impl Kept {
         self.entries.is_empty()
     }
 
-    /// The kept sequence that shares the most tokens with a prompt of this user; it
-    /// counts as used now.
-    pub fn find(&mut self, uid: Option<u32>, prompt: &[i32]) -> Option<Hit> {
-        let shared = |entry: &Entry| common_prefix(&entry.tokens, prompt);
-        let (at, tokens) = self
-            .entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| entry.uid.is_none() || entry.uid == uid)
-            .map(|(at, entry)| (at, shared(entry)))
-            .filter(|(_, tokens)| *tokens > 0)
-            .max_by_key(|(_, tokens)| *tokens)?;
-        let entry = self.entries.remove(at);
-        let seq = entry.seq;
-        let diverges = tokens < entry.prompt && tokens < prompt.len();
-        self.entries.push(entry);
-        Some(Hit {
-            seq,
-            tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
-            diverges,
-        })
+    /// The kept sequence that shares the most tokens with a prompt of this user, at most
+    /// `most`, of those of which `is_usable` says that so many can be used; it counts as
+    /// used now.
+    pub fn find(
+        &mut self,
+        uid: Option<u32>,
+        prompt: &[i32],
+        most: usize,
+        is_usable: impl Fn(u32, u32) -> bool,
+    ) -> Option<Hit> {
+        let (at, shared) = self
+            .shared(uid, prompt)
+            .filter(|(at, shared)| {
+                let tokens = (*shared).min(most);
+                tokens > 0 && is_usable(self.entries[*at].seq, as_u32(tokens))
+            })
+            .max_by_key(|(_, shared)| *shared)?;
+        let entry = &self.entries[at];
+        let tokens = shared.min(most);
+        let hit = Hit {
+            seq: entry.seq,
+            tokens: as_u32(tokens),
+            diverges: shared < entry.prompt && shared < prompt.len(),
+        };
+        if tokens >= USE_MIN {
+            let entry = self.entries.remove(at);
+            self.entries.push(entry);
+        }
+        Some(hit)
+    }
+
+    /// After how many tokens a prompt parts from the kept one that is most like it; 0
+    /// where that is too early to matter.
+    pub fn parts_after(&self, uid: Option<u32>, prompt: &[i32]) -> usize {
+        let shared = self.shared(uid, prompt).map(|(_, tokens)| tokens);
+        shared.max().filter(|n| *n >= USE_MIN).unwrap_or(0)
+    }
+
+    /// After how many tokens of a prompt it is known that others part from it.
+    pub fn forks(&self, uid: Option<u32>, prompt: &[i32]) -> impl Iterator<Item = usize> {
+        self.shared(uid, prompt)
+            .map(|(at, tokens)| (&self.entries[at], tokens))
+            .filter(|(entry, tokens)| entry.is_fork && *tokens == entry.tokens.len())
+            .map(|(_, tokens)| tokens)
+    }
+
+    /// Which entries this user may use, and how many tokens each shares with a prompt.
+    fn shared(&self, uid: Option<u32>, prompt: &[i32]) -> impl Iterator<Item = (usize, usize)> {
+        let entries = self.entries.iter().enumerate();
+        entries
+            .filter(move |(_, entry)| entry.uid.is_none() || entry.uid == uid)
+            .map(|(at, entry)| (at, common_prefix(&entry.tokens, prompt)))
+    }
+
+    /// Whether this user has exactly these tokens kept already.
+    pub fn has(&self, uid: Option<u32>, tokens: &[i32]) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.uid == uid && entry.tokens == tokens)
     }
 
     /// Keeps a sequence; returns the places that are free again: of those used longest
@@ -114,9 +168,14 @@ impl Kept {
         seq: u32,
         uid: Option<u32>,
         tokens: Vec<i32>,
-        lengths: Lengths,
+        lengths: &Lengths,
     ) -> Vec<u32> {
-        let covered = |entry: &Entry| entry.uid == uid && entry.tokens.starts_with(&tokens);
+        let kind = self.kind;
+        let covered = |entry: &Entry| {
+            entry.uid == uid
+                && entry.tokens.starts_with(&tokens)
+                && (entry.tokens.len() == tokens.len() || kind.can_cut(entry.tokens.len()))
+        };
         if tokens.is_empty()
             || tokens.len() > self.tokens_max
             || self.entries_max == 0
@@ -126,7 +185,10 @@ impl Kept {
         }
         let mut free = Vec::new();
         self.entries.retain(|entry| {
-            let useless = entry.uid == uid && tokens.starts_with(&entry.tokens);
+            let useless = entry.uid == uid
+                && tokens.starts_with(&entry.tokens)
+                && (kind.can_cut(tokens.len())
+                    || !entry.is_fork && !lengths.boundaries.contains(&entry.tokens.len()));
             if useless {
                 free.push(entry.seq);
             }
@@ -135,14 +197,23 @@ impl Kept {
         self.entries.push(Entry {
             seq,
             uid,
-            prompt: lengths.prompt,
-            stable: lengths.stable.min(tokens.len()),
+            prompt: lengths.prompt.min(tokens.len()),
+            stable: self.stable_of(&tokens, lengths),
+            is_fork: lengths.stable == tokens.len(),
             tokens,
         });
         while self.entries.len() > self.entries_max || self.tokens() > self.tokens_max {
             free.extend(self.evict());
         }
         free
+    }
+
+    /// Where a sequence cannot be cut, its stable beginning is kept by itself.
+    fn stable_of(&self, tokens: &[i32], lengths: &Lengths) -> usize {
+        if self.kind.needs_checkpoints() && lengths.stable != tokens.len() {
+            return 0;
+        }
+        lengths.stable.min(tokens.len())
     }
 
     /// A stable beginning that nobody took yet, those used last first.
@@ -176,9 +247,32 @@ impl Kept {
         (!self.entries.is_empty()).then(|| self.entries.remove(0).seq)
     }
 
+    /// Cells that all of them take: what one user's sequences have in common lies in the
+    /// same cells.
     fn tokens(&self) -> usize {
-        self.entries.iter().map(|entry| entry.tokens.len()).sum()
+        let mut all: Vec<(Option<u32>, &[i32])> = self
+            .entries
+            .iter()
+            .map(|entry| (entry.uid, entry.tokens.as_slice()))
+            .collect();
+        all.sort_unstable();
+        let mut last: (Option<u32>, &[i32]) = (None, &[]);
+        let mut cells = 0;
+        for entry in all {
+            let shared = if entry.0 == last.0 {
+                common_prefix(entry.1, last.1)
+            } else {
+                0
+            };
+            cells += entry.1.len() - shared;
+            last = entry;
+        }
+        cells
     }
+}
+
+fn as_u32(tokens: usize) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
 /// How many tokens two texts have in common from their beginning.
@@ -192,20 +286,30 @@ mod tests {
 
     use super::*;
 
+    const ALL: fn(u32, u32) -> bool = |_, _| true;
+
+    fn new(entries_max: usize, tokens_max: usize) -> Kept {
+        Kept::new(MemoryKind::Full, entries_max, tokens_max)
+    }
+
     fn insert(kept: &mut Kept, seq: u32, uid: Option<u32>, tokens: Vec<i32>) -> Vec<u32> {
-        let prompt = tokens.len();
-        kept.insert(seq, uid, tokens, Lengths { prompt, stable: 0 })
+        let lengths = Lengths {
+            prompt: tokens.len(),
+            ..Lengths::default()
+        };
+        kept.insert(seq, uid, tokens, &lengths)
     }
 
     #[test]
     fn stable_beginnings_are_taken_once() {
-        let mut kept = Kept::new(4, 100);
+        let mut kept = new(4, 100);
         let lengths = Lengths {
             prompt: 4,
             stable: 2,
+            boundaries: vec![2],
         };
         assert!(
-            kept.insert(3, Some(1), vec![1, 2, 3, 4, 5], lengths)
+            kept.insert(3, Some(1), vec![1, 2, 3, 4, 5], &lengths)
                 .is_empty()
         );
         assert!(kept.has_stable());
@@ -213,8 +317,11 @@ mod tests {
         assert_eq!((stable.seq, stable.tokens), (3, vec![1, 2]));
         assert!(!kept.has_stable() && kept.take_stable().is_none());
         // The conversation goes on, a second one begins alike, a third is no longer.
-        let diverges =
-            |kept: &mut Kept, tokens: &[i32]| kept.find(Some(1), tokens).unwrap().diverges;
+        let diverges = |kept: &mut Kept, tokens: &[i32]| {
+            kept.find(Some(1), tokens, usize::MAX, ALL)
+                .unwrap()
+                .diverges
+        };
         assert!(!diverges(&mut kept, &[1, 2, 3, 4, 5, 6]));
         assert!(diverges(&mut kept, &[1, 2, 9]));
         assert!(!diverges(&mut kept, &[1, 2]));
@@ -222,12 +329,15 @@ mod tests {
 
     #[test]
     fn the_longest_common_prefix_is_found() {
-        let mut kept = Kept::new(4, 100);
-        assert_eq!(kept.find(None, &[1]), None);
+        let mut kept = new(4, 100);
+        assert_eq!(kept.find(None, &[1], usize::MAX, ALL), None);
         assert!(insert(&mut kept, 0, None, vec![1, 2, 3]).is_empty());
         assert!(insert(&mut kept, 1, None, vec![1, 2, 4, 5]).is_empty());
         let hit = |seq, tokens| Some((seq, tokens));
-        let mut find = |prompt: &[i32]| kept.find(None, prompt).map(|h| (h.seq, h.tokens));
+        let mut find = |prompt: &[i32]| {
+            kept.find(None, prompt, usize::MAX, ALL)
+                .map(|h| (h.seq, h.tokens))
+        };
         assert_eq!(find(&[1, 2, 4, 9]), hit(1, 3));
         assert_eq!(find(&[1, 2, 3]), hit(0, 3));
         assert_eq!(find(&[2]), None);
@@ -235,17 +345,21 @@ mod tests {
 
     #[test]
     fn what_another_user_left_is_not_used() {
-        let mut kept = Kept::new(4, 100);
+        let mut kept = new(4, 100);
         assert!(insert(&mut kept, 0, Some(1000), vec![1, 2, 3]).is_empty());
-        assert_eq!(kept.find(Some(1001), &[1, 2, 3]), None);
-        assert!(kept.find(Some(1000), &[1, 2, 3]).is_some());
+        assert_eq!(kept.find(Some(1001), &[1, 2, 3], usize::MAX, ALL), None);
+        assert!(kept.find(Some(1000), &[1, 2, 3], usize::MAX, ALL).is_some());
         assert!(insert(&mut kept, 1, None, vec![1, 2]).is_empty());
-        assert_eq!(kept.find(Some(1001), &[1, 2, 3]).map(|h| h.seq), Some(1));
+        assert_eq!(
+            kept.find(Some(1001), &[1, 2, 3], usize::MAX, ALL)
+                .map(|h| h.seq),
+            Some(1)
+        );
     }
 
     #[test]
     fn one_users_are_forgotten_alone() {
-        let mut kept = Kept::new(4, 100);
+        let mut kept = new(4, 100);
         for (seq, uid) in [(0, Some(1000)), (1, Some(1001)), (2, None)] {
             assert!(insert(&mut kept, seq, uid, vec![1, 2]).is_empty());
         }
@@ -256,11 +370,12 @@ mod tests {
 
     #[test]
     fn what_was_used_longest_ago_goes_first() {
-        let mut kept = Kept::new(2, 100);
-        assert!(insert(&mut kept, 0, None, vec![1]).is_empty());
-        assert!(insert(&mut kept, 1, None, vec![2]).is_empty());
-        kept.find(None, &[1]).unwrap();
-        assert_eq!(insert(&mut kept, 2, None, vec![3]), [1]);
+        let mut kept = new(2, 100);
+        let text = |n: i32| vec![n; USE_MIN];
+        assert!(insert(&mut kept, 0, None, text(1)).is_empty());
+        assert!(insert(&mut kept, 1, None, text(2)).is_empty());
+        kept.find(None, &text(1), usize::MAX, ALL).unwrap();
+        assert_eq!(insert(&mut kept, 2, None, text(3)), [1]);
         assert_eq!(kept.evict(), Some(0));
         assert_eq!(insert(&mut kept, 5, None, vec![0; 101]), [5]);
         assert_eq!(insert(&mut kept, 6, None, vec![9; 100]), [2]);
@@ -268,8 +383,74 @@ mod tests {
     }
 
     #[test]
+    fn what_every_text_begins_with_is_no_use() {
+        let mut kept = new(2, 100);
+        let text = |n: i32| [vec![0; USE_MIN - 1], vec![n; 20]].concat();
+        assert!(insert(&mut kept, 0, None, text(1)).is_empty());
+        assert!(insert(&mut kept, 1, None, text(2)).is_empty());
+        let hit = kept.find(
+            None,
+            &[vec![0; USE_MIN - 1], vec![1]].concat(),
+            usize::MAX,
+            ALL,
+        );
+        assert_eq!(hit.map(|h| h.seq), Some(0));
+        let short = kept.find(None, &[0, 9], usize::MAX, |seq, _| seq == 0);
+        assert_eq!(short.map(|h| (h.seq, h.tokens)), Some((0, 1)));
+        assert_eq!(kept.parts_after(None, &[0, 9]), 0);
+        assert_eq!(kept.parts_after(None, &text(1)[..20]), 20);
+        // The first one was used for a full `USE_MIN` only.
+        assert_eq!(insert(&mut kept, 2, None, text(3)), [1]);
+        kept.find(None, &[0, 9], usize::MAX, |seq, _| seq == 0)
+            .unwrap();
+        assert_eq!(insert(&mut kept, 3, None, text(4)), [0]);
+    }
+
+    #[test]
+    fn what_cannot_be_cut_is_kept_at_its_boundaries() {
+        let mut kept = Kept::new(MemoryKind::Recurrent, 8, 100);
+        let text: Vec<i32> = (0..40).collect();
+        let lengths = |prompt| Lengths {
+            prompt,
+            stable: 10,
+            boundaries: vec![10, prompt - 1],
+        };
+        for (seq, end) in [(0, 10), (1, 19), (2, 25)] {
+            let tokens = text[..end].to_vec();
+            assert!(kept.insert(seq, None, tokens, &lengths(20)).is_empty());
+        }
+        assert_eq!(kept.tokens(), 25);
+        assert_eq!(kept.insert(3, None, text[..19].to_vec(), &lengths(20)), [3]);
+        let stable = kept.take_stable().unwrap();
+        assert_eq!((stable.seq, stable.tokens.len()), (0, 10));
+        assert!(!kept.has_stable());
+        // Only whole ones can be used; where they part is known all the same.
+        let whole = |seq, tokens| [10, 19, 25].get(seq as usize) == Some(&tokens);
+        let find = |kept: &mut Kept, end| {
+            kept.find(None, &text[..end], usize::MAX, whole)
+                .map(|h| h.tokens)
+        };
+        assert_eq!(find(&mut kept, 30), Some(25));
+        assert_eq!(find(&mut kept, 24), Some(19));
+        assert_eq!(
+            (find(&mut kept, 9), kept.parts_after(None, &text[..24])),
+            (None, 24)
+        );
+        // The next turn: its boundaries stay, those of the last turn go.
+        let next = Lengths {
+            prompt: 35,
+            boundaries: vec![34],
+            ..Lengths::default()
+        };
+        let mut free = kept.insert(4, None, text[..34].to_vec(), &next);
+        free.sort_unstable();
+        assert_eq!(free, [1, 2]);
+        assert!(kept.has(None, &text[..10]) && !kept.has(None, &text[..19]));
+    }
+
+    #[test]
     fn a_longer_one_takes_the_place_of_its_beginning() {
-        let mut kept = Kept::new(4, 100);
+        let mut kept = new(4, 100);
         assert!(insert(&mut kept, 0, None, vec![1, 2]).is_empty());
         assert_eq!(insert(&mut kept, 1, None, vec![1, 2, 3]), [0]);
         assert_eq!(insert(&mut kept, 2, None, vec![1, 2]), [2]);
@@ -285,10 +466,10 @@ mod tests {
             entries_max in 0usize..5,
             tokens_max in 0usize..30,
         ) {
-            let mut kept = Kept::new(entries_max, tokens_max);
+            let mut kept = new(entries_max, tokens_max);
             let mut held = std::collections::HashMap::new();
             for (seq, (uid, tokens)) in (0u32..).zip(steps) {
-                if let Some(hit) = kept.find(uid, &tokens) {
+                if let Some(hit) = kept.find(uid, &tokens, usize::MAX, ALL) {
                     let (owner, found): &(Option<u32>, Vec<i32>) = &held[&hit.seq];
                     let n = hit.tokens as usize;
                     prop_assert_eq!(&found[..n], &tokens[..n]);

@@ -8,10 +8,12 @@
 
 mod kept;
 mod lookup;
+mod memory;
 mod plan;
 mod queue;
 
 pub use kept::{Hit, Kept, Lengths, Stable};
 pub use lookup::Lookup;
+pub use memory::MemoryKind;
 pub use plan::{Batch, SlotId, Slots, Step, Work};
 pub use queue::{AGEING, Caller, Queue};

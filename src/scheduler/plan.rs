@@ -100,7 +100,7 @@ impl Batch {
 }
 
 /// Where a sequence stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Sequence {
     /// Tokens known: the prompt's and those answered.
     known: u32,
@@ -110,6 +110,10 @@ struct Sequence {
     answering: bool,
     /// Whether it waits for room in the KV cache.
     parked: bool,
+    /// Whether nothing else may be in a batch with it.
+    alone: bool,
+    /// Where a part of its prompt has to end, ascending.
+    stops: Vec<u32>,
     class: Priority,
     since: Duration,
     /// When it last had its turn, or came.
@@ -168,6 +172,8 @@ impl Slots {
             done,
             answering: false,
             parked: false,
+            alone: false,
+            stops: Vec::new(),
             class,
             since: now,
             served: now,
@@ -186,22 +192,18 @@ impl Slots {
         if limits.slots > 0 {
             batch.order.truncate(limits.slots as usize);
         }
+        self.separate(&mut batch.order);
         let mut left = self.batch_max;
         let mut others = u32::try_from(batch.order.len()).unwrap_or(u32::MAX);
         let mut prefill = None;
         for &(_, _, at) in &batch.order {
             others -= 1;
-            let Some(Sequence {
-                known,
-                done,
-                answering,
-                ..
-            }) = self.slots[at]
-            else {
+            let Some(sequence) = &self.slots[at] else {
                 continue;
             };
+            let (known, done) = (sequence.known, sequence.done);
             let slot = SlotId(at);
-            if answering {
+            if sequence.answering {
                 // A token for each of the others stays free, the prefill's included.
                 let others = others + u32::from(prefill.is_some());
                 let most = left.saturating_sub(others).max(1);
@@ -218,20 +220,38 @@ impl Slots {
                 };
                 batch.steps.push(Step { slot, work });
             } else {
-                prefill.get_or_insert((slot, done, known));
+                prefill.get_or_insert((slot, sequence));
             }
         }
-        let Some((slot, from, known)) = prefill else {
+        let Some((slot, sequence)) = prefill else {
             return;
         };
-        let chunk = limits.prefill_chunk.min(left).max(1);
-        let to = from.saturating_add(chunk).min(known);
+        let (from, known) = (sequence.done, sequence.known);
+        // What is alone is computed in the same parts whatever the limits are.
+        let chunk = if sequence.alone {
+            self.batch_max
+        } else {
+            limits.prefill_chunk.min(left).max(1)
+        };
+        let stop = sequence.stops.iter().copied().find(|stop| *stop > from);
+        let most = known.min(stop.unwrap_or(known));
+        let to = from.saturating_add(chunk).min(most);
         let work = Work::Prefill {
             from,
             to,
             last: to == known,
         };
         batch.steps.push(Step { slot, work });
+    }
+
+    /// Leaves the first in turn by itself where it wants that, else those out that do.
+    fn separate(&self, order: &mut Vec<Turn>) {
+        let is_alone = |turn: &Turn| self.slots[turn.2].as_ref().is_some_and(|s| s.alone);
+        if order.first().is_some_and(is_alone) {
+            order.truncate(1);
+        } else {
+            order.retain(|turn| !is_alone(turn));
+        }
     }
 
     fn turns(&self, now: Duration, order: &mut Vec<Turn>) {
@@ -248,7 +268,7 @@ impl Slots {
     /// work only where there is no other.
     fn order(&self, now: Duration, order: &mut Vec<Turn>) {
         self.turns(now, order);
-        let is_parked = |at: usize| self.slots[at].is_some_and(|sequence| sequence.parked);
+        let is_parked = |at: usize| self.slots[at].as_ref().is_some_and(|s| s.parked);
         if order.iter().any(|turn| !is_parked(turn.2)) {
             order.retain(|turn| !is_parked(turn.2));
         }
@@ -280,6 +300,26 @@ impl Slots {
         sequence.map_or(0, |sequence| sequence.done)
     }
 
+    /// Has the parts of a sequence's prompt end after so many tokens, ascending, too.
+    pub fn stop_at(&mut self, slot: SlotId, stops: Vec<u32>) {
+        if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
+            sequence.stops = stops;
+        }
+    }
+
+    /// Has a sequence computed in batches of its own from now on.
+    pub fn set_alone(&mut self, slot: SlotId) {
+        if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
+            sequence.alone = true;
+        }
+    }
+
+    /// Whether a sequence is computed in batches of its own.
+    pub fn is_alone(&self, slot: SlotId) -> bool {
+        let sequence = self.slots.get(slot.0).and_then(Option::as_ref);
+        sequence.is_some_and(|sequence| sequence.alone)
+    }
+
     /// Notes that a sequence's first `tokens` were found in the KV cache; returns how
     /// many of them count: at least one is left to decode.
     pub fn set_cached(&mut self, slot: SlotId, tokens: u32) -> u32 {
@@ -309,10 +349,17 @@ impl Slots {
     /// Notes that a sequence lost its place in the KV cache for want of room: all of it
     /// is computed again, once another one has ended.
     pub fn park(&mut self, slot: SlotId) {
+        self.restart(slot);
+        if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
+            sequence.parked = true;
+        }
+    }
+
+    /// Notes that a sequence lost its place in the KV cache: all of it is computed again.
+    pub fn restart(&mut self, slot: SlotId) {
         if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
             sequence.done = 0;
             sequence.answering = false;
-            sequence.parked = true;
         }
     }
 

@@ -454,3 +454,65 @@ fn voice_comes_before_background_work() {
     assert!(rest.prefills.is_empty(), "{:?}", rest.prefills);
     assert_eq!(rest.usage().completion_tokens, 1000);
 }
+
+/// With states: a chunk that is cut short cannot be taken back.
+#[test]
+fn a_state_is_never_lost_to_its_neighbours() {
+    let mut engine = Engine::start(&["--fake", "state=1,token-ms=2,prefill-us=2000"]);
+    let mut wanted = load(std::path::Path::new("fake"));
+    wanted.slots = 2;
+    wanted.context_size = 4096;
+    engine.load(&wanted).unwrap();
+    let text = "a neighbour ".repeat(30);
+    engine.send(&Command::Generate(chat(1, &text)));
+    engine.until(|e| matches!(e, Event::Token { .. }));
+    // Its prompt is computed beside the answer, then it goes.
+    engine.send(&Command::Generate(GenerateRequest {
+        priority: Priority::Background,
+        ..chat(2, &"long ".repeat(200))
+    }));
+    engine.send(&Command::Generate(chat(3, &"also long ".repeat(100))));
+    std::thread::sleep(Duration::from_millis(100));
+    engine.send(&Command::Cancel { id: RequestId(3) });
+    engine.send(&Command::Generate(GenerateRequest {
+        priority: Priority::Interactive,
+        ..chat(4, "quick")
+    }));
+    let mut ends = std::collections::BTreeMap::new();
+    let mut said = std::collections::BTreeMap::<u64, String>::new();
+    while ends.len() < 4 {
+        match engine.next() {
+            Event::Token { id, text, .. } => said.entry(id.0).or_default().push_str(&text),
+            Event::Finished { id, .. } => drop(ends.insert(id.0, None)),
+            Event::Failed { id, failure } => drop(ends.insert(id.0, Some(failure))),
+            _ => {}
+        }
+    }
+    let failed: Vec<u64> = ends
+        .iter()
+        .filter(|(_, f)| f.is_some())
+        .map(|(id, _)| *id)
+        .collect();
+    assert_eq!(failed, [3], "{ends:?}");
+    // What the first one had sent before is missing here.
+    assert!(text.ends_with(&said[&1]) && said[&1].len() + 8 >= text.len());
+    assert_eq!(
+        (said[&2].as_str(), said[&4].as_str()),
+        ("long ".repeat(200).as_str(), "quick")
+    );
+}
+
+#[test]
+fn a_failed_batch_of_states_is_computed_again() {
+    let mut engine = Engine::start(&["--fake", "state=1,fail-decode=40"]);
+    let mut wanted = load(std::path::Path::new("fake"));
+    wanted.slots = 3;
+    engine.load(&wanted).unwrap();
+    let texts = ["one after another ", "two by two ", "three at once "].map(|t| t.repeat(8));
+    for (id, text) in (1..).zip(&texts) {
+        engine.send(&Command::Generate(chat(id, text)));
+    }
+    for (answer, text) in engine.collect_all(&[1, 2, 3]).iter().zip(&texts) {
+        assert_eq!(&answer.text, text);
+    }
+}

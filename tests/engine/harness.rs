@@ -299,6 +299,21 @@ pub fn random_model(name: &str, shape: &str, element: &str) -> PathBuf {
     path
 }
 
+/// A tiny model of another architecture.
+pub fn family_model(family: &str) -> PathBuf {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let path = folder.join(format!("{family}-{count}-{}.gguf", std::process::id()));
+    let status = Process::new(ENGINE)
+        .args(["make-model", "--family", family, "--out"])
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    path
+}
+
 /// The small one that most tests use.
 pub fn tiny_model() -> &'static Path {
     static PATH: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();

@@ -39,6 +39,11 @@ fn it_says_what_it_loaded() {
     let mut wanted = load(&narrow);
     wanted.kv_type = KvType::Q8_0;
     Engine::start(&[]).load(&wanted).unwrap();
+    // What was asked for, whatever there is for kept prompts and llama.cpp rounds up to.
+    (wanted.context_size, wanted.kept_tokens) = (1000, 267);
+    let info = Engine::start(&[]).load(&wanted).unwrap();
+    assert_eq!(info.context_size, 1000);
+    assert!(info.kv_tokens >= 1267);
     wanted.context_size = u32::MAX;
     let failure = Engine::start(&[]).load(&wanted).unwrap_err();
     assert_eq!(failure.kind, FailureKind::OutOfMemory, "{failure}");

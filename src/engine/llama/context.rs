@@ -9,17 +9,24 @@ use llama_cpp_sys_2 as sys;
 
 use super::collector::{Collector, collect};
 use super::lean::Mappings;
+use super::memory::{memory_kind, seq_id};
 use super::pool::Pool;
 use crate::engine::backend::{DecodeError, Part, Progress};
 use crate::fit::MICRO_BATCH;
 use crate::gguf::Header;
 use crate::protocol::{KindFacts, KvType, Pooling};
+use crate::scheduler::MemoryKind;
+
+/// With flash attention, where llama.cpp finds that it works: on CPUs it does.
+pub(super) const FLASH: sys::llama_flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_AUTO;
 
 /// One context with a KV cache for several sequences. It must not outlive its model:
 /// the owner keeps both and drops this first.
 #[derive(Debug)]
 pub(super) struct Context {
-    context: NonNull<sys::llama_context>,
+    pub(super) context: NonNull<sys::llama_context>,
+    /// `None` where llama.cpp made no memory for the model.
+    pub(super) memory: MemoryKind,
     batch: sys::llama_batch,
     batch_size: usize,
     vocab_size: usize,
@@ -42,6 +49,8 @@ pub(super) struct ContextParams {
     /// Sequences that it tells apart.
     pub(super) sequences: u32,
     pub(super) kv_type: KvType,
+    /// The context that the model was made for first; 0: as the file says.
+    pub(super) context_original: u32,
     pub(super) threads_max: u32,
     /// Tokens of a batch that have logits; at least one of each sequence can.
     pub(super) outputs: u32,
@@ -73,6 +82,8 @@ impl Context {
         params.offload_kqv = false;
         params.op_offload = false;
         params.kv_unified = true;
+        params.flash_attn_type = FLASH;
+        params.yarn_orig_ctx = wanted.context_original;
         params.no_perf = true;
         params.type_k = match wanted.kv_type {
             KvType::F16 => sys::GGML_TYPE_F16,
@@ -104,8 +115,15 @@ impl Context {
         let vocab_size = usize::try_from(model.n_vocab()).unwrap_or(0);
         // SAFETY: allocates arrays for `batch_size` tokens with one sequence each.
         let batch = unsafe { sys::llama_batch_init(batch_size.cast_signed(), 0, 1) };
+        // SAFETY: the context is valid.
+        let has_memory = unsafe { !sys::llama_get_memory(context.as_ptr()).is_null() };
         Some(Self {
             context,
+            memory: if has_memory {
+                memory_kind(model)
+            } else {
+                MemoryKind::None
+            },
             batch,
             batch_size: batch_size as usize,
             vocab_size,
@@ -171,61 +189,6 @@ impl Context {
         self.batch_size
     }
 
-    /// Removes a sequence's tokens from `position` on.
-    pub(super) fn remove(&mut self, seq: u32, position: u32) {
-        // SAFETY: the context is valid, the sequence's number below LLAMA_MAX_SEQ.
-        unsafe {
-            let memory = sys::llama_get_memory(self.context.as_ptr());
-            sys::llama_memory_seq_rm(memory, seq_id(seq), position.cast_signed(), -1);
-        }
-    }
-
-    /// Makes the first `tokens` of sequence `from` belong to `to` as well.
-    pub(super) fn share(&mut self, from: u32, to: u32, tokens: u32) {
-        // SAFETY: as in `remove`.
-        unsafe {
-            let memory = sys::llama_get_memory(self.context.as_ptr());
-            sys::llama_memory_seq_cp(memory, seq_id(from), seq_id(to), 0, tokens.cast_signed());
-        }
-    }
-
-    /// A sequence's keys and values.
-    pub(super) fn save(&mut self, seq: u32) -> Vec<u8> {
-        // SAFETY: the context is valid; the buffer has the length that is passed.
-        unsafe {
-            let context = self.context.as_ptr();
-            let mut bytes = vec![0; sys::llama_state_seq_get_size(context, seq_id(seq))];
-            let written = sys::llama_state_seq_get_data(
-                context,
-                bytes.as_mut_ptr(),
-                bytes.len(),
-                seq_id(seq),
-            );
-            bytes.truncate(written);
-            bytes
-        }
-    }
-
-    /// Puts saved keys and values into an empty sequence, which then has `tokens`.
-    pub(super) fn restore(&mut self, seq: u32, saved: &[u8], tokens: u32) -> bool {
-        // SAFETY: the buffer has the length that is passed; its contents come from
-        // `save` of the same llama.cpp and model, which the cache's checksums prove.
-        let taken = unsafe {
-            let context = self.context.as_ptr();
-            sys::llama_state_seq_set_data(context, saved.as_ptr(), saved.len(), seq_id(seq))
-        };
-        // SAFETY: the context is valid.
-        let last = unsafe {
-            let memory = sys::llama_get_memory(self.context.as_ptr());
-            sys::llama_memory_seq_pos_max(memory, seq_id(seq))
-        };
-        let is_whole = taken == saved.len() && last == tokens.cast_signed() - 1;
-        if !is_whole {
-            self.remove(seq, 0);
-        }
-        is_whole
-    }
-
     /// Decodes a batch of at most [`Self::batch_size`] tokens.
     pub(super) fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError> {
         // An empty batch aborts the process, a larger one would write past the arrays.
@@ -268,18 +231,6 @@ impl Context {
             }
         }
     }
-}
-
-/// llama.cpp's number of a sequence, below `LLAMA_MAX_SEQ` (256).
-fn seq_id(seq: u32) -> sys::llama_seq_id {
-    seq.min(255).cast_signed()
-}
-
-/// Whether the model's state is a running sum of all tokens, of which neither end nor
-/// beginning can be taken off.
-pub(super) fn is_recurrent(model: &LlamaModel) -> bool {
-    // SAFETY: the model is valid.
-    unsafe { sys::llama_model_is_recurrent(raw(model)) || sys::llama_model_is_hybrid(raw(model)) }
 }
 
 impl Drop for Context {

@@ -114,11 +114,15 @@ fn emit(level: Level, line: &str) {
     log::log!(target: "llama.cpp", level, "{line}");
 }
 
-/// Warnings of what is meant: the cache is larger than one context, and an aborted batch
-/// is taken back.
+/// Warnings of what is meant: the cache is larger than one context, an aborted batch is
+/// taken back, and kept prompts make room for what runs.
 fn is_ordinary(line: &str) -> bool {
     line.ends_with("possible training context overflow")
         || line.contains("removing memory module entries")
+        || line.contains("failed to find a memory slot")
+        || line.contains("failed to prepare attention ubatches")
+        || line.contains("available cells in kv cache")
+        || line.ends_with("failed to restore kv cache")
 }
 
 /// llama.cpp reports an aborted decode, an ordinary cancel, as three errors:

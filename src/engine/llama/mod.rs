@@ -19,10 +19,12 @@ mod imatrix;
 mod kernels;
 mod lean;
 mod log;
+mod memory;
 mod model;
 mod pool;
 mod quantize;
 mod recommended;
+mod rope;
 mod sampler;
 #[cfg(test)]
 mod testing;

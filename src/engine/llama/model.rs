@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read as _};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use llama_cpp_2::model::LlamaModel;
@@ -10,10 +11,11 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
 use super::collector::Collector;
-use super::context::{Context, ContextParams, describe, is_recurrent};
+use super::context::{Context, ContextParams, FLASH, describe};
 use super::embedder::Embedder;
 use super::kernels::Runtime;
 use super::recommended::recommended;
+use super::rope::Factors;
 use super::sampler::Sampler;
 use crate::engine::backend::{
     Backend, ChatFormat, DecodeError, Loader, Mask, Part, Progress, Sampled, Token,
@@ -25,6 +27,7 @@ use crate::prompt::constraint::Vocabulary;
 use crate::protocol::{
     ChatAbilities, Failure, FailureKind, KindFacts, LoadRequest, ModelInfo, ModelKind, Sampling,
 };
+use crate::scheduler::MemoryKind;
 use crate::units::Bytes;
 
 /// Loads models with llama.cpp.
@@ -83,7 +86,9 @@ pub struct LlamaModelBackend {
     embedder: Option<Embedder>,
     progress: Arc<Progress>,
     context: Context,
-    can_share: bool,
+    places: (u32, u32),
+    /// What saved states depend on.
+    settings: String,
     /// How the context was made.
     params: ContextParams,
     defaults: Sampling,
@@ -103,27 +108,37 @@ impl Loader for LlamaLoader {
         let began = clock::now();
         let path = &request.path;
         check_header(path)?;
-        let model = self.load_model(path, progress, report)?;
-        let header = header(path)?;
         let context_size = request.context_size.max(1);
+        let kv_tokens = context_size.saturating_add(request.kept_tokens);
+        // llama.cpp says better what is wrong with a file.
+        let factors = header(path).ok().and_then(|header| {
+            let factors = Factors::of(&header, context_size)?;
+            Some((header.architecture, factors))
+        });
+        let impose = |params: Pin<&mut LlamaModelParams>| {
+            if let Some((arch, factors)) = &factors {
+                factors.impose(params, arch, kv_tokens);
+            }
+        };
+        let model = self.load_model(path, progress, report, impose)?;
+        let factors = factors.map(|(_, factors)| factors);
+        let header = header(path)?;
         let kv_type = usable_kv_type(&header, request.kv_type);
         if kv_type != request.kv_type {
             log::warn!("no q8_0 key cache for this model's heads: f16 is used");
         }
         let kv_token_bytes = cell_bytes(&header, kv_type);
-        let can_share = !is_recurrent(&model);
         let slots = request.slots.clamp(1, SLOTS_MAX);
-        let (running, kept) = places(slots, can_share);
-        let spare = if can_share { request.kept_tokens } else { 0 };
-        let kv_tokens = context_size.saturating_add(spare);
+        let places = places(&header, slots, request.kept_tokens);
         check_memory(
             kv_token_bytes.saturating_mul(kv_tokens.into()),
             context_size,
         )?;
         let params = ContextParams {
             kv_tokens,
-            sequences: running + kept,
+            sequences: places.0 + places.1,
             kv_type,
+            context_original: factors.map_or(0, |factors| factors.context_original),
             threads_max: request.threads_max,
             outputs: self.outputs,
             poll: self.poll,
@@ -142,8 +157,8 @@ impl Loader for LlamaLoader {
             description: describe(&model, &header),
             parameters: model.n_params(),
             size_bytes: model.size(),
-            // llama.cpp rounds up.
-            context_size: context.size() - spare.min(context.size()),
+            // The cache has room for kept prompts besides, and llama.cpp rounds up.
+            context_size,
             context_train: model.n_ctx_train(),
             slots,
             kv_tokens: context.size(),
@@ -160,8 +175,15 @@ impl Loader for LlamaLoader {
         Ok(LlamaModelBackend {
             embedder: None,
             progress: Arc::clone(progress),
+            settings: format!(
+                // A package is built with one llama.cpp; another one may mean other bytes.
+                "hearthd {} keys {kv_type:?} values F16 flash {FLASH} window {:?} factors {}",
+                env!("CARGO_PKG_VERSION"),
+                context.memory,
+                Factors::name(factors),
+            ),
             context,
-            can_share,
+            places,
             params,
             defaults,
             info,
@@ -184,6 +206,7 @@ impl LlamaLoader {
         path: &Path,
         progress: &Arc<Progress>,
         report: Box<dyn Fn(f32)>,
+        adjust: impl FnOnce(Pin<&mut LlamaModelParams>),
     ) -> Result<LlamaModel, Failure> {
         _ = super::log::take_errors();
         let progress = Arc::clone(progress);
@@ -194,6 +217,8 @@ impl LlamaLoader {
                 report(share);
                 !progress.is_quit()
             });
+        let mut params = std::pin::pin!(params);
+        adjust(params.as_mut());
         let model = LlamaModel::load_from_file(&self.runtime.backend, path, &params);
         let model = model.map_err(|_| {
             let why = super::log::take_errors().join("; ");
@@ -411,20 +436,32 @@ impl Backend for LlamaModelBackend {
         Vocabulary::new(pieces.collect(), &specials, &ends, Arc::new(tokenize))
     }
 
-    fn can_share(&self) -> bool {
-        self.can_share
+    fn places(&self) -> (u32, u32) {
+        self.places
     }
 
-    fn remove(&mut self, seq: u32, position: u32) {
-        self.context.remove(seq, position);
+    fn memory(&self) -> MemoryKind {
+        self.context.memory
     }
 
-    fn share(&mut self, from: u32, to: u32, tokens: u32) {
-        self.context.share(from, to, tokens);
+    fn positions(&self, seq: u32) -> Option<(u32, u32)> {
+        self.context.positions(seq)
     }
 
-    fn save(&mut self, seq: u32) -> Vec<u8> {
-        self.context.save(seq)
+    fn remove(&mut self, seq: u32, position: u32) -> bool {
+        self.context.remove(seq, position)
+    }
+
+    fn share(&mut self, from: u32, to: u32, tokens: u32) -> bool {
+        self.context.share(from, to, tokens)
+    }
+
+    fn clear(&mut self) {
+        self.context.clear();
+    }
+
+    fn save(&mut self, seq: u32, tokens: u32) -> Vec<u8> {
+        self.context.save(seq, tokens)
     }
 
     fn restore(&mut self, seq: u32, saved: &[u8], tokens: u32) -> bool {
@@ -432,12 +469,7 @@ impl Backend for LlamaModelBackend {
     }
 
     fn settings(&self) -> String {
-        // A package is built with one llama.cpp; another one may mean other bytes.
-        format!(
-            "hearthd {} keys {:?}",
-            env!("CARGO_PKG_VERSION"),
-            self.params.kv_type
-        )
+        self.settings.clone()
     }
 
     fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError> {

@@ -6,7 +6,7 @@ use super::bias::logit_bias;
 use super::form;
 use super::tools::Tools;
 use crate::protocol::{
-    Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, Sampling, Thinking,
+    Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, Reuse, Sampling, Thinking,
 };
 use crate::service::Submission;
 use crate::service::fields::{content, field, object, priority, sampling, stop, tool_call};
@@ -109,6 +109,15 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
             "`n` must be from 1 to {CHOICES_MAX}"
         )));
     }
+    // llama.cpp's name, and ours.
+    get("cache_prompt").flag()?;
+    let reuse = if get("reproducible").flag()? {
+        Reuse::Reproducible
+    } else if body.get("cache_prompt") == Some(&Value::Bool(false)) {
+        Reuse::Denied
+    } else {
+        Reuse::Allowed
+    };
     Ok(ChatRequest {
         n,
         stream: get("stream").flag()?,
@@ -130,6 +139,7 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
                 reasoning_budget: get("reasoning_budget").whole()?,
                 chat_template_kwargs: kwargs(body)?,
                 continue_final_message: get("continue_final_message").flag()?,
+                reuse,
                 ..GenerateRequest::default()
             },
             deadline: None,

@@ -17,6 +17,7 @@ fn tokens(count: usize) -> Vec<Token> {
 fn facts(model: &LlamaModel) -> KindFacts {
     let params = ContextParams {
         kv_tokens: 256,
+        context_original: 0,
         sequences: 1,
         kv_type: KvType::F16,
         threads_max: 1,

@@ -130,6 +130,7 @@ fn a_real_model_s_answer_is_llama_cpps() {
     let model = load(&path);
     let params = ContextParams {
         kv_tokens: 256,
+        context_original: 0,
         sequences: 1,
         kv_type: KvType::F16,
         threads_max: 1,

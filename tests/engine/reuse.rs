@@ -1,0 +1,346 @@
+//! Reuse is exact: a prompt that goes on from what was computed before (shared in memory,
+//! under eviction, after an unload, a restart or a SIGKILL) has the probabilities of a
+//! cold engine, for every kind of memory.
+//!
+//! Two cold runs of one prompt differ, too, where they compute it in other parts
+//! ([`Cold::noise`]): that is what a difference is held against.
+
+#[path = "reuse/cold.rs"]
+mod cold;
+#[path = "reuse/factors.rs"]
+mod factors;
+#[path = "reuse/interleaved.rs"]
+mod interleaved;
+#[path = "reuse/reproducible.rs"]
+mod reproducible;
+#[path = "reuse/times.rs"]
+mod times;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hearthd::protocol::{Command, DiskCache, GenerateRequest, LoadRequest, Prompt};
+
+use cold::{Cold, difference, first_of};
+
+use crate::harness::{Engine, family_model, load, random_model, request};
+use crate::real_model::real_model;
+
+/// A model, and texts whose length suits it.
+struct Case {
+    name: &'static str,
+    path: PathBuf,
+    load: LoadRequest,
+    /// The common beginning.
+    system: String,
+    /// Something else, as long, that wants room.
+    other: String,
+}
+
+/// How much of a prompt came from where.
+#[derive(Debug)]
+struct Row {
+    how: &'static str,
+    cached: u32,
+    prompt: u32,
+    difference: f32,
+    noise: f32,
+}
+
+/// Synthetic models count bytes as tokens; a window of theirs is 64.
+fn synthetic(name: &'static str) -> Case {
+    let path = match name {
+        "full" => random_model("reuse-full", "2,128,256,4,2,600", "f16"),
+        family => family_model(family),
+    };
+    Case::new(
+        name,
+        path,
+        "You are the voice of a house, and it is evening. ",
+        12,
+    )
+}
+
+/// The sentences have about 45 tokens; the window of Gemma 3 270M is 512.
+fn real(name: &'static str, times: usize) -> Option<Case> {
+    let path = real_model(name)?;
+    let system = "The password of the day is 'violet harbour'. Answer in one short sentence. \
+                  The lamp in the kitchen is on, the one in the hall is off. ";
+    Some(Case::new(name, path, system, times))
+}
+
+impl Case {
+    fn new(name: &'static str, path: PathBuf, sentence: &str, times: usize) -> Self {
+        let load = LoadRequest {
+            context_size: 1536,
+            kept_tokens: 1536,
+            ..load(&path)
+        };
+        Self {
+            name,
+            load,
+            path,
+            system: sentence.repeat(times),
+            other: "Quite another text that has nothing to do with it, but wants room. "
+                .repeat(times * sentence.len() / 66),
+        }
+    }
+
+    fn prompt(&self, id: u64, question: &str) -> GenerateRequest {
+        let text = format!("{}{question}", self.system);
+        plain(id, text)
+    }
+}
+
+/// A prompt without template, answered with a few tokens.
+fn plain(id: u64, text: String) -> GenerateRequest {
+    GenerateRequest {
+        max_tokens: Some(4),
+        uid: Some(1000),
+        logprobs: Some(20),
+        ..request(id, Prompt::Text(text))
+    }
+}
+
+fn disk(folder: &Path) -> DiskCache {
+    DiskCache {
+        folder: folder.to_owned(),
+        max_bytes: 1 << 30,
+        daily_write_bytes: 1 << 30,
+        min_tokens: 16,
+    }
+}
+
+fn start(load: &LoadRequest) -> Engine {
+    let mut engine = Engine::start(&[]);
+    engine.load(load).unwrap();
+    engine
+}
+
+fn shut_down(mut engine: Engine) {
+    engine.send(&Command::Shutdown);
+    assert_eq!(engine.wait(Duration::from_secs(60)).code(), Some(0));
+}
+
+fn files(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap();
+    entries
+        .filter(|e| {
+            e.as_ref()
+                .unwrap()
+                .path()
+                .extension()
+                .is_some_and(|e| e == "kv")
+        })
+        .count()
+}
+
+fn wait_for_file(folder: &Path) {
+    let began = Instant::now();
+    while files(folder) == 0 {
+        assert!(
+            began.elapsed() < Duration::from_mins(1),
+            "nothing was written"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Everything that may lie between a prompt and its reuse.
+fn rows(case: &Case) -> Vec<Row> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cold = Cold::new(&case.load);
+    let load = LoadRequest {
+        cache: Some(disk(dir.path())),
+        ..case.load.clone()
+    };
+    // How loud the noise is, is known best from several prompts.
+    cold.of(&plain(0, case.other.clone()));
+    cold.of(&case.prompt(0, "Is it late?"));
+    let mut rows = Vec::new();
+    let mut engine = start(&load);
+    let mut id = 0;
+    let mut ask = |engine: &mut Engine, how, request: &GenerateRequest, rows: &mut Vec<Row>| {
+        id += 1;
+        let first = first_of(engine, id, request);
+        rows.push(cold.row(how, request, &first));
+        first
+    };
+
+    ask(
+        &mut engine,
+        "computed",
+        &case.prompt(0, "What is on?"),
+        &mut rows,
+    );
+    // Two that part after the same beginning, and a third that finds it.
+    ask(
+        &mut engine,
+        "parted",
+        &case.prompt(0, "And the hall?"),
+        &mut rows,
+    );
+    let turn = ask(
+        &mut engine,
+        "shared",
+        &case.prompt(0, "Who asks?"),
+        &mut rows,
+    );
+    let next = format!("{}Who asks?{} And what then?", case.system, turn.text);
+    ask(&mut engine, "next turn", &plain(0, next), &mut rows);
+    ask(
+        &mut engine,
+        "once more",
+        &case.prompt(0, "Who asks?"),
+        &mut rows,
+    );
+    // Others take the room of what was used longest ago.
+    for n in 0..6 {
+        let other = plain(0, format!("{n}{}", case.other));
+        first_of(&mut engine, 100 + n, &other);
+        if n % 2 == 0 {
+            let question = format!("Is it {n} o'clock?");
+            ask(
+                &mut engine,
+                "evictions",
+                &case.prompt(0, &question),
+                &mut rows,
+            );
+        }
+    }
+    shut_down(engine);
+    assert!(files(dir.path()) > 0, "{}: nothing was written", case.name);
+
+    let mut engine = start(&load);
+    ask(
+        &mut engine,
+        "restart",
+        &case.prompt(0, "Good morning?"),
+        &mut rows,
+    );
+    ask(
+        &mut engine,
+        "shared",
+        &case.prompt(0, "Good night?"),
+        &mut rows,
+    );
+    engine.send(&Command::Shrink);
+    ask(
+        &mut engine,
+        "shrink",
+        &case.prompt(0, "Cold outside?"),
+        &mut rows,
+    );
+    drop(engine);
+
+    // Killed after it had nothing to do for a while.
+    let dir = tempfile::tempdir().unwrap();
+    let load = LoadRequest {
+        cache: Some(disk(dir.path())),
+        ..load
+    };
+    let mut engine = start(&load);
+    for question in ["What is on?", "And the hall?"] {
+        first_of(&mut engine, 200, &case.prompt(0, question));
+    }
+    wait_for_file(dir.path());
+    drop(engine);
+    let mut engine = start(&load);
+    ask(
+        &mut engine,
+        "SIGKILL",
+        &case.prompt(0, "Still there?"),
+        &mut rows,
+    );
+    rows
+}
+
+/// What of a prompt of this case may come from elsewhere at least, in per cent.
+const REUSED: u32 = 80;
+
+fn check(case: &Case) {
+    let rows = rows(case);
+    for row in &rows {
+        println!(
+            "{:<32} {:<10} {:>5} of {:>5} reused, off by {:.4}, noise {:.4}",
+            case.name, row.how, row.cached, row.prompt, row.difference, row.noise
+        );
+    }
+    for row in &rows {
+        let is_new = ["computed", "parted"].contains(&row.how);
+        assert!(
+            is_new || row.cached * 100 >= row.prompt * REUSED,
+            "{}: {row:?}",
+            case.name
+        );
+        assert!(row.difference <= row.noise, "{}: {row:?}", case.name);
+    }
+}
+
+macro_rules! synthetic {
+    ($($test:ident $name:literal)*) => {
+        $(
+            #[test]
+            fn $test() {
+                let case = synthetic($name);
+                check(&case);
+                std::fs::remove_file(case.path).unwrap();
+            }
+        )*
+    };
+}
+
+synthetic! {
+    full_attention_is_exact "full"
+    a_sliding_window_is_exact "gemma3"
+    short_convolutions_are_exact "lfm2"
+    gated_delta_nets_are_exact "qwen35"
+    mamba_2_is_exact "granite-hybrid"
+    mamba_is_exact "mamba"
+    two_sets_of_factors_are_exact "long-rope"
+    compressed_keys_are_exact "mla"
+    experts_are_exact "moe"
+}
+
+macro_rules! real {
+    ($($test:ident $name:literal $times:literal)*) => {
+        $(
+            #[test]
+            fn $test() {
+                if let Some(case) = real($name, $times) {
+                    check(&case);
+                }
+            }
+        )*
+    };
+}
+
+real! {
+    gemma_is_exact "gemma3-270m-q4_k_m.gguf" 22
+    smollm_is_exact "smollm2-135m-instruct-q4_1.gguf" 10
+    qwen_is_exact "qwen2.5-coder-0.5b-q4_k_m.gguf" 6
+}
+
+/// What a wrong state would look like: the bound must be far below it.
+#[test]
+fn another_beginning_is_far_from_the_noise() {
+    for name in [
+        "full",
+        "gemma3",
+        "lfm2",
+        "qwen35",
+        "granite-hybrid",
+        "mamba",
+    ] {
+        let case = synthetic(name);
+        let mut cold = Cold::new(&case.load);
+        let asked = case.prompt(0, "What is on?");
+        let other = plain(0, format!("{}What is on?", case.other));
+        let (right, noise) = cold.of(&asked);
+        let (wrong, _) = cold.of(&other);
+        let far = difference(&right, &wrong);
+        println!("{name}: another beginning is off by {far:.4}, noise {noise:.4}");
+        assert!(far > 2.0 * noise, "{name}: {far} {noise}");
+        std::fs::remove_file(case.path).unwrap();
+    }
+}
