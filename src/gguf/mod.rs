@@ -305,6 +305,8 @@ mod tests {
             architecture: "llama".into(),
             quantization: "Q8_0".into(),
             context_train: 2048,
+            context_original: 0,
+            has_long_factors: false,
             parameters: 3 * 3 * 16,
             chat_template: Some("{{ x }}".into()),
             shape: Shape {
