@@ -8,7 +8,7 @@ use hearthd::protocol::{
 };
 use hearthd::units::Permille;
 
-use crate::harness::{Engine, chat, load};
+use crate::harness::{Engine, chat, load, text_of};
 
 fn cancel(id: u64) -> Command {
     Command::Cancel { id: RequestId(id) }
@@ -482,7 +482,9 @@ fn a_state_is_never_lost_to_its_neighbours() {
     let mut said = std::collections::BTreeMap::<u64, String>::new();
     while ends.len() < 4 {
         match engine.next() {
-            Event::Token { id, text, .. } => said.entry(id.0).or_default().push_str(&text),
+            Event::Token { id, parts, .. } => {
+                said.entry(id.0).or_default().push_str(&text_of(&parts));
+            }
             Event::Finished { id, .. } => drop(ends.insert(id.0, None)),
             Event::Failed { id, failure } => drop(ends.insert(id.0, Some(failure))),
             _ => {}

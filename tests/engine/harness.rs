@@ -235,6 +235,15 @@ impl Answer {
     }
 }
 
+/// The text of parts of an answer.
+pub fn text_of(parts: &[AnswerPart]) -> String {
+    let text = parts.iter().filter_map(|part| match part {
+        AnswerPart::Content(text) => Some(text.as_str()),
+        AnswerPart::Reasoning(_) | AnswerPart::ToolCall(_) => None,
+    });
+    text.collect()
+}
+
 /// Waits for a child; `None` when it takes too long.
 pub fn wait(child: &mut Child, at_most: Duration) -> Option<ExitStatus> {
     let end = Instant::now() + at_most;

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use hearthd::protocol::{
-    AnswerPart, Biased, Command, Constraint, Event, FailureKind, FinishReason, GenerateRequest,
-    KvType, Limits, Message, Overflow, Prompt, RequestId, Sampling,
+    Biased, Command, Constraint, Event, FailureKind, FinishReason, GenerateRequest, KvType, Limits,
+    Message, Overflow, Prompt, RequestId, Sampling,
 };
 
-use crate::harness::{Engine, chat, load, random_model, request, tiny_model};
+use crate::harness::{Engine, chat, load, random_model, request, text_of, tiny_model};
 
 fn limited(threads: u32) -> Command {
     Command::SetLimits(Limits {
@@ -247,14 +247,6 @@ fn an_idle_engine_uses_no_cpu() {
     std::thread::sleep(Duration::from_secs(1));
     let used = engine.cpu_seconds() - before;
     assert!(used < 0.02, "{used} s of CPU in one idle second");
-}
-
-fn text_of(parts: &[AnswerPart]) -> String {
-    let text = parts.iter().filter_map(|part| match part {
-        AnswerPart::Content(text) => Some(text.as_str()),
-        AnswerPart::Reasoning(_) | AnswerPart::ToolCall(_) => None,
-    });
-    text.collect()
 }
 
 /// The answer's tokens, as the daemon would keep them for another engine.

@@ -7,7 +7,7 @@ use hearthd::protocol::{
 };
 
 use super::{Row, start};
-use crate::harness::Engine;
+use crate::harness::{Engine, text_of};
 
 /// The likeliest first tokens with their log-probabilities, and where they came from.
 #[derive(Clone, Debug, Default)]
@@ -33,8 +33,10 @@ pub fn first_of(engine: &mut Engine, id: u64, request: &GenerateRequest) -> Firs
                 cached_tokens,
                 ..
             } => (first.prompt, first.cached) = (prompt_tokens, cached_tokens),
-            Event::Token { text, logprobs, .. } => {
-                first.text.push_str(&text);
+            Event::Token {
+                parts, logprobs, ..
+            } => {
+                first.text.push_str(&text_of(&parts));
                 if let Some(one) = logprobs.into_iter().next()
                     && first.top.is_empty()
                 {

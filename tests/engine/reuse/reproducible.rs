@@ -5,6 +5,7 @@ use hearthd::protocol::{Command, Event, GenerateRequest, RequestId, Reuse};
 
 use super::cold::first_of;
 use super::{plain, start, synthetic};
+use crate::harness::text_of;
 
 #[test]
 fn nothing_is_reused_or_kept_where_it_is_not_wanted() {
@@ -64,11 +65,11 @@ fn reproducible_answers_are_equal_to_the_last_bit() {
                     Event::Failed { failure, .. } => panic!("{failure}"),
                     Event::Token {
                         id,
-                        text: more,
+                        parts,
                         logprobs,
                         ..
                     } if id.0 == 50 + n => {
-                        text.push_str(&more);
+                        text.push_str(&text_of(&parts));
                         top.extend(logprobs.into_iter().next().map(|one| one.top));
                     }
                     _ => {}
