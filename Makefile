@@ -32,7 +32,8 @@ test: ## run all tests
 	@packaging/setup-host.sh build test
 	@$(MAKE) --no-print-directory models
 	@tests/clients/setup.sh >/dev/null
-	$(CARGO) test $(RELEASE)
+	@tests/llama-cpp/run.sh --fetch
+	$(CARGO) test $(RELEASE) --workspace
 
 # All: they are 2 GB, and the table goes into the documentation. Else names from models.lock.
 MODELS ?=
@@ -51,13 +52,13 @@ fuzz: setup ## fuzz what reads input from outside; TIME=600 for so many seconds 
 
 check: install-tools ## formatting, clippy, shellcheck, licences and sources of what is compiled in
 	@packaging/setup-host.sh build check
-	$(CARGO) fmt --check
-	$(CARGO) clippy $(RELEASE) --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
 	shellcheck $$(git ls-files '*.sh') .ci/run packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm
 	packaging/deny.sh
 
 doc: ## build the documentation of the code
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(RELEASE) --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(RELEASE) --workspace --no-deps
 
 deb: build install-tools ## build and check the Debian package
 	@packaging/setup-host.sh test package

