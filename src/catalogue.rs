@@ -393,7 +393,7 @@ mod tests {
                 entry.licence.clone(),
                 format!("{kind}{}", entry.good_for),
             ];
-            out += &format!("| {} |\n", row.join(" | "));
+            out += &["| ", &row.join(" | "), " |\n"].concat();
         }
         out
     }
