@@ -126,6 +126,12 @@ impl Kept {
         };
         if tokens >= USE_MIN {
             let entry = self.entries.remove(at);
+            // A longer one is used now, but where prompts part is what lasts.
+            let (forks, rest) = std::mem::take(&mut self.entries)
+                .into_iter()
+                .partition(|e| e.is_fork && e.uid == entry.uid && prompt.starts_with(&e.tokens));
+            self.entries = rest;
+            Vec::extend(&mut self.entries, Vec::into_iter(forks));
             self.entries.push(entry);
         }
         Some(hit)
