@@ -21,6 +21,25 @@ use crate::scheduler::MemoryKind;
 
 /// Ends an answer.
 const END: Token = 256;
+
+/// The prompt is the last message, and so is the answer. The rest is for the chat layer,
+/// which finds out what a template can do by rendering examples: reasoning and calls are
+/// written as many models do, system prompt and tools are looked at.
+const TEMPLATE: &str = "\
+{%- set seen = messages[0].content -%}\
+{%- for tool in tools or [] -%}{%- set seen = tool.function.name | tojson -%}{%- endfor -%}\
+{%- for m in messages -%}\
+{%- if m.role == 'assistant' -%}\
+{%- if m.reasoning_content and loop.last -%}\
+{{ '<think>\\n' + m.reasoning_content + '\\n</think>\\n\\n' }}\
+{%- endif -%}\
+{%- if m.content and loop.last -%}{{ m.content }}{%- endif -%}\
+{%- for c in m.tool_calls or [] -%}\
+{{ '<tool_call>\\n{\"name\": \"' + c.function.name + '\", \"arguments\": ' }}\
+{{ c.function.arguments | tojson }}{{ '}\\n</tool_call>' }}\
+{%- endfor -%}\
+{%- elif loop.last -%}{{ m.content }}{%- endif -%}\
+{%- endfor -%}";
 /// Stands for a state that is not that of any tokens.
 const LOST: Token = -1;
 /// What a token takes after `!slow`.
@@ -208,7 +227,7 @@ impl Backend for FakeBackend {
 
     fn chat_format(&self) -> ChatFormat {
         ChatFormat {
-            template: Some("{{ messages[-1].content }}".into()),
+            template: Some(TEMPLATE.into()),
             ..ChatFormat::default()
         }
     }

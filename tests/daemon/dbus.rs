@@ -78,25 +78,22 @@ fn a_job_goes_from_submit_to_result() {
     );
 }
 
-/// The fake engine answers with the prompt, which here ends inside reasoning.
+/// The fake engine answers with the prompt.
 #[test]
 fn reasoning_and_calls_are_told_apart_in_streams_and_jobs() {
     let daemon = Daemon::fake("");
     let tools = daemon.dir.path().join("tools.json");
-    let offered = r#"[{"type": "function", "function": {"name": "f"}}]"#;
+    let offered = r#"[{"type": "function", "function": {"name": "f",
+        "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}}]"#;
     fs::write(&tools, offered).unwrap();
     let tools = tools.display().to_string();
-    let call = "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>";
-    let prompt = format!("Hm.</think>Yes.\n{call}<think>");
-    // As it comes, and in order of kinds where it comes whole.
-    let whole = "Yes.\n<think>\ntool call: f {\"x\":1}\n";
-    for (words, expected) in [
-        (
-            &["generate"][..],
-            "Yes.\ntool call: f {\"x\":1}\n\n<think>\n",
-        ),
-        (&["generate", "--no-stream"], whole),
-        (&["submit", "--wait"], whole),
+    let call = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>";
+    let prompt = format!("<think>\nHm.\n</think>\n\nYes.\n{call}");
+    let expected = "Yes.\ntool call: f {\"x\":1}\n";
+    for words in [
+        &["generate"][..],
+        &["generate", "--no-stream"],
+        &["submit", "--wait"],
     ] {
         let args = [words, &["--tools", &tools, &prompt]].concat();
         assert_eq!(ok(&daemon.ctl(&args)), expected, "{words:?}");
@@ -112,7 +109,7 @@ fn reasoning_and_calls_are_told_apart_in_streams_and_jobs() {
     };
     assert_eq!(
         (text("reasoning").as_str(), text("token").as_str()),
-        ("Hm.", "Yes.\n<think>")
+        ("Hm.", "Yes.")
     );
     let call = lines
         .iter()

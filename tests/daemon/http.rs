@@ -224,19 +224,20 @@ fn several_answers_stand_and_fall_together() {
     assert!(outcome("outcome=\"finished\"} 1"));
 }
 
-/// The fake engine answers with the prompt, which here ends inside reasoning.
+/// The fake engine answers with the prompt.
 #[test]
 fn reasoning_and_calls_are_fields_of_their_own() {
     let daemon = Daemon::fake("");
-    let content = "Hm.</think>Yes. <think>\n<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call> <think>";
+    let content = "<think>\nHm.\n</think>\n\nYes.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>";
     let request = |content: &str| {
         serde_json::json!({"messages": [{"role": "user", "content": content}],
-            "tools": [{"type": "function", "function": {"name": "f"}}]})
+            "tools": [{"type": "function", "function": {"name": "f", "parameters":
+                {"type": "object", "properties": {"x": {"type": "integer"}}}}}]})
     };
     let answer = daemon.chat(&request(content).to_string());
     let message = &answer["choices"][0]["message"];
     assert_eq!(message["reasoning_content"], "Hm.", "{answer}");
-    assert_eq!(message["content"], "Yes. <think>\n <think>");
+    assert_eq!(message["content"], "Yes.");
     let call = &message["tool_calls"][0]["function"];
     assert_eq!(
         (&call["name"], &call["arguments"]),
@@ -252,7 +253,7 @@ fn reasoning_and_calls_are_fields_of_their_own() {
     ] {
         assert!(streamed.contains(part), "{part}: {streamed}");
     }
-    // Without an open mark at its end, nothing of it is reasoning.
+    // Without a mark at its beginning, nothing of it is reasoning.
     let answer = daemon.chat(&request("Hm.</think>Yes.").to_string());
     let message = &answer["choices"][0]["message"];
     assert_eq!(message["content"], "Hm.</think>Yes.");

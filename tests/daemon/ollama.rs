@@ -182,13 +182,14 @@ fn home_assistants_own_requests() {
     );
 }
 
-/// The fake engine answers with the prompt, which here ends inside reasoning.
+/// The fake engine answers with the prompt.
 #[test]
 fn thoughts_and_calls_in_their_fields() {
     let daemon = Daemon::fake("");
-    let content = "Hm.</think>Yes.\n<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": [1]}}</tool_call> <think>";
+    let content = "<think>\nHm.\n</think>\n\nYes.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": [1]}}\n</tool_call>";
     let mut body = json!({"model": "fake", "think": true, "messages": user(content),
-        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]});
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object",
+            "properties": {"x": {"type": "array", "items": {"type": "integer"}}}}}}]});
     let (code, lines) = ask(&daemon, "/api/chat", &body);
     assert_eq!(code, 200);
     assert_eq!(told(&lines, "thinking"), "Hm.");

@@ -30,19 +30,20 @@ fn stream(daemon: &Daemon, mut body: Value) -> (String, Vec<Value>) {
     (text, events)
 }
 
-/// The fake engine answers with the prompt, which here ends inside reasoning.
+/// The fake engine answers with the prompt.
 #[test]
 fn reasoning_and_calls_are_items_whole_and_streamed() {
     let daemon = Daemon::fake("");
-    let said = "Hm.</think>Yes. <think>\n<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call> <think>";
-    let body = json!({"input": said, "tools": [{"type": "function", "name": "f"}]});
+    let said = "<think>\nHm.\n</think>\n\nYes.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>";
+    let body = json!({"input": said, "tools": [{"type": "function", "name": "f",
+        "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}]});
     let (_, whole) = ask(&daemon, &body);
     let kinds = |response: &Value| -> Vec<String> {
         let output = response["output"].as_array().unwrap();
         let kinds = output.iter().map(|item| item["type"].as_str().unwrap());
         kinds.map(str::to_owned).collect()
     };
-    let expected = ["reasoning", "message", "function_call", "message"];
+    let expected = ["reasoning", "message", "function_call"];
     assert_eq!(kinds(&whole), expected, "{whole}");
     assert_eq!(whole["output"][0]["content"][0]["text"], "Hm.");
     assert_eq!(whole["output"][2]["arguments"], "{\"x\":1}");

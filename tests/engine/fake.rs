@@ -506,7 +506,7 @@ fn a_state_is_never_lost_to_its_neighbours() {
 
 #[test]
 fn a_failed_batch_of_states_is_computed_again() {
-    let mut engine = Engine::start(&["--fake", "state=1,fail-decode=40"]);
+    let mut engine = Engine::start(&["--fake", "state=1,token-ms=5,fail-decode=40"]);
     let mut wanted = load(std::path::Path::new("fake"));
     wanted.slots = 3;
     engine.load(&wanted).unwrap();

@@ -143,3 +143,35 @@ fn it_offers_itself_to_the_oom_killer() {
     let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", engine.child.id()));
     assert_eq!(score.unwrap().trim(), "800");
 }
+
+/// A template from a hostile file, in the process that tries it: neither hangs nor eats the
+/// memory, and reads no file.
+#[test]
+fn a_hostile_template_is_stopped() {
+    let tried = |source: &str| {
+        let mut child = std::process::Command::new(crate::harness::ENGINE)
+            .arg("try-template")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, source.as_bytes()).unwrap();
+        drop(input);
+        child.wait_with_output().unwrap()
+    };
+    let endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}\
+                   {% set x = a %}{% endfor %}{% endfor %}{% endfor %}";
+    let signal = std::os::unix::process::ExitStatusExt::signal(&tried(endless).status);
+    assert_eq!(signal, Some(nix::sys::signal::Signal::SIGKILL as i32), "it ran on");
+    for harmless in [
+        "{% include '/etc/passwd' %}",
+        "{{ raise_exception('no') }}",
+        "{% if %}",
+        "{{ messages[0].content }}",
+    ] {
+        let tried = tried(harmless);
+        assert!(tried.status.success(), "{harmless}: {:?}", tried.status);
+        assert!(tried.stdout.is_empty(), "{harmless}");
+    }
+}
