@@ -7,7 +7,7 @@ use crate::protocol::{AnswerPart, FinishReason, ToolCall};
 
 /// A long answer is read again only when it has grown by one part in so many: reading costs
 /// time in proportion to its length, and so all reading together stays linear.
-const GROWTH: usize = 256;
+const GROWTH: usize = 4096;
 
 /// Reads one answer.
 #[derive(Debug)]

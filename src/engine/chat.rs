@@ -109,7 +109,7 @@ impl ChatLayer {
         let own = self.with_tools().abilities();
         let supports_thinking = self
             .template
-            .render(&example(Vec::new()))
+            .render(&example(&[]))
             .is_ok_and(|r| r.supports_thinking);
         ChatAbilities {
             native_tools: !self.needs_text_tools,
@@ -123,7 +123,7 @@ impl ChatLayer {
     fn reads_calls(&self) -> bool {
         let tool = json!({"type": "function", "function": {"name": "probe", "description": "",
             "parameters": {"type": "object", "properties": {"x": {"type": "string"}}}}});
-        let mut request = example(vec![tool]);
+        let mut request = example(&[tool]);
         request.tool_choice = Some("required");
         let rendered = self.with_tools().render(&request);
         rendered.is_ok_and(|rendered| !rendered.grammar.is_empty())
@@ -187,7 +187,7 @@ impl ChatLayer {
         render.messages = folded.iter().map(as_openai).collect();
         let rendered = self.template.render(&render);
         let rendered = rendered.map_err(|error| self.refused(&error, &[]))?;
-        let reading = self.text_tools.render(&example(tools.to_vec()));
+        let reading = self.text_tools.render(&example(tools));
         let mut reading = reading.map_err(|error| self.refused(&error, tools))?;
         if !rendered.supports_thinking {
             reading.supports_thinking = false;
@@ -223,7 +223,7 @@ impl ChatLayer {
         } else {
             self.with_tools()
         };
-        let mut render = example(tools.clone());
+        let mut render = example(&tools);
         render.tool_choice = Some("required");
         render.parallel_tool_calls = !one_call;
         let rendered = template.render(&render);
@@ -290,7 +290,7 @@ impl ChatLayer {
             } else {
                 self.with_tools()
             };
-            if let Err(error) = template.render(&example(vec![tool.clone()])) {
+            if let Err(error) = template.render(&example(std::slice::from_ref(tool))) {
                 let name = tool["function"]["name"].as_str().unwrap_or_default();
                 return invalid_tool(name, &reason(&error));
             }
@@ -387,7 +387,7 @@ fn render_request(request: &GenerateRequest, tools: &[Value]) -> RenderRequest {
 }
 
 /// A question about tools; of the answer to it only the form counts.
-fn example(tools: Vec<Value>) -> RenderRequest {
+fn example(tools: &[Value]) -> RenderRequest {
     let tools: Vec<Value> = tools.iter().map(with_type).collect();
     RenderRequest {
         messages: vec![json!({"role": "user", "content": "?"})],

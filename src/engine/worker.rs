@@ -374,9 +374,9 @@ impl<B: Backend> Worker<B> {
         let alone = steps.len() == 1;
         if !alone && !self.backend.memory().can_roll_back() {
             // All of them begin again; only what is at fault fails a second time.
-            steps
-                .iter()
-                .for_each(|step| self.slots.set_alone(step.slot));
+            for step in &steps {
+                self.slots.set_alone(step.slot);
+            }
             return;
         }
         for step in steps {

@@ -163,7 +163,11 @@ fn a_hostile_template_is_stopped() {
     let endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}\
                    {% set x = a %}{% endfor %}{% endfor %}{% endfor %}";
     let signal = std::os::unix::process::ExitStatusExt::signal(&tried(endless).status);
-    assert_eq!(signal, Some(nix::sys::signal::Signal::SIGKILL as i32), "it ran on");
+    assert_eq!(
+        signal,
+        Some(nix::sys::signal::Signal::SIGKILL as i32),
+        "it ran on"
+    );
     for harmless in [
         "{% include '/etc/passwd' %}",
         "{{ raise_exception('no') }}",

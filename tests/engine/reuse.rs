@@ -119,7 +119,7 @@ fn start(load: &LoadRequest) -> Engine {
 
 fn shut_down(mut engine: Engine) {
     engine.send(&Command::Shutdown);
-    assert_eq!(engine.wait(Duration::from_secs(60)).code(), Some(0));
+    assert_eq!(engine.wait(Duration::from_mins(1)).code(), Some(0));
 }
 
 fn files(folder: &Path) -> usize {

@@ -78,7 +78,7 @@ pub fn run() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if let Ok(chat) = Chat::new(&source, "<s>", "</s>") {
-        _ = chat.render(&example(Vec::new()));
+        _ = chat.render(&example(&[]));
     }
     ExitCode::SUCCESS
 }

@@ -107,7 +107,8 @@ fn prompt(layer: &ChatLayer, thinking: bool) -> ChatPrompt {
 
 /// The families: template, whether it thinks, an answer of the model, and whether it holds
 /// reasoning ("Hm."), content ("Well.") and a call.
-const FAMILIES: &[(&str, bool, &str, (bool, bool, bool))] = &[
+type Case = (&'static str, bool, &'static str, (bool, bool, bool));
+const FAMILIES: &[Case] = &[
     (
         "Qwen-Qwen2.5-7B-Instruct",
         false,

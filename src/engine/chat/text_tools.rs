@@ -55,9 +55,10 @@ pub(super) fn fold(messages: &[Message], tools: &[Value]) -> Vec<Message> {
     let mut after_result = false;
     for message in rest {
         let is_result = message.role == "tool";
-        let message = match is_result {
-            true => result(message),
-            false => with_calls(message),
+        let message = if is_result {
+            result(message)
+        } else {
+            with_calls(message)
         };
         match folded.last_mut() {
             // Templates that know no tools want questions and answers in turn.

@@ -173,7 +173,7 @@ fn message(value: &Value) -> Result<Message, Failure> {
     })
 }
 
-/// What an assistant thought: DeepSeek's name for it, or OpenRouter's.
+/// What an assistant thought: `DeepSeek`'s name for it, or `OpenRouter`'s.
 fn reasoning(message: &Map<String, Value>) -> Result<String, Failure> {
     let text = field(message, "reasoning_content").text()?;
     match text {

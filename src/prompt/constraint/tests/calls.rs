@@ -57,15 +57,15 @@ fn bare() -> CallGrammar {
 fn matcher(vocabulary: &Vocabulary, calls: CallGrammar) -> Matcher {
     bound(
         vocabulary,
-        Binding {
+        &Binding {
             calls: Some(calls),
             ..Binding::default()
         },
     )
 }
 
-fn bound(vocabulary: &Vocabulary, binding: Binding) -> Matcher {
-    Matcher::bound(vocabulary, &binding).unwrap().unwrap()
+fn bound(vocabulary: &Vocabulary, binding: &Binding) -> Matcher {
+    Matcher::bound(vocabulary, binding).unwrap().unwrap()
 }
 
 /// The calls of an answer; whatever stands before them is text.
@@ -244,13 +244,13 @@ fn by_lot_every_begun_call_is_valid() {
     assert!(seen > 20, "{seen}");
 }
 
-fn thinking(is_open: bool) -> Option<ReasoningTags> {
-    Some(ReasoningTags {
+fn thinking(is_open: bool) -> ReasoningTags {
+    ReasoningTags {
         start: "<the>".into(),
         ends: vec!["</the>".into()],
         answers: vec!["<tool_call>".into()],
         is_open,
-    })
+    }
 }
 
 #[test]
@@ -259,9 +259,9 @@ fn nothing_binds_the_model_while_it_thinks() {
     let json = |is_open| {
         bound(
             &vocabulary,
-            Binding {
+            &Binding {
                 constraint: Some(Constraint::JsonObject),
-                reasoning: thinking(is_open),
+                reasoning: Some(thinking(is_open)),
                 ..Binding::default()
             },
         )
@@ -292,9 +292,9 @@ fn a_call_may_end_the_reasoning_and_a_budget_does() {
     let (vocabulary, pieces) = vocabulary(false);
     let mut auto = bound(
         &vocabulary,
-        Binding {
+        &Binding {
             calls: Some(hermes(false)),
-            reasoning: thinking(true),
+            reasoning: Some(thinking(true)),
             ..Binding::default()
         },
     );
@@ -303,8 +303,8 @@ fn a_call_may_end_the_reasoning_and_a_budget_does() {
 
     let mut short = bound(
         &vocabulary,
-        Binding {
-            reasoning: thinking(true),
+        &Binding {
+            reasoning: Some(thinking(true)),
             reasoning_budget: Some(3),
             ..Binding::default()
         },
@@ -323,7 +323,7 @@ fn json_stays_possible_while_tools_are_offered() {
     let (vocabulary, pieces) = vocabulary(false);
     let both = bound(
         &vocabulary,
-        Binding {
+        &Binding {
             constraint: Some(Constraint::JsonObject),
             calls: Some(hermes(false)),
             ..Binding::default()
