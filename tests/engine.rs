@@ -31,7 +31,7 @@ mod model;
 mod not_checked;
 #[path = "engine/process.rs"]
 mod process;
-#[path = "common/real_model.rs"]
+#[path = "common/real_models.rs"]
 mod real_model;
 #[path = "engine/reuse.rs"]
 mod reuse;

@@ -36,10 +36,13 @@ mod polkit;
 mod prewarm;
 mod pull;
 mod readme;
+#[path = "../common/real_models.rs"]
+mod real_models;
 mod requests;
 mod responses;
 mod sessions;
 mod storms;
 mod study;
 mod token;
+mod tool_loop;
 mod tune;
