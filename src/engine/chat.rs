@@ -1,24 +1,25 @@
 //! Conversations into prompts, by the chat template of the model file and llama.cpp's
 //! chat layer.
 
+mod openai;
 mod probe;
+mod prompt;
 #[cfg(test)]
 mod tests;
 mod text_tools;
 
-use std::cell::RefCell;
-
 pub use probe::run as try_template;
 
-use hearth_engine::{Chat, ChatError, Parser, RenderRequest, Rendered, Trigger};
-use serde_json::{Map, Value, json};
+use std::cell::RefCell;
 
-use super::answer::AnswerReader;
+use hearth_engine::{Chat, ChatError};
+use serde_json::{Value, json};
+
+use self::openai::{as_openai, example, reason, render_request};
+pub(super) use self::prompt::ChatPrompt;
 use super::backend::ChatFormat;
-use crate::prompt::constraint::{CallGrammar, ReasoningTags, invalid_tool};
-use crate::protocol::{
-    ChatAbilities, Failure, FailureKind, GenerateRequest, Message, Thinking, ToolChoice,
-};
+use crate::prompt::constraint::{CallGrammar, invalid_tool};
+use crate::protocol::{ChatAbilities, Failure, FailureKind, GenerateRequest, Message, ToolChoice};
 
 /// Questions that have nothing in common.
 const PROBES: [&str; 2] = ["0", "x"];
@@ -38,25 +39,6 @@ pub(super) struct ChatLayer {
     bos: String,
     /// System messages and tools, with the text that all their prompts begin with.
     beginnings: RefCell<Vec<(String, Option<String>)>>,
-}
-
-/// A prompt, and how its answer is to be bound and read.
-#[derive(Debug)]
-pub(super) struct ChatPrompt {
-    /// Text for the model.
-    pub(super) text: String,
-    /// Where the model may think.
-    pub(super) reasoning: Option<ReasoningTags>,
-    /// Control tokens that are text of the answer.
-    pub(super) controls: Vec<String>,
-    /// Stop strings of the template.
-    pub(super) stops: Vec<String>,
-    /// Texts that a call begins with.
-    triggers: Vec<String>,
-    /// Reads the answer.
-    pub(super) reader: AnswerReader,
-    /// The end of the text that belongs to the answer.
-    pub(super) generation_prompt: String,
 }
 
 impl ChatLayer {
@@ -302,149 +284,9 @@ impl ChatLayer {
     }
 }
 
-impl ChatPrompt {
-    /// Of the prompt, and of how its answer is read.
-    fn new(
-        rendered: &Rendered,
-        reading: &Rendered,
-        request: &GenerateRequest,
-    ) -> Result<Self, Failure> {
-        let failed = |error: ChatError| Failure::new(FailureKind::Internal, error.to_string());
-        let parser = Parser::new(reading).map_err(failed)?;
-        let triggers: Vec<String> = reading
-            .grammar_triggers
-            .iter()
-            .filter_map(|trigger| match trigger {
-                Trigger::Word(word) => Some(word.trim_end().to_owned()),
-                Trigger::Pattern(_) => None,
-            })
-            .collect();
-        let ends = rendered.thinking_end_tags.clone();
-        let reader = AnswerReader::chat(parser, ends, request.one_call);
-        let controls = [rendered, reading]
-            .map(|r| r.preserved_tokens.as_slice())
-            .concat();
-        Ok(Self {
-            text: rendered.prompt.clone(),
-            reasoning: reasoning(rendered, &triggers),
-            controls,
-            stops: rendered.additional_stops.clone(),
-            reader: if request.continue_final_message {
-                reader.continuing()
-            } else {
-                reader
-            },
-            generation_prompt: rendered.generation_prompt.clone(),
-            triggers,
-        })
-    }
-}
-
-fn reasoning(rendered: &Rendered, triggers: &[String]) -> Option<ReasoningTags> {
-    if !rendered.supports_thinking || rendered.thinking_end_tags.is_empty() {
-        return None;
-    }
-    let start = rendered.thinking_start_tag.clone();
-    let is_call = |end: &String| triggers.iter().any(|t| t.starts_with(end.as_str()));
-    let (answers, ends): (Vec<_>, Vec<_>) = rendered
-        .thinking_end_tags
-        .iter()
-        .cloned()
-        .partition(is_call);
-    // What the template has opened, and perhaps closed, itself.
-    let opened = (!start.is_empty())
-        .then(|| rendered.generation_prompt.rfind(&start))
-        .flatten();
-    let begun = opened.map(|at| &rendered.generation_prompt[at + start.len()..]);
-    let is_open = begun.is_some_and(|rest| !ends.iter().any(|end| rest.contains(end.as_str())));
-    if begun.is_some() && !is_open {
-        return None;
-    }
-    Some(ReasoningTags {
-        start,
-        ends,
-        answers,
-        is_open,
-    })
-}
-
-fn render_request(request: &GenerateRequest, tools: &[Value]) -> RenderRequest {
-    let mut kwargs = request.chat_template_kwargs.clone();
-    if let Some(effort) = request.thinking.and_then(Thinking::effort) {
-        kwargs.entry("reasoning_effort").or_insert(effort.into());
-    }
-    let switch = kwargs.get("enable_thinking").and_then(Value::as_bool);
-    RenderRequest {
-        tools: tools.iter().map(with_type).collect(),
-        tool_choice: Some(if tools.is_empty() { "none" } else { "auto" }),
-        parallel_tool_calls: !request.one_call,
-        enable_thinking: switch.unwrap_or(request.thinking != Some(Thinking::Off)),
-        chat_template_kwargs: kwargs,
-        continue_final_message: request.continue_final_message,
-        now: request.accepted_unix_s,
-        ..RenderRequest::default()
-    }
-}
-
-/// A question about tools; of the answer to it only the form counts.
-fn example(tools: &[Value]) -> RenderRequest {
-    let tools: Vec<Value> = tools.iter().map(with_type).collect();
-    RenderRequest {
-        messages: vec![json!({"role": "user", "content": "?"})],
-        tool_choice: Some(if tools.is_empty() { "none" } else { "auto" }),
-        tools,
-        parallel_tool_calls: true,
-        enable_thinking: true,
-        ..RenderRequest::default()
-    }
-}
-
-/// A tool with the type that the layer insists on.
-fn with_type(tool: &Value) -> Value {
-    let mut tool = tool.clone();
-    if let Some(map) = tool.as_object_mut() {
-        map.entry("type").or_insert("function".into());
-        if let Some(function) = map.get_mut("function").and_then(Value::as_object_mut) {
-            for (key, empty) in [("description", json!("")), ("parameters", json!({}))] {
-                let slot = function.entry(key).or_insert(empty.clone());
-                if slot.is_null() {
-                    *slot = empty;
-                }
-            }
-        }
-    }
-    tool
-}
-
-/// A message as the layer reads it.
-fn as_openai(message: &Message) -> Value {
-    let mut value = serde_json::to_value(message).unwrap_or_default();
-    if let Some(calls) = value.get_mut("tool_calls").and_then(Value::as_array_mut) {
-        for call in calls.iter_mut().filter_map(Value::as_object_mut) {
-            call.entry("type").or_insert("function".into());
-            let function = call.entry("function").or_insert_with(|| json!({}));
-            if let Some(function) = function.as_object_mut() {
-                function
-                    .entry("arguments")
-                    .or_insert_with(|| Map::new().into());
-            }
-        }
-    }
-    value
-}
-
 fn common_text(first: &str, second: &str) -> Option<String> {
     let pairs = first.chars().zip(second.chars());
     let common: String = pairs.take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
     let kept = common.trim_end();
     (!kept.is_empty()).then(|| kept.to_owned())
-}
-
-/// What a template says against a request, without the layer's trace around it.
-fn reason(error: &ChatError) -> String {
-    let text = error.to_string();
-    let last = text.rsplit("Error: ").next().unwrap_or(&text);
-    let last = last.rsplit("Jinja Exception: ").next().unwrap_or(last);
-    let line = last.lines().find(|line| !line.trim().is_empty());
-    line.unwrap_or(last).trim().chars().take(300).collect()
 }

@@ -8,7 +8,8 @@ use std::process::{Command, ExitCode, Stdio};
 use hearth_engine::Chat;
 use nix::sys::resource::{Resource, setrlimit};
 
-use super::{ChatFormat, example};
+use super::ChatFormat;
+use super::openai::example;
 use crate::protocol::{Failure, FailureKind};
 
 /// Processor time for compiling a template and rendering examples: all of llama.cpp's own

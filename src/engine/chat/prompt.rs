@@ -1,0 +1,92 @@
+//! A rendered prompt: how its answer is to be bound and read.
+
+use hearth_engine::{ChatError, Parser, Rendered, Trigger};
+
+use crate::engine::answer::AnswerReader;
+use crate::prompt::constraint::ReasoningTags;
+use crate::protocol::{Failure, FailureKind, GenerateRequest};
+
+/// A prompt, and how its answer is to be bound and read.
+#[derive(Debug)]
+pub(in crate::engine) struct ChatPrompt {
+    /// Text for the model.
+    pub(in crate::engine) text: String,
+    /// Where the model may think.
+    pub(in crate::engine) reasoning: Option<ReasoningTags>,
+    /// Control tokens that are text of the answer.
+    pub(in crate::engine) controls: Vec<String>,
+    /// Stop strings of the template.
+    pub(in crate::engine) stops: Vec<String>,
+    /// Texts that a call begins with.
+    pub(super) triggers: Vec<String>,
+    /// Reads the answer.
+    pub(in crate::engine) reader: AnswerReader,
+    /// The end of the text that belongs to the answer.
+    pub(in crate::engine) generation_prompt: String,
+}
+
+impl ChatPrompt {
+    /// Of the prompt, and of how its answer is read.
+    pub(super) fn new(
+        rendered: &Rendered,
+        reading: &Rendered,
+        request: &GenerateRequest,
+    ) -> Result<Self, Failure> {
+        let failed = |error: ChatError| Failure::new(FailureKind::Internal, error.to_string());
+        let parser = Parser::new(reading).map_err(failed)?;
+        let triggers: Vec<String> = reading
+            .grammar_triggers
+            .iter()
+            .filter_map(|trigger| match trigger {
+                Trigger::Word(word) => Some(word.trim_end().to_owned()),
+                Trigger::Pattern(_) => None,
+            })
+            .collect();
+        let ends = rendered.thinking_end_tags.clone();
+        let reader = AnswerReader::chat(parser, ends, request.one_call);
+        let controls = [rendered, reading]
+            .map(|r| r.preserved_tokens.as_slice())
+            .concat();
+        Ok(Self {
+            text: rendered.prompt.clone(),
+            reasoning: reasoning(rendered, &triggers),
+            controls,
+            stops: rendered.additional_stops.clone(),
+            reader: if request.continue_final_message {
+                reader.continuing()
+            } else {
+                reader
+            },
+            generation_prompt: rendered.generation_prompt.clone(),
+            triggers,
+        })
+    }
+}
+
+fn reasoning(rendered: &Rendered, triggers: &[String]) -> Option<ReasoningTags> {
+    if !rendered.supports_thinking || rendered.thinking_end_tags.is_empty() {
+        return None;
+    }
+    let start = rendered.thinking_start_tag.clone();
+    let is_call = |end: &String| triggers.iter().any(|t| t.starts_with(end.as_str()));
+    let (answers, ends): (Vec<_>, Vec<_>) = rendered
+        .thinking_end_tags
+        .iter()
+        .cloned()
+        .partition(is_call);
+    // What the template has opened, and perhaps closed, itself.
+    let opened = (!start.is_empty())
+        .then(|| rendered.generation_prompt.rfind(&start))
+        .flatten();
+    let begun = opened.map(|at| &rendered.generation_prompt[at + start.len()..]);
+    let is_open = begun.is_some_and(|rest| !ends.iter().any(|end| rest.contains(end.as_str())));
+    if begun.is_some() && !is_open {
+        return None;
+    }
+    Some(ReasoningTags {
+        start,
+        ends,
+        answers,
+        is_open,
+    })
+}
