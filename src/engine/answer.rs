@@ -93,22 +93,21 @@ impl AnswerReader {
         let Some(parser) = &self.parser else {
             return Vec::new();
         };
-        let is_cut = reason == FinishReason::Length;
-        let whole = (!is_cut).then(|| parser.parse(&self.text, false).ok());
-        if let Some(answer) = whole.flatten() {
-            let calls = answer.tool_calls.len();
-            return self.give(&answer, calls, true);
-        }
+        let whole = parser.parse(&self.text, false).ok();
         let beginning = parser.parse(&self.text, true).ok();
-        match beginning {
-            Some(answer) if is_cut || !answer.tool_calls.is_empty() => {
-                let complete = answer.tool_calls.iter().take_while(|c| is_complete(c));
-                let calls = complete.count();
-                self.give(&answer, calls, true)
-            }
+        let is_cut = reason == FinishReason::Length;
+        // The layer completes what is missing, also where the model has ended: half a call is
+        // none.
+        let answer = match (whole, beginning) {
+            (_, Some(answer)) if is_cut && answer != ParsedAnswer::default() => answer,
+            (Some(answer), _) => answer,
+            (None, Some(answer)) if !answer.tool_calls.is_empty() => answer,
             // Not the form of this template: the text itself is the answer.
-            _ => self.give_text(),
-        }
+            (None, _) => return self.give_text(),
+        };
+        let calls = answer.tool_calls.iter().take_while(|c| is_complete(c));
+        let calls = calls.count();
+        self.give(&answer, calls, true)
     }
 
     /// Passes on what is new in `answer`, with this many of its calls. Whitespace at the end

@@ -171,8 +171,13 @@ impl ChatLayer {
         let rendered = rendered.map_err(|error| self.refused(&error, &[]))?;
         let reading = self.text_tools.render(&example(tools));
         let mut reading = reading.map_err(|error| self.refused(&error, tools))?;
-        if !rendered.supports_thinking {
-            reading.supports_thinking = false;
+        // Where the model's own template has begun the reasoning, the answer ends it.
+        let start = &rendered.thinking_start_tag;
+        if let Some(at) = rendered.generation_prompt.rfind(start)
+            && start == text_tools::THINKING_START
+        {
+            let begun = &rendered.generation_prompt[at..];
+            reading.generation_prompt.push_str(begun);
         }
         ChatPrompt::new(&rendered, &reading, request)
     }

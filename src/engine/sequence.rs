@@ -309,12 +309,12 @@ impl<S> Sequence<S> {
                 top: top.into_iter().map(|(t, l)| report(t, l)).collect(),
             }
         });
-        let mut text = String::new();
+        let mut parts = Vec::new();
+        // One by one, as `replay` does: what was passed on after each is the same then.
         for token in &tokens {
             let piece = self.piece(backend, *token);
-            text.push_str(&self.stream.push(&piece));
+            parts.extend(self.reader.push(&self.stream.push(&piece)));
         }
-        let parts = self.reader.push(&text);
         backend.accept(&mut self.sampler, &tokens, true);
         self.tokens.extend(&tokens);
         self.generated += as_u32(tokens.len());

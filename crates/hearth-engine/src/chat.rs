@@ -182,10 +182,16 @@ pub struct ParsedAnswer {
     pub tool_calls: Vec<ParsedCall>,
 }
 
+/// Brackets within brackets that the layer is given to read: its parser recurses, and JSON
+/// deeper than this is read by nobody behind it either.
+const NESTING_MAX: usize = 200;
+
 /// Reads the answer to one prompt.
 #[derive(Debug)]
 pub struct Parser {
     handle: ParserHandle,
+    /// How deep the prompt's end is inside brackets.
+    depth: usize,
 }
 
 impl Parser {
@@ -209,7 +215,9 @@ impl Parser {
         let (handle, answer) = ParserHandle::new(&params.map_err(|e| failed(&e))?);
         let () = decoded(answer)?;
         let handle = handle.ok_or_else(|| ChatError::Failed("no parser".into()))?;
-        Ok(Self { handle })
+        let (depth, deepest) = nesting(&rendered.generation_prompt, 0);
+        check_nesting(deepest)?;
+        Ok(Self { handle, depth })
     }
 
     /// Reads the whole answer, or as much of it as there is.
@@ -217,8 +225,32 @@ impl Parser {
     /// # Errors
     /// [`ChatError::Refused`] where the text does not have the template's form.
     pub fn parse(&self, text: &str, is_partial: bool) -> Result<ParsedAnswer, ChatError> {
+        check_nesting(nesting(text, self.depth).1)?;
         decoded(self.handle.parse(text, is_partial))
     }
+}
+
+fn check_nesting(deepest: usize) -> Result<(), ChatError> {
+    if deepest <= NESTING_MAX {
+        return Ok(());
+    }
+    Err(ChatError::Refused(format!(
+        "the answer has more than {NESTING_MAX} brackets within each other"
+    )))
+}
+
+/// How many brackets are open behind a text that begins `depth` deep, and at most.
+fn nesting(text: &str, mut depth: usize) -> (usize, usize) {
+    let mut deepest = depth;
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    (depth, deepest)
 }
 
 /// What the shim answered.

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use hearth_engine::Chat;
 use nix::sys::resource::{Resource, setrlimit};
@@ -17,6 +17,8 @@ use crate::protocol::{Failure, FailureKind};
 const CPU_S: u64 = 5;
 /// Private memory of that process.
 const DATA_BYTES: u64 = 512 << 20;
+/// The exit code where the memory did not suffice.
+const NO_MEMORY: i32 = 3;
 /// The subcommand of hearth-engine that does it.
 const SUBCOMMAND: &str = "try-template";
 
@@ -34,12 +36,12 @@ pub(super) fn check(format: &ChatFormat) -> Result<(), Failure> {
             )
         })?;
         // What a template refuses is for the request that meets it.
-        if let Some(signal) = status {
+        if status.signal().is_some() || status.code() == Some(NO_MEMORY) {
             return Err(Failure::new(
                 FailureKind::ModelInvalid,
                 format!(
                     "the model file's chat template is not usable: rendering a short question \
-                     takes more than {CPU_S} s or {} MiB (signal {signal}); get the file again",
+                     takes more than {CPU_S} s or {} MiB ({status}); get the file again",
                     DATA_BYTES >> 20
                 ),
             ));
@@ -48,8 +50,8 @@ pub(super) fn check(format: &ChatFormat) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The signal that ended the process.
-fn tried(source: &str) -> io::Result<Option<i32>> {
+/// How the process ended.
+fn tried(source: &str) -> io::Result<ExitStatus> {
     let mut child = Command::new("/proc/self/exe")
         .arg(SUBCOMMAND)
         .stdin(Stdio::piped())
@@ -60,7 +62,7 @@ fn tried(source: &str) -> io::Result<Option<i32>> {
         // One that is gone already tells by its status.
         _ = input.write_all(source.as_bytes());
     }
-    Ok(child.wait()?.signal())
+    child.wait()
 }
 
 /// The process: compiles and renders the template on standard input.
@@ -78,8 +80,16 @@ pub fn run() -> ExitCode {
     if io::stdin().read_to_string(&mut source).is_err() {
         return ExitCode::FAILURE;
     }
-    if let Ok(chat) = Chat::new(&source, "<s>", "</s>") {
-        _ = chat.render(&example(&[]));
+    let rendered = Chat::new(&source, "<s>", "</s>").and_then(|chat| chat.render(&example(&[])));
+    match rendered {
+        // C++'s words for it.
+        Err(error)
+            if ["bad_alloc", "length_error"]
+                .iter()
+                .any(|e| error.to_string().contains(e)) =>
+        {
+            ExitCode::from(NO_MEMORY.to_le_bytes()[0])
+        }
+        _ => ExitCode::SUCCESS,
     }
-    ExitCode::SUCCESS
 }

@@ -38,18 +38,21 @@ impl ChatPrompt {
             .grammar_triggers
             .iter()
             .filter_map(|trigger| match trigger {
-                Trigger::Word(word) => Some(word.trim_end().to_owned()),
+                Trigger::Word(word) => {
+                    Some(word.trim_end().to_owned()).filter(|word| !word.is_empty())
+                }
                 Trigger::Pattern(_) => None,
             })
             .collect();
-        let ends = rendered.thinking_end_tags.clone();
-        let reader = AnswerReader::chat(parser, ends, request.one_call);
+        let reasoning = reasoning(rendered, &triggers);
+        let ends = reasoning.as_ref().map(|tags| tags.ends.clone());
+        let reader = AnswerReader::chat(parser, ends.unwrap_or_default(), request.one_call);
         let controls = [rendered, reading]
             .map(|r| r.preserved_tokens.as_slice())
             .concat();
         Ok(Self {
             text: rendered.prompt.clone(),
-            reasoning: reasoning(rendered, &triggers),
+            reasoning,
             controls,
             stops: rendered.additional_stops.clone(),
             reader: if request.continue_final_message {

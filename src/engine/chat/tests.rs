@@ -304,8 +304,41 @@ fn an_answer_that_is_cut_off_shows_no_markup() {
             assert!(whole.content.starts_with(seen.content.trim_end()), "{at}");
             assert!(whole.reasoning.starts_with(&seen.reasoning), "{at}");
             assert!(seen.calls.is_empty() || seen.calls == whole.calls, "{at}");
+            // A model that ends in the middle, or a stop string, makes no call either.
+            let mut reader = prompt(&layer, *thinking).reader;
+            let mut seen = reader.push(&answer[..end]);
+            seen.extend(reader.finish(FinishReason::Stop));
+            let seen = Seen::of(seen);
+            assert!(seen.calls.is_empty() || seen.calls == whole.calls, "{at}");
         }
     }
+}
+
+#[test]
+fn brackets_without_end_are_refused_and_not_followed() {
+    let Some(layer) = family("Qwen-Qwen2.5-7B-Instruct") else {
+        return;
+    };
+    let deep = format!(
+        "<tool_call>\n{{\"name\": \"turn_on\", \"arguments\": {{\"name\": {}",
+        "[".repeat(500_000)
+    );
+    let mut reader = prompt(&layer, false).reader;
+    let mut seen = reader.push(&deep);
+    seen.extend(reader.finish(FinishReason::Length));
+    assert!(Seen::of(seen).calls.is_empty());
+    let mut messages = question();
+    messages.push(Message {
+        role: "assistant".into(),
+        content: deep,
+        ..Message::default()
+    });
+    let go_on = GenerateRequest {
+        continue_final_message: true,
+        ..request(false)
+    };
+    let refused = layer.render(&go_on, &messages, &tools()).unwrap_err();
+    assert!(refused.message.contains("brackets"), "{refused}");
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub(super) const TEMPLATE: &str = "\
 {%- endfor %}\
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
 
+/// What reasoning begins with in [`TEMPLATE`].
+pub(super) const THINKING_START: &str = "<think>";
+
 /// The conversation with its tools, calls and results as text; unchanged where there are
 /// none.
 pub(super) fn fold(messages: &[Message], tools: &[Value]) -> Vec<Message> {

@@ -10,6 +10,9 @@ use crate::protocol::{Failure, FailureKind, ToolChoice};
 
 /// As many as `OpenAI` takes.
 const MAX_TOOLS: usize = 128;
+/// Of all tools together, as text: templates and grammars are made of them anew for each
+/// request.
+const MAX_BYTES: usize = 512 * 1024;
 
 /// How a model writes calls of the tools offered, by its chat template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +41,15 @@ pub(super) fn check(tools: &[Value], choice: &ToolChoice) -> Result<(), Failure>
             tools.len()
         )));
     }
+    // Each of them is within bounds, and flat enough for the recursion, once named.
     let names = tools.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+    let bytes = serde_json::to_string(tools).map_or(usize::MAX, |text| text.len());
+    if bytes > MAX_BYTES {
+        return Err(Failure::invalid(format!(
+            "the `tools` have {bytes} bytes together, at most {MAX_BYTES} are allowed; offer \
+             fewer or simpler ones"
+        )));
+    }
     match choice {
         ToolChoice::Named(name) if !names.contains(&name.as_str()) => {
             Err(Failure::invalid(format!(

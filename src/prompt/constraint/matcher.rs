@@ -35,6 +35,16 @@ pub struct Matcher {
     forms: Vec<llguidance::Matcher>,
     /// What waits for a call in free text; none where a form binds all of it.
     watch: Option<Watch>,
+    /// Something came that may be the start tag of reasoning, or the answer itself.
+    start: Option<Start>,
+}
+
+/// The forms before what may be a start tag.
+#[derive(Clone)]
+struct Start {
+    forms: Vec<llguidance::Matcher>,
+    /// Some form has gone along so far.
+    fits: bool,
 }
 
 impl fmt::Debug for Matcher {
@@ -58,6 +68,7 @@ impl Matcher {
             budget: None,
             forms: vec![grammar::compile(vocabulary, constraint)?],
             watch: None,
+            start: None,
         })
     }
 
@@ -86,6 +97,7 @@ impl Matcher {
             budget: binding.reasoning_budget,
             forms,
             watch,
+            start: None,
         }))
     }
 
@@ -95,13 +107,17 @@ impl Matcher {
     /// `InvalidSchema` where the constraint turns out too costly to follow.
     pub fn mask(&mut self, logits: &mut [f32]) -> Result<(), Failure> {
         if self.reasoning.as_ref().is_some_and(Gate::is_inside) {
+            // An answer that has to come must not end before it.
+            if !self.forms.is_empty() {
+                for end in self.vocabulary.trie().eos_tokens() {
+                    set_out(*end, logits);
+                }
+            }
             return Ok(());
         }
         if let Some(watch) = &self.watch {
             for token in watch.forbidden(&self.vocabulary) {
-                if let Some(logit) = logits.get_mut(token as usize) {
-                    *logit = f32::NEG_INFINITY;
-                }
+                set_out(token, logits);
             }
             return Ok(());
         }
@@ -109,7 +125,8 @@ impl Matcher {
             return Ok(());
         }
         let mut allowed: Option<SimpleVob> = None;
-        for form in &mut self.forms {
+        let goes_along = self.start.as_ref().is_none_or(|start| start.fits);
+        for form in self.forms.iter_mut().filter(|_| goes_along) {
             let mask = form.compute_mask_or_eos().map_err(|error| {
                 Failure::new(
                     FailureKind::InvalidSchema,
@@ -148,16 +165,35 @@ impl Matcher {
             _ => Step::Answer,
         };
         match step {
-            Step::Reasoning(rest) => self.answer_begins(&rest),
-            Step::Answer => self.answer(id),
-            // An answer that begins alike goes on; one that does not is the model's to think.
-            Step::Either | Step::Blank => {
-                if self.watch.is_none() && self.fitting(id).is_empty() {
-                    return Ok(());
+            Step::Reasoning(rest) => {
+                if let Some(start) = self.start.take() {
+                    self.forms = start.forms;
                 }
+                self.answer_begins(&rest)
+            }
+            Step::Answer => {
+                self.start = None;
                 self.answer(id)
             }
+            Step::Either => self.either(id),
+            Step::Blank if self.watch.is_none() && self.fitting(id).is_empty() => Ok(()),
+            Step::Blank => self.answer(id),
         }
+    }
+
+    /// An answer that begins as the start tag does goes along until one of them is sure.
+    fn either(&mut self, id: TokenId) -> Result<(), Failure> {
+        if self.watch.is_some() {
+            return self.answer(id);
+        }
+        let fits = !self.fitting(id).is_empty();
+        let forms = &self.forms;
+        let start = self.start.get_or_insert_with(|| Start {
+            forms: forms.clone(),
+            fits: true,
+        });
+        start.fits &= fits;
+        if start.fits { self.answer(id) } else { Ok(()) }
     }
 
     /// The first bytes of the answer came with the end of the reasoning.
@@ -253,6 +289,12 @@ impl Matcher {
     pub fn is_complete(&mut self) -> bool {
         let is_over = |form: &llguidance::Matcher| form.is_stopped() && form.stop_reason().is_ok();
         self.watch.is_none() && !self.forms.is_empty() && self.forms.iter().all(is_over)
+    }
+}
+
+fn set_out(token: TokenId, logits: &mut [f32]) {
+    if let Some(logit) = logits.get_mut(token as usize) {
+        *logit = f32::NEG_INFINITY;
     }
 }
 

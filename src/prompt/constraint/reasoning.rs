@@ -86,10 +86,14 @@ impl Gate {
         match &self.stage {
             Stage::Before { typed } => {
                 let rest = self.tags.start.as_bytes().get(typed.len()..).unwrap_or(b"");
-                let control = vocabulary.special(&self.tags.start);
-                (1..=rest.len())
-                    .filter_map(|end| vocabulary.token(rest.get(..end)?))
-                    .chain(control.filter(|_| typed.is_empty()))
+                let begun = (1..=rest.len()).filter_map(|end| rest.get(..end));
+                let controls = begun.clone().filter_map(|text| {
+                    let name = std::str::from_utf8(text).ok()?;
+                    vocabulary.special(name)
+                });
+                begun
+                    .filter_map(|text| vocabulary.token(text))
+                    .chain(controls)
                     .collect()
             }
             Stage::After { blanks } if *blanks < BLANKS_MAX => BLANKS

@@ -11,60 +11,74 @@ use super::{Body, Node};
 /// Rules of one automaton; larger ones stay as they are.
 const MAX_STATES: usize = 256;
 
+/// Nodes that the expressions of one automaton may have: where many states reach many
+/// others, each that is replaced multiplies them.
+const MAX_NODES: usize = 20_000;
+
 /// The rules that `start` needs, in their order.
 pub(super) fn reachable(bodies: &[Body], start: usize) -> BTreeSet<usize> {
-    let mut found = BTreeSet::new();
+    let calls: Vec<Vec<usize>> = bodies.iter().map(called).collect();
+    reached(&calls, start).into_iter().collect()
+}
+
+/// What can be reached from a rule, itself included.
+fn reached(calls: &[Vec<usize>], start: usize) -> Vec<usize> {
+    let mut seen = vec![false; calls.len()];
     let mut open = vec![start];
+    let mut found = Vec::new();
     while let Some(id) = open.pop() {
-        if found.insert(id)
-            && let Some(body) = bodies.get(id)
+        if let Some(slot) = seen.get_mut(id)
+            && !std::mem::replace(slot, true)
         {
-            called(body, &mut open);
+            found.push(id);
+            open.extend(&calls[id]);
         }
     }
     found
 }
 
-fn called(body: &Body, out: &mut Vec<usize>) {
-    for node in body.iter().flatten() {
+/// The rules that a body names, each once.
+fn called(body: &Body) -> Vec<usize> {
+    let mut names = BTreeSet::new();
+    let mut open: Vec<&Node> = body.iter().flatten().collect();
+    while let Some(node) = open.pop() {
         match node {
-            Node::Rule(id) => out.push(*id),
-            Node::Group(body) => called(body, out),
-            Node::Repeat(node, ..) => called(&vec![vec![(**node).clone()]], out),
+            Node::Rule(id) => _ = names.insert(*id),
+            Node::Group(body) => open.extend(body.iter().flatten()),
+            Node::Repeat(node, ..) => open.push(node),
             Node::Text(_) | Node::Control(_) | Node::Class(..) | Node::Any => {}
         }
     }
+    names.into_iter().collect()
 }
 
 /// Gives each rule that begins such a chain a body that calls none of it.
 pub(super) fn make_regular(bodies: &mut [Body], start: usize) {
-    let used = reachable(bodies, start);
-    let reach: Vec<BTreeSet<usize>> = (0..bodies.len())
-        .map(|id| {
-            let mut direct = Vec::new();
-            if used.contains(&id) {
-                called(&bodies[id], &mut direct);
-            }
-            direct
-                .into_iter()
-                .flat_map(|next| reachable(bodies, next))
-                .collect()
-        })
-        .collect();
+    let calls: Vec<Vec<usize>> = bodies.iter().map(called).collect();
+    let used = reached(&calls, start);
+    // Who reaches whom through at least one call.
+    let mut reach = vec![Vec::new(); bodies.len()];
+    for id in &used {
+        let mut seen = vec![false; bodies.len()];
+        for next in calls[*id].iter().flat_map(|next| reached(&calls, *next)) {
+            seen[next] = true;
+        }
+        reach[*id] = seen;
+    }
+    let mut used = used;
+    used.sort_unstable();
     let mut done: BTreeSet<usize> = BTreeSet::new();
     for id in used {
+        let reaches = |from: usize, to: usize| reach[from].get(to) == Some(&true);
         // What reaches itself through others.
-        let states: BTreeSet<usize> = reach[id]
-            .iter()
-            .copied()
-            .filter(|other| reach[*other].contains(&id))
+        let states: BTreeSet<usize> = (0..bodies.len())
+            .filter(|other| reaches(id, *other) && reaches(*other, id))
             .collect();
         if states.is_empty() || states.len() > MAX_STATES || done.contains(&id) {
             continue;
         }
         done.extend(&states);
-        let solved = solve(bodies, id, &states);
-        if let Some(body) = solved {
+        if let Some(body) = solve(bodies, id, &states) {
             bodies[id] = body;
         }
     }
@@ -86,6 +100,7 @@ fn solve(bodies: &[Body], entry: usize, states: &BTreeSet<usize>) -> Option<Body
     // The entry stays for last, and of the others the deepest go first: so each is
     // replaced in few places.
     equations.sort_by_key(|(id, _)| if *id == entry { 0 } else { *id + 1 });
+    let mut left = MAX_NODES;
     while equations.len() > 1 {
         let (id, gone) = equations.pop()?;
         let gone = without_itself(id, gone);
@@ -94,6 +109,11 @@ fn solve(bodies: &[Body], entry: usize, states: &BTreeSet<usize>) -> Option<Body
                 continue;
             };
             let (_, prefix) = equation.calls.swap_remove(at);
+            let nodes = gone
+                .calls
+                .iter()
+                .map(|(_, body)| size(body) + size(&prefix));
+            left = left.checked_sub(nodes.sum::<usize>() + size(&prefix) + size(&gone.ends))?;
             for (to, body) in &gone.calls {
                 let body = joined(&prefix, body);
                 match equation.calls.iter_mut().find(|(other, _)| other == to) {
@@ -107,6 +127,18 @@ fn solve(bodies: &[Body], entry: usize, states: &BTreeSet<usize>) -> Option<Body
     let (id, last) = equations.pop()?;
     let last = without_itself(id, last);
     (last.calls.is_empty() && !last.ends.is_empty()).then_some(last.ends)
+}
+
+fn size(body: &Body) -> usize {
+    let of = |node: &Node| match node {
+        Node::Group(body) => 1 + size(body),
+        Node::Repeat(node, ..) => match &**node {
+            Node::Group(body) => 2 + size(body),
+            _ => 2,
+        },
+        _ => 1,
+    };
+    body.iter().flatten().map(of).sum()
 }
 
 /// X = a X | b is X = a* b.

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::vocabulary;
-use crate::prompt::constraint::{Matcher, Tokenize, Vocabulary};
-use crate::protocol::{Constraint, FailureKind};
+use crate::prompt::constraint::{Matcher, Tokenize, Vocabulary, check};
+use crate::protocol::{Constraint, FailureKind, GenerateRequest};
 
 /// Objects within objects; built and taken apart without recursion.
 fn nested(depth: usize) -> Value {
@@ -277,4 +277,26 @@ fn a_vocabulary_without_the_bytes_says_so() {
     let mut logits = [0.0; 2];
     possible.mask(&mut logits).unwrap();
     assert!(logits.iter().all(|l| l.is_finite()));
+}
+
+/// Rules that all end in each other, and rules that name each other hundreds of times.
+#[test]
+fn chains_of_rules_cost_no_more_than_their_text() {
+    let dense: String = (0..40)
+        .map(|rule| {
+            let calls = (0..40).map(|next| format!("\"{rule}x{next}\" r{next} | "));
+            format!("r{rule} ::= {}\"z\"\n", calls.collect::<String>())
+        })
+        .collect();
+    let many: String = (0..90)
+        .map(|rule| format!("r{rule} ::= {}\"z\"\n", "r1 r2 r3 r4 ".repeat(120)))
+        .collect();
+    for rules in [dense, many] {
+        let request = GenerateRequest {
+            constraint: Some(Constraint::Gbnf(format!("root ::= r0\n{rules}"))),
+            ..GenerateRequest::default()
+        };
+        // Whatever the verdict: it comes.
+        _ = check(&request);
+    }
 }

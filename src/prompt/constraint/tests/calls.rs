@@ -288,6 +288,58 @@ fn nothing_binds_the_model_while_it_thinks() {
 }
 
 #[test]
+fn an_answer_that_has_to_come_does_not_end_in_the_reasoning() {
+    let (vocabulary, pieces) = vocabulary(false);
+    let mut bound_answer = bound(
+        &vocabulary,
+        &Binding {
+            constraint: Some(Constraint::JsonObject),
+            reasoning: Some(thinking(true)),
+            ..Binding::default()
+        },
+    );
+    assert!(!allows(&mut bound_answer, &pieces, END));
+    let mut free = bound(
+        &vocabulary,
+        &Binding {
+            calls: Some(hermes(false)),
+            reasoning: Some(thinking(true)),
+            ..Binding::default()
+        },
+    );
+    assert!(allows(&mut free, &pieces, END));
+}
+
+/// `<` may begin `<the>` or `<tool_call>`.
+#[test]
+fn what_begins_like_reasoning_may_be_the_answer() {
+    let (vocabulary, pieces) = vocabulary(false);
+    let call = "<tool_call>\n{\"name\": \"turn_on_all\", \"arguments\": {}}\n</tool_call>";
+    let forced = || {
+        bound(
+            &vocabulary,
+            &Binding {
+                calls: Some(hermes(true)),
+                reasoning: Some(thinking(false)),
+                ..Binding::default()
+            },
+        )
+    };
+    assert_eq!(fits(&mut forced(), &pieces, call), (true, true));
+    let thought = format!("<the>hm</the>\n{call}");
+    assert_eq!(fits(&mut forced(), &pieces, &thought), (true, true));
+    let mut json = bound(
+        &vocabulary,
+        &Binding {
+            constraint: Some(Constraint::JsonObject),
+            reasoning: Some(thinking(false)),
+            ..Binding::default()
+        },
+    );
+    assert!(!fits(&mut json, &pieces, "<{").0, "half a tag is no answer");
+}
+
+#[test]
 fn a_call_may_end_the_reasoning_and_a_budget_does() {
     let (vocabulary, pieces) = vocabulary(false);
     let mut auto = bound(
