@@ -1,5 +1,7 @@
 //! Input made to cost: refused soon, or harmless; never a crash.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::vocabulary;
@@ -282,15 +284,18 @@ fn a_vocabulary_without_the_bytes_says_so() {
 /// Rules that all end in each other, and rules that name each other hundreds of times.
 #[test]
 fn chains_of_rules_cost_no_more_than_their_text() {
-    let dense: String = (0..40)
-        .map(|rule| {
-            let calls = (0..40).map(|next| format!("\"{rule}x{next}\" r{next} | "));
-            format!("r{rule} ::= {}\"z\"\n", calls.collect::<String>())
-        })
-        .collect();
-    let many: String = (0..90)
-        .map(|rule| format!("r{rule} ::= {}\"z\"\n", "r1 r2 r3 r4 ".repeat(120)))
-        .collect();
+    let (mut dense, mut many) = (String::new(), String::new());
+    for rule in 0..40 {
+        _ = write!(dense, "r{rule} ::= ");
+        for next in 0..40 {
+            _ = write!(dense, "\"{rule}x{next}\" r{next} | ");
+        }
+        dense.push_str("\"z\"\n");
+    }
+    for rule in 0..90 {
+        let calls = "r1 r2 r3 r4 ".repeat(120);
+        _ = writeln!(many, "r{rule} ::= {calls}\"z\"");
+    }
     for rules in [dense, many] {
         let request = GenerateRequest {
             constraint: Some(Constraint::Gbnf(format!("root ::= r0\n{rules}"))),
