@@ -23,50 +23,50 @@ fn daemon() -> Option<Daemon> {
     Some(daemon)
 }
 
-fn tool(name: &str, properties: Value, required: &[&str]) -> Value {
+fn tool(name: &str, properties: &Value, required: &[&str]) -> Value {
     json!({"type": "function", "function": {"name": name, "description": format!("{name} of a device"),
         "parameters": {"type": "object", "properties": properties, "required": required}}})
 }
 
 fn tools() -> Vec<Value> {
-    let place = || json!({"name": {"type": "string"}, "area": {"type": "string"}});
+    let place = json!({"name": {"type": "string"}, "area": {"type": "string"}});
     vec![
-        tool("HassTurnOn", place(), &["name"]),
-        tool("HassTurnOff", place(), &["name"]),
+        tool("HassTurnOn", &place, &["name"]),
+        tool("HassTurnOff", &place, &["name"]),
         tool(
             "HassLightSet",
-            json!({"name": {"type": "string"}, "brightness": {"type": "integer", "minimum": 0, "maximum": 100}}),
+            &json!({"name": {"type": "string"}, "brightness": {"type": "integer", "minimum": 0, "maximum": 100}}),
             &["name"],
         ),
         tool(
             "HassSetPosition",
-            json!({"name": {"type": "string"}, "position": {"type": "integer"}}),
+            &json!({"name": {"type": "string"}, "position": {"type": "integer"}}),
             &["name", "position"],
         ),
         tool(
             "HassClimateSetTemperature",
-            json!({"temperature": {"type": "number"}}),
+            &json!({"temperature": {"type": "number"}}),
             &["temperature"],
         ),
         tool(
             "HassListAddItem",
-            json!({"item": {"type": "string"}, "name": {"type": "string"}}),
+            &json!({"item": {"type": "string"}, "name": {"type": "string"}}),
             &["item", "name"],
         ),
-        tool("HassVacuumStart", place(), &["name"]),
-        tool("HassMediaPause", place(), &[]),
+        tool("HassVacuumStart", &place, &["name"]),
+        tool("HassMediaPause", &place, &[]),
         tool(
             "HassStartTimer",
-            json!({"minutes": {"type": "integer"}}),
+            &json!({"minutes": {"type": "integer"}}),
             &["minutes"],
         ),
         tool(
             "HassGetState",
-            json!({"name": {"type": "string"}, "domain": {"enum": ["light", "lock"]}}),
+            &json!({"name": {"type": "string"}, "domain": {"enum": ["light", "lock"]}}),
             &["name"],
         ),
-        tool("HassNevermind", json!({}), &[]),
-        tool("GetLiveContext", json!({}), &[]),
+        tool("HassNevermind", &json!({}), &[]),
+        tool("GetLiveContext", &json!({}), &[]),
     ]
 }
 
