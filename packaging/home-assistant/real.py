@@ -70,7 +70,7 @@ WARM_AIR = ("--simulate-board", "pi4-poor", "--simulate-ambient", "36")
 def call(tool: str, **arguments: Any) -> str:
     """Return what a model writes to call a tool."""
     written = json.dumps({"name": tool, "arguments": arguments})
-    return f"<tool_call>{written}</tool_call>"
+    return f"<tool_call>\n{written}\n</tool_call>"
 
 
 async def by_echo(home: Instance, board: Board) -> None:

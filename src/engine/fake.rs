@@ -23,8 +23,8 @@ use crate::scheduler::MemoryKind;
 const END: Token = 256;
 
 /// The prompt is the last message, and so is the answer. The rest is for the chat layer,
-/// which finds out what a template can do by rendering examples: reasoning and calls are
-/// written as many models do, system prompt and tools are looked at.
+/// which finds out what a template can do by rendering short examples: in these, reasoning
+/// and calls are written as many models do, and system prompt and tools are looked at.
 const TEMPLATE: &str = "\
 {%- set seen = messages[0].content -%}\
 {%- for tool in tools or [] -%}{%- set seen = tool.function.name | tojson -%}{%- endfor -%}\
@@ -34,10 +34,12 @@ const TEMPLATE: &str = "\
 {{ '<think>\\n' + m.reasoning_content + '\\n</think>\\n\\n' }}\
 {%- endif -%}\
 {%- if m.content and loop.last -%}{{ m.content }}{%- endif -%}\
+{%- if messages[-1].role != 'tool' and messages | length <= 3 -%}\
 {%- for c in m.tool_calls or [] -%}\
 {{ '<tool_call>\\n{\"name\": \"' + c.function.name + '\", \"arguments\": ' }}\
 {{ c.function.arguments | tojson }}{{ '}\\n</tool_call>' }}\
 {%- endfor -%}\
+{%- endif -%}\
 {%- elif loop.last -%}{{ m.content }}{%- endif -%}\
 {%- endfor -%}";
 /// Stands for a state that is not that of any tokens.

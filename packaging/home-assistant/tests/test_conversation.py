@@ -50,7 +50,7 @@ def log_of(hass: HomeAssistant, result: conversation.ConversationResult) -> list
 def call(tool: str, **arguments: object) -> str:
     """What a model writes to call a tool."""
     written = json.dumps({"name": tool, "arguments": arguments})
-    return f"<tool_call>{written}</tool_call>"
+    return f"<tool_call>\n{written}\n</tool_call>"
 
 
 async def test_the_demo_model_answers(
@@ -117,7 +117,7 @@ async def test_thoughts_are_not_spoken(
 ) -> None:
     """Reasoning is kept apart from the answer."""
     await add(fake_board, llm_hass_api=[])
-    result = await say(home, "Hm.</think>Yes.<think>")
+    result = await say(home, "<think>\nHm.\n</think>\n\nYes.")
     last = log_of(home, result)[-1]
     assert last.thinking_content.endswith("Hm.")
     assert spoken(result).startswith("Yes.")
