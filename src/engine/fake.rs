@@ -23,7 +23,7 @@ use crate::scheduler::MemoryKind;
 const END: Token = 256;
 
 /// The prompt is the last message, and so is the answer. The rest is for the chat layer,
-/// which finds out what a template can do by rendering short examples: in these, reasoning
+/// which finds out what a template can do by rendering examples without a system prompt: in these, reasoning
 /// and calls are written as many models do, and system prompt and tools are looked at.
 const TEMPLATE: &str = "\
 {%- set seen = messages[0].content -%}\
@@ -34,7 +34,7 @@ const TEMPLATE: &str = "\
 {{ '<think>\\n' + m.reasoning_content + '\\n</think>\\n\\n' }}\
 {%- endif -%}\
 {%- if m.content and loop.last -%}{{ m.content }}{%- endif -%}\
-{%- if messages[-1].role != 'tool' and messages | length <= 3 -%}\
+{%- if messages[-1].role != 'tool' and messages[0].role != 'system' -%}\
 {%- for c in m.tool_calls or [] -%}\
 {{ '<tool_call>\\n{\"name\": \"' + c.function.name + '\", \"arguments\": ' }}\
 {{ c.function.arguments | tojson }}{{ '}\\n</tool_call>' }}\
