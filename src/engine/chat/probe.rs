@@ -29,12 +29,15 @@ const SUBCOMMAND: &str = "try-template";
 pub(super) fn check(format: &ChatFormat) -> Result<(), Failure> {
     let sources = [&format.template, &format.tool_template];
     for source in sources.into_iter().flatten() {
-        let status = tried(source).map_err(|error| {
-            Failure::new(
-                FailureKind::Internal,
-                format!("cannot try the model's chat template: {error}"),
-            )
-        })?;
+        let status = match tried(source) {
+            Ok(status) => status,
+            // Nothing that a file could bring about: a sandbox that allows no process, an
+            // emulator. The watchdog is there all the same.
+            Err(error) => {
+                log::warn!("the model's chat template was not tried before it is used: {error}");
+                continue;
+            }
+        };
         // What a template refuses is for the request that meets it.
         if status.signal().is_some() || status.code() == Some(NO_MEMORY) {
             return Err(Failure::new(
