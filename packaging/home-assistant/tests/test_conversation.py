@@ -11,7 +11,7 @@ from conftest import until
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.hearthd import prompt
+from custom_components.hearthd import entity, prompt
 from homeassistant.components import conversation, intent
 from homeassistant.components.homeassistant.exposed_entities import async_expose_entity
 from homeassistant.core import Context, HomeAssistant
@@ -113,14 +113,17 @@ async def test_a_tool_that_fails_is_told(
 
 
 async def test_thoughts_are_not_spoken(
-    home: HomeAssistant, add: Callable, fake_board: Board
+    home: HomeAssistant, add: Callable, fake_board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reasoning is kept apart from the answer."""
     await add(fake_board, llm_hass_api=[])
-    result = await say(home, "<think>\nHm.\n</think>\n\nYes.")
+    # The engine repeats the question alone, without the time that stands before it.
+    thought = [{"role": "user", "content": "<think>\nHm.\n</think>\n\nYes."}]
+    monkeypatch.setattr(entity, "messages", lambda *_: thought)
+    result = await say(home, "Is it warm?")
     last = log_of(home, result)[-1]
-    assert last.thinking_content.endswith("Hm.")
-    assert spoken(result).startswith("Yes.")
+    assert last.thinking_content == "Hm."
+    assert spoken(result) == "Yes."
 
 
 async def test_ten_rounds_are_enough(

@@ -99,17 +99,16 @@ class HearthdModelEntity(Entity):
                     "schema": schema(structure, serializer or llm.selector_serializer),
                 },
             }
-        # An answer held to a form cannot call tools: the form comes once none is called.
-        bound = form is not None and not tools
-        for _ in range(MAX_TOOL_ROUNDS):
+        for left in reversed(range(MAX_TOOL_ROUNDS)):
             request = self._request(chat_log, parts, tools)
-            if bound:
+            if form is not None:
+                # Where tools are offered as well, each answer is a call or has the form.
                 request["response_format"] = form
+                if not left:
+                    request["tool_choice"] = "none"
             await self._round(chat_log, request)
             if not chat_log.unresponded_tool_results:
-                if form is None or bound:
-                    return
-                bound = True
+                return
         raise TooManyToolCalls(rounds=str(MAX_TOOL_ROUNDS))
 
     def _request(
