@@ -14,7 +14,7 @@ from typing import Any
 import probatio
 
 from homeassistant.components import conversation
-from homeassistant.helpers import llm
+from homeassistant.helpers import llm, selector
 from homeassistant.helpers.json import json_dumps
 from homeassistant.util import dt as dt_util
 
@@ -132,8 +132,22 @@ def schema(
     wanted: probatio.Schema, custom_serializer: Callable[[Any], Any] | None
 ) -> dict[str, Any]:
     """Return a JSON schema."""
+
+    def serialize(value: Any) -> Any:
+        """Ask for whole numbers where the steps are whole.
+
+        Small models write digits without end where they may.
+        """
+        made = custom_serializer(value) if custom_serializer else probatio.UNSUPPORTED
+        if isinstance(value, selector.NumberSelector) and isinstance(made, dict):
+            bounds = [made[key] for key in ("minimum", "maximum") if key in made]
+            step = value.config.get("step", 1)
+            if step != "any" and all(float(n).is_integer() for n in [step, *bounds]):
+                made["type"] = "integer"
+        return made
+
     return probatio.to_openapi(
-        wanted, custom_serializer=custom_serializer, openapi_version="3.1.0"
+        wanted, custom_serializer=serialize, openapi_version="3.1.0"
     )
 
 
