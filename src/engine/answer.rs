@@ -93,20 +93,21 @@ impl AnswerReader {
         let Some(parser) = &self.parser else {
             return Vec::new();
         };
-        let whole = parser.parse(&self.text, false).ok();
-        let beginning = parser.parse(&self.text, true).ok();
-        let is_cut = reason == FinishReason::Length;
+        let whole = || parser.parse(&self.text, false).ok();
+        let beginning = || parser.parse(&self.text, true).ok();
+        let answer = if reason == FinishReason::Length {
+            let something = |answer: &ParsedAnswer| *answer != ParsedAnswer::default();
+            beginning().filter(something).or_else(whole)
+        } else {
+            whole().or_else(|| beginning().filter(|answer| !answer.tool_calls.is_empty()))
+        };
+        let Some(answer) = answer else {
+            // Not the form of this template: the text itself is the answer.
+            return self.give_text();
+        };
         // The layer completes what is missing, also where the model has ended: half a call is
         // none.
-        let answer = match (whole, beginning) {
-            (_, Some(answer)) if is_cut && answer != ParsedAnswer::default() => answer,
-            (Some(answer), _) => answer,
-            (None, Some(answer)) if !answer.tool_calls.is_empty() => answer,
-            // Not the form of this template: the text itself is the answer.
-            (None, _) => return self.give_text(),
-        };
-        let calls = answer.tool_calls.iter().take_while(|c| is_complete(c));
-        let calls = calls.count();
+        let calls = answer.tool_calls.iter().map_while(complete).count();
         self.give(&answer, calls, true)
     }
 
@@ -122,9 +123,8 @@ impl AnswerReader {
             parts.push(AnswerPart::Content(more));
         }
         let most = if self.one_call { calls.min(1) } else { calls };
-        for call in answer.tool_calls.iter().take(most).skip(self.given.calls) {
-            parts.push(AnswerPart::ToolCall(tool_call(call)));
-        }
+        let calls = answer.tool_calls.iter().take(most).skip(self.given.calls);
+        parts.extend(calls.filter_map(complete).map(AnswerPart::ToolCall));
         self.given.calls = self.given.calls.max(most);
         parts
     }
@@ -168,17 +168,8 @@ fn new_part(given: &mut String, now: &str) -> Option<String> {
     (!more.is_empty()).then_some(more)
 }
 
-fn is_complete(call: &ParsedCall) -> bool {
-    !call.name.is_empty() && serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok()
-}
-
-fn tool_call(call: &ParsedCall) -> ToolCall {
-    let arguments = serde_json::from_str(&call.arguments);
-    ToolCall {
-        name: call.name.clone(),
-        arguments: arguments
-            .ok()
-            .filter(Value::is_object)
-            .unwrap_or_else(|| Map::new().into()),
-    }
+/// A call whose arguments are whole.
+fn complete(call: &ParsedCall) -> Option<ToolCall> {
+    let arguments: Map<String, Value> = serde_json::from_str(&call.arguments).ok()?;
+    (!call.name.is_empty()).then(|| ToolCall::new(&call.name, arguments.into()))
 }

@@ -116,11 +116,12 @@ impl ChatLayer {
         self.tool_template.as_ref().unwrap_or(&self.template)
     }
 
-    fn own(&self, has_tools: bool) -> &Chat {
-        if has_tools {
-            self.with_tools()
+    /// The template whose form calls have.
+    fn call_template(&self) -> &Chat {
+        if self.needs_text_tools {
+            &self.text_tools
         } else {
-            &self.template
+            self.with_tools()
         }
     }
 
@@ -140,7 +141,10 @@ impl ChatLayer {
         }
         let mut render = render_request(request, tools);
         render.messages = messages.iter().map(as_openai).collect();
-        let template = self.own(!tools.is_empty());
+        let template = match tools {
+            [] => &self.template,
+            _ => self.with_tools(),
+        };
         let rendered = template.render(&render).or_else(|error| {
             // Tool results without a role of their own, as text.
             let folded = text_tools::fold(messages, &[]);
@@ -205,15 +209,10 @@ impl ChatLayer {
             return Ok(None);
         }
         let one_call = request.one_call || matches!(request.tool_choice, ToolChoice::Named(_));
-        let template = if self.needs_text_tools {
-            &self.text_tools
-        } else {
-            self.with_tools()
-        };
         let mut render = example(&tools);
         render.tool_choice = Some("required");
         render.parallel_tool_calls = !one_call;
-        let rendered = template.render(&render);
+        let rendered = self.call_template().render(&render);
         let rendered = rendered.map_err(|error| self.refused(&error, &tools))?;
         Ok((!rendered.grammar.is_empty()).then(|| CallGrammar {
             gbnf: rendered.grammar,
@@ -271,12 +270,8 @@ impl ChatLayer {
     /// Whose fault a refusal is: each tool by itself, which costs only where something is
     /// wrong.
     fn refused(&self, error: &ChatError, tools: &[Value]) -> Failure {
+        let template = self.call_template();
         for tool in tools {
-            let template = if self.needs_text_tools {
-                &self.text_tools
-            } else {
-                self.with_tools()
-            };
             if let Err(error) = template.render(&example(std::slice::from_ref(tool))) {
                 let name = tool["function"]["name"].as_str().unwrap_or_default();
                 return invalid_tool(name, &reason(&error));

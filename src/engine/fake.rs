@@ -23,8 +23,9 @@ use crate::scheduler::MemoryKind;
 const END: Token = 256;
 
 /// The prompt is the last message, and so is the answer. The rest is for the chat layer,
-/// which finds out what a template can do by rendering examples without a system prompt: in these, reasoning
-/// and calls are written as many models do, and system prompt and tools are looked at.
+/// which finds out what a template can do by rendering examples without a system prompt: in
+/// these, reasoning and calls are written as many models do, and system prompt and tools are
+/// looked at.
 const TEMPLATE: &str = "\
 {%- set seen = messages[0].content -%}\
 {%- for tool in tools or [] -%}{%- set seen = tool.function.name | tojson -%}{%- endfor -%}\

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use crate::not_checked::not_checked;
+use super::not_checked::not_checked;
 
 /// The folder that they lie in: `$HEARTH_MODELS`, else `target/models`.
 pub fn folder() -> PathBuf {

@@ -1,6 +1,5 @@
 //! What the chat layer costs: a prompt rendered with two tools, and an answer of so many
-//! bytes read once, as after each of its tokens. A token of a 0.5B model takes 25 ms on a
-//! board.
+//! bytes read once, as after each of its tokens.
 
 use std::hint::black_box;
 

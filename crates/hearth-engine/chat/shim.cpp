@@ -63,10 +63,8 @@ static common_chat_templates_inputs inputs_of(const json & request) {
     inputs.tools                  = common_chat_tools_parse_oaicompat(request.value("tools", json()));
     inputs.tool_choice            = common_chat_tool_choice_parse_oaicompat(request.value("tool_choice", "auto"));
     inputs.parallel_tool_calls    = request.value("parallel_tool_calls", false);
-    inputs.json_schema            = request.value("json_schema", "");
     inputs.enable_thinking        = request.value("enable_thinking", true);
     inputs.reasoning_format       = COMMON_REASONING_FORMAT_DEEPSEEK;
-    inputs.add_generation_prompt  = request.value("add_generation_prompt", true);
     inputs.continue_final_message = common_chat_continuation_parse(request.value("continue_final_message", json()));
     inputs.now                    = std::chrono::system_clock::from_time_t(request_time);
     // What the layer sets itself, but from the machine's clock.
@@ -92,14 +90,12 @@ static json rendered(const common_chat_params & params) {
         { "parser", params.parser },
         { "generation_prompt", params.generation_prompt },
         { "grammar", params.grammar },
-        { "grammar_lazy", params.grammar_lazy },
         { "grammar_triggers", triggers },
         { "preserved_tokens", params.preserved_tokens },
         { "additional_stops", params.additional_stops },
         { "supports_thinking", params.supports_thinking },
         { "thinking_start_tag", params.thinking_start_tag },
         { "thinking_end_tags", params.thinking_end_tags },
-        { "message_delimiters", params.message_delimiters.to_json() },
     };
 }
 

@@ -18,20 +18,13 @@ pub enum ChatError {
 }
 
 /// What a template can do, as the layer finds by rendering examples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-#[expect(clippy::struct_excessive_bools, reason = "a set of independent facts")]
 pub struct Abilities {
-    /// It describes tools to the model.
-    pub supports_tools: bool,
-    /// It renders earlier tool calls.
-    pub supports_tool_calls: bool,
     /// It renders several calls of one message.
     pub supports_parallel_tool_calls: bool,
     /// It knows the system role.
     pub supports_system_role: bool,
-    /// It keeps the reasoning of earlier messages.
-    pub supports_preserve_reasoning: bool,
 }
 
 /// What to render.
@@ -58,34 +51,8 @@ pub struct RenderRequest {
     pub now: i64,
 }
 
-/// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// The system prompt.
-    System,
-    /// The person.
-    User,
-    /// The model.
-    Assistant,
-    /// A tool's result.
-    Tool,
-    /// The layer does not say.
-    #[serde(rename = "")]
-    Unknown,
-}
-
-/// The text that a message begins with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delimiter {
-    /// Whose message.
-    pub role: Role,
-    /// The text.
-    pub delimiter: String,
-}
-
 /// What makes the grammar of tool calls apply.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type", content = "value")]
 pub enum Trigger {
     /// The answer contains this text; the grammar begins with it.
@@ -95,7 +62,7 @@ pub enum Trigger {
 }
 
 /// A prompt, and how its answer is to be read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Rendered {
     /// Text for the model, with the names of control tokens.
     pub prompt: String,
@@ -107,9 +74,7 @@ pub struct Rendered {
     pub generation_prompt: String,
     /// GBNF of tool calls; empty where there is none.
     pub grammar: String,
-    /// The grammar applies from a trigger on.
-    pub grammar_lazy: bool,
-    /// Its triggers.
+    /// What it applies from.
     pub grammar_triggers: Vec<Trigger>,
     /// Control tokens that are text of the answer.
     pub preserved_tokens: Vec<String>,
@@ -121,8 +86,6 @@ pub struct Rendered {
     pub thinking_start_tag: String,
     /// Texts that end it.
     pub thinking_end_tags: Vec<String>,
-    /// Where messages begin.
-    pub message_delimiters: Vec<Delimiter>,
 }
 
 /// A compiled chat template.
@@ -161,7 +124,7 @@ impl Chat {
 }
 
 /// One call that an answer holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct ParsedCall {
     /// The function's name; its beginning while the answer is partial.
     pub name: String,
@@ -172,7 +135,7 @@ pub struct ParsedCall {
 }
 
 /// An answer taken apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct ParsedAnswer {
     /// Text for the reader.
     pub content: String,

@@ -7,6 +7,5 @@ mod chat;
 mod ffi;
 
 pub use chat::{
-    Abilities, Chat, ChatError, Delimiter, ParsedAnswer, ParsedCall, Parser, RenderRequest,
-    Rendered, Role, Trigger,
+    Abilities, Chat, ChatError, ParsedAnswer, ParsedCall, Parser, RenderRequest, Rendered, Trigger,
 };

@@ -1,19 +1,23 @@
 //! Models for the tests of this module, in this process.
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
 use super::Runtime;
-
+use super::context::{Context, ContextParams};
 use crate::engine::gguf::ElementType;
 use crate::engine::make_model::{Storage, make};
-use not_checked::not_checked;
+use crate::protocol::KvType;
+
+pub(super) use real_models::real_model;
 
 #[path = "../../../tests/common/not_checked.rs"]
 mod not_checked;
+#[path = "../../../tests/common/real_models.rs"]
+mod real_models;
 
 /// llama.cpp starts once in a process.
 pub(super) fn runtime() -> &'static Runtime {
@@ -43,15 +47,17 @@ pub(super) fn small() -> LlamaModel {
     load(&path)
 }
 
-/// A real model of `$HEARTH_MODELS`, else of `target/models`; says where it is not there.
-pub(super) fn real_model(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("HEARTH_MODELS").map(PathBuf::from);
-    let folder =
-        folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models"));
-    let path = folder.join(name);
-    if path.is_file() {
-        return Some(path);
-    }
-    not_checked(&format!("{name} is not in {}", folder.display()));
-    None
+/// The first context of a model, as the engine makes it.
+pub(super) fn context(model: &LlamaModel) -> Context {
+    let params = ContextParams {
+        kv_tokens: 256,
+        context_original: 0,
+        sequences: 1,
+        kv_type: KvType::F16,
+        threads_max: 1,
+        outputs: 0,
+        poll: None,
+        collector: None,
+    };
+    Context::new(model, &params, &Arc::default()).unwrap()
 }

@@ -62,14 +62,8 @@ impl Matcher {
     /// # Errors
     /// `InvalidSchema` saying what is wrong or which bound is exceeded, and where.
     pub fn new(vocabulary: &Vocabulary, constraint: &Constraint) -> Result<Self, Failure> {
-        Ok(Self {
-            vocabulary: vocabulary.clone(),
-            reasoning: None,
-            budget: None,
-            forms: vec![grammar::compile(vocabulary, constraint)?],
-            watch: None,
-            start: None,
-        })
+        let form = grammar::compile(vocabulary, constraint)?;
+        Ok(Self::of(vocabulary, vec![form], None))
     }
 
     /// Compiles all that binds an answer; `None` where nothing does.
@@ -92,13 +86,21 @@ impl Matcher {
             }
         }
         Ok(Some(Self {
-            vocabulary: vocabulary.clone(),
             reasoning: binding.reasoning.clone().map(Gate::new),
             budget: binding.reasoning_budget,
+            ..Self::of(vocabulary, forms, watch)
+        }))
+    }
+
+    fn of(vocabulary: &Vocabulary, forms: Vec<llguidance::Matcher>, watch: Option<Watch>) -> Self {
+        Self {
+            vocabulary: vocabulary.clone(),
+            reasoning: None,
+            budget: None,
             forms,
             watch,
             start: None,
-        }))
+        }
     }
 
     /// Sets the logits of forbidden tokens to minus infinity.

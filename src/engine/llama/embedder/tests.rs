@@ -1,10 +1,8 @@
 use std::path::PathBuf;
 
-use super::super::context::{Context, ContextParams};
-use super::super::testing::{load, real_model};
+use super::super::testing::{context, load, real_model};
 use super::*;
 use crate::engine::make_model::{Encoder, make_encoder};
-use crate::protocol::KvType;
 
 /// Tokens of a text of such a length, of a vocabulary of at least 256.
 fn tokens(count: usize) -> Vec<Token> {
@@ -15,18 +13,7 @@ fn tokens(count: usize) -> Vec<Token> {
 
 /// The first context of a model, as the engine makes it.
 fn facts(model: &LlamaModel) -> KindFacts {
-    let params = ContextParams {
-        kv_tokens: 256,
-        context_original: 0,
-        sequences: 1,
-        kv_type: KvType::F16,
-        threads_max: 1,
-        outputs: 0,
-        poll: None,
-        collector: None,
-    };
-    let context = Context::new(model, &params, &Arc::default()).unwrap();
-    context.kind_facts(model)
+    context(model).kind_facts(model)
 }
 
 /// What llama.cpp makes of a text: all of it in one batch, pooled as the file says, or by

@@ -2,13 +2,9 @@ use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::data::LlamaTokenData;
 use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
-use std::sync::Arc;
-
-use super::super::context::{Context, ContextParams};
-use super::super::testing::{load, real_model, small};
+use super::super::testing::{context, load, real_model, small};
 use super::*;
 use crate::engine::backend::Part;
-use crate::protocol::KvType;
 
 /// Logits that are never the same, as a model makes them: a few large, many small.
 fn logits(count: usize, step: u32) -> Vec<f32> {
@@ -128,17 +124,7 @@ fn a_real_model_s_answer_is_llama_cpps() {
         return;
     };
     let model = load(&path);
-    let params = ContextParams {
-        kv_tokens: 256,
-        context_original: 0,
-        sequences: 1,
-        kv_type: KvType::F16,
-        threads_max: 1,
-        outputs: 0,
-        poll: None,
-        collector: None,
-    };
-    let mut context = Context::new(&model, &params, &Arc::default()).unwrap();
+    let mut context = context(&model);
     let sampling = Sampling {
         top_k: Some(40),
         top_p: Some(0.95),

@@ -55,7 +55,8 @@ fn called(body: &Body) -> Vec<usize> {
 /// Gives each rule that begins such a chain a body that calls none of it.
 pub(super) fn make_regular(bodies: &mut [Body], start: usize) {
     let calls: Vec<Vec<usize>> = bodies.iter().map(called).collect();
-    let used = reached(&calls, start);
+    let mut used = reached(&calls, start);
+    used.sort_unstable();
     // Who reaches whom through at least one call.
     let mut reach = vec![Vec::new(); bodies.len()];
     for id in &used {
@@ -65,8 +66,6 @@ pub(super) fn make_regular(bodies: &mut [Body], start: usize) {
         }
         reach[*id] = seen;
     }
-    let mut used = used;
-    used.sort_unstable();
     let mut done: BTreeSet<usize> = BTreeSet::new();
     for id in used {
         let reaches = |from: usize, to: usize| reach[from].get(to) == Some(&true);
