@@ -238,7 +238,8 @@ impl<B: Backend> Worker<B> {
             // It costs a batch of its own: with a window the sequence itself will do mostly.
             sequence.parts_after(sequence.answer_at());
         }
-        if self.keeper.is_some() || kind.needs_checkpoints() {
+        let is_kept = self.keeper.is_some() || kind.needs_checkpoints();
+        if is_kept && request.reuse == Reuse::Allowed {
             sequence.find_stable(&self.backend, &self.chat, &request);
         }
         let known = as_u32(sequence.tokens().len());

@@ -116,7 +116,9 @@ impl Served {
         }
     }
 
-    /// What the chat that a prompt comes from is answered: an error is one, too.
+    /// What the chat that a prompt comes from is answered: an error is one, too. Without the
+    /// prompt cache, as llama-server is asked: for it a prompt with a window is computed in
+    /// parts that end where others may begin, and other parts are other sums.
     pub fn chat(&self, prompt: &Prompt) -> Option<Value> {
         let mut body = prompt.chat.clone()?;
         self.forget();
@@ -124,6 +126,7 @@ impl Served {
             ("max_tokens", TOKENS.into()),
             ("temperature", 0.into()),
             ("logprobs", true.into()),
+            ("cache_prompt", false.into()),
         ] {
             body[name] = value;
         }

@@ -84,7 +84,7 @@ pub fn make_encoder(path: &Path, encoder: Encoder, seed: u64) -> io::Result<()> 
     let mut out = BufWriter::new(File::create(path)?);
     let tensors = tensors(encoder);
     gguf::write_header(&mut out, &header(encoder), &tensors)?;
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(seed);
     for tensor in &tensors {
         let count: u64 = tensor.shape.iter().product();
         let values: Vec<f32> = match tensor.shape.as_slice() {

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{Random, gguf, spread, vocabulary};
+use super::{Encoder, Random, gguf, make_encoder, spread, vocabulary};
 use crate::engine::gguf::{ElementType, Tensor, Value};
 
 /// Embedding width of all of them.
@@ -210,7 +210,18 @@ impl Recipe {
 /// # Errors
 /// Those of the file.
 pub fn make_family(path: &Path, family: Family, seed: u64) -> io::Result<()> {
-    let mut recipe = recipe(family);
+    let mut recipe = match family {
+        Family::Lfm2 => lfm2(),
+        Family::Qwen35 => qwen35(),
+        Family::GraniteHybrid => granite_hybrid(),
+        Family::Mamba => mamba(),
+        Family::Gemma3 => gemma3(),
+        Family::LongRope => long_rope(),
+        Family::Mla => mla(),
+        Family::Moe => moe(),
+        Family::T5 => return make_encoder(path, Encoder::T5, seed),
+        Family::Bert => return make_encoder(path, Encoder::Bert, seed),
+    };
     let vocab = as_u32(VOCABULARY);
     recipe.values.extend(vocabulary(vocab));
     let tensors: Vec<Tensor> = recipe.tensors.iter().map(|(t, _)| t.clone()).collect();
@@ -233,21 +244,6 @@ pub fn make_family(path: &Path, family: Family, seed: u64) -> io::Result<()> {
     out.into_inner()
         .map_err(io::IntoInnerError::into_error)?
         .sync_all()
-}
-
-fn recipe(family: Family) -> Recipe {
-    match family {
-        Family::Lfm2 => lfm2(),
-        Family::Qwen35 => qwen35(),
-        Family::GraniteHybrid => granite_hybrid(),
-        Family::Mamba => mamba(),
-        Family::Gemma3 => gemma3(),
-        Family::LongRope => long_rope(),
-        Family::Mla => mla(),
-        Family::Moe => moe(),
-        Family::T5 => t5(),
-        Family::Bert => bert(),
-    }
 }
 
 fn lfm2() -> Recipe {
@@ -480,60 +476,6 @@ fn moe() -> Recipe {
         r.attention(&at, WIDTH);
         r.head_norms(&at);
         r.experts(&at);
-    }
-    r
-}
-
-fn t5() -> Recipe {
-    const BLOCKS: u32 = 2;
-    const BUCKETS: u64 = 32;
-    let mut r = Recipe::new("t5", BLOCKS);
-    r.number("attention.relative_buckets_count", as_u32(BUCKETS));
-    r.number("decoder_start_token_id", 256);
-    r.norm("enc.output_norm.weight", WIDTH);
-    r.norm("dec.output_norm.weight", WIDTH);
-    for n in 0..BLOCKS {
-        for (side, parts) in [("enc", &["attn"][..]), ("dec", &["attn", "cross_attn"][..])] {
-            let at = format!("{side}.blk.{n}");
-            for part in parts {
-                r.norm(&format!("{at}.{part}_norm.weight"), WIDTH);
-                for matrix in ["q", "k", "v", "o"] {
-                    r.random(&format!("{at}.{part}_{matrix}.weight"), &[WIDTH, WIDTH]);
-                }
-            }
-            let biases = format!("{at}.attn_rel_b.weight");
-            r.random(&biases, &[HEADS, BUCKETS]);
-            r.norm(&format!("{at}.ffn_norm.weight"), WIDTH);
-            r.feed_forward(&at);
-        }
-    }
-    r
-}
-
-fn bert() -> Recipe {
-    const BLOCKS: u32 = 2;
-    let mut r = Recipe::new("bert", BLOCKS);
-    r.float("attention.layer_norm_epsilon", 1e-6);
-    r.set("attention.causal", Value::Bool(false));
-    // The mean of the tokens' vectors (`LLAMA_POOLING_TYPE_MEAN`).
-    r.number("pooling_type", 1);
-    r.values
-        .push(("tokenizer.ggml.token_type_count".into(), Value::U32(2)));
-    r.random("token_types.weight", &[WIDTH, 2]);
-    r.random("position_embd.weight", &[WIDTH, CONTEXT.into()]);
-    r.norm("token_embd_norm.weight", WIDTH);
-    r.add("token_embd_norm.bias", &[WIDTH], ZERO);
-    for n in 0..BLOCKS {
-        let at = format!("blk.{n}");
-        for matrix in ["attn_q", "attn_k", "attn_v", "attn_output"] {
-            r.random(&format!("{at}.{matrix}.weight"), &[WIDTH, WIDTH]);
-        }
-        for norm in ["attn_output_norm", "layer_output_norm"] {
-            r.norm(&format!("{at}.{norm}.weight"), WIDTH);
-            r.add(&format!("{at}.{norm}.bias"), &[WIDTH], ZERO);
-        }
-        r.random(&format!("{at}.ffn_up.weight"), &[WIDTH, FEED_FORWARD]);
-        r.random(&format!("{at}.ffn_down.weight"), &[FEED_FORWARD, WIDTH]);
     }
     r
 }
