@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{SAMPLERS, SamplerName, Sampling};
+use crate::protocol::{CallMode, SAMPLERS, SamplerName, Sampling};
 
 /// How tokens are chosen where neither the request nor the model file says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +61,11 @@ pub struct SamplingConfig {
     /// The most tokens of one answer where the request sets no bound; 0: until
     /// the context is full.
     pub max_tokens: u32,
+    /// What of an answer is a call of a tool where the request says nothing
+    /// (`tool_call_mode`): "strict", what has the form of the model's family; "lenient",
+    /// also an answer that begins with JSON. Many small models stray from that form.
+    #[schemars(with = "String")]
+    pub tool_call_mode: CallMode,
 }
 
 impl Default for SamplingConfig {
@@ -90,6 +95,7 @@ impl Default for SamplingConfig {
             mirostat_eta: 0.1,
             samplers: SAMPLERS.to_vec(),
             max_tokens: 1024,
+            tool_call_mode: CallMode::Strict,
         }
     }
 }

@@ -236,8 +236,10 @@ impl Manager {
     }
 
     /// Has the beginning of conversations with this system prompt computed when nothing
-    /// else is to do, and kept; returns once it is queued. Options: `model` (s), and
-    /// `tools` (s), a JSON list, as the conversations will offer them.
+    /// else is to do, and kept; returns once it is queued. Options: `model` (s), and as
+    /// JSON lists `messages` (s), further ones that they all have, and `tools` (s), as the
+    /// conversations will offer them; with `cancel_when_gone` (b) it ends when the caller
+    /// leaves the bus.
     async fn prewarm(
         &self,
         system_prompt: String,
@@ -246,8 +248,24 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
         let present = self.callers.identify(&header, connection).await?;
-        let prewarm = options::prewarm(system_prompt, &options)?;
-        Ok(self.service.prewarm(&present.caller, prewarm)?)
+        let (prewarm, ends_with_caller) = options::prewarm(system_prompt, &options)?;
+        if let Some(stream) = self.service.prewarm(&present.caller, prewarm)? {
+            tokio::spawn(async move {
+                let gone = async {
+                    if ends_with_caller {
+                        present.left().await;
+                    } else {
+                        std::future::pending::<()>().await;
+                    }
+                };
+                // Nobody waits for it: it is in the journal how it ended.
+                tokio::select! {
+                    _ = stream.collect() => {}
+                    () = gone => {}
+                }
+            });
+        }
+        Ok(())
     }
 
     /// The installed models.

@@ -8,7 +8,7 @@ use zbus::{OwnedVariant, Variant};
 
 use super::turn::schema;
 use crate::protocol::Failure;
-use crate::service::openai::decode_tools;
+use crate::service::openai::{decode_messages, decode_tools};
 use crate::service::{Prewarm, Submission, Turn};
 
 /// Options of a session that are fields of a `Chat` request, for one turn as well.
@@ -77,17 +77,22 @@ fn text<'a>(options: &'a Options, name: &str) -> Result<Option<&'a str>, Failure
         .map_err(|_| Failure::invalid(format!("option {name:?} must be a string (s)")))
 }
 
-/// What `Prewarm` asks for.
-pub(super) fn prewarm(system: String, options: &Options) -> Result<Prewarm, Failure> {
-    check(options, &["model", "tools"])?;
-    Ok(Prewarm {
+/// What `Prewarm` asks for, and whether it ends with its caller.
+pub(super) fn prewarm(system: String, options: &Options) -> Result<(Prewarm, bool), Failure> {
+    check(options, &["model", "messages", "tools", "cancel_when_gone"])?;
+    let prewarm = Prewarm {
         system,
+        messages: match text(options, "messages")? {
+            None | Some("") => Vec::new(),
+            Some(messages) => decode_messages(messages)?,
+        },
         tools: match text(options, "tools")? {
             None | Some("") => Vec::new(),
             Some(tools) => decode_tools(tools)?,
         },
         model: text(options, "model")?.map(str::to_owned),
-    })
+    };
+    Ok((prewarm, ends_with_caller(options)?))
 }
 
 /// How long `Tune` waits for a board that is not at rest.
@@ -110,6 +115,10 @@ pub(super) fn apply(options: &Options, submission: &mut Submission) -> Result<bo
         submission.request.priority = word.parse().map_err(Failure::invalid)?;
     }
     submission.deadline = deadline(options)?;
+    ends_with_caller(options)
+}
+
+fn ends_with_caller(options: &Options) -> Result<bool, Failure> {
     options.get("cancel_when_gone").map_or(Ok(false), |value| {
         let wrong = |_| Failure::invalid("option \"cancel_when_gone\" must be true or false (b)");
         value.downcast_ref::<bool>().map_err(wrong)

@@ -120,13 +120,17 @@ impl Lines {
             AnswerPart::ToolCall(call) => {
                 let number = self.calls;
                 self.calls += 1;
-                json!({
+                let mut event = json!({
                     "type": "tool_call",
                     "id": call_id(self.id, number),
                     "name": call.name,
                     "arguments": call.arguments,
                     "generated": generated,
-                })
+                });
+                if let Some(confidence) = call.confidence {
+                    event["confidence"] = json!(confidence);
+                }
+                event
             }
         }
     }

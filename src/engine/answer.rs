@@ -3,6 +3,7 @@
 use hearth_engine::{ParsedAnswer, ParsedCall, Parser};
 use serde_json::{Map, Value};
 
+use crate::prompt::constraint::{Beginning, bare_calls, beginning};
 use crate::protocol::{AnswerPart, FinishReason, ToolCall};
 
 /// A long answer is read again only when it has grown by one part in so many: reading costs
@@ -17,10 +18,12 @@ pub(super) struct AnswerReader {
     /// What ends reasoning.
     thinking_ends: Vec<String>,
     one_call: bool,
+    /// An answer that begins with JSON is calls.
+    is_lenient: bool,
     /// The answer so far.
     text: String,
     /// Bytes of it when it was last read.
-    read: usize,
+    read_bytes: usize,
     /// What was passed on.
     given: Given,
 }
@@ -39,8 +42,9 @@ impl AnswerReader {
             parser: None,
             thinking_ends: Vec::new(),
             one_call: false,
+            is_lenient: false,
             text: String::new(),
-            read: 0,
+            read_bytes: 0,
             given: Given::default(),
         }
     }
@@ -55,12 +59,38 @@ impl AnswerReader {
         }
     }
 
+    /// Whether an answer that begins with JSON is read as calls.
+    pub(super) fn lenient(mut self, is_lenient: bool) -> Self {
+        self.is_lenient = is_lenient;
+        self
+    }
+
+    /// What the answer is so far, or as a whole.
+    fn read(&self, is_partial: bool) -> Option<ParsedAnswer> {
+        let answer = self.parser.as_ref()?.parse(&self.text, is_partial).ok()?;
+        if !self.is_lenient || !answer.tool_calls.is_empty() {
+            return Some(answer);
+        }
+        let calls = match beginning(answer.content.as_bytes()) {
+            Beginning::Open if is_partial => Vec::new(),
+            Beginning::Open | Beginning::Text => return Some(answer),
+            Beginning::Call(json) => bare_calls(&String::from_utf8_lossy(json)),
+        };
+        let parsed = |call: ToolCall| ParsedCall {
+            name: call.name,
+            arguments: call.arguments.to_string(),
+            ..ParsedCall::default()
+        };
+        Some(ParsedAnswer {
+            content: String::new(),
+            tool_calls: calls.into_iter().map(parsed).collect(),
+            ..answer
+        })
+    }
+
     /// Takes what the prompt already holds of the answer as passed on.
     pub(super) fn continuing(mut self) -> Self {
-        let begun = self
-            .parser
-            .as_ref()
-            .and_then(|parser| parser.parse("", true).ok());
+        let begun = self.read(true);
         if let Some(begun) = begun {
             _ = self.give(&begun, 0, false);
         }
@@ -69,32 +99,32 @@ impl AnswerReader {
 
     /// Adds text; returns what is certain by now.
     pub(super) fn push(&mut self, text: &str) -> Vec<AnswerPart> {
-        let Some(parser) = &self.parser else {
+        if self.parser.is_none() {
             return content(text.to_owned()).into_iter().collect();
-        };
+        }
         self.text.push_str(text);
-        if self.text.len() - self.read <= self.text.len() / GROWTH {
+        if self.text.len() - self.read_bytes <= self.text.len() / GROWTH {
             return Vec::new();
         }
-        self.read = self.text.len();
-        match parser.parse(&self.text, true) {
-            Ok(answer) => {
+        self.read_bytes = self.text.len();
+        match self.read(true) {
+            Some(answer) => {
                 // The last call may still grow.
                 let certain = answer.tool_calls.len().saturating_sub(1);
                 self.give(&answer, certain, false)
             }
             // Not yet, or not at all: the end will show.
-            Err(_) => Vec::new(),
+            None => Vec::new(),
         }
     }
 
     /// The rest, when no more text comes.
     pub(super) fn finish(&mut self, reason: FinishReason) -> Vec<AnswerPart> {
-        let Some(parser) = &self.parser else {
+        if self.parser.is_none() {
             return Vec::new();
-        };
-        let whole = || parser.parse(&self.text, false).ok();
-        let beginning = || parser.parse(&self.text, true).ok();
+        }
+        let whole = || self.read(false);
+        let beginning = || self.read(true);
         let answer = if reason == FinishReason::Length {
             let something = |answer: &ParsedAnswer| *answer != ParsedAnswer::default();
             beginning().filter(something).or_else(whole)

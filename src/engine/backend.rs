@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::confidence::Choice;
 use crate::prompt::constraint::Vocabulary;
 use crate::protocol::{ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
 use crate::scheduler::MemoryKind;
@@ -106,6 +107,8 @@ pub struct Sampled {
     pub token: Token,
     /// Its own log-probability and the likeliest tokens with theirs, where asked for.
     pub logprobs: Option<(f32, Vec<(Token, f32)>)>,
+    /// How it was chosen, where a form left few others.
+    pub choice: Option<Choice>,
 }
 
 /// What the model file says about chats.

@@ -15,11 +15,13 @@ use std::cell::RefCell;
 use hearth_engine::{Chat, ChatError};
 use serde_json::{Value, json};
 
-use self::openai::{as_openai, example, reason, render_request};
+use self::openai::{as_openai, bound_tools, example, reason, render_request, shown_tools};
 pub(super) use self::prompt::ChatPrompt;
 use super::backend::ChatFormat;
-use crate::prompt::constraint::{CallGrammar, invalid_tool};
-use crate::protocol::{ChatAbilities, Failure, FailureKind, GenerateRequest, Message, ToolChoice};
+use crate::prompt::constraint::{BareCalls, CallGrammar, invalid_tool};
+use crate::protocol::{
+    CallMode, ChatAbilities, Failure, FailureKind, GenerateRequest, Message, ToolChoice,
+};
 
 /// Questions that have nothing in common.
 const PROBES: [&str; 2] = ["0", "x"];
@@ -154,10 +156,8 @@ impl ChatLayer {
             render.messages = folded.iter().map(as_openai).collect();
             template.render(&render).map_err(|_| error)
         });
-        match rendered {
-            Ok(rendered) => ChatPrompt::new(&rendered, &rendered, request),
-            Err(error) => Err(self.refused(&error, tools)),
-        }
+        let rendered = rendered.map_err(|error| self.refused(&error, tools))?;
+        ChatPrompt::new(&rendered, &rendered, request)
     }
 
     /// As [`Self::render`], for a template that knows no tools: the model reads of them in
@@ -169,11 +169,11 @@ impl ChatLayer {
         tools: &[Value],
     ) -> Result<ChatPrompt, Failure> {
         let mut render = render_request(request, &[]);
-        let folded = text_tools::fold(messages, tools);
+        let folded = text_tools::fold(messages, &shown_tools(tools));
         render.messages = folded.iter().map(as_openai).collect();
         let rendered = self.template.render(&render);
         let rendered = rendered.map_err(|error| self.refused(&error, &[]))?;
-        let reading = self.text_tools.render(&example(tools));
+        let reading = self.text_tools.render(&example(&bound_tools(tools)));
         let mut reading = reading.map_err(|error| self.refused(&error, tools))?;
         // Where the model's own template has begun the reasoning, the answer ends it.
         let start = &rendered.thinking_start_tag;
@@ -201,7 +201,7 @@ impl ChatLayer {
             ToolChoice::Auto => false,
             ToolChoice::Required | ToolChoice::Named(_) => true,
         };
-        let mut tools = tools.to_vec();
+        let mut tools = bound_tools(tools);
         if let ToolChoice::Named(name) = &request.tool_choice {
             tools.retain(|tool| tool["function"]["name"] == **name);
         }
@@ -214,12 +214,23 @@ impl ChatLayer {
         render.parallel_tool_calls = !one_call;
         let rendered = self.call_template().render(&render);
         let rendered = rendered.map_err(|error| self.refused(&error, &tools))?;
+        let is_lenient = request.call_mode == Some(CallMode::Lenient);
+        let bare = if is_lenient && !is_forced && !prompt.triggers.is_empty() {
+            let rendered = self.text_tools.render(&render);
+            Some(rendered.map_err(|error| self.refused(&error, &tools))?)
+        } else {
+            None
+        };
         Ok((!rendered.grammar.is_empty()).then(|| CallGrammar {
             gbnf: rendered.grammar,
             triggers: prompt.triggers.clone(),
             controls: prompt.controls.clone(),
             is_forced,
             one_call,
+            bare: bare.map(|bare| BareCalls {
+                gbnf: bare.grammar,
+                marks: text_tools::MARKS.map(str::to_owned),
+            }),
         }))
     }
 
@@ -233,8 +244,9 @@ impl ChatLayer {
         messages: &[Message],
         tools: &[Value],
     ) -> Option<String> {
-        let system = messages.iter().take_while(|m| m.role == "system");
-        let system: Vec<Message> = system.cloned().collect();
+        let system = messages.iter().take_while(|m| m.role == "system").count();
+        let shared = request.shared_messages.map_or(system, |n| n as usize);
+        let system: Vec<Message> = messages.iter().take(shared).cloned().collect();
         if system.is_empty() && tools.is_empty() {
             return None;
         }
@@ -272,7 +284,8 @@ impl ChatLayer {
     fn refused(&self, error: &ChatError, tools: &[Value]) -> Failure {
         let template = self.call_template();
         for tool in tools {
-            if let Err(error) = template.render(&example(std::slice::from_ref(tool))) {
+            if let Err(error) = template.render(&example(&bound_tools(std::slice::from_ref(tool))))
+            {
                 let name = tool["function"]["name"].as_str().unwrap_or_default();
                 return invalid_tool(name, &reason(&error));
             }

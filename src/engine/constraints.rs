@@ -39,7 +39,7 @@ impl Constraints {
         let shape = (
             &request.constraint,
             &request.tool_choice,
-            request.one_call,
+            (request.one_call, request.call_mode),
             request.reasoning_budget,
             tools,
             reasoning.as_ref().map(|tags| tags.is_open),

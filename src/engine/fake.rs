@@ -11,6 +11,7 @@ use super::backend::{
     Backend, ChatFormat, DecodeError, Loader, Mask, Part, Progress, Sampled, Token, argmax,
     no_logits,
 };
+use super::confidence::Choice;
 use crate::fit::places;
 use crate::gguf::Header;
 use crate::prompt::constraint::Vocabulary;
@@ -416,6 +417,7 @@ impl Backend for FakeBackend {
         if self.script.clock && token != END {
             token = time_token();
         }
+        let mut choice = None;
         if let Some(mask) = mask {
             let mut logits = vec![0.0; 257];
             if let Some(logit) = usize::try_from(token).ok().and_then(|n| logits.get_mut(n)) {
@@ -423,10 +425,12 @@ impl Backend for FakeBackend {
             }
             mask(&mut logits)?;
             token = argmax(&logits).ok_or_else(no_logits)?;
+            choice = Choice::of(&logits, token);
         }
         Ok(Sampled {
             token,
             logprobs: logprobs.map(|n| (0.0, vec![(token, 0.0); usize::from(n.min(1))])),
+            choice,
         })
     }
 

@@ -11,6 +11,7 @@ mod answer;
 pub mod backend;
 mod chat;
 mod clock;
+mod confidence;
 mod constraints;
 pub mod fake;
 pub mod gguf;

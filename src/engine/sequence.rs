@@ -3,11 +3,12 @@
 use super::answer::AnswerReader;
 use super::backend::{Backend, Mask, Part, Token};
 use super::chat::{ChatLayer, ChatPrompt};
+use super::confidence::Tracker;
 use crate::prompt::TextStream;
 use crate::prompt::constraint::Matcher;
 use crate::protocol::{
-    Event, Failure, FailureKind, FinishReason, GenerateRequest, Message, Overflow, Prompt,
-    RequestId, Reuse, TokenLogprob, Usage,
+    AnswerPart, Event, Failure, FailureKind, FinishReason, GenerateRequest, Message, Overflow,
+    Prompt, RequestId, Reuse, TokenLogprob, Usage,
 };
 use crate::scheduler::{Lengths, Lookup, Work};
 
@@ -44,6 +45,7 @@ pub(super) struct Sequence<S> {
     /// Control tokens that are text of this answer.
     controls: Vec<(Token, String)>,
     matcher: Option<Matcher>,
+    tracker: Tracker,
     lookup: Lookup,
     logprobs: Option<u8>,
     prefill_ms: f64,
@@ -89,6 +91,7 @@ impl<S> Sequence<S> {
             reader: prompt.reader,
             controls: prompt.controls,
             matcher,
+            tracker: Tracker::default(),
             lookup: Lookup::default(),
             logprobs: request.logprobs,
             prefill_ms: 0.0,
@@ -102,8 +105,10 @@ impl<S> Sequence<S> {
     fn replay<B: Backend>(&mut self, backend: &B, tokens: &[Token]) -> Result<(), Failure> {
         for token in tokens {
             let piece = self.piece(backend, *token);
+            self.tracker.wrote(&piece);
             let text = self.stream.push(&piece);
-            _ = self.reader.push(&text);
+            let parts = self.reader.push(&text);
+            _ = self.with_confidence(parts);
             if let Some(matcher) = &mut self.matcher {
                 matcher.accept(*token)?;
             }
@@ -292,6 +297,9 @@ impl<S> Sequence<S> {
         if backend.is_end(sampled.token) {
             return Ok(Some(FinishReason::Stop));
         }
+        if let Some(choice) = &sampled.choice {
+            self.tracker.chose(choice, |token| backend.piece(token));
+        }
         let mut tokens = vec![sampled.token];
         if let Some(matcher) = &mut self.matcher {
             matcher.accept(sampled.token)?;
@@ -313,7 +321,9 @@ impl<S> Sequence<S> {
         // One by one, as `replay` does: what was passed on after each is the same then.
         for token in &tokens {
             let piece = self.piece(backend, *token);
-            parts.extend(self.reader.push(&self.stream.push(&piece)));
+            self.tracker.wrote(&piece);
+            let read = self.reader.push(&self.stream.push(&piece));
+            parts.extend(self.with_confidence(read));
         }
         backend.accept(&mut self.sampler, &tokens, true);
         self.tokens.extend(&tokens);
@@ -337,11 +347,22 @@ impl<S> Sequence<S> {
         Ok(self.ended())
     }
 
+    /// The parts with how sure the model was of the calls among them.
+    fn with_confidence(&mut self, mut parts: Vec<AnswerPart>) -> Vec<AnswerPart> {
+        for part in &mut parts {
+            if let AnswerPart::ToolCall(call) = part {
+                call.confidence = Some(self.tracker.take());
+            }
+        }
+        parts
+    }
+
     /// Emits what was held back for a stop string that did not come, and the end.
     pub(super) fn finish(&mut self, reason: FinishReason, out: &mut Vec<Event>) {
         let text = self.stream.finish();
         let mut parts = self.reader.push(&text);
         parts.extend(self.reader.finish(reason));
+        let parts = self.with_confidence(parts);
         if !parts.is_empty() {
             out.push(Event::Token {
                 id: self.id,

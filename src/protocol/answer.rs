@@ -10,6 +10,20 @@ pub struct ToolCall {
     pub name: String,
     /// Its arguments, an object.
     pub arguments: Value,
+    /// How sure the model was; `None` where nothing bound its choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<Confidence>,
+}
+
+/// How sure a model was of what it chose, among what it was allowed to choose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Confidence {
+    /// The probability of all choices together, 0 to 1.
+    pub probability: f32,
+    /// The text of the answer before the least certain choice.
+    pub before: String,
+    /// What the likeliest choices there were, with their probabilities, likeliest first.
+    pub choices: Vec<(String, f32)>,
 }
 
 impl ToolCall {
@@ -18,6 +32,7 @@ impl ToolCall {
         Self {
             name: name.into(),
             arguments,
+            confidence: None,
         }
     }
 }

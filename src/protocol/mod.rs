@@ -14,7 +14,7 @@ mod offline;
 mod request;
 mod sampling;
 
-pub use answer::{AnswerPart, ToolCall};
+pub use answer::{AnswerPart, Confidence, ToolCall};
 pub use failure::{Failure, FailureKind};
 pub use kind::{KindFacts, ModelKind, Pooling, Use};
 pub use limits::Limits;
@@ -27,7 +27,7 @@ pub use offline::{
     ShapeJob, ShapeResult, ShapeRow, TextScore,
 };
 pub use request::{
-    Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt, RequestId,
-    Reuse, Thinking, TokenLogprob, ToolChoice, Usage,
+    CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt,
+    RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,
 };
 pub use sampling::{Biased, LAST_N_MAX, SAMPLERS, SamplerName, Sampling};

@@ -174,6 +174,18 @@ pub enum ToolChoice {
     Named(String),
 }
 
+/// What of an answer is a call of a tool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallMode {
+    /// What has the form of the model's family.
+    #[default]
+    Strict,
+    /// Also an answer that begins with JSON, bare or in a fence: many small models stray
+    /// from their family's form.
+    Lenient,
+}
+
 /// What to do with a conversation that is longer than the context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -271,6 +283,10 @@ pub struct GenerateRequest {
     /// At most one tool is called in one answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub one_call: bool,
+    /// Whether JSON that names a tool at the beginning of an answer is a call of it;
+    /// `None`: as configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_mode: Option<CallMode>,
     /// Whether the model thinks first; `None` leaves it to the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking: Option<Thinking>,
@@ -283,6 +299,10 @@ pub struct GenerateRequest {
     /// The model goes on with the last message, which is the assistant's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub continue_final_message: bool,
+    /// How many of the first messages begin other conversations as well, and are worth
+    /// keeping; `None`: the system messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_messages: Option<u32>,
     /// When it was accepted, in seconds since 1970: the chat template's clock.
     #[serde(default)]
     pub accepted_unix_s: i64,
@@ -312,6 +332,18 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the context's end was reached.
     Length,
+}
+
+impl std::str::FromStr for CallMode {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "strict" => Ok(Self::Strict),
+            "lenient" => Ok(Self::Lenient),
+            other => Err(format!("{other:?} is neither \"strict\" nor \"lenient\"")),
+        }
+    }
 }
 
 impl FinishReason {

@@ -289,6 +289,8 @@ impl Service {
         request.id = id;
         request.uid = uid;
         request.max_tokens = request.max_tokens.or(default_max);
+        let call_mode = config.sampling.tool_call_mode;
+        request.call_mode.get_or_insert(call_mode);
         request.accepted_unix_s = i64::try_from(openai::unix_seconds()).unwrap_or(i64::MAX);
         let wants_logprobs = request.logprobs.is_some();
         // Drawn here, so that another engine goes on with the same one.

@@ -2,19 +2,24 @@
 
 use serde_json::Value;
 
-use super::state::Inner;
-use super::types::{Caller, Submission};
+use super::state::{Inner, Waiting};
+use super::types::{Caller, Stream, Submission};
 use super::{Service, openai};
 use crate::config::PrewarmConfig;
 use crate::protocol::{
     Failure, FailureKind, GenerateRequest, Message, Priority, Prompt, RequestId,
 };
 
+/// Beginnings of one user that wait at once.
+const WAITING_MAX: usize = 4;
+
 /// What conversations begin with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prewarm {
     /// The system prompt; may be empty where there are tools.
     pub system: String,
+    /// Further messages that all of them have.
+    pub messages: Vec<Message>,
     /// Tools offered to the model, in `OpenAI`'s form.
     pub tools: Vec<Value>,
     /// Model by name; `None` takes the loaded or default one.
@@ -24,7 +29,8 @@ pub struct Prewarm {
 impl Prewarm {
     fn submission(self) -> Result<Submission, Failure> {
         openai::check_tools(&self.tools)?;
-        if self.system.trim().is_empty() && self.tools.is_empty() {
+        let is_empty = self.system.trim().is_empty() && self.messages.is_empty();
+        if is_empty && self.tools.is_empty() {
             return Err(Failure::invalid(
                 "there is nothing to prewarm: give a system prompt or `tools`",
             ));
@@ -34,13 +40,13 @@ impl Prewarm {
             content: self.system,
             ..Message::default()
         };
+        let system = Some(system).filter(|message| !message.content.is_empty());
+        let messages: Vec<Message> = system.into_iter().chain(self.messages).collect();
         Ok(Submission {
             request: GenerateRequest {
+                shared_messages: u32::try_from(messages.len()).ok(),
                 prompt: Prompt::Chat {
-                    messages: Some(system)
-                        .into_iter()
-                        .filter(|message| !message.content.is_empty())
-                        .collect(),
+                    messages,
                     tools: self.tools,
                 },
                 priority: Priority::Background,
@@ -55,15 +61,17 @@ impl Prewarm {
 
 impl Service {
     /// Has the beginning of conversations computed and kept, for the caller's user, when
-    /// nothing else is to do. Returns once it is queued.
+    /// nothing else is to do. Returns once it is queued; `None` where the same one waits or
+    /// runs already. Who drops the stream cancels it.
     ///
     /// # Errors
     /// As [`Self::submit`], and `InvalidArgs` where there is nothing to compute.
-    pub fn prewarm(&self, caller: &Caller, prewarm: Prewarm) -> Result<(), Failure> {
-        let stream = self.submit(caller, prewarm.submission()?)?;
-        // Nobody waits for it: it is in the journal how it ended.
-        tokio::spawn(stream.collect());
-        Ok(())
+    pub fn prewarm(&self, caller: &Caller, prewarm: Prewarm) -> Result<Option<Stream>, Failure> {
+        let submission = prewarm.submission()?;
+        if self.lock().make_way(caller.uid, &submission) {
+            return Ok(None);
+        }
+        self.submit(caller, submission).map(Some)
     }
 
     /// Computes the config's prompts for everyone, each time a model has been loaded. One
@@ -96,6 +104,7 @@ impl Service {
         }
         let prewarm = Prewarm {
             system: table.system.clone(),
+            messages: Vec::new(),
             tools: table.tools.clone(),
             model: Some(model.name),
         };
@@ -126,6 +135,33 @@ impl Inner {
     pub(super) fn asked_for(&self) -> usize {
         let waiting = self.queue.iter();
         waiting.filter(|(_, w)| !is_shared(&w.request)).count()
+    }
+
+    /// Whether a user's beginning is computed ahead already, or waits for it. Where too many
+    /// wait, the oldest go: they stand in nobody's way, and the home has changed since.
+    fn make_way(&mut self, uid: u32, submission: &Submission) -> bool {
+        let model = submission.model.as_deref().unwrap_or_default();
+        let is_same = |w: &Waiting| {
+            w.uid == uid
+                && w.request.prewarm
+                && w.request.prompt == submission.request.prompt
+                && (model.is_empty() || w.model == model)
+        };
+        if self.known().any(is_same) {
+            return true;
+        }
+        let is_own = |w: &Waiting| w.uid == uid && w.request.prewarm && !is_shared(&w.request);
+        let waiting = self.queue.iter().filter(|(_, w)| is_own(w)).count();
+        let mut surplus = (waiting + 1).saturating_sub(WAITING_MAX);
+        let dropped = self.queue.drain_where(|w| {
+            let goes = surplus > 0 && is_own(w);
+            surplus -= usize::from(goes);
+            goes
+        });
+        for waiting in dropped {
+            waiting.fail(Failure::cancelled());
+        }
+        false
     }
 
     /// Drops the config's prompts for a model that is no longer wanted: they are no reason
@@ -166,6 +202,7 @@ mod tests {
         for (system, tools, messages) in [("a", vec![], 1), ("", vec![tool.clone()], 0)] {
             let prewarm = Prewarm {
                 system: system.into(),
+                messages: Vec::new(),
                 tools: tools.clone(),
                 model: Some("m".into()),
             };
@@ -193,6 +230,7 @@ mod tests {
         ] {
             let prewarm = Prewarm {
                 system: system.into(),
+                messages: Vec::new(),
                 tools,
                 model: None,
             };

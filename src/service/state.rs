@@ -156,6 +156,12 @@ impl Inner {
         }
     }
 
+    /// All requests that wait or run.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Waiting> {
+        let waiting = self.queue.iter().map(|(_, waiting)| waiting);
+        waiting.chain(self.running.values().map(|running| &running.waiting))
+    }
+
     /// What runs and is only computed ahead, but for what is being cancelled.
     pub(super) fn running_prewarms(&self) -> impl Iterator<Item = RequestId> {
         let running = self.running.values();

@@ -12,7 +12,7 @@ pub(super) fn render_request(request: &GenerateRequest, tools: &[Value]) -> Rend
     }
     let switch = kwargs.get("enable_thinking").and_then(Value::as_bool);
     RenderRequest {
-        tools: tools.iter().map(with_type).collect(),
+        tools: shown_tools(tools).iter().map(with_type).collect(),
         tool_choice: Some(if tools.is_empty() { "none" } else { "auto" }),
         parallel_tool_calls: !request.one_call,
         enable_thinking: switch.unwrap_or(request.thinking != Some(Thinking::Off)),
@@ -33,6 +33,46 @@ pub(super) fn example(tools: &[Value]) -> RenderRequest {
         parallel_tool_calls: true,
         enable_thinking: true,
         ..RenderRequest::default()
+    }
+}
+
+/// A schema that binds a call in place of the one around it, and that the model does not
+/// read: a list of all devices in each of many tools is long.
+const UNSEEN: &str = "x-hearthd-schema";
+
+/// Tools as the model reads them.
+pub(super) fn shown_tools(tools: &[Value]) -> Vec<Value> {
+    let mut tools = tools.to_vec();
+    for tool in &mut tools {
+        each_object(tool, &mut |map| {
+            map.remove(UNSEEN);
+        });
+    }
+    tools
+}
+
+/// Tools as their calls are bound.
+pub(super) fn bound_tools(tools: &[Value]) -> Vec<Value> {
+    let mut tools = tools.to_vec();
+    for tool in &mut tools {
+        each_object(tool, &mut |map| {
+            if let Some(Value::Object(schema)) = map.remove(UNSEEN) {
+                *map = schema;
+            }
+        });
+    }
+    tools
+}
+
+fn each_object(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
+    match value {
+        Value::Object(map) => {
+            change(map);
+            map.values_mut()
+                .for_each(|value| each_object(value, change));
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| each_object(value, change)),
+        _ => {}
     }
 }
 

@@ -4,7 +4,7 @@ use hearth_engine::{ChatError, Parser, Rendered, Trigger};
 
 use crate::engine::answer::AnswerReader;
 use crate::prompt::constraint::ReasoningTags;
-use crate::protocol::{Failure, FailureKind, GenerateRequest};
+use crate::protocol::{CallMode, Failure, FailureKind, GenerateRequest, Prompt};
 
 /// A prompt, and how its answer is to be bound and read.
 #[derive(Debug)]
@@ -46,7 +46,10 @@ impl ChatPrompt {
             .collect();
         let reasoning = reasoning(rendered, &triggers);
         let ends = reasoning.as_ref().map(|tags| tags.ends.clone());
-        let reader = AnswerReader::chat(parser, ends.unwrap_or_default(), request.one_call);
+        let has_tools = matches!(&request.prompt, Prompt::Chat { tools, .. } if !tools.is_empty());
+        let is_lenient = has_tools && request.call_mode == Some(CallMode::Lenient);
+        let reader = AnswerReader::chat(parser, ends.unwrap_or_default(), request.one_call)
+            .lenient(is_lenient);
         let controls = [rendered, reading]
             .map(|r| r.preserved_tokens.as_slice())
             .concat();

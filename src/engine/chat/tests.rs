@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{ChatFormat, ChatLayer, ChatPrompt};
 use crate::protocol::{
-    AnswerPart, FailureKind, FinishReason, GenerateRequest, Message, Thinking, ToolCall, ToolChoice,
+    AnswerPart, CallMode, FailureKind, FinishReason, GenerateRequest, Message, Thinking, ToolCall,
+    ToolChoice,
 };
 
 /// 2026-01-31, noon in UTC.
@@ -560,4 +561,31 @@ fn all_conversations_begin_with_the_stable_prefix() {
         assert_eq!(prefix(&messages).as_deref(), Some(prefix_of_both.as_str()));
     }
     assert_eq!(prefix(&[Message::user("x")]), None);
+}
+
+#[test]
+fn bare_calls_are_bound_as_the_familys_are() {
+    let Some(layer) = family("Qwen-Qwen2.5-7B-Instruct") else {
+        return;
+    };
+    let tool = json!({"type": "function", "function": {"name": "open", "parameters": {
+        "type": "object", "required": ["target"], "properties": {
+            "target": {"type": "string", "x-hearthd-schema": {
+                "type": "string", "enum": ["Garage", "Front gate"]}}}}}});
+    let tools = [tool];
+    let request = GenerateRequest {
+        call_mode: Some(CallMode::Lenient),
+        ..GenerateRequest::default()
+    };
+    let prompt = layer
+        .render(&request, &[Message::user("?")], &tools)
+        .unwrap();
+    assert!(!prompt.text.contains("Garage"), "{}", prompt.text);
+    let calls = layer
+        .call_grammar(&request, &tools, &prompt)
+        .unwrap()
+        .unwrap();
+    for gbnf in [&calls.gbnf, &calls.bare.as_ref().unwrap().gbnf] {
+        assert!(gbnf.contains("Front gate"), "{gbnf}");
+    }
 }

@@ -36,6 +36,9 @@ pub(super) const TEMPLATE: &str = "\
 /// What reasoning begins with in [`TEMPLATE`].
 pub(super) const THINKING_START: &str = "<think>";
 
+/// What stands around a call in [`TEMPLATE`].
+pub(super) const MARKS: [&str; 2] = ["<tool_call>", "</tool_call>"];
+
 /// The conversation with its tools, calls and results as text; unchanged where there are
 /// none.
 pub(super) fn fold(messages: &[Message], tools: &[Value]) -> Vec<Message> {

@@ -16,6 +16,7 @@ use super::chain::{Candidates, Stage};
 use super::context::raw;
 use super::draw::Draws;
 use crate::engine::backend::{Mask, Sampled, Token, argmax, no_logits};
+use crate::engine::confidence::Choice;
 use crate::protocol::{Biased, Failure, SAMPLERS, SamplerName, Sampling};
 
 /// The most alternatives of a token that are reported (OpenAI's bound).
@@ -133,6 +134,9 @@ impl Sampler {
         Ok(Sampled {
             token,
             logprobs: logprobs.map(|n| log_probabilities(raw, token, n.min(LOGPROBS_MAX))),
+            choice: is_masked
+                .then(|| Choice::of(&self.changed, token))
+                .flatten(),
         })
     }
 

@@ -4,9 +4,10 @@ use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::TokenId;
 use serde_json::Value;
 
+use super::reasoning::ReasoningTags;
 use super::vocabulary::Vocabulary;
 use super::{bounds, gbnf, grammar};
-use crate::protocol::{Failure, FailureKind, ToolChoice};
+use crate::protocol::{Failure, FailureKind, ToolCall, ToolChoice};
 
 /// As many as `OpenAI` takes.
 const MAX_TOOLS: usize = 128;
@@ -28,6 +29,17 @@ pub struct CallGrammar {
     pub is_forced: bool,
     /// At most one call.
     pub one_call: bool,
+    /// Calls that begin with JSON at the beginning of an answer, in free text.
+    pub bare: Option<BareCalls>,
+}
+
+/// Calls that are JSON without the marks around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BareCalls {
+    /// GBNF with a rule for calls alone.
+    pub gbnf: String,
+    /// What stands around the JSON there.
+    pub marks: [String; 2],
 }
 
 /// Bounds the tools, and whether `choice` can be met.
@@ -97,16 +109,32 @@ pub(super) fn compile(
     vocabulary: &Vocabulary,
     calls: &CallGrammar,
 ) -> Result<llguidance::Matcher, Failure> {
+    compile_text(
+        vocabulary,
+        &calls.gbnf,
+        calls.one_call,
+        &calls.controls,
+        &[],
+    )
+}
+
+fn compile_text(
+    vocabulary: &Vocabulary,
+    gbnf: &str,
+    one_call: bool,
+    controls: &[String],
+    marks: &[String],
+) -> Result<llguidance::Matcher, Failure> {
     let control = |name: &String| Some((name.clone(), vocabulary.special(name)?));
-    let controls: Vec<(String, TokenId)> = calls.controls.iter().filter_map(control).collect();
+    let controls: Vec<(String, TokenId)> = controls.iter().filter_map(control).collect();
     let unusable = |why: &str| {
         Failure::new(
             FailureKind::InvalidSchema,
             format!("the tools cannot be used together: {why}; offer fewer or simpler ones"),
         )
     };
-    let lark = gbnf::calls_to_lark(&calls.gbnf, calls.one_call, &controls)
-        .map_err(|error| unusable(&error))?;
+    let lark =
+        gbnf::calls_to_lark(gbnf, one_call, &controls, marks).map_err(|error| unusable(&error))?;
     vocabulary
         .compile(TopLevelGrammar::from_lark(lark))
         .map_err(|error| unusable(&grammar::first_line(&error)))
@@ -124,10 +152,120 @@ pub(super) struct Watch {
     blank: bool,
     /// Tokens that could end a trigger and go on behind it.
     suspects: Vec<TokenId>,
+    /// Calls without a trigger; none once the answer has begun otherwise.
+    bare: Option<Bare>,
+}
+
+/// Waits for a call at the beginning of an answer.
+#[derive(Clone)]
+struct Bare {
+    /// Before the JSON.
+    fresh: llguidance::Matcher,
+    /// Tokens that begin JSON and no call.
+    spoilers: Vec<TokenId>,
+    /// What came so far: whitespace, the opening of a fence.
+    begun: Vec<u8>,
+}
+
+impl Bare {
+    /// `openers` are what else may stand at the beginning and be a control token.
+    fn new(
+        vocabulary: &Vocabulary,
+        bare: &BareCalls,
+        one_call: bool,
+        openers: &[&str],
+    ) -> Result<Self, Failure> {
+        let mut fresh = compile_text(vocabulary, &bare.gbnf, one_call, &[], &bare.marks)?;
+        let allowed = fresh.compute_mask().map_err(|error| {
+            Failure::new(
+                FailureKind::InvalidSchema,
+                grammar::first_line(&error.to_string()),
+            )
+        })?;
+        let opens = |text: &[u8]| openers.iter().any(|o| o.as_bytes().starts_with(text));
+        // Neither a call nor speech: half a call, and nothing.
+        let spoils = |id: &TokenId| {
+            let text = vocabulary.text(*id);
+            if vocabulary.is_control(*id) {
+                return !opens(text);
+            }
+            text.trim_ascii_start().starts_with(b"{") && !allowed.is_allowed(*id)
+        };
+        let size = TokenId::try_from(vocabulary.trie().vocab_size()).unwrap_or(0);
+        Ok(Self {
+            spoilers: (0..size).filter(spoils).collect(),
+            fresh,
+            begun: Vec::new(),
+        })
+    }
+}
+
+/// What the beginning of an answer may be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Beginning<'a> {
+    /// A call, from its JSON on.
+    Call(&'a [u8]),
+    /// Nothing can be said yet.
+    Open,
+    /// Text.
+    Text,
+}
+
+/// The calls that JSON is, up to the first that is not whole.
+pub fn bare_calls(text: &str) -> Vec<ToolCall> {
+    #[derive(serde::Deserialize)]
+    struct Bare {
+        name: String,
+        arguments: serde_json::Map<String, Value>,
+    }
+    let mut calls = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c == ',' || c.is_ascii_whitespace());
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Bare>();
+        let Some(Ok(call)) = values.next() else {
+            return calls;
+        };
+        calls.push(ToolCall::new(call.name, call.arguments.into()));
+        rest = rest.get(values.byte_offset()..).unwrap_or_default();
+    }
+}
+
+/// Tells whether an answer that begins so is JSON, bare or in a fence.
+pub fn beginning(answer: &[u8]) -> Beginning<'_> {
+    const FENCE: &[u8] = b"```";
+    let text = answer.trim_ascii_start();
+    if text.is_empty() || text.len() < FENCE.len() && FENCE.starts_with(text) {
+        return Beginning::Open;
+    }
+    if text.starts_with(b"{") {
+        return Beginning::Call(text);
+    }
+    let Some(inside) = text.strip_prefix(FENCE) else {
+        return Beginning::Text;
+    };
+    let language = b"json".as_slice();
+    let inside = match inside.strip_prefix(language) {
+        Some(rest) => rest,
+        None if inside.len() < language.len() && language.starts_with(inside) => {
+            return Beginning::Open;
+        }
+        None => inside,
+    };
+    let inside = inside.trim_ascii_start();
+    match inside.first() {
+        None => Beginning::Open,
+        Some(b'{') => Beginning::Call(inside),
+        Some(_) => Beginning::Text,
+    }
 }
 
 impl Watch {
-    pub(super) fn new(vocabulary: &Vocabulary, calls: &CallGrammar) -> Result<Self, Failure> {
+    pub(super) fn new(
+        vocabulary: &Vocabulary,
+        calls: &CallGrammar,
+        reasoning: Option<&ReasoningTags>,
+    ) -> Result<Self, Failure> {
         let fresh = compile(vocabulary, calls)?;
         let suspect = |id: &TokenId| {
             let text = vocabulary.text(*id);
@@ -140,12 +278,19 @@ impl Watch {
             })
         };
         let size = TokenId::try_from(vocabulary.trie().vocab_size()).unwrap_or(0);
+        let bare = calls.bare.as_ref();
+        let triggers = calls.triggers.iter().map(String::as_str);
+        let openers: Vec<&str> = triggers
+            .chain(reasoning.map(|t| t.start.as_str()))
+            .collect();
+        let bare = bare.map(|bare| Bare::new(vocabulary, bare, calls.one_call, &openers));
         Ok(Self {
             suspects: (0..size).filter(suspect).collect(),
             fresh,
             triggers: calls.triggers.clone(),
             tail: Vec::new(),
             blank: true,
+            bare: bare.transpose()?,
         })
     }
 
@@ -155,10 +300,13 @@ impl Watch {
         &'a self,
         vocabulary: &'a Vocabulary,
     ) -> impl Iterator<Item = TokenId> + 'a {
-        self.suspects.iter().copied().filter(|&id| {
-            self.entered(vocabulary.text(id))
+        let spoils = |id: &TokenId| {
+            self.entered(vocabulary.text(*id))
                 .is_some_and(|begun| self.begin(vocabulary, &begun).is_none())
-        })
+        };
+        let bare = self.bare.iter().flat_map(|bare| bare.spoilers.iter());
+        let suspects = self.suspects.iter().filter(move |id| spoils(id));
+        suspects.chain(bare).copied()
     }
 
     /// Moves on over a text; the matcher of the calls where it began one.
@@ -172,12 +320,32 @@ impl Watch {
         {
             return Some(call);
         }
+        if let Some(call) = self.begin_bare(vocabulary, text) {
+            return Some(call);
+        }
         self.blank &= text.trim_ascii_start().is_empty();
         self.tail.extend_from_slice(text);
         let longest = self.triggers.iter().map(String::len).max();
         let keep = longest.map_or(0, |length| length - 1);
         self.tail.drain(..self.tail.len().saturating_sub(keep));
         None
+    }
+
+    /// A call that begins with JSON, where the text is the beginning of an answer.
+    fn begin_bare(&mut self, vocabulary: &Vocabulary, text: &[u8]) -> Option<llguidance::Matcher> {
+        let mut bare = self.bare.take()?;
+        bare.begun.extend_from_slice(text);
+        match beginning(&bare.begun) {
+            Beginning::Text => None,
+            Beginning::Open => {
+                self.bare = Some(bare);
+                None
+            }
+            Beginning::Call(json) => {
+                let mut call = bare.fresh;
+                feed(vocabulary, &mut call, json).then_some(call)
+            }
+        }
     }
 
     /// As much of a call as has come with `text`, from the trigger on, if one begins

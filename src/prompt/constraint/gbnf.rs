@@ -29,11 +29,13 @@ pub(super) fn to_lark(text: &str) -> Result<String, String> {
 }
 
 /// The tool calls of the chat layer's grammar, without the text that may stand before
-/// them, in Lark. `controls` are the control tokens that may come, with their texts.
+/// them, in Lark. `controls` are the control tokens that may come, with their texts;
+/// `marks` are texts that are left out.
 pub(super) fn calls_to_lark(
     text: &str,
     one_call: bool,
     controls: &[(String, TokenId)],
+    marks: &[String],
 ) -> Result<String, String> {
     let rules = Parser::new(text).rules()?;
     let start = calls::start(&rules.names, one_call)
@@ -42,6 +44,7 @@ pub(super) fn calls_to_lark(
     let mut bodies = rules.bodies;
     for body in &mut bodies {
         calls::make_compact(body, space);
+        calls::leave_out(body, marks);
         calls::split_controls(body, controls);
     }
     write(bodies, start)

@@ -77,7 +77,9 @@ impl Matcher {
             (None, None) if binding.reasoning_budget.is_none() => return Ok(None),
             (None, None) => {}
             (_, Some(calls)) if calls.is_forced => forms.push(calls::compile(vocabulary, calls)?),
-            (None, Some(calls)) => watch = Some(Watch::new(vocabulary, calls)?),
+            (None, Some(calls)) => {
+                watch = Some(Watch::new(vocabulary, calls, binding.reasoning.as_ref())?);
+            }
             (Some(constraint), calls) => {
                 forms.push(grammar::compile(vocabulary, constraint)?);
                 if let Some(calls) = calls {

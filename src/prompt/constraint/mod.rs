@@ -45,8 +45,8 @@ mod tests;
 
 use crate::protocol::{Failure, GenerateRequest, Prompt};
 
-pub use calls::CallGrammar;
 pub(crate) use calls::invalid as invalid_tool;
+pub use calls::{BareCalls, Beginning, CallGrammar, bare_calls, beginning};
 pub use matcher::{Binding, Matcher};
 pub use reasoning::ReasoningTags;
 pub(crate) use vocabulary::COMPILE_STACK;

@@ -116,6 +116,11 @@ impl Vocabulary {
             .collect()
     }
 
+    /// Whether a token is no text.
+    pub(super) fn is_control(&self, token: TokenId) -> bool {
+        std::str::from_utf8(self.text(token)).is_ok_and(|name| self.special(name) == Some(token))
+    }
+
     /// A token's text; that of control tokens too.
     pub(super) fn text(&self, token: TokenId) -> &[u8] {
         let bytes = self.trie().token(token);

@@ -14,7 +14,7 @@ mod stream;
 mod tools;
 
 pub use completion::{CompletionStream, completion_response, decode_completion};
-pub use request::{ChatRequest, decode_chat, decode_fields};
+pub use request::{ChatRequest, decode_chat, decode_fields, decode_messages};
 pub use response::{call_id, chat_response, unix_seconds};
 pub use responses::{ResponsesRequest, ResponsesStream, decode_responses};
 pub use stream::ChatStream;

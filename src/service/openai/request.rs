@@ -138,6 +138,7 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
                 thinking: thinking(get("reasoning_effort").text()?.as_deref())?,
                 reasoning_budget: get("reasoning_budget").whole()?,
                 chat_template_kwargs: kwargs(body)?,
+                shared_messages: get("shared_messages").whole()?,
                 continue_final_message: get("continue_final_message").flag()?,
                 reuse,
                 ..GenerateRequest::default()
@@ -145,6 +146,20 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
             deadline: None,
         },
     })
+}
+
+/// Reads a list of messages.
+///
+/// # Errors
+/// `InvalidArgs` where the text is no such list.
+pub fn decode_messages(text: &str) -> Result<Vec<Message>, Failure> {
+    match serde_json::from_str(text) {
+        Ok(Value::Array(list)) => list.iter().map(message).collect(),
+        Ok(_) => Err(Failure::invalid("`messages` must be a list")),
+        Err(error) => Err(Failure::invalid(format!(
+            "`messages` is not valid JSON: {error}"
+        ))),
+    }
 }
 
 fn message(value: &Value) -> Result<Message, Failure> {

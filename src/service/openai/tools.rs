@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::protocol::{Failure, GenerateRequest, ToolChoice};
+use crate::protocol::{CallMode, Failure, GenerateRequest, ToolChoice};
 use crate::service::fields::field;
 
-/// `tools`, `tool_choice` and `parallel_tool_calls`, decoded.
+/// `tools`, `tool_choice`, `parallel_tool_calls` and `tool_call_mode`, decoded.
 #[derive(Debug)]
 pub(in crate::service) struct Tools {
     /// For the template.
@@ -13,6 +13,8 @@ pub(in crate::service) struct Tools {
     pub choice: ToolChoice,
     /// At most one call in an answer.
     pub one_call: bool,
+    /// What counts as a call; `None`: as configured.
+    pub mode: Option<CallMode>,
 }
 
 impl Tools {
@@ -30,10 +32,14 @@ impl Tools {
         }
         let parallel = field(body, "parallel_tool_calls");
         let one_call = !parallel.flag()? && parallel.value == Some(&Value::Bool(false));
+        let mode = field(body, "tool_call_mode").text()?;
+        let mode = mode.map(|mode| mode.parse()).transpose();
+        let mode = mode.map_err(|why| Failure::invalid(format!("`tool_call_mode`: {why}")))?;
         Ok(Self {
             list,
             choice,
             one_call,
+            mode,
         })
     }
 
@@ -41,6 +47,7 @@ impl Tools {
     pub(in crate::service) fn apply(self, request: &mut GenerateRequest) {
         request.tool_choice = self.choice;
         request.one_call = self.one_call;
+        request.call_mode = self.mode;
     }
 }
 

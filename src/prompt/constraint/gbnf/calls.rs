@@ -60,6 +60,24 @@ fn fixed_space(sequence: &[Node], at: usize, space: usize) -> Option<&'static st
     }
 }
 
+/// Leaves texts out that are marks and nothing else, with the whitespace around them.
+pub(super) fn leave_out(body: &mut Body, marks: &[String]) {
+    for sequence in body {
+        for node in sequence.iter_mut() {
+            match node {
+                Node::Text(text) if marks.iter().any(|mark| mark == text.trim()) => text.clear(),
+                Node::Group(body) => leave_out(body, marks),
+                Node::Repeat(node, ..) => {
+                    if let Node::Group(body) = &mut **node {
+                        leave_out(body, marks);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 /// Takes the names of control tokens out of texts: they come as tokens only.
 pub(super) fn split_controls(body: &mut Body, controls: &[(String, TokenId)]) {
     for sequence in body {

@@ -4,7 +4,10 @@
 use serde_json::{Value, json};
 
 use super::{CALL, CALL_END, END, fits, greedy, lossy, run, vocabulary};
-use crate::prompt::constraint::{Binding, CallGrammar, Matcher, ReasoningTags, Vocabulary, check};
+use crate::prompt::constraint::{
+    BareCalls, Beginning, Binding, CallGrammar, Matcher, ReasoningTags, Vocabulary, bare_calls,
+    beginning, check,
+};
 use crate::protocol::{Constraint, FailureKind, GenerateRequest, Prompt, ToolChoice};
 
 /// As the chat layer writes it for Qwen's template, with the text before the calls.
@@ -38,6 +41,18 @@ fn hermes(is_forced: bool) -> CallGrammar {
         controls: vec!["<tool_call>".into(), "</tool_call>".into()],
         is_forced,
         one_call: false,
+        bare: None,
+    }
+}
+
+/// As [`hermes`], where an answer that begins with JSON is a call as well.
+fn lenient() -> CallGrammar {
+    CallGrammar {
+        bare: Some(BareCalls {
+            gbnf: HERMES.into(),
+            marks: ["<tool_call>".into(), "</tool_call>".into()],
+        }),
+        ..hermes(false)
     }
 }
 
@@ -51,6 +66,7 @@ fn bare() -> CallGrammar {
         controls: Vec::new(),
         is_forced: false,
         one_call: true,
+        bare: None,
     }
 }
 
@@ -468,5 +484,52 @@ fn wrong_tools_are_named() {
         let error = check(&request).unwrap_err();
         assert_eq!(error.kind, kind, "{error}");
         assert!(error.message.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn an_answer_that_begins_with_json_is_a_call_where_it_may() {
+    for special in [false, true] {
+        let (vocabulary, pieces) = vocabulary(special);
+        for begun in ["{\"", "```json\n{\"", "```\n{\"", " {\""] {
+            let mut matcher = matcher(&vocabulary, lenient());
+            for byte in begun.bytes() {
+                let mut logits = vec![0.0; pieces.len()];
+                matcher.mask(&mut logits).unwrap();
+                let token = usize::from(byte);
+                assert!(logits[token].is_finite(), "{begun}: {byte}");
+                matcher.accept(i32::from(byte)).unwrap();
+            }
+            for seed in 0..8 {
+                let run = run(&mut matcher.clone(), &pieces, seed, true, 4000);
+                let text = format!("{{\"{}", lossy(&run.text));
+                assert!(run.complete, "{begun}: {text}");
+                let read = bare_calls(&text);
+                assert!(!read.is_empty(), "{text}");
+                for call in read {
+                    assert_call(&json!({"name": call.name, "arguments": call.arguments}));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_an_answer_begins_with() {
+    for (text, expected) in [
+        ("", Beginning::Open),
+        (" \n", Beginning::Open),
+        ("``", Beginning::Open),
+        ("```js", Beginning::Open),
+        ("```json", Beginning::Open),
+        ("```json\n", Beginning::Open),
+        ("{", Beginning::Call(b"{")),
+        ("```json\n{\"a", Beginning::Call(b"{\"a")),
+        ("```\n{", Beginning::Call(b"{")),
+        ("It is on.", Beginning::Text),
+        ("```python\n", Beginning::Text),
+        ("[1]", Beginning::Text),
+    ] {
+        assert_eq!(beginning(text.as_bytes()), expected, "{text:?}");
     }
 }
