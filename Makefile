@@ -7,7 +7,7 @@ RELEASE := --release --locked
 VERSION = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo run models test test-models test-chat fuzz check doc deb deb-arm64 boot-test piuparts test-vm test-arm64-vm test-home-assistant test-home-assistant-real bench clean install-tools
+.PHONY: help setup build demo run models test test-models test-chat fuzz check doc deb deb-arm64 boot-test piuparts test-vm test-arm64-vm test-home-assistant test-home-assistant-real test-home-eval bench clean install-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -91,6 +91,11 @@ test-arm64-vm: deb-arm64 ## the same in emulated arm64 boards with Debian 13
 test-home-assistant: build ## test the integration for Home Assistant (fetches Home Assistant the first time)
 	@packaging/setup-host.sh home-assistant
 	packaging/home-assistant/test.sh
+
+test-home-eval: build ## have a real model control homes and see what becomes of them (MODEL=FILE DATA=DIR: others)
+	@packaging/setup-host.sh home-assistant
+	packaging/home-assistant/eval.sh "$(or $(MODEL),$(shell tests/models/fetch.sh --if-possible qwen2.5-coder-0.5b))" \
+	  $(if $(DATA),--data "$(DATA)") $(if $(LEAST),--least $(LEAST))
 
 test-home-assistant-real: build ## the same in a Home Assistant that runs, from the first page to a light that goes on
 	@packaging/setup-host.sh home-assistant test

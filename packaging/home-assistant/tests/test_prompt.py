@@ -7,7 +7,15 @@ import re
 
 from freezegun import freeze_time
 
-from custom_components.hearthd.prompt import Parts, Shared, messages, shared_lines, split, trim
+from custom_components.hearthd.prompt import (
+    Parts,
+    Shared,
+    Wording,
+    messages,
+    shared_lines,
+    split,
+    trim,
+)
 from homeassistant.components.conversation import (
     AssistantContent,
     SystemContent,
@@ -63,7 +71,9 @@ def test_a_talk() -> None:
         AssistantContent("a", content="Done.", thinking_content="Hm."),
         UserContent("Two"),
     ]
-    told = messages(Parts("Be brief.", "In the hall.", True), content, 0)
+    sent = messages(Parts("Be brief.", "In the hall.", True), content, 0, Wording())
+    assert sent["shared_messages"] == 1
+    told = sent["messages"]
     clock = f"{dt_util.now():Current time is %H:%M:%S. Today's date is %Y-%m-%d.}"
     assert told == [
         {"role": "system", "content": "Be brief."},

@@ -11,6 +11,7 @@ from .bus import HearthdError
 from .const import SUBENTRY_AI_TASK
 from .coordinator import HearthdConfigEntry
 from .entity import HearthdModelEntity
+from .offer import Offer
 from .prompt import split
 
 # The service has a queue of its own.
@@ -48,7 +49,9 @@ class HearthdTask(HearthdModelEntity, ai_task.AITaskEntity):
     ) -> ai_task.GenDataTaskResult:
         """Answer a task; with a structure, the answer is always valid against it."""
         parts = split(chat_log.content[0].content or "", "", None, None)
-        await self._answer(chat_log, parts, None, task.structure)
+        await self._answer(
+            chat_log, parts, Offer(chat_log.llm_api, None), task.structure
+        )
         last = chat_log.content[-1]
         text = last.content if isinstance(last, conversation.AssistantContent) else None
         data = text or ""

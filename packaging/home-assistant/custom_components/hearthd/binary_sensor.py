@@ -7,6 +7,7 @@ from homeassistant.components.binary_sensor import (
     BinarySensorEntity,
     BinarySensorEntityDescription,
 )
+from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
@@ -34,6 +35,8 @@ async def async_setup_entry(
 
 class HearthdLimited(HearthdEntity, BinarySensorEntity):
     """On while heat, memory or a setting keep answers from full speed."""
+
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
 
     @property
     @override

@@ -163,10 +163,16 @@ class Hearthd:
         await self._call(BUS_NAME, "UnloadModel")
 
     async def prewarm(
-        self, system: str, tools: list[dict[str, Any]], model: str | None
+        self,
+        system: str,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]],
+        model: str | None,
     ) -> None:
         """Have the beginning of conversations computed when there is time."""
-        options = {}
+        options = {"cancel_when_gone": Variant("b", True)}
+        if messages:
+            options["messages"] = Variant("s", json.dumps(messages))
         if tools:
             options["tools"] = Variant("s", json.dumps(tools))
         if model:

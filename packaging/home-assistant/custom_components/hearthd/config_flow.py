@@ -24,6 +24,7 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import llm
 from homeassistant.helpers.selector import (
+    BooleanSelector,
     NumberSelector,
     NumberSelectorConfig,
     NumberSelectorMode,
@@ -38,16 +39,20 @@ from homeassistant.helpers.selector import (
 from .bus import Hearthd, HearthdError
 from .const import (
     CONF_BUS_ADDRESS,
+    CONF_CONFIRMATION,
     CONF_MAX_HISTORY,
     CONF_MAX_TOKENS,
     CONF_PRIORITY,
     CONF_TEMPERATURE,
+    CONF_TOOLS,
     DEFAULT_MAX_HISTORY,
     DEFAULT_PRIORITY,
     DOMAIN,
     PRIORITIES,
     SUBENTRY_AI_TASK,
     SUBENTRY_CONVERSATION,
+    TOOLS_HOME,
+    TOOLS_OWN,
 )
 
 _NAMES = {
@@ -202,6 +207,7 @@ def _defaults(kind: str) -> dict[str, Any]:
         settings[CONF_PROMPT] = llm.DEFAULT_INSTRUCTIONS_PROMPT
         settings[CONF_LLM_HASS_API] = [llm.LLM_API_ASSIST]
         settings[CONF_MAX_HISTORY] = DEFAULT_MAX_HISTORY
+        settings[CONF_CONFIRMATION] = True
     return settings
 
 
@@ -236,6 +242,12 @@ def _options(
         )
     )
     if kind == SUBENTRY_CONVERSATION:
+        fields[probatio.Optional(CONF_TOOLS)] = SelectSelector(
+            SelectSelectorConfig(
+                options=[TOOLS_HOME, TOOLS_OWN], translation_key=CONF_TOOLS
+            )
+        )
+        fields[probatio.Optional(CONF_CONFIRMATION)] = BooleanSelector()
         fields[probatio.Optional(CONF_MAX_HISTORY)] = number(0, 200, 1)
     fields[probatio.Optional(CONF_TEMPERATURE)] = number(0, 2, 0.05)
     fields[probatio.Optional(CONF_MAX_TOKENS)] = number(1, 32768, 1)

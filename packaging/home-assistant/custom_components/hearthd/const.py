@@ -14,6 +14,13 @@ CONF_MAX_HISTORY = "max_history"
 CONF_MAX_TOKENS = "max_tokens"
 CONF_PRIORITY = "priority"
 CONF_TEMPERATURE = "temperature"
+CONF_TOOLS = "tools"
+CONF_CONFIRMATION = "confirmation"
+# Verbs for this home, for small models, or Home Assistant's own tools.
+TOOLS_HOME = "home"
+TOOLS_OWN = "own"
+# It has learnt Home Assistant's own tools.
+DEMO_MODEL = "hearth-demo"
 
 SUBENTRY_CONVERSATION = "conversation"
 SUBENTRY_AI_TASK = "ai_task_data"
@@ -28,3 +35,5 @@ DEFAULT_MAX_HISTORY = 20
 
 # Calls of tools and answers to them, for one thing that was said.
 MAX_TOOL_ROUNDS = 10
+# Of them where the home's verbs are offered: a command is one, a question two.
+MAX_HOME_ROUNDS = 3

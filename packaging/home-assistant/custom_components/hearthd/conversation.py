@@ -11,8 +11,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .const import DOMAIN, SUBENTRY_CONVERSATION
 from .coordinator import HearthdConfigEntry
 from .entity import HearthdModelEntity
-from .prewarm import async_shared
-from .prompt import split
+from .beginning import async_offer
 
 # The service has a queue of its own.
 PARALLEL_UPDATES = 0
@@ -86,11 +85,15 @@ class HearthdConversation(
         except conversation.ConverseError as err:
             return err.as_conversation_result()
 
-        api_prompt, shared = "", None
-        if apis and chat_log.llm_api:
-            api_prompt = chat_log.llm_api.api_prompt
-            shared = await async_shared(self.hass, apis, context, chat_log.llm_api)
+        self._language = user_input.language
         system = chat_log.content[0].content or ""
-        parts = split(system, api_prompt, shared, chat_log.extra_system_prompt)
-        await self._answer(chat_log, parts, shared)
+        parts, offer = await async_offer(
+            self.hass,
+            self.entry.runtime_data,
+            self.subentry,
+            context,
+            chat_log.llm_api,
+            (system, chat_log.extra_system_prompt),
+        )
+        await self._answer(chat_log, parts, offer)
         return conversation.async_get_result_from_chat_log(user_input, chat_log)

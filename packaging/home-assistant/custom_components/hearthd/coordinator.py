@@ -29,6 +29,8 @@ class HearthdCoordinator(DataUpdateCoordinator[dict[str, Any]]):
 
     config_entry: HearthdConfigEntry
     service: Hearthd
+    default_model = ""
+    """The name of the model that answers where none is loaded or asked for."""
 
     def __init__(self, hass: HomeAssistant, entry: HearthdConfigEntry) -> None:
         """Initialize without a connection."""
@@ -75,6 +77,9 @@ class HearthdCoordinator(DataUpdateCoordinator[dict[str, Any]]):
         try:
             await service.listen(self._changed, self._owned)
             self._properties = await service.properties()
+            models = await service.models()
+            defaults = (model["name"] for model in models if model["is_default"])
+            self.default_model = next(defaults, "")
         except BaseException:
             service.disconnect()
             raise

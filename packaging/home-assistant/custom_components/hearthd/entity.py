@@ -9,12 +9,13 @@ import probatio
 from homeassistant.components import conversation
 from homeassistant.config_entries import ConfigSubentry
 from homeassistant.const import CONF_MODEL
-from homeassistant.helpers import device_registry as dr, llm
+from homeassistant.helpers import device_registry as dr, intent, llm
 from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .bus import HearthdError, RequestFailed
 from .const import (
+    CONF_CONFIRMATION,
     CONF_MAX_HISTORY,
     CONF_MAX_TOKENS,
     CONF_PRIORITY,
@@ -23,10 +24,11 @@ from .const import (
     DEFAULT_PRIORITY,
     DOMAIN,
     LOGGER,
-    MAX_TOOL_ROUNDS,
 )
 from .coordinator import HearthdConfigEntry, HearthdCoordinator
-from .prompt import Parts, Shared, messages, offer, schema
+from .offer import Doubt, Offer, Said
+from .prompt import Parts, messages, schema
+from .spoken import async_confirmation, which
 
 
 class TooManyToolCalls(HearthdError):
@@ -70,6 +72,8 @@ class HearthdModelEntity(Entity):
         """Initialize as a device of its own."""
         self.entry = entry
         self.subentry = subentry
+        self._said = Said()
+        self._language = "en"
         self._attr_unique_id = subentry.subentry_id
         self._attr_device_info = dr.DeviceInfo(
             identifiers={(DOMAIN, subentry.subentry_id)},
@@ -83,13 +87,12 @@ class HearthdModelEntity(Entity):
         self,
         chat_log: conversation.ChatLog,
         parts: Parts,
-        shared: Shared | None,
+        offer: Offer,
         structure: probatio.Schema | None = None,
     ) -> None:
         """Have the model answer, calling tools where it wants to."""
         api = chat_log.llm_api
         serializer = api.custom_serializer if api else None
-        tools = offer(api, shared) if api else []
         form = None
         if structure is not None:
             form = {
@@ -99,34 +102,63 @@ class HearthdModelEntity(Entity):
                     "schema": schema(structure, serializer or llm.selector_serializer),
                 },
             }
-        for left in reversed(range(MAX_TOOL_ROUNDS)):
-            request = self._request(chat_log, parts, tools)
+        seen: list[list[Any]] = []
+        for left in reversed(range(offer.rounds)):
+            request = self._request(chat_log, parts, offer)
             if form is not None:
                 # Where tools are offered as well, each answer is a call or has the form.
                 request["response_format"] = form
                 if not left:
                     request["tool_choice"] = "none"
-            await self._round(chat_log, request)
+            await self._round(chat_log, request, offer)
             if not chat_log.unresponded_tool_results:
                 return
-        raise TooManyToolCalls(rounds=str(MAX_TOOL_ROUNDS))
+            if offer.home is None:
+                continue
+            calls, results = _last_calls(chat_log)
+            text = await self._confirmation(results)
+            if not text and calls in seen:
+                # It goes round in circles: what the tool says is all there is to say.
+                text = next(filter(None, map(_error_text, results)), "")
+            seen.append(calls)
+            if text:
+                said = conversation.AssistantContent(self.entity_id, text)
+                chat_log.async_add_assistant_content_without_tools(said)
+                return
+        raise TooManyToolCalls(rounds=str(offer.rounds))
+
+    async def _confirmation(
+        self, results: list[conversation.ToolResultContent]
+    ) -> str:
+        """Return what is said of actions that all succeeded; empty: the model is to say."""
+        if not self.subentry.data.get(CONF_CONFIRMATION, True):
+            return ""
+        texts: dict[str, None] = {}
+        for content in results:
+            response = getattr(content.result.data, "original", None)
+            if content.result.error or not isinstance(response, intent.IntentResponse):
+                return ""
+            language = response.language
+            texts[await async_confirmation(self.hass, language, response)] = None
+        return ". ".join(filter(None, texts))
 
     def _request(
         self,
         chat_log: conversation.ChatLog,
         parts: Parts,
-        tools: list[dict[str, Any]],
+        offer: Offer,
     ) -> dict[str, Any]:
         """Return the request for the next round."""
         options = self.subentry.data
         limit = int(options.get(CONF_MAX_HISTORY, DEFAULT_MAX_HISTORY))
         request: dict[str, Any] = {
-            "messages": messages(parts, chat_log.content, limit),
+            **messages(parts, chat_log.content, limit, self._said),
             # Rather answer without the middle of a long talk than not at all.
             "truncation": "auto",
+            **offer.options(chat_log.content),
         }
-        if tools:
-            request["tools"] = tools
+        if offer.tools:
+            request["tools"] = offer.tools
         if model := options.get(CONF_MODEL):
             request["model"] = model
         if (temperature := options.get(CONF_TEMPERATURE)) is not None:
@@ -136,7 +168,7 @@ class HearthdModelEntity(Entity):
         return request
 
     async def _round(
-        self, chat_log: conversation.ChatLog, request: dict[str, Any]
+        self, chat_log: conversation.ChatLog, request: dict[str, Any], offer: Offer
     ) -> None:
         """Put one answer of the model, and what tools said to it, into the log."""
         coordinator = self.entry.runtime_data
@@ -144,7 +176,7 @@ class HearthdModelEntity(Entity):
         priority = self.subentry.data.get(CONF_PRIORITY, default)
         events = coordinator.service.stream(request, priority)
         try:
-            async with aclosing(events), aclosing(_deltas(events)) as deltas:
+            async with aclosing(events), aclosing(self._deltas(events, offer)) as deltas:
                 async for _ in chat_log.async_add_delta_content_stream(
                     self.entity_id, deltas
                 ):
@@ -154,34 +186,63 @@ class HearthdModelEntity(Entity):
             raise
 
 
-async def _deltas(
-    events: AsyncGenerator[dict[str, Any]],
-) -> AsyncGenerator[conversation.AssistantContentDeltaDict]:
-    """Say what the service tells in Home Assistant's words."""
-    yield {"role": "assistant"}
-    async for event in events:
-        match event["type"]:
-            case "token":
-                yield {"content": event["text"]}
-            case "reasoning":
-                yield {"thinking_content": event["text"]}
-            case "tool_call":
-                call = llm.ToolInput(
-                    id=event["id"],
-                    tool_name=event["name"],
-                    tool_args=event["arguments"],
-                )
-                yield {"tool_calls": [call]}
-            case "started":
-                LOGGER.debug(
-                    "%s of %s tokens of the prompt were kept",
-                    event["cached_tokens"],
-                    event["prompt_tokens"],
-                )
-            case "failed":
-                kind = "".join(part.title() for part in event["kind"].split("_"))
-                raise RequestFailed(kind, event["message"])
-            case "finished":
-                return
-    # The service went away in the middle of it.
-    raise RequestFailed("Cancelled", "The service stopped while it answered; ask again.")
+    async def _deltas(
+        self, events: AsyncGenerator[dict[str, Any]], offer: Offer
+    ) -> AsyncGenerator[conversation.AssistantContentDeltaDict]:
+        """Say what the service tells in Home Assistant's words."""
+        yield {"role": "assistant"}
+        asked, called = False, 0
+        async for event in events:
+            match event["type"]:
+                case "token":
+                    yield {"content": event["text"]}
+                case "reasoning":
+                    yield {"thinking_content": event["text"]}
+                case "tool_call" if not asked:
+                    if (said := offer.said(event)) is not None:
+                        yield {"content": said}
+                        continue
+                    meant = offer.meant(event)
+                    if asked := isinstance(meant, Doubt):
+                        yield {"content": which(self._language, meant.labels)}
+                        continue
+                    self._said.note(event["id"], event["name"], event["arguments"])
+                    yield {"tool_calls": meant}
+                    called += 1
+                    if called == offer.calls:
+                        # Closing the stream ends the answer.
+                        return
+                case "started":
+                    LOGGER.debug(
+                        "%s of %s tokens of the prompt were kept",
+                        event["cached_tokens"],
+                        event["prompt_tokens"],
+                    )
+                case "failed":
+                    kind = "".join(part.title() for part in event["kind"].split("_"))
+                    raise RequestFailed(kind, event["message"])
+                case "finished":
+                    return
+        # The service went away in the middle of it.
+        raise RequestFailed(
+            "Cancelled", "The service stopped while it answered; ask again."
+        )
+
+
+def _last_calls(
+    chat_log: conversation.ChatLog,
+) -> tuple[list[Any], list[conversation.ToolResultContent]]:
+    """Return what was called last, and what came of it."""
+    results: list[conversation.ToolResultContent] = []
+    for content in reversed(chat_log.content):
+        if isinstance(content, conversation.ToolResultContent):
+            results.insert(0, content)
+        elif isinstance(content, conversation.AssistantContent):
+            calls = [[one.tool_name, one.tool_args] for one in content.tool_calls or ()]
+            return calls, results
+    return [], results
+
+
+def _error_text(content: conversation.ToolResultContent) -> str:
+    data = content.result.data
+    return str(data.get("error_text") or data.get("error") or "")

@@ -1,12 +1,11 @@
 """Has the beginnings of conversations computed before anyone speaks."""
 
-from dataclasses import replace
+from typing import Any
 
 from homeassistant.components import conversation
 from homeassistant.components.homeassistant.exposed_entities import (
     async_listen_entity_updates,
 )
-from homeassistant.components.intent import async_device_supports_timers
 from homeassistant.config_entries import ConfigSubentry
 from homeassistant.const import (
     CONF_LLM_HASS_API,
@@ -28,9 +27,10 @@ from homeassistant.helpers.debounce import Debouncer
 from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.template import Template
 
+from .beginning import async_offer, timer_device
 from .const import DOMAIN, LOGGER, SUBENTRY_CONVERSATION
-from .coordinator import HearthdConfigEntry
-from .prompt import Shared, offer, shared_lines, split
+from .coordinator import HearthdConfigEntry, HearthdCoordinator
+from .prompt import Parts
 
 # Someone who exposes entities exposes several.
 _SETTLE_S = 10.0
@@ -40,45 +40,6 @@ _EVENTS = (
     er.EVENT_ENTITY_REGISTRY_UPDATED,
     fr.EVENT_FLOOR_REGISTRY_UPDATED,
 )
-
-
-async def async_shared(
-    hass: HomeAssistant,
-    apis: str | list[str],
-    context: llm.LLMContext,
-    api: llm.APIInstance,
-) -> Shared:
-    """Return what does not depend on who speaks where.
-
-    Told by comparing it with what others would get: somebody without a room, in
-    one, and with a device that has timers, which come with tools of their own.
-    """
-    others = [
-        await llm.async_get_api(hass, apis, replace(context, device_id=device_id))
-        for device_id in _kinds(hass)
-        if device_id != context.device_id
-    ]
-    names = [{tool.name for tool in other.tools} for other in others]
-    return Shared(
-        shared_lines(api.api_prompt, *(other.api_prompt for other in others)),
-        {tool.name for tool in api.tools}.intersection(*names),
-    )
-
-
-def _kinds(hass: HomeAssistant) -> list[str | None]:
-    """Return devices, one for each prompt that differs in more than a room's name."""
-    rooms = (
-        device.id
-        for device in dr.async_get(hass).devices
-        if dr.async_get_effective_area_id(hass, device)
-    )
-    return list(dict.fromkeys((None, next(rooms, None), _timer_device(hass))))
-
-
-def _timer_device(hass: HomeAssistant) -> str | None:
-    """Return any device that has timers, as voice satellites do."""
-    ids = (device.id for device in dr.async_get(hass).devices)
-    return next((id_ for id_ in ids if async_device_supports_timers(hass, id_)), None)
 
 
 @callback
@@ -93,16 +54,19 @@ def async_keep_warm(hass: HomeAssistant, entry: HearthdConfigEntry) -> None:
             if subentry.subentry_type != SUBENTRY_CONVERSATION:
                 continue
             # Those with timers begin as the others do, and have some tools more.
-            for device_id in dict.fromkeys((None, _timer_device(hass))):
+            for device_id in dict.fromkeys((None, timer_device(hass))):
                 await warm(subentry, device_id)
 
     async def warm(subentry: ConfigSubentry, device_id: str | None) -> None:
         key = (subentry.subentry_id, device_id is None)
         try:
-            begin = await _begin(hass, subentry, device_id)
+            begin = await _begin(hass, coordinator, subentry, device_id)
             if begin == sent.get(key):
                 return
-            await coordinator.service.prewarm(*begin)
+            parts, tools, model = begin
+            await coordinator.service.prewarm(
+                parts.stable, parts.examples, tools, model
+            )
         except HomeAssistantError as err:
             # A conversation says the same to who can do something about it.
             LOGGER.debug("%s was not prewarmed: %s", subentry.title, err)
@@ -161,8 +125,11 @@ def _satellite_came(data: EventStateChangedData) -> bool:
 
 
 async def _begin(
-    hass: HomeAssistant, subentry: ConfigSubentry, device_id: str | None
-) -> tuple[str, list[dict[str, object]], str | None]:
+    hass: HomeAssistant,
+    coordinator: HearthdCoordinator,
+    subentry: ConfigSubentry,
+    device_id: str | None,
+) -> tuple[Parts, list[dict[str, Any]], str | None]:
     """Return system prompt, tools and model, as a conversation will have them."""
     options = subentry.data
     context = llm.LLMContext(
@@ -181,13 +148,11 @@ async def _begin(
         },
         parse_result=False,
     )
-    tools: list[dict[str, object]] = []
-    api_prompt, shared = "", None
+    api = None
     if apis := options.get(CONF_LLM_HASS_API):
         api = await llm.async_get_api(hass, apis, context)
-        shared = await async_shared(hass, apis, context, api)
-        tools = offer(api, shared)
-        api_prompt = api.api_prompt
-        system = f"{system}\n{api_prompt}"
-    stable = split(system, api_prompt, shared, None).stable
-    return stable, tools, options.get(CONF_MODEL) or None
+        system = f"{system}\n{api.api_prompt}"
+    parts, offer = await async_offer(
+        hass, coordinator, subentry, context, api, (system, None)
+    )
+    return parts, offer.tools, options.get(CONF_MODEL) or None

@@ -6,7 +6,8 @@ beginning is computed once for all rooms and all turns.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 import re
 from typing import Any
@@ -34,6 +35,8 @@ class Parts:
     """True for this conversation only."""
     clock: bool
     """Whether the model is to be told the time."""
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    """Messages between them and the conversation."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,18 @@ class Shared:
     """Of its prompt."""
     tools: set[str]
     """Names."""
+
+
+class Wording:
+    """How calls and results are told to the model that made them."""
+
+    def call(self, call: llm.ToolInput) -> tuple[str, Mapping[str, Any]] | None:
+        """Return name and arguments; None where it is not told."""
+        return call.tool_name, call.tool_args
+
+    def result(self, content: conversation.ToolResultContent) -> str | None:
+        """Return what a tool answered; None where it is not told."""
+        return json_dumps(content.result.data)
 
 
 def split(
@@ -74,10 +89,15 @@ def shared_lines(*prompts: str) -> list[str]:
 
 
 def messages(
-    parts: Parts, content: list[conversation.Content], max_history: int
-) -> list[dict[str, Any]]:
+    parts: Parts,
+    content: list[conversation.Content],
+    max_history: int,
+    wording: Wording,
+) -> dict[str, Any]:
     """Return the conversation as the service takes it."""
     told = [{"role": "system", "content": parts.stable}] if parts.stable else []
+    told += parts.examples
+    shared = len(told)
     notes = parts.notes
     for item in trim(content, max_history):
         if isinstance(item, conversation.UserContent):
@@ -87,9 +107,9 @@ def messages(
             notes = ""
             text = "\n".join(before) + "\n\n" if before else ""
             told.append({"role": "user", "content": text + item.content})
-        elif message := _message(item):
+        elif message := _message(item, wording):
             told.append(message)
-    return told
+    return {"messages": told, "shared_messages": shared}
 
 
 def trim(
@@ -109,15 +129,7 @@ def trim(
     return content[rounds[min(dropped, len(rounds) - 1)] :] if dropped else content
 
 
-def offer(api: llm.APIInstance, shared: Shared | None) -> list[dict[str, Any]]:
-    """Return an API's tools: first those that everybody gets."""
-    tools = api.tools
-    if shared is not None:
-        tools = sorted(tools, key=lambda offered: offered.name not in shared.tools)
-    return [_tool(offered, api.custom_serializer) for offered in tools]
-
-
-def _tool(
+def own_tool(
     offered: llm.Tool, custom_serializer: Callable[[Any], Any] | None
 ) -> dict[str, Any]:
     """Return a tool in OpenAI's form."""
@@ -158,27 +170,25 @@ def _time(moment: datetime) -> str:
     )
 
 
-def _message(item: conversation.Content) -> dict[str, Any] | None:
+def _message(
+    item: conversation.Content, wording: Wording
+) -> dict[str, Any] | None:
     """Return what the model or a tool said."""
     if isinstance(item, conversation.ToolResultContent):
-        return {
-            "role": "tool",
-            "tool_call_id": item.tool_call_id,
-            "content": json_dumps(item.result.data),
-        }
+        if (text := wording.result(item)) is None:
+            return None
+        return {"role": "tool", "tool_call_id": item.tool_call_id, "content": text}
     if not isinstance(item, conversation.AssistantContent):
         return None
     message: dict[str, Any] = {"role": "assistant", "content": item.content or ""}
-    if item.tool_calls:
+    calls = [(call.id, wording.call(call)) for call in item.tool_calls or ()]
+    if told := [(call_id, *call) for call_id, call in calls if call is not None]:
         message["tool_calls"] = [
             {
-                "id": call.id,
+                "id": call_id,
                 "type": "function",
-                "function": {
-                    "name": call.tool_name,
-                    "arguments": json_dumps(call.tool_args),
-                },
+                "function": {"name": name, "arguments": json_dumps(arguments)},
             }
-            for call in item.tool_calls
+            for call_id, name, arguments in told
         ]
     return message

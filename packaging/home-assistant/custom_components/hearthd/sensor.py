@@ -76,14 +76,12 @@ SENSORS = (
         key="threads",
         translation_key="threads",
         state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
         value=lambda properties: properties["ActiveThreads"],
     ),
     HearthdSensorDescription(
         key="queue",
         translation_key="queue",
         state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
         value=lambda properties: properties["QueueLength"],
     ),
     HearthdSensorDescription(
@@ -92,7 +90,6 @@ SENSORS = (
         native_unit_of_measurement="tokens/s",
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=1,
-        entity_category=EntityCategory.DIAGNOSTIC,
         # 0 before the first answer.
         value=lambda properties: properties["TokensPerSecond"] or None,
     ),
@@ -114,6 +111,8 @@ class HearthdSensor(HearthdEntity, SensorEntity):
     """One property of the service."""
 
     entity_description: HearthdSensorDescription
+    # Assist is not to take the board's temperature for the room's.
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
 
     @property
     @override

@@ -1,0 +1,265 @@
+"""Says sentences in homes that exist in files, and looks what became of the homes.
+
+Run by ../eval.sh. The files have the form of home-assistant-datasets: in a folder for each
+home `_fixtures.yaml`, which is the home, and others with what is said and what is then so.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+import json
+import os
+from pathlib import Path
+import statistics
+import time
+from typing import Any
+
+from board import Board
+from conftest import _running, make_entry
+from devices import KINDS
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    MockModule,
+    MockPlatform,
+    mock_config_flow,
+    mock_integration,
+    mock_platform,
+)
+from test_conversation import say, spoken
+import yaml
+
+from custom_components.hearthd import bus, home as home_module, offer
+from homeassistant.components.homeassistant.exposed_entities import async_expose_entity
+from homeassistant.config_entries import ConfigFlow
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import area_registry as ar, entity_registry as er
+from homeassistant.setup import async_setup_component
+
+DATA = Path(os.environ.get("HOME_EVAL_DATA") or Path(__file__).parent / "homes")
+MODEL = Path(os.environ["HOME_EVAL_MODEL"])
+WITHOUT = set(os.environ.get("HOME_EVAL_WITHOUT", "").split())
+OUT = os.environ.get("HOME_EVAL_OUT")
+LEAST = float(os.environ.get("HOME_EVAL_LEAST", "0"))
+
+
+@dataclass
+class Outcome:
+    """What came of a sentence."""
+
+    home: str
+    category: str
+    said: str
+    answer: str = ""
+    is_right: bool = False
+    acted_wrongly: bool = False
+    seconds: float = 0.0
+    rounds: int = 0
+    tokens: int = 0
+    calls: list[Any] = field(default_factory=list)
+
+
+OUTCOMES: list[Outcome] = []
+
+
+def sentences() -> list[Any]:
+    """All that is said in all homes."""
+    found = []
+    for path in sorted(DATA.glob("*/[!_]*.yaml")):
+        group = yaml.safe_load(path.read_text())
+        for task in group["tests"]:
+            found += [
+                pytest.param(path.parent, group["category"], task, text, id=f"{path.stem}-{text}")
+                for text in task["sentences"]
+            ]
+    return found
+
+
+@pytest.fixture(scope="session")
+def model_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """The service with the model in question."""
+    threads = os.environ.get("HOME_EVAL_THREADS", "0")
+    more = f'[model]\ndefault = "{MODEL.stem}"\ncontext = 8192\n[engine]\nthreads = {threads}\n'
+    yield from _running(Board(tmp_path_factory.mktemp("eval"), model=MODEL, more=more))
+
+
+@pytest.fixture
+def talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What the service tells; and levers that are left out."""
+    heard: list[dict[str, Any]] = []
+    real = bus.Hearthd.stream
+
+    async def stream(self: Any, request: Any, priority: str) -> Any:
+        async for event in real(self, request, priority):
+            heard.append(event)
+            yield event
+
+    monkeypatch.setattr(bus.Hearthd, "stream", stream)
+    if "examples" in WITHOUT:
+        monkeypatch.setattr(offer, "_examples", lambda _: [])
+    if "names" in WITHOUT:
+        made = home_module.Home.offer
+
+        def free(self: Any) -> Any:
+            tools = made(self)
+            for tool in tools:
+                parameters = tool["function"]["parameters"]
+                parameters.pop("x-hearthd-schema", None)
+                for value in parameters["properties"].values():
+                    value.pop("x-hearthd-schema", None)
+            return tools
+
+        monkeypatch.setattr(home_module.Home, "offer", free)
+    if "doubt" in WITHOUT:
+        monkeypatch.setattr(offer.HomeOffer, "_doubt", lambda *_: None)
+    if "rooms" in WITHOUT:
+        monkeypatch.setattr(home_module, "_targets", lambda _, able, __: home_module._entities(able))
+    yield heard
+
+
+@pytest.mark.parametrize(("folder", "category", "task", "text"), sentences())
+async def test_sentence(
+    hass: HomeAssistant,
+    model_board: Board,
+    talk: list[dict[str, Any]],
+    folder: Path,
+    category: str,
+    task: dict[str, Any],
+    text: str,
+) -> None:
+    """Say one sentence, and note what came of it."""
+    await build(hass, yaml.safe_load((folder / "_fixtures.yaml").read_text()), task)
+    settings: dict[str, Any] = {"confirmation": "confirmation" not in WITHOUT}
+    settings["tools"] = "own" if "verbs" in WITHOUT else "home"
+    entry = make_entry(model_board, **settings)
+    entry.add_to_hass(hass)
+    await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    before = seen(hass)
+    begin = time.monotonic()
+    result = await say(hass, text)
+    took = time.monotonic() - begin
+    await hass.async_block_till_done()
+    right, wrong = judge(before, seen(hass), task)
+    ends = [event for event in talk if event["type"] == "finished"]
+    OUTCOMES.append(
+        Outcome(
+            folder.name,
+            category,
+            text,
+            spoken(result),
+            right and not wrong,
+            wrong,
+            took,
+            sum(event["type"] == "started" for event in talk),
+            sum(event["usage"]["completion_tokens"] for event in ends),
+            [[e["name"], e["arguments"]] for e in talk if e["type"] == "tool_call"],
+        )
+    )
+    await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def build(hass: HomeAssistant, home: dict[str, Any], task: dict[str, Any]) -> None:
+    """Make the home, in the state that the task begins with."""
+    for component in ("homeassistant", "conversation", "ai_task", "intent"):
+        assert await async_setup_component(hass, component, {})
+    areas = {area["id"]: area["name"] for area in home["areas"]}
+    begin = task.get("setup") or {}
+    made: dict[str, list[Any]] = defaultdict(list)
+    for entity in home["entities"]:
+        domain = entity["id"].partition(".")[0]
+        if domain in KINDS:
+            made[domain].append(KINDS[domain](entity, begin.get(entity["id"]) or {}))
+
+    async def setup(hass: HomeAssistant, entry: Any) -> bool:
+        await hass.config_entries.async_forward_entry_setups(entry, list(made))
+        return True
+
+    mock_integration(hass, MockModule("eval_home", async_setup_entry=setup))
+    for domain, entities in made.items():
+
+        async def add(_: Any, __: Any, add_entities: Any, entities: Any = entities) -> None:
+            add_entities(entities)
+
+        mock_platform(hass, f"eval_home.{domain}", MockPlatform(async_setup_entry=add))
+    mock_platform(hass, "eval_home.config_flow", None)
+    entry = MockConfigEntry(domain="eval_home")
+    entry.add_to_hass(hass)
+
+    class Flow(ConfigFlow):
+        """Nothing asks for it."""
+
+    with mock_config_flow("eval_home", Flow):
+        assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    for entity in home["entities"]:
+        if hass.states.get(entity["id"]) is None:
+            continue
+        if area := entity.get("area"):
+            area_id = ar.async_get(hass).async_get_or_create(areas[area]).id
+            er.async_get(hass).async_update_entity(entity["id"], area_id=area_id)
+        async_expose_entity(hass, "conversation", entity["id"], True)
+    await hass.async_block_till_done()
+
+
+def seen(hass: HomeAssistant) -> dict[str, dict[str, Any]]:
+    """What can be seen of the home."""
+    return {
+        state.entity_id: {"state": state.state} | dict(state.attributes)
+        for state in hass.states.async_all()
+        if state.domain in KINDS and not state.entity_id.startswith("sensor.hearthd")
+    }
+
+
+def judge(
+    before: dict[str, dict[str, Any]],
+    after: dict[str, dict[str, Any]],
+    task: dict[str, Any],
+) -> tuple[bool, bool]:
+    """Tell whether all is so that should be, and whether anything was done wrongly."""
+    expected = task.get("expect_changes") or {}
+    wanted = {
+        (entity, name): value
+        for entity, change in expected.items()
+        for name, value in (
+            ({"state": change["state"]} if "state" in change else {})
+            | (change.get("attributes") or {})
+        ).items()
+        if value is not None
+    }
+    right = all(after[entity].get(name) == value for (entity, name), value in wanted.items())
+    changed = {e for e in after if after[e] != before[e]}
+    return right, bool(changed - set(expected)) or bool(changed and not right)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _report() -> Iterator[None]:
+    """Say at the end how it went."""
+    yield
+    if not OUTCOMES:
+        return
+    kinds: dict[str, Counter] = defaultdict(Counter)
+    for one in OUTCOMES:
+        for kind in (one.category, "all"):
+            kinds[kind].update(n=1, right=one.is_right, wrong=one.acted_wrongly)
+    lines = [f"\n{MODEL.name}{''.join(f', without {w}' for w in sorted(WITHOUT))}", ""]
+    lines += ["| | right | wrong actions |", "|---|--:|--:|"]
+    lines += [f"| {k} | {c['right']} of {c['n']} | {c['wrong']} |" for k, c in kinds.items()]
+    took = [one.seconds for one in OUTCOMES]
+    lines += [
+        "",
+        f"{statistics.median(took):.1f} s for a sentence in the median, {max(took):.1f} at most; "
+        f"{statistics.mean(one.rounds for one in OUTCOMES):.2f} rounds and "
+        f"{statistics.median(one.tokens for one in OUTCOMES):.0f} tokens.",
+    ]
+    lines += [
+        f"- not right: {one.said!r}: {one.calls} {one.answer!r}"
+        for one in OUTCOMES
+        if not one.is_right
+    ]
+    text = "\n".join(lines)
+    print(text)
+    if OUT:
+        Path(OUT).write_text(json.dumps([asdict(one) for one in OUTCOMES], indent=1))
+    share = kinds["all"]["right"] / kinds["all"]["n"]
+    assert share >= LEAST, f"{share:.0%} are right, {LEAST:.0%} were wanted"
