@@ -54,4 +54,5 @@ while [ $# -gt 0 ]; do
 done
 mapfile -t python < <("$here/setup.sh")
 cd "$here"
-"${python[@]}" -m pytest -q -s --no-header -p no:logging tests/eval/run_eval.py
+"${python[@]}" -m pytest -q -s --no-header -p no:logging \
+  -o timeout=1800 tests/eval/run_eval.py

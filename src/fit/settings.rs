@@ -114,11 +114,8 @@ pub fn places(header: &Header, slots: u32, kept_tokens: u32) -> (u32, u32) {
     }
     let states = KEPT_STATES.0 / state_bytes(header).max(1);
     let states = u32::try_from(states).unwrap_or(u32::MAX);
-    let running = if slots * CLASSES <= states {
-        slots * CLASSES
-    } else {
-        slots
-    };
+    // As many as there is room for: with more slots never fewer.
+    let running = (slots * CLASSES).min(states.max(slots));
     (running, states.clamp(KEPT_STATES_MIN, KEPT_MAX))
 }
 

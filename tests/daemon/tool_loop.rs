@@ -192,6 +192,8 @@ fn over_the_bus_and_by_ollamas_interface() {
     let call = events.iter().find(|event| event["type"] == "tool_call");
     let call = call.unwrap_or_else(|| panic!("{told}"));
     assert_call(&call["name"], &call["arguments"]);
+    let sure = call["confidence"]["probability"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&sure), "{call}");
 
     let mut body = request(&json!("required"));
     body["stream"] = false.into();
@@ -204,4 +206,36 @@ fn over_the_bus_and_by_ollamas_interface() {
         assert_call(&call["function"]["name"], &call["function"]["arguments"]);
     }
     assert_no_markup(&answer["message"]["content"]);
+}
+
+#[test]
+fn json_is_a_call_where_that_was_asked_for() {
+    let Some(daemon) = daemon() else { return };
+    let choice = json!({"type": "string", "enum": ["Stove lamp", "Night lamp"]});
+    let tool = json!({"type": "function", "function": {"name": "light", "description": "Turn on a lamp",
+        "parameters": {"type": "object", "required": ["lamp"], "properties": {
+            "lamp": {"type": "string", "x-hearthd-schema": choice}}}}});
+    let mut asked = request(&json!("auto"));
+    asked["tools"] = json!([tool]);
+    asked["messages"][1]["content"] = "Night lamp on!".into();
+    let prompt = daemon.chat(&asked.to_string());
+    asked["tool_call_mode"] = "lenient".into();
+    let answer = daemon.chat(&asked.to_string());
+    // The choice binds, and is no part of the prompt.
+    assert_eq!(
+        answer["usage"]["prompt_tokens"], prompt["usage"]["prompt_tokens"],
+        "{answer}"
+    );
+    assert!(answer["usage"]["prompt_tokens"].as_u64().unwrap() < 220);
+    let message = &answer["choices"][0]["message"];
+    assert_eq!(message["content"], Value::Null, "{answer}");
+    let call = &message["tool_calls"][0]["function"];
+    assert_eq!(arguments(call), json!({"lamp": "Night lamp"}), "{answer}");
+
+    asked["tool_call_mode"] = "sometimes".into();
+    let refused = daemon.chat(&asked.to_string())["error"]["message"].clone();
+    assert!(
+        refused.as_str().unwrap().contains("tool_call_mode"),
+        "{refused}"
+    );
 }

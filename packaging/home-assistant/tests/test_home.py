@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from custom_components.hearthd.actions import ACTIONS
-from custom_components.hearthd.home import CONTROL, REPLY, Exposed, Home, plain
+from custom_components.hearthd.home import CONTROL, REPLY, Home
 from custom_components.hearthd.offer import Doubt, HomeOffer
+from custom_components.hearthd.targets import Exposed, plain
 from homeassistant.components.light import ColorMode
 from homeassistant.helpers import llm
 

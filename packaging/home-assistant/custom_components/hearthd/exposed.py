@@ -14,7 +14,8 @@ from homeassistant.helpers import (
     translation,
 )
 
-from .home import Exposed, Home
+from .home import Home
+from .targets import Exposed
 
 # They come as tools of their own.
 _WITH_OWN_TOOLS = ("calendar", "script")

@@ -6,17 +6,12 @@ calls of Home Assistant's own tools, so what may be done stays Home Assistant's 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-import re
 from typing import Any
 
 from .actions import ACTIONS, Action
-
-# A model's control tokens, and what ends a line: a name is to be read as a name.
-_CONTROL = re.compile(r"<\|.*?\|>|<[/]?\w{1,20}>|\[/?[A-Z_]{2,20}\]|[\x00-\x1f\x7f\u2028\u2029]")
-_NAME_MAX = 60
-
+from .targets import Exposed, Target, by_name, plain, targets
 
 # What is done, what is asked, and what is said, which is a call as well: so each answer is
 # one, and small models need not choose.
@@ -32,27 +27,6 @@ _UNSEEN = "x-hearthd-schema"
 
 
 @dataclass(frozen=True)
-class Exposed:
-    """An entity that the assistant may see."""
-
-    entity_id: str
-    names: tuple[str, ...]
-    """The name and its aliases."""
-    areas: tuple[str, ...] = ()
-    """The area's name and its aliases; none: it is in no area."""
-    floor: str | None = None
-    noun: str = ""
-    """What kind of thing it is, in the language of the home."""
-    features: int = 0
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def domain(self) -> str:
-        """Return the domain."""
-        return self.entity_id.partition(".")[0]
-
-
-@dataclass(frozen=True)
 class Call:
     """A call of one of Home Assistant's tools."""
 
@@ -62,25 +36,6 @@ class Call:
     entity_ids: tuple[str, ...]
     """What it is meant for."""
     careful: bool = False
-
-
-@dataclass(frozen=True)
-class Target:
-    """What one label stands for."""
-
-    slots: tuple[Mapping[str, Any], ...]
-    """Of an intent; several where it has to be called several times."""
-    entity_ids: tuple[str, ...]
-
-    @classmethod
-    def of(cls, *entity_ids: str) -> Target:
-        """Return a target of these entities, each by itself."""
-        return cls(tuple({"name": one} for one in entity_ids), entity_ids)
-
-
-def plain(name: str) -> str:
-    """Return a name that is nothing but a name, whatever somebody called a device."""
-    return " ".join(_CONTROL.sub(" ", name).split())[:_NAME_MAX].strip()
 
 
 @dataclass(frozen=True)
@@ -120,8 +75,8 @@ class Home:
             tool = self._offered.get(action.intent)
             able = [e for e in self.entities if _is_able(action, e)]
             if tool is not None and able:
-                targets = _targets(action, able, self.entities)
-                made[action.name] = Verb(action, tool, targets, _value(action, able))
+                named = targets(able, self.entities, action.groups)
+                made[action.name] = Verb(action, tool, named, _value(action, able))
         return made
 
     def calls(self, name: str, arguments: Mapping[str, Any]) -> list[Call]:
@@ -166,7 +121,7 @@ class Home:
         """Return whose state can be asked for: entities, rooms, kinds of things in rooms."""
         if _LIVE not in self._offered:
             return {}
-        made = _entities(self.entities)
+        made = by_name(self.entities)
         for entity in self.entities:
             for area in entity.areas:
                 label = plain(area)
@@ -367,55 +322,3 @@ def _value(action: Action, able: list[Exposed]) -> Mapping[str, Any] | None:
         if "enum" in schema and "enum" in merged:
             merged["enum"] = list(dict.fromkeys(merged["enum"] + schema["enum"]))
     return _one_of(merged["enum"]) if "enum" in merged else merged
-
-
-def _entities(entities: Iterable[Exposed]) -> dict[str, Target]:
-    """Return entities by all their names."""
-    made: dict[str, Target] = {}
-    named: dict[str, list[Exposed]] = {}
-    for entity in entities:
-        for name in entity.names or (entity.entity_id,):
-            named.setdefault(plain(name) or entity.entity_id, []).append(entity)
-    for label, several in named.items():
-        for entity in several:
-            one = label
-            if len(several) > 1:
-                # Things of one name: the area tells them apart, or the id.
-                area = plain(entity.areas[0]) if entity.areas else entity.entity_id
-                one = f"{label} ({area})"
-            if one in made:
-                one = f"{label} ({entity.entity_id})"
-            made[one] = Target.of(entity.entity_id)
-    return made
-
-
-def _targets(action: Action, able: list[Exposed], everything: list[Exposed]) -> dict[str, Target]:
-    """Return labels: entities by all their names, and what is of a kind in a room."""
-    made = _entities(able)
-    known = {label.casefold() for label in made}
-    rooms: dict[tuple[str, str], list[Exposed]] = {}
-    for entity in able:
-        for area in entity.areas:
-            rooms.setdefault((plain(area), entity.noun), []).append(entity)
-    for (area, noun), entities in rooms.items():
-        if not noun or (len(entities) > 1 and not action.groups):
-            continue
-        label = f"{area} {noun}" if len(entities) == 1 else f"{area} {noun}s"
-        if label.casefold() not in known:
-            known.add(label.casefold())
-            made[label] = _together(entities, everything)
-    return made
-
-
-def _together(entities: list[Exposed], everything: list[Exposed]) -> Target:
-    """Return a target for all of these, in one call where the room has no others."""
-    ids = tuple(entity.entity_id for entity in entities)
-    first = entities[0]
-    in_room = {
-        entity.entity_id
-        for entity in everything
-        if entity.domain == first.domain and entity.areas == first.areas
-    }
-    if len(ids) > 1 and in_room == set(ids):
-        return Target(({"area": first.areas[0], "domain": [first.domain]},), ids)
-    return Target.of(*ids)

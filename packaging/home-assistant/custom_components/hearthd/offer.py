@@ -12,8 +12,9 @@ from homeassistant.helpers import llm
 from homeassistant.util.yaml import parse_yaml
 
 from .const import MAX_HOME_ROUNDS, MAX_TOOL_ROUNDS
-from .home import CONTROL, REPLY, STATE, Home, plain
+from .home import CONTROL, REPLY, STATE, Home
 from .prompt import Parts, Shared, Wording, own_tool
+from .targets import plain
 
 # Tokens of an answer, where the settings say nothing.
 _ANSWER_MAX = 400

@@ -113,7 +113,7 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     if "doubt" in WITHOUT:
         monkeypatch.setattr(offer.HomeOffer, "_doubt", lambda *_: None)
     if "rooms" in WITHOUT:
-        monkeypatch.setattr(home_module, "_targets", lambda _, able, __: home_module._entities(able))
+        monkeypatch.setattr(home_module, "targets", lambda able, *_: home_module.by_name(able))
     yield heard
 
 

@@ -1,0 +1,104 @@
+"""What can be named in a home: entities by their names, and what is of a kind in a room."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+import re
+from typing import Any
+
+# A model's control tokens, and what ends a line: a name is to be read as a name.
+_CONTROL = re.compile(r"<\|.*?\|>|<[/]?\w{1,20}>|\[/?[A-Z_]{2,20}\]|[\x00-\x1f\x7f\u2028\u2029]")
+_NAME_MAX = 60
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """An entity that the assistant may see."""
+
+    entity_id: str
+    names: tuple[str, ...]
+    """The name and its aliases."""
+    areas: tuple[str, ...] = ()
+    """The area's name and its aliases; none: it is in no area."""
+    floor: str | None = None
+    noun: str = ""
+    """What kind of thing it is, in the language of the home."""
+    features: int = 0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def domain(self) -> str:
+        """Return the domain."""
+        return self.entity_id.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one label stands for."""
+
+    slots: tuple[Mapping[str, Any], ...]
+    """Of an intent; several where it has to be called several times."""
+    entity_ids: tuple[str, ...]
+
+    @classmethod
+    def of(cls, *entity_ids: str) -> Target:
+        """Return a target of these entities, each by itself."""
+        return cls(tuple({"name": one} for one in entity_ids), entity_ids)
+
+
+def plain(name: str) -> str:
+    """Return a name that is nothing but a name, whatever somebody called a device."""
+    return " ".join(_CONTROL.sub(" ", name).split())[:_NAME_MAX].strip()
+
+
+def by_name(entities: Iterable[Exposed]) -> dict[str, Target]:
+    """Return entities by all their names."""
+    made: dict[str, Target] = {}
+    named: dict[str, list[Exposed]] = {}
+    for entity in entities:
+        for name in entity.names or (entity.entity_id,):
+            named.setdefault(plain(name) or entity.entity_id, []).append(entity)
+    for label, several in named.items():
+        for entity in several:
+            one = label
+            if len(several) > 1:
+                # Things of one name: the area tells them apart, or the id.
+                area = plain(entity.areas[0]) if entity.areas else entity.entity_id
+                one = f"{label} ({area})"
+            if one in made:
+                one = f"{label} ({entity.entity_id})"
+            made[one] = Target.of(entity.entity_id)
+    return made
+
+
+def targets(
+    able: list[Exposed], everything: list[Exposed], groups: bool
+) -> dict[str, Target]:
+    """Return labels: entities by all their names, and what is of a kind in a room."""
+    made = by_name(able)
+    known = {label.casefold() for label in made}
+    rooms: dict[tuple[str, str], list[Exposed]] = {}
+    for entity in able:
+        for area in entity.areas:
+            rooms.setdefault((plain(area), entity.noun), []).append(entity)
+    for (area, noun), entities in rooms.items():
+        if not noun or (len(entities) > 1 and not groups):
+            continue
+        label = f"{area} {noun}" if len(entities) == 1 else f"{area} {noun}s"
+        if label.casefold() not in known:
+            known.add(label.casefold())
+            made[label] = _together(entities, everything)
+    return made
+
+
+def _together(entities: list[Exposed], everything: list[Exposed]) -> Target:
+    """Return a target for all of these, in one call where the room has no others."""
+    ids = tuple(entity.entity_id for entity in entities)
+    first = entities[0]
+    in_room = {
+        entity.entity_id
+        for entity in everything
+        if entity.domain == first.domain and entity.areas == first.areas
+    }
+    if len(ids) > 1 and in_room == set(ids):
+        return Target(({"area": first.areas[0], "domain": [first.domain]},), ids)
+    return Target.of(*ids)
