@@ -141,6 +141,10 @@ fn mistakes_are_named() {
             "not valid JSON",
         ),
         (
+            vec!["sa{sv}", "x", "1", "messages", "s", "{}"],
+            "must be a list",
+        ),
+        (
             vec!["sa{sv}", "x", "1", "tools", "u", "3"],
             "must be a string",
         ),
@@ -150,7 +154,7 @@ fn mistakes_are_named() {
         ),
         (
             vec!["sa{sv}", "x", "1", "mode", "s", "x"],
-            "known are model, tools",
+            "known are model, messages, tools",
         ),
     ] {
         let said = error(&daemon.call("Prewarm", &args));
