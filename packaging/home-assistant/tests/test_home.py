@@ -56,7 +56,7 @@ def ways(home: Home) -> list[dict[str, Any]]:
 def test_a_name_and_its_aliases_are_one_thing() -> None:
     """Each can be said; a room's only light has the room's name, too."""
     home = Home([light("Garden lamp", "Backyard", "Big lamp")], OFFERED)
-    assert labels(home, "turn_on") == ["Garden lamp", "Big lamp", "Backyard light"]
+    assert labels(home, "turn_on") == ["Garden lamp", "Big lamp", "Backyard light", "light"]
     for label in labels(home, "turn_on"):
         assert meant(home, "turn_on", label) == [
             ("x__HassTurnOn", {"name": "light.garden_lamp"})
@@ -86,6 +86,7 @@ def test_things_of_one_name_are_told_apart() -> None:
         "Lamp (light.two)",
         "Hall light",
         "Kitchen lights",
+        "all lights",
     }
     alone = [t.entity_ids[0] for t in targets.values() if len(t.entity_ids) == 1]
     assert set(alone) == {"light.one", "light.two", "light.three", "light.four"}
@@ -124,7 +125,7 @@ def test_a_rooms_things_are_done_together() -> None:
 def test_names_are_names(name: str, label: str) -> None:
     """Whatever a device is called, it is no part of the form, and gives no tool."""
     home = Home([light(name, None, id_="odd")], OFFERED)
-    assert labels(home, "turn_on") == [label]
+    assert labels(home, "turn_on") == [label, "light"]
     assert "unlock" not in home.verbs
     assert meant(home, "turn_on", label) == [("x__HassTurnOn", {"name": "light.odd"})]
     told = json.dumps([home.overview, home.offer(), [vars(e) for e in home.examples]])
@@ -139,7 +140,7 @@ def test_what_does_not_exist_cannot_be_meant() -> None:
     assert meant(home, "unlock", "Lamp") == []
     assert home.calls("turn_on", {"target": "Lamp"}) == []
     assert set(home.verbs) == {"turn_on", "turn_off", "set_brightness"}
-    names = ["Lamp", "Hall light"]
+    names = ["Lamp", "Hall light", "light"]
     assert ways(home) == [
         {"target": one_of(*names), "action": one_of("turn_on", "turn_off")},
         {
@@ -197,6 +198,7 @@ def test_a_large_home_is_short() -> None:
     things = [light(f"{kind} {room}", room) for room, kind in product(rooms, "ABCDEFGHIJ")]
     home = Home(things, OFFERED)
     assert len(labels(home, "turn_on")) == 330
+    assert len(labels(home, "turn_off")) == 331
     tools = home.offer()
     for tool in tools:
         tool["function"]["parameters"].pop("x-hearthd-schema", None)
@@ -222,11 +224,11 @@ def test_what_is_not_sure_is_asked() -> None:
     offer = HomeOffer(llm.APIInstance(None, "", None, []), None, home)
     before = '{"name": "control", "arguments": {"target": "'
 
-    def asked(verb: str, confidence: dict[str, Any]) -> Any:
+    def asked(verb: str, confidence: dict[str, Any], target: str = "Front door") -> Any:
         event = {
             "id": "c",
             "name": CONTROL,
-            "arguments": {"target": "Front door", "action": verb},
+            "arguments": {"target": target, "action": verb},
             "confidence": confidence,
         }
         return offer.meant(event)
@@ -237,7 +239,8 @@ def test_what_is_not_sure_is_asked() -> None:
     assert isinstance(asked("lock", sure(0.3, before, ("Front", 0.5), ("Back", 0.4))), Doubt)
     assert isinstance(asked("unlock", sure(0.9, before, ("Front", 0.9))), list)
     # Two names of one thing are no choice.
-    assert isinstance(asked("unlock", sure(0.3, before, ("Back", 0.5), ("Bath", 0.4))), list)
+    names = sure(0.3, before, ("Back", 0.5), ("Bath", 0.4))
+    assert isinstance(asked("unlock", names, "Bath door"), list)
     (call,) = asked("lock", sure(1.0, ""))
     assert (call.tool_name, call.tool_args) == ("x__HassTurnOn", {"name": "lock.front"})
 
@@ -264,3 +267,24 @@ def test_as_many_calls_as_things_are_named(text: str, number: int) -> None:
         OFFERED,
     )
     assert home.mentions(text) == number
+
+
+def test_floors_and_the_only_one_of_a_kind() -> None:
+    """All of a floor's, and of the home's where a mistake does little."""
+    up = [
+        Exposed(f"light.{n}", (f"Lamp {n}",), (f"Room {n}",), "Upstairs", "light")
+        for n in (1, 2)
+    ]
+    fan = Exposed("fan.one", ("Breeze",), ("Room 1",), "Upstairs", "fan")
+    home = Home([*up, fan], OFFERED)
+    assert set(labels(home, "turn_on")) == {
+        *("Lamp 1", "Lamp 2", "Room 1 light", "Room 2 light", "Upstairs lights"),
+        *("Breeze", "Room 1 fan", "Upstairs fan", "fan"),
+    }
+    assert set(labels(home, "turn_off")) - set(labels(home, "turn_on")) == {"all lights"}
+    assert meant(home, "turn_on", "Upstairs lights") == [
+        ("x__HassTurnOn", {"name": "light.1"}),
+        ("x__HassTurnOn", {"name": "light.2"}),
+    ]
+    assert meant(home, "turn_off", "fan") == [("x__HassTurnOff", {"name": "fan.one"})]
+    assert "Room 1, Upstairs: " in home.overview

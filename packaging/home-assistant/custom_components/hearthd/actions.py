@@ -48,6 +48,8 @@ class Action:
     value: Value | None = None
     groups: bool = True
     """Whether a room's devices can be meant together."""
+    everywhere: bool = False
+    """Whether all of the home's can be meant: nothing is lost where that was a mistake."""
     careful: bool = False
     """Whether a mistake lets somebody in, or water out."""
     modes: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] | None = field(
@@ -110,6 +112,7 @@ ACTIONS = (
         "HassTurnOff",
         dict.fromkeys(_SWITCHED, 0) | {"media_player": int(_MEDIA.TURN_OFF)},
         "Turn off the {target}",
+        everywhere=True,
     ),
     Action(
         "set_brightness",
@@ -143,6 +146,7 @@ ACTIONS = (
         "HassTurnOff",
         {"cover": int(CoverEntityFeature.CLOSE), "valve": int(ValveEntityFeature.CLOSE)},
         "Close the {target}",
+        everywhere=True,
     ),
     Action(
         "set_position",
@@ -162,7 +166,14 @@ ACTIONS = (
         {"cover": int(CoverEntityFeature.STOP), "valve": int(ValveEntityFeature.STOP)},
         "Stop the {target}",
     ),
-    Action("lock", "Lock a lock", "HassTurnOn", {"lock": 0}, "Lock the {target}"),
+    Action(
+        "lock",
+        "Lock a lock",
+        "HassTurnOn",
+        {"lock": 0},
+        "Lock the {target}",
+        everywhere=True,
+    ),
     Action(
         "unlock",
         "Unlock a lock",
@@ -205,6 +216,7 @@ ACTIONS = (
         "HassMediaPause",
         {"media_player": int(_MEDIA.PAUSE)},
         "Pause the {target}",
+        everywhere=True,
     ),
     Action(
         "resume",
@@ -253,6 +265,7 @@ ACTIONS = (
         "HassMediaPlayerMute",
         {"media_player": int(_MEDIA.VOLUME_MUTE)},
         "Mute the {target}",
+        everywhere=True,
     ),
     Action(
         "unmute",

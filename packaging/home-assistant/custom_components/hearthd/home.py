@@ -75,7 +75,9 @@ class Home:
             tool = self._offered.get(action.intent)
             able = [e for e in self.entities if _is_able(action, e)]
             if tool is not None and able:
-                named = targets(able, self.entities, action.groups)
+                named = targets(
+                    able, self.entities, action.groups, action.everywhere
+                )
                 made[action.name] = Verb(action, tool, named, _value(action, able))
         return made
 
@@ -225,6 +227,8 @@ class Home:
             area = plain(entity.areas[0]) if entity.areas else "-"
             for more in entity.areas[1:]:
                 area += f" ({plain(more)})"
+            if entity.floor:
+                area += f", {plain(entity.floor)}"
             names = [plain(name) for name in entity.names]
             text = names[0] if names else entity.entity_id
             if len(names) > 1:

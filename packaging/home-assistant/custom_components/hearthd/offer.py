@@ -187,13 +187,18 @@ class HomeOffer(Offer):
         if not begun[1]:
             # The verb or a value, not the target: nothing to choose from.
             return None
-        # One name for each thing that may be meant.
-        meant: dict[tuple[str, ...], str] = {}
+        chosen = event["arguments"]["target"]
+        meant = {targets[chosen].entity_ids: chosen}
         for text, probability in confidence["choices"]:
             begins = (begun[2] + text).partition('"')[0]
-            for label in targets if probability >= _LIKELY else ():
-                if label.startswith(begins):
-                    meant.setdefault(targets[label].entity_ids, label)
+            others = {
+                targets[label].entity_ids: label
+                for label in targets
+                if label.startswith(begins)
+            }
+            # Another name of the same thing is no other choice.
+            if probability >= _LIKELY and targets[chosen].entity_ids not in others:
+                meant |= others
         return Doubt(tuple(meant.values())) if len(meant) > 1 else None
 
 

@@ -71,29 +71,39 @@ def by_name(entities: Iterable[Exposed]) -> dict[str, Target]:
 
 
 def targets(
-    able: list[Exposed], everything: list[Exposed], groups: bool
+    able: list[Exposed], everything: list[Exposed], groups: bool, everywhere: bool
 ) -> dict[str, Target]:
-    """Return labels: entities by all their names, and what is of a kind in a room."""
+    """Return labels: entities by all their names, and what is of a kind somewhere.
+
+    `groups`: several in a room or on a floor together; `everywhere`: in the whole home. The
+    only one of its kind is called by that alone.
+    """
     made = by_name(able)
     known = {label.casefold() for label in made}
-    rooms: dict[tuple[str, str], list[Exposed]] = {}
+    found: dict[str, list[Exposed]] = {}
+    kinds: dict[str, list[Exposed]] = {}
     for entity in able:
-        for area in entity.areas:
-            rooms.setdefault((plain(area), entity.noun), []).append(entity)
-    for (area, noun), entities in rooms.items():
-        if not noun or (len(entities) > 1 and not groups):
-            continue
-        label = f"{area} {noun}" if len(entities) == 1 else f"{area} {noun}s"
-        if label.casefold() not in known:
+        kinds.setdefault(entity.noun, []).append(entity)
+        for place in (*entity.areas, *filter(None, [entity.floor])):
+            found.setdefault(f"{plain(place)} {entity.noun}", []).append(entity)
+    several = {f"{label}s": them for label, them in found.items() if len(them) > 1}
+    alone = {label: them for label, them in found.items() if len(them) == 1}
+    alone |= {noun: them for noun, them in kinds.items() if len(them) == 1}
+    if everywhere:
+        several |= {f"all {noun}s": them for noun, them in kinds.items() if len(them) > 1}
+    for label, entities in (alone | several if groups else alone).items():
+        if entities[0].noun and label.casefold() not in known:
             known.add(label.casefold())
             made[label] = _together(entities, everything)
     return made
 
 
 def _together(entities: list[Exposed], everything: list[Exposed]) -> Target:
-    """Return a target for all of these, in one call where the room has no others."""
+    """Return a target for all of these, in one call where they are all of a room's."""
     ids = tuple(entity.entity_id for entity in entities)
     first = entities[0]
+    if not first.areas:
+        return Target.of(*ids)
     in_room = {
         entity.entity_id
         for entity in everything
