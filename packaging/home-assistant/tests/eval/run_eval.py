@@ -33,7 +33,11 @@ from custom_components.hearthd import bus, home as home_module, offer
 from homeassistant.components.homeassistant.exposed_entities import async_expose_entity
 from homeassistant.config_entries import ConfigFlow
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import area_registry as ar, entity_registry as er
+from homeassistant.helpers import (
+    area_registry as ar,
+    entity_registry as er,
+    floor_registry as fr,
+)
 from homeassistant.setup import async_setup_component
 
 DATA = Path(os.environ.get("HOME_EVAL_DATA") or Path(__file__).parent / "homes")
@@ -163,7 +167,13 @@ async def build(hass: HomeAssistant, home: dict[str, Any], task: dict[str, Any])
     """Make the home, in the state that the task begins with."""
     for component in ("homeassistant", "conversation", "ai_task", "intent"):
         assert await async_setup_component(hass, component, {})
-    areas = {area["id"]: area["name"] for area in home["areas"]}
+    areas = {}
+    for area in home["areas"]:
+        areas[area["id"]] = ar.async_get(hass).async_get_or_create(area["name"]).id
+        if floor := area.get("floor"):
+            known = fr.async_get(hass).async_get_floor_by_name(floor)
+            floor_id = (known or fr.async_get(hass).async_create(floor)).floor_id
+            ar.async_get(hass).async_update(areas[area["id"]], floor_id=floor_id)
     begin = task.get("setup") or {}
     made: dict[str, list[Any]] = defaultdict(list)
     for entity in home["entities"]:
@@ -196,8 +206,7 @@ async def build(hass: HomeAssistant, home: dict[str, Any], task: dict[str, Any])
         if hass.states.get(entity["id"]) is None:
             continue
         if area := entity.get("area"):
-            area_id = ar.async_get(hass).async_get_or_create(areas[area]).id
-            er.async_get(hass).async_update_entity(entity["id"], area_id=area_id)
+            er.async_get(hass).async_update_entity(entity["id"], area_id=areas[area])
         async_expose_entity(hass, "conversation", entity["id"], True)
     await hass.async_block_till_done()
 
