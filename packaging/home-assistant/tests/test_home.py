@@ -221,7 +221,7 @@ def test_what_is_not_sure_is_asked() -> None:
     front = Exposed("lock.front", ("Front door",), noun="lock")
     back = Exposed("lock.back", ("Back door", "Bath door"), noun="lock")
     home = Home([front, back, light("Lamp", None)], OFFERED)
-    offer = HomeOffer(llm.APIInstance(None, "", None, []), None, home)
+    offer = HomeOffer(llm.APIInstance(None, "", None, []), None, home, "en")
     before = '{"name": "control", "arguments": {"target": "'
 
     def asked(verb: str, confidence: dict[str, Any], target: str = "Front door") -> Any:

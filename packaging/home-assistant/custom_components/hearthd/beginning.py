@@ -41,7 +41,7 @@ async def async_offer(
     language = context.language or hass.config.language
     names = [tool.name for tool in api.tools]
     home = await async_home(hass, context.assistant, language, names)
-    offer = HomeOffer(api, shared, home)
+    offer = HomeOffer(api, shared, home, language)
     # The home is described by ourselves; other APIs say how their tools are used.
     parts = split(prompt.replace(api.api_prompt, "", 1), "", None, extra)
     others = [one for one in _listed(apis) if one != llm.LLM_API_ASSIST]

@@ -85,7 +85,6 @@ class HearthdConversation(
         except conversation.ConverseError as err:
             return err.as_conversation_result()
 
-        self._language = user_input.language
         system = chat_log.content[0].content or ""
         parts, offer = await async_offer(
             self.hass,

@@ -73,7 +73,6 @@ class HearthdModelEntity(Entity):
         self.entry = entry
         self.subentry = subentry
         self._said = Said()
-        self._language = "en"
         self._attr_unique_id = subentry.subentry_id
         self._attr_device_info = dr.DeviceInfo(
             identifiers={(DOMAIN, subentry.subentry_id)},
@@ -185,7 +184,6 @@ class HearthdModelEntity(Entity):
             coordinator.async_report(err)
             raise
 
-
     async def _deltas(
         self, events: AsyncGenerator[dict[str, Any]], offer: Offer
     ) -> AsyncGenerator[conversation.AssistantContentDeltaDict]:
@@ -204,7 +202,7 @@ class HearthdModelEntity(Entity):
                         continue
                     meant = offer.meant(event)
                     if asked := isinstance(meant, Doubt):
-                        yield {"content": which(self._language, meant.labels)}
+                        yield {"content": which(offer.language, meant.labels)}
                         continue
                     self._said.note(event["id"], event["name"], event["arguments"])
                     yield {"tool_calls": meant}

@@ -77,6 +77,8 @@ class Offer:
     """Home Assistant's own tools."""
 
     home: Home | None = None
+    language = "en"
+    """Of who speaks."""
     rounds = MAX_TOOL_ROUNDS
     calls: int | None = None
     """How many calls of one answer count; None: all."""
@@ -112,11 +114,12 @@ class HomeOffer(Offer):
     rounds = MAX_HOME_ROUNDS
 
     def __init__(
-        self, api: llm.APIInstance, shared: Shared | None, home: Home
+        self, api: llm.APIInstance, shared: Shared | None, home: Home, language: str
     ) -> None:
         """Initialize for a home."""
         super().__init__(api, shared)
         self.home = home
+        self.language = language
         replaced = home.replaced
         rest = [t for t in self.tools if t["function"]["name"] not in replaced]
         self.tools = home.offer() + rest
@@ -222,7 +225,7 @@ def _examples(home: Home) -> list[dict[str, Any]]:
 def state_lines(result: llm.ToolResult) -> list[str]:
     """Return a line for each device of what Home Assistant writes as YAML.
 
-    None where it wrote something else.
+    Empty where it wrote something else.
     """
     text = result.data.get("result")
     if result.error or not isinstance(text, str):

@@ -5,8 +5,7 @@ A prompt begins with what stays the same: instructions, the home, the tools. Wha
 beginning is computed once for all rooms and all turns.
 """
 
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 import re
