@@ -54,6 +54,7 @@ check: install-tools ## formatting, clippy, shellcheck, licences and sources of 
 	@packaging/setup-host.sh build check
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
+	$(CARGO) clippy $(RELEASE) --manifest-path fuzz/Cargo.toml --target-dir "$(or $(CARGO_TARGET_DIR),target)" -- -D warnings
 	shellcheck $$(git ls-files '*.sh') .ci/run packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm
 	packaging/deny.sh
 

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use hearthd::prompt::constraint::{Binding, CallGrammar, Matcher, Vocabulary, check};
+use hearthd::prompt::constraint::{BareCalls, Binding, CallGrammar, Matcher, Vocabulary, check};
 use hearthd::protocol::{Constraint, GenerateRequest};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -65,6 +65,10 @@ fuzz_target!(|data: (u8, u8, &str)| {
             controls: Vec::new(),
             is_forced: kind % 6 == 4,
             one_call: kind >= 128,
+            bare: (choose >= 128).then(|| BareCalls {
+                gbnf: text.into(),
+                marks: ["<".into(), ">".into()],
+            }),
         };
         let binding = Binding {
             calls: Some(calls),

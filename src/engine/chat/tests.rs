@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{ChatFormat, ChatLayer, ChatPrompt};
@@ -587,5 +588,60 @@ fn bare_calls_are_bound_as_the_familys_are() {
         .unwrap();
     for gbnf in [&calls.gbnf, &calls.bare.as_ref().unwrap().gbnf] {
         assert!(gbnf.contains("Front gate"), "{gbnf}");
+    }
+}
+
+/// Pieces that answers of all families are made of.
+fn pieces() -> Vec<String> {
+    let mut pieces: Vec<String> = FAMILIES
+        .iter()
+        .flat_map(|(_, _, answer, _)| answer.split_inclusive(['>', ']', '\n', '"', '|']))
+        .map(str::to_owned)
+        .collect();
+    pieces.extend(["\u{0}", "é", "{", "[", "\\", "\\u12", "</", "<|"].map(str::to_owned));
+    pieces.sort();
+    pieces.dedup();
+    pieces
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever a model writes, it is read as something, and only what is offered is called.
+    #[test]
+    fn no_answer_breaks_a_reader(
+        choice in 0..FAMILIES.len(),
+        parts in proptest::collection::vec(proptest::sample::select(pieces()), 0..24),
+        keep in proptest::bool::ANY,
+    ) {
+        let (name, thinking, answer, _) = FAMILIES[choice];
+        let Some(layer) = family(name) else { return Ok(()) };
+        let mut reader = prompt(&layer, thinking).reader;
+        let mut seen = if keep { reader.push(answer) } else { Vec::new() };
+        for part in &parts {
+            seen.extend(reader.push(part));
+        }
+        seen.extend(reader.finish(FinishReason::Stop));
+        for call in Seen::of(seen).calls {
+            prop_assert!(["turn_on", "get_time"].contains(&call.name.as_str()), "{call:?}");
+        }
+    }
+
+    /// A template of any text compiles or does not, and renders or does not.
+    #[test]
+    fn no_template_breaks_the_layer(
+        parts in proptest::collection::vec(proptest::sample::select(vec![
+            "{{ ", " }}", "{% if ", "{% endif %}", "{% for m in messages %}", "{% endfor %}",
+            "{% set x = ", "{%- else %}", " %}", "messages", "[0]", "[-1]", ".content", "m.role",
+            " | tojson", " | length", "tools", "'a'", "\"", "~", "+", "1", "loop.index", "none",
+            "{% macro f(a) %}", "{% endmacro %}", "f(1)", "namespace(a=1)", "x.a", ":", "|", "(",
+            ")", "raise_exception('no')", "<|im_start|>", "\n", "{#", "#}", "bos_token", "**", "//",
+        ]), 0..20),
+    ) {
+        if let Ok(layer) = layer(&parts.concat()) {
+            for tools in [Vec::new(), tools()] {
+                let _ = layer.render(&request(true), &question(), &tools);
+            }
+        }
     }
 }

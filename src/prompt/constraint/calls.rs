@@ -55,6 +55,7 @@ pub(super) fn check(tools: &[Value], choice: &ToolChoice) -> Result<(), Failure>
     }
     // Each of them is within bounds, and flat enough for the recursion, once named.
     let names = tools.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+    check_rules(&names)?;
     let bytes = serde_json::to_string(tools).map_or(usize::MAX, |text| text.len());
     if bytes > MAX_BYTES {
         return Err(Failure::invalid(format!(
@@ -73,6 +74,48 @@ pub(super) fn check(tools: &[Value], choice: &ToolChoice) -> Result<(), Failure>
         )),
         _ => Ok(()),
     }
+}
+
+/// The chat layer's grammar has a rule `tool-` and the name for each tool, rules of its own
+/// that begin alike, and takes one of two rules of the same name away without a word.
+fn check_rules(names: &[&str]) -> Result<(), Failure> {
+    const OWN: [&str; 4] = ["call", "calls", "call-root", "call-first"];
+    let rules: Vec<String> = names.iter().map(|name| rule(name)).collect();
+    for (name, rule) in names.iter().zip(&rules) {
+        if OWN.contains(&rule.as_str()) {
+            return Err(Failure::invalid(format!(
+                "a tool cannot be named {name:?}: llama.cpp's chat layer uses the name itself; \
+                 rename it"
+            )));
+        }
+        let same = |(other, others): &(&&str, &String)| {
+            let parts = others.strip_prefix(rule.as_str());
+            *other != name
+                && parts.is_some_and(|rest| {
+                    rest.is_empty() || rest == "-schema" || rest.starts_with("-arg-")
+                })
+        };
+        if let Some((other, _)) = names.iter().zip(&rules).find(same) {
+            return Err(Failure::invalid(format!(
+                "llama.cpp's chat layer takes the names of the tools {name:?} and {other:?} for \
+                 the same; rename one"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A name as a part of a rule's.
+fn rule(name: &str) -> String {
+    let mut rule = String::new();
+    for c in name.chars() {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            rule.push(c);
+        } else if !rule.ends_with('\u{0}') {
+            rule.push('\u{0}');
+        }
+    }
+    rule.replace('\u{0}', "-")
 }
 
 /// The name of a tool whose parameters are a schema within bounds.

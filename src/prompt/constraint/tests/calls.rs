@@ -533,3 +533,33 @@ fn what_an_answer_begins_with() {
         assert_eq!(beginning(text.as_bytes()), expected, "{text:?}");
     }
 }
+
+#[test]
+fn names_that_the_chat_layer_would_mix_up() {
+    let checked = |names: &[&str]| {
+        let tool = |name: &&str| json!({"type": "function", "function": {"name": name}});
+        check(&GenerateRequest {
+            prompt: Prompt::Chat {
+                messages: Vec::new(),
+                tools: names.iter().map(tool).collect(),
+            },
+            ..GenerateRequest::default()
+        })
+    };
+    for names in [
+        &["call"][..],
+        &["turn_on", "calls"],
+        &["call_root"],
+        &["get_time", "get-time"],
+        &["set", "set_schema"],
+    ] {
+        let refused = checked(names).unwrap_err();
+        assert_eq!(refused.kind, FailureKind::InvalidArgs, "{names:?}");
+    }
+    for names in [
+        &["recall", "caller"][..],
+        &["get_time", "get__time2", "get"],
+    ] {
+        assert_eq!(checked(names), Ok(()), "{names:?}");
+    }
+}
