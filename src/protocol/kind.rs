@@ -149,8 +149,8 @@ impl ModelKind {
             Self::Chat => "a chat model",
             Self::Base => {
                 "a base model, without a chat template and without tokens for turns: it \
-                 continues texts (POST /v1/completions, or /api/generate with `raw`) and makes \
-                 vectors (POST /v1/embeddings)"
+                 continues texts (POST /v1/completions, /api/generate) and makes vectors \
+                 (POST /v1/embeddings)"
             }
             Self::Embedding => {
                 "an embedding model: it makes vectors of texts (POST /v1/embeddings, Embed, \

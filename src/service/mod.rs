@@ -242,7 +242,7 @@ impl Service {
     fn admit(
         &self,
         caller: &Caller,
-        submission: Submission,
+        mut submission: Submission,
         uid: Option<u32>,
         config: &Config,
     ) -> Result<Stream, Failure> {
@@ -257,6 +257,11 @@ impl Service {
             return Err(failure);
         }
         let (model, kind) = self.find(&inner, name, config)?;
+        if let Some(text) = submission.base_text.take()
+            && kind == Some(ModelKind::Base)
+        {
+            submission.request.prompt = Prompt::Text(text);
+        }
         if let Some(kind) = kind {
             kind.check(submission.request.prompt.wanted())?;
         }

@@ -54,7 +54,7 @@ impl Prewarm {
                 ..GenerateRequest::default()
             },
             model: self.model,
-            deadline: None,
+            ..Submission::default()
         })
     }
 }

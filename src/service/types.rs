@@ -45,6 +45,8 @@ pub struct Submission {
     pub model: Option<String>,
     /// Give up this long after submission.
     pub deadline: Option<Duration>,
+    /// What a base model continues instead of the prompt: it has no chat template.
+    pub base_text: Option<String>,
 }
 
 impl Submission {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 
+use hearthd::engine::make_model::{Encoder, make_encoder};
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Engine, PATIENCE, Setup, ok, root, text, until};
@@ -528,4 +529,27 @@ fn other_bad_requests_get_a_status_and_a_reason() {
     refused(&daemon, &cases);
     let head = text(&daemon.curl("/", &["-I"]).stdout);
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+}
+
+/// As Ollama does for a model without a template.
+#[test]
+fn a_base_model_goes_on_with_what_generate_says() {
+    let daemon = Daemon::real();
+    make_encoder(&daemon.models().join("base.gguf"), Encoder::Plain, 5).unwrap();
+    let asked = |more: &Value| {
+        let mut body = json!({"model": "base", "prompt": "Once upon a time", "stream": false,
+            "options": {"temperature": 0, "num_predict": 4}});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        one(&daemon, "/api/generate", &body)
+    };
+    let raw = asked(&json!({"raw": true}));
+    let plain = asked(&json!({}));
+    assert_eq!(plain["prompt_eval_count"], raw["prompt_eval_count"]);
+    let with_system = asked(&json!({"system": "A fairy tale."}));
+    assert!(with_system["prompt_eval_count"].as_u64() > raw["prompt_eval_count"].as_u64());
+    let chat = json!({"model": "base", "messages": user("Once"), "stream": false});
+    let (code, lines) = ask(&daemon, "/api/chat", &chat);
+    assert_eq!(code, 400, "{lines:?}");
 }

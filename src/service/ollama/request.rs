@@ -93,6 +93,10 @@ pub fn decode_generate(body: &[u8]) -> Result<Request, Failure> {
         ));
     }
     let is_empty = prompt.is_empty();
+    // As Ollama does for a model without a template.
+    let parts = [system.as_str(), prompt.as_str()];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let base_text = parts.join("\n\n");
     let prompt = if is_raw {
         Prompt::Text(prompt)
     } else {
@@ -108,6 +112,7 @@ pub fn decode_generate(body: &[u8]) -> Result<Request, Failure> {
     };
     let mut request = common(&body, prompt)?;
     request.is_empty = is_empty;
+    request.submission.base_text = Some(base_text);
     Ok(request)
 }
 
@@ -188,7 +193,7 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Request, Failure>
                 },
                 ..GenerateRequest::default()
             },
-            deadline: None,
+            ..Submission::default()
         },
         name,
     })

@@ -143,7 +143,7 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
                 reuse,
                 ..GenerateRequest::default()
             },
-            deadline: None,
+            ..Submission::default()
         },
     })
 }

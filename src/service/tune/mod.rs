@@ -307,7 +307,7 @@ fn submission(model: &str, last: RequestId) -> Submission {
             priority: Priority::Background,
             ..GenerateRequest::default()
         },
-        deadline: None,
+        ..Submission::default()
     }
 }
 
