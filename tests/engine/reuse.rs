@@ -157,9 +157,11 @@ fn rows(case: &Case) -> Vec<Row> {
         cache: Some(disk(dir.path())),
         ..case.load.clone()
     };
-    // How loud the noise is, is known best from several prompts.
-    cold.of(&plain(0, case.other.clone()));
-    cold.of(&case.prompt(0, "Is it late?"));
+    // How large the noise is, is known best from several prompts of this kind: a text that
+    // says the same again and again makes it larger.
+    for question in ["Is it late?", "Whose turn is it?"] {
+        cold.of(&case.prompt(0, question));
+    }
     let mut rows = Vec::new();
     let mut engine = start(&load);
     let mut id = 0;

@@ -50,18 +50,25 @@ pub fn first_of(engine: &mut Engine, id: u64, request: &GenerateRequest) -> Firs
     }
 }
 
-/// The largest difference of a log-probability among the ten likeliest tokens. One that
-/// the other does not name has at most the probability of its last.
+/// A token of less probability than a hundredth says little: what is added up in another
+/// order moves it most.
+const LIKELY: f32 = -4.6;
+
+/// The largest difference of a log-probability among the tokens that one of the two takes
+/// for likely, ten at most. One that the other does not name has at most the probability
+/// of its last.
 pub fn difference(one: &First, other: &First) -> f32 {
-    let of = |token: &[u8]| {
-        let found = other.top.iter().find(|(bytes, _)| bytes == token);
-        found
-            .or(other.top.last())
-            .map_or(f32::INFINITY, |(_, l)| *l)
+    let of = |from: &First, token: &[u8]| {
+        let found = from.top.iter().find(|(bytes, _)| bytes == token);
+        found.or(from.top.last()).map_or(f32::INFINITY, |(_, l)| *l)
     };
-    let tops = one.top.iter().take(10);
-    tops.map(|(token, logprob)| (of(token) - logprob).abs())
-        .fold(0.0, f32::max)
+    let far = |from: &First, to: &First| {
+        let tops = from.top.iter().take(10);
+        tops.filter(|(_, logprob)| *logprob >= LIKELY)
+            .map(|(token, logprob)| (of(to, token) - logprob).abs())
+            .fold(0.0, f32::max)
+    };
+    far(one, other).max(far(other, one))
 }
 
 /// What 32 bits make of a log-probability, after sums over a vocabulary.
@@ -113,9 +120,9 @@ impl Cold {
         first
     }
 
-    /// A prompt's first token, and the noise: three times the largest difference that one
-    /// cold run ever made from the same prompt in other parts. What lies between a prompt's
-    /// cells after reuse is one more order of summing.
+    /// A prompt's first token, and the noise: twice the largest difference that one cold run
+    /// ever made from the same prompt in other parts. What lies between a prompt's cells
+    /// after reuse is one more order of summing.
     pub fn of(&mut self, request: &GenerateRequest) -> (First, f32) {
         let Prompt::Text(text) = &request.prompt else {
             panic!("a text");
@@ -133,7 +140,7 @@ impl Cold {
     }
 
     fn noise(&self) -> f32 {
-        3.0 * self.largest
+        2.0 * self.largest
     }
 
     /// An answer beside the cold one. What was reused ended somewhere: the same prompt is
