@@ -22,6 +22,8 @@ ROOT = HERE.parent.parent
 CONTEXT = 4096
 # A busy board loads a model for minutes.
 PATIENCE = 600
+# When a long system prompt is asked under.
+COLUMNS = ("first time", "second turn", "new talk", "after a restart")
 
 
 class Failed(Exception):
@@ -318,16 +320,16 @@ class Bench:
         with open(model, "rb") as file:
             return b"tokenizer.chat_template" in file.read(64 << 20)
 
-    def larger_model(self):
+    def larger_models(self):
         if self.arguments.model:
-            return pathlib.Path(self.arguments.model).resolve()
+            return [pathlib.Path(model).resolve() for model in self.arguments.model]
         path = self.peers_folder / "random-0.5b-q4_0.gguf"
         if not path.exists():
             part = path.with_suffix(".part")
             words = [self.release / "hearth-engine", "make-model", "--shape", "qwen2.5-0.5b"]
             subprocess.run([*words, "--type", "q4_0", "--out", part], check=True)
             part.rename(path)
-        return path
+        return [path]
 
     def study(self, model, peers, options):
         """`hearthctl bench study` on all of them at once."""
@@ -365,7 +367,7 @@ class Bench:
         """Seconds to the first token under a system prompt that recurs, and how long the
         prompt was, in characters and in tokens of this model."""
         length = self.characters(model, peers[0], tokens)
-        times = {peer.name: {"first": [], "second": [], "restart": []} for peer in peers}
+        times = {peer.name: {column: [] for column in COLUMNS} for peer in peers}
         for run in range(runs):
             turn = run % len(peers)
             for peer in peers[turn:] + peers[:turn]:
@@ -393,14 +395,15 @@ class Bench:
         asked = lambda question: {"role": "user", "content": question}
         peer.start(model)
         seconds, answer = peer.ask([system, asked("Is the lamp in the hall on?")], 8)
-        found["first"].append(seconds)
+        found["first time"].append(seconds)
         self.tokens = peer.prompt_tokens or self.tokens
         turns = [system, asked("Is the lamp in the hall on?")]
         turns += [{"role": "assistant", "content": answer}, asked("And in the kitchen?")]
-        found["second"].append(peer.ask(turns, 8)[0])
+        found["second turn"].append(peer.ask(turns, 8)[0])
+        found["new talk"].append(peer.ask([system, asked("Who is at home?")], 8)[0])
         peer.stop()
         peer.start(model)
-        found["restart"].append(peer.ask([system, asked("Is it dark?")], 8)[0])
+        found["after a restart"].append(peer.ask([system, asked("Is it dark?")], 8)[0])
 
 
 def system_prompt(number, length):
@@ -448,18 +451,16 @@ def study_table(document, failed, missing):
 
 def prefix_table(times, missing):
     lines = [
-        "| | first time | second turn | after a restart | of the first time |",
-        "|---|--:|--:|--:|--:|",
+        f"| | {' | '.join(COLUMNS)} | of the first time |",
+        "|---|" + "--:|" * (len(COLUMNS) + 1),
     ]
     failed = {}
     for name, found in times.items():
-        if not found["restart"]:
+        if not found["after a restart"]:
             failed[name] = found.get("failed", "?")
             continue
-        first, second, restart = (
-            statistics.median(found[key]) for key in ("first", "second", "restart")
-        )
-        cells = [name, *map(time_of, (first, second, restart)), f"{restart / first:.3f}"]
+        medians = [statistics.median(found[column]) for column in COLUMNS]
+        cells = [name, *map(time_of, medians), f"{medians[-1] / medians[0]:.3f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return lines + reasons({**failed, **missing})
 
@@ -488,38 +489,45 @@ def put(text, file, mark="peers"):
 def main():
     parser = argparse.ArgumentParser(prog="benches/peers/run.sh")
     parser.add_argument("--target", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--model")
+    parser.add_argument("--model", action="append")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--prefix", type=int, default=1600)
     parser.add_argument("--prefix-runs", type=int, default=3)
+    parser.add_argument("--prefix-only", action="store_true")
     parser.add_argument("--only", action="append")
     parser.add_argument("--demo-only", action="store_true")
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
-    if arguments.out and "<!-- peers -->\n" not in arguments.out.read_text():
-        parser.error(f"{arguments.out} has no line <!-- peers -->")
+    mark = "prefix" if arguments.prefix_only else "peers"
+    if arguments.out and f"<!-- {mark} -->\n" not in arguments.out.read_text():
+        parser.error(f"{arguments.out} has no line <!-- {mark} -->")
 
     with tempfile.TemporaryDirectory(prefix="hearthd-peers.") as folder:
         bench = Bench(arguments, pathlib.Path(folder))
         peers = bench.peers()
         versions = ", ".join(f"{peer.name} {peer.version()}" for peer in peers)
-        models = [(ROOT / "packaging/demo-model/hearth-demo-q8_0.gguf", None)]
+        models = []
+        if not arguments.prefix_only:
+            models.append((ROOT / "packaging/demo-model/hearth-demo-q8_0.gguf", None))
         if not arguments.demo_only:
-            models.append((bench.larger_model(), arguments.tokens))
+            models += [(model, arguments.tokens) for model in bench.larger_models()]
         results = {"date": datetime.date.today().isoformat(), "cpu": cpu(), "versions": versions}
         text = [
             f"{os.cpu_count()} × {cpu()}, {arguments.threads} compute thread(s), "
             f"{results['date']}: {versions}."
         ]
         for model, tokens in models:
-            options = ["--runs", arguments.runs, *(["--tokens", tokens] if tokens else [])]
-            study, failed = bench.study(model, peers, options)
-            length = f"answers of {tokens} tokens" if tokens else "answers of their own length"
-            text += ["", f"`{model.name}`, {length}, medians of {arguments.runs} ± deviation:", ""]
-            text += study_table(study, failed, bench.missing)
-            able = [peer for peer in peers if peer.name not in failed]
+            able, found = peers, {}
+            if not arguments.prefix_only:
+                options = ["--runs", arguments.runs, *(["--tokens", tokens] if tokens else [])]
+                study, failed = bench.study(model, peers, options)
+                length = f"answers of {tokens} tokens" if tokens else "answers of their own length"
+                text += ["", f"`{model.name}`, {length}, medians of {arguments.runs} ± deviation:", ""]
+                text += study_table(study, failed, bench.missing)
+                able = [peer for peer in peers if peer.name not in failed]
+                found = {"study": study, "failed": failed}
             times, characters = bench.prefix(model, able, arguments.prefix_runs, arguments.prefix)
             text += [
                 "",
@@ -529,11 +537,11 @@ def main():
                 "",
                 *prefix_table(times, {}),
             ]
-            results[model.stem] = {"study": study, "failed": failed, "prefix": times}
+            results[model.stem] = {**found, "prefix": times}
         (bench.peers_folder / "result.json").write_text(json.dumps(results, indent=1))
         note(f"as JSON: {bench.peers_folder / 'result.json'}")
         if arguments.out:
-            put("\n".join(text), arguments.out)
+            put("\n".join(text), arguments.out, mark)
         else:
             print("\n".join(text))
 

@@ -4,18 +4,21 @@
 # system prompt that recurs. Sets up the others first (setup.sh), under target/peers.
 #
 # usage: benches/peers/run.sh [--model FILE] [--threads N] [--runs N] [--tokens N]
-#                             [--prefix N] [--prefix-runs N] [--demo-only] [--only NAME]...
-#                             [--out FILE]
-#   --model FILE     the larger model; random weights of a 0.5B shape, Q4_0, if left out
+#                             [--prefix N] [--prefix-runs N] [--prefix-only] [--demo-only]
+#                             [--only NAME]... [--out FILE]
+#   --model FILE     the larger model, several times for several; random weights of a 0.5B
+#                    shape, Q4_0, if left out
 #   --threads N      compute threads of each (1)
 #   --runs N         runs of each form (10)
 #   --tokens N       tokens of an answer of the larger model (32)
 #   --prefix N       tokens of the system prompt that recurs, about (1600)
 #   --prefix-runs N  how often it is asked (3)
+#   --prefix-only    nothing but the system prompt, of the larger models
 #   --demo-only      the demo model alone: minutes instead of an hour
 #   --only NAME      only this one; several times for several
 #   --out FILE       write the tables between FILE's lines <!-- peers --> and
-#                    <!-- /peers -->; else to standard output
+#                    <!-- /peers --> (<!-- prefix --> with --prefix-only); else to standard
+#                    output
 # Ollama and llamafile are asked where they are found on PATH.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
