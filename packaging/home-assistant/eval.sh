@@ -21,28 +21,25 @@ case "${1-}" in
     exit 2
     ;;
 esac
-[ -r "$1" ] || {
-  echo "eval.sh: $1 cannot be read: give a model file (make models fetches some)" >&2
-  exit 1
-}
-# Where Home Assistant's Python has a tree of its own, only the target folder is seen there.
-target=${CARGO_TARGET_DIR:-$here/../../target}
-mkdir -p "$target/home-assistant/models"
-HOME_EVAL_MODEL=$(realpath "$target/home-assistant/models")/$(basename "$1")
+HOME_EVAL_MODEL=$("$here/inside-model.sh" "$1")
 export HOME_EVAL_MODEL
-cmp -s "$1" "$HOME_EVAL_MODEL" || cp --reflink=auto -L "$1" "$HOME_EVAL_MODEL"
+# Only this folder is seen there, too.
+target=${CARGO_TARGET_DIR:-$here/../../target}/home-assistant
+json=
 shift
 while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || { echo "eval.sh: $1 wants a value" >&2; exit 2; }
   case "$1" in
     --data)
-      # As above.
-      rm -rf "$target/home-assistant/homes"
-      cp -rL "$2" "$target/home-assistant/homes"
-      HOME_EVAL_DATA=$(realpath "$target/home-assistant/homes") && export HOME_EVAL_DATA
+      rm -rf "$target/homes"
+      cp -rL "$2" "$target/homes"
+      HOME_EVAL_DATA=$(realpath "$target/homes") && export HOME_EVAL_DATA
       ;;
     --without) export HOME_EVAL_WITHOUT=${2//,/ } ;;
-    --json) HOME_EVAL_OUT=$(realpath -m "$2") && export HOME_EVAL_OUT ;;
+    --json)
+      json=$2
+      HOME_EVAL_OUT=$(realpath "$target")/eval.json && export HOME_EVAL_OUT
+      ;;
     --least) export HOME_EVAL_LEAST=$2 ;;
     --threads) export HOME_EVAL_THREADS=$2 ;;
     *)
@@ -54,5 +51,8 @@ while [ $# -gt 0 ]; do
 done
 mapfile -t python < <("$here/setup.sh")
 cd "$here"
+status=0
 "${python[@]}" -m pytest -q -s --no-header -p no:logging \
-  -o timeout=1800 tests/eval/run_eval.py
+  -o timeout=1800 tests/eval/run_eval.py || status=$?
+[ -z "$json" ] || cp "$HOME_EVAL_OUT" "$json"
+exit "$status"

@@ -17,6 +17,7 @@ import aiohttp
 
 from board import BIN, Board
 from instance import PATIENCE_S, Instance
+import obey
 from pictures import Camera
 from scene import AGENT, jobs, pipeline_of, run, seen, set_up
 import times
@@ -76,6 +77,9 @@ def call(tool: str, **arguments: Any) -> str:
 async def by_echo(home: Instance, board: Board) -> None:
     """Play the model's part: the engine repeats what it is told."""
     pipeline = await set_up(home, board, (LIGHT, LAMP))
+    # What is repeated names Home Assistant's tools.
+    await home.change("hearthd", "conversation", tools="own")
+    await home.until(AGENT, lambda state: state != "unavailable")
     await light(home, pipeline, "Assist")
     await leave(home, board, pipeline, "Assist")
     await crash(home, pipeline)
@@ -385,6 +389,7 @@ async def main() -> None:
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--browser")
     parser.add_argument("--times", type=Path)
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--only", choices=["echo", "demo"], help="for who works on this file")
     arguments = parser.parse_args()
     report: dict[str, Any] = {}
@@ -393,12 +398,25 @@ async def main() -> None:
         if arguments.times:
             await run(*times.steps(folder, arguments.times, report))
             name = "times.json"
+        elif arguments.model:
+            await by_a_model(folder, arguments.model, report)
+            name = "model.json"
         else:
             await run_all(folder, report, arguments)
             name = "real.json"
     out = BIN.parent / "home-assistant" / name
     out.write_text(json.dumps(report, indent=2) + "\n")
     print(f"figures: {out}")
+
+
+async def by_a_model(folder: Path, model: Path, report: dict[str, Any]) -> None:
+    """Have a real model control a home."""
+    cores = (("core's ollama", add_ollama), ("core's llama_cpp", add_llama_cpp))
+
+    async def steps(home: Instance, board: Board) -> None:
+        await obey.by_a_model(home, board, report, cores)
+
+    await run(Board(folder / "model", model=model, tcp=True, more=obey.CONFIG), steps, HOME)
 
 
 async def run_all(folder: Path, report: dict[str, Any], arguments: argparse.Namespace) -> None:

@@ -8,6 +8,9 @@
 # usage: packaging/home-assistant/real.sh                    all of this
 #        packaging/home-assistant/real.sh --pictures DIR     and pictures of the pages, by
 #                                                            Chromium
+#        packaging/home-assistant/real.sh --model MODEL.gguf  instead, what this model does
+#                                                            with lights, by our integration
+#                                                            and by core's
 #        packaging/home-assistant/real.sh --times MODEL.gguf  instead, how long a larger home
 #                                                            waits for the first word
 set -euo pipefail
@@ -20,9 +23,9 @@ usage() {
 arguments=()
 case "${1-}" in
   "") [ $# = 0 ] || usage ;;
-  --times)
+  --times | --model)
     [ $# = 2 ] || usage
-    arguments=(--times "$(realpath -e "$2")")
+    arguments=("$1" "$("$here/inside-model.sh" "$2")")
     ;;
   --pictures)
     [ $# = 2 ] || usage

@@ -61,6 +61,8 @@ class Outcome:
     rounds: int = 0
     tokens: int = 0
     calls: list[Any] = field(default_factory=list)
+    confidence: list[float] = field(default_factory=list)
+    """How probable each call was, among those that the constraint allowed."""
 
 
 OUTCOMES: list[Outcome] = []
@@ -158,6 +160,7 @@ async def test_sentence(
             sum(event["type"] == "started" for event in talk),
             sum(event["usage"]["completion_tokens"] for event in ends),
             [[e["name"], e["arguments"]] for e in talk if e["type"] == "tool_call"],
+            [e["confidence"]["probability"] for e in talk if e.get("confidence")],
         )
     )
     await hass.config_entries.async_unload(entry.entry_id)
@@ -250,7 +253,7 @@ def _report() -> Iterator[None]:
     kinds: dict[str, Counter] = defaultdict(Counter)
     for one in OUTCOMES:
         for kind in (one.category, "all"):
-            kinds[kind].update(n=1, right=one.is_right, wrong=one.acted_wrongly)
+            kinds[kind].update(n=1, right=int(one.is_right), wrong=int(one.acted_wrongly))
     lines = [f"\n{MODEL.name}{''.join(f', without {w}' for w in sorted(WITHOUT))}", ""]
     lines += ["| | right | wrong actions |", "|---|--:|--:|"]
     lines += [f"| {k} | {c['right']} of {c['n']} | {c['wrong']} |" for k, c in kinds.items()]
