@@ -11,6 +11,7 @@ from custom_components.hearthd.actions import ACTIONS
 from custom_components.hearthd.home import CONTROL, REPLY, Home
 from custom_components.hearthd.offer import Doubt, HomeOffer
 from custom_components.hearthd.targets import Exposed, plain
+from homeassistant.components import conversation
 from homeassistant.components.light import ColorMode
 from homeassistant.helpers import llm
 
@@ -288,3 +289,42 @@ def test_floors_and_the_only_one_of_a_kind() -> None:
     ]
     assert meant(home, "turn_off", "fan") == [("x__HassTurnOff", {"name": "fan.one"})]
     assert "Room 1, Upstairs: " in home.overview
+
+
+@pytest.mark.parametrize(
+    ("text", "is_said"),
+    [
+        ("Turn the lamp on", True),
+        ("Make it bright: lamps on, please", True),
+        ("Clean the parlour", False),
+        ("Lock the front door", False),
+        ("Parlour light", True),
+        ("Die Stehlampe an", True),
+        ("Włącz lampę", True),
+        ("客厅的灯打开", True),
+    ],
+)
+def test_what_is_not_named_is_asked(text: str, is_said: bool) -> None:
+    """A call of something that nobody has spoken of is a guess."""
+    lamp = light("Parlour lampa", "Parlour", "Stehlampe", "Lamp", id_="lamp")
+    home = Home([lamp, light("Stove", "Kitchen")], OFFERED)
+    assert home.is_said(text, ("light.lamp",)) == is_said
+    offer = HomeOffer(llm.APIInstance(None, "", None, []), None, home, "en")
+    offer.options([conversation.UserContent(text)])
+    event = {
+        "id": "c",
+        "name": CONTROL,
+        "arguments": {"target": "Lamp", "action": "turn_off"},
+    }
+    doubt = Doubt(("Lamp",))
+    assert (offer.meant(event) != doubt) == is_said
+
+
+def test_it_is_what_was_spoken_of() -> None:
+    """Words as "it" name what a sentence before has named."""
+    home = Home([light("Lamp", None), light("Stove", None)], OFFERED)
+    offer = HomeOffer(llm.APIInstance(None, "", None, []), None, home, "en")
+    talk = [conversation.UserContent("Turn on the lamp."), conversation.UserContent("Turn it off")]
+    offer.options(talk)
+    event = {"id": "c", "name": CONTROL, "arguments": {"target": "Lamp", "action": "turn_off"}}
+    assert isinstance(offer.meant(event), list)

@@ -5,13 +5,13 @@ names something that exists, since each tool's targets are an enumeration; they 
 calls of Home Assistant's own tools, so what may be done stays Home Assistant's affair.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from .actions import ACTIONS, Action
-from .targets import Exposed, Target, by_name, plain, targets
+from .targets import Exposed, Target, alike, by_name, plain, targets, words
 
 # What is done, what is asked, and what is said, which is a call as well: so each answer is
 # one, and small models need not choose.
@@ -207,6 +207,23 @@ class Home:
                     rooms.add(name)
         seen = {area.casefold() for entity in found for area in entity.areas}
         return max(1, len({e.entity_id for e in found}) + len(rooms - seen))
+
+    def is_said(self, text: str, entity_ids: Collection[str]) -> bool:
+        """Tell whether a sentence has a word of a name of these, or of their kind.
+
+        The name of a room does not tell which of the things in it is meant.
+        """
+        if len(text.split()) < 2:
+            # Or the script has no spaces.
+            return True
+        said = words(text)
+        for entity in self.entities:
+            if entity.entity_id in entity_ids:
+                rooms = words(" ".join(entity.areas))
+                own = words(" ".join((*entity.names, entity.noun)))
+                if any(alike(a, b) for a in (own - rooms or own) for b in said):
+                    return True
+        return False
 
     @cached_property
     def _names(self) -> list[tuple[str, Exposed | None]]:

@@ -120,6 +120,7 @@ class HomeOffer(Offer):
         super().__init__(api, shared)
         self.home = home
         self.language = language
+        self._said = ""
         replaced = home.replaced
         rest = [t for t in self.tools if t["function"]["name"] not in replaced]
         self.tools = home.offer() + rest
@@ -137,8 +138,10 @@ class HomeOffer(Offer):
         if answered and not last.result.error:
             choice = {"type": "function", "function": {"name": REPLY}}
         assert self.home is not None
-        said = next((c.content for c in reversed(content) if c.role == "user"), "")
-        self.calls = self.home.mentions(said)
+        said = [c.content or "" for c in content if c.role == "user"]
+        self.calls = self.home.mentions(said[-1] if said else "")
+        # What was spoken of before may be meant by a word as "it".
+        self._said = " ".join(said)
         return {
             "tool_choice": choice,
             "parallel_tool_calls": self.calls > 1,
@@ -179,19 +182,22 @@ class HomeOffer(Offer):
 
     def _doubt(self, event: Mapping[str, Any], careful: bool) -> Doubt | None:
         """Return what may be meant, where that is not sure."""
+        assert self.home is not None
+        targets = self.home.verbs[event["arguments"]["action"]].targets
+        chosen = event["arguments"]["target"]
+        meant = {targets[chosen].entity_ids: chosen}
+        several = len({target.entity_ids for target in targets.values()}) > 1
+        if several and not self.home.is_said(self._said, targets[chosen].entity_ids):
+            return Doubt((chosen,))
         confidence = event.get("confidence")
         if confidence is None:
             return None
         if confidence["probability"] >= (_SURE_CAREFUL if careful else _SURE):
             return None
-        assert self.home is not None
-        targets = self.home.verbs[event["arguments"]["action"]].targets
         begun = confidence["before"].rpartition('"target": "')
         if not begun[1]:
             # The verb or a value, not the target: nothing to choose from.
             return None
-        chosen = event["arguments"]["target"]
-        meant = {targets[chosen].entity_ids: chosen}
         for text, probability in confidence["choices"]:
             begins = (begun[2] + text).partition('"')[0]
             others = {

@@ -22,15 +22,17 @@ _CACHE = "hearthd_responses"
 
 # There is nothing in Home Assistant to ask with.
 _WHICH = {
-    "de": ("Was ist gemeint: {}?", " oder "),
-    "en": ("Which one do you mean: {}?", " or "),
+    "de": ("Was ist gemeint: {}?", " oder ", "Ist das gemeint: {}?"),
+    "en": ("Which one do you mean: {}?", " or ", "Do you mean {}?"),
 }
 
 
 def which(language: str, labels: tuple[str, ...]) -> str:
     """Ask what is meant."""
-    question, either = _WHICH.get(language.split("-")[0], _WHICH["en"])
+    question, either, whether = _WHICH.get(language.split("-")[0], _WHICH["en"])
     *first, last = labels
+    if not first:
+        return whether.format(last)
     return question.format(either.join((", ".join(first), last)))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from os.path import commonprefix
 import re
 from typing import Any
 
@@ -48,6 +49,23 @@ class Target:
 def plain(name: str) -> str:
     """Return a name that is nothing but a name, whatever somebody called a device."""
     return " ".join(_CONTROL.sub(" ", name).split())[:_NAME_MAX].strip()
+
+
+def words(text: str) -> set[str]:
+    """Return the words of a text that can tell things apart."""
+    return {word for word in re.findall(r"\w+", text.casefold()) if len(word) > 1}
+
+
+def alike(one: str, other: str) -> bool:
+    """Tell whether two words have to do with each other: lamp, lamps; Licht, Küchenlicht.
+
+    Or differ in their endings, as in many languages' cases.
+    """
+    short, long = sorted((one, other), key=len)
+    if len(short) < 3:
+        return short == long
+    common = len(commonprefix((short, long)))
+    return long.endswith(short) or common >= max(3, len(short) - 2)
 
 
 def by_name(entities: Iterable[Exposed]) -> dict[str, Target]:
