@@ -320,11 +320,17 @@ def test_what_is_not_named_is_asked(text: str, is_said: bool) -> None:
     assert (offer.meant(event) != doubt) == is_said
 
 
-def test_it_is_what_was_spoken_of() -> None:
-    """Words as "it" name what a sentence before has named."""
+@pytest.mark.parametrize(
+    "before",
+    [
+        conversation.UserContent("Turn on the lamp."),
+        conversation.AssistantContent("agent", "Do you mean Lamp?"),
+    ],
+)
+def test_it_is_what_was_spoken_of(before: conversation.Content) -> None:
+    """Words as "it" and "yes" mean what was named before."""
     home = Home([light("Lamp", None), light("Stove", None)], OFFERED)
     offer = HomeOffer(llm.APIInstance(None, "", None, []), None, home, "en")
-    talk = [conversation.UserContent("Turn on the lamp."), conversation.UserContent("Turn it off")]
-    offer.options(talk)
+    offer.options([before, conversation.UserContent("Yes, turn it off")])
     event = {"id": "c", "name": CONTROL, "arguments": {"target": "Lamp", "action": "turn_off"}}
     assert isinstance(offer.meant(event), list)

@@ -3,9 +3,13 @@
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryNotReady
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.typing import ConfigType
 
 from .bus import HearthdError
+from .const import DOMAIN
 from .coordinator import HearthdConfigEntry, HearthdCoordinator
+from .export import async_setup_actions
 from .prewarm import async_keep_warm
 
 PLATFORMS = [
@@ -15,6 +19,14 @@ PLATFORMS = [
     Platform.CONVERSATION,
     Platform.SENSOR,
 ]
+
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+
+
+async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
+    """Set up what does not depend on an entry."""
+    async_setup_actions(hass)
+    return True
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: HearthdConfigEntry) -> bool:

@@ -138,10 +138,11 @@ class HomeOffer(Offer):
         if answered and not last.result.error:
             choice = {"type": "function", "function": {"name": REPLY}}
         assert self.home is not None
-        said = [c.content or "" for c in content if c.role == "user"]
-        self.calls = self.home.mentions(said[-1] if said else "")
-        # What was spoken of before may be meant by a word as "it".
-        self._said = " ".join(said)
+        said = [c for c in content if c.role in ("user", "assistant")]
+        last_said = next((c.content for c in reversed(said) if c.role == "user"), "")
+        self.calls = self.home.mentions(last_said)
+        # What was spoken of or asked before may be meant by words as "it" and "yes".
+        self._said = " ".join(c.content or "" for c in said)
         return {
             "tool_choice": choice,
             "parallel_tool_calls": self.calls > 1,

@@ -25,9 +25,11 @@ from homeassistant.const import UnitOfTemperature
 from homeassistant.helpers.entity import Entity
 
 
-def _features(kind: Any, names: list[str] | None, default: Any) -> Any:
+def _features(kind: Any, names: list[str] | int | None, default: Any) -> Any:
     if names is None:
         return default
+    if isinstance(names, int):
+        return kind(names)
     made = kind(0)
     for name in names:
         made |= kind[name.rpartition(".")[2]]

@@ -147,6 +147,9 @@ async def test_sentence(
     took = time.monotonic() - begin
     await hass.async_block_till_done()
     right, wrong = judge(before, seen(hass), task)
+    if expected := task.get("expect_response"):
+        answer = spoken(result).casefold()
+        right &= any(str(part).casefold() in answer for part in expected)
     ends = [event for event in talk if event["type"] == "finished"]
     OUTCOMES.append(
         Outcome(
@@ -208,8 +211,13 @@ async def build(hass: HomeAssistant, home: dict[str, Any], task: dict[str, Any])
     for entity in home["entities"]:
         if hass.states.get(entity["id"]) is None:
             continue
+        changes: dict[str, Any] = {}
         if area := entity.get("area"):
-            er.async_get(hass).async_update_entity(entity["id"], area_id=areas[area])
+            changes["area_id"] = areas[area]
+        if aliases := entity.get("aliases"):
+            # The first stands for the name itself.
+            changes["aliases"] = [er.COMPUTED_NAME, *aliases]
+        er.async_get(hass).async_update_entity(entity["id"], **changes)
         async_expose_entity(hass, "conversation", entity["id"], True)
     await hass.async_block_till_done()
 
