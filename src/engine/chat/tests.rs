@@ -626,24 +626,4 @@ proptest! {
             prop_assert!(["turn_on", "get_time"].contains(&call.name.as_str()), "{call:?}");
         }
     }
-
-    /// A template of any text compiles or does not, and renders or does not. Without macros:
-    /// one that calls itself takes all of the stack, which is why the engine tries templates
-    /// in a process of their own.
-    #[test]
-    fn no_template_breaks_the_layer(
-        parts in proptest::collection::vec(proptest::sample::select(vec![
-            "{{ ", " }}", "{% if ", "{% endif %}", "{% for m in messages %}", "{% endfor %}",
-            "{% set x = ", "{%- else %}", " %}", "messages", "[0]", "[-1]", ".content", "m.role",
-            " | tojson", " | length", "tools", "'a'", "\"", "~", "+", "1", "loop.index", "none",
-            "namespace(a=1)", "x.a", ":", "|", "(",
-            ")", "raise_exception('no')", "<|im_start|>", "\n", "{#", "#}", "bos_token", "**", "//",
-        ]), 0..20),
-    ) {
-        if let Ok(layer) = layer(&parts.concat()) {
-            for tools in [Vec::new(), tools()] {
-                let _ = layer.render(&request(true), &question(), &tools);
-            }
-        }
-    }
 }
