@@ -16,7 +16,7 @@ setup: ## install what building needs (Debian; only what is missing)
 	@packaging/setup-host.sh build
 
 build: setup ## build daemon, engine and client
-	$(CARGO) build $(RELEASE) --bins
+	$(CARGO) build $(RELEASE) --workspace --bins
 
 demo: build ## start it on a private bus, ask it one question each way, stop it
 	@packaging/demo.sh
@@ -68,7 +68,7 @@ deb: build install-tools ## build and check the Debian package
 deb-arm64: build install-tools ## the same for a Raspberry Pi and other arm64 boards, and run what is in it
 	@packaging/setup-cross.sh
 	@packaging/setup-host.sh package
-	$(CARGO) build $(RELEASE) --bins --target aarch64-unknown-linux-gnu
+	$(CARGO) build $(RELEASE) --workspace --bins --target aarch64-unknown-linux-gnu
 	packaging/build-deb.sh --target aarch64-unknown-linux-gnu
 	packaging/check-arm64.sh target/debian/hearthd_$(VERSION)_arm64.deb
 
@@ -103,7 +103,7 @@ test-home-assistant-real: build ## the same in a Home Assistant that runs, from 
 	packaging/home-assistant/real.sh
 
 bench: setup ## run the benchmarks
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --workspace
 
 clean: ## delete everything that was built
 	$(CARGO) clean

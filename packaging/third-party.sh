@@ -18,7 +18,7 @@ echo "==========================================================================
 while IFS='|' read -r crate licence; do
   # "name vVERSION", with notes in brackets behind it for procedural macros.
   read -r name version _ <<<"$crate"
-  [ "$name" != hearthd ] || continue
+  case $name in hearthd | hearthctl | hearth-*) continue ;; esac
   version=${version#v}
   printf '%s %s: %s\n' "$name" "$version" "$licence"
   for file in "$registry"/*/"$name-$version"/{LICEN[CS]E,COPYING,NOTICE}* \
@@ -28,8 +28,8 @@ while IFS='|' read -r crate licence; do
     [ -e "$texts/$sum" ] || cp "$file" "$texts/$sum"
     echo "$name ${file##*/}" >>"$texts/$sum.of"
   done
-done < <(cargo tree --locked --edges normal --prefix none --format '{p}|{l}' "${target[@]}" |
-  sed 's/ (\*)$//' | sort -u)
+done < <(cargo tree --locked -p hearthd -p hearth-engine --edges normal --prefix none --format '{p}|{l}' "${target[@]}" |
+  sed 's/ (\*)$//; /^$/d' | sort -u)
 
 for of in "$texts"/*.of; do
   printf '\n\n=== %s ===\n\n' "$(sort -u "$of" | paste -sd, | sed 's/,/, /g')"

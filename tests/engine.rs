@@ -9,6 +9,8 @@ mod accuracy;
 mod actuators;
 #[path = "engine/embed.rs"]
 mod embed;
+#[path = "common/executables.rs"]
+mod executables;
 #[path = "engine/fake.rs"]
 mod fake;
 #[path = "engine/files.rs"]

@@ -1,6 +1,8 @@
 //! `hearthctl` as a script sees it, where no service is needed: usage, exit codes,
 //! the JSON form of failures, and the generated documentation.
 
+#[path = "common/executables.rs"]
+mod executables;
 #[path = "hearthctl/models.rs"]
 mod models;
 #[path = "common/not_checked.rs"]
@@ -8,10 +10,12 @@ mod not_checked;
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+
+use executables::beside;
 
 /// An address where nobody listens.
 const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
@@ -53,6 +57,11 @@ fn hearthctl(args: &[&str]) -> Command {
         .env("DBUS_SYSTEM_BUS_ADDRESS", NOWHERE)
         .stdin(Stdio::null());
     command
+}
+
+/// The engine, which makes the models.
+fn engine() -> PathBuf {
+    beside(env!("CARGO_BIN_EXE_hearthctl"), "hearth-engine")
 }
 
 fn run(args: &[&str]) -> Output {
@@ -110,7 +119,7 @@ fn fit_says_what_a_model_takes_without_a_service() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("half.gguf");
     let path = file.to_str().expect("UTF-8");
-    let made = Command::new(env!("CARGO_BIN_EXE_hearth-engine"))
+    let made = Command::new(engine())
         .args(["make-model", "--shape", "4,256,512,4,2,4000", "--out", path])
         .status();
     assert!(made.expect("the engine starts").success());
@@ -428,7 +437,7 @@ fn bench_measures_a_model_without_a_service() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("tiny.gguf");
     let path = file.to_str().expect("UTF-8");
-    let made = Command::new(env!("CARGO_BIN_EXE_hearth-engine"))
+    let made = Command::new(engine())
         .args(["make-model", "--shape", "2,64,128,2,1,300", "--out", path])
         .status();
     assert!(made.expect("the engine starts").success());

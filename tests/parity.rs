@@ -10,6 +10,8 @@
 #![cfg(feature = "engine")]
 #![allow(clippy::disallowed_methods, reason = "the tests wait")]
 
+#[path = "common/executables.rs"]
+mod executables;
 #[path = "common/not_checked.rs"]
 mod not_checked;
 #[path = "parity/prompts.rs"]

@@ -19,6 +19,8 @@ use clap::Parser;
 #[expect(dead_code, reason = "the tests use the rest")]
 mod client;
 mod doors;
+#[path = "../../tests/common/executables.rs"]
+mod executables;
 #[path = "../../tests/daemon/harness.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod harness;
@@ -28,7 +30,9 @@ mod timing;
 
 use report::Report;
 
-const ENGINE: &str = env!("CARGO_BIN_EXE_hearth-engine");
+fn engine() -> PathBuf {
+    executables::beside(env!("CARGO_BIN_EXE_hearthd"), "hearth-engine")
+}
 
 /// Measures the daemon on models with random weights, made on the spot.
 #[derive(Parser)]
@@ -130,7 +134,7 @@ fn model(shape: &str, storage: &str) -> PathBuf {
     }
     // Under another name until it is whole.
     let part = path.with_extension("part");
-    let made = Command::new(ENGINE)
+    let made = Command::new(engine())
         .args(["make-model", "--shape", shape, "--type", storage, "--out"])
         .arg(&part)
         .status();

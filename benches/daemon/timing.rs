@@ -10,7 +10,7 @@ use zbus::Variant;
 
 use crate::client::{Bus, post};
 use crate::harness::{Daemon, ok};
-use crate::{Bench, ENGINE};
+use crate::{Bench, engine};
 
 /// What a client saw of one answer.
 #[derive(Default)]
@@ -119,7 +119,7 @@ pub fn by_http(daemon: &Daemon, mut request: Value) -> Timing {
 
 /// Tokens a second of the bare engine loop: no daemon, no socket, no text.
 pub fn bare(bench: &Bench, tokens: u32) -> f64 {
-    let output = Command::new(ENGINE)
+    let output = Command::new(engine())
         .arg("bench")
         .arg(&bench.model)
         .args(["--prompt-tokens", "16", "--runs", "1", "--json"])

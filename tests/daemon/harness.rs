@@ -10,12 +10,19 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::executables::beside;
+
 /// Generous: these machines stall for seconds when something else builds.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 pub const BUS_NAME: &str = "org.hearthd.Inference1";
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The client.
+pub fn hearthctl() -> PathBuf {
+    beside(env!("CARGO_BIN_EXE_hearthd"), "hearthctl")
 }
 
 /// Which engine the daemon starts.
@@ -197,7 +204,7 @@ impl Daemon {
     }
 
     pub fn ctl_command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hearthctl"));
+        let mut command = Command::new(hearthctl());
         command
             .args(args)
             .env("DBUS_SYSTEM_BUS_ADDRESS", self.bus_address())
@@ -326,11 +333,12 @@ fn start_bus(dir: &Path, setup: &Setup) -> Child {
 }
 
 fn spawn(dir: &Path, setup: &Setup) -> Child {
-    let real = env!("CARGO_BIN_EXE_hearth-engine");
+    let real = beside(env!("CARGO_BIN_EXE_hearthd"), "hearth-engine");
     let (engine, packaged) = match setup.engine {
-        Engine::Real => (PathBuf::from(real), root().join("packaging/demo-model")),
+        Engine::Real => (real, root().join("packaging/demo-model")),
         Engine::Fake(script) => {
             let path = dir.join("engine");
+            let real = real.display();
             // With arguments it is asked to check a file: that is the real one's.
             let body = format!(
                 "#!/bin/sh\n[ $# -gt 0 ] && exec {real} \"$@\"\nexec {real} --fake '{script}'\n"

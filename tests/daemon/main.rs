@@ -16,6 +16,8 @@ mod clients;
 mod connections;
 mod dbus;
 mod embed;
+#[path = "../common/executables.rs"]
+mod executables;
 mod faults;
 mod harness;
 mod heat;

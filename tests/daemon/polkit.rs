@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use crate::harness::{Daemon, Setup, error, group, ok, root, until};
+use crate::harness::{Daemon, Setup, error, group, hearthctl, ok, root, until};
 use crate::not_checked::not_checked;
 
 const POLKITD: &str = "/usr/lib/polkit-1/polkitd";
@@ -31,7 +31,8 @@ fn member(daemon: &Daemon, args: &[&str]) -> Output {
     let group = group().to_string();
     Command::new("setpriv")
         .args(["--reuid", &MEMBER.to_string(), "--regid", &group])
-        .args(["--groups", &group, env!("CARGO_BIN_EXE_hearthctl")])
+        .args(["--groups", &group])
+        .arg(hearthctl())
         .args(args)
         .env("DBUS_SYSTEM_BUS_ADDRESS", daemon.bus_address())
         .stdin(Stdio::null())

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{Daemon, ok, root};
+use crate::harness::{Daemon, hearthctl, ok, root};
 
 #[test]
 fn the_examples_work_as_written() {
@@ -15,9 +15,8 @@ fn the_examples_work_as_written() {
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
     assert_eq!(examples.len(), 5);
-    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_hearthctl"))
-        .parent()
-        .unwrap();
+    let hearthctl = hearthctl();
+    let bin = hearthctl.parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut answers = String::new();
     for example in examples {

@@ -3,11 +3,13 @@
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use hearthd::protocol::{Command, Event, framing};
 
+use crate::executables::beside;
 use crate::harness::{ENGINE, Engine, chat};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -15,16 +17,16 @@ const SOON: Duration = Duration::from_secs(10);
 #[test]
 fn only_the_engine_needs_llama() {
     // What the dynamic linker is told to load stands by name in the file.
-    let names = |file: &str| {
+    let names = |file: &Path| {
         let bytes = std::fs::read(file).unwrap();
         ["libllama.so", "libggml.so", "libggml-base.so"]
             .into_iter()
             .filter(|name| bytes.windows(name.len()).any(|w| w == name.as_bytes()))
             .count()
     };
-    assert_eq!(names(ENGINE), 3);
-    assert_eq!(names(env!("CARGO_BIN_EXE_hearthd")), 0);
-    assert_eq!(names(env!("CARGO_BIN_EXE_hearthctl")), 0);
+    assert_eq!(names(Path::new(ENGINE)), 3);
+    assert_eq!(names(&beside(ENGINE, "hearthd")), 0);
+    assert_eq!(names(&beside(ENGINE, "hearthctl")), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::not_checked::not_checked;
-use super::{accepted, failure, hearthctl, run, stderr, stdout};
+use super::{accepted, engine, failure, hearthctl, run, stderr, stdout};
 
 /// A folder with a model of random weights, 256 wide.
 fn folder() -> (TempDir, PathBuf) {
@@ -22,7 +22,7 @@ fn folder() -> (TempDir, PathBuf) {
 }
 
 fn make(path: &Path, shape: &str, kind: &str) {
-    let made = Command::new(env!("CARGO_BIN_EXE_hearth-engine"))
+    let made = Command::new(engine())
         .args(["make-model", "--shape", shape, "--type", kind, "--out"])
         .arg(path)
         .status();

@@ -10,8 +10,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::executables::beside;
 use crate::prompts::Prompt;
 use crate::{Answer, CONTEXT, TOKENS};
+
+const ENGINE: &str = env!("CARGO_BIN_EXE_hearth-engine");
 
 /// A daemon that computes with one thread, as the reference does, and keeps no prompts on
 /// disk.
@@ -38,13 +41,13 @@ impl Served {
             at("packaged"),
             at("prompts"),
             at("tuning.json"),
-            env!("CARGO_BIN_EXE_hearth-engine"),
+            ENGINE,
             at("board"),
             at("hearthd.sock"),
         );
         fs::write(at("hearthd.toml"), config).unwrap();
         let log = fs::File::create(at("hearthd.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_hearthd"))
+        let child = Command::new(beside(ENGINE, "hearthd"))
             .arg("--config")
             .arg(at("hearthd.toml"))
             .stdin(Stdio::null())

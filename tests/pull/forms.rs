@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::executables::beside;
 use crate::harness::{Home, ill, run, well};
 use crate::models::{bytes, demo, sha256, split};
-use crate::not_checked::not_checked;
 use crate::servers::{Answer, Server};
 
 /// A repository of Hugging Face's: its list in two pages, its files on another host.
@@ -191,13 +191,9 @@ fn a_tag_of_a_registry_stands_for_its_model() {
     assert!(said.contains("no such file"), "{said}");
 }
 
-/// llama.cpp's word on a file, where it is compiled in.
+/// Has llama.cpp load a file.
 fn check(path: &std::path::Path) {
-    let Some(engine) = option_env!("CARGO_BIN_EXE_hearth-engine") else {
-        not_checked("loading the whole model: built without the engine");
-        return;
-    };
-    let output = Command::new(engine)
+    let output = Command::new(beside(env!("CARGO_BIN_EXE_hearthctl"), "hearth-engine"))
         .arg("check")
         .arg(path)
         .output()

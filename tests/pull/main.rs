@@ -5,6 +5,8 @@
 )]
 
 mod breaks;
+#[path = "../common/executables.rs"]
+mod executables;
 mod forms;
 mod harness;
 mod models;
