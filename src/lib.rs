@@ -32,8 +32,9 @@ pub mod http;
 pub mod logging;
 pub mod models;
 pub mod prompt;
-pub mod protocol;
 pub mod scheduler;
 pub mod sensors;
 pub mod service;
-pub mod units;
+
+pub use hearth_proto as protocol;
+pub use hearth_proto::units;

@@ -1,4 +1,4 @@
-//! Floor 0: newtypes for quantities, so that a unit is never a guess.
+//! Newtypes for quantities, so that a unit is never a guess.
 
 use std::fmt;
 

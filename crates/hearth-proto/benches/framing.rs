@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use hearthd::protocol::{
+use hearth_proto::{
     AnswerPart, Command, Event, GenerateRequest, Message, Prompt, RequestId, framing,
 };
 

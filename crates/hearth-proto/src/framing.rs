@@ -92,7 +92,7 @@ fn check_len(len: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Command, RequestId};
+    use crate::{Command, RequestId};
 
     #[test]
     fn round_trip_and_clean_end() {

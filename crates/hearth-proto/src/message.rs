@@ -50,8 +50,7 @@ pub struct LoadRequest {
     pub threads_max: u32,
     /// Requests that are worked on at once.
     pub slots: u32,
-    /// Tokens that are guessed at most and checked in one batch, see
-    /// [`crate::scheduler::Lookup`].
+    /// Most tokens that are guessed and checked in one batch (prompt lookup).
     #[serde(default)]
     pub lookup_tokens: u32,
     /// Bytes of its own that the engine may have from here on, the mapped model file not

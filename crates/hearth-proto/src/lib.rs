@@ -1,8 +1,10 @@
-//! Floor 0: what crosses between the daemon and the engine process.
+//! What crosses between the daemon and the engine process, and units of measure.
 //!
 //! The daemon writes [`Command`]s, the engine writes [`Event`]s; each travels as
 //! one frame (see [`framing`]). Both ends come from the same package, so the
 //! protocol has one version and no negotiation: a mismatch ends the engine.
+
+#![warn(missing_docs)]
 
 mod answer;
 mod failure;
@@ -13,6 +15,7 @@ mod message;
 mod offline;
 mod request;
 mod sampling;
+pub mod units;
 
 pub use answer::{AnswerPart, Confidence, ToolCall};
 pub use failure::{Failure, FailureKind};
