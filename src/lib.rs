@@ -26,7 +26,6 @@ pub mod dbus;
 #[cfg(feature = "engine")]
 pub mod engine;
 pub mod fit;
-pub mod gguf;
 pub mod governor;
 pub mod http;
 pub mod logging;
@@ -36,5 +35,6 @@ pub mod scheduler;
 pub mod sensors;
 pub mod service;
 
+pub use hearth_gguf as gguf;
 pub use hearth_proto as protocol;
 pub use hearth_proto::units;

@@ -1,7 +1,8 @@
 //! What a header says of its model.
 
+use hearth_proto::Pooling;
+
 use super::ElementType;
-use crate::protocol::Pooling;
 
 /// What the daemon wants to know of a model file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,8 @@
 //! length and bytes. Counts and lengths come from the file and are not trusted:
 //! nothing is allocated before it was read.
 
+#![warn(missing_docs)]
+
 mod file_type;
 mod header;
 mod kind;
@@ -13,11 +15,11 @@ mod types;
 
 use std::io::{self, Read};
 
+use hearth_proto::Pooling;
+
 pub use file_type::{FILE_TYPES, FileType};
 pub use header::{Header, Place, Recurrent, Shape, Weights};
 use read::{BOOL, STRING, bounded, discard, flag, numbers, skip, string, text, texts, u32, u64};
-
-use crate::protocol::Pooling;
 pub use split::{MergeError, PartName, merge};
 pub use types::{ElementType, takes_more_bits};
 

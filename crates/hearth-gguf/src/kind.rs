@@ -1,6 +1,6 @@
 //! What a model is for, as far as its header tells.
 
-use crate::protocol::{KindFacts, ModelKind};
+use hearth_proto::{KindFacts, ModelKind};
 
 use super::Header;
 
@@ -79,8 +79,9 @@ impl Header {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::Pooling;
+
     use super::*;
-    use crate::protocol::Pooling;
 
     #[test]
     fn kinds_of_headers() {
