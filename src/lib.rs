@@ -18,7 +18,6 @@
 //! ticks; its events come back by id and the front writes them out.
 
 pub mod app;
-pub mod board;
 pub mod cache;
 pub mod catalogue;
 pub mod config;
@@ -26,15 +25,14 @@ pub mod dbus;
 #[cfg(feature = "engine")]
 pub mod engine;
 pub mod fit;
-pub mod governor;
 pub mod http;
 pub mod logging;
 pub mod models;
 pub mod prompt;
-pub mod scheduler;
 pub mod sensors;
 pub mod service;
 
 pub use hearth_gguf as gguf;
+pub use hearth_policy::{governor, scheduler, simulator as board};
 pub use hearth_proto as protocol;
 pub use hearth_proto::units;

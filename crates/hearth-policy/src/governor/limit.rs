@@ -1,7 +1,8 @@
 //! Where a board's own limits lie (docs/design.md, section 6).
 
+use hearth_proto::units::MilliCelsius;
+
 use super::{Policy, Reading};
-use crate::units::MilliCelsius;
 
 /// Passive trip points below this are not limits but fan steps of odd boards.
 const PASSIVE_FLOOR: MilliCelsius = MilliCelsius(65_000);

@@ -1,4 +1,4 @@
-//! Floor 1: simulated boards, which drive the real governor with a virtual clock.
+//! Simulated boards, which drive the real governor with a virtual clock.
 //!
 //! A board is a thermal plant (two nodes), what slows its cores by itself (firmware or
 //! kernel), a power model and the speed of decoding. Pure: [`simulate`] reads no clock

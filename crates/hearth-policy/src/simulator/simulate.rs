@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use hearth_proto::Limits;
+use hearth_proto::units::{MilliCelsius, Permille};
+
 use super::boards::Board;
 use super::event::{Event, What};
 use super::plant::Plant;
@@ -9,8 +12,6 @@ use super::trace::{Row, Trace};
 use crate::governor::{
     Firmware, Governor, GovernorSettings, Policy, Reading, SpeedTable, ThermalState,
 };
-use crate::protocol::Limits;
-use crate::units::{MilliCelsius, Permille};
 
 /// Half a second: the shortest distance of two looks at the board.
 const STEP: Duration = Duration::from_millis(500);

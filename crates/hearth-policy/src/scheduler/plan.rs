@@ -7,8 +7,9 @@
 
 use std::time::Duration;
 
+use hearth_proto::{Limits, Priority};
+
 use super::queue::AGEING;
-use crate::protocol::{Limits, Priority};
 
 /// Names a slot of [`Slots`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::Priority;
+use hearth_proto::Priority;
 
 /// A request that waited this long counts as one class higher, so that a steady
 /// stream of interactive work cannot starve the rest for ever.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use hearth_proto::units::MilliCelsius;
+
 use super::Now;
 use super::limit::Bounds;
-use crate::units::MilliCelsius;
 
 /// How hot the board is, relative to its own limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use hearth_proto::units::MilliCelsius;
+
 use super::{Now, Policy};
-use crate::units::MilliCelsius;
 
 /// The duty is shown in steps of so many percent.
 const STEP_PERCENT: i32 = 5;

@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use hearthd::protocol::{Limits, Priority};
-use hearthd::scheduler::{Batch, Caller, Queue, Slots};
+use hearth_policy::scheduler::{Batch, Caller, Queue, Slots};
+use hearth_proto::{Limits, Priority};
 
 fn plan(c: &mut Criterion) {
     for count in [1, 8] {

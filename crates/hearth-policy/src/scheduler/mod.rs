@@ -1,4 +1,4 @@
-//! Floor 1: who goes next, what the next batch holds, and which finished sequences are
+//! The scheduler: who goes next, what the next batch holds, and which finished sequences are
 //! kept. Pure: `now` is an argument.
 //!
 //! [`Queue`] orders requests in the daemon, in front of the engine. [`Slots`] decides

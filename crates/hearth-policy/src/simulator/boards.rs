@@ -1,6 +1,6 @@
 //! The boards by name, and their figures.
 
-use crate::units::MilliCelsius;
+use hearth_proto::units::MilliCelsius;
 
 /// One board with its cooling.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,9 @@
 //! A board's temperature and clock over time.
 
+use hearth_proto::units::{MilliCelsius, Permille};
+
 use super::boards::{Board, Slowing};
 use crate::governor::{Firmware, Reading, SpeedTable};
-use crate::units::{MilliCelsius, Permille};
 
 /// A simulated board in some state.
 #[derive(Clone, Debug)]

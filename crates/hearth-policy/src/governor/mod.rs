@@ -1,4 +1,4 @@
-//! Floor 1: how hot and how full the board is, and what that allows.
+//! The governor: how hot and how full the board is, and what that allows.
 //!
 //! Pure: [`Governor::observe`] takes the time and a [`Reading`] and returns the
 //! limits; it opens nothing and reads no clock. docs/governor.md tells people what it
@@ -20,8 +20,9 @@ pub use reason::Cause;
 pub use spending::SpeedTable;
 pub use thermal::ThermalState;
 
-use crate::protocol::Limits;
-use crate::units::{MilliCelsius, Permille};
+use hearth_proto::Limits;
+use hearth_proto::units::{MilliCelsius, Permille};
+
 use control::{Aim, Control};
 use limit::Bounds;
 use pressure::Pressure;

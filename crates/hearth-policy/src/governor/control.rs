@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use hearth_proto::units::MilliCelsius;
+
 use super::Now;
-use crate::units::MilliCelsius;
 
 /// Least share that a hot board still works with.
 pub(super) const SHARE_MIN: f64 = 0.05;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use hearth_proto::units::Permille;
+
 use super::{Memory, Now};
-use crate::units::Permille;
 
 /// How full the board's memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,11 +162,11 @@ pub(super) fn available_share(memory: &Memory) -> Option<Permille> {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::units::Bytes;
     use proptest::prelude::*;
 
     use super::*;
     use crate::governor::Psi;
-    use crate::units::Bytes;
 
     fn memory(permille: u64) -> Memory {
         Memory {

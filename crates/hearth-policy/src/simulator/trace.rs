@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use hearth_proto::units::{MilliCelsius, Permille};
+
 use crate::governor::ThermalState;
-use crate::units::{MilliCelsius, Permille};
 
 /// One second.
 #[derive(Clone, Debug, PartialEq)]
