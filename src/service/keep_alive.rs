@@ -10,14 +10,7 @@ use super::types::Caller;
 use super::{Service, stopping};
 use crate::protocol::Failure;
 
-/// How long a model is to stay after its last use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeepAlive {
-    /// So long; zero: it may go at once.
-    For(Duration),
-    /// Until somebody unloads it.
-    Forever,
-}
+pub use crate::protocol::KeepAlive;
 
 /// Who wants a model to stay. What is asked for later by the same client replaces what
 /// it asked for before; it never shortens what another one asked for.

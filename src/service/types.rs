@@ -9,10 +9,9 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::keep_alive::Keep;
-use crate::protocol::{
-    AnswerPart, Constraint, Failure, FailureKind, FinishReason, GenerateRequest, ModelKind,
-    Priority, Prompt, RequestId, TokenLogprob, ToolCall, Usage,
-};
+use crate::protocol::{Constraint, Failure, Priority, RequestId};
+
+pub use crate::protocol::{Answer, ModelEntry, StreamEvent, Submission};
 
 /// Who asks: decides what they may do and what is theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,164 +33,6 @@ pub enum Permission {
     Granted,
     /// There is nobody to ask: what the configuration says holds.
     ByRule,
-}
-
-/// One request, decoded by a front and not yet admitted.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Submission {
-    /// The request; the service sets `id`, `uid` and a seed where there is none.
-    pub request: GenerateRequest,
-    /// Model by name; `None` takes the loaded or default one.
-    pub model: Option<String>,
-    /// Give up this long after submission.
-    pub deadline: Option<Duration>,
-    /// What a base model continues instead of the prompt: it has no chat template.
-    pub base_text: Option<String>,
-}
-
-impl Submission {
-    /// A request with nothing set but its prompt.
-    pub fn new(prompt: Prompt) -> Self {
-        Self {
-            request: GenerateRequest {
-                prompt,
-                ..GenerateRequest::default()
-            },
-            ..Self::default()
-        }
-    }
-}
-
-/// What happens to a request, in this order: any `Queued`, then `Started`, any
-/// `Prefill`, any `Token`, and exactly one `Finished` or `Failed`, the last.
-#[derive(Clone, Debug, PartialEq)]
-pub enum StreamEvent {
-    /// Waiting behind this many others.
-    Queued {
-        /// 0 is next.
-        position: u32,
-    },
-    /// The engine took it.
-    Started {
-        /// Tokens of the prompt.
-        prompt_tokens: u32,
-        /// Of these, found in the prompt cache.
-        cached_tokens: u32,
-    },
-    /// Prompt tokens done so far.
-    Prefill {
-        /// Of `prompt_tokens`.
-        done: u32,
-    },
-    /// More of the answer.
-    Token {
-        /// What is certain by now; may be empty.
-        parts: Vec<AnswerPart>,
-        /// Tokens generated so far.
-        generated: u32,
-        /// Where asked for: the tokens with their probabilities.
-        logprobs: Vec<TokenLogprob>,
-    },
-    /// The answer is complete.
-    Finished {
-        /// Why.
-        reason: FinishReason,
-        /// What it cost.
-        usage: Usage,
-    },
-    /// There will be no (complete) answer.
-    Failed(Failure),
-}
-
-/// A complete answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    /// The request that it answers.
-    pub id: RequestId,
-    /// The text.
-    pub content: String,
-    /// What the model thought before.
-    pub reasoning: String,
-    /// What it calls.
-    pub calls: Vec<ToolCall>,
-    /// Why it ended.
-    pub reason: FinishReason,
-    /// What it cost.
-    pub usage: Usage,
-    /// The model that gave it.
-    pub model: String,
-    /// Whether probabilities were asked for: an answer without tokens has none all the same.
-    pub wants_logprobs: bool,
-    /// Where asked for: the tokens with their probabilities.
-    pub logprobs: Vec<TokenLogprob>,
-}
-
-impl Answer {
-    /// An answer that has not begun.
-    pub(super) fn new(id: RequestId, model: &str) -> Self {
-        Self {
-            id,
-            content: String::new(),
-            reasoning: String::new(),
-            calls: Vec::new(),
-            reason: FinishReason::Stop,
-            usage: Usage::default(),
-            model: model.to_owned(),
-            wants_logprobs: false,
-            logprobs: Vec::new(),
-        }
-    }
-
-    /// The answer, where a constraint was to give it its form.
-    ///
-    /// # Errors
-    /// `ContextTooLong` where it was cut off.
-    pub fn whole_json(self) -> Result<Self, Failure> {
-        match self.reason {
-            FinishReason::Stop => Ok(self),
-            FinishReason::Length => Err(Failure::new(
-                FailureKind::ContextTooLong,
-                format!(
-                    "the JSON was not complete after {} tokens; bound it in the schema \
-                     (`maxLength`, `maxItems`), or raise `sampling.max_tokens` or \
-                     `model.context`",
-                    self.usage.completion_tokens
-                ),
-            )),
-        }
-    }
-
-    fn push(&mut self, part: AnswerPart) {
-        match part {
-            AnswerPart::Content(more) => self.content.push_str(&more),
-            AnswerPart::Reasoning(more) => self.reasoning.push_str(&more),
-            AnswerPart::ToolCall(call) => self.calls.push(call),
-        }
-    }
-
-    /// Adds what happened; true where the answer is complete with it.
-    pub(super) fn add(&mut self, event: StreamEvent) -> Result<bool, Failure> {
-        match event {
-            StreamEvent::Queued { .. }
-            | StreamEvent::Started { .. }
-            | StreamEvent::Prefill { .. } => {}
-            StreamEvent::Token {
-                parts, logprobs, ..
-            } => {
-                for part in parts {
-                    self.push(part);
-                }
-                self.logprobs.extend(logprobs);
-            }
-            StreamEvent::Finished { reason, usage } => {
-                self.reason = reason;
-                self.usage = usage;
-                return Ok(true);
-            }
-            StreamEvent::Failed(failure) => return Err(failure),
-        }
-        Ok(false)
-    }
 }
 
 /// The events of one admitted request. Dropping it cancels the request.
@@ -432,34 +273,4 @@ pub struct SessionView {
     pub prompt_tokens: u32,
     /// Of these, found in the prompt cache.
     pub cached_tokens: u32,
-}
-
-/// A model that could be loaded.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct ModelEntry {
-    /// File name without `.gguf`.
-    pub name: String,
-    /// File size.
-    pub size_bytes: u64,
-    /// `llama`, `qwen2` …; empty where the header could not be read.
-    pub architecture: String,
-    /// `Q8_0` …; empty where unknown.
-    pub quantization: String,
-    /// Context it was trained for; 0 where unknown.
-    pub context_train: u32,
-    /// Parameters; 0 where unknown.
-    pub parameters: u64,
-    /// What it is for, by its header; of the loaded one, by llama.cpp. `None` where the
-    /// header could not be read.
-    pub kind: Option<ModelKind>,
-    /// Whether it is in memory now.
-    pub loaded: bool,
-    /// Whether it is the one used where a request names none.
-    pub is_default: bool,
-    /// Whether it came with a package and cannot be removed.
-    pub packaged: bool,
-    /// Seconds since 1970 of the file's last change.
-    pub modified_s: u64,
-    /// Why it cannot be used; empty where nothing is known against it.
-    pub problem: String,
 }

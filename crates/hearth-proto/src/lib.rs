@@ -12,9 +12,13 @@ pub mod framing;
 mod kind;
 mod limits;
 mod message;
+mod models;
 mod offline;
+pub mod reading;
 mod request;
 mod sampling;
+mod stream;
+mod submission;
 pub mod units;
 
 pub use answer::{AnswerPart, Confidence, ToolCall};
@@ -24,6 +28,7 @@ pub use limits::Limits;
 pub use message::{
     ChatAbilities, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
 };
+pub use models::ModelEntry;
 pub use offline::{
     Accuracy, BenchJob, BenchResult, Divergence, ImatrixJob, ImatrixResult, JudgeJob, JudgeResult,
     OfflineEvent, OfflineJob, QuantizeJob, QuantizeResult, Question, Reference, SHAPES, STORAGES,
@@ -34,3 +39,5 @@ pub use request::{
     RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,
 };
 pub use sampling::{Biased, LAST_N_MAX, SAMPLERS, SamplerName, Sampling};
+pub use stream::{Answer, StreamEvent};
+pub use submission::{KeepAlive, Submission};

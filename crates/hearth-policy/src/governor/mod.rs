@@ -7,15 +7,14 @@
 mod control;
 mod limit;
 mod pressure;
-mod reading;
 mod reason;
 mod spending;
 mod thermal;
 
 use std::time::Duration;
 
+pub use hearth_proto::reading::{Cores, Firmware, Memory, Psi, Reading};
 pub use pressure::MemoryState;
-pub use reading::{Cores, Firmware, Memory, Psi, Reading};
 pub use reason::Cause;
 pub use spending::SpeedTable;
 pub use thermal::ThermalState;

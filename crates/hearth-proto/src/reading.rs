@@ -1,6 +1,6 @@
 //! What the board says of itself at one moment; filled by the sensors.
 
-use hearth_proto::units::{Bytes, CpuSet, MilliCelsius, Permille};
+use crate::units::{Bytes, CpuSet, MilliCelsius, Permille};
 
 /// One look at the board. Whatever the board does not have, or did not tell this
 /// time, is `None` (or empty).

@@ -1,0 +1,35 @@
+//! What is known of an installed model.
+
+use serde::Serialize;
+
+use crate::ModelKind;
+
+/// A model that could be loaded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ModelEntry {
+    /// File name without `.gguf`.
+    pub name: String,
+    /// File size.
+    pub size_bytes: u64,
+    /// `llama`, `qwen2` …; empty where the header could not be read.
+    pub architecture: String,
+    /// `Q8_0` …; empty where unknown.
+    pub quantization: String,
+    /// Context it was trained for; 0 where unknown.
+    pub context_train: u32,
+    /// Parameters; 0 where unknown.
+    pub parameters: u64,
+    /// What it is for, by its header; of the loaded one, by llama.cpp. `None` where the
+    /// header could not be read.
+    pub kind: Option<ModelKind>,
+    /// Whether it is in memory now.
+    pub loaded: bool,
+    /// Whether it is the one used where a request names none.
+    pub is_default: bool,
+    /// Whether it came with a package and cannot be removed.
+    pub packaged: bool,
+    /// Seconds since 1970 of the file's last change.
+    pub modified_s: u64,
+    /// Why it cannot be used; empty where nothing is known against it.
+    pub problem: String,
+}

@@ -1,0 +1,140 @@
+//! The events of a request, and the answer that they add up to.
+
+use crate::{
+    AnswerPart, Failure, FailureKind, FinishReason, RequestId, TokenLogprob, ToolCall, Usage,
+};
+
+/// What happens to a request, in this order: any `Queued`, then `Started`, any
+/// `Prefill`, any `Token`, and exactly one `Finished` or `Failed`, the last.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamEvent {
+    /// Waiting behind this many others.
+    Queued {
+        /// 0 is next.
+        position: u32,
+    },
+    /// The engine took it.
+    Started {
+        /// Tokens of the prompt.
+        prompt_tokens: u32,
+        /// Of these, found in the prompt cache.
+        cached_tokens: u32,
+    },
+    /// Prompt tokens done so far.
+    Prefill {
+        /// Of `prompt_tokens`.
+        done: u32,
+    },
+    /// More of the answer.
+    Token {
+        /// What is certain by now; may be empty.
+        parts: Vec<AnswerPart>,
+        /// Tokens generated so far.
+        generated: u32,
+        /// Where asked for: the tokens with their probabilities.
+        logprobs: Vec<TokenLogprob>,
+    },
+    /// The answer is complete.
+    Finished {
+        /// Why.
+        reason: FinishReason,
+        /// What it cost.
+        usage: Usage,
+    },
+    /// There will be no (complete) answer.
+    Failed(Failure),
+}
+
+/// A complete answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The request that it answers.
+    pub id: RequestId,
+    /// The text.
+    pub content: String,
+    /// What the model thought before.
+    pub reasoning: String,
+    /// What it calls.
+    pub calls: Vec<ToolCall>,
+    /// Why it ended.
+    pub reason: FinishReason,
+    /// What it cost.
+    pub usage: Usage,
+    /// The model that gave it.
+    pub model: String,
+    /// Whether probabilities were asked for: an answer without tokens has none all the same.
+    pub wants_logprobs: bool,
+    /// Where asked for: the tokens with their probabilities.
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+impl Answer {
+    /// An answer that has not begun.
+    pub fn new(id: RequestId, model: &str) -> Self {
+        Self {
+            id,
+            content: String::new(),
+            reasoning: String::new(),
+            calls: Vec::new(),
+            reason: FinishReason::Stop,
+            usage: Usage::default(),
+            model: model.to_owned(),
+            wants_logprobs: false,
+            logprobs: Vec::new(),
+        }
+    }
+
+    /// The answer, where a constraint was to give it its form.
+    ///
+    /// # Errors
+    /// `ContextTooLong` where it was cut off.
+    pub fn whole_json(self) -> Result<Self, Failure> {
+        match self.reason {
+            FinishReason::Stop => Ok(self),
+            FinishReason::Length => Err(Failure::new(
+                FailureKind::ContextTooLong,
+                format!(
+                    "the JSON was not complete after {} tokens; bound it in the schema \
+                     (`maxLength`, `maxItems`), or raise `sampling.max_tokens` or \
+                     `model.context`",
+                    self.usage.completion_tokens
+                ),
+            )),
+        }
+    }
+
+    fn push(&mut self, part: AnswerPart) {
+        match part {
+            AnswerPart::Content(more) => self.content.push_str(&more),
+            AnswerPart::Reasoning(more) => self.reasoning.push_str(&more),
+            AnswerPart::ToolCall(call) => self.calls.push(call),
+        }
+    }
+
+    /// Adds an event; true where the answer is complete with it.
+    ///
+    /// # Errors
+    /// The failure of [`StreamEvent::Failed`].
+    pub fn add(&mut self, event: StreamEvent) -> Result<bool, Failure> {
+        match event {
+            StreamEvent::Queued { .. }
+            | StreamEvent::Started { .. }
+            | StreamEvent::Prefill { .. } => {}
+            StreamEvent::Token {
+                parts, logprobs, ..
+            } => {
+                for part in parts {
+                    self.push(part);
+                }
+                self.logprobs.extend(logprobs);
+            }
+            StreamEvent::Finished { reason, usage } => {
+                self.reason = reason;
+                self.usage = usage;
+                return Ok(true);
+            }
+            StreamEvent::Failed(failure) => return Err(failure),
+        }
+        Ok(false)
+    }
+}
