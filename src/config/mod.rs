@@ -18,7 +18,7 @@ pub use render::render_default;
 pub use sampling::SamplingConfig;
 pub use token::Token;
 
-use crate::protocol::KvType;
+use crate::protocol::{KvType, paths};
 
 /// Hearthd's configuration. Values shown are the defaults; what is commented out
 /// does not need to be set. Files in `hearthd.toml.d/*.toml` are read after this
@@ -300,7 +300,7 @@ pub struct HttpConfig {
 impl Default for HttpConfig {
     fn default() -> Self {
         Self {
-            socket: "/run/hearthd/hearthd.sock".into(),
+            socket: paths::SOCKET.into(),
             socket_mode: "0660".into(),
             body_max_mib: 8,
             token_file: PathBuf::new(),
@@ -370,8 +370,8 @@ pub struct PathsConfig {
 impl Default for PathsConfig {
     fn default() -> Self {
         Self {
-            models: "/var/lib/hearthd/models".into(),
-            models_packaged: "/usr/share/hearthd/models".into(),
+            models: paths::MODELS.into(),
+            models_packaged: paths::MODELS_PACKAGED.into(),
             prompts: "/var/cache/hearthd/prompts".into(),
             tuning: "/var/lib/hearthd/tuning.json".into(),
             engine: PathBuf::new(),

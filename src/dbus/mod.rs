@@ -20,14 +20,10 @@ use zbus::fdo::{self, RequestNameFlags};
 
 use crate::service::Service;
 
+pub use crate::protocol::bus::{ERRORS, NAME, PATH};
 pub use callers::Callers;
-pub use error::{ERRORS, Error};
+pub use error::Error;
 pub use manager::Manager;
-
-/// The bus name, and the name of the interface.
-pub const NAME: &str = "org.hearthd.Inference1";
-/// The object that everything hangs below.
-pub const PATH: &str = "/org/hearthd/Inference1";
 
 /// Serves the API on the system bus and takes the name. The connection lives as
 /// long as the returned value.

@@ -2,8 +2,7 @@
 
 use super::settings::{MICRO_BATCH, Settings};
 use crate::gguf::{Header, Place, Shape};
-use crate::prompt::constraint::COMPILE_STACK;
-use crate::protocol::KvType;
+use crate::protocol::{COMPILE_STACK, KvType};
 use crate::units::Bytes;
 
 /// The engine without a model: its own memory and the pages of its executables

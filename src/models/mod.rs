@@ -2,4 +2,5 @@
 
 mod store;
 
-pub use store::{Import, Store, StoredModel, check_name};
+pub use crate::protocol::check_name;
+pub use store::{Import, Store, StoredModel};

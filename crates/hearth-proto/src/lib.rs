@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod answer;
+pub mod bus;
 mod failure;
 pub mod framing;
 mod kind;
@@ -14,6 +15,7 @@ mod limits;
 mod message;
 mod models;
 mod offline;
+pub mod paths;
 pub mod reading;
 mod request;
 mod sampling;
@@ -28,15 +30,15 @@ pub use limits::Limits;
 pub use message::{
     ChatAbilities, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
 };
-pub use models::ModelEntry;
+pub use models::{ModelEntry, check_name};
 pub use offline::{
     Accuracy, BenchJob, BenchResult, Divergence, ImatrixJob, ImatrixResult, JudgeJob, JudgeResult,
     OfflineEvent, OfflineJob, QuantizeJob, QuantizeResult, Question, Reference, SHAPES, STORAGES,
     ShapeJob, ShapeResult, ShapeRow, TextScore,
 };
 pub use request::{
-    CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow, Priority, Prompt,
-    RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,
+    COMPILE_STACK, CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow,
+    Priority, Prompt, RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,
 };
 pub use sampling::{Biased, LAST_N_MAX, SAMPLERS, SamplerName, Sampling};
 pub use stream::{Answer, StreamEvent};

@@ -1,8 +1,8 @@
-//! What is known of an installed model.
+//! What is known of an installed model, and what it may be called.
 
 use serde::Serialize;
 
-use crate::ModelKind;
+use crate::{Failure, ModelKind};
 
 /// A model that could be loaded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -32,4 +32,32 @@ pub struct ModelEntry {
     pub modified_s: u64,
     /// Why it cannot be used; empty where nothing is known against it.
     pub problem: String,
+}
+
+/// Model names become file names and JSON strings: kept to a safe alphabet.
+///
+/// # Errors
+/// `InvalidArgs`, saying what is allowed.
+pub fn check_name(name: &str) -> Result<(), Failure> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.+:".contains(c);
+    let fits = !name.is_empty() && name.len() <= 128 && name.chars().all(allowed);
+    if fits && !name.starts_with('.') && name != "default" {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "{name:?} is not a model name: use letters, digits and - _ . + : (at most 128, not beginning with a dot)"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_the_folder() {
+        for bad in ["", "../x", "a/b", ".hidden", "a b", "ä", "default"] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+        assert!(check_name("Qwen2.5-0.5B-Q4_K_M").is_ok());
+    }
 }

@@ -159,6 +159,12 @@ pub enum Constraint {
     Gbnf(String),
 }
 
+/// Stack of the thread that compiles a [`Constraint`], in bytes; it is part of a model's
+/// memory estimate. Compiling recurses: about 4 KiB a level, and the bounds on the input
+/// let a chain of references or rules reach some ten thousand levels. Only what is touched
+/// is real.
+pub const COMPILE_STACK: usize = 256 << 20;
+
 /// Whether the model may, must or must not call a tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

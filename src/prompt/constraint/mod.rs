@@ -49,7 +49,6 @@ pub(crate) use calls::invalid as invalid_tool;
 pub use calls::{BareCalls, Beginning, CallGrammar, bare_calls, beginning};
 pub use matcher::{Binding, Matcher};
 pub use reasoning::ReasoningTags;
-pub(crate) use vocabulary::COMPILE_STACK;
 pub use vocabulary::{Tokenize, Vocabulary};
 
 /// Checks what can be checked without a model, in time linear in the request: size,

@@ -12,7 +12,7 @@ use llguidance::toktrie::{
 use llguidance::{Logger, ParserFactory};
 
 use super::grammar;
-use crate::protocol::{Failure, FailureKind};
+use crate::protocol::{COMPILE_STACK, Failure, FailureKind};
 
 /// The model's own tokenizer: text into tokens, without a begin token and without
 /// reading control tokens out of the text.
@@ -20,10 +20,6 @@ pub type Tokenize = Arc<dyn Fn(&[u8]) -> Vec<i32> + Send + Sync>;
 
 /// Longer tokens are never chosen: toktrie's nodes count to 1024 levels.
 const MAX_TOKEN_BYTES: usize = 1000;
-
-/// Compiling recurses: about 4 KiB a level, and the bounds on the input let a chain of
-/// references or rules reach some ten thousand levels. Only what is touched is real.
-pub(crate) const COMPILE_STACK: usize = 256 << 20;
 
 /// The tokens of a loaded model. Cheap to clone.
 #[derive(Clone)]

@@ -1,0 +1,8 @@
+//! Where the package has its files, as configured by default.
+
+/// Models that were imported or downloaded.
+pub const MODELS: &str = "/var/lib/hearthd/models";
+/// Models from packages.
+pub const MODELS_PACKAGED: &str = "/usr/share/hearthd/models";
+/// The Unix socket for HTTP.
+pub const SOCKET: &str = "/run/hearthd/hearthd.sock";
