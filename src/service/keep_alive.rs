@@ -11,43 +11,7 @@ use super::{Service, stopping};
 use crate::protocol::Failure;
 
 pub use crate::protocol::KeepAlive;
-
-/// Who wants a model to stay. What is asked for later by the same client replaces what
-/// it asked for before; it never shortens what another one asked for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Client {
-    /// The user; nobody's over TCP.
-    pub uid: u32,
-    /// The process; 0 where it is not known, as over TCP.
-    pub pid: i32,
-    /// What it says of itself (`User-Agent`).
-    pub agent: String,
-}
-
-impl Client {
-    /// Whether the client asks again that asked as `before`. Some are another process each
-    /// time, as `curl` is.
-    pub(super) fn follows(&self, before: &Self, is_gone: impl Fn(i32) -> bool) -> bool {
-        let is_alike = self.uid == before.uid && self.agent == before.agent;
-        self == before || is_alike && before.pid > 0 && is_gone(before.pid)
-    }
-}
-
-/// A client's wish.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keep {
-    /// Whose.
-    pub client: Client,
-    /// How long.
-    pub time: KeepAlive,
-}
-
-impl Keep {
-    /// Whether the model may go for all that this client cares.
-    pub fn is_over(&self) -> bool {
-        self.time == KeepAlive::For(Duration::ZERO)
-    }
-}
+pub use hearth_policy::holds::{Client, Keep};
 
 impl Service {
     /// Ends a use of a model that was no request: from now on it stays for as long as the

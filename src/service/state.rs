@@ -11,12 +11,12 @@ mod tuned;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use hearth_policy::holds::Holds;
+use hearth_policy::quota::Quotas;
 use tokio::sync::oneshot;
 
 use super::board::Decisions;
-use super::holds::Holds;
 use super::jobs::Jobs;
-use super::quota::Quotas;
 use super::resume::{Cause, Quarantine};
 use super::sessions::Sessions;
 use super::tune::Tuned;

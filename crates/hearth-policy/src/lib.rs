@@ -1,9 +1,13 @@
-//! Decisions: what the board allows, and who goes next. Pure: the time is an argument;
-//! nothing here opens a file, starts a thread or reads a clock.
+//! Decisions: what the board allows, who goes next, what a user may still use, and which
+//! model stays in memory. Pure: the time is an argument; nothing here opens a file, starts
+//! a thread or reads a clock.
 
 #![warn(missing_docs)]
 
 pub mod governor;
+pub mod holds;
+pub mod quota;
 pub mod scheduler;
 #[cfg(feature = "simulator")]
 pub mod simulator;
+pub mod tuning;

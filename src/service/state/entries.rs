@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use hearth_policy::quota::Charged;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::{
@@ -10,7 +11,6 @@ use crate::protocol::{
 };
 use crate::scheduler::Caller;
 use crate::service::keep_alive::Keep;
-use crate::service::quota::Charged;
 use crate::service::resume::Progress;
 use crate::service::types::StreamEvent;
 

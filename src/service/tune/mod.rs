@@ -5,11 +5,12 @@
 //! again.
 
 mod store;
-mod table;
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use hearth_policy::tuning::nearest;
 
 use super::Service;
 use super::openai::unix_seconds;
@@ -19,7 +20,7 @@ use crate::protocol::{
     Failure, FailureKind, GenerateRequest, Priority, Prompt, RequestId, Sampling, Usage,
 };
 
-pub use table::{Speed, Tuning};
+pub use hearth_policy::tuning::{Speed, Tuning};
 
 /// Measurements of each thread count; one that was disturbed unseen is not the median.
 const RUNS: u32 = 3;
@@ -181,7 +182,7 @@ impl Service {
             let cores = self.cores();
             self.models().iter().find(|m| m.loaded).and_then(|model| {
                 let (form, size) = (&model.quantization, model.parameters);
-                let known = table::nearest(&all, &cores, &model.name, form, size)?;
+                let known = nearest(&all, &cores, &model.name, form, size)?;
                 let most = known.best()?.0.max(known.best_prefill()?.0);
                 Some((known.decode()?, Some(most)))
             })

@@ -4,9 +4,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use hearth_policy::tuning::Tuning;
 use serde::{Deserialize, Serialize};
-
-use super::table::Tuning;
 
 /// Format of the file.
 const VERSION: u32 = 1;
@@ -69,8 +68,8 @@ pub(super) fn write(path: &Path, tunings: &[Tuning]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::Speed;
     use super::*;
+    use hearth_policy::tuning::Speed;
 
     fn tuning(model: &str) -> Tuning {
         Tuning {

@@ -3,16 +3,53 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::keep_alive::{Client, Keep, KeepAlive};
+use hearth_proto::KeepAlive;
 
 /// The most holds that one caller may have: each is forgotten only by its owner.
 const HOLDS_MAX: usize = 64;
 /// The most clients whose wishes are remembered: over TCP anyone can be many.
 const CLIENTS_MAX: usize = 64;
 
+/// Who wants a model to stay. What is asked for later by the same client replaces what
+/// it asked for before; it never shortens what another one asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client {
+    /// The user; nobody's over TCP.
+    pub uid: u32,
+    /// The process; 0 where it is not known, as over TCP.
+    pub pid: i32,
+    /// What it says of itself (`User-Agent`).
+    pub agent: String,
+}
+
+impl Client {
+    /// Whether the client asks again that asked as `before`. Some are another process each
+    /// time, as `curl` is.
+    pub fn follows(&self, before: &Self, is_gone: impl Fn(i32) -> bool) -> bool {
+        let is_alike = self.uid == before.uid && self.agent == before.agent;
+        self == before || is_alike && before.pid > 0 && is_gone(before.pid)
+    }
+}
+
+/// A client's wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Whose.
+    pub client: Client,
+    /// How long.
+    pub time: KeepAlive,
+}
+
+impl Keep {
+    /// Whether the model may go for all that this client cares.
+    pub fn is_over(&self) -> bool {
+        self.time == KeepAlive::For(Duration::ZERO)
+    }
+}
+
 /// All holds by cookie, and the wishes of clients that hold no cookie.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Holds {
+pub struct Holds {
     owners: BTreeMap<u32, String>,
     last: u32,
     kept: BTreeMap<Client, Kept>,
@@ -28,18 +65,12 @@ struct Kept {
 
 impl Holds {
     /// Whether somebody holds the model by a cookie.
-    pub(super) fn are_open(&self) -> bool {
+    pub fn are_open(&self) -> bool {
         !self.owners.is_empty()
     }
 
     /// Takes a client's wish, in the place of its last one.
-    pub(super) fn keep(
-        &mut self,
-        keep: &Keep,
-        model: &str,
-        now: Duration,
-        is_gone: impl Fn(i32) -> bool,
-    ) {
+    pub fn keep(&mut self, keep: &Keep, model: &str, now: Duration, is_gone: impl Fn(i32) -> bool) {
         self.kept.retain(|before, kept| {
             kept.until.is_none_or(|until| until > now) && !keep.client.follows(before, &is_gone)
         });
@@ -55,19 +86,19 @@ impl Holds {
     }
 
     /// Until when clients want this model to stay; `None`: for ever.
-    pub(super) fn until(&self, model: &str) -> Option<Duration> {
+    pub fn until(&self, model: &str) -> Option<Duration> {
         let kept = self.kept.values().filter(|kept| kept.model == model);
         kept.map(|kept| kept.until)
             .try_fold(Duration::ZERO, |last, until| Some(last.max(until?)))
     }
 
     /// Forgets all clients' wishes: the model was unloaded in spite of them.
-    pub(super) fn forget_wishes(&mut self) {
+    pub fn forget_wishes(&mut self) {
         self.kept.clear();
     }
 
     /// Adds a hold of `owner`; returns its cookie, or `None` where it has too many.
-    pub(super) fn add(&mut self, owner: &str) -> Option<u32> {
+    pub fn add(&mut self, owner: &str) -> Option<u32> {
         let owned = self.owners.values().filter(|other| *other == owner);
         if owned.count() >= HOLDS_MAX {
             return None;
@@ -84,7 +115,7 @@ impl Holds {
     }
 
     /// Ends a hold; only its owner can. Whether there was one.
-    pub(super) fn release(&mut self, owner: &str, cookie: u32) -> bool {
+    pub fn release(&mut self, owner: &str, cookie: u32) -> bool {
         let owns = self.owners.get(&cookie).is_some_and(|o| o == owner);
         if owns {
             self.owners.remove(&cookie);

@@ -9,11 +9,11 @@ const HOUR: u64 = 60;
 
 /// Tokens by user and minute.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Quotas(BTreeMap<u32, VecDeque<(u64, u64)>>);
+pub struct Quotas(BTreeMap<u32, VecDeque<(u64, u64)>>);
 
 impl Quotas {
     /// Notes tokens computed for a user.
-    pub(super) fn charge(&mut self, now: Duration, uid: u32, tokens: u32) {
+    pub fn charge(&mut self, now: Duration, uid: u32, tokens: u32) {
         if tokens == 0 {
             return;
         }
@@ -27,7 +27,7 @@ impl Quotas {
     }
 
     /// Tokens of a user within the last hour.
-    pub(super) fn used(&mut self, now: Duration, uid: u32) -> u64 {
+    pub fn used(&mut self, now: Duration, uid: u32) -> u64 {
         self.forget(now);
         let minutes = self.0.get(&uid).into_iter().flatten();
         minutes.map(|(_, tokens)| tokens).sum()
@@ -35,7 +35,7 @@ impl Quotas {
 
     /// Seconds until a user has had fewer than `limit` tokens within an hour; `None`
     /// where that is so now.
-    pub(super) fn refused_s(&mut self, now: Duration, uid: u32, limit: u32) -> Option<u32> {
+    pub fn refused_s(&mut self, now: Duration, uid: u32, limit: u32) -> Option<u32> {
         let mut left = self.used(now, uid);
         for (minute, tokens) in self.0.get(&uid).into_iter().flatten() {
             if left < u64::from(limit) {
@@ -65,7 +65,7 @@ impl Quotas {
 /// What of one request was charged, over all engines that worked on it: what a crash has
 /// computed twice is charged once.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Charged {
+pub struct Charged {
     /// Tokens of the prompt: in the cache, or computed.
     prompt: u32,
     generated: u32,
@@ -74,13 +74,13 @@ pub(super) struct Charged {
 
 impl Charged {
     /// So many tokens of the prompt were in the cache, which costs nothing.
-    pub(super) fn cached(&mut self, tokens: u32) -> u32 {
+    pub fn cached(&mut self, tokens: u32) -> u32 {
         self.prompt = self.prompt.max(tokens);
         0
     }
 
     /// The prompt is computed so far; returns what is new.
-    pub(super) fn prompt(&mut self, done: u32) -> u32 {
+    pub fn prompt(&mut self, done: u32) -> u32 {
         let new = done.saturating_sub(self.prompt);
         self.prompt += new;
         self.total = self.total.saturating_add(new);
@@ -88,7 +88,7 @@ impl Charged {
     }
 
     /// So many tokens were generated; returns how many are new.
-    pub(super) fn generated(&mut self, generated: u32) -> u32 {
+    pub fn generated(&mut self, generated: u32) -> u32 {
         let new = generated.saturating_sub(self.generated);
         self.generated += new;
         self.total = self.total.saturating_add(new);
@@ -96,7 +96,7 @@ impl Charged {
     }
 
     /// All of it.
-    pub(super) fn total(&self) -> u32 {
+    pub fn total(&self) -> u32 {
         self.total
     }
 }
