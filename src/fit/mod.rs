@@ -24,4 +24,4 @@ pub use admit::{Fitted, NoFit, fit};
 pub use budget::{Budget, budget};
 pub use estimate::{Estimate, cell_bytes, estimate, memory_max, usable_kv_type};
 pub use repack::Repack;
-pub use settings::{CONTEXT_SMALL, MICRO_BATCH, SLOTS_MAX, Settings, context, places, wanted};
+pub use settings::{CONTEXT_SMALL, MICRO_BATCH, SLOTS_MAX, Settings, Wanted, context, places};

@@ -2,7 +2,6 @@
 
 use super::estimate::{cell_bytes, is_recurrent, state_bytes, usable_kv_type};
 use super::repack::Repack;
-use crate::config::Config;
 use crate::gguf::Header;
 use crate::protocol::KvType;
 use crate::units::Bytes;
@@ -83,22 +82,51 @@ impl Settings {
     }
 }
 
-/// What the configuration wants for a model, on this CPU.
-pub fn wanted(config: &Config, header: &Header, threads: u32) -> Settings {
-    let kv_type = usable_kv_type(header, config.model.kv_type);
-    let kept = Bytes::mib(u64::from(config.cache.memory_mib));
-    Settings {
-        context: context(header, config.model.context, config.model.context_max),
-        kept: kept_tokens(header, kept, kv_type),
-        kv_type: config.model.kv_type,
-        batch: MICRO_BATCH,
-        slots: config.engine.slots,
-        threads,
-        repack: Repack::of_this_cpu(),
-        // Tool calls and schemas are what a house asks for; embeddings are rare, and
-        // fail by themselves where there is no room.
-        constraints: true,
-        embeddings: false,
+/// What is asked of a model before its header is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Context in tokens; 0: the model's own, at most `context_max`.
+    pub context: u32,
+    /// Upper bound for `context = 0`.
+    pub context_max: u32,
+    /// Type of the key cache.
+    pub kv_type: KvType,
+    /// Memory for finished prompts.
+    pub kept: Bytes,
+    /// Requests worked on at once.
+    pub slots: u32,
+}
+
+impl Default for Wanted {
+    /// As the daemon is configured by default.
+    fn default() -> Self {
+        Self {
+            context: 0,
+            context_max: 4096,
+            kv_type: KvType::F16,
+            kept: Bytes::mib(64),
+            slots: 2,
+        }
+    }
+}
+
+impl Wanted {
+    /// The settings for a model on this CPU.
+    pub fn settings(&self, header: &Header, threads: u32) -> Settings {
+        let kv_type = usable_kv_type(header, self.kv_type);
+        Settings {
+            context: context(header, self.context, self.context_max),
+            kept: kept_tokens(header, self.kept, kv_type),
+            kv_type: self.kv_type,
+            batch: MICRO_BATCH,
+            slots: self.slots,
+            threads,
+            repack: Repack::of_this_cpu(),
+            // Tool calls and schemas are common; embeddings are rare, and fail by
+            // themselves where there is no memory for them.
+            constraints: true,
+            embeddings: false,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 
 use super::Service;
 use crate::config::Config;
-use crate::fit::{Budget, Fitted, budget, fit, memory_max, wanted};
+use crate::fit::{Budget, Fitted, Wanted, budget, fit, memory_max};
 use crate::gguf::{ElementType, Header, Place, Weights};
 use crate::governor::Memory;
 use crate::models::StoredModel;
@@ -19,6 +19,18 @@ pub(super) struct Admitted {
     pub(super) request: LoadRequest,
     /// What was made smaller, and why; empty where nothing was.
     pub(super) note: String,
+}
+
+impl From<&Config> for Wanted {
+    fn from(config: &Config) -> Self {
+        Self {
+            context: config.model.context,
+            context_max: config.model.context_max,
+            kv_type: config.model.kv_type,
+            kept: Bytes::mib(u64::from(config.cache.memory_mib)),
+            slots: config.engine.slots,
+        }
+    }
 }
 
 /// The request for a model, with what fits the memory of this moment.
@@ -69,7 +81,7 @@ fn admit(
 ) -> Result<(Header, Fitted), Failure> {
     let header = model.header.clone();
     let header = header.unwrap_or_else(|_| only_weights(model.size_bytes));
-    let wanted = wanted(config, &header, threads);
+    let wanted = Wanted::from(config).settings(&header, threads);
     let budget = budget(memory).unwrap_or(Budget::all(Bytes(u64::MAX)));
     let fitted = fit(&header, &wanted, budget);
     let fitted = fitted.map_err(|no| Failure::new(FailureKind::OutOfMemory, no.to_string()))?;
@@ -146,6 +158,11 @@ mod tests {
             available: Some(Bytes::mib(available_mib)),
             ..Memory::default()
         }
+    }
+
+    #[test]
+    fn the_client_estimates_with_the_default_configuration() {
+        assert_eq!(Wanted::from(&Config::default()), Wanted::default());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Service;
 use super::types::ModelEntry;
-use crate::fit::{SLOTS_MAX, wanted};
+use crate::fit::{SLOTS_MAX, Wanted};
 use crate::gguf::Header;
 use crate::prompt::CHATML;
 use crate::protocol::{Failure, FailureKind};
@@ -84,7 +84,7 @@ impl Service {
         Ok(Props {
             context_size: match &info {
                 Some(info) => info.context_size,
-                None => wanted(&config, &header, threads).context,
+                None => Wanted::from(&*config).settings(&header, threads).context,
             },
             slots: match &info {
                 Some(info) => info.slots,

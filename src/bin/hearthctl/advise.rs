@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use hearthd::config::Config;
-use hearthd::fit::{Budget, Fitted, NoFit, fit, wanted};
+use hearthd::fit::{Budget, Fitted, NoFit, Wanted, fit};
 use hearthd::gguf::Header;
 use hearthd::sensors::Sensors;
 use hearthd::units::Bytes;
@@ -171,10 +171,10 @@ fn candidate(
     sensors: &Sensors,
     budget: Budget,
 ) -> Result<Candidate> {
-    let mut config = Config::default();
-    config.model.context = args.context.unwrap_or(config.model.context);
+    let mut wanted = Wanted::default();
+    wanted.context = args.context.unwrap_or(wanted.context);
     let header = header(&path)?;
-    let wanted = wanted(&config, &header, sensors.threads_max());
+    let wanted = wanted.settings(&header, sensors.threads_max());
     let fitted = fit(&header, &wanted, budget);
     let bytes = fs::metadata(&path).map_or(0, |m| m.len());
     let is_whole = fitted

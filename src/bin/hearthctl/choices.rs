@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hearthd::catalogue::catalogue;
 use hearthd::config::Config;
-use hearthd::fit::{Budget, Fitted, NoFit, fit, wanted};
+use hearthd::fit::{Budget, Fitted, NoFit, Wanted, fit};
 use hearthd::gguf::Header;
 use hearthd::sensors::Sensors;
 use hearthd::units::Bytes;
@@ -34,7 +34,7 @@ pub fn run(as_json: bool, args: &ModelsArgs) -> Result {
     let sensors = Sensors::new("/");
     let budget = memory(&sensors, args.memory)?;
     let fitted = |header: &Header| {
-        let wanted = wanted(&config, header, sensors.threads_max());
+        let wanted = Wanted::default().settings(header, sensors.threads_max());
         fit(header, &wanted, budget)
     };
     let mut choices = Vec::new();

@@ -5,7 +5,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use hearthd::config::Config;
-use hearthd::fit::{Budget, Fitted, NoFit, budget, fit, usable_kv_type, wanted};
+use hearthd::fit::{Budget, Fitted, NoFit, Wanted, budget, fit, usable_kv_type};
 use hearthd::gguf::{Header, read_header};
 use hearthd::sensors::Sensors;
 use hearthd::units::Bytes;
@@ -18,14 +18,14 @@ use crate::table::Table;
 
 /// `hearthctl fit`.
 pub fn run(as_json: bool, args: &FitArgs) -> Result {
-    let mut config = Config::default();
-    let path = find(&args.model, &config)?;
+    let path = find(&args.model, &Config::default())?;
     let header = header(&path)?;
-    config.model.context = args.context.unwrap_or(config.model.context);
-    config.model.kv_type = args.kv_type.unwrap_or(config.model.kv_type);
+    let mut wanted = Wanted::default();
+    wanted.context = args.context.unwrap_or(wanted.context);
+    wanted.kv_type = args.kv_type.unwrap_or(wanted.kv_type);
     let sensors = Sensors::new("/");
     let budget = memory(&sensors, args.memory)?;
-    let wanted = wanted(&config, &header, sensors.threads_max());
+    let wanted = wanted.settings(&header, sensors.threads_max());
     if usable_kv_type(&header, wanted.kv_type) != wanted.kv_type {
         output::note("this model's heads are too narrow for q8_0 keys: f16 is used");
     }
