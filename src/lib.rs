@@ -24,7 +24,6 @@ pub mod config;
 pub mod dbus;
 #[cfg(feature = "engine")]
 pub mod engine;
-pub mod fit;
 pub mod http;
 pub mod logging;
 pub mod models;
@@ -33,6 +32,7 @@ pub mod sensors;
 pub mod service;
 
 pub use hearth_gguf as gguf;
+pub use hearth_gguf::fit;
 pub use hearth_policy::{governor, scheduler, simulator as board};
 pub use hearth_proto as protocol;
 pub use hearth_proto::units;

@@ -1,4 +1,5 @@
-//! The header of a GGUF file, read defensively and without llama.cpp.
+//! The header of a GGUF file, read defensively and without llama.cpp, and the memory
+//! that its model takes ([`fit`]).
 //!
 //! Format: ggml's docs/gguf.md. Everything is little-endian; strings are a `u64`
 //! length and bytes. Counts and lengths come from the file and are not trusted:
@@ -7,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod file_type;
+pub mod fit;
 mod header;
 mod kind;
 mod read;

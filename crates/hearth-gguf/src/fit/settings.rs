@@ -1,10 +1,11 @@
 //! What a model is loaded with.
 
+use hearth_proto::KvType;
+use hearth_proto::units::Bytes;
+
 use super::estimate::{cell_bytes, is_recurrent, state_bytes, usable_kv_type};
 use super::repack::Repack;
-use crate::gguf::Header;
-use crate::protocol::KvType;
-use crate::units::Bytes;
+use crate::Header;
 
 /// Tokens of one micro-batch. llama.cpp looks at the abort flag and the thread
 /// count between two of them: 128 keeps a cancel within about 10 ms on a PC.

@@ -1,10 +1,10 @@
+use hearth_proto::reading::Memory;
 use proptest::prelude::*;
 
 use super::super::settings::kept_tokens;
 use super::super::{Repack, budget, cell_bytes, context, places};
 use super::*;
-use crate::gguf::{ElementType, Place, Shape, Weights};
-use crate::governor::Memory;
+use crate::{ElementType, Place, Shape, Weights};
 
 /// Qwen2.5-1.5B's dimensions, with weights of one type.
 fn header(element: ElementType) -> Header {

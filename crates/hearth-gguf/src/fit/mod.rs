@@ -1,5 +1,5 @@
-//! Floor 2: how much memory a model takes, known before it is loaded, and what of it
-//! can be had. Pure: a header and settings in, bytes out.
+//! The memory estimate: how much a model takes, known before it is loaded, and what of
+//! it is available. Pure: a header and settings in, bytes out.
 //!
 //! The formulas follow llama.cpp's loader and graphs (llama-cpp-sys-2 0.1.161); the
 //! constants were measured. `tests/engine/memory.rs` compares them

@@ -1,6 +1,6 @@
 //! Which weights the CPU kernels want in another order.
 
-use crate::gguf::ElementType;
+use crate::ElementType;
 
 /// What ggml's CPU kernels rearrange while a model is loaded: such a matrix takes its
 /// size again in the process's own memory, and its pages of the file are not looked at

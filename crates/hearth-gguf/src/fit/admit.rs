@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use hearth_proto::KvType;
+use hearth_proto::units::Bytes;
+
 use super::budget::Budget;
 use super::estimate::{Estimate, estimate, usable_kv_type};
 use super::settings::{CONTEXT_SMALL, Settings};
-use crate::gguf::Header;
-use crate::protocol::KvType;
-use crate::units::Bytes;
+use crate::Header;
 
 /// Settings that fit.
 #[derive(Clone, Debug, PartialEq, Eq)]

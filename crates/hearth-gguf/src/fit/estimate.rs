@@ -1,9 +1,10 @@
 //! The estimate itself.
 
+use hearth_proto::units::Bytes;
+use hearth_proto::{COMPILE_STACK, KvType};
+
 use super::settings::{MICRO_BATCH, Settings};
-use crate::gguf::{Header, Place, Shape};
-use crate::protocol::{COMPILE_STACK, KvType};
-use crate::units::Bytes;
+use crate::{Header, Place, Shape};
 
 /// The engine without a model: its own memory and the pages of its executables
 /// (measured: 5 and 11 MiB).

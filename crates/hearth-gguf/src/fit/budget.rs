@@ -1,7 +1,7 @@
 //! The memory that a model may take.
 
-use crate::governor::Memory;
-use crate::units::Bytes;
+use hearth_proto::reading::Memory;
+use hearth_proto::units::Bytes;
 
 /// What stays free for everything else on the board: so much, or a share of it
 /// (docs/design.md, section 6).
