@@ -18,7 +18,6 @@
 //! ticks; its events come back by id and the front writes them out.
 
 pub mod app;
-pub mod cache;
 pub mod catalogue;
 pub mod config;
 pub mod dbus;
@@ -31,6 +30,7 @@ pub mod prompt;
 pub mod sensors;
 pub mod service;
 
+pub use hearth_cache as cache;
 pub use hearth_gguf as gguf;
 pub use hearth_gguf::fit;
 pub use hearth_policy::{governor, scheduler, simulator as board};

@@ -1,4 +1,4 @@
-//! Floor 2: the prompt cache on disk. A file holds the keys and values of one prompt
+//! The prompt cache on disk. A file holds the keys and values of one prompt
 //! beginning, so that the first answer after a restart does not read it again.
 //!
 //! The engine writes and reads the files ([`Folder`]); the daemon only lists, checks

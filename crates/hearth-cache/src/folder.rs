@@ -5,13 +5,13 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use hearth_proto::DiskCache;
 use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::file::{self, CacheError, Header};
 use super::ledger::Ledger;
 use super::{EXTENSION, files};
-use crate::protocol::DiskCache;
 
 /// A use is noted at most this often: each is a write to the card.
 const TOUCH_EVERY: Duration = Duration::from_hours(1);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::gguf::{GgufError, read_header};
+use hearth_gguf::{GgufError, read_header};
 
 /// How many places of the weights are looked at, and how many bytes at each: a model that
 /// was trained further differs everywhere, and one of which single layers were, in many
