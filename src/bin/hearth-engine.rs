@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
+use hearth_gguf::synthetic::{Family, Shape, Storage, make, make_family};
 use hearthd::engine::fake::{FakeLoader, Script};
 use hearthd::engine::llama::{LlamaLoader, Runtime};
-use hearthd::engine::make_model::{Family, Shape, Storage, make, make_family};
 use hearthd::engine::{exit_code, run, try_template};
 use hearthd::engine::{offline, tools};
 use hearthd::protocol::{

@@ -1,6 +1,6 @@
 //! Embeddings over HTTP, the bus and hearthctl.
 
-use hearthd::engine::make_model::{Encoder, make_encoder};
+use hearth_gguf::synthetic::{Encoder, make_encoder};
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Setup, error, ok};

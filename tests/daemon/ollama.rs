@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 
-use hearthd::engine::make_model::{Encoder, make_encoder};
+use hearth_gguf::synthetic::{Encoder, make_encoder};
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Engine, PATIENCE, Setup, ok, root, text, until};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command as Process;
 
-use hearthd::engine::make_model::{Encoder, make_encoder};
+use hearth_gguf::synthetic::{Encoder, make_encoder};
 use hearthd::gguf::read_header;
 use hearthd::protocol::{Command, Event, FailureKind, ModelKind, Prompt, RequestId};
 

@@ -1,5 +1,6 @@
-//! The header of a GGUF file, read defensively and without llama.cpp, and the memory
-//! that its model takes ([`fit`]).
+//! The header of a GGUF file, read defensively and without llama.cpp; the memory that its
+//! model takes ([`fit`]); a writer ([`mod@write`]) and models of random weights
+//! ([`synthetic`]).
 //!
 //! Format: ggml's docs/gguf.md. Everything is little-endian; strings are a `u64`
 //! length and bytes. Counts and lengths come from the file and are not trusted:
@@ -13,7 +14,9 @@ mod header;
 mod kind;
 mod read;
 mod split;
+pub mod synthetic;
 mod types;
+pub mod write;
 
 use std::io::{self, Read};
 

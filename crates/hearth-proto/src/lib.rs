@@ -33,8 +33,8 @@ pub use message::{
 pub use models::{ModelEntry, check_name};
 pub use offline::{
     Accuracy, BenchJob, BenchResult, Divergence, ImatrixJob, ImatrixResult, JudgeJob, JudgeResult,
-    OfflineEvent, OfflineJob, QuantizeJob, QuantizeResult, Question, Reference, SHAPES, STORAGES,
-    ShapeJob, ShapeResult, ShapeRow, TextScore,
+    OfflineEvent, OfflineJob, QuantizeJob, QuantizeResult, Question, Reference, ShapeJob,
+    ShapeResult, ShapeRow, TextScore,
 };
 pub use request::{
     COMPILE_STACK, CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow,

@@ -257,28 +257,12 @@ pub struct ImatrixResult {
     pub chunk_tokens: u32,
 }
 
-/// The models whose dimensions are known; the first is none but small.
-pub const SHAPES: [&str; 9] = [
-    "demo",
-    "smollm2-135m",
-    "smollm2-360m",
-    "qwen2.5-0.5b",
-    "tinyllama-1.1b",
-    "llama-3.2-1b",
-    "qwen2.5-1.5b",
-    "smollm2-1.7b",
-    "llama-3.2-3b",
-];
-
-/// The types that random weights come in.
-pub const STORAGES: [&str; 5] = ["f32", "f16", "q8_0", "q4_k_m", "q4_0"];
-
 /// What is to be measured without having it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShapeJob {
-    /// One of [`SHAPES`].
+    /// A name of `hearth_gguf::synthetic::SHAPES`.
     pub shape: String,
-    /// One of [`STORAGES`].
+    /// A name of `hearth_gguf::synthetic::STORAGES`.
     pub storage: String,
     /// The file that is written, whatever is in it.
     pub out: PathBuf,

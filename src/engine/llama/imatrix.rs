@@ -12,9 +12,9 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use hearth_gguf::write::{self, ElementType, Tensor, Value};
 use llama_cpp_sys_2 as sys;
 
-use crate::engine::gguf::{self, ElementType, Tensor, Value};
 use crate::protocol::{Failure, FailureKind};
 
 /// The largest file: models of a few billion weights have 10 MB.
@@ -115,11 +115,11 @@ impl Imatrix {
                 data.push(numbers);
             }
         }
-        gguf::write_header(out, &values, &tensors)?;
+        write::write_header(out, &values, &tensors)?;
         for numbers in data {
             let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
             out.write_all(&bytes)?;
-            gguf::pad(out, bytes.len() as u64)?;
+            write::pad(out, bytes.len() as u64)?;
         }
         Ok(())
     }

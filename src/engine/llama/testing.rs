@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use hearth_gguf::synthetic::{Storage, make};
+use hearth_gguf::write::ElementType;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
 use super::Runtime;
 use super::context::{Context, ContextParams};
-use crate::engine::gguf::ElementType;
-use crate::engine::make_model::{Storage, make};
 use crate::protocol::KvType;
 
 pub(super) use real_models::real_model;

@@ -1,7 +1,8 @@
 //! How fast a model of known dimensions is here, without having it.
 
+use hearth_gguf::synthetic::{Shape, Storage, make, sizes};
+
 use crate::engine::llama::{LlamaLoader, header};
-use crate::engine::make_model::{Shape, Storage, make, sizes};
 use crate::fit::{Repack, Settings, estimate};
 use crate::protocol::{BenchJob, Failure, FailureKind, ShapeJob, ShapeResult, ShapeRow};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
-use hearthd::protocol::{SHAPES, STORAGES};
+use hearth_gguf::synthetic::{SHAPES, STORAGES};
 use serde::Serialize;
 
 use crate::bench::study::{Address, Api, Server};
@@ -124,11 +124,11 @@ pub struct BenchModelArgs {
 #[derive(Debug, Args)]
 pub struct BenchShapeArgs {
     /// The model whose dimensions it has.
-    #[arg(value_parser = PossibleValuesParser::new(SHAPES), ignore_case = true)]
+    #[arg(value_parser = names(&SHAPES), ignore_case = true)]
     pub shape: String,
     /// How its weights are stored.
     #[arg(long = "type", value_name = "TYPE", default_value = "q4_0")]
-    #[arg(value_parser = PossibleValuesParser::new(STORAGES), ignore_case = true)]
+    #[arg(value_parser = names(&STORAGES), ignore_case = true)]
     pub storage: String,
     /// How much is computed.
     #[command(flatten)]
@@ -141,4 +141,8 @@ pub struct BenchShapeArgs {
     #[arg(long, value_name = "N", default_value = "3")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
+}
+
+fn names<T>(known: &[(&'static str, T)]) -> PossibleValuesParser {
+    PossibleValuesParser::new(known.iter().map(|(name, _)| *name))
 }

@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
+use hearth_gguf::synthetic::{Encoder, make_encoder};
+
 use super::super::testing::{context, load, real_model};
 use super::*;
-use crate::engine::make_model::{Encoder, make_encoder};
 
 /// Tokens of a text of such a length, of a vocabulary of at least 256.
 fn tokens(count: usize) -> Vec<Token> {

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
-use super::super::gguf::{self, ElementType, Tensor, Value};
 use super::{Random, spread, token_text};
+use crate::write::{self, ElementType, Tensor, Value};
 
 const WIDTH: u32 = 64;
 const HEADS: u32 = 4;
@@ -83,7 +83,7 @@ impl Encoder {
 pub fn make_encoder(path: &Path, encoder: Encoder, seed: u64) -> io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     let tensors = tensors(encoder);
-    gguf::write_header(&mut out, &header(encoder), &tensors)?;
+    write::write_header(&mut out, &header(encoder), &tensors)?;
     let mut random = Random::new(seed);
     for tensor in &tensors {
         let count: u64 = tensor.shape.iter().product();
@@ -102,7 +102,7 @@ pub fn make_encoder(path: &Path, encoder: Encoder, seed: u64) -> io::Result<()> 
         let mut bytes = Vec::new();
         tensor.element.encode(&values, &mut bytes);
         out.write_all(&bytes)?;
-        gguf::pad(&mut out, tensor.element.bytes(count))?;
+        write::pad(&mut out, tensor.element.bytes(count))?;
     }
     out.flush()
 }

@@ -40,7 +40,7 @@ impl ElementType {
     }
 
     /// Elements that are stored together; a row has a multiple of them.
-    pub(in crate::engine) fn block(self) -> u64 {
+    pub(crate) fn block(self) -> u64 {
         match self {
             Self::F32 | Self::F16 => 1,
             Self::Q4_0 | Self::Q5_0 | Self::Q8_0 => BLOCK as u64,
@@ -49,7 +49,7 @@ impl ElementType {
     }
 
     /// Bytes of `n` elements; `n` is a multiple of the block.
-    pub(in crate::engine) fn bytes(self, n: u64) -> u64 {
+    pub(crate) fn bytes(self, n: u64) -> u64 {
         let of_block = match self {
             Self::F32 => 4,
             Self::F16 => 2,
@@ -63,7 +63,7 @@ impl ElementType {
     }
 
     /// Appends `values` in this form to `out`.
-    pub(in crate::engine) fn encode(self, values: &[f32], out: &mut Vec<u8>) {
+    pub(crate) fn encode(self, values: &[f32], out: &mut Vec<u8>) {
         let encode = match self {
             Self::F32 => return out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
             Self::F16 => return out.extend(values.iter().flat_map(|v| half(*v).to_le_bytes())),

@@ -1,4 +1,4 @@
-//! A small streaming GGUF writer, for the models that `make-model` makes.
+//! A small streaming writer of GGUF files.
 //!
 //! The format is the one that ggml documents (docs/gguf.md, version 3): a header of
 //! key-values and tensor descriptions, then the tensors' bytes, each aligned.

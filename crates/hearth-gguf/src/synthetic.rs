@@ -10,8 +10,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::str::FromStr;
 
-use super::gguf::{self, ElementType, Tensor, Value};
-use crate::gguf::takes_more_bits;
+use crate::takes_more_bits;
+use crate::write::{self, ElementType, Tensor, Value};
 
 pub use encoder::{Encoder, make_encoder};
 pub use family::{FAMILIES, Family, make_family};
@@ -110,7 +110,7 @@ pub fn make(
 ) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let tensors = tensors(shape, storage);
-    gguf::write_header(&mut out, &header(shape, storage), &tensors)?;
+    write::write_header(&mut out, &header(shape, storage), &tensors)?;
     let mut random = Random::new(seed);
     let mut values = Vec::new();
     let mut bytes = Vec::new();
@@ -136,7 +136,7 @@ pub fn make(
             done += n;
             report(done, weights);
         }
-        gguf::pad(&mut out, tensor.element.bytes(total))?;
+        write::pad(&mut out, tensor.element.bytes(total))?;
     }
     out.into_inner()
         .map_err(io::IntoInnerError::into_error)?
@@ -295,12 +295,6 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_names_are_those_that_hearthctl_offers() {
-        assert_eq!(SHAPES.map(|(name, _)| name), crate::protocol::SHAPES);
-        assert_eq!(STORAGES.map(|(name, _)| name), crate::protocol::STORAGES);
-    }
 
     #[test]
     fn the_mix_is_llama_cpps() {

@@ -7,8 +7,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{Encoder, Random, gguf, make_encoder, spread, vocabulary};
-use crate::engine::gguf::{ElementType, Tensor, Value};
+use super::{Encoder, Random, make_encoder, spread, vocabulary};
+use crate::write::{self, ElementType, Tensor, Value};
 
 /// Embedding width of all of them.
 const WIDTH: u64 = 128;
@@ -226,7 +226,7 @@ pub fn make_family(path: &Path, family: Family, seed: u64) -> io::Result<()> {
     recipe.values.extend(vocabulary(vocab));
     let tensors: Vec<Tensor> = recipe.tensors.iter().map(|(t, _)| t.clone()).collect();
     let mut out = BufWriter::new(File::create(path)?);
-    gguf::write_header(&mut out, &recipe.values, &tensors)?;
+    write::write_header(&mut out, &recipe.values, &tensors)?;
     let mut random = Random::new(seed);
     for (tensor, fill) in &recipe.tensors {
         let count: u64 = tensor.shape.iter().product();
@@ -239,7 +239,7 @@ pub fn make_family(path: &Path, family: Family, seed: u64) -> io::Result<()> {
         let mut bytes = Vec::new();
         tensor.element.encode(&values, &mut bytes);
         out.write_all(&bytes)?;
-        gguf::pad(&mut out, bytes.len() as u64)?;
+        write::pad(&mut out, bytes.len() as u64)?;
     }
     out.into_inner()
         .map_err(io::IntoInnerError::into_error)?
