@@ -1,9 +1,9 @@
 //! An answer taken apart while it comes: content, reasoning, tool calls.
 
+use hearth_constraint::{Beginning, bare_calls, beginning};
 use hearth_engine::{ParsedAnswer, ParsedCall, Parser};
 use serde_json::{Map, Value};
 
-use crate::prompt::constraint::{Beginning, bare_calls, beginning};
 use crate::protocol::{AnswerPart, FinishReason, ToolCall};
 
 /// A long answer is read again only when it has grown by one part in so many: reading costs

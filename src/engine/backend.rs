@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use hearth_constraint::Vocabulary;
+
 use super::confidence::Choice;
-use crate::prompt::constraint::Vocabulary;
 use crate::protocol::{ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, Sampling};
 use crate::scheduler::MemoryKind;
 

@@ -12,13 +12,13 @@ pub use probe::run as try_template;
 
 use std::cell::RefCell;
 
+use hearth_constraint::{BareCalls, CallGrammar, invalid_tool};
 use hearth_engine::{Chat, ChatError};
 use serde_json::{Value, json};
 
 use self::openai::{as_openai, bound_tools, example, reason, render_request, shown_tools};
 pub(super) use self::prompt::ChatPrompt;
 use super::backend::ChatFormat;
-use crate::prompt::constraint::{BareCalls, CallGrammar, invalid_tool};
 use crate::protocol::{
     CallMode, ChatAbilities, Failure, FailureKind, GenerateRequest, Message, ToolChoice,
 };

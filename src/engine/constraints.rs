@@ -1,9 +1,10 @@
 //! What requests demand of their answers, compiled once and used again: clients send the
 //! same schema and the same tools with every request.
 
+use hearth_constraint::{Binding, Matcher, Vocabulary};
+
 use super::backend::Backend;
 use super::chat::{ChatLayer, ChatPrompt};
-use crate::prompt::constraint::{Binding, Matcher, Vocabulary};
 use crate::protocol::{Failure, GenerateRequest, Prompt};
 
 /// Compiled constraints kept; each takes about a megabyte.

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hearth_constraint::Vocabulary;
+
 use super::backend::{
     Backend, ChatFormat, DecodeError, Loader, Mask, Part, Progress, Sampled, Token, argmax,
     no_logits,
@@ -14,7 +16,6 @@ use super::backend::{
 use super::confidence::Choice;
 use crate::fit::places;
 use crate::gguf::Header;
-use crate::prompt::constraint::Vocabulary;
 use crate::protocol::{
     ChatAbilities, Failure, FailureKind, LoadRequest, ModelInfo, ModelKind, Sampling,
 };

@@ -1,11 +1,12 @@
 //! One request in the engine: from its tokens to its last event.
 
+use hearth_constraint::Matcher;
+
 use super::answer::AnswerReader;
 use super::backend::{Backend, Mask, Part, Token};
 use super::chat::{ChatLayer, ChatPrompt};
 use super::confidence::Tracker;
 use crate::prompt::TextStream;
-use crate::prompt::constraint::Matcher;
 use crate::protocol::{
     AnswerPart, Event, Failure, FailureKind, FinishReason, GenerateRequest, Message, Overflow,
     Prompt, RequestId, Reuse, TokenLogprob, Usage,

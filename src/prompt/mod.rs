@@ -1,10 +1,10 @@
 //! Floor 2: streamed text, and what an answer must look like. Pure.
 
-pub mod constraint;
 mod date;
 mod stream;
 
 pub use date::civil;
+pub use hearth_constraint as constraint;
 pub use stream::TextStream;
 
 /// What the chat layer uses where a model file has no template (`ChatML`).

@@ -38,7 +38,6 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::config::Config;
 use crate::governor::Reading;
 use crate::models::Store;
-use crate::prompt::constraint;
 use crate::protocol::{
     Command, Event, Failure, FailureKind, Message, ModelKind, Prompt, RequestId, Sampling,
 };
@@ -208,7 +207,7 @@ impl Service {
         self.refresh_sensors();
         let config = self.config();
         check_size(&submission.request.prompt, config.queue.prompt_max_bytes)?;
-        let admitted = constraint::check(&submission.request)
+        let admitted = hearth_constraint::check(&submission.request)
             .and_then(|()| self.admit(caller, submission, uid, &config));
         if let Err(failure) = &admitted {
             self.shared.metrics.refused(&caller.sender, failure.kind);

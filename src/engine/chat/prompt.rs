@@ -1,9 +1,9 @@
 //! A rendered prompt: how its answer is to be bound and read.
 
+use hearth_constraint::ReasoningTags;
 use hearth_engine::{ChatError, Parser, Rendered, Trigger};
 
 use crate::engine::answer::AnswerReader;
-use crate::prompt::constraint::ReasoningTags;
 use crate::protocol::{CallMode, Failure, FailureKind, GenerateRequest, Prompt};
 
 /// A prompt, and how its answer is to be bound and read.

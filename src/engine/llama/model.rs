@@ -6,6 +6,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use hearth_constraint::Vocabulary;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
@@ -23,7 +24,6 @@ use crate::engine::backend::{
 use crate::engine::clock;
 use crate::fit::{SLOTS_MAX, cell_bytes, places, usable_kv_type};
 use crate::gguf::{Header, read_header};
-use crate::prompt::constraint::Vocabulary;
 use crate::protocol::{
     ChatAbilities, Failure, FailureKind, KindFacts, LoadRequest, ModelInfo, ModelKind, Sampling,
 };

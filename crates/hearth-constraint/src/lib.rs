@@ -43,9 +43,9 @@ mod vocabulary;
 #[cfg(test)]
 mod tests;
 
-use crate::protocol::{Failure, GenerateRequest, Prompt};
+use hearth_proto::{Failure, GenerateRequest, Prompt};
 
-pub(crate) use calls::invalid as invalid_tool;
+pub use calls::invalid as invalid_tool;
 pub use calls::{BareCalls, Beginning, CallGrammar, bare_calls, beginning};
 pub use matcher::{Binding, Matcher};
 pub use reasoning::ReasoningTags;

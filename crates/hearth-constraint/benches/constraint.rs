@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use hearthd::prompt::constraint::{Matcher, Tokenize, Vocabulary};
-use hearthd::protocol::Constraint;
+use hearth_constraint::{Matcher, Tokenize, Vocabulary};
+use hearth_proto::Constraint;
 use serde_json::json;
 
 const ANSWER: &str = r#"{"room": "the living room of the old house", "lamps": [{"name": "ceiling", "level": 80}, {"name": "reading corner", "level": 35}], "until": "22:30", "note": null}"#;

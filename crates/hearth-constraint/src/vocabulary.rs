@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use hearth_proto::{COMPILE_STACK, Failure, FailureKind};
 use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{
@@ -12,7 +13,6 @@ use llguidance::toktrie::{
 use llguidance::{Logger, ParserFactory};
 
 use super::grammar;
-use crate::protocol::{COMPILE_STACK, Failure, FailureKind};
 
 /// The model's own tokenizer: text into tokens, without a begin token and without
 /// reading control tokens out of the text.

@@ -1,10 +1,10 @@
 //! Regular expressions, Lark and GBNF.
 
+use hearth_proto::{Constraint, FailureKind};
 use serde_json::Value;
 
 use super::{fits, lossy, run, vocabulary};
-use crate::prompt::constraint::Matcher;
-use crate::protocol::{Constraint, FailureKind};
+use crate::Matcher;
 
 /// The shape of llama.cpp's grammar for JSON.
 const JSON_GBNF: &str = r#"

@@ -1,14 +1,14 @@
 //! Tool calls, asked for and begun by the model, in the forms that llama.cpp's chat layer
 //! gives.
 
+use hearth_proto::{Constraint, FailureKind, GenerateRequest, Prompt, ToolChoice};
 use serde_json::{Value, json};
 
 use super::{CALL, CALL_END, END, fits, greedy, lossy, run, vocabulary};
-use crate::prompt::constraint::{
+use crate::{
     BareCalls, Beginning, Binding, CallGrammar, Matcher, ReasoningTags, Vocabulary, bare_calls,
     beginning, check,
 };
-use crate::protocol::{Constraint, FailureKind, GenerateRequest, Prompt, ToolChoice};
 
 /// As the chat layer writes it for Qwen's template, with the text before the calls.
 const HERMES: &str = r#"root ::= "<|im_start|>assistant\n" space until-9? tool-calls

@@ -1,9 +1,9 @@
 //! What is refused before there is a model.
 
+use hearth_proto::{Constraint, FailureKind, GenerateRequest, Message, Prompt, ToolChoice};
 use serde_json::{Value, json};
 
-use crate::prompt::constraint::check;
-use crate::protocol::{Constraint, FailureKind, GenerateRequest, Message, Prompt, ToolChoice};
+use crate::check;
 
 fn request(
     constraint: Option<Constraint>,

@@ -1,11 +1,11 @@
 //! Whatever the model wants, the answer is valid against the schema.
 
+use hearth_proto::{Constraint, FailureKind};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{fits, lossy, run, vocabulary};
-use crate::prompt::constraint::Matcher;
-use crate::protocol::{Constraint, FailureKind};
+use crate::Matcher;
 
 /// Each with whether fast-forward must save decodes.
 fn table() -> Vec<(Value, bool)> {

@@ -1,5 +1,6 @@
 //! Tool calls: as the whole answer, or begun by the model in free text.
 
+use hearth_proto::{Failure, FailureKind, ToolCall, ToolChoice};
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::TokenId;
 use serde_json::Value;
@@ -7,7 +8,6 @@ use serde_json::Value;
 use super::reasoning::ReasoningTags;
 use super::vocabulary::Vocabulary;
 use super::{bounds, gbnf, grammar};
-use crate::protocol::{Failure, FailureKind, ToolCall, ToolChoice};
 
 /// As many as `OpenAI` takes.
 const MAX_TOOLS: usize = 128;
@@ -140,7 +140,7 @@ fn name(tool: &Value) -> Result<&str, Failure> {
 }
 
 /// The failure of a tool whose parameters are at fault.
-pub(crate) fn invalid(tool: &str, why: &str) -> Failure {
+pub fn invalid(tool: &str, why: &str) -> Failure {
     Failure::new(
         FailureKind::InvalidSchema,
         format!("the parameters of the tool {tool:?} cannot be used: {why}"),

@@ -2,10 +2,10 @@
 
 use std::io;
 
+use hearth_proto::Failure;
 use serde_json::Value;
 
 use super::grammar::invalid;
-use crate::protocol::Failure;
 
 /// Bytes of a schema or grammar as text.
 const MAX_BYTES: usize = 256 * 1024;

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
+use hearth_proto::{Constraint, Failure, FailureKind};
 use llguidance::toktrie::{SimpleVob, TokenId};
 
 use super::calls::{self, CallGrammar, Watch};
 use super::grammar;
 use super::reasoning::{Gate, ReasoningTags, Step};
 use super::vocabulary::Vocabulary;
-use crate::protocol::{Constraint, Failure, FailureKind};
 
 /// What binds an answer.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,12 +1,12 @@
 //! Constraints into grammars.
 
+use hearth_proto::{Constraint, Failure, FailureKind};
 use llguidance::api::TopLevelGrammar;
 use serde_json::{Map, Value, json};
 
 use super::closed::closed;
 use super::vocabulary::Vocabulary;
 use super::{bounds, gbnf, place};
-use crate::protocol::{Constraint, Failure, FailureKind};
 
 /// Between two lexemes of JSON, once: the module's page says why.
 const WHITESPACE: &str = r"[\x20]|\r?\n([\x20]{0,16}|\t{0,8})";

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
+use hearth_proto::{Constraint, FailureKind, GenerateRequest};
 use serde_json::{Value, json};
 
 use super::vocabulary;
-use crate::prompt::constraint::{Matcher, Tokenize, Vocabulary, check};
-use crate::protocol::{Constraint, FailureKind, GenerateRequest};
+use crate::{Matcher, Tokenize, Vocabulary, check};
 
 /// Objects within objects; built and taken apart without recursion.
 fn nested(depth: usize) -> Value {

@@ -4,7 +4,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use super::{Body, Node, Rules};
-use crate::prompt::constraint::bounds::MAX_RULES;
+use crate::bounds::MAX_RULES;
 
 /// Groups within groups.
 const MAX_NESTING: usize = 64;
