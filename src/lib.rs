@@ -27,7 +27,6 @@ pub mod http;
 pub mod logging;
 pub mod models;
 pub mod prompt;
-pub mod sensors;
 pub mod service;
 
 pub use hearth_cache as cache;
@@ -36,3 +35,4 @@ pub use hearth_gguf::fit;
 pub use hearth_policy::{governor, scheduler, simulator as board};
 pub use hearth_proto as protocol;
 pub use hearth_proto::units;
+pub use hearth_sensors as sensors;

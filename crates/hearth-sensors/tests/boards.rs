@@ -8,9 +8,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hearthd::governor::{Cores, Firmware, Memory, Psi, Reading};
-use hearthd::sensors::Sensors;
-use hearthd::units::{Bytes, CpuSet, MilliCelsius, Permille};
+use hearth_proto::reading::{Cores, Firmware, Memory, Psi, Reading};
+use hearth_proto::units::{Bytes, CpuSet, MilliCelsius, Permille};
+use hearth_sensors::Sensors;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boards")

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use hearth_proto::reading::Psi;
+use hearth_proto::units::Permille;
+
 use super::files::text;
-use crate::governor::Psi;
-use crate::units::Permille;
 
 /// The first of these files that tells something. A kernel with PSI turned
 /// off may have the files all the same and refuse to read them.

@@ -41,14 +41,14 @@ pub(super) mod tests {
     use super::*;
 
     /// A temporary root with these files.
-    pub(in crate::sensors) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    pub(crate) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         put(root.path(), files);
         root
     }
 
     /// Writes these files below a root.
-    pub(in crate::sensors) fn put(root: &Path, files: &[(&str, &str)]) {
+    pub(crate) fn put(root: &Path, files: &[(&str, &str)]) {
         for (path, text) in files {
             let path = root.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

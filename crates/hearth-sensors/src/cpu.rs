@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use hearth_proto::reading::Cores;
+use hearth_proto::units::{CpuSet, Permille};
+
 use super::cgroup::Cgroup;
 use super::files::{noted, number, text};
-use crate::governor::Cores;
-use crate::units::{CpuSet, Permille};
 
 /// A core counts as big from this share of the biggest on. Below it are the little
 /// cores of every board (RK3399: 0.79 by frequency, RK3588: 0.75, by capacity far

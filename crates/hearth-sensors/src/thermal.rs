@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use hearth_proto::units::MilliCelsius;
+
 use super::files::{entries, noted, number, text};
-use crate::units::MilliCelsius;
 
 /// Passive trip points below this are no limits: an Allwinner H618 has one at 60 °C at
 /// which its power allocator only wakes up.

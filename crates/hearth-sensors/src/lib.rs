@@ -1,5 +1,4 @@
-//! Floor 2: kernel files under an injected root, read into a
-//! [`Reading`].
+//! Kernel files under an injected root, read into a [`Reading`].
 //!
 //! [`Sensors::read`] runs every second on a small board: where things are is looked up
 //! once, and again when a file that was found fails, when cores come or go, or after
@@ -20,7 +19,8 @@ use std::sync::{Mutex, PoisonError};
 
 pub use sources::Sources;
 
-use crate::governor::Reading;
+use hearth_proto::reading::Reading;
+
 use cgroup::Cgroup;
 use cpu::Cpu;
 use files::noted;
@@ -151,9 +151,10 @@ impl Found {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::units::MilliCelsius;
+
     use super::files::tests::{put, tree};
     use super::*;
-    use crate::units::MilliCelsius;
 
     const TEMP: &str = "sys/class/thermal/thermal_zone0/temp";
     const ZONE: (&str, &str) = ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n");

@@ -5,11 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use hearth_proto::reading::Memory;
+use hearth_proto::units::Bytes;
+
 use super::cgroup::{self, Cgroup};
 use super::files::{noted, text};
 use super::psi;
-use crate::governor::Memory;
-use crate::units::Bytes;
 
 /// The files in use.
 #[derive(Debug)]
@@ -79,10 +80,11 @@ fn kib(line: &str, key: &str) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::reading::Psi;
+    use hearth_proto::units::Permille;
+
     use super::super::files::tests::tree;
     use super::*;
-    use crate::governor::Psi;
-    use crate::units::Permille;
 
     fn read(root: &Path) -> Memory {
         MemoryFiles::find(root, &Cgroup::find(root)).read(&mut true)

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use hearth_proto::reading::Firmware;
+use hearth_proto::units::MilliCelsius;
+
 use super::files::{entries, noted, number, text};
-use crate::governor::Firmware;
-use crate::units::MilliCelsius;
 
 /// Default and highest `temp_limit` of config.txt in °C (Raspberry Pi documentation,
 /// "Overclocking options").

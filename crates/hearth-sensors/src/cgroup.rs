@@ -3,8 +3,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use hearth_proto::units::{Bytes, CpuSet};
+
 use super::files::text;
-use crate::units::{Bytes, CpuSet};
 
 /// Its folder and those above it; none where there is no version 2.
 #[derive(Debug, Default)]
