@@ -254,5 +254,10 @@ mod tests {
         }
         let said = session_turn(&options([("model", "x".into())])).unwrap_err();
         assert!(said.message.contains("unknown option \"model\""), "{said}");
+        let said = prewarm("a".into(), &options([("tools", "[{}]".into())])).unwrap_err();
+        assert!(
+            said.message.contains("a `function` with a `name`"),
+            "{said}"
+        );
     }
 }

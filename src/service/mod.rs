@@ -8,6 +8,7 @@ mod admit;
 mod board;
 mod choices;
 mod chunks;
+mod clock;
 mod embed;
 mod engine_link;
 mod fields;
@@ -293,7 +294,7 @@ impl Service {
         request.max_tokens = request.max_tokens.or(default_max);
         let call_mode = config.sampling.tool_call_mode;
         request.call_mode.get_or_insert(call_mode);
-        request.accepted_unix_s = i64::try_from(openai::unix_seconds()).unwrap_or(i64::MAX);
+        request.accepted_unix_s = i64::try_from(clock::unix_seconds()).unwrap_or(i64::MAX);
         let wants_logprobs = request.logprobs.is_some();
         // Drawn here, so that another engine goes on with the same one.
         request.sampling.seed.get_or_insert_with(random_seed);

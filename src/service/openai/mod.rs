@@ -15,8 +15,8 @@ mod tools;
 
 pub use completion::{CompletionStream, completion_response, decode_completion};
 pub use request::{ChatRequest, decode_chat, decode_fields, decode_messages};
-pub use response::{call_id, chat_response, unix_seconds};
+pub use response::{call_id, chat_response};
 pub use responses::{ResponsesRequest, ResponsesStream, decode_responses};
 pub use stream::ChatStream;
 pub(super) use tools::Tools;
-pub use tools::{check_tools, decode_tools};
+pub use tools::decode_tools;

@@ -8,7 +8,7 @@ use crate::protocol::{RequestId, TokenLogprob, ToolCall, Usage};
 use crate::service::Answer;
 
 /// Seconds since 1970, as OpenAI's `created` wants it.
-pub fn unix_seconds() -> u64 {
+pub(super) fn unix_seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs())

@@ -54,7 +54,7 @@ impl Tools {
 /// Reads a list of tools.
 ///
 /// # Errors
-/// `InvalidArgs` where the text is no such list.
+/// `InvalidArgs` where the text is no such list, or a tool has no name.
 pub fn decode_tools(text: &str) -> Result<Vec<Value>, Failure> {
     let list = match serde_json::from_str(text) {
         Ok(Value::Array(list)) => list,
@@ -65,16 +65,8 @@ pub fn decode_tools(text: &str) -> Result<Vec<Value>, Failure> {
             )));
         }
     };
-    check_tools(&list)?;
+    names(&list)?;
     Ok(list)
-}
-
-/// Checks that all tools have names.
-///
-/// # Errors
-/// `InvalidArgs` where one has none.
-pub fn check_tools(list: &[Value]) -> Result<(), Failure> {
-    names(list).map(|_| ())
 }
 
 fn names(list: &[Value]) -> Result<Vec<String>, Failure> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hearth_policy::tuning::nearest;
 
 use super::Service;
-use super::openai::unix_seconds;
+use super::clock::unix_seconds;
 use super::state::governor_settings;
 use super::types::{Caller, Submission};
 use crate::protocol::{

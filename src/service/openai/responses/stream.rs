@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::ResponsesRequest;
 use crate::protocol::{AnswerPart, FinishReason, RequestId, TokenLogprob, ToolCall, Usage};
-use crate::service::openai::{call_id, unix_seconds};
+use crate::service::openai::call_id;
+use crate::service::openai::response::unix_seconds;
 use crate::service::{Answer, Chunks};
 
 /// Turns the pieces of an answer into events of a response.
