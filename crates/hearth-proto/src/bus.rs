@@ -6,6 +6,10 @@ use crate::FailureKind;
 pub const NAME: &str = "org.hearthd.Inference1";
 /// The object that everything hangs below.
 pub const PATH: &str = "/org/hearthd/Inference1";
+/// What the object path of a job begins with; its number follows.
+pub const JOBS: &str = "/org/hearthd/Inference1/jobs/";
+/// The interface of a job.
+pub const JOB_INTERFACE: &str = "org.hearthd.Inference1.Job";
 /// What the interface's own error names begin with.
 pub const ERROR_PREFIX: &str = "org.hearthd.Inference1.Error.";
 

@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use hearthd::config::Config;
-use hearthd::fit::{Budget, Fitted, NoFit, Wanted, fit};
-use hearthd::gguf::Header;
-use hearthd::sensors::Sensors;
-use hearthd::units::Bytes;
+use hearth_gguf::Header;
+use hearth_gguf::fit::{Budget, Fitted, NoFit, Wanted, fit};
+use hearth_proto::units::Bytes;
+use hearth_sensors::Sensors;
 use serde_json::json;
 
 use crate::args::{AdviseArgs, EvaluateArgs};
@@ -93,14 +92,13 @@ struct NoChoice {
 
 /// `hearthctl advise`.
 pub async fn run(as_json: bool, args: &AdviseArgs) -> Result {
-    let config = Config::default();
     let known = args.from.as_deref().map(read).transpose()?;
     let paths = match &known {
         Some(known) => known.models.iter().map(|m| m.path.clone()).collect(),
         None => args
             .models
             .iter()
-            .map(|m| find(m, &config))
+            .map(|m| find(m))
             .collect::<Result<Vec<_>>>()?,
     };
     let sensors = Sensors::new("/");
@@ -400,7 +398,7 @@ fn document(
 
 #[cfg(test)]
 mod tests {
-    use hearthd::fit::{Settings, estimate};
+    use hearth_gguf::fit::{Settings, estimate};
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hearthd::protocol::Usage;
+use hearth_proto::Usage;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
-use hearthd::board::{self, BOARDS, Event};
-use hearthd::protocol::KvType;
+use hearth_policy::simulator::{BOARDS, Event, ambient_celsius};
+use hearth_proto::KvType;
 use serde_json::Value;
 
 pub use bench::{BenchCommand, BenchModelArgs, BenchShapeArgs, BenchStudyArgs, Reset};
@@ -374,7 +374,7 @@ pub struct SimulateArgs {
         default_value = "25",
         allow_negative_numbers = true
     )]
-    #[arg(value_parser = board::ambient_celsius)]
+    #[arg(value_parser = ambient_celsius)]
     pub ambient: f64,
     /// For how many hours, up to 48.
     #[arg(long, default_value = "1", value_parser = hours)]

@@ -2,9 +2,8 @@
 
 pub mod study;
 
-use hearthd::config::Config;
-use hearthd::protocol::{BenchJob, BenchResult, OfflineJob, ShapeJob, ShapeResult};
-use hearthd::units::Bytes;
+use hearth_proto::units::Bytes;
+use hearth_proto::{BenchJob, BenchResult, OfflineJob, ShapeJob, ShapeResult};
 use serde_json::json;
 
 use crate::args::{BenchCommand, BenchModelArgs, BenchShapeArgs};
@@ -23,7 +22,7 @@ pub async fn run(as_json: bool, command: &BenchCommand) -> Result {
 }
 
 async fn model(as_json: bool, args: &BenchModelArgs) -> Result {
-    let model = fit::find(&args.model, &Config::default())?;
+    let model = fit::find(&args.model)?;
     let job = OfflineJob::Bench(BenchJob {
         model,
         prompt_tokens: args.length.prompt_tokens,

@@ -5,22 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use hearth_proto::bus::{JOB_INTERFACE, JOBS, NAME, PATH};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, Fd, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, connection, fdo};
 
 use crate::args::Global;
 use crate::error::{CtlError, Result};
-
-/// The service's well-known name.
-pub const SERVICE: &str = "org.hearthd.Inference1";
-/// The service's main object.
-pub const ROOT: &str = "/org/hearthd/Inference1";
-/// The interface of the main object.
-pub const INTERFACE: &str = "org.hearthd.Inference1";
-/// The interface of a job.
-pub const JOB_INTERFACE: &str = "org.hearthd.Inference1.Job";
-/// Where jobs live.
-pub const JOBS: &str = "/org/hearthd/Inference1/jobs/";
 
 /// `a{sv}` that is sent.
 pub type Options<'a> = HashMap<&'a str, Variant<'a>>;
@@ -125,7 +115,7 @@ impl Bus {
 
     /// All properties of the main object.
     pub async fn properties(&self) -> Result<Dict> {
-        self.properties_of(ROOT, INTERFACE).await
+        self.properties_of(PATH, NAME).await
     }
 
     /// All properties of a job.
@@ -152,8 +142,8 @@ impl Bus {
     /// The properties of all jobs, by id, in the order of their numbers.
     pub async fn jobs(&self) -> Result<Vec<(String, Dict)>> {
         let manager = fdo::ObjectManagerProxy::builder(&self.connection)
-            .destination(SERVICE)
-            .path(ROOT)
+            .destination(NAME)
+            .path(PATH)
             .build()
             .await?;
         let mut jobs: Vec<_> = manager
@@ -172,7 +162,7 @@ impl Bus {
 
     async fn properties_of(&self, path: &str, interface: &str) -> Result<Dict> {
         let proxy = fdo::PropertiesProxy::builder(&self.connection)
-            .destination(SERVICE)
+            .destination(NAME)
             .path(path)
             .build()
             .await?;

@@ -1,6 +1,6 @@
 //! `cache`: the prompts that are kept on disk.
 
-use hearthd::units::Bytes;
+use hearth_proto::units::Bytes;
 use serde_json::{Value, json};
 
 use crate::args::CacheCommand;

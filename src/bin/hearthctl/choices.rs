@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use hearth_gguf::Header;
+use hearth_gguf::fit::{Budget, Fitted, NoFit, Wanted, fit};
+use hearth_proto::paths::{MODELS, MODELS_PACKAGED};
+use hearth_proto::units::Bytes;
+use hearth_sensors::Sensors;
 use hearthd::catalogue::catalogue;
-use hearthd::config::Config;
-use hearthd::fit::{Budget, Fitted, NoFit, Wanted, fit};
-use hearthd::gguf::Header;
-use hearthd::sensors::Sensors;
-use hearthd::units::Bytes;
 use serde_json::{Value, json};
 
 use crate::args::ModelsArgs;
@@ -30,7 +30,6 @@ struct Choice {
 
 /// `hearthctl models --fit`.
 pub fn run(as_json: bool, args: &ModelsArgs) -> Result {
-    let config = Config::default();
     let sensors = Sensors::new("/");
     let budget = memory(&sensors, args.memory)?;
     let fitted = |header: &Header| {
@@ -38,7 +37,7 @@ pub fn run(as_json: bool, args: &ModelsArgs) -> Result {
         fit(header, &wanted, budget)
     };
     let mut choices = Vec::new();
-    for folder in [&config.paths.models, &config.paths.models_packaged] {
+    for folder in [MODELS, MODELS_PACKAGED].map(Path::new) {
         choices.extend(installed(folder, as_json, fitted));
     }
     for entry in catalogue().map_err(|e| CtlError::Unexpected(e.to_string()))? {

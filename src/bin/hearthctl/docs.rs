@@ -11,6 +11,7 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use hearth_proto::bus::NAME;
 
 use crate::args::Cli;
 use crate::error::{CtlError, Result};
@@ -25,7 +26,7 @@ pub fn man(dir: &Path) -> Result {
         page(dir, sub.clone())?;
     }
     page(dir, command)?;
-    let path = dir.join(format!("{}.5", hearthd::dbus::NAME));
+    let path = dir.join(format!("{NAME}.5"));
     fs::write(&path, interface::page()).map_err(|e| failed(&path, e))
 }
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use hearthd::protocol::{FailureKind, OfflineEvent, OfflineJob};
+use hearth_proto::{FailureKind, OfflineEvent, OfflineJob};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;

@@ -3,11 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use hearth_proto::bus::ERROR_PREFIX;
 use serde_json::{Value, json};
 use zbus::DBusError;
 
-/// Prefix of the service's own error names on the bus.
-const SERVICE_ERRORS: &str = "org.hearthd.Inference1.Error.";
 /// Prefix of the standard error names.
 const STANDARD_ERRORS: &str = "org.freedesktop.DBus.Error.";
 /// Prefix of what systemd answers when activation fails.
@@ -158,7 +157,7 @@ impl From<zbus::fdo::Error> for CtlError {
 
 /// Sorts an error reply by its full name on the bus.
 fn by_name(name: &str, message: String) -> CtlError {
-    if let Some(kind) = name.strip_prefix(SERVICE_ERRORS) {
+    if let Some(kind) = name.strip_prefix(ERROR_PREFIX) {
         return CtlError::service(kind, or_name(message, kind));
     }
     if name.starts_with(SYSTEMD_ERRORS) {

@@ -6,10 +6,7 @@ pub mod report;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hearthd::config::Config;
-use hearthd::protocol::{
-    BenchJob, BenchResult, JudgeJob, JudgeResult, OfflineJob, Question, Reference,
-};
+use hearth_proto::{BenchJob, BenchResult, JudgeJob, JudgeResult, OfflineJob, Question, Reference};
 use serde::{Deserialize, Serialize};
 
 use crate::args::EvaluateArgs;
@@ -80,11 +77,10 @@ pub async fn run(as_json: bool, args: &EvaluateArgs) -> Result {
 
 /// Judges all models.
 pub async fn evaluate(quiet: bool, args: &EvaluateArgs) -> Result<Evaluation> {
-    let config = Config::default();
     let mut files: Vec<PathBuf> = Vec::new();
     let reference = args.reference.iter();
     for model in reference.chain(&args.models) {
-        let file = fit::find(model, &config)?;
+        let file = fit::find(model)?;
         if !files.contains(&file) {
             files.push(file);
         }

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use hearthd::config::Config;
-use hearthd::fit::{Budget, Fitted, NoFit, Wanted, budget, fit, usable_kv_type};
-use hearthd::gguf::{Header, read_header};
-use hearthd::sensors::Sensors;
-use hearthd::units::Bytes;
+use hearth_gguf::fit::{Budget, Fitted, NoFit, Wanted, budget, fit, usable_kv_type};
+use hearth_gguf::{Header, read_header};
+use hearth_proto::paths::{MODELS, MODELS_PACKAGED};
+use hearth_proto::units::Bytes;
+use hearth_sensors::Sensors;
 use serde_json::{Value, json};
 
 use crate::args::FitArgs;
@@ -18,7 +18,7 @@ use crate::table::Table;
 
 /// `hearthctl fit`.
 pub fn run(as_json: bool, args: &FitArgs) -> Result {
-    let path = find(&args.model, &Config::default())?;
+    let path = find(&args.model)?;
     let header = header(&path)?;
     let mut wanted = Wanted::default();
     wanted.context = args.context.unwrap_or(wanted.context);
@@ -117,19 +117,19 @@ fn document(path: &Path, fitted: &Result<Fitted, NoFit>, budget: Budget) -> Valu
 }
 
 /// A file, or a name in the service's folders.
-pub fn find(model: &str, config: &Config) -> Result<PathBuf> {
+pub fn find(model: &str) -> Result<PathBuf> {
     let given = PathBuf::from(model);
     if model.contains('/') || given.is_file() {
         return Ok(given);
     }
-    let folders = [&config.paths.models, &config.paths.models_packaged];
+    let folders = [MODELS, MODELS_PACKAGED];
     let mut files = folders
         .iter()
-        .map(|folder| folder.join(format!("{model}.gguf")));
+        .map(|folder| Path::new(folder).join(format!("{model}.gguf")));
     files.find(|file| file.is_file()).ok_or_else(|| {
         let message = format!(
             "there is no file {model:?} and no such model in {}: give the path of a GGUF file",
-            folders.map(|f| f.display().to_string()).join(" or ")
+            folders.join(" or ")
         );
         CtlError::service("ModelNotFound", message)
     })

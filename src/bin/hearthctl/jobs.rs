@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use hearth_proto::bus::JOBS;
 use nix::unistd::{Uid, User};
 use serde_json::{Value, json};
 
 use crate::args::{Global, SubmitArgs};
-use crate::bus::{Bus, Dict, JOBS};
+use crate::bus::{Bus, Dict};
 use crate::error::{CtlError, Result};
 use crate::page::Page;
 use crate::progress::Progress;

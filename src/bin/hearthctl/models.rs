@@ -1,6 +1,6 @@
 //! `models`, `load`, `unload` and `remove`: the service's model store.
 
-use hearthd::units::Bytes;
+use hearth_proto::units::Bytes;
 use serde_json::{Value, json};
 
 use crate::bus::{Bus, Dict, Options};

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use hearthd::config::Config;
-use hearthd::gguf::{FILE_TYPES, FileType};
-use hearthd::protocol::{ImatrixJob, ImatrixResult, OfflineJob, QuantizeJob, QuantizeResult};
-use hearthd::units::Bytes;
+use hearth_gguf::{FILE_TYPES, FileType};
+use hearth_proto::units::Bytes;
+use hearth_proto::{ImatrixJob, ImatrixResult, OfflineJob, QuantizeJob, QuantizeResult};
 use serde_json::json;
 
 use crate::args::{ImatrixArgs, QuantizeArgs};
@@ -23,7 +22,7 @@ const ALIKE: f64 = 0.7;
 
 /// `hearthctl quantize`.
 pub async fn run(as_json: bool, args: &QuantizeArgs) -> Result {
-    let model = fit::find(&args.model, &Config::default())?;
+    let model = fit::find(&args.model)?;
     let made = Made::begin(&args.out)?;
     let job = OfflineJob::Quantize(QuantizeJob {
         model: model.clone(),
@@ -76,7 +75,7 @@ pub async fn run(as_json: bool, args: &QuantizeArgs) -> Result {
 
 /// `hearthctl imatrix`.
 pub async fn imatrix(as_json: bool, args: &ImatrixArgs) -> Result {
-    let model = fit::find(&args.model, &Config::default())?;
+    let model = fit::find(&args.model)?;
     let text = text_file(&args.text)?;
     let made = Made::begin(&args.output)?;
     let job = OfflineJob::Imatrix(ImatrixJob {

@@ -4,8 +4,10 @@ mod plot;
 
 use std::time::Duration;
 
-use hearthd::board::{BOARDS, Board, Control, Event, Run, Summary, Trace, board, simulate};
-use hearthd::governor::Policy;
+use hearth_policy::governor::Policy;
+use hearth_policy::simulator::{
+    BOARDS, Board, Control, Event, Run, Summary, Trace, board, simulate,
+};
 use serde_json::{Value, json};
 
 use crate::args::SimulateArgs;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hearthd::gguf::FileType;
+use hearth_gguf::FileType;
 
 use crate::quantize::{file_type, types_help};
 

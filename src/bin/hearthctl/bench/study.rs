@@ -17,6 +17,8 @@ pub use address::Address;
 pub use server::Server;
 pub use wire::Api;
 
+use hearth_proto::paths::SOCKET;
+
 use crate::args::{BenchStudyArgs, Reset};
 use crate::draw;
 use crate::error::{CtlError, Result};
@@ -249,7 +251,7 @@ impl BenchStudyArgs {
         let address = match (&self.endpoint, &self.unix) {
             (Some(address), _) => address.clone(),
             (_, Some(path)) => Address::Unix(path.clone()),
-            _ => Address::Unix(hearthd::config::Config::default().http.socket),
+            _ => Address::Unix(SOCKET.into()),
         };
         let name = match &self.name {
             Some(name) => name.clone(),

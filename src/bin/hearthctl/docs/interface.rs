@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use hearthd::dbus::{ERRORS, NAME, PATH};
+use hearth_proto::bus::{ERRORS, NAME, PATH};
 
 /// The introspection files, with the object that each interface is found on.
 const INTERFACES: [(&str, &str); 3] = [

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use hearthd::protocol::Divergence;
-use hearthd::units::Bytes;
+use hearth_proto::Divergence;
+use hearth_proto::units::Bytes;
 
 use super::{Evaluation, Judged};
 use crate::error::Result;

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hearthd::gguf::PartName;
+use hearth_gguf::PartName;
 
 use super::{Form, Found, choose, file, open_model};
 use crate::error::{CtlError, Result};

@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use hearthd::gguf::PartName;
-use hearthd::units::Bytes;
+use hearth_gguf::PartName;
+use hearth_proto::units::Bytes;
 use serde_json::json;
 use zbus::Fd;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hearthd::gguf::{MergeError, merge};
+use hearth_gguf::{MergeError, merge};
 
 use crate::error::{CtlError, Result};
 use crate::progress::Progress;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hearthd::units::Bytes;
+use hearth_proto::units::Bytes;
 use reqwest::header::{
     CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
 };

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use hearthd::gguf::PartName;
+use hearth_gguf::PartName;
 use reqwest::Url;
 use serde::Deserialize;
 

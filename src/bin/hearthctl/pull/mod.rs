@@ -11,11 +11,11 @@ pub mod space;
 use std::fs::File;
 use std::path::Path;
 
+use hearth_gguf::PartName;
+use hearth_proto::check_name;
+use hearth_proto::paths::MODELS;
+use hearth_proto::units::Bytes;
 use hearthd::catalogue::catalogue;
-use hearthd::config::Config;
-use hearthd::gguf::PartName;
-use hearthd::models::check_name;
-use hearthd::units::Bytes;
 use reqwest::Url;
 use serde_json::json;
 
@@ -230,7 +230,7 @@ fn check_space(
     let missing = size.saturating_sub(have) + whole;
     match output {
         Some(_) => space::check(folder, missing),
-        None => space::check_both(folder, missing, &Config::default().paths.models, size),
+        None => space::check_both(folder, missing, Path::new(MODELS), size),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hearthd::units::Bytes;
+use hearth_proto::units::Bytes;
 use nix::sys::statvfs::statvfs;
 
 use crate::error::{CtlError, Result};

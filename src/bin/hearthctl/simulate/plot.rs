@@ -1,6 +1,6 @@
 //! A simulation as four graphs above each other, in SVG.
 
-use hearthd::board::{Row, Trace};
+use hearth_policy::simulator::{Row, Trace};
 use plotters::prelude::*;
 
 use crate::draw::{self, Area, Drawn, FONT, TEXT};

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hearthd::units::Bytes;
+use hearth_proto::units::Bytes;
 use serde::Serialize;
 
 /// State of a listening socket in `/proc/net/tcp` (Linux: `include/net/tcp_states.h`).

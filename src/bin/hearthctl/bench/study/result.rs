@@ -1,6 +1,6 @@
 //! What came of the runs, server by server.
 
-use hearthd::units::Bytes;
+use hearth_proto::units::Bytes;
 use serde::Serialize;
 
 use super::proc::Kind;

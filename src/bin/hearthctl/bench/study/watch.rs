@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hearthd::sensors::Sensors;
-use hearthd::units::{Bytes, MilliCelsius};
+use hearth_proto::units::{Bytes, MilliCelsius};
+use hearth_sensors::Sensors;
 
 use super::proc::{Kind, Proc};
 
