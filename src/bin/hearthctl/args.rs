@@ -12,6 +12,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use hearth_policy::simulator::{BOARDS, Event, ambient_celsius};
 use hearth_proto::KvType;
+use hearth_proto::bus::JOBS;
 use serde_json::Value;
 
 pub use bench::{BenchCommand, BenchModelArgs, BenchShapeArgs, BenchStudyArgs, Reset};
@@ -130,13 +131,13 @@ pub enum Command {
     /// Print a job's answer, waiting for it if need be.
     Result {
         /// The number or path that `submit` printed.
-        #[arg(value_parser = crate::jobs::job_id)]
+        #[arg(value_parser = job_id)]
         id: String,
     },
     /// Cancel a job.
     Cancel {
         /// The number or path that `submit` printed.
-        #[arg(value_parser = crate::jobs::job_id)]
+        #[arg(value_parser = job_id)]
         id: String,
     },
     /// Print the vectors of texts, one JSON list a line.
@@ -387,7 +388,7 @@ pub struct SimulateArgs {
     #[arg(value_parser = clap::value_parser!(u8).range(5..=100))]
     pub power_percent: u8,
     /// What happens meanwhile, e.g. `fan-fails@20m,ambient+10@40m`.
-    #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = crate::simulate::event)]
+    #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = event)]
     pub events: Vec<Event>,
     /// Draw it into this file, as SVG.
     #[arg(long, value_name = "FILE")]
@@ -422,6 +423,22 @@ fn json_file(path: &str) -> Result<Value, String> {
     serde_json::from_str(&text).map_err(|e| format!("{path} is not valid JSON: {e}"))
 }
 
+/// Accepts `7` as well as the job's object path.
+fn job_id(text: &str) -> Result<String, String> {
+    let id = text.strip_prefix(JOBS).unwrap_or(text);
+    // What an element of an object path may be.
+    if !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        Ok(id.to_owned())
+    } else {
+        Err("a job is the number or path that `hearthctl submit` printed".to_owned())
+    }
+}
+
+/// Reads an event, for the command line.
+fn event(text: &str) -> Result<Event, String> {
+    text.parse().map_err(|e| format!("{e}"))
+}
+
 fn hours(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(t) if (0.01..=48.0).contains(&t) => Ok(t),
@@ -437,6 +454,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_job_is_a_number_or_a_path() {
+        assert_eq!(job_id("7").as_deref(), Ok("7"));
+        assert_eq!(job_id("/org/hearthd/Inference1/jobs/7").as_deref(), Ok("7"));
+        for wrong in ["", "../7", "/org/hearthd/Inference1/jobs/", "7/x", "é"] {
+            assert!(job_id(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::error::{CtlError, Result};
 use crate::lines::Input;
 use crate::output;
 use crate::request::{self, Turn};
+use crate::signals::interrupted;
 
 /// What `/help` says.
 const HELP: &str = "\
@@ -69,7 +70,7 @@ pub async fn run(global: &Global, args: &ChatArgs) -> Result {
 async fn next_line(input: &mut Input) -> Result<Option<String>> {
     tokio::select! {
         line = input.next() => line,
-        () = crate::interrupted() => Err(CtlError::Interrupted),
+        () = interrupted() => Err(CtlError::Interrupted),
     }
 }
 
@@ -93,7 +94,7 @@ impl Chat {
         let followed = tokio::select! {
             biased;
             followed = answer.follow(&self.bus, &request, &options) => followed,
-            () = crate::interrupted() => Err(CtlError::Interrupted),
+            () = interrupted() => Err(CtlError::Interrupted),
         };
         answer.end_line()?;
         // What was seen was said. A question without any answer is taken back:

@@ -19,17 +19,6 @@ use crate::{input, output};
 /// How often to ask how far a job is, while someone watches.
 const JOB_POLL: Duration = Duration::from_millis(500);
 
-/// Accepts `7` as well as the job's object path.
-pub fn job_id(text: &str) -> Result<String, String> {
-    let id = text.strip_prefix(JOBS).unwrap_or(text);
-    // What an element of an object path may be.
-    if !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        Ok(id.to_owned())
-    } else {
-        Err("a job is the number or path that `hearthctl submit` printed".to_owned())
-    }
-}
-
 /// `hearthctl submit`.
 pub async fn submit(global: &Global, args: &SubmitArgs) -> Result {
     let prompt = input::text(args.prompt.as_deref(), "prompt")?;
@@ -203,15 +192,6 @@ mod tests {
             ),
         ] {
             assert_eq!(readable(&message, false), expected, "{message}");
-        }
-    }
-
-    #[test]
-    fn a_job_is_a_number_or_a_path() {
-        assert_eq!(job_id("7").as_deref(), Ok("7"));
-        assert_eq!(job_id("/org/hearthd/Inference1/jobs/7").as_deref(), Ok("7"));
-        for wrong in ["", "../7", "/org/hearthd/Inference1/jobs/", "7/x", "é"] {
-            assert!(job_id(wrong).is_err(), "{wrong}");
         }
     }
 }

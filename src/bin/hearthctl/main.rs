@@ -32,6 +32,7 @@ mod progress;
 mod pull;
 mod quantize;
 mod request;
+mod signals;
 mod simulate;
 mod status;
 mod table;
@@ -42,11 +43,11 @@ mod value;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Cli, Command};
 use bus::Bus;
 use error::{CtlError, Result};
+use signals::interrupted;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -133,24 +134,6 @@ async fn dispatch(cli: &Cli) -> Result {
         | Command::Simulate(_)
         | Command::GenerateMan { .. }
         | Command::GenerateCompletions { .. } => Ok(()),
-    }
-}
-
-/// Resolves at Ctrl-C, or when the terminal closes or the system shuts down: what is
-/// half done is then removed. Never where the signals cannot be watched, since then they
-/// end the process by themselves.
-async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-        signal(SignalKind::hangup()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
     }
 }
 

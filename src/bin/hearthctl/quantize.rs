@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use hearth_gguf::{FILE_TYPES, FileType};
 use hearth_proto::units::Bytes;
 use hearth_proto::{ImatrixJob, ImatrixResult, OfflineJob, QuantizeJob, QuantizeResult};
 use serde_json::json;
@@ -17,9 +16,6 @@ use crate::{engine, fit, output};
 
 /// With fewer pieces of text the figures of rarely used columns are chance.
 const CHUNKS_FEW: u64 = 20;
-/// How like a wrong name must be to be meant, from 0 to 1.
-const ALIKE: f64 = 0.7;
-
 /// `hearthctl quantize`.
 pub async fn run(as_json: bool, args: &QuantizeArgs) -> Result {
     let model = fit::find(&args.model)?;
@@ -114,42 +110,4 @@ fn file_name(path: &Path) -> String {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned()
-}
-
-/// Reads a type, for the command line.
-pub fn file_type(name: &str) -> Result<&'static FileType, String> {
-    FileType::named(name).ok_or_else(|| {
-        let wanted = name.to_ascii_uppercase();
-        let alike = |t: &&FileType| strsim::jaro_winkler(&wanted, t.name);
-        let nearest = FILE_TYPES
-            .iter()
-            .max_by(|a, b| alike(a).total_cmp(&alike(b)));
-        let hint = match nearest {
-            Some(t) if alike(&t) >= ALIKE => format!("did you mean {}? ", t.name),
-            _ => String::new(),
-        };
-        let names: Vec<&str> = FILE_TYPES.iter().map(|t| t.name).collect();
-        format!("{hint}There are {}", names.join(", "))
-    })
-}
-
-/// The types, for the help.
-pub fn types_help() -> String {
-    let line = |t: &FileType| format!("\n  {:<10} {}", t.name, t.about);
-    let lines: String = FILE_TYPES.iter().map(line).collect();
-    format!("Types, with the bits a weight of most matrices:{lines}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wrong_type_is_answered_with_the_nearest() {
-        assert_eq!(file_type("q4_k_m").map(|t| t.number), Ok(15));
-        let why = file_type("Q4KM").unwrap_err();
-        assert!(why.starts_with("did you mean Q4_K_M?"), "{why}");
-        assert!(why.contains("IQ4_XS"), "{why}");
-        assert!(file_type("nonsense").unwrap_err().starts_with("There are"));
-    }
 }

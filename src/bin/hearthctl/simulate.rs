@@ -5,9 +5,7 @@ mod plot;
 use std::time::Duration;
 
 use hearth_policy::governor::Policy;
-use hearth_policy::simulator::{
-    BOARDS, Board, Control, Event, Run, Summary, Trace, board, simulate,
-};
+use hearth_policy::simulator::{BOARDS, Board, Control, Run, Summary, Trace, board, simulate};
 use serde_json::{Value, json};
 
 use crate::args::SimulateArgs;
@@ -138,11 +136,6 @@ fn document(board: &Board, args: &SimulateArgs, governed: &Trace, firmware: &Tra
         "governed": summary(governed),
         "firmware_only": summary(firmware),
     })
-}
-
-/// Reads an event, for the command line.
-pub fn event(text: &str) -> Result<Event, String> {
-    text.parse().map_err(|e| format!("{e}"))
 }
 
 #[cfg(test)]

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hearth_gguf::FileType;
-
-use crate::quantize::{file_type, types_help};
+use hearth_gguf::{FILE_TYPES, FileType};
 
 /// Tokens of a piece of a text, as llama.cpp's tools have it.
 const CONTEXT: u32 = 512;
 /// Runs of which a speed is the median.
 const RUNS: u32 = 3;
+
+/// How like a wrong name must be to be meant, from 0 to 1.
+const ALIKE: f64 = 0.7;
 
 /// `evaluate`.
 #[derive(Debug, Args)]
@@ -121,4 +122,42 @@ pub struct ImatrixArgs {
     /// Compute threads; all processors if left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub threads: Option<u32>,
+}
+
+/// Reads a type, for the command line.
+fn file_type(name: &str) -> Result<&'static FileType, String> {
+    FileType::named(name).ok_or_else(|| {
+        let wanted = name.to_ascii_uppercase();
+        let alike = |t: &&FileType| strsim::jaro_winkler(&wanted, t.name);
+        let nearest = FILE_TYPES
+            .iter()
+            .max_by(|a, b| alike(a).total_cmp(&alike(b)));
+        let hint = match nearest {
+            Some(t) if alike(&t) >= ALIKE => format!("did you mean {}? ", t.name),
+            _ => String::new(),
+        };
+        let names: Vec<&str> = FILE_TYPES.iter().map(|t| t.name).collect();
+        format!("{hint}There are {}", names.join(", "))
+    })
+}
+
+/// The types, for the help.
+fn types_help() -> String {
+    let line = |t: &FileType| format!("\n  {:<10} {}", t.name, t.about);
+    let lines: String = FILE_TYPES.iter().map(line).collect();
+    format!("Types, with the bits a weight of most matrices:{lines}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_type_is_answered_with_the_nearest() {
+        assert_eq!(file_type("q4_k_m").map(|t| t.number), Ok(15));
+        let why = file_type("Q4KM").unwrap_err();
+        assert!(why.starts_with("did you mean Q4_K_M?"), "{why}");
+        assert!(why.contains("IQ4_XS"), "{why}");
+        assert!(file_type("nonsense").unwrap_err().starts_with("There are"));
+    }
 }
