@@ -28,7 +28,7 @@ while IFS='|' read -r crate licence; do
     [ -e "$texts/$sum" ] || cp "$file" "$texts/$sum"
     echo "$name ${file##*/}" >>"$texts/$sum.of"
   done
-done < <(cargo tree --locked -p hearthd -p hearth-engine --edges normal --prefix none --format '{p}|{l}' "${target[@]}" |
+done < <(cargo tree --locked -p hearthd -p hearth-engine -p hearthctl --edges normal --prefix none --format '{p}|{l}' "${target[@]}" |
   sed 's/ (\*)$//; /^$/d' | sort -u)
 
 for of in "$texts"/*.of; do

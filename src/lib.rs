@@ -18,7 +18,6 @@
 //! ticks; its events come back by id and the front writes them out.
 
 pub mod app;
-pub mod catalogue;
 pub mod config;
 pub mod dbus;
 #[cfg(feature = "engine")]

@@ -12,10 +12,10 @@ use zip::{CompressionMethod, ZipWriter};
 
 use crate::harness::{Daemon, error, ok};
 
-#[path = "../pull/models.rs"]
+#[path = "../../crates/hearthctl/tests/pull/models.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod models;
-#[path = "../pull/servers.rs"]
+#[path = "../../crates/hearthctl/tests/pull/servers.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod servers;
 

@@ -8,10 +8,10 @@ use hearth_gguf::fit::{Budget, Fitted, NoFit, Wanted, fit};
 use hearth_proto::paths::{MODELS, MODELS_PACKAGED};
 use hearth_proto::units::Bytes;
 use hearth_sensors::Sensors;
-use hearthd::catalogue::catalogue;
 use serde_json::{Value, json};
 
 use crate::args::ModelsArgs;
+use crate::catalogue::catalogue;
 use crate::error::{CtlError, Result};
 use crate::fit::{available, header, memory};
 use crate::output;

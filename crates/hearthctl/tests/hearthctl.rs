@@ -1,11 +1,11 @@
 //! `hearthctl` as a script sees it, where no service is needed: usage, exit codes,
 //! the JSON form of failures, and the generated documentation.
 
-#[path = "common/executables.rs"]
+#[path = "../../../tests/common/executables.rs"]
 mod executables;
 #[path = "hearthctl/models.rs"]
 mod models;
-#[path = "common/not_checked.rs"]
+#[path = "../../../tests/common/not_checked.rs"]
 mod not_checked;
 
 use std::fs;

@@ -1,12 +1,11 @@
 //! Floor 2: models that can be had (`config/models.toml`), and what each would take,
 //! known before it is downloaded. Pure.
 
+use hearth_gguf::{ElementType, Header, Place, Recurrent, Shape, Weights, takes_more_bits};
 use serde::Deserialize;
 
-use crate::gguf::{ElementType, Header, Place, Recurrent, Shape, Weights, takes_more_bits};
-
 /// The catalogue as it is compiled in.
-const TEXT: &str = include_str!("../config/models.toml");
+const TEXT: &str = include_str!("../../../config/models.toml");
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -241,13 +240,14 @@ impl Quantization {
 
 #[cfg(test)]
 mod tests {
+    use hearth_gguf::fit::{self, Budget, CONTEXT_SMALL, Repack, Settings};
+    use hearth_proto::KvType;
+    use hearth_proto::units::Bytes;
+
     use super::*;
-    use crate::fit::{self, Budget, CONTEXT_SMALL, Repack, Settings};
-    use crate::protocol::KvType;
-    use crate::units::Bytes;
 
     /// What a system without a desktop leaves: 400 MiB are the kernel's, the firmware's and
-    /// the system's, and as much as [`crate::fit::budget`] reserves stays free.
+    /// the system's, and as much as [`hearth_gguf::fit::budget`] reserves stays free.
     fn board(gib: u32) -> Budget {
         let total = Bytes::mib(u64::from(gib) * 1024).0;
         Budget {
@@ -401,7 +401,7 @@ mod tests {
     /// `HEARTH_WRITE=1` writes it anew.
     #[test]
     fn the_table_in_the_documentation_is_the_catalogues() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/models.md");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/models.md");
         let text = std::fs::read_to_string(&path).unwrap();
         let (before, rest) = text.split_once("<!-- catalogue -->\n").unwrap();
         let (is, after) = rest.split_once("<!-- /catalogue -->").unwrap();

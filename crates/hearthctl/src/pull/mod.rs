@@ -15,12 +15,12 @@ use hearth_gguf::PartName;
 use hearth_proto::check_name;
 use hearth_proto::paths::MODELS;
 use hearth_proto::units::Bytes;
-use hearthd::catalogue::catalogue;
 use reqwest::Url;
 use serde_json::json;
 
 use crate::args::{Global, PullArgs};
 use crate::bus::Bus;
+use crate::catalogue::catalogue;
 use crate::error::{CtlError, Result};
 use crate::import::{self, whole};
 use crate::output;

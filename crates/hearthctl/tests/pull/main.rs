@@ -5,12 +5,12 @@
 )]
 
 mod breaks;
-#[path = "../common/executables.rs"]
+#[path = "../../../../tests/common/executables.rs"]
 mod executables;
 mod forms;
 mod harness;
 mod models;
-#[path = "../common/not_checked.rs"]
+#[path = "../../../../tests/common/not_checked.rs"]
 mod not_checked;
 mod refusals;
 mod servers;

@@ -479,7 +479,7 @@ mod tests {
             &["hearthctl", "--bus-address", "nonsense", "status"],
             &["hearthctl", "cancel", "../7"],
             &["hearthctl", "generate", "--schema", "/no/such/file", "x"],
-            &["hearthctl", "generate", "--schema", "Cargo.lock", "x"],
+            &["hearthctl", "generate", "--schema", "Cargo.toml", "x"],
             &["hearthctl", "bench", "study", "--endpoint", "https://x"],
             &["hearthctl", "bench", "study", "--against", "x"],
             &["hearthctl", "bench", "study", "--tokens", "1"],

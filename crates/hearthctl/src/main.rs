@@ -10,6 +10,7 @@ mod args;
 mod bench;
 mod bus;
 mod cache;
+mod catalogue;
 mod chat;
 mod choices;
 mod docs;
