@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use hearth_api::openai::decode_tools;
+
 use crate::config::{Config, PrewarmConfig};
-use crate::service::openai::decode_tools;
 
 /// Reads the files into the tables, so that a mistake in them is seen at the start.
 ///

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd as StdFd;
 use std::slice::from_ref;
 
+use hearth_api::openai::{chat_response, decode_chat};
 use tokio::sync::watch;
 use zbus::connection::Connection;
 use zbus::message::Header;
@@ -18,7 +19,6 @@ use super::turn::{schema, turn};
 use super::values::{board, entry, prompt_entry, tuning};
 use super::{Error, jobs, sessions, stream};
 use crate::protocol::Failure;
-use crate::service::openai::{chat_response, decode_chat};
 use crate::service::{Answer, Service, Status, Submission};
 
 /// What this build can do, for clients that want to know before they try.

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use hearth_api::openai::{decode_messages, decode_tools};
 use serde_json::{Map, Number, Value};
 use zbus::{OwnedVariant, Variant};
 
 use super::turn::schema;
 use crate::protocol::Failure;
-use crate::service::openai::{decode_messages, decode_tools};
 use crate::service::{Prewarm, Submission, Turn};
 
 /// Options of a session that are fields of a `Chat` request, for one turn as well.

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use hearth_api::openai::call_id;
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::unix::pipe;
@@ -11,7 +12,6 @@ use tokio::sync::mpsc;
 
 use super::Error;
 use crate::protocol::{AnswerPart, Failure, FailureKind, RequestId};
-use crate::service::openai::call_id;
 use crate::service::{Caller, Service, StreamEvent};
 
 /// Starts writing; returns the end to read from.

@@ -9,16 +9,17 @@ use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
+use hearth_api::Chunks;
+use hearth_api::openai::{
+    ChatStream, CompletionStream, chat_response, completion_response, decode_chat,
+    decode_completion,
+};
 
 use super::body::Body;
 use super::stream::Parts;
 use super::{ApiError, Connection};
 use crate::protocol::Failure;
-use crate::service::openai::{
-    ChatStream, CompletionStream, chat_response, completion_response, decode_chat,
-    decode_completion,
-};
-use crate::service::{Choices, Chunks, Service, Submission};
+use crate::service::{Choices, Service, Submission};
 
 /// How often a silent stream says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(5);

@@ -10,6 +10,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use futures_util::stream;
+use hearth_api::ollama::{
+    Form, OllamaStream, Request, decode_chat, decode_embed, decode_generate, decode_name, name_of,
+    process, show as describe, tag, tagged,
+};
 use serde_json::{Value, json};
 
 use super::body::Body;
@@ -18,10 +22,6 @@ use super::embeddings::{check_width, texts};
 use super::stream::Parts;
 use super::{ApiError, Connection};
 use crate::protocol::{Failure, FailureKind};
-use crate::service::ollama::{
-    Form, OllamaStream, Request, decode_chat, decode_embed, decode_generate, decode_name, name_of,
-    process, show as describe, tag, tagged,
-};
 use crate::service::{Caller, Embeddings, Keep, KeepAlive, ModelEntry, Permission, Service};
 
 /// Clients compare it to know what they may ask for: the version of Ollama whose API is

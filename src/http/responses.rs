@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 use axum::response::sse;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
+use hearth_api::openai::{ResponsesStream, decode_responses};
 
 use super::body::Body;
 use super::chat::{set_priority, sse_response};
@@ -15,7 +16,6 @@ use super::stream::Parts;
 use super::{ApiError, Connection};
 use crate::protocol::Failure;
 use crate::service::Service;
-use crate::service::openai::{ResponsesStream, decode_responses};
 
 pub(super) async fn responses(
     State(service): State<Service>,

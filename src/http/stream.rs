@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use hearth_api::Chunks;
 use serde_json::Value;
 
 use crate::protocol::Failure;
-use crate::service::{Choices, Chunks, StreamEvent};
+use crate::service::{Choices, StreamEvent};
 
 /// A refusal that comes within this time gets a status of its own; after it, a
 /// stream begins.

@@ -7,18 +7,14 @@
 mod admit;
 mod board;
 mod choices;
-mod chunks;
 mod clock;
 mod embed;
 mod engine_link;
-mod fields;
 mod import;
 mod jobs;
 mod keep_alive;
 mod metrics;
 mod models;
-pub mod ollama;
-pub mod openai;
 mod prewarm;
 mod prompts;
 mod resume;
@@ -46,8 +42,8 @@ use crate::sensors::Sensors;
 
 pub use board::Board;
 pub use choices::Choices;
-pub use chunks::Chunks;
 pub use embed::Embeddings;
+pub use hearth_api::{ollama, openai};
 pub use keep_alive::{Client, Keep, KeepAlive};
 use metrics::Metrics;
 pub use models::Props;

@@ -4,8 +4,12 @@ use super::Service;
 use super::types::ModelEntry;
 use crate::fit::{SLOTS_MAX, Wanted};
 use crate::gguf::Header;
-use crate::prompt::CHATML;
 use crate::protocol::{Failure, FailureKind};
+
+/// What the chat layer uses where a model file has no template (`ChatML`).
+const CHATML: &str = "{%- for message in messages -%}\n  \
+{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}\n\
+{%- endfor -%}\n{%- if add_generation_prompt -%}\n  {{- '<|im_start|>assistant\\n' -}}\n{%- endif -%}";
 
 /// How a model is, or would be, served.
 #[derive(Clone, Debug, PartialEq, Eq)]

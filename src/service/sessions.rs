@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use hearth_api::openai::decode_fields;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use super::openai::decode_fields;
 use super::types::{Answer, Caller, SessionState, SessionView, Turn};
 use super::{Service, check_bytes, stopping};
 use crate::protocol::{Failure, FailureKind, Message};

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
+use hearth_proto::{Failure, FailureKind, Message};
 use serde_json::{Map, Value};
 
-use crate::protocol::{Failure, FailureKind, Message};
-use crate::service::fields::{content, field, tool_call};
+use crate::fields::{content, field, tool_call};
 
 /// The conversation.
 pub(super) fn messages(list: &[Value]) -> Result<Vec<Message>, Failure> {

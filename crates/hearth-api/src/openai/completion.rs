@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
+use hearth_proto::{
+    Answer, AnswerPart, Failure, FailureKind, FinishReason, Prompt, RequestId, TokenLogprob, Usage,
+};
 use serde_json::{Map, Value, json};
 
 use super::request::{ChatRequest, common};
 use super::response::{total, unix_seconds, usage};
-use crate::protocol::{
-    AnswerPart, Failure, FailureKind, FinishReason, Prompt, RequestId, TokenLogprob, Usage,
-};
-use crate::service::fields::{field, object};
-use crate::service::{Answer, Chunks};
+use crate::Chunks;
+use crate::fields::{field, object};
 
 /// The most alternatives shown for each token (OpenAI's own bound).
 const LOGPROBS_MAX: u8 = 5;

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
+use hearth_proto::{Failure, KeepAlive};
 use serde_json::Value;
-
-use crate::protocol::Failure;
-use crate::service::KeepAlive;
 
 /// Longer is for ever: a hundred years in seconds.
 const FOREVER_S: f64 = 100.0 * 365.25 * 86_400.0;

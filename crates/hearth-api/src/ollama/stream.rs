@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use hearth_proto::{AnswerPart, FinishReason, RequestId, TokenLogprob, Usage};
 use serde_json::Value;
 
 use super::Form;
 use super::response::{done, tool_call};
-use crate::protocol::{AnswerPart, FinishReason, RequestId, TokenLogprob, Usage};
-use crate::service::Chunks;
+use crate::Chunks;
 
 /// Turns the pieces of one answer into objects, each a line.
 pub struct OllamaStream {
@@ -82,10 +82,10 @@ impl Chunks for OllamaStream {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::ToolCall;
     use serde_json::json;
 
     use super::*;
-    use crate::protocol::ToolCall;
 
     fn run(form: Form, pieces: &[AnswerPart]) -> Vec<Value> {
         let id = RequestId(7);

@@ -1,12 +1,12 @@
 //! Answers into the items and events of a response.
 
+use hearth_proto::{Answer, AnswerPart, FinishReason, RequestId, TokenLogprob, ToolCall, Usage};
 use serde_json::{Map, Value, json};
 
 use super::ResponsesRequest;
-use crate::protocol::{AnswerPart, FinishReason, RequestId, TokenLogprob, ToolCall, Usage};
-use crate::service::openai::call_id;
-use crate::service::openai::response::unix_seconds;
-use crate::service::{Answer, Chunks};
+use crate::Chunks;
+use crate::openai::call_id;
+use crate::openai::response::unix_seconds;
 
 /// Turns the pieces of an answer into events of a response.
 #[derive(Debug)]
@@ -307,7 +307,7 @@ fn usage(usage: &Usage) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::openai::decode_responses;
+    use crate::openai::decode_responses;
 
     fn request() -> ResponsesRequest {
         let body = json!({"input": "x", "metadata": {"a": "b"}, "tools": [

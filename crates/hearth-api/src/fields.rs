@@ -1,9 +1,8 @@
 //! Fields of requests that are JSON objects, checked so that an error names the field.
 //! What the APIs have in common is read here.
 
+use hearth_proto::{Failure, FailureKind, Priority, SamplerName, Sampling};
 use serde_json::{Map, Value};
-
-use crate::protocol::{Failure, FailureKind, Priority, SamplerName, Sampling};
 
 /// A request's body.
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, Failure> {

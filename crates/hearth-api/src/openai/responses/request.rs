@@ -1,11 +1,11 @@
 //! Requests, said as chats.
 
+use hearth_proto::Failure;
 use serde_json::{Map, Value, json};
 
 use super::input::{messages, not_supported};
-use crate::protocol::Failure;
-use crate::service::fields::{field, object};
-use crate::service::openai::request::{ChatRequest, chat};
+use crate::fields::{field, object};
+use crate::openai::request::{ChatRequest, chat};
 
 /// Fields that mean the same in a chat.
 const SAME: [&str; 13] = [
@@ -189,10 +189,10 @@ fn echo(body: &Map<String, Value>) -> Result<Map<String, Value>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::{Constraint, FailureKind, Overflow, Prompt, Thinking, ToolChoice};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::{Constraint, FailureKind, Overflow, Prompt, Thinking, ToolChoice};
 
     fn decode(body: &Value) -> Result<ResponsesRequest, Failure> {
         decode_responses(body.to_string().as_bytes())

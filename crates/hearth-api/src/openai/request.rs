@@ -1,15 +1,15 @@
 //! Requests into submissions.
 
+use hearth_proto::{
+    Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, Reuse, Sampling, Submission,
+    Thinking,
+};
 use serde_json::{Map, Value};
 
 use super::bias::logit_bias;
 use super::form;
 use super::tools::Tools;
-use crate::protocol::{
-    Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, Reuse, Sampling, Thinking,
-};
-use crate::service::Submission;
-use crate::service::fields::{content, field, object, priority, sampling, stop, tool_call};
+use crate::fields::{content, field, object, priority, sampling, stop, tool_call};
 
 /// OpenAI's own limit.
 const TOP_LOGPROBS_MAX: u8 = 20;
@@ -258,11 +258,11 @@ fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::Biased;
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-    use crate::protocol::Biased;
 
     fn decode(value: &Value) -> Result<ChatRequest, Failure> {
         decode_chat(value.to_string().as_bytes())

@@ -2,11 +2,11 @@
 
 use std::mem;
 
+use hearth_proto::{AnswerPart, FinishReason, RequestId, TokenLogprob, Usage};
 use serde_json::{Value, json};
 
 use super::response::{chat_id, logprobs, tool_call, total, unix_seconds, usage};
-use crate::protocol::{AnswerPart, FinishReason, RequestId, TokenLogprob, Usage};
-use crate::service::Chunks;
+use crate::Chunks;
 
 /// Turns the pieces of answers into `chat.completion.chunk` objects.
 #[derive(Debug)]
@@ -148,8 +148,9 @@ impl Choice {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::ToolCall;
+
     use super::*;
-    use crate::protocol::ToolCall;
 
     fn text(text: &str) -> AnswerPart {
         AnswerPart::Content(text.into())

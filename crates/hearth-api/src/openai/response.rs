@@ -2,10 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hearth_proto::{Answer, RequestId, TokenLogprob, ToolCall, Usage};
 use serde_json::{Value, json};
-
-use crate::protocol::{RequestId, TokenLogprob, ToolCall, Usage};
-use crate::service::Answer;
 
 /// Seconds since 1970, as OpenAI's `created` wants it.
 pub(super) fn unix_seconds() -> u64 {
@@ -117,9 +115,10 @@ pub(super) fn logprobs(tokens: &[TokenLogprob]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::FinishReason;
+
     use super::super::completion_response;
     use super::*;
-    use crate::protocol::FinishReason;
 
     fn answer(text: &str) -> Answer {
         Answer {

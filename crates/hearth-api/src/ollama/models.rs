@@ -2,12 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hearth_proto::{ModelEntry, ModelKind};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::timestamp;
-use crate::protocol::ModelKind;
-use crate::service::ModelEntry;
 
 /// The tag that a name without one has.
 const LATEST: &str = ":latest";

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hearth_proto::{Answer, RequestId, ToolCall, Usage};
 use serde_json::{Value, json};
 
-use crate::prompt::civil;
-use crate::protocol::{RequestId, ToolCall, Usage};
-use crate::service::Answer;
-use crate::service::openai::call_id;
+use crate::date::civil;
+use crate::openai::call_id;
 
 /// Which endpoint's objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +104,9 @@ pub fn timestamp(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::FinishReason;
+
     use super::*;
-    use crate::protocol::FinishReason;
 
     fn answer(calls: Vec<ToolCall>) -> Answer {
         let mut answer = Answer::new(RequestId(7), "m");

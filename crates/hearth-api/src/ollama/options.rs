@@ -1,9 +1,9 @@
 //! `options`: how tokens are chosen, and how many.
 
+use hearth_proto::{Failure, Sampling};
 use serde_json::{Map, Value};
 
-use crate::protocol::{Failure, Sampling};
-use crate::service::fields::{field, sampling, stop};
+use crate::fields::{field, sampling, stop};
 
 /// Whole numbers among the options. Some are of no use here (what runs is configured by
 /// the machine's owner, and `num_ctx` never loads a model anew), but checked all the same.

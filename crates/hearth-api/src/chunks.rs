@@ -1,8 +1,7 @@
 //! What streams of all APIs have in common.
 
+use hearth_proto::{AnswerPart, FinishReason, TokenLogprob, Usage};
 use serde_json::Value;
-
-use crate::protocol::{AnswerPart, FinishReason, TokenLogprob, Usage};
 
 /// Turns the pieces of answers into objects for the client. Answers are named by their
 /// index; nothing comes of one that is not there.

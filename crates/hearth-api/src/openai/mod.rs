@@ -1,8 +1,9 @@
-//! The OpenAI JSON that both fronts speak: requests into [`Submission`](crate::service::Submission)s, answers
-//! into responses and stream chunks.
+//! OpenAI's JSON, over HTTP and on the bus: requests into
+//! [`Submission`](hearth_proto::Submission)s, answers into responses and stream chunks.
 //!
-//! Shapes: platform.openai.com's API reference for chat completions, completions and responses. Fields that
-//! clients send and Hearthd has no use for are ignored; fields it knows are checked.
+//! Shapes: platform.openai.com's API reference for chat completions, completions and
+//! responses. Fields that clients send and Hearthd has no use for are ignored; fields it
+//! knows are checked.
 
 mod bias;
 mod completion;
@@ -18,5 +19,5 @@ pub use request::{ChatRequest, decode_chat, decode_fields, decode_messages};
 pub use response::{call_id, chat_response};
 pub use responses::{ResponsesRequest, ResponsesStream, decode_responses};
 pub use stream::ChatStream;
-pub(super) use tools::Tools;
+pub(crate) use tools::Tools;
 pub use tools::decode_tools;

@@ -1,5 +1,5 @@
 //! Ollama's JSON, which its clients speak over HTTP: requests into
-//! [`Submission`](crate::service::Submission)s, answers into responses and lines.
+//! [`Submission`](hearth_proto::Submission)s, answers into responses and lines.
 //!
 //! Shapes: `docs/api.md` of Ollama, and what its Python client reads. What is the same in
 //! OpenAI's API (tools, the split of an answer) is taken from there.

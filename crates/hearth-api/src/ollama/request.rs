@@ -1,14 +1,16 @@
 //! Requests into submissions.
 
+use hearth_proto::{
+    Constraint, Failure, GenerateRequest, KeepAlive, Message, Overflow, Prompt, Submission,
+    Thinking,
+};
 use serde_json::{Map, Value};
 
 use super::keep_alive::keep_alive;
 use super::messages::{messages, no_images, unsupported};
 use super::options::{Options, options};
-use crate::protocol::{Constraint, Failure, GenerateRequest, Message, Overflow, Prompt, Thinking};
-use crate::service::fields::{field, object, priority};
-use crate::service::openai::Tools;
-use crate::service::{KeepAlive, Submission};
+use crate::fields::{field, object, priority};
+use crate::openai::Tools;
 
 /// A decoded request: what to do, and how the answer is to be written.
 #[derive(Clone, Debug, PartialEq)]

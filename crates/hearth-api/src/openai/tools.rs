@@ -1,13 +1,13 @@
 //! The tools of a request.
 
+use hearth_proto::{CallMode, Failure, GenerateRequest, ToolChoice};
 use serde_json::{Map, Value};
 
-use crate::protocol::{CallMode, Failure, GenerateRequest, ToolChoice};
-use crate::service::fields::field;
+use crate::fields::field;
 
 /// `tools`, `tool_choice`, `parallel_tool_calls` and `tool_call_mode`, decoded.
 #[derive(Debug)]
-pub(in crate::service) struct Tools {
+pub(crate) struct Tools {
     /// For the template.
     pub list: Vec<Value>,
     pub choice: ToolChoice,
@@ -18,7 +18,7 @@ pub(in crate::service) struct Tools {
 }
 
 impl Tools {
-    pub(in crate::service) fn decode(body: &Map<String, Value>) -> Result<Self, Failure> {
+    pub(crate) fn decode(body: &Map<String, Value>) -> Result<Self, Failure> {
         let mut list = match body.get("tools") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(list)) => list.clone(),
@@ -44,7 +44,7 @@ impl Tools {
     }
 
     /// Sets what a request says of its tools, the list aside.
-    pub(in crate::service) fn apply(self, request: &mut GenerateRequest) {
+    pub(crate) fn apply(self, request: &mut GenerateRequest) {
         request.tool_choice = self.choice;
         request.one_call = self.one_call;
         request.call_mode = self.mode;

@@ -1,8 +1,7 @@
 //! `logit_bias`: tokens that are made more or less likely.
 
+use hearth_proto::{Biased, Failure};
 use serde_json::{Map, Value};
-
-use crate::protocol::{Biased, Failure};
 
 /// The most entries.
 const ENTRIES_MAX: usize = 1024;

@@ -1,9 +1,9 @@
 //! The form that an answer must have: `response_format`, `grammar` and their like.
 
+use hearth_proto::{Constraint, Failure, FailureKind};
 use serde_json::{Map, Value};
 
-use crate::protocol::{Constraint, Failure, FailureKind};
-use crate::service::fields::field;
+use crate::fields::field;
 
 type Make = fn(String) -> Constraint;
 

@@ -1,9 +1,9 @@
 //! `instructions` and `input` as the messages of a chat.
 
+use hearth_proto::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
 
-use crate::protocol::{Failure, FailureKind};
-use crate::service::fields::field;
+use crate::fields::field;
 
 /// The conversation of a request.
 ///
