@@ -1,5 +1,5 @@
 //! What the service gives up when the board's memory runs short or it is too hot
-//! (docs/design.md, section 6).
+//! (docs/governor.md).
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use hearth_proto::reading::Memory;
 use hearth_proto::units::Bytes;
 
 /// What stays free for everything else on the board: so much, or a share of it
-/// (docs/design.md, section 6).
+/// (docs/governor.md).
 const RESERVE: Bytes = Bytes::mib(256);
 const RESERVE_PERCENT: u64 = 8;
 /// What stays free of a cgroup's limit, for the daemon itself.

@@ -24,7 +24,7 @@ const KEPT_TOKENS_MAX: u32 = 32_768;
 /// prompt, and enough for a prompt prefix for each room of a house.
 const KEPT_MAX: u32 = 12;
 /// Requests in the engine for each that runs: as many of each class as can run, so that
-/// one that gives way keeps its place (docs/design.md, section 2).
+/// one that gives way keeps its place (ARCHITECTURE.md).
 const CLASSES: u32 = 3;
 /// A model with states (Mamba, LFM2) keeps at least a system prompt's, a prompt's and its
 /// answer's, and more as long as all of them take no more than this.

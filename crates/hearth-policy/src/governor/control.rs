@@ -1,5 +1,5 @@
 //! From temperature to a share of the compute power: a PI law without derivative
-//! (docs/design.md, section 6).
+//! (docs/governor.md).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where a board's own limits lie (docs/design.md, section 6).
+//! Where a board's own limits lie (docs/governor.md).
 
 use hearth_proto::units::MilliCelsius;
 

@@ -2,7 +2,7 @@
 //!
 //! Pure: [`Governor::observe`] takes the time and a [`Reading`] and returns the
 //! limits; it opens nothing and reads no clock. docs/governor.md tells people what it
-//! does, docs/design.md, section 6, why.
+//! does, docs/governor.md why.
 
 mod control;
 mod limit;

@@ -60,8 +60,8 @@ impl MemoryState {
     }
 }
 
-/// `MemAvailable` as a share of `MemTotal` below which a state holds (docs/design.md,
-/// section 6).
+/// `MemAvailable` as a share of `MemTotal` below which a state holds
+/// (docs/governor.md).
 const AVAILABLE: [(MemoryState, Permille); 3] = [
     (MemoryState::Emergency, Permille(70)),
     (MemoryState::Critical, Permille(120)),

@@ -1,4 +1,4 @@
-//! The thermal state, with hysteresis and dwell (docs/design.md, section 6).
+//! The thermal state, with hysteresis and dwell (docs/governor.md).
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! A board is a thermal plant (two nodes), what slows its cores by itself (firmware or
 //! kernel), a power model and the speed of decoding. Pure: [`simulate`] reads no clock
-//! and opens nothing. The figures are those of docs/design.md, section 6; what is
+//! and opens nothing. The figures are those of docs/governor.md; what is
 //! assumed says so.
 
 mod boards;

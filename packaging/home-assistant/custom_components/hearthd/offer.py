@@ -251,5 +251,6 @@ def _state_line(entity: Mapping[str, Any]) -> str:
     unit = attributes.pop("unit_of_measurement", "")
     # It is there in percent as well.
     attributes.pop("brightness", None)
+    attributes.pop("device_class", None)
     more = "".join(f", {key} {value}" for key, value in attributes.items())
     return f"{name}{area}: {entity['state']}{' ' if unit else ''}{unit}{more}"
