@@ -1,8 +1,8 @@
-"""Writes the table of docs/quantization.md: the demo model, and what `train.py --qat`
+"""Writes the table of docs/models.md: the demo model, and what `train.py --qat`
 made of it, in several types, measured by `hearthctl evaluate`:
 
     python train.py --qat hearth-demo-f16.gguf --out /tmp/qat
-    python quantization.py --trained /tmp/qat --work /tmp/qat/table --doc ../../docs/quantization.md
+    python quantization.py --trained /tmp/qat --work /tmp/qat/table --doc ../../docs/models.md
 
 No number in the table is typed by hand. It stands between two markers in the document.
 """

@@ -16,7 +16,7 @@ pub enum BenchCommand {
     Model(BenchModelArgs),
     /// Ask servers on this computer short questions again and again, and compare them.
     ///
-    /// One question and three after each other, as in the study that docs/study.md
+    /// One question and three after each other, as in the study that docs/performance.md
     /// describes: response time, time to the first token, tokens a second, CPU and memory
     /// of the server's processes, temperature. Hearthd's socket is asked unless another is
     /// named; with --against other servers that speak OpenAI's or Ollama's API are asked in

@@ -1,5 +1,5 @@
 //! `bench study`: one question and three, asked again and again of servers on this
-//! computer, in turn. docs/study.md says where the protocol comes from.
+//! computer, in turn. docs/performance.md says where the protocol comes from.
 
 mod address;
 mod plot;
