@@ -1,11 +1,7 @@
-//! llama.cpp's chat layer: templates rendered, answers read.
-//!
-//! Needs no model. The C++ is in `libhearth-chat.so`, built from the llama.cpp that
-//! `llama-cpp-sys-2` bundles; only the engine process loads it.
+//! llama.cpp's chat layer for the engine process of Hearthd.
 
-mod chat;
-mod ffi;
+mod chat_shim;
 
-pub use chat::{
+pub use chat_shim::{
     Abilities, Chat, ChatError, ParsedAnswer, ParsedCall, Parser, RenderRequest, Rendered, Trigger,
 };

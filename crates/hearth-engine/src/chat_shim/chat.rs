@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::ffi::{ChatHandle, ParserHandle};
+use super::ffi::{ChatHandle, ParserHandle};
 
 /// Why the layer gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,11 @@
+//! llama.cpp's chat layer: templates rendered, answers read.
+//!
+//! Needs no model. The C++ is in `libhearth-chat.so`, built from the llama.cpp that
+//! `llama-cpp-sys-2` bundles; only the engine process loads it.
+
+mod chat;
+mod ffi;
+
+pub use chat::{
+    Abilities, Chat, ChatError, ParsedAnswer, ParsedCall, Parser, RenderRequest, Rendered, Trigger,
+};
