@@ -6,8 +6,7 @@
 //! 6 bins, app                everything
 //! 5 dbus, http               service (never each other)
 //! 4 service, models          sensors, governor, config, protocol
-//! 3 engine                   scheduler, prompt, cache, protocol
-//! 2 sensors, prompt, cache, gguf, fit, catalogue   governor's Reading
+//! 2 sensors, cache, gguf, fit      governor's Reading
 //! 1 governor, scheduler, config    floor 0 only; no files, no threads, no clock
 //!   board                          governor: simulated boards for it
 //! 0 units, protocol, logging
@@ -20,15 +19,15 @@
 pub mod app;
 pub mod config;
 pub mod dbus;
-#[cfg(feature = "engine")]
-pub mod engine;
 pub mod http;
 pub mod logging;
 pub mod models;
-pub mod prompt;
 pub mod service;
 
 pub use hearth_cache as cache;
+pub use hearth_constraint as constraint;
+#[cfg(feature = "engine")]
+pub use hearth_engine as engine;
 pub use hearth_gguf as gguf;
 pub use hearth_gguf::fit;
 pub use hearth_policy::{governor, scheduler, simulator as board};

@@ -15,11 +15,9 @@ const FLOORS: &[(&str, u32)] = &[
     ("scheduler", 10),
     ("config", 10),
     ("sensors", 20),
-    ("prompt", 20),
     ("gguf", 20),
     ("cache", 21),
     ("fit", 21),
-    ("engine", 30),
     ("models", 40),
     ("service", 41),
     ("dbus", 50),
@@ -27,17 +25,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("app", 60),
 ];
 
-/// On the way down, but not allowed: the daemon must never link the engine.
-const FORBIDDEN: &[(&str, &str)] = &[
-    ("service", "engine"),
-    ("models", "engine"),
-    ("dbus", "engine"),
-    ("http", "engine"),
-    ("app", "engine"),
-    ("config", "governor"),
-    ("prompt", "governor"),
-    ("prompt", "scheduler"),
-];
+/// On the way down, but not allowed.
+const FORBIDDEN: &[(&str, &str)] = &[("config", "governor")];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -122,11 +111,8 @@ fn an_upward_import_would_be_seen() {
 }
 
 #[test]
-fn unsafe_has_one_home() {
+fn nothing_is_unsafe() {
     for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
-        if file.to_string_lossy().contains("src/engine/llama/") {
-            continue;
-        }
         let text = fs::read_to_string(&file).unwrap();
         let bad = text.lines().find(|l| {
             let l = l.trim_start();

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use hearthd::prompt::constraint::{BareCalls, Binding, CallGrammar, Matcher, Vocabulary, check};
+use hearthd::constraint::{BareCalls, Binding, CallGrammar, Matcher, Vocabulary, check};
 use hearthd::protocol::{Constraint, GenerateRequest};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;

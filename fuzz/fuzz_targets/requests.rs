@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use hearthd::prompt::constraint;
+use hearthd::constraint;
 use hearthd::protocol::Failure;
 use hearthd::service::{Submission, ollama, openai};
 use libfuzzer_sys::fuzz_target;

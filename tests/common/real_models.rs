@@ -9,9 +9,16 @@ use super::not_checked::not_checked;
 pub fn folder() -> PathBuf {
     let target = || {
         let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
+        target.unwrap_or_else(|| workspace().join("target"))
     };
     env::var_os("HEARTH_MODELS").map_or_else(|| target().join("models"), PathBuf::from)
+}
+
+/// The folder of the workspace: a package is there, or in its `crates/`.
+fn workspace() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found = package.ancestors().find(|p| p.join("Cargo.lock").is_file());
+    found.unwrap_or(package)
 }
 
 /// The model file whose name in `tests/models/models.lock` begins with `name`. Where it is

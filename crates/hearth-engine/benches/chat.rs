@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use hearth_engine::{Chat, Parser, RenderRequest};
+use hearth_engine::chat_shim::{Chat, Parser, RenderRequest};
 use serde_json::json;
 
 const HERMES: &str = "{%- if tools %}{{ '<|im_start|>system\n' }}{%- for tool in tools %}{{ tool | tojson }}{{ '\n' }}{%- endfor %}{{ '<|im_end|>\n' }}{%- endif %}\

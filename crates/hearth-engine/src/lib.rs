@@ -1,7 +1,33 @@
-//! llama.cpp's chat layer for the engine process of Hearthd.
+//! The engine process. One model, several sequences, a blocking tick loop; it may abort
+//! or be killed at any moment, and nothing is lost but time.
+//!
+//! [`run`] is the process behind `hearth-engine`: it speaks the framed protocol on
+//! the socket inherited as standard input. The loop knows only the [`Backend`]
+//! trait; [`llama`] is the real one, [`fake`] is for tests of the loop. `unsafe` has two
+//! homes: [`llama`], and [`chat_shim`], the interface to llama.cpp's chat layer.
 
-mod chat_shim;
+mod affinity;
+mod answer;
+pub mod backend;
+mod chat;
+pub mod chat_shim;
+mod clock;
+mod confidence;
+mod constraints;
+pub mod fake;
+mod keeper;
+mod link;
+pub mod llama;
+pub mod offline;
+mod pace;
+mod process;
+mod reuse;
+mod sequence;
+mod text_stream;
+mod tick;
+pub mod tools;
+mod worker;
 
-pub use chat_shim::{
-    Abilities, Chat, ChatError, ParsedAnswer, ParsedCall, Parser, RenderRequest, Rendered, Trigger,
-};
+pub use backend::Backend;
+pub use chat::try_template;
+pub use process::{exit_code, run};

@@ -1,0 +1,205 @@
+//! An answer taken apart while it comes: content, reasoning, tool calls.
+
+use hearth_constraint::{Beginning, bare_calls, beginning};
+use hearth_proto::{AnswerPart, FinishReason, ToolCall};
+use serde_json::{Map, Value};
+
+use crate::chat_shim::{ParsedAnswer, ParsedCall, Parser};
+
+/// A long answer is read again only when it has grown by one part in so many: reading costs
+/// time in proportion to its length, and so all reading together stays linear.
+const GROWTH: usize = 4096;
+
+/// Reads one answer.
+#[derive(Debug)]
+pub(super) struct AnswerReader {
+    /// None: the answer is text and nothing else.
+    parser: Option<Parser>,
+    /// What ends reasoning.
+    thinking_ends: Vec<String>,
+    one_call: bool,
+    /// An answer that begins with JSON is calls.
+    is_lenient: bool,
+    /// The answer so far.
+    text: String,
+    /// Bytes of it when it was last read.
+    read_bytes: usize,
+    /// What was passed on.
+    given: Given,
+}
+
+#[derive(Debug, Default)]
+struct Given {
+    content: String,
+    reasoning: String,
+    calls: usize,
+}
+
+impl AnswerReader {
+    /// A reader of text that has no form.
+    pub(super) fn plain() -> Self {
+        Self {
+            parser: None,
+            thinking_ends: Vec::new(),
+            one_call: false,
+            is_lenient: false,
+            text: String::new(),
+            read_bytes: 0,
+            given: Given::default(),
+        }
+    }
+
+    /// A reader of the answer to a chat prompt.
+    pub(super) fn chat(parser: Parser, thinking_ends: Vec<String>, one_call: bool) -> Self {
+        Self {
+            parser: Some(parser),
+            thinking_ends,
+            one_call,
+            ..Self::plain()
+        }
+    }
+
+    /// Whether an answer that begins with JSON is read as calls.
+    pub(super) fn lenient(mut self, is_lenient: bool) -> Self {
+        self.is_lenient = is_lenient;
+        self
+    }
+
+    /// What the answer is so far, or as a whole.
+    fn read(&self, is_partial: bool) -> Option<ParsedAnswer> {
+        let answer = self.parser.as_ref()?.parse(&self.text, is_partial).ok()?;
+        if !self.is_lenient || !answer.tool_calls.is_empty() {
+            return Some(answer);
+        }
+        let calls = match beginning(answer.content.as_bytes()) {
+            Beginning::Open if is_partial => Vec::new(),
+            Beginning::Open | Beginning::Text => return Some(answer),
+            Beginning::Call(json) => bare_calls(&String::from_utf8_lossy(json)),
+        };
+        let parsed = |call: ToolCall| ParsedCall {
+            name: call.name,
+            arguments: call.arguments.to_string(),
+            ..ParsedCall::default()
+        };
+        Some(ParsedAnswer {
+            content: String::new(),
+            tool_calls: calls.into_iter().map(parsed).collect(),
+            ..answer
+        })
+    }
+
+    /// Takes what the prompt already holds of the answer as passed on.
+    pub(super) fn continuing(mut self) -> Self {
+        let begun = self.read(true);
+        if let Some(begun) = begun {
+            _ = self.give(&begun, 0, false);
+        }
+        self
+    }
+
+    /// Adds text; returns what is certain by now.
+    pub(super) fn push(&mut self, text: &str) -> Vec<AnswerPart> {
+        if self.parser.is_none() {
+            return content(text.to_owned()).into_iter().collect();
+        }
+        self.text.push_str(text);
+        if self.text.len() - self.read_bytes <= self.text.len() / GROWTH {
+            return Vec::new();
+        }
+        self.read_bytes = self.text.len();
+        match self.read(true) {
+            Some(answer) => {
+                // The last call may still grow.
+                let certain = answer.tool_calls.len().saturating_sub(1);
+                self.give(&answer, certain, false)
+            }
+            // Not yet, or not at all: the end will show.
+            None => Vec::new(),
+        }
+    }
+
+    /// The rest, when no more text comes.
+    pub(super) fn finish(&mut self, reason: FinishReason) -> Vec<AnswerPart> {
+        if self.parser.is_none() {
+            return Vec::new();
+        }
+        let whole = || self.read(false);
+        let beginning = || self.read(true);
+        let answer = if reason == FinishReason::Length {
+            let something = |answer: &ParsedAnswer| *answer != ParsedAnswer::default();
+            beginning().filter(something).or_else(whole)
+        } else {
+            whole().or_else(|| beginning().filter(|answer| !answer.tool_calls.is_empty()))
+        };
+        let Some(answer) = answer else {
+            // Not the form of this template: the text itself is the answer.
+            return self.give_text();
+        };
+        // The layer completes what is missing, also where the model has ended: half a call is
+        // none.
+        let calls = answer.tool_calls.iter().map_while(complete).count();
+        self.give(&answer, calls, true)
+    }
+
+    /// Passes on what is new in `answer`, with this many of its calls. Whitespace at the end
+    /// of its text may stand before a call: it waits until nothing more comes.
+    fn give(&mut self, answer: &ParsedAnswer, calls: usize, is_over: bool) -> Vec<AnswerPart> {
+        let mut parts = Vec::new();
+        let reasoning = answer.reasoning.trim();
+        if let Some(more) = new_part(&mut self.given.reasoning, reasoning) {
+            parts.push(AnswerPart::Reasoning(more));
+        }
+        if let Some(more) = new_part(&mut self.given.content, text_of(answer, is_over)) {
+            parts.push(AnswerPart::Content(more));
+        }
+        let most = if self.one_call { calls.min(1) } else { calls };
+        let calls = answer.tool_calls.iter().take(most).skip(self.given.calls);
+        parts.extend(calls.filter_map(complete).map(AnswerPart::ToolCall));
+        self.given.calls = self.given.calls.max(most);
+        parts
+    }
+
+    fn give_text(&mut self) -> Vec<AnswerPart> {
+        let ends = self.thinking_ends.iter();
+        let from = ends
+            .filter_map(|end| Some(self.text.rfind(end.as_str())? + end.len()))
+            .max()
+            .unwrap_or(0);
+        let text = self.text[from..].trim_start();
+        let rest = text.strip_prefix(self.given.content.as_str());
+        content(rest.unwrap_or_default().to_owned())
+            .into_iter()
+            .collect()
+    }
+}
+
+/// The content without the whitespace between it and reasoning or calls.
+fn text_of(answer: &ParsedAnswer, is_over: bool) -> &str {
+    let text = if answer.reasoning.is_empty() {
+        answer.content.as_str()
+    } else {
+        answer.content.trim_start()
+    };
+    if is_over && answer.tool_calls.is_empty() {
+        text
+    } else {
+        text.trim_end()
+    }
+}
+
+fn content(text: String) -> Option<AnswerPart> {
+    (!text.is_empty()).then_some(AnswerPart::Content(text))
+}
+
+/// What `now` has beyond `given`, which it becomes then; nothing where it went another way.
+fn new_part(given: &mut String, now: &str) -> Option<String> {
+    let more = now.strip_prefix(given.as_str())?.to_owned();
+    given.push_str(&more);
+    (!more.is_empty()).then_some(more)
+}
+
+/// A call whose arguments are whole.
+fn complete(call: &ParsedCall) -> Option<ToolCall> {
+    let arguments: Map<String, Value> = serde_json::from_str(&call.arguments).ok()?;
+    (!call.name.is_empty()).then(|| ToolCall::new(&call.name, arguments.into()))
+}

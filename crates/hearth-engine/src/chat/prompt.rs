@@ -1,0 +1,98 @@
+//! A rendered prompt: how its answer is to be bound and read.
+
+use hearth_constraint::ReasoningTags;
+use hearth_proto::{CallMode, Failure, FailureKind, GenerateRequest, Prompt};
+
+use crate::answer::AnswerReader;
+use crate::chat_shim::{ChatError, Parser, Rendered, Trigger};
+
+/// A prompt, and how its answer is to be bound and read.
+#[derive(Debug)]
+pub(crate) struct ChatPrompt {
+    /// Text for the model.
+    pub(crate) text: String,
+    /// Where the model may think.
+    pub(crate) reasoning: Option<ReasoningTags>,
+    /// Control tokens that are text of the answer.
+    pub(crate) controls: Vec<String>,
+    /// Stop strings of the template.
+    pub(crate) stops: Vec<String>,
+    /// Texts that a call begins with.
+    pub(super) triggers: Vec<String>,
+    /// Reads the answer.
+    pub(crate) reader: AnswerReader,
+    /// The end of the text that belongs to the answer.
+    pub(crate) generation_prompt: String,
+}
+
+impl ChatPrompt {
+    /// Of the prompt, and of how its answer is read.
+    pub(super) fn new(
+        rendered: &Rendered,
+        reading: &Rendered,
+        request: &GenerateRequest,
+    ) -> Result<Self, Failure> {
+        let failed = |error: ChatError| Failure::new(FailureKind::Internal, error.to_string());
+        let parser = Parser::new(reading).map_err(failed)?;
+        let triggers: Vec<String> = reading
+            .grammar_triggers
+            .iter()
+            .filter_map(|trigger| match trigger {
+                Trigger::Word(word) => {
+                    Some(word.trim_end().to_owned()).filter(|word| !word.is_empty())
+                }
+                Trigger::Pattern(_) => None,
+            })
+            .collect();
+        let reasoning = reasoning(rendered, &triggers);
+        let ends = reasoning.as_ref().map(|tags| tags.ends.clone());
+        let has_tools = matches!(&request.prompt, Prompt::Chat { tools, .. } if !tools.is_empty());
+        let is_lenient = has_tools && request.call_mode == Some(CallMode::Lenient);
+        let reader = AnswerReader::chat(parser, ends.unwrap_or_default(), request.one_call)
+            .lenient(is_lenient);
+        let controls = [rendered, reading]
+            .map(|r| r.preserved_tokens.as_slice())
+            .concat();
+        Ok(Self {
+            text: rendered.prompt.clone(),
+            reasoning,
+            controls,
+            stops: rendered.additional_stops.clone(),
+            reader: if request.continue_final_message {
+                reader.continuing()
+            } else {
+                reader
+            },
+            generation_prompt: rendered.generation_prompt.clone(),
+            triggers,
+        })
+    }
+}
+
+fn reasoning(rendered: &Rendered, triggers: &[String]) -> Option<ReasoningTags> {
+    if !rendered.supports_thinking || rendered.thinking_end_tags.is_empty() {
+        return None;
+    }
+    let start = rendered.thinking_start_tag.clone();
+    let is_call = |end: &String| triggers.iter().any(|t| t.starts_with(end.as_str()));
+    let (answers, ends): (Vec<_>, Vec<_>) = rendered
+        .thinking_end_tags
+        .iter()
+        .cloned()
+        .partition(is_call);
+    // What the template has opened, and perhaps closed, itself.
+    let opened = (!start.is_empty())
+        .then(|| rendered.generation_prompt.rfind(&start))
+        .flatten();
+    let begun = opened.map(|at| &rendered.generation_prompt[at + start.len()..]);
+    let is_open = begun.is_some_and(|rest| !ends.iter().any(|end| rest.contains(end.as_str())));
+    if begun.is_some() && !is_open {
+        return None;
+    }
+    Some(ReasoningTags {
+        start,
+        ends,
+        answers,
+        is_open,
+    })
+}

@@ -1,0 +1,147 @@
+//! Keeps stable prompts on disk: looks them up for the tick loop, and writes new ones on
+//! a thread of its own, since a memory card can take seconds.
+
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, SystemTime};
+
+use hearth_cache::{Folder, Found, Identity, Pending, fingerprint};
+use hearth_policy::scheduler::MemoryKind;
+use hearth_proto::LoadRequest;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How long the end of the process waits for the last write.
+const LAST_WRITE: Duration = Duration::from_secs(8);
+
+/// The prompt cache on disk of a loaded model.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    folder: Folder,
+    jobs: Sender<Job>,
+    done: Receiver<(Pending, io::Result<u64>)>,
+    is_writing: bool,
+}
+
+type Job = (Pending, Vec<u8>);
+
+impl Keeper {
+    /// The cache that a load request asks for. `settings` says in words what the numbers
+    /// depend on besides the model; `kind` tells whether files can be cut. `None` where there is none or it cannot be used: a
+    /// model works without.
+    pub(super) fn open(request: &LoadRequest, settings: &str, kind: MemoryKind) -> Option<Self> {
+        let limits = request.cache.clone()?;
+        let path = limits.folder.display().to_string();
+        let opened = fingerprint(&request.path)
+            .map_err(io::Error::other)
+            .and_then(|fingerprint| {
+                let settings = xxh3_64(settings.as_bytes());
+                let identity = Identity {
+                    fingerprint,
+                    settings,
+                };
+                Folder::open(limits, identity)
+            })
+            .map(|folder| folder.with_beginnings(kind.needs_checkpoints()))
+            .and_then(Self::start);
+        opened
+            .inspect_err(|error| log::warn!("prompts are not kept in {path}: {error}"))
+            .ok()
+    }
+
+    fn start(folder: Folder) -> io::Result<Self> {
+        let (jobs, receiver) = channel::<Job>();
+        let (sender, done) = channel();
+        let thread = std::thread::Builder::new().name("keeper".into());
+        thread.spawn(move || {
+            for (pending, payload) in receiver {
+                let result = pending.write(&payload);
+                if sender.send((pending, result)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self {
+            folder,
+            jobs,
+            done,
+            is_writing: false,
+        })
+    }
+
+    /// The kept prompt that shares more than `known` tokens with a prompt, of those of
+    /// which so many can be used: see [`Folder::find`].
+    pub(super) fn find(
+        &self,
+        uid: Option<u32>,
+        prompt: &[i32],
+        known: u32,
+        is_usable: impl Fn(u32, u32) -> bool,
+    ) -> Option<Found> {
+        self.folder.find(uid, prompt, known, is_usable)
+    }
+
+    /// Its contents, checked, and how many tokens they are.
+    pub(super) fn read(&mut self, found: &Found) -> Option<(Vec<u8>, u32)> {
+        self.folder.read(now(), found)
+    }
+
+    /// Deletes a kept prompt that llama.cpp refuses.
+    pub(super) fn reject(&mut self, found: &Found) {
+        self.folder.reject(found);
+    }
+
+    /// Whether a prompt is being written still.
+    pub(super) fn is_writing(&mut self) -> bool {
+        while let Ok((pending, result)) = self.done.try_recv() {
+            self.finish(pending, result);
+        }
+        self.is_writing
+    }
+
+    /// Shorter prompts are not worth a file.
+    pub(super) fn min_tokens(&self) -> u32 {
+        self.folder.min_tokens()
+    }
+
+    /// Whether a prompt of about so many bytes is to be kept.
+    pub(super) fn wants(&self, uid: Option<u32>, tokens: &[i32], bytes: u64) -> bool {
+        self.folder.wants(now(), uid, tokens, bytes)
+    }
+
+    /// Begins to write a prompt.
+    pub(super) fn keep(&mut self, uid: Option<u32>, tokens: Vec<i32>, payload: Vec<u8>) {
+        let pending = self.folder.begin(uid, tokens, &payload);
+        self.is_writing = self.jobs.send((pending, payload)).is_ok();
+    }
+
+    /// Waits for what is being written.
+    pub(super) fn wait(&mut self) {
+        if !self.is_writing {
+            return;
+        }
+        match self.done.recv_timeout(LAST_WRITE) {
+            Ok((pending, result)) => self.finish(pending, result),
+            // The process ends; a file that has no name yet is nobody's.
+            Err(_) => self.is_writing = false,
+        }
+    }
+
+    /// Forgets files that the daemon has deleted.
+    pub(super) fn forget(&mut self) {
+        self.wait();
+        self.folder.forget();
+    }
+
+    fn finish(&mut self, pending: Pending, result: io::Result<u64>) {
+        self.is_writing = false;
+        if let Ok(bytes) = result {
+            log::info!(bytes; "kept a prompt for the next start");
+        }
+        self.folder.finish(now(), pending, result);
+    }
+}
+
+/// The calendar's time: files outlive the process.
+fn now() -> SystemTime {
+    SystemTime::now()
+}

@@ -1,0 +1,123 @@
+//! The engine's end of the socket: a reader thread that answers what must not
+//! wait for the tick loop.
+
+use std::io::{self, BufReader, BufWriter, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hearth_proto::{Command, Event, Priority, RequestId, framing};
+
+use super::backend::Progress;
+use super::llama::leave;
+
+/// Whose work the decode that runs is, if it can be cut short for that one's sake or at
+/// its cost alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Running {
+    /// Whose.
+    pub(super) id: RequestId,
+    /// The class, where a request of a higher one may cut it short: a prompt's chunk is
+    /// computed again later. `None` where that one waits: a token is soon there.
+    pub(super) yields: Option<Priority>,
+}
+
+/// Both directions of the socket.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    writer: Arc<Mutex<BufWriter<UnixStream>>>,
+    running: Arc<Mutex<Option<Running>>>,
+    progress: Arc<Progress>,
+}
+
+impl Link {
+    /// Starts the reader thread. When the socket ends, the daemon is gone and the
+    /// process exits at once, also in the middle of a decode.
+    pub(super) fn start(
+        socket: UnixStream,
+        progress: &Arc<Progress>,
+    ) -> io::Result<(Self, Receiver<Command>)> {
+        let link = Self {
+            writer: Arc::new(Mutex::new(BufWriter::new(socket.try_clone()?))),
+            running: Arc::default(),
+            progress: Arc::clone(progress),
+        };
+        let (sender, receiver) = channel();
+        let reader = link.clone();
+        std::thread::Builder::new()
+            .name("link".into())
+            .spawn(move || {
+                let mut from = BufReader::new(socket);
+                loop {
+                    let command = match framing::read::<Command>(&mut from) {
+                        Ok(Some(command)) => command,
+                        Ok(None) => leave(0),
+                        Err(error) => {
+                            log::error!("the daemon's socket broke: {error}");
+                            leave(1);
+                        }
+                    };
+                    match command {
+                        Command::Ping { seq } => {
+                            reader.pong(seq);
+                            continue;
+                        }
+                        Command::Cancel { id } => reader.abort_if(|running| running.id == id),
+                        Command::Generate(ref request) => {
+                            let higher = |class| request.priority < class;
+                            reader.abort_if(|running| running.yields.is_some_and(higher));
+                        }
+                        Command::Shutdown => reader.progress.set_quit(),
+                        _ => {}
+                    }
+                    if sender.send(command).is_err() {
+                        // The tick loop has ended; the process is about to.
+                        return;
+                    }
+                }
+            })?;
+        Ok((link, receiver))
+    }
+
+    /// Sends events in one write.
+    pub(super) fn send(&self, events: &[Event]) {
+        let mut writer = lock(&self.writer);
+        let written = events
+            .iter()
+            .try_for_each(|event| framing::write(&mut *writer, event))
+            .and_then(|()| writer.flush());
+        if let Err(error) = written {
+            // Nobody is left to read.
+            log::debug!("cannot write to the daemon: {error}");
+            leave(0);
+        }
+    }
+
+    /// Says what runs now, so that it can be cut short.
+    pub(super) fn set_running(&self, now: Option<Running>) {
+        let mut running = lock(&self.running);
+        *running = now;
+        self.progress.set_abort(false);
+    }
+
+    /// The tick loop sees the command as well; this only cuts the decode short.
+    fn abort_if(&self, condition: impl FnOnce(Running) -> bool) {
+        let running = lock(&self.running);
+        if running.is_some_and(condition) {
+            self.progress.set_abort(true);
+        }
+    }
+
+    fn pong(&self, seq: u64) {
+        self.send(&[Event::Pong {
+            seq,
+            ticks: self.progress.ticks(),
+            busy: self.progress.is_busy(),
+        }]);
+    }
+}
+
+/// A panic elsewhere leaves these values whole, so poisoning means nothing here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,142 @@
+//! What llama.cpp remembers of the tokens before: copying, cutting, saving it, and looking
+//! at what is really there.
+//!
+//! llama.cpp overwrites keys and values that no later token of their sequence looks at
+//! (`find_slot` in llama-kv-cache.cpp), cannot take a state back, and says neither. So
+//! after each step the positions are compared with what the next token needs.
+
+use hearth_policy::scheduler::MemoryKind;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_sys_2 as sys;
+
+use super::context::{Context, raw};
+
+impl Context {
+    fn memory_of(&self) -> sys::llama_memory_t {
+        // SAFETY: the context is valid.
+        unsafe { sys::llama_get_memory(self.context.as_ptr()) }
+    }
+
+    /// The first and the last position of a sequence; `None` where it is empty.
+    pub(super) fn positions(&self, seq: u32) -> Option<(u32, u32)> {
+        if self.memory == MemoryKind::None {
+            return None;
+        }
+        // SAFETY: the memory is the context's, the sequence's number below LLAMA_MAX_SEQ.
+        let (first, last) = unsafe {
+            let memory = self.memory_of();
+            (
+                sys::llama_memory_seq_pos_min(memory, seq_id(seq)),
+                sys::llama_memory_seq_pos_max(memory, seq_id(seq)),
+            )
+        };
+        Some((u32::try_from(first).ok()?, u32::try_from(last).ok()?))
+    }
+
+    /// Whether the next token after the first `tokens` of a sequence can be computed.
+    pub(super) fn is_usable(&self, seq: u32, tokens: u32) -> bool {
+        let positions = self.positions(seq);
+        positions.is_some_and(|(first, last)| self.memory.is_usable(first, last, tokens))
+    }
+
+    /// Removes a sequence's tokens from `position` on; `false` where llama.cpp cannot.
+    pub(super) fn remove(&mut self, seq: u32, position: u32) -> bool {
+        if self.memory == MemoryKind::None {
+            return true;
+        }
+        // SAFETY: as in `positions`.
+        unsafe {
+            let memory = self.memory_of();
+            sys::llama_memory_seq_rm(memory, seq_id(seq), position.cast_signed(), -1)
+        }
+    }
+
+    /// Makes the first `tokens` of sequence `from` belong to `to` as well, if they are
+    /// usable.
+    pub(super) fn share(&mut self, from: u32, to: u32, tokens: u32) -> bool {
+        if !self.is_usable(from, tokens) {
+            return false;
+        }
+        // SAFETY: as in `positions`.
+        unsafe {
+            let memory = self.memory_of();
+            sys::llama_memory_seq_cp(memory, seq_id(from), seq_id(to), 0, tokens.cast_signed());
+        }
+        self.keep_if(to, tokens)
+    }
+
+    /// Removes a sequence unless it is what a token after its `tokens` needs.
+    fn keep_if(&mut self, seq: u32, tokens: u32) -> bool {
+        let is_whole = self.is_usable(seq, tokens)
+            && self
+                .positions(seq)
+                .is_some_and(|(_, last)| last + 1 == tokens);
+        if !is_whole {
+            self.remove(seq, 0);
+        }
+        is_whole
+    }
+
+    /// Empties the memory; its contents stay as they are, so that no page is touched.
+    pub(super) fn clear(&mut self) {
+        if self.memory != MemoryKind::None {
+            // SAFETY: as in `positions`.
+            unsafe { sys::llama_memory_clear(self.memory_of(), false) };
+        }
+    }
+
+    /// A sequence of so many tokens as bytes; empty where it is not usable.
+    pub(super) fn save(&mut self, seq: u32, tokens: u32) -> Vec<u8> {
+        if !self.is_usable(seq, tokens) {
+            return Vec::new();
+        }
+        // SAFETY: the context is valid; the buffer has the length that is passed.
+        unsafe {
+            let context = self.context.as_ptr();
+            let mut bytes = vec![0; sys::llama_state_seq_get_size(context, seq_id(seq))];
+            let written = sys::llama_state_seq_get_data(
+                context,
+                bytes.as_mut_ptr(),
+                bytes.len(),
+                seq_id(seq),
+            );
+            bytes.truncate(written);
+            bytes
+        }
+    }
+
+    /// Puts a saved sequence of `tokens` tokens into an empty one.
+    pub(super) fn restore(&mut self, seq: u32, saved: &[u8], tokens: u32) -> bool {
+        // SAFETY: the buffer has the length that is passed; its contents come from
+        // `save` of the same llama.cpp and model, which the cache's checksums prove.
+        let taken = unsafe {
+            let context = self.context.as_ptr();
+            sys::llama_state_seq_set_data(context, saved.as_ptr(), saved.len(), seq_id(seq))
+        };
+        let is_whole = self.keep_if(seq, tokens);
+        if is_whole && taken != saved.len() {
+            self.remove(seq, 0);
+        }
+        is_whole && taken == saved.len()
+    }
+}
+
+/// llama.cpp's number of a sequence, below `LLAMA_MAX_SEQ` (256).
+pub(super) fn seq_id(seq: u32) -> sys::llama_seq_id {
+    seq.min(255).cast_signed()
+}
+
+/// How a model's memory can be cut and shared, if it has one.
+pub(super) fn memory_kind(model: &LlamaModel) -> MemoryKind {
+    // SAFETY: the model is valid.
+    let (has_state, window) = unsafe {
+        let model = raw(model);
+        let has_state = sys::llama_model_is_recurrent(model) || sys::llama_model_is_hybrid(model);
+        (has_state, sys::llama_model_n_swa(model))
+    };
+    match u32::try_from(window) {
+        _ if has_state => MemoryKind::Recurrent,
+        Ok(window_tokens) if window_tokens > 0 => MemoryKind::SlidingWindow { window_tokens },
+        _ => MemoryKind::Full,
+    }
+}

@@ -1,0 +1,263 @@
+//! The tick loop: takes commands between two units of work.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use hearth_proto::{Command, Event, Failure, FailureKind, Limits, RequestId, Use};
+
+use super::affinity;
+use super::backend::{Backend, Progress};
+use super::clock;
+use super::link::Link;
+use super::pace::Pace;
+use super::sequence::{as_u32, check_length};
+use super::worker::Worker;
+
+/// The longest text that `Tokenize` takes, in bytes: it cannot be interrupted.
+const TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long nothing is asked before prompts are written to disk: a conversation has
+/// pauses, and the next question must not wait for a memory card.
+const IDLE_BEFORE_KEEPING: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether a write is over.
+const KEEPING_POLL: Duration = Duration::from_millis(100);
+
+/// Serves one loaded model until the daemon says stop.
+pub(super) struct Ticker<B: Backend> {
+    worker: Worker<B>,
+    /// Texts whose vectors are wanted.
+    embeds: VecDeque<(RequestId, String)>,
+    limits: Limits,
+    began: Instant,
+    /// The duty's rest lasts until then.
+    rest_until: Option<Instant>,
+    pace: Pace,
+    /// The rest of a `Shrink` comes when nothing runs.
+    shrinks: bool,
+    /// When it last computed.
+    idle_since: Instant,
+    link: Link,
+    progress: Arc<Progress>,
+    events: Vec<Event>,
+}
+
+/// How long the loop may wait for a command.
+enum Wait {
+    /// Not at all: there is work.
+    No,
+    /// The rest of the duty.
+    Rest(Duration),
+    /// Until one comes: nothing to do, or nothing allowed.
+    Forever,
+}
+
+impl<B: Backend> Ticker<B> {
+    pub(super) fn new(
+        worker: Worker<B>,
+        limits: Limits,
+        link: Link,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self {
+            worker,
+            embeds: VecDeque::new(),
+            limits,
+            began: clock::now(),
+            rest_until: None,
+            pace: Pace::default(),
+            shrinks: false,
+            idle_since: clock::now(),
+            link,
+            progress,
+            events: Vec::new(),
+        }
+    }
+
+    /// Runs until `Shutdown` or until the daemon is gone.
+    pub(super) fn run(&mut self, commands: &Receiver<Command>) {
+        loop {
+            let wait = self.wait();
+            self.progress.set_busy(matches!(wait, Wait::No));
+            let command = match wait {
+                Wait::No => commands.try_recv(),
+                Wait::Rest(time) => commands.recv_timeout(time).map_err(|e| match e {
+                    RecvTimeoutError::Timeout => TryRecvError::Empty,
+                    RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+                }),
+                Wait::Forever => commands.recv().map_err(|_| TryRecvError::Disconnected),
+            };
+            match command {
+                Ok(Command::Shutdown) => return self.worker.keep_all(),
+                Err(TryRecvError::Disconnected) => return,
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) if self.is_idle() => self.worker.keep_one(),
+                Err(TryRecvError::Empty) => self.tick(),
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.worker.is_idle() && self.embeds.is_empty()
+    }
+
+    /// Waiting is always for a command, so a cancel or new limits end it at once.
+    fn wait(&mut self) -> Wait {
+        if self.limits.paused {
+            return Wait::Forever;
+        }
+        if self.is_idle() {
+            let due = self.idle_since + IDLE_BEFORE_KEEPING;
+            return if self.worker.has_to_keep() {
+                let left = due.saturating_duration_since(clock::now());
+                Wait::Rest(left.max(KEEPING_POLL))
+            } else {
+                Wait::Forever
+            };
+        }
+        let left = self
+            .rest_until
+            .map(|t| t.saturating_duration_since(clock::now()));
+        match left {
+            Some(time) if !time.is_zero() => Wait::Rest(time),
+            _ => Wait::No,
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Generate(request) => {
+                let kind = self.worker.backend.info().kind;
+                match kind.check(request.prompt.wanted()) {
+                    Ok(()) => self.worker.submit(request),
+                    Err(failure) => {
+                        let id = request.id;
+                        self.link.send(&[Event::Failed { id, failure }]);
+                    }
+                }
+            }
+            Command::Cancel { id } => {
+                // Else it is over already and had its last event.
+                if self.worker.cancel(id) {
+                    let failure = Failure::cancelled();
+                    self.link.send(&[Event::Failed { id, failure }]);
+                }
+            }
+            Command::SetLimits(limits) => {
+                if limits.cpus != self.limits.cpus {
+                    affinity::pin(limits.cpus);
+                }
+                let where_from = |l: &Limits| (l.cpus, l.threads, l.decode_threads);
+                if where_from(&limits) != where_from(&self.limits) {
+                    self.pace.reset();
+                }
+                self.limits = limits;
+                let (threads, decode) = (limits.threads, limits.decode_threads);
+                self.worker.backend.set_threads(threads, decode);
+                // The rest was meant for the old duty; the next tick sets a new one.
+                self.rest_until = None;
+            }
+            Command::Tokenize { id, text, bos } => {
+                let event = self.tokenize(id, &text, bos);
+                self.link.send(&[event]);
+            }
+            Command::Detokenize { id, tokens } => {
+                let pieces = tokens.into_iter();
+                let bytes: Vec<u8> = pieces.flat_map(|t| self.worker.backend.piece(t)).collect();
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                self.link.send(&[Event::Detokenized { id, text }]);
+            }
+            Command::Embed { id, text } => self.embeds.push_back((id, text)),
+            Command::Shrink => {
+                self.worker.shrink();
+                self.shrinks = !self.worker.is_idle();
+            }
+            Command::ForgetPrompts { uid } => self.worker.forget(uid),
+            // Handled by the reader thread or the loop, or never sent to a loaded engine.
+            Command::Load(_) | Command::Ping { .. } | Command::Shutdown => {}
+        }
+    }
+
+    fn tokenize(&self, id: RequestId, text: &str, bos: bool) -> Event {
+        if text.len() > TEXT_BYTES_MAX {
+            let message = format!(
+                "the text has {} bytes, at most {TEXT_BYTES_MAX} are made tokens of at once: split it",
+                text.len()
+            );
+            return Event::Failed {
+                id,
+                failure: Failure::invalid(message),
+            };
+        }
+        let tokens = self.worker.backend.tokenize(text, bos);
+        Event::Tokenized { id, tokens }
+    }
+
+    /// One text a tick, so that answers go on between two of them.
+    fn embed(&mut self, id: RequestId, text: &str) -> Event {
+        let backend = &mut self.worker.backend;
+        if let Err(failure) = backend.info().kind.check(Use::Embedding) {
+            return Event::Failed { id, failure };
+        }
+        let most = backend.embedding_tokens_max();
+        let tokens = check_length(text, most).and_then(|()| {
+            let tokens = backend.tokenize(text, true);
+            match as_u32(tokens.len()) {
+                0 => Err(Failure::invalid("the text has no tokens")),
+                n if n > most => Err(Failure::new(
+                    FailureKind::ContextTooLong,
+                    format!("it has {n} tokens, at most {most} are embedded: split it"),
+                )),
+                _ => Ok(tokens),
+            }
+        });
+        let made = tokens.and_then(|t| Ok((backend.embed(&t)?, as_u32(t.len()))));
+        match made {
+            Ok((embedding, tokens)) => Event::Embedded {
+                id,
+                embedding,
+                tokens,
+            },
+            Err(failure) => Event::Failed { id, failure },
+        }
+    }
+
+    fn tick(&mut self) {
+        self.progress.tick();
+        let began = clock::now();
+        let now = began.duration_since(self.began);
+        if let Some((id, text)) = self.embeds.pop_front() {
+            let event = self.embed(id, &text);
+            self.link.send(&[event]);
+        }
+        let computed = self.worker.plan(now, &self.limits);
+        let is_prefill = self.worker.plans_prefill();
+        self.send_events();
+        self.link.set_running(computed);
+        self.worker.tick(now);
+        self.link.set_running(None);
+        self.rest_until = if self.is_idle() {
+            self.idle_since = clock::now();
+            if std::mem::take(&mut self.shrinks) {
+                self.worker.shrink();
+            }
+            None
+        } else {
+            let computing = clock::now();
+            let took = computing.duration_since(began);
+            let rest = self.pace.rest(took, is_prefill, self.limits.duty);
+            (!rest.is_zero()).then(|| computing + rest)
+        };
+        self.send_events();
+    }
+
+    fn send_events(&mut self) {
+        self.events.extend(self.worker.events());
+        if !self.events.is_empty() {
+            self.link.send(&self.events);
+            self.events.clear();
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Rewriting a model in another type.
+
+use std::fs;
+use std::path::Path;
+
+use hearth_gguf::Header;
+use hearth_gguf::fit::{MICRO_BATCH, Repack, Settings, estimate};
+use hearth_proto::{Failure, FailureKind, QuantizeJob, QuantizeResult};
+
+use super::{Report, check, enough_memory, enough_space};
+use crate::llama::{
+    BUFFER_BYTES, Imatrix, LlamaLoader, Quantize, available, check_tensors, header,
+    quantize as rewrite,
+};
+use crate::process::within;
+
+/// The tables of the types that come from one, and what a process needs anyway.
+const BASE_BYTES: u64 = 96 << 20;
+/// A thread's stack (glibc's default, 8 MiB) and what it allocates.
+const THREAD_BYTES: u64 = 10 << 20;
+/// The vocabulary and other values of the header are held so often, as text and as
+/// strings of their own.
+const HEADER_COPIES: u64 = 8;
+
+/// Rewrites a model and checks what came out.
+///
+/// # Errors
+/// `InvalidArgs` where it should not be or the importance matrix does not fit,
+/// `OutOfMemory`, `Io` where there is no room or it cannot be written, `ModelInvalid`.
+pub fn quantize(
+    loader: &LlamaLoader,
+    job: &QuantizeJob,
+    report: Report<'_>,
+) -> Result<QuantizeResult, Failure> {
+    let header = header(&job.model)?;
+    if !job.allow_requantize {
+        refuse_quantized(&job.model, &header)?;
+    }
+    let imatrix = job.imatrix.as_deref().map(Imatrix::read).transpose()?;
+    let size = |path: &Path| {
+        let metadata = fs::metadata(path).map(|m| m.len());
+        metadata.map_err(|e| Failure::new(FailureKind::Io, format!("{}: {e}", path.display())))
+    };
+    let bytes_before = size(&job.model)?;
+    let values = bytes_before.saturating_sub(header.weight_bytes());
+    let matrix = job.imatrix.as_deref().map_or(Ok(0), size)?;
+    let memory = memory(values, matrix, job.threads);
+    enough_memory("quantizing", memory)?;
+    let wanted = Quantize {
+        from: &job.model,
+        to: &job.out,
+        file_type: job.file_type,
+        imatrix: imatrix.as_ref(),
+        threads: job.threads,
+        allow_requantize: job.allow_requantize,
+    };
+    let runtime = loader.runtime();
+    let trial = within(memory, || rewrite(runtime, &wanted, true, |_, _| ()))?;
+    if trial.needs_imatrix && imatrix.is_none() {
+        return Err(Failure::invalid(
+            "this type keeps too little to be made without an importance matrix: make one with \
+             hearthctl imatrix, and give it by --imatrix",
+        ));
+    }
+    enough_space(&job.out, trial.bytes.saturating_add(values))?;
+    let (told, heard) = std::sync::mpsc::channel();
+    let outcome = std::thread::scope(|scope| {
+        let wanted = &wanted;
+        let work = scope.spawn(move || {
+            within(memory, || {
+                rewrite(runtime, wanted, false, move |done, total| {
+                    _ = told.send((done, total));
+                })
+            })
+        });
+        for (done, total) in heard {
+            report("quantizing", done, total);
+        }
+        work.join()
+    });
+    let outcome = outcome
+        .unwrap_or_else(|_| Err(Failure::new(FailureKind::Internal, "quantizing panicked")))?;
+    report("checking what came out", outcome.tensors, outcome.tensors);
+    let ran = verify(loader, &job.out).map_err(|failure| {
+        let why = format!("what came out is not usable: {}", failure.message);
+        Failure::new(failure.kind, why)
+    })?;
+    Ok(QuantizeResult {
+        parameters: header.parameters,
+        bytes_before,
+        bytes_after: size(&job.out)?,
+        tensors: outcome.tensors,
+        fallbacks: outcome.fallbacks,
+        ran,
+    })
+}
+
+/// What quantizing takes of private memory, whatever the model's size: it is read through
+/// a mapping, [`BUFFER_BYTES`] of rows at a time.
+fn memory(header_bytes: u64, imatrix_bytes: u64, threads: u32) -> u64 {
+    // Ours as sums and means, llama.cpp's, and what is in between.
+    let imatrix = imatrix_bytes.saturating_mul(4);
+    let header = header_bytes.saturating_mul(HEADER_COPIES);
+    (BUFFER_BYTES as u64 + BASE_BYTES + THREAD_BYTES * u64::from(threads))
+        .saturating_add(imatrix)
+        .saturating_add(header)
+}
+
+fn refuse_quantized(path: &Path, header: &Header) -> Result<(), Failure> {
+    let quantized = |w: &hearth_gguf::Weights| w.element.is_quantized();
+    if !header.weights.iter().any(quantized) {
+        return Ok(());
+    }
+    let kind = match header.quantization.as_str() {
+        "" => String::new(),
+        kind => format!(" ({kind})"),
+    };
+    Err(Failure::invalid(format!(
+        "{} is quantized already{kind}, and what that lost is not in it: take a file in F16, \
+         BF16 or F32, or say --allow-requantize",
+        path.display()
+    )))
+}
+
+/// Loads the file and runs it, or where there is no memory for that reads every number
+/// in it; returns which.
+fn verify(loader: &LlamaLoader, out: &Path) -> Result<bool, Failure> {
+    let settings = Settings {
+        batch: MICRO_BATCH,
+        repack: Repack::of_this_cpu(),
+        ..Settings::plain(64)
+    };
+    let needed = estimate(&header(out)?, &settings).total;
+    if available().is_some_and(|available| needed.0 > available) {
+        check_tensors(loader.runtime(), out)?;
+        return Ok(false);
+    }
+    check(loader, out)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_does_not_depend_on_the_weights() {
+        let mib = |bytes: u64| bytes >> 20;
+        assert_eq!(mib(memory(0, 0, 4)), 200);
+        // A vocabulary of 150,000 takes about 6 MB in the file, an importance matrix 2.
+        assert!(mib(memory(6 << 20, 2 << 20, 4)) < 260);
+        assert_eq!(memory(u64::MAX, 1, 4), u64::MAX);
+    }
+}
