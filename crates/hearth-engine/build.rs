@@ -1,12 +1,15 @@
-//! Compiles llama.cpp's chat layer and the C interface to it into a static library.
+//! Compiles llama.cpp's chat layer and the C interface to it into a library, gathers it
+//! with llama.cpp's shared libraries and the CPU kernels beside the executable, and tells
+//! this where to find them.
 //!
 //! Of `common/` only the sources that render templates and parse answers are taken: no
 //! downloader, no HTTP, no TLS.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 use std::{env, fs, io};
 
 /// In `common/`, without their ending; `jinja/` and `parsers/` come whole.
@@ -39,15 +42,30 @@ const ENTRIES: [&str; 7] = [
     "hearth_chat_free_text",
 ];
 
+/// llama.cpp itself; of `libllama-common` the chat layer is in [`LIBRARY`].
+const LIBRARIES: [&str; 3] = ["libllama.so.0", "libggml.so.0", "libggml-base.so.0"];
+
+/// The variant with AMX is left out: its tile configuration is set once per thread,
+/// and in virtual machines whose host loses that state it dies of an illegal
+/// instruction (seen: SIGILL at `tilezero` on a Firecracker guest). The next best
+/// variant serves these server processors.
+const LEFT_OUT: [&str; 1] = ["libggml-cpu-sapphirerapids.so"];
+
 fn main() -> io::Result<()> {
     for path in ["build.rs", "chat"] {
         println!("cargo:rerun-if-changed={path}");
     }
     println!("cargo:rerun-if-env-changed=CMAKE_CXX_COMPILER_LAUNCHER");
+    // The first path is a build tree, the second a package
+    // (/usr/libexec/hearthd/hearth-engine, /usr/lib/hearthd). Tests and benchmarks need
+    // none: Cargo sets LD_LIBRARY_PATH for them.
+    for rpath in ["$ORIGIN/hearth-lib", "$ORIGIN/../../lib/hearthd"] {
+        println!("cargo:rustc-link-arg-bin=hearth-engine=-Wl,--disable-new-dtags,-rpath,{rpath}");
+    }
     let missing = || io::Error::other("llama-cpp-sys-2 did not say where its libraries are");
-    let root = env::var_os("DEP_LLAMA_ROOT")
-        .map(PathBuf::from)
-        .ok_or_else(missing)?;
+    let var = |name: &str| env::var_os(name).map(PathBuf::from).ok_or_else(missing);
+    let root = var("DEP_LLAMA_ROOT")?;
+    let kernels = var("DEP_LLAMA_BACKENDS_DIR")?;
     let llama = llama_cpp(&root)?;
     let common = llama.join("common");
     let mut sources: Vec<PathBuf> = SOURCES
@@ -89,9 +107,18 @@ fn main() -> io::Result<()> {
         build.compiler(launched(&launcher, linker.path())?);
     }
     build.try_compile("hearth_chat").map_err(io::Error::other)?;
-    link(&mut linker.to_command(), &root.join("lib"))?;
-    println!("cargo:sources={}", llama.display());
-    Ok(())
+    let library = link(&mut linker.to_command(), &root.join("lib"))?;
+
+    let mut files = wanted(&root, &kernels)?;
+    if let Some(name) = library.file_name() {
+        files.insert(name.to_owned(), library.clone());
+    }
+    // OUT_DIR is target/<profile>/build/hearth-engine-<hash>/out.
+    let out = out_dir();
+    let Some(profile) = out.ancestors().nth(3) else {
+        return Err(io::Error::other("OUT_DIR is not inside a target directory"));
+    };
+    gather(&files, &profile.join("hearth-lib"))
 }
 
 /// A compiler that runs through `launcher` (ccache), as llama.cpp's own build does.
@@ -111,9 +138,9 @@ fn out_dir() -> PathBuf {
     PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default())
 }
 
-/// A shared library, so that of the executables only the engine has C++ in it: the linker
-/// leaves out a library that nothing refers to, but keeps the constructors of an archive.
-fn link(linker: &mut Command, llama: &Path) -> io::Result<()> {
+/// A shared library, so that only what the interface needs is in it, and its C++ symbols
+/// stay apart from those of llama.cpp.
+fn link(linker: &mut Command, llama: &Path) -> io::Result<PathBuf> {
     let out = out_dir();
     let name = format!("{LIBRARY}.0");
     let mut search = OsString::from("-L");
@@ -136,8 +163,7 @@ fn link(linker: &mut Command, llama: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(&name, link)?;
     println!("cargo:rustc-link-search=native={}", out.display());
     println!("cargo:rustc-link-lib=dylib=hearth-chat");
-    println!("cargo:library={}", out.join(name).display());
-    Ok(())
+    Ok(out.join(name))
 }
 
 /// Where the llama.cpp lies that llama-cpp-sys-2 has built: its build folder remembers.
@@ -148,4 +174,41 @@ fn llama_cpp(root: &Path) -> io::Result<PathBuf> {
         .find_map(|line| line.strip_prefix("CMAKE_HOME_DIRECTORY:INTERNAL="))
         .map(PathBuf::from)
         .ok_or_else(|| io::Error::other(format!("{} names no source folder", cache.display())))
+}
+
+/// The files to gather, by name.
+fn wanted(root: &Path, kernels: &Path) -> io::Result<BTreeMap<OsString, PathBuf>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(kernels)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let text = name.to_string_lossy();
+        if text.starts_with("libggml-cpu") && text.ends_with(".so") && !LEFT_OUT.contains(&&*text) {
+            files.insert(name, entry.path());
+        }
+    }
+    for name in LIBRARIES {
+        files.insert(name.into(), root.join("lib").join(name));
+    }
+    Ok(files)
+}
+
+/// Makes `folder` hold exactly these files.
+fn gather(files: &BTreeMap<OsString, PathBuf>, folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if !files.contains_key(&entry.file_name()) {
+            // Another build may have removed it first.
+            _ = fs::remove_file(entry.path());
+        }
+    }
+    for (name, from) in files {
+        // Under a temporary name first: a running engine keeps its old file, and two
+        // builds at once do not see half of one.
+        let temporary = folder.with_extension(format!("{}.new", process::id()));
+        fs::copy(from, &temporary)?;
+        fs::rename(&temporary, folder.join(name))?;
+    }
+    Ok(())
 }

@@ -117,7 +117,7 @@ class Model:
 
 
 def is_right(text, line):
-    """The rule of tests/engine/accuracy.rs."""
+    """The rule of crates/hearth-engine/tests/engine/accuracy.rs."""
     if "accept_call" in line:
         inner = text.split("<tool_call>")[-1].split("</tool_call>")[0]
         try:

@@ -359,7 +359,7 @@ def evaluate(p, tokenizer, lines):
 
 
 def is_right(text, line):
-    """Whether an answer counts; the same rule is in tests/engine/accuracy.rs."""
+    """Whether an answer counts; the same rule is in crates/hearth-engine/tests/engine/accuracy.rs."""
     if "accept_call" in line:
         inner = text.split("<tool_call>")[-1].split("</tool_call>")[0]
         try:

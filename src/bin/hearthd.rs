@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use hearthd::app::{self, Options};
 use hearthd::board::{self, BOARDS, Board};
-use hearthd::{config, logging};
+use hearthd::config;
 
 /// Serves language models over D-Bus and a Unix socket. Started by systemd
 /// (hearthd.service); by hand it logs to standard error.
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         print!("{}", config::render_default());
         return ExitCode::SUCCESS;
     }
-    logging::init("hearthd");
+    hearth_logging::init("hearthd");
     let options = Options {
         config_required: args.config.is_some(),
         config: args

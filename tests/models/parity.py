@@ -1,9 +1,9 @@
 """Real models in Hearthd and in llama.cpp: the same greedy answers?
 
-Three ways to answer each prompt of tests/parity/prompts.json: Hearthd; the library that it
-links, driven with nothing around it (tests/parity.rs, log-probabilities equal to the bit);
-and the llama-server of a Linux distribution, another version and build of llama.cpp, whose
-last digits differ.
+Three ways to answer each prompt of prompts.json in crates/hearth-engine/tests/parity: Hearthd;
+the library that it links, driven with nothing around it (parity.rs beside that folder,
+log-probabilities equal to the bit); and the llama-server of a Linux distribution, another
+version and build of llama.cpp, whose last digits differ.
 
 usage: tests/models/parity.py [--out FILE] [MODEL]...
   MODEL        the beginning of a name in models.lock; all if left out
@@ -28,7 +28,7 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "benches/peers"))
 import run as peers  # noqa: E402
 
-# Tokens of an answer, as in tests/parity.rs.
+# Tokens of an answer, as in crates/hearth-engine/tests/parity.rs.
 TOKENS = 24
 # What another build may move the first token's log-probability by.
 FIRST_MAX = 0.01
@@ -108,7 +108,7 @@ def chat_answer(answer):
 
 
 def text_of(entry):
-    """As tests/parity/prompts.rs puts it together."""
+    """As crates/hearth-engine/tests/parity/prompts.rs puts it together."""
     if "text" in entry:
         return entry["text"]
     begin = entry.get("from", 0)
@@ -143,7 +143,8 @@ def ask_server(bench, model, entries, folder):
 def ask_hearthd(names, folder):
     """By the test, which compares with the library to the bit; whether that held."""
     environment = {**os.environ, "HEARTH_PARITY": str(folder), "HEARTH_PARITY_MODELS": " ".join(names)}
-    words = [os.environ.get("CARGO", "cargo"), "test", "--release", "--locked", "--test", "parity"]
+    words = [os.environ.get("CARGO", "cargo"), "test", "--release", "--locked"]
+    words += ["-p", "hearth-engine", "--test", "parity"]
     return subprocess.run(words, cwd=ROOT, env=environment, stdout=sys.stderr).returncode == 0
 
 
@@ -252,7 +253,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     fetched = subprocess.run([HERE / "fetch.sh", *arguments.model], stdout=subprocess.PIPE, text=True, check=True)
     models = [pathlib.Path(line) for line in fetched.stdout.splitlines()]
-    entries = json.loads((ROOT / "tests/parity/prompts.json").read_text())
+    entries = json.loads((ROOT / "crates/hearth-engine/tests/parity/prompts.json").read_text())
     with tempfile.TemporaryDirectory(prefix="parity.") as scratch:
         debian = target / "peers" / f"debian-{os.environ.get('DEBIAN_SUITE', 'forky')}"
         bench = types.SimpleNamespace(folder=pathlib.Path(scratch), debian=debian, threads=1)

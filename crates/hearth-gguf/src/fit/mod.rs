@@ -2,7 +2,7 @@
 //! it is available. Pure: a header and settings in, bytes out.
 //!
 //! The formulas follow llama.cpp's loader and graphs (llama-cpp-sys-2 0.1.161); the
-//! constants were measured. `tests/engine/memory.rs` compares them
+//! constants were measured. `crates/hearth-engine/tests/engine/memory.rs` compares them
 //! with the engine's resident size for models of the llama family, within 10 %. Not
 //! checked that way, since no such model can be made here:
 //!

@@ -1,6 +1,6 @@
 //! Rotation factors follow the context that was asked for, whatever room there is besides.
 
-use hearthd::protocol::LoadRequest;
+use hearth_proto::LoadRequest;
 
 use super::cold::{Cold, difference, first_of};
 use super::{Case, disk, shut_down, start, synthetic};

@@ -19,7 +19,7 @@ mod times;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hearthd::protocol::{Command, DiskCache, GenerateRequest, LoadRequest, Prompt};
+use hearth_proto::{Command, DiskCache, GenerateRequest, LoadRequest, Prompt};
 
 use cold::{Cold, difference, first_of};
 

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use hearthd::engine::tools::is_right;
-use hearthd::protocol::{GenerateRequest, Prompt, Question};
+use hearth_engine::tools::is_right;
+use hearth_proto::{GenerateRequest, Prompt, Question};
 
 use crate::harness::{Engine, request};
 
 /// Where the demo model lies: in the tree, or where `HEARTH_DEMO_MODEL_DIR` says.
 fn folder() -> PathBuf {
     std::env::var_os("HEARTH_DEMO_MODEL_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/demo-model"),
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/demo-model"),
         PathBuf::from,
     )
 }

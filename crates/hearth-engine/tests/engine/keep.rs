@@ -5,9 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hearthd::protocol::{
-    Command, DiskCache, GenerateRequest, KvType, LoadRequest, Message, Prompt,
-};
+use hearth_proto::{Command, DiskCache, GenerateRequest, KvType, LoadRequest, Message, Prompt};
 
 use crate::harness::{Answer, Engine, load, random_model, request, tiny_model};
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command as Process;
 
+use hearth_gguf::read_header;
 use hearth_gguf::synthetic::{Encoder, make_encoder};
-use hearthd::gguf::read_header;
-use hearthd::protocol::{Command, Event, FailureKind, ModelKind, Prompt, RequestId};
+use hearth_proto::{Command, Event, FailureKind, ModelKind, Prompt, RequestId};
 
 use crate::harness::{ENGINE, Engine, chat, load, request, tiny_model};
 

@@ -1,4 +1,4 @@
-//! Floor 0: one logger for daemon and engine. Under systemd the records go to the
+//! One logger for daemon and engine. Under systemd the records go to the
 //! journal with their fields, else to standard error.
 
 use std::io::Write as _;

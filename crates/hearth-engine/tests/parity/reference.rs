@@ -13,7 +13,7 @@ use llama_cpp_2::token::LlamaToken;
 use crate::{Answer, CONTEXT, TOKENS};
 
 /// Tokens computed at once: results depend on it in their last digits, so it is the
-/// engine's (`hearthd::fit::MICRO_BATCH`, `Limits::prefill_chunk`).
+/// engine's (`hearth_gguf::fit::MICRO_BATCH`, `Limits::prefill_chunk`).
 const CHUNK: usize = 128;
 
 /// The library, started.

@@ -7,16 +7,15 @@
 //! (`tests/models/parity.py`): `HEARTH_PARITY` names its folder, `HEARTH_PARITY_MODELS`
 //! the models.
 
-#![cfg(feature = "engine")]
 #![allow(clippy::disallowed_methods, reason = "the tests wait")]
 
-#[path = "common/executables.rs"]
+#[path = "../../../tests/common/executables.rs"]
 mod executables;
-#[path = "common/not_checked.rs"]
+#[path = "../../../tests/common/not_checked.rs"]
 mod not_checked;
 #[path = "parity/prompts.rs"]
 mod prompts;
-#[path = "common/real_models.rs"]
+#[path = "../../../tests/common/real_models.rs"]
 mod real_models;
 #[path = "parity/reference.rs"]
 mod reference;

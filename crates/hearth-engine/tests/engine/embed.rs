@@ -1,6 +1,6 @@
 //! Embeddings, with the fake and with random weights.
 
-use hearthd::protocol::{Command, Event, FailureKind, RequestId};
+use hearth_proto::{Command, Event, FailureKind, RequestId};
 
 use crate::harness::{Engine, chat, load, tiny_model};
 

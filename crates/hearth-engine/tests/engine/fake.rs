@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use hearthd::protocol::{
+use hearth_proto::units::Permille;
+use hearth_proto::{
     Command, Constraint, Event, FailureKind, FinishReason, GenerateRequest, Limits, Priority,
     RequestId,
 };
-use hearthd::units::Permille;
 
 use crate::harness::{Engine, chat, load, text_of};
 

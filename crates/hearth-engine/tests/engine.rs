@@ -9,7 +9,7 @@ mod accuracy;
 mod actuators;
 #[path = "engine/embed.rs"]
 mod embed;
-#[path = "common/executables.rs"]
+#[path = "../../../tests/common/executables.rs"]
 mod executables;
 #[path = "engine/fake.rs"]
 mod fake;
@@ -29,11 +29,11 @@ mod kinds;
 mod memory;
 #[path = "engine/model.rs"]
 mod model;
-#[path = "common/not_checked.rs"]
+#[path = "../../../tests/common/not_checked.rs"]
 mod not_checked;
 #[path = "engine/process.rs"]
 mod process;
-#[path = "common/real_models.rs"]
+#[path = "../../../tests/common/real_models.rs"]
 mod real_model;
 #[path = "engine/reuse.rs"]
 mod reuse;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
-use hearthd::protocol::{Command, Event, framing};
+use hearth_proto::{Command, Event, framing};
 
 use crate::executables::beside;
 use crate::harness::{ENGINE, Engine, chat};

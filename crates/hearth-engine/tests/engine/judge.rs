@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
-use hearthd::protocol::{
+use hearth_proto::{
     Failure, FailureKind, ImatrixJob, JudgeJob, JudgeResult, OfflineEvent, OfflineJob, QuantizeJob,
     QuantizeResult, Reference,
 };
@@ -168,7 +168,7 @@ fn every_type_can_be_made_and_runs() {
     let matrix = imatrix(&model, "types");
     let out = temporary("types.gguf");
     let mut sizes = std::collections::BTreeMap::new();
-    for kind in &hearthd::gguf::FILE_TYPES {
+    for kind in &hearth_gguf::FILE_TYPES {
         let without = quantize(&model, &out, kind.number, None, false);
         let needs = kind.about.ends_with("needs --imatrix");
         if needs {
@@ -284,7 +284,7 @@ fn imatrix(model: &Path, name: &str) -> PathBuf {
 fn an_importance_matrix_holds_the_sums_of_a_plain_computation() {
     let model = random_model("judge-sums", SHAPE, "f32");
     let out = imatrix(&model, "sums");
-    let read = hearthd::engine::llama::Imatrix::read(&out).unwrap();
+    let read = hearth_engine::llama::Imatrix::read(&out).unwrap();
     let mut plain = Plain::read(&model, SHAPE);
     let mut tokens = 0u32;
     for chunk in chunks() {

@@ -1,6 +1,6 @@
 //! Random interleavings of everything that touches what is kept.
 
-use hearthd::protocol::{Command, Event, GenerateRequest, LoadRequest, RequestId};
+use hearth_proto::{Command, Event, GenerateRequest, LoadRequest, RequestId};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 

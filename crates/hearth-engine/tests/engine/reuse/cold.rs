@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hearthd::protocol::{
+use hearth_proto::{
     Command, Event, GenerateRequest, Limits, LoadRequest, Prompt, RequestId, Reuse,
 };
 

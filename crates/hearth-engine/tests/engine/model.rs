@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hearthd::protocol::{
+use hearth_proto::{
     Biased, Command, Constraint, Event, FailureKind, FinishReason, GenerateRequest, KvType, Limits,
     Message, Overflow, Prompt, RequestId, Sampling,
 };

@@ -51,7 +51,7 @@ fn prompt(entry: Entry, rendered: &Value) -> Prompt {
     let text = match (&entry.text, &entry.file, &entry.messages) {
         (Some(text), None, None) => text.clone(),
         (None, Some(file), None) => {
-            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
             let all = std::fs::read_to_string(root.join(file)).unwrap();
             let part = &all[entry.from..entry.from + entry.characters];
             format!("{part}{}", entry.then)

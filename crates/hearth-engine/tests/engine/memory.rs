@@ -9,13 +9,13 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use hearthd::fit::{Estimate, MICRO_BATCH, Repack, Settings, estimate, memory_max};
-use hearthd::gguf::{Header, read_header};
-use hearthd::protocol::{
+use hearth_gguf::fit::{Estimate, MICRO_BATCH, Repack, Settings, estimate, memory_max};
+use hearth_gguf::{Header, read_header};
+use hearth_proto::units::Bytes;
+use hearth_proto::{
     Command, Constraint, Event, FailureKind, GenerateRequest, KvType, LoadRequest, Prompt,
     RequestId,
 };
-use hearthd::units::Bytes;
 
 use crate::harness::{Engine, load, random_model, request};
 

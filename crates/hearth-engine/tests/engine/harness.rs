@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use hearthd::protocol::{
+use hearth_proto::{
     AnswerPart, Command, Event, Failure, FinishReason, GenerateRequest, KvType, Limits,
     LoadRequest, Message, ModelInfo, Prompt, RequestId, Sampling, ToolCall, Usage, framing,
 };

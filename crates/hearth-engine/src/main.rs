@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
+use hearth_engine::fake::{FakeLoader, Script};
+use hearth_engine::llama::{LlamaLoader, Runtime};
+use hearth_engine::{exit_code, offline, run, tools, try_template};
 use hearth_gguf::synthetic::{Family, Shape, Storage, make, make_family};
-use hearthd::engine::fake::{FakeLoader, Script};
-use hearthd::engine::llama::{LlamaLoader, Runtime};
-use hearthd::engine::{exit_code, run, try_template};
-use hearthd::engine::{offline, tools};
-use hearthd::protocol::{
+use hearth_proto::{
     BenchJob, Event, Failure, FailureKind, GenerateRequest, Message, Prompt, RequestId, Sampling,
 };
 
@@ -140,7 +139,7 @@ fn ask_for_huge_pages() {
 fn main() -> ExitCode {
     ask_for_huge_pages();
     let args = Args::parse();
-    hearthd::logging::init("hearth-engine");
+    hearth_logging::init("hearth-engine");
     let done = match args.tool {
         None => {
             return exit_code(match args.fake {

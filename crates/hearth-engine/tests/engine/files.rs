@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
-use hearthd::protocol::{Failure, FailureKind};
+use hearth_proto::{Failure, FailureKind};
 
 use crate::harness::{ENGINE, Engine, load, tiny_model, wait};
 

@@ -10,10 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use hearthd::protocol::{
-    Biased, Command, Event, GenerateRequest, Limits, Prompt, RequestId, Sampling,
-};
-use hearthd::units::Permille;
+use hearth_proto::units::Permille;
+use hearth_proto::{Biased, Command, Event, GenerateRequest, Limits, Prompt, RequestId, Sampling};
 
 use crate::harness::{Engine, load, random_model, request};
 

@@ -1,7 +1,7 @@
 //! What is asked for without reuse is computed without, and a reproducible answer is the
 //! same to the last bit, whatever was computed before.
 
-use hearthd::protocol::{Command, Event, GenerateRequest, RequestId, Reuse};
+use hearth_proto::{Command, Event, GenerateRequest, RequestId, Reuse};
 
 use super::cold::first_of;
 use super::{plain, start, synthetic};
