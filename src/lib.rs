@@ -1,18 +1,8 @@
 //! Hearthd: language models on the small computer in the house.
 //!
-//! The rooms lie on floors, and `use` points down only (a test sees to it):
-//!
-//! ```text
-//! 4 bin, app
-//! 3 dbus, http               service (never each other)
-//! 2 service, models
-//! 1 config
-//! 0 the crates beside this package
-//! ```
-//!
-//! One request: a front decodes it into a `Submission`; the service admits it and
-//! queues it by priority; a frame carries it to the engine process; the engine
-//! ticks; its events come back by id and the front writes them out.
+//! The daemon: transports ([`dbus`], [`http`]), the [`service`] behind them, model files
+//! ([`models`]) and configuration ([`config`]), put together by [`app`]. ARCHITECTURE.md
+//! describes the other crates and the way of a request.
 
 #![forbid(unsafe_code)]
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rooms and their floors (docs/design.md, section 2). A room may use rooms below
+/// Rooms and their floors (ARCHITECTURE.md). A room may use rooms below
 /// it, never beside it.
 const FLOORS: &[(&str, u32)] = &[
     ("config", 1),

@@ -2,7 +2,7 @@
 //!
 //! llama-cpp-2 holds backend, model and vocabulary; context, batch, samplers and thread
 //! pool are our own over llama-cpp-sys-2, because the safe crate offers neither live
-//! thread changes nor an abort callback nor all samplers (docs/design.md, section 9).
+//! thread changes nor an abort callback nor all samplers (docs/notes/llama-cpp.md).
 #![expect(
     unsafe_code,
     reason = "the one home of unsafe; each block says why it is sound"
