@@ -1,4 +1,4 @@
-//! Floor 6: the composition root of the daemon: config, service, fronts,
+//! The composition root of the daemon: config, service, fronts,
 //! readiness, watchdog, reload, drain.
 
 mod pressure;

@@ -1,4 +1,4 @@
-//! Floor 1: the configuration, `/etc/hearthd/hearthd.toml` and its drop-ins.
+//! The configuration, `/etc/hearthd/hearthd.toml` and its drop-ins.
 //!
 //! The doc comments of these structs are the documentation: `config/hearthd.toml`
 //! is rendered from them (`hearthd --print-config`) and a test compares the two.

@@ -1,4 +1,4 @@
-//! Floor 5: the D-Bus front, `org.hearthd.Inference1`.
+//! The D-Bus front, `org.hearthd.Inference1`.
 //!
 //! Fronts translate, nothing else. Objects are served before the name is asked
 //! for, so that nobody ever sees the name without them.

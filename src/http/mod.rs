@@ -1,4 +1,4 @@
-//! Floor 5: HTTP over the Unix socket, for clients of OpenAI and of Ollama, and for
+//! HTTP over the Unix socket, for clients of OpenAI and of Ollama, and for
 //! metrics.
 //!
 //! Fronts translate, nothing else. A connection that closes drops its handler and

@@ -1,4 +1,4 @@
-//! Floor 4: the model files: where they lie, what their headers say, import.
+//! The model files: where they lie, what their headers say, import.
 
 mod store;
 

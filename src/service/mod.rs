@@ -1,4 +1,4 @@
-//! Floor 4: admission, queue, jobs, streams and the supervisor of the engine.
+//! Admission, queue, jobs, streams and the supervisor of the engine.
 //!
 //! [`Service`] is a cheap handle on one shared state. Methods that only touch
 //! that state return at once; nothing here blocks the runtime. The fronts

@@ -1,4 +1,4 @@
-//! Floor 2: models that can be had (`config/models.toml`), and what each would take,
+//! Models that can be had (`config/models.toml`), and what each would take,
 //! known before it is downloaded. Pure.
 
 use hearth_gguf::{ElementType, Header, Place, Recurrent, Shape, Weights, takes_more_bits};
