@@ -1,4 +1,4 @@
-//! The composition root of the daemon: config, service, fronts,
+//! The composition root of the daemon: config, service, transports,
 //! readiness, watchdog, reload, drain.
 
 mod pressure;
@@ -148,7 +148,7 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     });
 
     let (stop, stopped) = watch::channel(false);
-    let mut fronts = Vec::new();
+    let mut transports = Vec::new();
     let has_socket = !listeners.unix.is_empty();
     let until_stop = || {
         let mut stopped = stopped.clone();
@@ -157,11 +157,11 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     let connections = http::Connections::new(service.clone());
     for listener in listeners.unix.drain(..) {
         let serving = connections.clone().serve_unix(listener, until_stop());
-        fronts.push(tokio::spawn(serving));
+        transports.push(tokio::spawn(serving));
     }
     for listener in listeners.tcp.drain(..) {
         let serving = connections.clone().serve_tcp(listener, until_stop());
-        fronts.push(tokio::spawn(serving));
+        transports.push(tokio::spawn(serving));
     }
     let bus = connect_bus(&service, has_socket).await?;
 
@@ -198,8 +198,8 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     // The drain is over; a client that does not read its answer gets a moment.
     let rest = async {
         _ = supervisor.await;
-        for front in fronts {
-            _ = front.await;
+        for transport in transports {
+            _ = transport.await;
         }
     };
     _ = tokio::time::timeout(Duration::from_secs(3), rest).await;

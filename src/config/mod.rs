@@ -41,9 +41,9 @@ pub struct Config {
     /// Prompts that are kept, so that the next one with the same beginning need not be
     /// read from its start.
     pub cache: CacheConfig,
-    /// The D-Bus front.
+    /// The D-Bus transport.
     pub dbus: DbusConfig,
-    /// The HTTP front on the Unix socket, and on TCP where its socket is enabled.
+    /// HTTP on the Unix socket, and on TCP where its socket is enabled.
     pub http: HttpConfig,
     /// Folders.
     pub paths: PathsConfig,
@@ -235,7 +235,7 @@ impl Default for CacheConfig {
     }
 }
 
-/// The D-Bus front.
+/// The D-Bus transport.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DbusConfig {
@@ -266,7 +266,7 @@ pub enum ModelAdmins {
     Group,
 }
 
-/// The HTTP front on the Unix socket, and on TCP where its socket is enabled.
+/// HTTP on the Unix socket, and on TCP where its socket is enabled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {

@@ -1,6 +1,6 @@
-//! The D-Bus front, `org.hearthd.Inference1`.
+//! The D-Bus transport, `org.hearthd.Inference1`.
 //!
-//! Fronts translate, nothing else. Objects are served before the name is asked
+//! Transports translate, nothing else. Objects are served before the name is asked
 //! for, so that nobody ever sees the name without them.
 
 mod callers;

@@ -1,7 +1,7 @@
 //! HTTP over the Unix socket, for clients of OpenAI and of Ollama, and for
 //! metrics.
 //!
-//! Fronts translate, nothing else. A connection that closes drops its handler and
+//! Transports translate, nothing else. A connection that closes drops its handler and
 //! with it the request's `Stream`, which cancels just that request.
 
 mod body;

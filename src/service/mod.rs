@@ -1,7 +1,7 @@
 //! Admission, queue, jobs, streams and the supervisor of the engine.
 //!
 //! [`Service`] is a cheap handle on one shared state. Methods that only touch
-//! that state return at once; nothing here blocks the runtime. The fronts
+//! that state return at once; nothing here blocks the runtime. The transports
 //! translate, the service decides.
 
 mod admit;

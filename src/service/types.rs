@@ -1,4 +1,4 @@
-//! What the fronts and the service say to each other.
+//! What the transports and the service say to each other.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};

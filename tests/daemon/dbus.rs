@@ -1,4 +1,4 @@
-//! The bus front through `busctl` and `hearthctl`.
+//! D-Bus through `busctl` and `hearthctl`.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The HTTP front through `curl`.
+//! HTTP through `curl`.
 
 use std::fs;
 use std::io::Write as _;

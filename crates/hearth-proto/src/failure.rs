@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of failure; the fronts map each to a D-Bus name and an HTTP status
+/// What kind of failure; the transports map each to a D-Bus name and an HTTP status
 /// in one table each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
