@@ -18,7 +18,7 @@ const REMEMBERED: usize = 32;
 pub struct Board {
     /// Hottest CPU zone, where the board has one.
     pub temperature: Option<MilliCelsius>,
-    /// What it is not to exceed; `None` where the board tells none.
+    /// What it is not to exceed; `None` without a temperature sensor.
     pub temperature_limit: Option<MilliCelsius>,
     /// `cool`, `warm`, `hot`, `limit`, `emergency`.
     pub thermal_state: &'static str,

@@ -1,4 +1,4 @@
-//! The prompts kept on disk: what is there, is it sound, away with it.
+//! The prompt cache on disk: list, verify and clear it.
 //!
 //! Everybody sees what is theirs and what is shared; root and the service's own user see
 //! and delete all. The prompts themselves are never shown.

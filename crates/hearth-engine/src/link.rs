@@ -15,7 +15,6 @@ use super::llama::leave;
 /// its cost alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Running {
-    /// Whose.
     pub(super) id: RequestId,
     /// The class, where a request of a higher one may cut it short: a prompt's chunk is
     /// computed again later. `None` where that one waits: a token is soon there.

@@ -31,10 +31,10 @@ impl Client {
     }
 }
 
-/// A client's wish.
+/// A client's keep-alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keep {
-    /// Whose.
+    /// Who set it.
     pub client: Client,
     /// How long.
     pub time: KeepAlive,

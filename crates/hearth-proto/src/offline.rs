@@ -95,7 +95,7 @@ pub struct BenchResult {
 pub struct JudgeJob {
     /// The GGUF file.
     pub model: PathBuf,
-    /// The text that it is to foretell.
+    /// The text for the perplexity.
     pub text: String,
     /// Tokens of a chunk of the text.
     pub context: u32,
@@ -143,13 +143,13 @@ pub struct JudgeResult {
     pub model: String,
     /// Its weights' number.
     pub parameters: u64,
-    /// How well it foretells the text.
+    /// Its perplexity on the text.
     pub text: TextScore,
     /// How many questions it answered rightly.
     pub accuracy: Option<Accuracy>,
 }
 
-/// How well a model foretells a text.
+/// Perplexity of a model on a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TextScore {
     /// Tokens that were scored: the second half of each chunk.

@@ -117,7 +117,7 @@ pub enum Command {
         /// A name that `hearthctl models` shows.
         name: String,
     },
-    /// See to the prompts that are kept on disk.
+    /// Manage the prompt cache on disk.
     ///
     /// The beginnings of prompts that recur are kept, so that the first answer after a
     /// restart does not read them again. You see yours and those that all share; root
@@ -159,7 +159,7 @@ pub enum Command {
     /// Measure this board: how fast a model is on it.
     #[command(subcommand)]
     Bench(BenchCommand),
-    /// Compare models: how well they foretell a text, answer questions, and how fast.
+    /// Compare models: perplexity on a text, answers to questions, speed.
     ///
     /// No service is needed. One model is in memory at a time. The text is cut into pieces
     /// of `--context` tokens, and the second half of each is scored. Quantizations of one
@@ -188,7 +188,7 @@ pub enum Command {
         /// The text; `-`, or none with a pipe, reads standard input.
         text: Option<String>,
     },
-    /// Show what the governor makes of a board, without one.
+    /// Simulate the governor on a model of a board.
     ///
     /// A model of the board's heat, of what its firmware does and of decoding without a
     /// break drives the governor as it is. Nothing is asked of the service. Models are not

@@ -24,7 +24,7 @@ struct Choice {
     size: u64,
     quantization: String,
     fitted: std::result::Result<Fitted, NoFit>,
-    /// Where it is to be had, its licence, what it is good for.
+    /// Where it is available, its licence, what it is good for.
     catalogue: Option<[String; 3]>,
 }
 

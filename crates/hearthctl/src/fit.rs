@@ -72,7 +72,7 @@ fn show(fitted: &Result<Fitted, NoFit>, budget: Budget) -> Result {
             "vocabulary, tables, the process".to_owned(),
         ),
         ("total", e.total, String::new()),
-        ("to be had", budget.usable(), available(budget)),
+        ("available", budget.usable(), available(budget)),
     ] {
         table.row(vec![part.to_owned(), bytes.to_string(), notes]);
     }

@@ -1,4 +1,4 @@
-//! `simulate`: what the governor makes of a board, without one.
+//! `simulate`: the governor on a model of a board.
 
 mod plot;
 

@@ -93,7 +93,7 @@ pub(super) struct Running {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) sender: oneshot::Sender<Result<Event, Failure>>,
-    /// Whoever asks says himself how long the model is to stay.
+    /// The caller set the keep-alive itself.
     pub(super) keeps: bool,
 }
 

@@ -12,13 +12,13 @@ use crate::protocol::{Failure, FailureKind, ModelInfo};
 pub(super) struct LoadWaiter {
     model: String,
     sender: oneshot::Sender<Result<(), Failure>>,
-    /// He says himself how long the model is to stay.
+    /// The caller sets the keep-alive itself.
     keeps: bool,
 }
 
 impl Inner {
-    /// Asks for a model; `waiter` hears when it is ready or cannot be. `keeps` is said of
-    /// a waiter who tells himself how long the model is to stay.
+    /// Asks for a model; `waiter` is told when it is ready or cannot be. `keeps`: the
+    /// caller sets the keep-alive itself.
     pub(in crate::service) fn want(
         &mut self,
         model: String,

@@ -61,9 +61,9 @@ impl Work {
 /// One sequence's part of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Whose.
+    /// The sequence.
     pub slot: SlotId,
-    /// What.
+    /// What is decoded of it.
     pub work: Work,
 }
 

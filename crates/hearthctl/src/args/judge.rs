@@ -19,7 +19,7 @@ pub struct EvaluateArgs {
     /// GGUF files, or names of installed models.
     #[arg(required = true, value_name = "MODEL")]
     pub models: Vec<String>,
-    /// The text that they are to foretell; a small one that comes with hearthctl if left
+    /// The text for the perplexity; a small one that comes with hearthctl if left
     /// out.
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,

@@ -116,7 +116,7 @@ impl Screen {
     fn draw_temperature(&self, frame: &mut Frame<'_>, view: &View, area: Rect) {
         let limit = view.float("temperature_limit_celsius");
         let Some(now) = view.float("temperature_celsius") else {
-            let none = Paragraph::new("this board tells no temperature").dim();
+            let none = Paragraph::new("no temperature sensor").dim();
             frame.render_widget(none.block(Block::bordered().title("Temperature")), area);
             return;
         };
@@ -443,7 +443,7 @@ mod tests {
         let empty = View::default();
         let text = drawn(80, 24, &empty);
         assert!(text.contains("no model loaded"), "{text}");
-        assert!(text.contains("tells no temperature"), "{text}");
+        assert!(text.contains("no temperature sensor"), "{text}");
         for (width, height) in [(1, 1), (20, 5), (300, 2)] {
             drawn(width, height, &hot());
         }
