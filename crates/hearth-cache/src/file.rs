@@ -1,4 +1,4 @@
-//! One kept prompt as a file.
+//! File format of one cached prefix.
 //!
 //! ```text
 //! magic "HEARTHKV", u32 version, u32 owner kind (0 everybody, 1 a user), u32 uid,
@@ -6,8 +6,8 @@
 //! u64 settings, u128 XXH3 of the payload, the tokens (i32 each),
 //! u64 XXH3 of all this; the payload
 //! ```
-//! Everything is little-endian. Lengths are compared with the file's before anything
-//! is allocated by them.
+//! Everything is little-endian. Lengths are checked against the file's length before they
+//! are used for an allocation.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -16,37 +16,37 @@ use std::path::Path;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 const MAGIC: &[u8; 8] = b"HEARTHKV";
-/// Raised whenever the layout or the meaning of the payload changes.
+/// Incremented whenever the layout or the meaning of the payload changes.
 const VERSION: u32 = 2;
 /// Bytes before the tokens.
 const FIXED: usize = 8 + 4 * 4 + 8 + 16 + 8 + 16;
-/// More tokens than any context has.
+/// Upper bound of the number of tokens: more than any context has.
 const TOKENS_MAX: u32 = 1 << 22;
 
-/// Why a kept prompt cannot be used.
+/// Why a cached prefix cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// Not such a file, or cut off, or changed.
+    /// Not a cache file, or truncated, or modified.
     #[error("{0}")]
     Damaged(&'static str),
     /// Another version of Hearthd wrote it.
     #[error("it has version {0}, this is version {VERSION}")]
     Version(u32),
-    /// The file system says no.
+    /// A file system error.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// What a kept prompt says of itself.
+/// The header of a cached prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Whose it is; `None`: everybody's.
+    /// The uid of its owner; `None`: shared by all users.
     pub owner: Option<u32>,
     /// [`super::fingerprint`] of the model.
     pub fingerprint: u128,
     /// A hash of all settings that the payload depends on.
     pub settings: u64,
-    /// The prompt.
+    /// The tokens of the prefix.
     pub tokens: Vec<i32>,
     /// Bytes of the payload.
     pub payload_bytes: u64,
@@ -101,7 +101,7 @@ pub(super) fn read(path: &Path) -> Result<(Header, Vec<u8>), CacheError> {
     let mut file = File::open(path)?;
     let header = header(&mut file)?;
     let mut payload = Vec::new();
-    // The length is the file's own by now.
+    // The length has been checked against the file's by now.
     let length = usize::try_from(header.payload_bytes).unwrap_or(0);
     payload
         .try_reserve_exact(length)
@@ -165,7 +165,7 @@ fn cut_off(error: io::Error) -> CacheError {
     }
 }
 
-/// Takes fields of fixed size off the front.
+/// Reads fields of fixed size from the beginning.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {

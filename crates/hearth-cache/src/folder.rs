@@ -1,4 +1,4 @@
-//! The kept prompts of one loaded model.
+//! The cached prefixes of one loaded model.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -13,13 +13,13 @@ use super::file::{self, CacheError, Header};
 use super::ledger::Ledger;
 use super::{EXTENSION, files};
 
-/// A use is noted at most this often: each is a write to the card.
+/// Least time between two updates of a file's time of use: each is a write to the SD card.
 const TOUCH_EVERY: Duration = Duration::from_hours(1);
-/// After an error of the file system nothing is written for so long.
+/// After a file system error nothing is written for this long.
 const QUIET: Duration = Duration::from_mins(10);
 
-/// What a payload belongs to: only what was computed by the same model with the same
-/// settings can be used.
+/// Identity of a payload's producer: a payload can be used only with the same model and
+/// the same settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// [`super::fingerprint`] of the model file.
@@ -28,7 +28,7 @@ pub struct Identity {
     pub settings: u64,
 }
 
-/// The cache folder, as one loaded model sees it.
+/// The cache folder of one loaded model.
 #[derive(Debug)]
 pub struct Folder {
     limits: DiskCache,
@@ -39,7 +39,7 @@ pub struct Folder {
     others: Vec<Other>,
     ledger: Ledger,
     quiet_until: SystemTime,
-    /// Whether a longer prompt does not serve for its beginnings.
+    /// Whether a longer prompt cannot be used for its prefixes.
     keeps_beginnings: bool,
 }
 
@@ -57,15 +57,15 @@ struct Other {
     used: SystemTime,
 }
 
-/// A kept prompt that begins like a new one.
+/// A cached prefix that begins like a new prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     path: PathBuf,
-    /// Tokens that both have in common.
+    /// Length of the common prefix, in tokens.
     pub tokens: u32,
 }
 
-/// A prompt about to be kept: it can be written on another thread.
+/// A prefix to be written; this can be done on another thread.
 #[derive(Debug)]
 pub struct Pending {
     folder: PathBuf,
@@ -74,10 +74,10 @@ pub struct Pending {
 }
 
 impl Folder {
-    /// Reads the folder; what cannot be used is deleted.
+    /// Reads the folder; files that cannot be used are deleted.
     ///
     /// # Errors
-    /// Where the folder cannot be read.
+    /// If the folder cannot be read.
     pub fn open(limits: DiskCache, identity: Identity) -> io::Result<Self> {
         fs::read_dir(&limits.folder)?;
         let mut folder = Self {
@@ -126,9 +126,9 @@ impl Folder {
         }
     }
 
-    /// The kept prompt that shares the most tokens with this user's; at least as many as
-    /// are worth a file, more than `known`, and so many that `is_usable` says for its own
-    /// length and theirs that they can be used.
+    /// The cached prefix that shares the most tokens with this user's prompt: at least
+    /// `min_tokens`, more than `known`, and a number for which `is_usable`, called with the
+    /// cached length and this number, returns true.
     pub fn find(
         &self,
         owner: Option<u32>,
@@ -155,8 +155,8 @@ impl Folder {
             })
     }
 
-    /// A found prompt's payload, checked; and how many tokens it holds. `None` where it
-    /// cannot be used: it is deleted then.
+    /// A found prefix's payload, verified, and its number of tokens. `None` if it cannot be
+    /// used; then it is deleted.
     pub fn read(&mut self, now: SystemTime, found: &Found) -> Option<(Vec<u8>, u32)> {
         let at = self
             .entries
@@ -178,7 +178,7 @@ impl Folder {
         }
     }
 
-    /// Deletes a found prompt that turned out to be of no use.
+    /// Deletes a found prefix that llama.cpp did not accept.
     pub fn reject(&mut self, found: &Found) {
         self.entries.retain(|entry| entry.file.path != found.path);
         discard(&found.path, &"llama.cpp does not take it");
@@ -191,26 +191,26 @@ impl Folder {
         let since = now.duration_since(entry.file.used).unwrap_or_default();
         if since >= TOUCH_EVERY {
             entry.file.used = now;
-            // Where it cannot be noted, it only looks older than it is.
+            // If this fails, the file only appears older than it is.
             _ = File::open(&entry.file.path).and_then(|file| file.set_modified(now));
         }
     }
 
-    /// Keeps what a longer prompt begins with beside it: where a payload can only be used
-    /// whole, it does not serve for both.
+    /// With `keeps`, a shorter prefix is kept in addition to a longer one that begins with it:
+    /// needed where a payload can only be used whole.
     #[must_use]
     pub fn with_beginnings(mut self, keeps: bool) -> Self {
         self.keeps_beginnings = keeps;
         self
     }
 
-    /// Shorter prompts are not worth a file.
+    /// Prefixes of fewer tokens are not written.
     pub fn min_tokens(&self) -> u32 {
         self.limits.min_tokens
     }
 
-    /// Whether a prompt of so many tokens and about so many bytes may be kept now: it is
-    /// long enough, not kept yet, and today's budget allows it.
+    /// Whether a prefix with these tokens and about this many bytes may be written now: it is
+    /// long enough, not cached yet, and today's budget allows it.
     pub fn wants(&self, now: SystemTime, owner: Option<u32>, tokens: &[i32], bytes: u64) -> bool {
         let is_kept = |entry: &Entry| {
             (entry.owner.is_none() || entry.owner == owner)
@@ -225,7 +225,7 @@ impl Folder {
             && !self.entries.iter().any(is_kept)
     }
 
-    /// Makes room for a prompt and says where it goes.
+    /// Deletes old files to make space for a prefix and chooses its path.
     pub fn begin(&mut self, owner: Option<u32>, tokens: Vec<i32>, payload: &[u8]) -> Pending {
         let Identity {
             fingerprint,
@@ -242,13 +242,13 @@ impl Folder {
         }
     }
 
-    /// Notes that a prompt was written, or why not.
+    /// Records that a prefix was written, or why not.
     pub fn finish(&mut self, now: SystemTime, pending: Pending, result: io::Result<u64>) {
         match result {
             Ok(bytes) => {
                 self.ledger.add(day(now), bytes);
                 let Header { owner, tokens, .. } = pending.header;
-                // What it begins with is of no use any more.
+                // Its own prefixes are no longer needed.
                 let useless = |e: &Entry| {
                     e.owner == owner
                         && tokens.starts_with(&e.tokens)
@@ -287,7 +287,7 @@ impl Folder {
         self.others.retain(|file| file.path.exists());
     }
 
-    /// Deletes what was used longest ago until `more` bytes fit.
+    /// Deletes the least recently used files until `more` bytes fit.
     fn shrink(&mut self, more: u64) {
         loop {
             let all = self.entries.iter().map(|e| &e.file).chain(&self.others);
@@ -306,14 +306,14 @@ impl Folder {
 }
 
 impl Pending {
-    /// Writes it under another name, syncs, renames and syncs the folder; returns the
-    /// bytes written. Whatever happens, no half of it gets the name.
+    /// Writes to a temporary file, syncs, renames and syncs the folder; returns the bytes
+    /// written. The final name never refers to a partial file.
     ///
     /// # Errors
     /// The file system's.
     pub fn write(&self, payload: &[u8]) -> io::Result<u64> {
         let header = self.header.encode();
-        // Readable for the owner alone: it tells what was asked.
+        // Readable only by the owner: it reveals the prompt.
         let mut file = NamedTempFile::new_in(&self.folder)?;
         file.write_all(&header)?;
         file.write_all(payload)?;
@@ -393,7 +393,7 @@ mod tests {
         let found = folder.find(Some(5), &[1, 2, 3, 9], 0, ALL).unwrap();
         assert_eq!(found.tokens, 3);
         assert_eq!(folder.read(at(1), &found), Some((vec![7; 100], 4)));
-        // Too short, another's, nothing new, already kept.
+        // Too short, another user's, nothing new, already cached.
         assert_eq!(folder.find(Some(5), &[1, 9], 0, ALL), None);
         assert_eq!(folder.find(Some(6), &[1, 2, 3], 0, ALL), None);
         assert_eq!(folder.find(Some(5), &[1, 2, 3], 3, ALL), None);
@@ -457,7 +457,7 @@ mod tests {
                 3000,
             );
         }
-        // Three of them fit; those used longest ago went.
+        // Three of them fit; the least recently used were deleted.
         assert_eq!(count(dir.path()), 3);
         assert_eq!(folder.find(None, &[9, 1], 0, ALL), None);
         assert!(folder.find(None, &[9, 4], 0, ALL).is_some());
@@ -480,7 +480,7 @@ mod tests {
         keep(&mut folder, at(0), Some(1), &[1, 2], 10);
         keep(&mut folder, at(1), Some(1), &[1, 2, 3], 10);
         assert_eq!(count(dir.path()), 1);
-        // Unless it is of no use for it.
+        // Unless the longer one cannot be used for it.
         let mut folder = open(dir.path()).with_beginnings(true);
         keep(&mut folder, at(2), Some(1), &[1, 2], 10);
         keep(&mut folder, at(3), Some(1), &[1, 2, 3, 4], 10);
@@ -502,8 +502,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was kept and looked for: what is found is equal token by token and
-        /// may be seen, and reading it gives what was kept.
+        /// For any sequence of writes and lookups: what is found is equal token by token and
+        /// accessible to the user, and reading it returns what was written.
         #[test]
         fn only_equal_prefixes_are_found(
             steps in prop::collection::vec((prop::option::of(0u32..2), prop::collection::vec(0i32..3, 0..6)), 1..12),

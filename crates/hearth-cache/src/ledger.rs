@@ -1,4 +1,4 @@
-//! How much was written today: SD cards wear.
+//! Bytes written today, since SD cards wear out.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The ledger's file in the cache folder.
 const FILE: &str = "written-today.json";
 
-/// Bytes written on one day, kept over restarts.
+/// Bytes written on one day, preserved across restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Day {
@@ -48,7 +48,8 @@ impl Ledger {
         }
     }
 
-    /// Adds to today's bytes. That it cannot be written is no harm: it only forgets.
+    /// Adds to today's bytes. A failed write is harmless: the bytes are only not counted
+    /// after a restart.
     pub(super) fn add(&mut self, today: u64, bytes: u64) {
         self.day = Day {
             day: today,

@@ -1,9 +1,9 @@
-//! The prompt cache on disk. A file holds the keys and values of one prompt
-//! beginning, so that the first answer after a restart does not read it again.
+//! The prefix cache on disk. A file holds the keys and values of one prompt prefix, so
+//! that it need not be computed again for the first answer after a restart.
 //!
 //! The engine writes and reads the files ([`Folder`]); the daemon only lists, checks
-//! and deletes them ([`list`], [`verify`], [`clear`]). Nothing in a file is believed
-//! before its checksums were: the payload goes to C++ code that trusts it.
+//! and deletes them ([`list`], [`verify`], [`clear`]). Nothing in a file is used before
+//! its checksums are verified: the payload goes to C++ code that trusts it.
 
 mod file;
 mod folder;
@@ -18,10 +18,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// How the files end.
+/// Extension of the files.
 const EXTENSION: &str = "kv";
 
-/// One kept prompt, as the daemon shows it.
+/// One cached prefix, as the daemon shows it.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// The file.
@@ -30,11 +30,11 @@ pub struct Listed {
     pub bytes: u64,
     /// When it was last used.
     pub used: SystemTime,
-    /// What it says of itself, or why it cannot be used.
+    /// Its header, or why it cannot be used.
     pub header: Result<Header, String>,
 }
 
-/// All kept prompts, by name; empty where the folder cannot be read.
+/// All cached prefixes, by name; empty if the folder cannot be read.
 pub fn list(folder: &Path) -> Vec<Listed> {
     let mut listed: Vec<Listed> = files(folder)
         .into_iter()
@@ -52,18 +52,18 @@ pub fn list(folder: &Path) -> Vec<Listed> {
     listed
 }
 
-/// Reads a kept prompt completely and compares its checksums.
+/// Reads a cached prefix completely and verifies its checksums.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Why it cannot be used.
 pub fn verify(path: &Path) -> Result<Header, CacheError> {
     file::read(path).map(|(header, _)| header)
 }
 
-/// Deletes the kept prompts that `wanted` holds for; how many went.
+/// Deletes the cached prefixes for which `wanted` returns true; returns how many.
 ///
 /// # Errors
-/// The first one that cannot be deleted; the others are tried all the same.
+/// That of the first file that cannot be deleted; the others are tried nevertheless.
 pub fn clear(folder: &Path, wanted: impl Fn(&Listed) -> bool) -> std::io::Result<u32> {
     let mut cleared = 0;
     let mut result = Ok(());

@@ -1,4 +1,4 @@
-//! Which model a kept prompt belongs to.
+//! Identifies the model that a cached prefix belongs to.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -9,19 +9,18 @@ use xxhash_rust::xxh3::Xxh3;
 
 use hearth_gguf::{GgufError, read_header};
 
-/// How many places of the weights are looked at, and how many bytes at each: a model that
-/// was trained further differs everywhere, and one of which single layers were, in many
-/// places. All of it would take minutes from a memory card.
+/// How many places of the weights are sampled, and how many bytes at each: a model that
+/// was fine-tuned differs everywhere, and one with single fine-tuned layers in many
+/// places. Reading all of it would take minutes from a memory card.
 const SAMPLES: u64 = 1024;
 const SAMPLE: u64 = 256;
 
-/// Tells one model's contents from another's: a hash of the GGUF header, which holds
-/// the vocabulary, the tensor table and all settings, of the file's size, and of bytes
-/// from all over its weights. Its name and times do not matter, so a copied model keeps
-/// its prompts.
+/// Identifies a model by its contents: a hash of the GGUF header, which holds the
+/// vocabulary, the tensor table and all settings, of the file's size, and of samples of its
+/// weights. File name and times do not matter, so a copied model keeps its cached prefixes.
 ///
 /// # Errors
-/// Where the header cannot be read.
+/// If the header or a sample of the weights cannot be read.
 pub fn fingerprint(path: &Path) -> Result<u128, GgufError> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -32,7 +31,7 @@ pub fn fingerprint(path: &Path) -> Result<u128, GgufError> {
     read_header(&mut hashing)?;
     hashing.hash.update(&size.to_le_bytes());
     let file = hashing.from.into_inner();
-    // Equal distances, the last one up to the end; a small file is read whole.
+    // At equal distances, the last one at the end; a small file is read whole.
     let step = size.saturating_sub(SAMPLE).div_ceil(SAMPLES).max(SAMPLE);
     let last = size.saturating_sub(SAMPLE);
     for at in (0..last).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {

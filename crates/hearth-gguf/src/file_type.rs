@@ -1,14 +1,13 @@
-//! The mixtures of element types that a whole file comes in: llama.cpp's
-//! `enum llama_ftype`.
+//! The mixtures of element types of whole files: llama.cpp's `enum llama_ftype`.
 
-/// One of them.
+/// A file type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileType {
     /// Its number, `general.file_type`.
     pub number: u32,
     /// Its usual name.
     pub name: &'static str,
-    /// What it is, in a few words.
+    /// A short description.
     pub about: &'static str,
 }
 
@@ -20,8 +19,8 @@ const fn file_type(number: u32, name: &'static str, about: &'static str) -> File
     }
 }
 
-/// Those that llama.cpp can make (`llama_ftype_get_default_type`), the largest first. The
-/// bits a weight are those of most of its matrices.
+/// The file types that llama.cpp can write (`llama_ftype_get_default_type`), the largest
+/// first. The bits per weight are those of most of its matrices.
 pub const FILE_TYPES: [FileType; 35] = [
     file_type(0, "F32", "32 bits"),
     file_type(1, "F16", "16 bits"),

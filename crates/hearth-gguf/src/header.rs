@@ -1,10 +1,10 @@
-//! What a header says of its model.
+//! The information that a header contains about its model.
 
 use hearth_proto::Pooling;
 
 use super::ElementType;
 
-/// What the daemon wants to know of a model file.
+/// What the daemon needs to know about a model file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// `general.architecture`.
@@ -13,13 +13,13 @@ pub struct Header {
     pub quantization: String,
     /// `<architecture>.context_length`.
     pub context_train: u32,
-    /// `rope.scaling.original_context_length`; 0 where it is not named.
+    /// `rope.scaling.original_context_length`; 0 if the key is absent.
     pub context_original: u32,
-    /// Whether it has rotation factors for a long context beside those for a short one.
+    /// Whether it has rotation factors for a long context besides those for a short one.
     pub has_long_factors: bool,
     /// Sum over all tensors of their elements.
     pub parameters: u64,
-    /// `general.type`; empty where it is not said, which means a model.
+    /// `general.type`; empty if the key is absent, which means a model.
     pub kind: String,
     /// `general.name`.
     pub name: String,
@@ -29,18 +29,18 @@ pub struct Header {
     pub pooling: Pooling,
     /// `<architecture>.attention.causal` is false.
     pub is_not_causal: bool,
-    /// Whether the vocabulary has tokens by which turns of a chat begin.
+    /// Whether the vocabulary has tokens that begin a turn of a chat.
     pub has_chat_marks: bool,
     /// `tokenizer.chat_template`; `None` where it has none, or a very long one.
     pub chat_template: Option<String>,
     /// The model's dimensions.
     pub shape: Shape,
-    /// Its tensors, summed up by place and type.
+    /// Its tensors, grouped by place and type.
     pub weights: Vec<Weights>,
 }
 
-/// The dimensions of a model: the keys `<architecture>.*`. What the file does not name
-/// is 0, or empty.
+/// The dimensions of a model: the keys `<architecture>.*`. A key that the file lacks is 0
+/// or empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
     /// `block_count`.
@@ -61,9 +61,9 @@ pub struct Shape {
     pub vocabulary: u32,
     /// Entries of `tokenizer.ggml.merges`.
     pub merges: u32,
-    /// `attention.sliding_window` in tokens; 0: every block sees all.
+    /// `attention.sliding_window` in tokens; 0: every block has full attention.
     pub sliding_window: u32,
-    /// `attention.shared_kv_layers`: so many of the last blocks use the keys of others.
+    /// `attention.shared_kv_layers`: the number of last blocks that use the keys of others.
     pub shared_kv_blocks: u32,
     /// `expert_used_count`; 0 where there are no experts.
     pub experts_used: u32,
@@ -73,7 +73,7 @@ pub struct Shape {
     pub recurrent: Recurrent,
 }
 
-/// The dimensions of a running state (Mamba, RWKV, short convolutions).
+/// The dimensions of a recurrent state (Mamba, RWKV, short convolutions).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recurrent {
     /// `ssm.conv_kernel`.
@@ -97,7 +97,7 @@ pub struct Recurrent {
 pub enum Place {
     /// `token_embd` and the like: rows are looked up.
     Embedding,
-    /// `output`: the last matrix.
+    /// `output`: the output matrix.
     Output,
     /// `blk.*`.
     Block,
@@ -105,7 +105,7 @@ pub enum Place {
     Other,
 }
 
-/// Tensors of one place and type, summed up.
+/// The tensors of one place and type together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weights {
     /// Where they are used.
@@ -126,7 +126,7 @@ impl Header {
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// Whether the embeddings serve as the last matrix, too.
+    /// Whether the embeddings also serve as the output matrix.
     pub fn is_tied(&self) -> bool {
         !self.weights.iter().any(|w| w.place == Place::Output)
     }

@@ -1,10 +1,10 @@
-//! What a model is for, as far as its header tells.
+//! The kind of a model, as far as its header shows it.
 
 use hearth_proto::{KindFacts, ModelKind};
 
 use super::Header;
 
-/// Tokens by which a turn of a conversation begins, in the formats that llama.cpp knows
+/// Tokens that begin a turn of a conversation, in the formats that llama.cpp supports
 /// (`common/chat.cpp`, `src/llama-chat.cpp`).
 const MARKS: [&str; 20] = [
     "<|im_start|>",
@@ -29,7 +29,7 @@ const MARKS: [&str; 20] = [
     "<\u{ff5c}hy_User\u{ff5c}>",
 ];
 
-/// Architectures whose tokens see all others, and that llama.cpp gives no memory
+/// Architectures whose tokens attend to all others: llama.cpp gives them no memory
 /// (`llama_model::create_memory`) or no causal attention.
 const SEE_ALL: [&str; 9] = [
     "bert",
@@ -44,9 +44,9 @@ const SEE_ALL: [&str; 9] = [
 ];
 /// `llm_arch_is_diffusion`.
 const DIFFUSION: [&str; 4] = ["dream", "llada", "llada-moe", "rnd1"];
-/// Not models of text: projectors, draft heads, decoders of sound.
+/// Not text models: projectors, draft heads, audio decoders.
 const PARTS: [&str; 4] = ["clip", "eagle3", "dflash", "wavtokenizer-dec"];
-/// What `general.type` says of files that are no models (gguf-py's `GGUFType`).
+/// Values of `general.type` for files that are not models (gguf-py's `GGUFType`).
 const PART_TYPES: [&str; 4] = ["adapter", "imatrix", "mmproj", "vocab"];
 
 /// Whether a token begins a turn.
@@ -55,8 +55,8 @@ pub(super) fn is_mark(token: &str) -> bool {
 }
 
 impl Header {
-    /// What the model is for; `None` where the header has no architecture. What the engine
-    /// finds when it has loaded it goes before this.
+    /// The kind of the model; `None` if the header has no architecture. The kind that the
+    /// engine finds after loading takes precedence.
     pub fn model_kind(&self) -> Option<ModelKind> {
         let facts = self.kind_facts();
         (!self.architecture.is_empty()).then(|| ModelKind::of(&facts))

@@ -1,10 +1,10 @@
 //! The header of a GGUF file, read defensively and without llama.cpp; the memory that its
-//! model takes ([`fit`]); a writer ([`mod@write`]) and models of random weights
+//! model takes ([`fit`]); a writer ([`mod@write`]) and models with random weights
 //! ([`synthetic`]).
 //!
 //! Format: ggml's docs/gguf.md. Everything is little-endian; strings are a `u64`
 //! length and bytes. Counts and lengths come from the file and are not trusted:
-//! nothing is allocated before it was read.
+//! memory is allocated only for bytes that were read.
 
 #![warn(missing_docs)]
 
@@ -31,7 +31,7 @@ pub use types::{ElementType, takes_more_bits};
 /// Why a header cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
-    /// Not a GGUF at all.
+    /// Not a GGUF file.
     #[error("not a GGUF file")]
     Magic,
     /// A version this reader does not know.
@@ -52,7 +52,7 @@ const COUNT_MAX: u64 = 1 << 20;
 /// buffered.
 ///
 /// # Errors
-/// [`GgufError`]; never panics or allocates by the file's word.
+/// [`GgufError`]; never panics, and allocates no size that only the file claims.
 pub fn read_header(from: &mut impl Read) -> Result<Header, GgufError> {
     let mut magic = [0; 4];
     from.read_exact(&mut magic).map_err(|_| GgufError::Magic)?;
@@ -100,7 +100,7 @@ fn pair(from: &mut impl Read, key: &str, kind: u32, header: &mut Header) -> Resu
         }
         "tokenizer.ggml.merges" => header.shape.merges = count(skip(from, kind)?),
         key => {
-            // The architecture comes first by the format's advice, but not by rule.
+            // The format recommends the architecture as the first key, but does not require it.
             let name = key.split_once('.').map_or("", |(_, name)| name);
             match name {
                 "pooling_type" => {
@@ -126,7 +126,7 @@ fn pair(from: &mut impl Read, key: &str, kind: u32, header: &mut Header) -> Resu
     Ok(())
 }
 
-/// Where a value goes.
+/// The destination of a value.
 enum Field<'a> {
     /// All numbers of an array.
     All(&'a mut Vec<u32>),

@@ -1,4 +1,4 @@
-//! Reading values one by one; nothing is allocated by the file's word.
+//! Reading values one by one; no allocation size is taken from the file unchecked.
 
 use std::io::{self, Read};
 
@@ -6,13 +6,13 @@ use super::GgufError;
 
 /// Longest key or value that is kept.
 const STRING_MAX: u64 = 1 << 16;
-/// Arrays hold vocabularies; none real is longer.
+/// Arrays hold vocabularies; no real one is longer.
 const ARRAY_MAX: u64 = 1 << 24;
-/// Longest array that is kept: one number a block, and llama.cpp has at most 512 blocks
+/// Longest array that is kept: one number per block, and llama.cpp has at most 512 blocks
 /// (`LLAMA_MAX_LAYERS`).
 const NUMBERS_MAX: u64 = 512;
 
-/// Longest text of a list that is looked at: tokens are short.
+/// Longest text of a list that is examined: tokens are short.
 const TOKEN_MAX: usize = 64;
 
 pub(super) const BOOL: u32 = 7;
@@ -30,7 +30,7 @@ fn width(kind: u32) -> Option<u64> {
     }
 }
 
-/// Passes over a value; for an array, says how many elements it has.
+/// Skips a value; for an array, returns its number of elements.
 pub(super) fn skip(from: &mut impl Read, kind: u32) -> Result<u64, GgufError> {
     skip_nested(from, kind, 0)
 }
@@ -65,8 +65,7 @@ fn skip_elements(
     (0..count).try_for_each(|_| skip_nested(from, inner, depth + 1).map(drop))
 }
 
-/// Whole numbers: one, or a short array of them. Empty for anything else, which is
-/// passed over.
+/// Integers: one, or a short array of them. Empty for anything else, which is skipped.
 pub(super) fn numbers(from: &mut impl Read, kind: u32) -> Result<Vec<u32>, GgufError> {
     if is_whole(kind) {
         return Ok(vec![whole(from, kind)?]);
@@ -83,8 +82,8 @@ pub(super) fn numbers(from: &mut impl Read, kind: u32) -> Result<Vec<u32>, GgufE
     (0..count).map(|_| whole(from, inner)).collect()
 }
 
-/// Shows the short texts of a list; says how many elements it has. Anything else is passed
-/// over.
+/// Passes the short texts of a list to `show`; returns its number of elements. Anything
+/// else is skipped.
 pub(super) fn texts(
     from: &mut impl Read,
     kind: u32,
@@ -115,7 +114,7 @@ pub(super) fn texts(
     Ok(count)
 }
 
-/// A truth value.
+/// A Boolean.
 pub(super) fn flag(from: &mut impl Read) -> Result<bool, GgufError> {
     Ok(bytes::<1>(from)?[0] != 0)
 }
@@ -124,7 +123,7 @@ fn is_whole(kind: u32) -> bool {
     matches!(kind, 0..=5 | 10 | 11)
 }
 
-/// A whole number of any width; a negative one is 0, one too large the largest.
+/// An integer of any width; a negative one becomes 0, one too large `u32::MAX`.
 fn whole(from: &mut impl Read, kind: u32) -> Result<u32, GgufError> {
     let signed = |n: i64| u32::try_from(n.max(0)).unwrap_or(u32::MAX);
     Ok(match kind {
@@ -162,7 +161,7 @@ pub(super) fn discard(from: &mut impl Read, bytes: u64) -> Result<(), GgufError>
     Ok(())
 }
 
-/// A text that is kept unless it is too long; then it is passed over.
+/// A text; `None` if it is too long, then it is skipped.
 pub(super) fn text(from: &mut impl Read) -> Result<Option<String>, GgufError> {
     let len = u64(from)?;
     if len > STRING_MAX {

@@ -1,8 +1,8 @@
-//! Models that come in several files, made into one.
+//! Merging models that are split over several files.
 //!
 //! `llama-gguf-split` names them `NAME-00001-of-00003.gguf`. The first has the metadata;
 //! each has the descriptions and the data of its own tensors, and the keys `split.*`,
-//! which a whole file has no use for.
+//! which a merged file does not need.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write};
@@ -16,22 +16,22 @@ const PARTS_MAX: u32 = 999;
 const ALIGNMENT: u64 = 32;
 /// No real header is as long; the largest vocabularies make 20 MB.
 const HEADER_MAX: u64 = 256 << 20;
-/// Copied between two reports: small enough for a bar that moves.
+/// Bytes copied between two progress reports: small enough for a smooth progress bar.
 const STEP: u64 = 16 << 20;
 
 /// The name of one file of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartName {
-    /// What comes before the numbers.
+    /// The part before the numbers.
     pub stem: String,
-    /// Which one, from 1.
+    /// Number of this file, from 1.
     pub part: u32,
-    /// Of how many.
+    /// Number of files.
     pub of: u32,
 }
 
 impl PartName {
-    /// Reads a file's name; `None` where it is not of this form.
+    /// Parses a file's name; `None` if it does not have this form.
     pub fn parse(name: &str) -> Option<Self> {
         let (rest, of) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
         let (stem, part) = rest.rsplit_once('-')?;
@@ -56,13 +56,13 @@ impl PartName {
     }
 }
 
-/// Why files cannot be made into one.
+/// Why files cannot be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
-    /// One of them will not do.
+    /// One of them cannot be used.
     #[error("part {part}: {source}")]
     Part {
-        /// Which, from 1.
+        /// Its number, from 1.
         part: usize,
         /// Why.
         source: GgufError,
@@ -70,21 +70,21 @@ pub enum MergeError {
     /// They do not belong together.
     #[error("part {part} is not one of these files: {why}")]
     Stranger {
-        /// Which, from 1.
+        /// Its number, from 1.
         part: usize,
-        /// What does not fit.
+        /// What does not match.
         why: &'static str,
     },
-    /// The whole cannot be written.
+    /// The merged file cannot be written.
     #[error("cannot write the whole model: {0}")]
     Write(io::Error),
 }
 
 /// Writes the model whose files are `parts`, in order, to `out`, which is empty.
-/// `progress` hears how many bytes of how many are written.
+/// `progress` is called with the bytes written so far and the total.
 ///
 /// # Errors
-/// [`MergeError`]; what was written then is of no use.
+/// [`MergeError`]; the partial output is then unusable.
 pub fn merge(
     parts: &[File],
     out: &mut File,
@@ -105,11 +105,11 @@ pub fn merge(
         let mut left = layout.data_bytes;
         while left > 0 {
             progress(done, total);
-            // `copy` of a file's part stays in the kernel.
+            // `copy` of a part of a file is done in the kernel.
             let mut step = file.take(left.min(STEP));
             let copied = io::copy(&mut step, out).map_err(MergeError::Write)?;
             if copied == 0 {
-                // The padding behind the last tensor may be left out.
+                // The padding after the last tensor may be missing.
                 io::copy(&mut io::repeat(0).take(left), out).map_err(MergeError::Write)?;
                 done += left;
                 break;
@@ -137,7 +137,7 @@ fn belong_together(layouts: &[Layout]) -> Result<(), MergeError> {
         };
         return Err(MergeError::Stranger { part: n + 1, why });
     }
-    // Only now: where one is of another model, that one is to be named.
+    // Checked last: if a file belongs to another model, the error must name that file.
     let tensors: usize = layouts.iter().map(|l| l.tensors.len()).sum();
     match layouts.iter().position(|l| differs(l.total, tensors)) {
         None => Ok(()),
@@ -148,13 +148,13 @@ fn belong_together(layouts: &[Layout]) -> Result<(), MergeError> {
     }
 }
 
-/// The header of the whole, padded up to the data.
+/// The header of the merged file, padded up to the data.
 fn header(layouts: &[Layout]) -> Vec<u8> {
     let mut head = b"GGUF".to_vec();
     head.extend(3u32.to_le_bytes());
     let tensors: u64 = layouts.iter().map(|l| l.tensors.len() as u64).sum();
     head.extend(tensors.to_le_bytes());
-    // The others repeat what the first has, if they have anything.
+    // The others repeat the first one's value, if they have one.
     let alignment = layouts.first().map_or(ALIGNMENT, |first| {
         head.extend(first.pair_count.to_le_bytes());
         head.extend(&first.pairs);
@@ -173,9 +173,9 @@ fn header(layouts: &[Layout]) -> Vec<u8> {
     head
 }
 
-/// What lies where in a file.
+/// The layout of one file.
 struct Layout {
-    /// The key-values but for `split.*`, as they stand.
+    /// The raw bytes of the key-values without `split.*`.
     pairs: Vec<u8>,
     pair_count: u64,
     tensors: Vec<Tensor>,
@@ -192,7 +192,7 @@ struct Layout {
 }
 
 struct Tensor {
-    /// Name, dimensions and type, as they stand.
+    /// The raw bytes of name, dimensions and type.
     description: Vec<u8>,
     /// Where its data begin, counted from those of the first.
     offset: u64,
@@ -254,7 +254,7 @@ impl Layout {
             "split.tensors.count" => &mut self.total,
             "general.alignment" => {
                 let n = numbers(from, kind)?.first().copied().unwrap_or(0);
-                // Powers of two only, as ggml has it; one that is absurd would pad forever.
+                // Powers of two only, as in ggml; a huge one would pad without end.
                 if !n.is_power_of_two() || n > 1 << 20 {
                     return Err(GgufError::Broken("general.alignment"));
                 }

@@ -1,4 +1,4 @@
-//! Models with random weights: the right size and speed, no sense. For tests and
+//! Models with random weights: real size and speed, meaningless output. For tests and
 //! for measuring a board without a download.
 
 mod encoder;
@@ -17,11 +17,11 @@ pub use encoder::{Encoder, make_encoder};
 pub use family::{FAMILIES, Family, make_family};
 pub use shape::{SHAPES, Shape};
 
-/// Control tokens behind the 256 byte tokens.
+/// Control tokens after the 256 byte tokens.
 const CONTROL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 const FIRST_FILLER: u32 = 256 + 3;
 const _: () = assert!(CONTROL.len() == 3);
-/// Values made and written at a time: bounds the memory needed.
+/// Values generated and written at a time: bounds the memory needed.
 const SLICE: u64 = 1 << 18;
 
 /// How a model's matrices are stored.
@@ -29,8 +29,8 @@ const SLICE: u64 = 1 << 18;
 pub enum Storage {
     /// All in one form.
     All(ElementType),
-    /// llama.cpp's mix of this name: most in [`ElementType::Q4K`], those that suffer
-    /// most from it in [`ElementType::Q6K`].
+    /// llama.cpp's mixture of this name: most in [`ElementType::Q4K`], the most sensitive
+    /// ones in [`ElementType::Q6K`].
     Q4KM,
 }
 
@@ -69,15 +69,15 @@ impl Storage {
         }
     }
 
-    /// How a matrix with rows of so many elements is stored; `matters` where its loss
-    /// is felt most.
+    /// How a matrix with rows of this many elements is stored; `matters` marks those where
+    /// quantization loses most.
     fn of(self, columns: u64, matters: bool) -> ElementType {
         let (wanted, instead) = match (self, matters) {
             (Self::All(element), _) => (element, ElementType::Q8_0),
             (Self::Q4KM, false) => (ElementType::Q4K, ElementType::Q5_0),
             (Self::Q4KM, true) => (ElementType::Q6K, ElementType::Q8_0),
         };
-        // llama.cpp's own way out for rows that are no multiple of 256.
+        // llama.cpp's fallback for rows that are not a multiple of 256.
         if columns.is_multiple_of(wanted.block()) {
             wanted
         } else {
@@ -86,8 +86,8 @@ impl Storage {
     }
 }
 
-/// The bytes of a model's tensors, and those of them that one token has to read: all but
-/// the embeddings, unless these are the last matrix, too.
+/// The bytes of a model's tensors, and how many of them are read for one token: all but
+/// the embeddings, unless these are also the output matrix.
 pub fn sizes(shape: Shape, storage: Storage) -> (u64, u64) {
     let tensors = tensors(shape, storage);
     let bytes = |t: &Tensor| t.element.bytes(t.shape.iter().product());
@@ -96,8 +96,8 @@ pub fn sizes(shape: Shape, storage: Storage) -> (u64, u64) {
     (all, all - looked_up)
 }
 
-/// Writes a model file and tells how many of its weights are done, of how many. The same
-/// arguments give the same bytes.
+/// Writes a model file and reports how many of its weights are done, and the total. The
+/// same arguments produce the same bytes.
 ///
 /// # Errors
 /// Those of the file.
@@ -241,7 +241,7 @@ fn vocabulary(vocab: u32) -> impl Iterator<Item = (String, Value)> {
             "tokenizer.ggml.token_type",
             Value::Numbers((0..vocab).map(kind).collect()),
         ),
-        // Without merges every byte stays a token of its own.
+        // Without merges every byte is a separate token.
         ("tokenizer.ggml.merges", Value::Texts(Vec::new())),
         ("tokenizer.ggml.bos_token_id", Value::U32(256)),
         ("tokenizer.ggml.eos_token_id", Value::U32(258)),
@@ -274,7 +274,7 @@ fn byte_char(byte: u32) -> char {
     char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-/// xorshift64: enough for weights that mean nothing.
+/// xorshift64: sufficient for random weights.
 struct Random(u64);
 
 impl Random {

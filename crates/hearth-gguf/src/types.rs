@@ -23,7 +23,7 @@ impl ElementType {
     pub const Q5_K: Self = Self(13);
     /// Superblocks of six-bit numbers.
     pub const Q6_K: Self = Self(14);
-    /// Blocks of 32 four-bit numbers of an uneven scale.
+    /// Blocks of 32 four-bit numbers on a non-linear scale.
     pub const IQ4_NL: Self = Self(20);
     /// Blocks of 32 four-bit floats.
     pub const MXFP4: Self = Self(39);
@@ -31,7 +31,7 @@ impl ElementType {
     pub const Q1_0: Self = Self(41);
 
     /// Elements and bytes of a block (ggml-common.h). An unknown type counts as 32-bit
-    /// floats, the largest that weights come in.
+    /// floats, the largest type of weights.
     fn block(self) -> (u64, u64) {
         match self.0 {
             1 | 25 | 30 => (1, 2),
@@ -67,24 +67,24 @@ impl ElementType {
 
     /// Whether it is one of ggml's.
     pub(super) fn is_known(self) -> bool {
-        // 32-bit floats and whole numbers are the only ones of an unknown one's size.
+        // Only 32-bit floats and integers have the size that an unknown type is given.
         matches!(self.0, 0 | 26) || self.block() != Self(u32::MAX).block()
     }
 
-    /// Bytes of so many elements.
+    /// Bytes of this many elements.
     pub fn bytes(self, elements: u64) -> u64 {
         let (count, size) = self.block();
         elements.div_ceil(count).saturating_mul(size)
     }
 
-    /// Whether it is one of the types that come in blocks.
+    /// Whether it is one of the types that are stored in blocks.
     pub fn is_quantized(self) -> bool {
         self.block().0 > 1
     }
 }
 
-/// Whether llama.cpp's mixtures (`Q4_K_M`) spend more bits on the values and the way down
-/// of a block: those of the first and last eighth, and every third between
+/// Whether llama.cpp's mixtures (`Q4_K_M`) spend more bits on the `attn_v` and `ffn_down`
+/// matrices of a block: those of the first and last eighth, and every third in between
 /// (`use_more_bits` in llama-quant.cpp).
 pub fn takes_more_bits(block: u32, blocks: u32) -> bool {
     block < blocks / 8 || block >= 7 * blocks / 8 || (block - blocks / 8) % 3 == 2

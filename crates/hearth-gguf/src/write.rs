@@ -28,7 +28,7 @@ pub enum Value {
     Numbers(Vec<i32>),
 }
 
-/// One tensor to come.
+/// The description of one tensor.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     /// Its name as llama.cpp expects it.
@@ -81,7 +81,7 @@ pub fn write_header(
     pad(out, head.len() as u64)
 }
 
-/// Fills up to the alignment after `written` bytes.
+/// Pads to the alignment after `written` bytes.
 ///
 /// # Errors
 /// Those of the writer.
@@ -99,7 +99,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// Writes the value behind its type (`enum gguf_type`).
+/// Writes the type (`enum gguf_type`), then the value.
 fn put_value(out: &mut Vec<u8>, value: &Value) {
     const U32: u32 = 4;
     const I32: u32 = 5;

@@ -1,4 +1,4 @@
-//! What the scheduler costs: a tick's plan, and the queue's order.
+//! Cost of the scheduler: planning a tick, and ordering the queue.
 
 use std::hint::black_box;
 use std::time::Duration;

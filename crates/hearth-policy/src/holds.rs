@@ -1,30 +1,30 @@
-//! Who wants the model to stay in memory. Pure.
+//! Inhibitors and keep-alives, which keep a model in memory. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hearth_proto::KeepAlive;
 
-/// The most holds that one caller may have: each is forgotten only by its owner.
+/// The most inhibitors that one caller may have: each is released only by its owner.
 const HOLDS_MAX: usize = 64;
-/// The most clients whose wishes are remembered: over TCP anyone can be many.
+/// The most clients whose keep-alives are stored: over TCP one peer can appear as many.
 const CLIENTS_MAX: usize = 64;
 
-/// Who wants a model to stay. What is asked for later by the same client replaces what
-/// it asked for before; it never shortens what another one asked for.
+/// The client that sets a keep-alive. A later keep-alive of the same client replaces its
+/// earlier one; it never shortens another client's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Client {
-    /// The user; nobody's over TCP.
+    /// The user; that of `nobody` over TCP.
     pub uid: u32,
-    /// The process; 0 where it is not known, as over TCP.
+    /// The process; 0 if it is unknown, as over TCP.
     pub pid: i32,
-    /// What it says of itself (`User-Agent`).
+    /// Its `User-Agent`.
     pub agent: String,
 }
 
 impl Client {
-    /// Whether the client asks again that asked as `before`. Some are another process each
-    /// time, as `curl` is.
+    /// Whether this is the same client as `before`. Some are a new process each time, such as
+    /// `curl`.
     pub fn follows(&self, before: &Self, is_gone: impl Fn(i32) -> bool) -> bool {
         let is_alike = self.uid == before.uid && self.agent == before.agent;
         self == before || is_alike && before.pid > 0 && is_gone(before.pid)
@@ -41,13 +41,13 @@ pub struct Keep {
 }
 
 impl Keep {
-    /// Whether the model may go for all that this client cares.
+    /// Whether this client no longer needs the model.
     pub fn is_over(&self) -> bool {
         self.time == KeepAlive::For(Duration::ZERO)
     }
 }
 
-/// All holds by cookie, and the wishes of clients that hold no cookie.
+/// All inhibitors by cookie, and the keep-alives of clients.
 #[derive(Clone, Debug, Default)]
 pub struct Holds {
     owners: BTreeMap<u32, String>,
@@ -55,21 +55,21 @@ pub struct Holds {
     kept: BTreeMap<Client, Kept>,
 }
 
-/// Until when a client wants a model to stay.
+/// A client's keep-alive of a model.
 #[derive(Clone, Debug)]
 struct Kept {
     model: String,
-    /// `None`: for ever.
+    /// `None`: forever.
     until: Option<Duration>,
 }
 
 impl Holds {
-    /// Whether somebody holds the model by a cookie.
+    /// Whether there is an inhibitor.
     pub fn are_open(&self) -> bool {
         !self.owners.is_empty()
     }
 
-    /// Takes a client's wish, in the place of its last one.
+    /// Sets a client's keep-alive; it replaces the client's last one.
     pub fn keep(&mut self, keep: &Keep, model: &str, now: Duration, is_gone: impl Fn(i32) -> bool) {
         self.kept.retain(|before, kept| {
             kept.until.is_none_or(|until| until > now) && !keep.client.follows(before, &is_gone)
@@ -85,25 +85,25 @@ impl Holds {
         }
     }
 
-    /// Until when clients want this model to stay; `None`: for ever.
+    /// The end of the last keep-alive of this model; `None`: forever.
     pub fn until(&self, model: &str) -> Option<Duration> {
         let kept = self.kept.values().filter(|kept| kept.model == model);
         kept.map(|kept| kept.until)
             .try_fold(Duration::ZERO, |last, until| Some(last.max(until?)))
     }
 
-    /// Forgets all clients' wishes: the model was unloaded in spite of them.
+    /// Removes all clients' keep-alives: the model was unloaded in spite of them.
     pub fn forget_wishes(&mut self) {
         self.kept.clear();
     }
 
-    /// Adds a hold of `owner`; returns its cookie, or `None` where it has too many.
+    /// Adds an inhibitor of `owner`; returns its cookie, or `None` if it has too many.
     pub fn add(&mut self, owner: &str) -> Option<u32> {
         let owned = self.owners.values().filter(|other| *other == owner);
         if owned.count() >= HOLDS_MAX {
             return None;
         }
-        // After four thousand million of them the first are used again.
+        // Cookies wrap around after 2^32; those in use are skipped.
         loop {
             self.last = self.last.wrapping_add(1).max(1);
             if !self.owners.contains_key(&self.last) {
@@ -114,7 +114,7 @@ impl Holds {
         Some(self.last)
     }
 
-    /// Ends a hold; only its owner can. Whether there was one.
+    /// Releases an inhibitor; only its owner can. Returns whether there was one.
     pub fn release(&mut self, owner: &str, cookie: u32) -> bool {
         let owns = self.owners.get(&cookie).is_some_and(|o| o == owner);
         if owns {
@@ -150,7 +150,7 @@ mod tests {
         KeepAlive::For(Duration::from_secs(n))
     }
 
-    /// A wish of a user's process at 10 s; processes above 100 are gone by then.
+    /// A keep-alive set by a user's process at 10 s; processes above 100 have exited by then.
     fn wish(holds: &mut Holds, uid: u32, pid: i32, time: KeepAlive) {
         let agent = if pid % 2 == 0 { "curl" } else { "python" }.into();
         let client = Client { uid, pid, agent };
@@ -170,11 +170,11 @@ mod tests {
             (&[(1, 7, FOREVER), (1, 8, seconds(0))], None),
             (&[(1, 7, FOREVER), (2, 7, seconds(5))], None),
             (&[(1, 7, seconds(9)), (1, 8, seconds(5))], at(19)),
-            // The process is gone: the same program of its user speaks for it.
+            // The process has exited: the same program of the same user replaces its keep-alive.
             (&[(1, 107, FOREVER), (1, 9, seconds(5))], at(15)),
             (&[(1, 107, FOREVER), (1, 8, seconds(5))], None),
             (&[(1, 107, FOREVER), (2, 9, seconds(5))], None),
-            // Over TCP nothing says whether a client is gone.
+            // Over TCP it is unknown whether a client has exited.
             (&[(9, 0, FOREVER), (9, 0, seconds(5))], at(15)),
         ] {
             let mut holds = Holds::default();
@@ -195,7 +195,7 @@ mod tests {
             wish(&mut holds, uid, 1, FOREVER);
         }
         assert_eq!(holds.kept.len(), CLIENTS_MAX);
-        // Who is among them can still take his back.
+        // A client that is among them can still remove its own.
         wish(&mut holds, 0, 1, seconds(0));
         assert_eq!(holds.kept.len(), CLIENTS_MAX - 1);
     }

@@ -1,6 +1,6 @@
-//! Decisions: what the board allows, who goes next, what a user may still use, and which
-//! model stays in memory. Pure: the time is an argument; nothing here opens a file, starts
-//! a thread or reads a clock.
+//! Policy decisions: what the board allows, which request is next, what a user may still
+//! use, and which model stays in memory. Pure: the time is an argument; nothing here opens
+//! a file, starts a thread or reads a clock.
 
 #![warn(missing_docs)]
 

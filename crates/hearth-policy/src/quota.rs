@@ -1,9 +1,9 @@
-//! What each user has had within the last hour. Pure.
+//! Tokens that each user has consumed within the last hour. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Usage is noted by the minute, and counts for an hour from that minute's end.
+/// Usage is recorded by the minute, and counts for an hour from that minute's end.
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60;
 
@@ -12,7 +12,7 @@ const HOUR: u64 = 60;
 pub struct Quotas(BTreeMap<u32, VecDeque<(u64, u64)>>);
 
 impl Quotas {
-    /// Notes tokens computed for a user.
+    /// Records tokens computed for a user.
     pub fn charge(&mut self, now: Duration, uid: u32, tokens: u32) {
         if tokens == 0 {
             return;
@@ -33,8 +33,8 @@ impl Quotas {
         minutes.map(|(_, tokens)| tokens).sum()
     }
 
-    /// Seconds until a user has had fewer than `limit` tokens within an hour; `None`
-    /// where that is so now.
+    /// Seconds until a user's tokens within the last hour are fewer than `limit`; `None` if
+    /// they are now.
     pub fn refused_s(&mut self, now: Duration, uid: u32, limit: u32) -> Option<u32> {
         let mut left = self.used(now, uid);
         for (minute, tokens) in self.0.get(&uid).into_iter().flatten() {
@@ -62,24 +62,24 @@ impl Quotas {
     }
 }
 
-/// What of one request was charged, over all engines that worked on it: what a crash has
-/// computed twice is charged once.
+/// Tokens charged for one request, over all engines that processed it: tokens that are
+/// computed again after a crash are charged once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Charged {
-    /// Tokens of the prompt: in the cache, or computed.
+    /// Tokens of the prompt that were in the cache or computed.
     prompt: u32,
     generated: u32,
     total: u32,
 }
 
 impl Charged {
-    /// So many tokens of the prompt were in the cache, which costs nothing.
+    /// Records that this many tokens of the prompt were in the cache; these are free.
     pub fn cached(&mut self, tokens: u32) -> u32 {
         self.prompt = self.prompt.max(tokens);
         0
     }
 
-    /// The prompt is computed so far; returns what is new.
+    /// Records that the prompt is computed up to `done`; returns how many tokens are new.
     pub fn prompt(&mut self, done: u32) -> u32 {
         let new = done.saturating_sub(self.prompt);
         self.prompt += new;
@@ -87,7 +87,7 @@ impl Charged {
         new
     }
 
-    /// So many tokens were generated; returns how many are new.
+    /// Records that this many tokens were generated; returns how many are new.
     pub fn generated(&mut self, generated: u32) -> u32 {
         let new = generated.saturating_sub(self.generated);
         self.generated += new;
@@ -95,7 +95,7 @@ impl Charged {
         new
     }
 
-    /// All of it.
+    /// All tokens charged.
     pub fn total(&self) -> u32 {
         self.total
     }
@@ -124,10 +124,10 @@ mod tests {
         );
         for (now, limit, refused) in [
             (600, 131, None),
-            // When the first minute has left the hour.
+            // When the first minute is more than an hour ago.
             (600, 130, Some(3660 - 600)),
             (600, 51, Some(3660 - 600)),
-            // When the tenth has, too.
+            // When the tenth is, too.
             (600, 50, Some(4260 - 600)),
             (3659, 100, Some(1)),
             (3660, 100, None),
@@ -137,7 +137,7 @@ mod tests {
         }
         assert_eq!(quotas.used(s(3660), 1000), 50);
         assert_eq!(quotas.used(s(100_000), 1000), 0);
-        // Nothing is remembered of those who come no more.
+        // Users without recent usage are removed.
         assert!(quotas.0.is_empty());
     }
 
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(charged.prompt(64), 54);
         assert_eq!(charged.prompt(100), 36);
         assert_eq!((charged.generated(1), charged.generated(4)), (1, 3));
-        // Another engine begins anew and goes on.
+        // Another engine starts again and continues.
         charged.cached(0);
         assert_eq!((charged.prompt(64), charged.prompt(103)), (0, 3));
         assert_eq!(charged.generated(5), 1);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever waits as long as he is told is let in, and not one second earlier.
+        /// A caller that waits as long as returned is accepted, and not one second earlier.
         #[test]
         fn the_retry_time_is_exact(
             uses in prop::collection::vec((0_u64..4000, 1_u32..100), 1..40),

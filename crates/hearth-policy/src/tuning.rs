@@ -1,51 +1,52 @@
-//! What was measured of a model on this board, and what follows. Pure.
+//! Speed measurements of a model on this board, and the conclusions. Pure.
 
 use serde::{Deserialize, Serialize};
 
 use crate::governor::SpeedTable;
 
-/// Speeds closer together than this are the same: machines are noisy.
+/// Speeds that differ relatively by less than this count as equal: measurements are noisy.
 const SAME: f64 = 0.03;
-/// Measurements that differ more than this say more of what disturbed them.
+/// Measurements with a larger spread than this are too disturbed to be used.
 const STEADY: f64 = 0.25;
-/// All threads slower than so much of the best: that is not the memory.
+/// If all threads together reach less than this share of the best speed, memory is not
+/// the cause.
 const COLLAPSED: f64 = 0.7;
 
-/// A model on this board by thread count.
+/// Speeds of a model on this board by thread count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tuning {
     /// The model's name.
     pub model: String,
-    /// Its form (`Q4_0` …).
+    /// Its quantization (`Q4_0` …).
     pub quantization: String,
     /// Its parameters.
     pub parameters: u64,
-    /// The cores that computed, as a list of CPUs.
+    /// The cores that were used, as a list of CPUs.
     pub cores: String,
-    /// Measurements of each thread count, of which the medians are.
+    /// Measurements of each thread count; speeds are their medians.
     pub runs: u32,
-    /// When, in seconds since 1970.
+    /// When it was measured, in seconds since 1970.
     pub measured_s: u64,
-    /// The widest difference between measurements of the same thread count, over their
-    /// median.
+    /// The largest difference between measurements of the same thread count, relative to
+    /// their median.
     pub spread: f64,
-    /// Of 1, 2, … threads.
+    /// Speeds of 1, 2, … threads.
     pub speeds: Vec<Speed>,
 }
 
-/// Speeds with some number of threads, in tokens a second.
+/// Speeds with some number of threads, in tokens per second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Speed {
-    /// Of answers, one token after the other.
+    /// Decoding of answers, one token after the other.
     pub decode: f64,
-    /// Of prompts.
+    /// Prefill of prompts.
     pub prefill: f64,
 }
 
 impl Tuning {
-    /// Whether it can have been measured.
+    /// Whether the values are plausible.
     pub fn is_sound(&self) -> bool {
         let sound = |v: f64| v.is_finite() && v > 0.0;
         let speeds = self.speeds.iter();
@@ -54,28 +55,28 @@ impl Tuning {
             && speeds.clone().all(|s| sound(s.decode) && sound(s.prefill))
     }
 
-    /// Whether it may be gone by.
+    /// Whether the spread is small enough for the values to be used.
     pub fn is_steady(&self) -> bool {
         self.spread <= STEADY
     }
 
-    /// Decode speeds for the governor. What is within the noise of fewer threads counts
-    /// as no faster.
+    /// Decode speeds for the governor. A speed within the noise of one with fewer threads
+    /// counts as no faster.
     pub fn decode(&self) -> Option<SpeedTable> {
         SpeedTable::measured(&steps(self.speeds.iter().map(|speed| speed.decode)))
     }
 
-    /// Threads that decode fastest, and their speed.
+    /// Thread count that decodes fastest, and its speed.
     pub fn best(&self) -> Option<(u32, f64)> {
         fastest(self.speeds.iter().map(|speed| speed.decode))
     }
 
-    /// Threads that read prompts fastest, and their speed.
+    /// Thread count that computes prompts fastest, and its speed.
     pub fn best_prefill(&self) -> Option<(u32, f64)> {
         fastest(self.speeds.iter().map(|speed| speed.prefill))
     }
 
-    /// What follows from it, in sentences.
+    /// The conclusions, as sentences.
     pub fn explain(&self) -> Vec<String> {
         let (Some((best, decode)), Some((most, prefill)), Some(one), Some(all)) = (
             self.best(),
@@ -136,7 +137,7 @@ impl Tuning {
     }
 }
 
-/// Speeds of 1, 2, … threads; what is within the noise of fewer is no faster.
+/// Speeds of 1, 2, … threads; one within the noise of fewer threads counts as no faster.
 fn steps(speeds: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut best: f64 = 0.0;
     let step = |speed: f64| {
@@ -148,14 +149,14 @@ fn steps(speeds: impl Iterator<Item = f64>) -> Vec<f64> {
     speeds.map(step).collect()
 }
 
-/// The fewest threads of the fastest, and their speed.
+/// The smallest of the fastest thread counts, and its speed.
 fn fastest(speeds: impl Iterator<Item = f64>) -> Option<(u32, f64)> {
     let by_count = (1..).zip(steps(speeds));
     by_count.reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
-/// The one that says most of a model: its own, else that of the most similar model on the
-/// same cores.
+/// The most relevant measurement for a model: its own, else that of the most similar model
+/// on the same cores.
 pub fn nearest<'a>(
     tunings: &'a [Tuning],
     cores: &str,
@@ -168,7 +169,8 @@ pub fn nearest<'a>(
         let ratio = tuning.parameters.max(1) as f64 / parameters.max(1) as f64;
         let other_model = f64::from(u8::from(tuning.model != model));
         let other_form = f64::from(u8::from(tuning.quantization != quantization));
-        // A model of another size in the same form is more alike than the other way round.
+        // Another size with the same quantization is more similar than the same size with
+        // another quantization.
         ratio.ln().abs() + 3.0 * other_form + 0.1 * other_model
     };
     tunings

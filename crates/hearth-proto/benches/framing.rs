@@ -1,5 +1,5 @@
-//! What a token costs on the socket between engine and daemon: encoding and decoding
-//! one frame. At tens of tokens a second it must not show.
+//! Cost of a token on the socket between engine and daemon: encoding and decoding one
+//! frame. At tens of tokens a second it must be negligible.
 
 use std::hint::black_box;
 

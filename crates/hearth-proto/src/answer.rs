@@ -1,28 +1,28 @@
-//! What an answer is made of.
+//! The parts of an answer.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One call the model asks for.
+/// One tool call that the model requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// The function's name.
     pub name: String,
     /// Its arguments, an object.
     pub arguments: Value,
-    /// How sure the model was; `None` where nothing bound its choice.
+    /// The model's confidence; `None` if no constraint limited its choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<Confidence>,
 }
 
-/// How sure a model was of what it chose, among what it was allowed to choose.
+/// How confident a model was in its choices, among those that it was allowed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Confidence {
     /// The probability of all choices together, 0 to 1.
     pub probability: f32,
     /// The text of the answer before the least certain choice.
     pub before: String,
-    /// What the likeliest choices there were, with their probabilities, likeliest first.
+    /// The most likely choices at that place, with their probabilities, most likely first.
     pub choices: Vec<(String, f32)>,
 }
 
@@ -43,8 +43,8 @@ impl ToolCall {
 pub enum AnswerPart {
     /// Text for the reader.
     Content(String),
-    /// What the model thought before it answered.
+    /// Reasoning of the model before its answer.
     Reasoning(String),
-    /// A whole call.
+    /// A complete call.
     ToolCall(ToolCall),
 }

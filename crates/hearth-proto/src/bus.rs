@@ -4,16 +4,16 @@ use crate::FailureKind;
 
 /// The bus name, and the name of the interface.
 pub const NAME: &str = "org.hearthd.Inference1";
-/// The object that everything hangs below.
+/// The root object path.
 pub const PATH: &str = "/org/hearthd/Inference1";
-/// What the object path of a job begins with; its number follows.
+/// Prefix of a job's object path; its number follows.
 pub const JOBS: &str = "/org/hearthd/Inference1/jobs/";
 /// The interface of a job.
 pub const JOB_INTERFACE: &str = "org.hearthd.Inference1.Job";
-/// What the interface's own error names begin with.
+/// Prefix of the interface's own error names.
 pub const ERROR_PREFIX: &str = "org.hearthd.Inference1.Error.";
 
-/// The kinds with names of the interface's own, and what they mean.
+/// The kinds with error names of the interface's own, and their meaning.
 pub const ERRORS: [(FailureKind, &str); 13] = [
     (
         FailureKind::Busy,

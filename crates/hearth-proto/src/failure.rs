@@ -1,27 +1,27 @@
-//! The one error that crosses the process: what went wrong and what to do next.
+//! The error type that crosses the process boundary: what went wrong and what to do next.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of failure; the transports map each to a D-Bus name and an HTTP status
-/// in one table each.
+/// The kind of a failure; each transport maps these in one table, to D-Bus names or HTTP
+/// status codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// The service is draining or cannot take work just now.
+    /// The service is draining or cannot accept work at the moment.
     Busy,
     /// The bounded queue is full.
     QueueFull,
-    /// The caller's user has had what the configuration or the service allows it.
+    /// The caller's user has used up what the configuration or the service allows.
     QuotaExceeded,
     /// The caller, or the daemon for the caller, cancelled the request.
     Cancelled,
     /// The request's own deadline passed.
     DeadlineExceeded,
-    /// Prompt (plus room for one answer token) does not fit the context.
+    /// The prompt plus one answer token does not fit the context.
     ContextTooLong,
-    /// No model of that name, or none at all.
+    /// No model of that name is installed, or no model at all.
     ModelNotFound,
     /// The file is not a model that this engine can load.
     ModelInvalid,
@@ -31,9 +31,9 @@ pub enum FailureKind {
     Overheated,
     /// A JSON schema that cannot be used.
     InvalidSchema,
-    /// Understood, but not offered.
+    /// The request is understood, but not supported.
     NotSupported,
-    /// The engine process ended while it worked on this request.
+    /// The engine process ended while it processed this request.
     EngineCrashed,
     /// The caller may not do this.
     AccessDenied,
@@ -48,17 +48,17 @@ pub enum FailureKind {
 /// A failure with a message that says what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What kind of failure.
+    /// The kind of the failure.
     pub kind: FailureKind,
-    /// What happened and what to do next, for people.
+    /// What happened and what to do next, as text for users.
     pub message: String,
-    /// Seconds after which another try makes sense; `None` where it does not.
+    /// Seconds after which a retry makes sense; `None` if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u32>,
 }
 
 impl Failure {
-    /// A failure of `kind` with a message for people.
+    /// A failure of `kind` with a message for users.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -67,14 +67,14 @@ impl Failure {
         }
     }
 
-    /// The same failure, with a hint when to try again.
+    /// The same failure, with a hint when to retry.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
 
-    /// Short for an [`FailureKind::InvalidArgs`] failure.
+    /// Shorthand for an [`FailureKind::InvalidArgs`] failure.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(FailureKind::InvalidArgs, message)
     }

@@ -1,16 +1,16 @@
 //! Frames on the socket between daemon and engine: a little-endian `u32` length,
 //! then that many bytes of JSON.
 //!
-//! JSON, because both ends already carry it, a frame can be read in a trace, and
-//! at a board's rates (tens of tokens a second) its cost does not show; the
-//! `framing` benchmark keeps this claim honest.
+//! JSON, because both ends already link it, a frame can be read in a trace, and at a
+//! board's rates (tens of tokens a second) its cost is negligible, which the `framing`
+//! benchmark measures.
 
 use std::io::{self, Read, Write};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// The longest frame either side accepts. The HTTP body limit and the D-Bus
-/// message limit lie below it.
+/// The longest frame either side accepts. The HTTP body limit and the D-Bus message limit
+/// are below it.
 pub const MAX_FRAME_BYTES: usize = 80 * 1024 * 1024;
 
 /// Bytes of the length in front of every frame.
@@ -31,7 +31,7 @@ pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// The payload length that a header announces.
+/// The payload length in a header.
 ///
 /// # Errors
 /// `InvalidData` where it exceeds [`MAX_FRAME_BYTES`].

@@ -1,59 +1,59 @@
-//! What a model is for.
+//! Kinds of models, and the uses that each supports.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, FailureKind};
 
-/// The kind of a model, which says what it can be asked for.
+/// The kind of a model, which determines the requests that it supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelKind {
     /// It holds conversations.
     #[default]
     Chat,
-    /// It continues a text; nothing says how a conversation would look.
+    /// It continues a text; it defines no format for conversations.
     Base,
-    /// It makes vectors of texts.
+    /// It computes embeddings of texts.
     Embedding,
-    /// It scores how well texts fit a query.
+    /// It scores how well texts match a query.
     Reranker,
     /// It turns one text into another (T5).
     EncoderDecoder,
-    /// It fills in masked tokens, not one after the other.
+    /// It fills in masked tokens, not in sequence.
     Diffusion,
     /// It belongs to another model: an adapter, a projector for images, a draft head.
     Part,
 }
 
-/// What is asked of a model.
+/// What a request uses a model for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     /// The next turn of a conversation.
     Chat,
-    /// What follows a text.
+    /// The continuation of a text.
     Completion,
-    /// A text's vector.
+    /// The embedding of a text.
     Embedding,
 }
 
 /// How a model pools its tokens' vectors (`enum llama_pooling_type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pooling {
-    /// It does not, or does not say.
+    /// No pooling, or none specified.
     #[default]
     None,
-    /// Their mean.
+    /// The mean of all vectors.
     Mean,
-    /// The first one's.
+    /// The first token's vector.
     First,
-    /// The last one's.
+    /// The last token's vector.
     Last,
     /// A score.
     Rank,
 }
 
 impl Pooling {
-    /// By llama.cpp's number.
+    /// The pooling with llama.cpp's number.
     pub fn of(number: i32) -> Self {
         match number {
             1 => Self::Mean,
@@ -65,7 +65,7 @@ impl Pooling {
     }
 }
 
-/// What a kind is decided by.
+/// The facts that determine a kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct KindFacts {
@@ -77,20 +77,20 @@ pub struct KindFacts {
     pub has_encoder: bool,
     /// It has a decoder.
     pub has_decoder: bool,
-    /// Every token sees those behind it, too, or the model keeps nothing of a text.
+    /// Tokens also attend to later ones, or the model has no memory of a text.
     pub sees_all: bool,
-    /// How it pools.
+    /// Its pooling.
     pub pooling: Pooling,
     /// The file has a chat template.
     pub has_template: bool,
-    /// The vocabulary has tokens by which turns of a chat begin.
+    /// The vocabulary has tokens that begin a turn of a chat.
     pub has_marks: bool,
 }
 
 impl ModelKind {
     /// The kind that follows from the facts. A model whose file has no chat template counts
-    /// as a chat model where its vocabulary has marks of turns: what it was trained with is
-    /// assumed to be `ChatML` then.
+    /// as a chat model if its vocabulary has turn tokens: it is then assumed to be trained
+    /// with `ChatML`.
     pub fn of(facts: &KindFacts) -> Self {
         match facts {
             KindFacts { is_part: true, .. } => Self::Part,
@@ -127,7 +127,7 @@ impl ModelKind {
         }
     }
 
-    /// Whether it can be used so. Models of text can make vectors, too.
+    /// Whether it supports this use. Text models can also compute embeddings.
     pub fn can(self, wanted: Use) -> bool {
         match self {
             Self::Chat => true,
@@ -137,7 +137,7 @@ impl ModelKind {
         }
     }
 
-    /// Refuses what it cannot do, saying what it can.
+    /// Refuses an unsupported use; the message says what is supported.
     ///
     /// # Errors
     /// `NotSupported`.
@@ -204,7 +204,7 @@ mod tests {
                 },
                 ModelKind::Chat,
             ),
-            // Qwen3-Embedding: its file has the template of the model it was made of.
+            // Qwen3-Embedding: its file has the template of its base model.
             (pooled(Pooling::Last), ModelKind::Embedding),
             (pooled(Pooling::Rank), ModelKind::Reranker),
             (

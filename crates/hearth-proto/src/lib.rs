@@ -1,8 +1,8 @@
-//! What crosses between the daemon and the engine process, and units of measure.
+//! The messages between the daemon and the engine process, and units of measure.
 //!
-//! The daemon writes [`Command`]s, the engine writes [`Event`]s; each travels as
-//! one frame (see [`framing`]). Both ends come from the same package, so the
-//! protocol has one version and no negotiation: a mismatch ends the engine.
+//! The daemon writes [`Command`]s, the engine writes [`Event`]s; each is sent as one frame
+//! (see [`framing`]). Both ends come from the same package, so the protocol has one
+//! version and no negotiation: on a mismatch the engine is stopped.
 
 #![warn(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! What the governor allows and the engine obeys, from one tick to the next.
+//! The limits that the governor sets and the engine applies at each tick.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,21 +7,21 @@ use crate::units::{CpuSet, Permille};
 /// The engine's current limits. It applies a change between two ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Compute threads; the engine clamps to its pool's size.
+    /// Compute threads; the engine clamps them to its pool's size.
     pub threads: u32,
-    /// Those of them that decode single tokens, where more bring nothing: the memory is
-    /// the bound there. 0: all.
+    /// Threads used to decode single tokens: this is bound by memory, so that more bring
+    /// nothing. 0: all.
     #[serde(default)]
     pub decode_threads: u32,
-    /// Tokens of one prefill chunk; between two chunks others may decode.
+    /// Tokens of one prefill chunk; other sequences may decode between two chunks.
     pub prefill_chunk: u32,
-    /// Share of time spent computing; the rest is slept.
+    /// Share of time spent computing; the engine sleeps for the rest.
     pub duty: Permille,
-    /// Requests worked on at once; 0: as many as there are slots.
+    /// Requests processed at once; 0: as many as there are slots.
     pub slots: u32,
-    /// Where to compute; empty: wherever the kernel puts it.
+    /// The CPUs to compute on; empty: no restriction.
     pub cpus: CpuSet,
-    /// No work at all until lifted.
+    /// Whether all work is suspended.
     pub paused: bool,
 }
 

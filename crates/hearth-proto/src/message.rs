@@ -9,7 +9,7 @@ use super::{
     TokenLogprob, Usage,
 };
 
-/// Raised whenever a frame's meaning changes; both ends must agree.
+/// Incremented whenever the meaning of a frame changes; both ends must agree.
 pub const PROTOCOL_VERSION: u16 = 4;
 
 /// Element type of the key or value cache.
@@ -42,38 +42,38 @@ pub struct LoadRequest {
     pub path: PathBuf,
     /// Context in tokens.
     pub context_size: u32,
-    /// Tokens of finished prompts that the KV cache holds besides.
+    /// Tokens of finished prompts that the KV cache holds in addition.
     pub kept_tokens: u32,
     /// Type of the key cache.
     pub kv_type: KvType,
     /// Size of the compute pool: the most threads that can ever run.
     pub threads_max: u32,
-    /// Requests that are worked on at once.
+    /// Requests that are processed at once.
     pub slots: u32,
-    /// Most tokens that are guessed and checked in one batch (prompt lookup).
+    /// Most tokens that are drafted and verified in one batch (prompt lookup).
     #[serde(default)]
     pub lookup_tokens: u32,
-    /// Bytes of its own that the engine may have from here on, the mapped model file not
-    /// counted; `None`: as many as the kernel gives.
+    /// Bytes that the engine may allocate from here on, without the mapped model file;
+    /// `None`: no limit.
     pub memory_max: Option<u64>,
-    /// Where prompts are kept on disk; `None`: nowhere.
+    /// The prefix cache on disk; `None`: disabled.
     pub cache: Option<DiskCache>,
-    /// What holds from the first tick on.
+    /// Limits that apply from the first tick on.
     pub limits: Limits,
-    /// Sampling defaults for what neither request nor model file sets.
+    /// Sampling defaults for options that neither the request nor the model file sets.
     pub sampling: Sampling,
 }
 
-/// The prompt cache on disk.
+/// The prefix cache on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskCache {
     /// The folder; it exists and belongs to the service.
     pub folder: PathBuf,
     /// The most bytes that all files together may take.
     pub max_bytes: u64,
-    /// The most bytes written in a day: SD cards wear.
+    /// The most bytes written per day, since SD cards wear out.
     pub daily_write_bytes: u64,
-    /// Prefixes shorter than this are not worth a file.
+    /// Prefixes shorter than this are not written.
     pub min_tokens: u32,
 }
 
@@ -81,17 +81,18 @@ pub struct DiskCache {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "a set of independent facts")]
 pub struct ChatAbilities {
-    /// It describes tools and has a form of calls; else both are text of ours.
+    /// It describes tools and has a format for calls; otherwise Hearthd adds both as text.
     pub native_tools: bool,
-    /// One answer may hold several calls.
+    /// One answer may contain several calls.
     pub parallel_tool_calls: bool,
-    /// It knows the system role; else a system prompt stands before the first question.
+    /// It supports the system role; otherwise a system prompt is put before the first
+    /// question.
     pub system_role: bool,
     /// The model may think before it answers.
     pub thinking: bool,
 }
 
-/// What a loaded model is.
+/// Properties of a loaded model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// llama.cpp's short description, e.g. `llama 1.5B Q4_0`.
@@ -104,19 +105,19 @@ pub struct ModelInfo {
     pub context_size: u32,
     /// The context that the model was trained for.
     pub context_train: u32,
-    /// Requests that are worked on at once.
+    /// Requests that are processed at once.
     pub slots: u32,
-    /// Tokens that the KV cache holds, for all requests and kept prompts together.
+    /// Tokens that the KV cache holds, for all requests and cached prefixes together.
     pub kv_tokens: u32,
-    /// Bytes of one token in the KV cache.
+    /// Bytes per token in the KV cache.
     pub kv_token_bytes: u64,
-    /// Tokens of the vocabulary.
+    /// Vocabulary size in tokens.
     pub vocab_size: u32,
     /// The CPU backend in use and its features, e.g. `haswell (AVX2, FMA)`.
     pub cpu: String,
-    /// Whether the file carries a chat template (else `ChatML` is assumed).
+    /// Whether the file contains a chat template (otherwise `ChatML` is assumed).
     pub has_chat_template: bool,
-    /// What it is for.
+    /// The kind of the model.
     #[serde(default)]
     pub kind: ModelKind,
     /// What the template can do.
@@ -130,32 +131,32 @@ pub struct ModelInfo {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Load the one model of this process's life.
+    /// Load a model; sent once per process.
     Load(LoadRequest),
-    /// Work on a request; at most as many at once as there are slots.
+    /// Process a request; at most as many at once as there are slots.
     Generate(GenerateRequest),
-    /// Stop working on a request; answered by `Failed` with `Cancelled`.
+    /// Stop processing a request; answered by `Failed` with `Cancelled`.
     Cancel {
-        /// Which.
+        /// Which request.
         id: RequestId,
     },
-    /// Make tokens of a text.
+    /// Convert a text to tokens.
     Tokenize {
         /// Echoed in `Tokenized` or `Failed`.
         id: RequestId,
         /// The text, without template.
         text: String,
-        /// Whether the token that begins a text is put in front, where the model has one.
+        /// Whether the beginning-of-sequence token is prepended, if the model has one.
         bos: bool,
     },
-    /// Make text of tokens.
+    /// Convert tokens to a text.
     Detokenize {
         /// Echoed in `Detokenized` or `Failed`.
         id: RequestId,
         /// The tokens.
         tokens: Vec<i32>,
     },
-    /// The vector of a text; between two of them answers go on.
+    /// Compute the embedding of a text; running answers continue between two of these.
     Embed {
         /// Echoed in `Embedded` or `Failed`.
         id: RequestId,
@@ -164,19 +165,19 @@ pub enum Command {
     },
     /// New limits, from the next tick on.
     SetLimits(Limits),
-    /// Give back the memory of what is only kept for later.
+    /// Free the memory of the prefix cache.
     Shrink,
     /// Asks for a `Pong`.
     Ping {
         /// Echoed.
         seq: u64,
     },
-    /// Forget kept prompts, in memory; the daemon has deleted the files.
+    /// Remove cached prefixes from memory; the daemon has deleted the files.
     ForgetPrompts {
         /// Those of this user; `None`: all.
         uid: Option<u32>,
     },
-    /// Finish nothing, keep what is worth keeping, end cleanly.
+    /// Abandon running requests, save cached prefixes that are worth it, and exit cleanly.
     Shutdown,
 }
 
@@ -191,14 +192,14 @@ pub enum Event {
         /// Package version of the engine.
         version: String,
     },
-    /// Loading goes on.
+    /// Progress of loading.
     Loading {
         /// 0 to 1.
         progress: f32,
     },
     /// The model is ready.
     Loaded(ModelInfo),
-    /// The model cannot be loaded; the process ends by itself.
+    /// The model cannot be loaded; the process then exits.
     LoadFailed(Failure),
     /// The prompt was accepted.
     Started {
@@ -206,9 +207,9 @@ pub enum Event {
         id: RequestId,
         /// Tokens of the prompt.
         prompt_tokens: u32,
-        /// Of these, found in the prompt cache.
+        /// How many of these were found in the prefix cache.
         cached_tokens: u32,
-        /// They came from the disk, not from memory.
+        /// Whether these came from disk, not from memory.
         #[serde(default)]
         from_disk: bool,
     },
@@ -223,8 +224,8 @@ pub enum Event {
     Token {
         /// Which request.
         id: RequestId,
-        /// What is certain by now; empty where a token only completes part of a
-        /// character, a stop string or a call.
+        /// The parts that are final by now; empty if a token only completes part of a character,
+        /// a stop string or a call.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         parts: Vec<AnswerPart>,
         /// Tokens generated so far.
@@ -233,7 +234,7 @@ pub enum Event {
         /// forced several.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tokens: Vec<i32>,
-        /// Where asked for, one for each of `tokens`.
+        /// If requested, one for each of `tokens`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         logprobs: Vec<TokenLogprob>,
     },
@@ -243,7 +244,7 @@ pub enum Event {
         id: RequestId,
         /// Why.
         reason: FinishReason,
-        /// What it cost.
+        /// Token counts and times.
         usage: Usage,
     },
     /// The request ended without a complete answer.
@@ -264,7 +265,7 @@ pub enum Event {
     Detokenized {
         /// Echoed.
         id: RequestId,
-        /// The text; what is no UTF-8 is replaced.
+        /// The text; invalid UTF-8 is replaced.
         text: String,
     },
     /// Answer to `Embed`.
@@ -280,9 +281,9 @@ pub enum Event {
     Pong {
         /// Echoed.
         seq: u64,
-        /// Grows with every unit of work; standing still while `busy` means hung.
+        /// Increases with every unit of work; if it does not while `busy`, the engine hangs.
         ticks: u64,
-        /// Whether the engine computes; a rest for the duty and a pause are not that.
+        /// Whether the engine computes; sleeping for the duty or being paused does not count.
         busy: bool,
     },
 }

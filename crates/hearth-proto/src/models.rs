@@ -1,4 +1,4 @@
-//! What is known of an installed model, and what it may be called.
+//! Properties of an installed model, and the rules for its name.
 
 use serde::Serialize;
 
@@ -19,25 +19,26 @@ pub struct ModelEntry {
     pub context_train: u32,
     /// Parameters; 0 where unknown.
     pub parameters: u64,
-    /// What it is for, by its header; of the loaded one, by llama.cpp. `None` where the
-    /// header could not be read.
+    /// Its kind by the header; for the loaded model, by llama.cpp. `None` if the header could
+    /// not be read.
     pub kind: Option<ModelKind>,
     /// Whether it is in memory now.
     pub loaded: bool,
-    /// Whether it is the one used where a request names none.
+    /// Whether it is used for requests that name no model.
     pub is_default: bool,
     /// Whether it came with a package and cannot be removed.
     pub packaged: bool,
-    /// Seconds since 1970 of the file's last change.
+    /// The file's modification time, in seconds since 1970.
     pub modified_s: u64,
-    /// Why it cannot be used; empty where nothing is known against it.
+    /// Why it cannot be used; empty if no problem is known.
     pub problem: String,
 }
 
-/// Model names become file names and JSON strings: kept to a safe alphabet.
+/// Checks a model name: it becomes a file name and a JSON string, so only a safe set of
+/// characters is allowed.
 ///
 /// # Errors
-/// `InvalidArgs`, saying what is allowed.
+/// `InvalidArgs`; the message lists what is allowed.
 pub fn check_name(name: &str) -> Result<(), Failure> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.+:".contains(c);
     let fits = !name.is_empty() && name.len() <= 128 && name.chars().all(allowed);

@@ -1,6 +1,6 @@
-//! Work that needs llama.cpp and no service: `hearthctl` starts `hearth-engine offline`
-//! for the person, writes one [`OfflineJob`] as JSON on its standard input, and reads
-//! [`OfflineEvent`]s from its standard output, one a line. Both come from one package.
+//! Work that needs llama.cpp but no service: `hearthctl` starts `hearth-engine offline` as
+//! the calling user, writes one [`OfflineJob`] as JSON to its standard input, and reads
+//! [`OfflineEvent`]s from its standard output, one per line. Both come from one package.
 
 use std::path::PathBuf;
 
@@ -9,42 +9,42 @@ use serde_json::Value;
 
 use super::{Failure, Message};
 
-/// What is to be done.
+/// The work to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum OfflineJob {
     /// Measure the bare engine's speed; ends with a [`BenchResult`].
     Bench(BenchJob),
-    /// Judge a model by a text and by questions; ends with a [`JudgeResult`].
+    /// Evaluate a model on a text and on questions; ends with a [`JudgeResult`].
     Judge(JudgeJob),
-    /// Rewrite a model in another type; ends with a [`QuantizeResult`].
+    /// Convert a model to another file type; ends with a [`QuantizeResult`].
     Quantize(QuantizeJob),
-    /// Find out what matters in each matrix of a model; ends with an [`ImatrixResult`].
+    /// Compute an importance matrix of a model; ends with an [`ImatrixResult`].
     Imatrix(ImatrixJob),
-    /// Measure a model of random weights; ends with a [`ShapeResult`].
+    /// Measure a model with random weights; ends with a [`ShapeResult`].
     Shape(ShapeJob),
 }
 
-/// What happens meanwhile; the last one is `Done` or `Failed`.
+/// Progress and result of a job; the last event is `Done` or `Failed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OfflineEvent {
-    /// How far it is.
+    /// Progress.
     Progress {
-        /// What is being done, for people.
+        /// The current step, for display.
         what: String,
         /// Steps done.
         done: u64,
-        /// Of so many.
+        /// The total number.
         total: u64,
     },
-    /// The end: what came out, as the job says.
+    /// The result, of the type that belongs to the job.
     Done(Value),
-    /// The end: why nothing came out.
+    /// The job failed.
     Failed(Failure),
 }
 
-/// What a benchmark of the bare engine is to do.
+/// Parameters of a benchmark of the bare engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BenchJob {
     /// The GGUF file.
@@ -55,13 +55,13 @@ pub struct BenchJob {
     pub tokens: u32,
     /// Compute threads.
     pub threads: u32,
-    /// How often; the medians count.
+    /// Number of runs; the medians are reported.
     pub runs: u32,
-    /// Whether batches of several tokens are measured, too.
+    /// Whether batches of several tokens are also measured.
     pub batches: bool,
 }
 
-/// What a benchmark measured. Speeds are medians, in tokens a second.
+/// Result of a benchmark. Speeds are medians, in tokens per second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchResult {
     /// The model.
@@ -76,7 +76,7 @@ pub struct BenchResult {
     pub prompt_tokens: u32,
     /// Tokens decoded one by one.
     pub tokens: u32,
-    /// Runs that the medians are of.
+    /// Number of runs that the medians are taken over.
     pub runs: u32,
     /// Speed on the prompt.
     pub prefill_tokens_per_s: f64,
@@ -84,13 +84,13 @@ pub struct BenchResult {
     pub decode_tokens_per_s: f64,
     /// Memory of the process with the model, mapped files included.
     pub resident_bytes: u64,
-    /// What a batch of so many tokens costs, all of them with their logits, over a batch
-    /// of one. Callers that share batches pay this together; a draft of tokens to be
-    /// checked at once pays only where more of them hold.
+    /// Time of a batch of this many tokens, all of them with their logits, relative to a batch
+    /// of one. Callers that share a batch share this cost; a draft of tokens that are verified
+    /// at once gains only if more of them are accepted.
     pub batch_costs: Vec<(u32, f64)>,
 }
 
-/// What a model is to be judged by.
+/// Parameters of an evaluation of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgeJob {
     /// The GGUF file.
@@ -101,19 +101,19 @@ pub struct JudgeJob {
     pub context: u32,
     /// Compute threads.
     pub threads: u32,
-    /// What becomes of its distributions.
+    /// What to do with its distributions.
     pub reference: Option<Reference>,
-    /// Questions that it is to answer.
+    /// Questions to answer.
     pub questions: Vec<Question>,
 }
 
-/// What becomes of a model's distributions over the next token.
+/// What to do with a model's distributions over the next token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reference {
-    /// They are written into this file: others are compared with them.
+    /// Write them to this file, as the reference for other models.
     Make(PathBuf),
-    /// They are compared with those in this file.
+    /// Compare them with those in this file.
     Compare(PathBuf),
 }
 
@@ -126,26 +126,26 @@ pub struct Question {
     pub messages: Vec<Message>,
     /// The tools that are offered, in `OpenAI`'s form.
     pub tools: Option<Vec<Value>>,
-    /// Any of these in the answer is right, whatever the case.
+    /// The answer is right if it contains any of these, regardless of case.
     #[serde(default)]
     pub accept: Vec<String>,
-    /// None of these may be in it.
+    /// The answer is wrong if it contains any of these.
     #[serde(default)]
     pub reject: Vec<String>,
-    /// The one call that is right, with `name` and `arguments`.
+    /// The only right call, with `name` and `arguments`.
     pub accept_call: Option<Value>,
 }
 
-/// What came out about a model.
+/// Result of an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgeResult {
     /// The model.
     pub model: String,
-    /// Its weights' number.
+    /// Number of parameters.
     pub parameters: u64,
     /// Its perplexity on the text.
     pub text: TextScore,
-    /// How many questions it answered rightly.
+    /// How many questions it answered correctly.
     pub accuracy: Option<Accuracy>,
 }
 
@@ -164,81 +164,81 @@ pub struct TextScore {
     pub perplexity_error: f64,
     /// e to the mean loss of a byte: comparable between vocabularies.
     pub byte_perplexity: f64,
-    /// How far it is from the reference.
+    /// Divergence from the reference.
     pub divergence: Option<Divergence>,
     /// Why it cannot be compared with the reference.
     pub no_divergence: Option<String>,
 }
 
-/// How far a model is from a reference, over all scored tokens.
+/// Divergence of a model from a reference, over all scored tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Divergence {
     /// Mean Kullback-Leibler divergence, in nats.
     pub mean: f64,
     /// Its standard error.
     pub error: f64,
-    /// Share of places with the same likeliest token.
+    /// Share of positions with the same most likely token.
     pub agreement: f64,
     /// Its standard error.
     pub agreement_error: f64,
 }
 
-/// How many questions were answered rightly.
+/// How many questions were answered correctly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accuracy {
-    /// So many.
+    /// Number of correct answers.
     pub right: u32,
-    /// Of so many.
+    /// The total number.
     pub of: u32,
-    /// The names of the others.
+    /// The names of the questions that were not answered correctly.
     pub wrong: Vec<String>,
 }
 
-/// What is to be rewritten.
+/// Parameters of a quantization.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuantizeJob {
     /// The GGUF file that is read.
     pub model: PathBuf,
-    /// The file that is written, whatever is in it.
+    /// The output file; an existing one is overwritten.
     pub out: PathBuf,
     /// `general.file_type`: a number of `enum llama_ftype`.
     pub file_type: u32,
-    /// The file of an importance matrix.
+    /// The file with an importance matrix.
     pub imatrix: Option<PathBuf>,
     /// Compute threads.
     pub threads: u32,
-    /// Whether what is quantized already may be quantized again.
+    /// Whether tensors that are already quantized may be quantized again.
     pub allow_requantize: bool,
 }
 
-/// What was written.
+/// Result of a quantization.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuantizeResult {
     /// Weights of the model.
     pub parameters: u64,
-    /// The read file's size.
+    /// Size of the input file.
     pub bytes_before: u64,
-    /// The written file's.
+    /// Size of the output file.
     pub bytes_after: u64,
     /// Tensors of the model.
     pub tensors: u64,
-    /// Those that are stored in another type, since their rows are no multiple of a block.
+    /// Tensors that are stored in another type, since their rows are not a multiple of a block.
     pub fallbacks: u64,
-    /// Whether it was loaded and ran, too; where there is no memory for that it was only
+    /// Whether the output was also loaded and run; without enough memory for that it was only
     /// read completely.
     pub ran: bool,
 }
 
-/// What an importance matrix is made of.
+/// Parameters of an importance matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImatrixJob {
     /// The GGUF file.
     pub model: PathBuf,
-    /// What it reads.
+    /// The calibration text.
     pub text: String,
     /// The text's name.
     pub name: String,
-    /// The file that is written, whatever is in it.
+    /// The output file; an existing one is overwritten.
     pub out: PathBuf,
     /// Tokens of a chunk of the text.
     pub context: u32,
@@ -246,37 +246,37 @@ pub struct ImatrixJob {
     pub threads: u32,
 }
 
-/// What was made of it.
+/// Result of computing an importance matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImatrixResult {
-    /// Matrices of the model that were used.
+    /// Number of the model's matrices that are covered.
     pub matrices: u64,
-    /// Chunks of the text.
+    /// Number of chunks of the text.
     pub chunks: u64,
     /// Tokens of a chunk.
     pub chunk_tokens: u32,
 }
 
-/// What is to be measured without having it.
+/// Parameters of a measurement of a model with random weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShapeJob {
     /// A name of `hearth_gguf::synthetic::SHAPES`.
     pub shape: String,
     /// A name of `hearth_gguf::synthetic::STORAGES`.
     pub storage: String,
-    /// The file that is written, whatever is in it.
+    /// The output file; an existing one is overwritten.
     pub out: PathBuf,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
     /// Tokens decoded one by one after it.
     pub tokens: u32,
-    /// Numbers of compute threads.
+    /// Numbers of compute threads to measure.
     pub threads: Vec<u32>,
-    /// How often each; the medians count.
+    /// Number of runs for each; the medians are reported.
     pub runs: u32,
 }
 
-/// What was measured.
+/// Result of a measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShapeResult {
     /// Weights of the model.
@@ -291,11 +291,11 @@ pub struct ShapeResult {
     pub load_ms: f64,
     /// Memory of the process with the model, mapped files included.
     pub resident_bytes: u64,
-    /// By number of threads.
+    /// One row for each number of threads.
     pub rows: Vec<ShapeRow>,
 }
 
-/// What was measured with so many threads. Speeds are medians, in tokens a second.
+/// Result for a number of threads. Speeds are medians, in tokens per second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShapeRow {
     /// Compute threads.
@@ -304,8 +304,8 @@ pub struct ShapeRow {
     pub prefill_tokens_per_s: f64,
     /// Speed on the answer.
     pub decode_tokens_per_s: f64,
-    /// Bytes a second that so many threads read from memory.
+    /// Bytes per second that this many threads read from memory.
     pub read_bytes_per_s: f64,
-    /// What decoding reads, over that: 1 is all that the memory gives.
+    /// Bandwidth of decoding relative to that: 1 is the limit of the memory.
     pub share_of_limit: f64,
 }

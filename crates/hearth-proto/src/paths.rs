@@ -1,4 +1,4 @@
-//! Where the package has its files, as configured by default.
+//! Default paths of the package's files.
 
 /// Models that were imported or downloaded.
 pub const MODELS: &str = "/var/lib/hearthd/models";

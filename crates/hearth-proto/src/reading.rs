@@ -1,31 +1,31 @@
-//! What the board says of itself at one moment; filled by the sensors.
+//! The state of the board at one moment, as read by the sensors.
 
 use crate::units::{Bytes, CpuSet, MilliCelsius, Permille};
 
-/// One look at the board. Whatever the board does not have, or did not tell this
-/// time, is `None` (or empty).
+/// One reading of the board. A value that the board does not have, or that could not be
+/// read this time, is `None` (or empty).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
     /// Hottest CPU or `SoC` zone.
     pub temperature: Option<MilliCelsius>,
-    /// Lowest passive trip point at or above 65 °C of those zones: one that hangs on
-    /// which of them is hottest just now would jump.
+    /// Lowest passive trip point at or above 65 °C of those zones. The trip point of the
+    /// currently hottest zone would change with every change of that zone.
     pub passive_trip: Option<MilliCelsius>,
     /// Their lowest critical trip point.
     pub critical_trip: Option<MilliCelsius>,
-    /// Where the firmware begins to slow the cores, on boards where it does that: on a
+    /// Temperature at which the firmware throttles the cores, on boards where it does: on a
     /// Raspberry Pi `temp_limit` of config.txt (85 °C by default).
     pub firmware_limit: Option<MilliCelsius>,
-    /// What the firmware says of power and throttling now.
+    /// Power and throttling as the firmware reports them now.
     pub firmware: Option<Firmware>,
-    /// Highest frequency allowed now, as a share of the highest the cores can do;
-    /// the kernel or firmware lowers it when the board is hot or asks for it.
+    /// Highest frequency allowed now, as a share of the highest supported one; the kernel or
+    /// firmware lowers it when the board is hot, or on request.
     pub frequency_cap: Option<Permille>,
     /// Cores to compute on.
     pub cores: Cores,
-    /// How full the memory is.
+    /// Memory usage.
     pub memory: Memory,
-    /// Stalls for want of CPU time in the whole system.
+    /// Stalls due to CPU contention in the whole system.
     pub psi_cpu: Option<Psi>,
 }
 
@@ -44,7 +44,7 @@ pub struct Firmware {
     pub soft_limit: bool,
 }
 
-/// What may be computed on.
+/// The cores that may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cores {
     /// The biggest cores that are online and allowed; empty where that is unknown.
@@ -57,15 +57,15 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// Threads worth having: one for each big core, within the quota. `None` where the
-    /// cores are unknown.
+    /// Useful number of threads: one for each big core, within the quota. `None` if the cores
+    /// are unknown.
     pub fn threads_max(&self) -> Option<u32> {
         let cores = (!self.big.is_empty()).then(|| self.big.len())?;
         Some(cores.min(self.quota.unwrap_or(cores)).max(1))
     }
 }
 
-/// How full the memory is.
+/// Memory usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
     /// `MemTotal`.
@@ -76,12 +76,12 @@ pub struct Memory {
     pub swap_total: Option<Bytes>,
     /// `SwapFree`.
     pub swap_free: Option<Bytes>,
-    /// What the service's own cgroup uses (`memory.current`), page cache not counted.
+    /// Memory used by the service's own cgroup (`memory.current`), without page cache.
     pub cgroup_current: Option<Bytes>,
-    /// The smallest of `memory.max` and `memory.high` of that cgroup and those above;
+    /// The smallest of `memory.max` and `memory.high` of that cgroup and its parents;
     /// `None` without a limit, or without a memory controller.
     pub cgroup_max: Option<Bytes>,
-    /// Stalls for want of memory: of the own cgroup where it has one, else of the system.
+    /// Stalls due to memory shortage: of the own cgroup if available, else of the system.
     pub psi: Option<Psi>,
 }
 

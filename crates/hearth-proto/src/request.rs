@@ -1,4 +1,4 @@
-//! One generation request and what comes of it.
+//! A generation request and the parts of its result.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Sampling, Use};
 
-/// Names one request for as long as the daemon runs.
+/// Identifies a request; unique for as long as the daemon runs.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
 )]
@@ -19,7 +19,7 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Who goes first. `Interactive < Normal < Background` in the derived order.
+/// Scheduling class. `Interactive < Normal < Background` in the derived order.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -44,7 +44,7 @@ impl Priority {
         }
     }
 
-    /// The class after having waited so long: one higher for each `step`.
+    /// The class after this waiting time: one higher for each `step`.
     #[must_use]
     pub fn aged(self, waited: Duration, step: Duration) -> Self {
         let steps = waited.as_nanos() / step.as_nanos().max(1);
@@ -71,15 +71,15 @@ impl std::str::FromStr for Priority {
     }
 }
 
-/// One message of a chat, as the template in the model file wants it.
+/// One message of a chat, as the template in the model file expects it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// `system`, `user`, `assistant` or `tool`; templates may know more.
+    /// `system`, `user`, `assistant` or `tool`; templates may support more.
     pub role: String,
-    /// The text; empty where there is none (an assistant's pure tool call).
+    /// The text; empty if there is none (an assistant message with only tool calls).
     #[serde(default)]
     pub content: String,
-    /// What the assistant thought before; templates decide whether the model sees it.
+    /// The assistant's earlier reasoning; the template decides whether the model sees it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reasoning_content: String,
     /// The assistant's tool calls, in OpenAI form but with `arguments` as an object.
@@ -88,7 +88,7 @@ pub struct Message {
     /// Which call a `tool` message answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
-    /// The name of a tool or speaker, where given.
+    /// The name of a tool or speaker, if given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -104,11 +104,11 @@ impl Message {
     }
 }
 
-/// What the model is to continue.
+/// The input that the model continues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Prompt {
-    /// Messages, put through the chat template of the model file.
+    /// Messages, rendered by the chat template of the model file.
     Chat {
         /// The conversation, oldest first.
         messages: Vec<Message>,
@@ -116,12 +116,12 @@ pub enum Prompt {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tools: Vec<serde_json::Value>,
     },
-    /// Text as it is, without template.
+    /// Text without template.
     Text(String),
 }
 
 impl Prompt {
-    /// What a model has to be able to do with it.
+    /// The use that a model must support for this prompt.
     pub fn wanted(&self) -> Use {
         match self {
             Self::Chat { .. } => Use::Chat,
@@ -136,22 +136,22 @@ impl Default for Prompt {
     }
 }
 
-/// What an answer must look like. It is enforced token by token, so that what comes
-/// out is always valid.
+/// The format that an answer must have. It is enforced token by token, so that the output
+/// is always valid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
     /// Any JSON object.
     JsonObject,
-    /// JSON that is valid against a JSON schema. Objects in it have no properties but those
-    /// that it names, unless it says so.
+    /// JSON that is valid against a JSON schema. Objects have only the properties that the
+    /// schema names, unless it explicitly allows others.
     JsonSchema(serde_json::Value),
-    /// JSON that is valid against a JSON schema, whose objects may have other properties
-    /// where it does not forbid them.
+    /// JSON that is valid against a JSON schema. Objects may have other properties unless the
+    /// schema forbids them.
     OpenSchema(serde_json::Value),
-    /// The same, but for what cannot be guaranteed or is not known: that is ignored.
+    /// The same, but keywords that cannot be guaranteed or are unknown are ignored.
     LenientSchema(serde_json::Value),
-    /// Text that a regular expression matches from begin to end.
+    /// Text that a regular expression matches completely.
     Regex(String),
     /// A grammar in llguidance's dialect of Lark.
     Lark(String),
@@ -160,9 +160,9 @@ pub enum Constraint {
 }
 
 /// Stack of the thread that compiles a [`Constraint`], in bytes; it is part of a model's
-/// memory estimate. Compiling recurses: about 4 KiB a level, and the bounds on the input
-/// let a chain of references or rules reach some ten thousand levels. Only what is touched
-/// is real.
+/// memory estimate. Compiling recurses: about 4 KiB per level, and the bounds on the input
+/// allow a chain of references or rules of some ten thousand levels. Only pages that are
+/// touched take memory.
 pub const COMPILE_STACK: usize = 256 << 20;
 
 /// Whether the model may, must or must not call a tool.
@@ -180,15 +180,15 @@ pub enum ToolChoice {
     Named(String),
 }
 
-/// What of an answer is a call of a tool.
+/// Which part of an answer counts as a tool call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallMode {
-    /// What has the form of the model's family.
+    /// Text in the call format of the model's family.
     #[default]
     Strict,
-    /// Also an answer that begins with JSON, bare or in a fence: many small models stray
-    /// from their family's form.
+    /// Also an answer that begins with JSON, bare or in a code fence: many small models
+    /// deviate from their family's format.
     Lenient,
 }
 
@@ -199,43 +199,43 @@ pub enum Overflow {
     /// Refuse it with `ContextTooLong`.
     #[default]
     Error,
-    /// Leave out messages from the middle: system messages and the latest stay.
+    /// Omit messages from the middle: system messages and the latest are kept.
     TruncateMiddle,
 }
 
-/// What of earlier work a request may build on. Sums come out a little otherwise where a
-/// prompt is computed in other parts, or beside others.
+/// Which earlier results a request may reuse. Floating-point sums differ slightly if a
+/// prompt is computed in other parts, or in a batch with others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reuse {
-    /// On whatever is in the prompt cache.
+    /// Anything in the prefix cache.
     #[default]
     Allowed,
-    /// On nothing (`cache_prompt: false`), and nothing of it is kept.
+    /// Nothing (`cache_prompt: false`), and nothing of it is cached.
     Denied,
-    /// On nothing, and nothing else is computed or in memory meanwhile, so that the same
-    /// request gets the same numbers to the last bit.
+    /// Nothing, and nothing else is computed or in memory at the same time, so that the same
+    /// request gets bit-identical results.
     Reproducible,
 }
 
-/// Whether the model thinks before it answers, where its chat template lets one choose.
+/// Whether the model reasons before it answers, if its chat template has a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Thinking {
-    /// It answers at once.
+    /// No reasoning.
     Off,
-    /// As much as it wants.
+    /// Unlimited.
     On,
-    /// Little.
+    /// Low effort.
     Low,
-    /// Some.
+    /// Medium effort.
     Medium,
-    /// Much.
+    /// High effort.
     High,
 }
 
 impl Thinking {
-    /// The template's `reasoning_effort`; `None` where it is left to the model.
+    /// The template's `reasoning_effort`; `None` if it is left to the model.
     pub fn effort(self) -> Option<&'static str> {
         match self {
             Self::Off | Self::On => None,
@@ -246,24 +246,24 @@ impl Thinking {
     }
 }
 
-/// A token with its probability, and the likeliest ones in its place.
+/// A token with its probability, and the most likely ones in its place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TokenLogprob {
     /// The token's bytes.
     pub bytes: Vec<u8>,
     /// Natural logarithm of its probability, before temperature and filters.
     pub logprob: f32,
-    /// The likeliest tokens in its place, likeliest first.
+    /// The most likely tokens in its place, most likely first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top: Vec<(Vec<u8>, f32)>,
 }
 
-/// One request as the engine gets it.
+/// One request as the engine receives it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GenerateRequest {
-    /// Chosen by the daemon; all events carry it.
+    /// Assigned by the daemon; all events contain it.
     pub id: RequestId,
-    /// What to continue.
+    /// The input to continue.
     pub prompt: Prompt,
     /// How to choose tokens.
     #[serde(default)]
@@ -271,61 +271,61 @@ pub struct GenerateRequest {
     /// Stop after this many tokens; `None`: until the model ends or the context is full.
     #[serde(default)]
     pub max_tokens: Option<u32>,
-    /// Stop before any of these appears; they are not part of the answer.
+    /// Stop strings: the answer ends before the first of them.
     #[serde(default)]
     pub stop: Vec<String>,
-    /// Its class; the engine computes higher ones first.
+    /// Its scheduling class; the engine computes higher ones first.
     #[serde(default)]
     pub priority: Priority,
-    /// Whose prompt-cache entries it may use and makes; `None`: everybody's.
+    /// The user whose prefix-cache entries it may use and creates; `None`: shared entries.
     #[serde(default)]
     pub uid: Option<u32>,
-    /// What the answer must look like.
+    /// The format that the answer must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constraint: Option<Constraint>,
-    /// Whether a tool is called.
+    /// Whether a tool may, must or must not be called.
     #[serde(default)]
     pub tool_choice: ToolChoice,
-    /// At most one tool is called in one answer.
+    /// Whether at most one tool is called in one answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub one_call: bool,
-    /// Whether JSON that names a tool at the beginning of an answer is a call of it;
+    /// Whether JSON that names a tool at the beginning of an answer counts as a call of it;
     /// `None`: as configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_mode: Option<CallMode>,
-    /// Whether the model thinks first; `None` leaves it to the template.
+    /// Whether the model reasons first; `None` leaves it to the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking: Option<Thinking>,
-    /// The most tokens of reasoning; the engine ends it then.
+    /// The most tokens of reasoning; the engine then ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_budget: Option<u32>,
     /// Further variables of the chat template.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub chat_template_kwargs: serde_json::Map<String, serde_json::Value>,
-    /// The model goes on with the last message, which is the assistant's.
+    /// Whether the model continues the last message, which is the assistant's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub continue_final_message: bool,
-    /// How many of the first messages begin other conversations as well, and are worth
-    /// keeping; `None`: the system messages.
+    /// How many of the first messages are likely to begin other conversations too, and are
+    /// worth caching; `None`: the system messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_messages: Option<u32>,
-    /// When it was accepted, in seconds since 1970: the chat template's clock.
+    /// When it was accepted, in seconds since 1970: the current time for the chat template.
     #[serde(default)]
     pub accepted_unix_s: i64,
-    /// Report each token's probability and that of so many others.
+    /// Report each token's probability and that of this many others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<u8>,
-    /// Longer than the context: what then?
+    /// What to do if it is longer than the context.
     #[serde(default)]
     pub overflow: Overflow,
-    /// Tokens of the answer that were sent already, by an engine that has died since:
-    /// go on after them.
+    /// Tokens of the answer that were already sent by an engine that has since crashed:
+    /// continue after them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resume: Vec<i32>,
-    /// Only compute the prompt's stable prefix and keep it; no answer.
+    /// Only compute and cache the prompt's stable prefix; no answer.
     #[serde(default)]
     pub prewarm: bool,
-    /// Whether it may use what was computed before.
+    /// Which earlier results it may reuse.
     #[serde(default)]
     pub reuse: Reuse,
 }
@@ -334,9 +334,9 @@ pub struct GenerateRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model ended its turn, or a stop string came.
+    /// The model ended its turn, or a stop string appeared.
     Stop,
-    /// `max_tokens` or the context's end was reached.
+    /// `max_tokens` or the end of the context was reached.
     Length,
 }
 
@@ -353,7 +353,7 @@ impl std::str::FromStr for CallMode {
 }
 
 impl FinishReason {
-    /// OpenAI's word for it.
+    /// OpenAI's name for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",
@@ -361,8 +361,8 @@ impl FinishReason {
         }
     }
 
-    /// OpenAI's word for it where the answer holds so many calls. An answer that was cut
-    /// off is not complete, calls or not.
+    /// OpenAI's name for it if the answer contains this many calls. An answer that was cut
+    /// off is not complete, with or without calls.
     pub fn with_calls(self, calls: usize) -> &'static str {
         match self {
             Self::Stop if calls > 0 => "tool_calls",
@@ -371,12 +371,12 @@ impl FinishReason {
     }
 }
 
-/// What a request cost.
+/// Token counts and times of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
-    /// Of these, found in the prompt cache.
+    /// How many of these were found in the prefix cache.
     pub cached_tokens: u32,
     /// Tokens generated.
     pub completion_tokens: u32,
@@ -387,7 +387,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Generated tokens a second; 0 where nothing was timed.
+    /// Generated tokens per second; 0 if nothing was timed.
     pub fn tokens_per_second(&self) -> f64 {
         if self.decode_ms > 0.0 {
             f64::from(self.completion_tokens) * 1000.0 / self.decode_ms

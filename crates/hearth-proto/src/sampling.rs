@@ -1,16 +1,16 @@
-//! How the next token is chosen: llama.cpp's samplers, by its names.
+//! Sampling options: llama.cpp's samplers, with its names.
 
 use serde::{Deserialize, Serialize};
 
 /// Look-back windows of `repeat_last_n` and `dry_penalty_last_n` are at most this long, in
-/// tokens. llama.cpp allocates them at once; -1 in a request means this many.
+/// tokens. llama.cpp allocates them up front; -1 in a request means this many.
 pub const LAST_N_MAX: u32 = 65_536;
 /// The most entries of `samplers`.
 const SAMPLERS_MAX: usize = 32;
 /// The most entries of `dry_sequence_breakers`: llama.cpp searches the whole vocabulary
 /// for each.
 const BREAKERS_MAX: usize = 16;
-/// Their length in bytes; llama.cpp cuts longer ones.
+/// Their maximum length in bytes; llama.cpp truncates longer ones.
 const BREAKER_BYTES_MAX: usize = 40;
 
 /// A sampler of llama.cpp (`common_sampler_type`).
@@ -21,27 +21,27 @@ pub enum SamplerName {
     Penalties,
     /// A penalty for tokens that would extend a repetition.
     Dry,
-    /// Keeps what is within n standard deviations of the largest logit.
+    /// Keeps tokens within n standard deviations of the largest logit.
     TopNSigma,
-    /// Keeps the k likeliest.
+    /// Keeps the k most likely tokens.
     TopK,
-    /// Keeps the most typical that together reach p.
+    /// Keeps the most typical tokens that together reach p.
     TypP,
-    /// Keeps the likeliest that together reach p.
+    /// Keeps the most likely tokens that together reach p.
     TopP,
-    /// Keeps what is at least this share as likely as the likeliest.
+    /// Keeps tokens with at least this share of the highest probability.
     MinP,
-    /// At times removes all but the least likely of the likely ones.
+    /// Sometimes removes all but the least likely of the likely tokens.
     Xtc,
     /// Divides the logits.
     Temperature,
-    /// Joins tokens that begin alike, for filling in code.
+    /// Merges tokens with a common prefix, for filling in code.
     Infill,
-    /// Prefers tokens near a probability; chooses, so it always comes last.
+    /// Prefers tokens near a target probability; selects the token, so it is always last.
     AdaptiveP,
 }
 
-/// llama.cpp's own order, used where nobody sets one.
+/// llama.cpp's default order, used if none is set.
 pub const SAMPLERS: [SamplerName; 9] = [
     SamplerName::Penalties,
     SamplerName::Dry,
@@ -54,7 +54,7 @@ pub const SAMPLERS: [SamplerName; 9] = [
     SamplerName::Temperature,
 ];
 
-/// Names of samplers, and the letters that llama.cpp has for them.
+/// Names of samplers, and llama.cpp's letters for them.
 const NAMES: [(SamplerName, &str, char); 11] = [
     (SamplerName::Penalties, "penalties", 'e'),
     (SamplerName::Dry, "dry", 'd'),
@@ -79,7 +79,7 @@ impl SamplerName {
     /// The sampler of a letter, as in llama.cpp's `--sampler-seq`.
     ///
     /// # Errors
-    /// Names the letters that there are.
+    /// A message that lists the valid letters.
     pub fn of_letter(letter: char) -> Result<Self, String> {
         let found = NAMES.iter().find(|(.., known)| *known == letter);
         found.map(|(sampler, ..)| *sampler).ok_or_else(|| {
@@ -92,7 +92,7 @@ impl SamplerName {
 impl std::str::FromStr for SamplerName {
     type Err = String;
 
-    /// llama.cpp's names and the spellings of them that it takes: `top-k`, `topk`.
+    /// llama.cpp's names and the alternative spellings that it accepts: `top-k`, `topk`.
     fn from_str(text: &str) -> Result<Self, String> {
         let plain = |name: &str| name.replace(['_', '-'], "");
         let wanted = match plain(&text.to_ascii_lowercase()).as_str() {
@@ -119,37 +119,37 @@ pub enum Biased {
     Text(String),
 }
 
-/// How the next token is chosen. `None` means: the model file's own
-/// recommendation where it has one (`general.sampling.*`), else the config's.
+/// How the next token is chosen. `None` means: the model file's recommendation if it has
+/// one (`general.sampling.*`), else the configuration's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sampling {
     /// 0 is greedy.
     pub temperature: Option<f32>,
-    /// The temperature moves by so much with the entropy of the choice; 0 is off.
+    /// By how much the temperature varies with the entropy of the choice; 0 is off.
     pub dynatemp_range: Option<f32>,
     /// How the entropy maps to the temperature.
     pub dynatemp_exponent: Option<f32>,
-    /// Keep the k likeliest; 0 keeps all.
+    /// Keep the k most likely tokens; 0 keeps all.
     pub top_k: Option<u32>,
-    /// Keep the likeliest that together reach p.
+    /// Keep the most likely tokens that together reach p.
     pub top_p: Option<f32>,
-    /// Keep what is at least this share as likely as the likeliest.
+    /// Keep tokens with at least this share of the highest probability.
     pub min_p: Option<f32>,
-    /// Keep the most typical that together reach p; 1 is off.
+    /// Keep the most typical tokens that together reach p; 1 is off.
     pub typical_p: Option<f32>,
-    /// Keep what is within so many standard deviations of the largest logit; 0 or less
-    /// is off.
+    /// Keep tokens within this many standard deviations of the largest logit; 0 or less is
+    /// off.
     pub top_n_sigma: Option<f32>,
-    /// How often XTC removes the likeliest tokens; 0 is off.
+    /// How often XTC removes the most likely tokens, as a probability; 0 is off.
     pub xtc_probability: Option<f32>,
-    /// From which probability on a token counts as likely for XTC; above 0.5 is off.
+    /// Probability from which a token counts as likely for XTC; above 0.5 is off.
     pub xtc_threshold: Option<f32>,
-    /// The filters leave at least so many tokens.
+    /// The filters keep at least this many tokens.
     pub min_keep: Option<u32>,
     /// Divides logits of recent tokens; 1 is off.
     pub repeat_penalty: Option<f32>,
-    /// How many recent tokens the penalties look at.
+    /// How many recent tokens the penalties consider.
     pub repeat_last_n: Option<u32>,
     /// Subtracted once from tokens seen (OpenAI).
     pub presence_penalty: Option<f32>,
@@ -159,13 +159,13 @@ pub struct Sampling {
     pub dry_multiplier: Option<f32>,
     /// DRY's penalty grows by this factor with each token of a repetition; below 1 is off.
     pub dry_base: Option<f32>,
-    /// Repetitions up to this length are free of it.
+    /// Repetitions up to this length are not penalized.
     pub dry_allowed_length: Option<u32>,
-    /// How many recent tokens DRY looks at.
+    /// How many recent tokens DRY considers.
     pub dry_penalty_last_n: Option<u32>,
     /// Texts that end a repetition.
     pub dry_sequence_breakers: Option<Vec<String>>,
-    /// 1 and 2: Mirostat of that version takes the place of all but temperature.
+    /// 1 or 2: Mirostat of that version replaces all samplers but temperature.
     pub mirostat: Option<u32>,
     /// Mirostat's target, the surprise of a token in bits.
     pub mirostat_tau: Option<f32>,
@@ -173,25 +173,26 @@ pub struct Sampling {
     pub mirostat_eta: Option<f32>,
     /// The probability that `adaptive_p` prefers; below 0 is off.
     pub adaptive_target: Option<f32>,
-    /// How slowly `adaptive_p` forgets.
+    /// Decay of `adaptive_p`'s history; larger is slower.
     pub adaptive_decay: Option<f32>,
-    /// The samplers that are applied, in this order; [`SAMPLERS`] where nobody says.
+    /// The samplers that are applied, in this order; [`SAMPLERS`] if unset.
     pub samplers: Option<Vec<SamplerName>>,
-    /// Makes sampling repeatable; drawn anew where `None`.
+    /// Makes sampling repeatable; `None`: a random seed for each request.
     pub seed: Option<u32>,
     /// Added to the logits of these tokens (OpenAI: -100 bans, 100 forces).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logit_bias: Vec<(Biased, f32)>,
-    /// Goes on where the model would end, for measurements.
+    /// Continues where the model would end its answer, for measurements.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ignore_eos: bool,
 }
 
-/// The numbers with a range: name, value, least, most.
+/// A number with a range: name, value, minimum, maximum.
 type Range = (&'static str, Option<f32>, f32, f32);
 
 impl Sampling {
-    /// With what `others` say where these say nothing. Biases are the request's alone.
+    /// Takes options that are unset here from `others`. `logit_bias` and `ignore_eos` are never
+    /// taken from there.
     #[must_use]
     pub fn or(&self, others: &Self) -> Self {
         macro_rules! merge {
@@ -234,14 +235,14 @@ impl Sampling {
         ]
     }
 
-    /// Whether every value is one that llama.cpp can work with.
+    /// Checks that llama.cpp accepts every value.
     ///
     /// # Errors
     /// The field's name, and a sentence that names it, its value and its range.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let decay = [("adaptive_decay", self.adaptive_decay, 0.0, 0.99)];
         for (name, value, low, high) in self.ranges().into_iter().chain(decay) {
-            // A NaN lies in no range.
+            // A NaN is in no range.
             if let Some(v) = value
                 && !(low..=high).contains(&v)
             {
@@ -301,7 +302,7 @@ mod tests {
     fn every_number_out_of_its_range_is_named() {
         let good = Sampling::default();
         assert_eq!(good.check(), Ok(()));
-        // Through JSON, so that a field whose name is mistyped in the table shows.
+        // Through JSON, so that a mistyped field name in the table fails the test.
         for (name, _, low, high) in good.ranges() {
             for (value, is_good) in [
                 (low, true),

@@ -4,8 +4,8 @@ use crate::{
     AnswerPart, Failure, FailureKind, FinishReason, RequestId, TokenLogprob, ToolCall, Usage,
 };
 
-/// What happens to a request, in this order: any `Queued`, then `Started`, any
-/// `Prefill`, any `Token`, and exactly one `Finished` or `Failed`, the last.
+/// The events of a request, in this order: any number of `Queued`, then `Started`, any
+/// number of `Prefill` and `Token`, and last exactly one `Finished` or `Failed`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamEvent {
     /// Waiting behind this many others.
@@ -13,11 +13,11 @@ pub enum StreamEvent {
         /// 0 is next.
         position: u32,
     },
-    /// The engine took it.
+    /// The engine has accepted it.
     Started {
         /// Tokens of the prompt.
         prompt_tokens: u32,
-        /// Of these, found in the prompt cache.
+        /// How many of these were found in the prefix cache.
         cached_tokens: u32,
     },
     /// Prompt tokens done so far.
@@ -27,21 +27,21 @@ pub enum StreamEvent {
     },
     /// More of the answer.
     Token {
-        /// What is certain by now; may be empty.
+        /// The parts that are final by now; may be empty.
         parts: Vec<AnswerPart>,
         /// Tokens generated so far.
         generated: u32,
-        /// Where asked for: the tokens with their probabilities.
+        /// If requested: the tokens with their probabilities.
         logprobs: Vec<TokenLogprob>,
     },
     /// The answer is complete.
     Finished {
         /// Why.
         reason: FinishReason,
-        /// What it cost.
+        /// Token counts and times.
         usage: Usage,
     },
-    /// There will be no (complete) answer.
+    /// There will be no complete answer.
     Failed(Failure),
 }
 
@@ -52,19 +52,19 @@ pub struct Answer {
     pub id: RequestId,
     /// The text.
     pub content: String,
-    /// What the model thought before.
+    /// Reasoning of the model before its answer.
     pub reasoning: String,
-    /// What it calls.
+    /// The tool calls.
     pub calls: Vec<ToolCall>,
     /// Why it ended.
     pub reason: FinishReason,
-    /// What it cost.
+    /// Token counts and times.
     pub usage: Usage,
     /// The model that gave it.
     pub model: String,
-    /// Whether probabilities were asked for: an answer without tokens has none all the same.
+    /// Whether probabilities were requested: an answer without tokens has none in any case.
     pub wants_logprobs: bool,
-    /// Where asked for: the tokens with their probabilities.
+    /// If requested: the tokens with their probabilities.
     pub logprobs: Vec<TokenLogprob>,
 }
 
@@ -84,10 +84,10 @@ impl Answer {
         }
     }
 
-    /// The answer, where a constraint was to give it its form.
+    /// The answer, if it had to match a constraint.
     ///
     /// # Errors
-    /// `ContextTooLong` where it was cut off.
+    /// `ContextTooLong` if it was cut off.
     pub fn whole_json(self) -> Result<Self, Failure> {
         match self.reason {
             FinishReason::Stop => Ok(self),
@@ -111,7 +111,7 @@ impl Answer {
         }
     }
 
-    /// Adds an event; true where the answer is complete with it.
+    /// Adds an event; returns true if this completes the answer.
     ///
     /// # Errors
     /// The failure of [`StreamEvent::Failed`].

@@ -7,18 +7,19 @@ use crate::{GenerateRequest, Prompt};
 /// One request, decoded and not yet accepted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Submission {
-    /// The request; the service sets `id`, `uid` and a seed where there is none.
+    /// The request; the service sets `id`, `uid` and a missing seed.
     pub request: GenerateRequest,
-    /// Model by name; `None` takes the loaded or default one.
+    /// The model's name; `None`: the loaded or default one.
     pub model: Option<String>,
-    /// Give up this long after submission.
+    /// Time after submission at which the request fails.
     pub deadline: Option<Duration>,
-    /// What a base model continues instead of the prompt: it has no chat template.
+    /// The text that a base model continues instead of the prompt, since it has no chat
+    /// template.
     pub base_text: Option<String>,
 }
 
 impl Submission {
-    /// A request with nothing set but its prompt.
+    /// A request with only its prompt set.
     pub fn new(prompt: Prompt) -> Self {
         Self {
             request: GenerateRequest {
@@ -30,11 +31,11 @@ impl Submission {
     }
 }
 
-/// How long a model is to stay after its last use.
+/// How long a model stays in memory after its last use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeepAlive {
-    /// So long; zero: it may go at once.
+    /// For this long; zero: it may be unloaded at once.
     For(Duration),
-    /// Until somebody unloads it.
+    /// Until it is unloaded explicitly.
     Forever,
 }

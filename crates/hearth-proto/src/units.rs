@@ -1,4 +1,4 @@
-//! Newtypes for quantities, so that a unit is never a guess.
+//! Newtypes for quantities, so that the unit is part of the type.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct MilliCelsius(pub i32);
 
 impl MilliCelsius {
-    /// The same temperature in degrees, for people and the bus.
+    /// The same temperature in degrees, for display and D-Bus.
     pub fn celsius(self) -> f64 {
         f64::from(self.0) / 1000.0
     }
@@ -22,7 +22,7 @@ impl fmt::Display for MilliCelsius {
     }
 }
 
-/// A size in bytes; `Display` writes it as people read it (KiB, MiB, GiB).
+/// A size in bytes; `Display` writes it with a unit (KiB, MiB, GiB).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -70,8 +70,7 @@ impl fmt::Display for Permille {
     }
 }
 
-/// A set of CPUs by number, as many as the boards this is for have; empty means "not
-/// known", never "none".
+/// A set of CPUs by number, up to [`Self::MAX`]; empty means "not known", never "none".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CpuSet(u128);
 
@@ -79,8 +78,8 @@ impl CpuSet {
     /// CPUs with higher numbers cannot be in a set.
     pub const MAX: u32 = 128;
 
-    /// Reads the kernel's list format, `0-3,6` (cpuset(7)); numbers from
-    /// [`Self::MAX`] on are left out. `None` for anything else.
+    /// Parses the kernel's list format, `0-3,6` (cpuset(7)); numbers from [`Self::MAX`] on
+    /// are ignored. `None` for anything else.
     pub fn parse(list: &str) -> Option<Self> {
         let mut set = Self::default();
         for part in list.trim().split(',').filter(|part| !part.is_empty()) {
@@ -101,18 +100,18 @@ impl CpuSet {
         }
     }
 
-    /// Whether it has this CPU.
+    /// Whether it contains this CPU.
     pub fn contains(self, cpu: u32) -> bool {
         cpu < Self::MAX && self.0 & (1 << cpu) != 0
     }
 
-    /// Those in both.
+    /// The intersection of both sets.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// How many.
+    /// Number of CPUs.
     pub fn len(self) -> u32 {
         self.0.count_ones()
     }
@@ -122,7 +121,7 @@ impl CpuSet {
         self.0 == 0
     }
 
-    /// Their numbers, ascending.
+    /// The CPU numbers, ascending.
     pub fn iter(self) -> impl Iterator<Item = u32> {
         (0..Self::MAX).filter(move |cpu| self.contains(*cpu))
     }

@@ -7,10 +7,10 @@ use hearth_proto::units::{Bytes, CpuSet};
 
 use super::files::text;
 
-/// Its folder and those above it; none where there is no version 2.
+/// Its folder and the parent folders; empty without version 2.
 #[derive(Debug, Default)]
 pub(super) struct Cgroup {
-    /// The own one first, the top of the hierarchy last.
+    /// The process's own group first, the root of the hierarchy last.
     folders: Vec<PathBuf>,
 }
 
@@ -22,7 +22,8 @@ impl Cgroup {
             // Version 1 hierarchies have a number and names there.
             let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
             let path = Path::new(path);
-            // A process moved out of its namespace sees `/../..`: nothing of ours there.
+            // A process outside its cgroup namespace's root sees `/../..`: its group is
+            // not below `top`.
             path.components()
                 .all(|part| matches!(part, Component::Normal(_)))
                 .then(|| top.join(path))
@@ -35,13 +36,13 @@ impl Cgroup {
         }
     }
 
-    /// A file of the own group.
+    /// A file of the process's own group.
     pub(super) fn own(&self, name: &str) -> Option<PathBuf> {
         self.folders.first().map(|folder| folder.join(name))
     }
 
     /// CPU time per time that the group may use (`cpu.max`), in whole cores rounded
-    /// down, at least 1: the smallest of it and those above it.
+    /// down, at least 1: the smallest value of the group and its parents.
     pub(super) fn quota(&self) -> Option<u32> {
         let quotas = self.folders.iter().filter_map(|folder| {
             let text = text(&folder.join("cpu.max"))?;
@@ -53,7 +54,7 @@ impl Cgroup {
         quotas.min()
     }
 
-    /// The smallest of `memory.max` and `memory.high` of it and those above it.
+    /// The smallest of `memory.max` and `memory.high` of the group and its parents.
     pub(super) fn memory_max(&self) -> Option<Bytes> {
         let files = self
             .folders
@@ -69,7 +70,7 @@ impl Cgroup {
     }
 }
 
-/// A number of bytes; `max` is none.
+/// A number of bytes; `None` for `max`.
 pub(super) fn bytes(file: &Path) -> Option<Bytes> {
     super::files::number(file).map(Bytes)
 }

@@ -8,17 +8,17 @@ use hearth_proto::units::{CpuSet, Permille};
 use super::cgroup::Cgroup;
 use super::files::{noted, number, text};
 
-/// A core counts as big from this share of the biggest on. Below it are the little
-/// cores of every board (RK3399: 0.79 by frequency, RK3588: 0.75, by capacity far
-/// less); above it are bigger ones that differ by their bin alone.
+/// A core counts as big above this share of the biggest one's capacity or frequency. The
+/// little cores of all known boards are below it (RK3399: 0.79 by frequency, RK3588: 0.75,
+/// by capacity far less); big cores that differ only by their bin are above it.
 const BIG: Permille = Permille(800);
 
-/// What to compute on, and the files that say how fast that may run.
+/// The cores to compute on, and the files with their frequency limits.
 #[derive(Debug)]
 pub(super) struct Cpu {
     pub(super) cores: Cores,
     online: PathBuf,
-    /// What `online` said.
+    /// The last content of `online`.
     was_online: Option<CpuSet>,
     policies: Vec<Policy>,
 }
@@ -28,7 +28,7 @@ pub(super) struct Cpu {
 struct Policy {
     /// `scaling_max_freq`: the highest frequency allowed now.
     cap: PathBuf,
-    /// `cpuinfo_max_freq`: the highest there is, in kHz.
+    /// `cpuinfo_max_freq`: the highest supported frequency, in kHz.
     full: u64,
 }
 
@@ -53,8 +53,8 @@ impl Cpu {
         }
     }
 
-    /// The lowest frequency cap of the big cores. A change of the cores that are online
-    /// is noted: then all has to be looked for again.
+    /// The lowest frequency cap of the big cores. Clears `complete` if the set of online cores
+    /// has changed: then everything has to be looked up again.
     pub(super) fn read(&self, complete: &mut bool) -> Option<Permille> {
         *complete &= cpus(&self.online) == self.was_online;
         let caps = self.policies.iter().filter_map(|policy| {
@@ -71,7 +71,7 @@ impl Cpu {
     }
 }
 
-/// A list of CPUs; an empty one is none.
+/// A list of CPUs; `None` if it is empty.
 fn cpus(file: &Path) -> Option<CpuSet> {
     CpuSet::parse(&text(file)?).filter(|cpus| !cpus.is_empty())
 }
@@ -121,7 +121,7 @@ fn policies(folder: &Path, big: CpuSet) -> Vec<Policy> {
         let Some(full) = number(&file(folder, cpu, "cpufreq/cpuinfo_max_freq")) else {
             continue;
         };
-        // The only list of CPUs with blanks in it.
+        // The only list of CPUs that is separated by blanks.
         let related = text(&file(folder, cpu, "cpufreq/related_cpus")).unwrap_or_default();
         let related = related.split_whitespace().filter_map(|n| n.parse().ok());
         related.chain([cpu]).for_each(|cpu| seen.insert(cpu));
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn big_cores() {
-        // Capacity, highest frequency and siblings of each CPU; "" is no file.
+        // Capacity, highest frequency and siblings of each CPU; "" means no file.
         for (name, cpus, expected) in [
             (
                 "by capacity",

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// A file's text without the blanks and NULs around it; bytes that are no UTF-8 are
+/// A file's text, with surrounding blanks and NULs trimmed; bytes that are not UTF-8 are
 /// replaced (a comment in config.txt may be in any encoding).
 pub(super) fn text(path: &Path) -> Option<String> {
     let bytes = fs::read(path).ok()?;
@@ -17,7 +17,7 @@ pub(super) fn number<T: FromStr>(path: &Path) -> Option<T> {
     text(path)?.parse().ok()
 }
 
-/// Entries of a folder whose name passes, ordered by name.
+/// Entries of a folder whose name passes the filter, ordered by name.
 pub(super) fn entries(folder: &Path, pass: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .into_iter()
@@ -30,7 +30,7 @@ pub(super) fn entries(folder: &Path, pass: impl Fn(&str) -> bool) -> Vec<PathBuf
     paths
 }
 
-/// Passes a value on and takes note where a file that was found has not given one.
+/// Returns the value unchanged; clears `complete` if a file that was found gave none.
 pub(super) fn noted<T>(value: Option<T>, complete: &mut bool) -> Option<T> {
     *complete &= value.is_some();
     value

@@ -1,4 +1,4 @@
-//! The firmware of a Raspberry Pi, which supplies and throttles the board.
+//! The firmware of a Raspberry Pi, which monitors the supply and throttles the board.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::files::{entries, noted, number, text};
 /// "Overclocking options").
 const LIMIT_MAX: i32 = 85;
 
-/// A lower `temp_limit` is taken for a slip of the pen.
+/// A lower `temp_limit` is treated as a typing error.
 const LIMIT_MIN: i32 = 40;
 
 /// The files of a Raspberry Pi.
@@ -21,10 +21,10 @@ pub(super) struct RaspberryPi {
     alarm: Option<PathBuf>,
     /// `get_throttled` of the firmware driver.
     throttled: Option<PathBuf>,
-    /// Where the limit was read.
+    /// The config.txt that was searched for the limit.
     pub(super) config: Option<PathBuf>,
-    /// `temp_limit`. The soft limit of a Pi 3A+ or 3B+ (60 °C) is none of it: from there
-    /// on they run at 1.2 instead of 1.4 GHz, and staying below would cost more.
+    /// `temp_limit`. The soft limit of a Pi 3A+ or 3B+ (60 °C) is not included: above it
+    /// they run at 1.2 instead of 1.4 GHz, and staying below would cost more.
     pub(super) limit: MilliCelsius,
 }
 
@@ -36,17 +36,17 @@ pub(super) fn model(root: &Path) -> Option<String> {
 impl RaspberryPi {
     /// Finds the files, if this is a Raspberry Pi.
     ///
-    /// Which file tells what (kernel: drivers/hwmon/raspberrypi-hwmon.c and, until it
-    /// was taken out in March 2025 (raspberrypi/linux #6697), `get_throttled_show` in
-    /// drivers/firmware/raspberrypi.c): the driver `rpi_volt` asks the firmware every
+    /// What each file reports (kernel: drivers/hwmon/raspberrypi-hwmon.c and, until its
+    /// removal in March 2025 (raspberrypi/linux #6697), `get_throttled_show` in
+    /// drivers/firmware/raspberrypi.c): the driver `rpi_volt` queries the firmware every
     /// 2 s, with the value 0xffff, which clears the firmware's sticky bits (16 to 19).
-    /// The kernel keeps the answer, and both files show this kept word: `in0_lcrit_alarm`
-    /// its bit 16, under-voltage since the question before; `get_throttled` all of it,
-    /// in hexadecimal digits. Reading them asks the firmware nothing and clears nothing:
-    /// others who rely on the sticky bits lose none by it. What it does do: the first
-    /// one to read `get_throttled` since boot makes the kernel log a warning ("deprecated,
-    /// use hwmon sysfs instead"), so it is left alone where a warning is a panic. Without
-    /// `rpi_volt` the word is as old as the boot, and is left alone too.
+    /// The kernel stores the answer, and both files show this stored word: `in0_lcrit_alarm`
+    /// its bit 16, under-voltage since the previous query; `get_throttled` all of it, in
+    /// hexadecimal digits. Reading them does not query the firmware and clears nothing, so
+    /// other users of the sticky bits are not affected. One side effect: the first read of
+    /// `get_throttled` since boot makes the kernel log a warning ("deprecated, use hwmon
+    /// sysfs instead"), so the file is not used where a warning is a panic. Without
+    /// `rpi_volt` the word is not updated after boot, and the file is not used either.
     pub(super) fn find(root: &Path) -> Option<Self> {
         let model = model(root).unwrap_or_default();
         let compatible = text(&root.join("proc/device-tree/compatible")).unwrap_or_default();
@@ -103,8 +103,8 @@ impl RaspberryPi {
 }
 
 /// `get_throttled`: in `soc/soc:firmware` up to the Pi 4 and on the Pi 5 with kernel 6.1,
-/// in `soc@107c000000/soc@107c000000:firmware` on the Pi 5 later (the bus carries the name
-/// of its node in the device tree).
+/// in `soc@107c000000/soc@107c000000:firmware` on the Pi 5 later (the bus has the name of
+/// its node in the device tree).
 fn throttled(root: &Path) -> Option<PathBuf> {
     let platform = root.join("sys/devices/platform");
     let buses = entries(&platform, |name| {
@@ -122,9 +122,9 @@ fn hexadecimal(file: &Path) -> Option<u32> {
     u32::from_str_radix(text.trim_start_matches("0x"), 16).ok()
 }
 
-/// The lowest `temp_limit` in those sections of config.txt that may hold for this model.
-/// The conditions of others (a monitor, a serial number, a pin) are not known here:
-/// better a limit too low than one too high.
+/// The lowest `temp_limit` in those sections of config.txt that may apply to this model.
+/// Conditions on a monitor, a serial number or a pin are not evaluated: a limit that is too
+/// low is better than one that is too high.
 fn limit(config: &str, model: &str) -> Option<i32> {
     let mut holds = true;
     let mut lowest: Option<i32> = None;
@@ -143,9 +143,9 @@ fn limit(config: &str, model: &str) -> Option<i32> {
     lowest
 }
 
-/// Whether a section of config.txt may hold for a model (Raspberry Pi documentation,
-/// "Conditional filters"): `[pi4]`, `[pi400]` and `[cm4]` are all about models with a 4
-/// in their names first, `[pi0w]` and `[pi02]` are about a Zero.
+/// Whether a section of config.txt may apply to a model (Raspberry Pi documentation,
+/// "Conditional filters"): `[pi4]`, `[pi400]` and `[cm4]` all select models whose first
+/// digit is a 4, `[pi0w]` and `[pi02]` a Zero.
 fn may_hold(section: &str, model: &str) -> bool {
     let family = |name: &str| name.chars().find(char::is_ascii_digit);
     if section == "none" {

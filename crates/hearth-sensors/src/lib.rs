@@ -1,8 +1,8 @@
 //! Kernel files under an injected root, read into a [`Reading`].
 //!
-//! [`Sensors::read`] runs every second on a small board: where things are is looked up
-//! once, and again when a file that was found fails, when cores come or go, or after
-//! 60 readings. A reading in between opens about ten files.
+//! [`Sensors::read`] runs every second on a small board: the paths are looked up once, and
+//! again when a file that was found fails, when cores go online or offline, or after 60
+//! readings. A reading in between opens about ten files.
 
 mod cgroup;
 mod cpu;
@@ -28,8 +28,8 @@ use firmware::RaspberryPi;
 use memory::MemoryFiles;
 use thermal::Thermal;
 
-/// Readings after which all is looked for again: trip points, memory and CPU limits and
-/// the set of allowed cores may have been changed by people.
+/// Readings after which everything is looked up again: an administrator may have changed
+/// trip points, memory and CPU limits or the set of allowed cores.
 const READS: u32 = 60;
 
 /// Reads the board's sensors below a root folder (`/` on a real board).
@@ -39,7 +39,7 @@ pub struct Sensors {
     found: Mutex<Option<Found>>,
 }
 
-/// Where things are, and what seldom changes.
+/// Paths, and values that seldom change.
 #[derive(Debug)]
 struct Found {
     reads_left: u32,
@@ -59,7 +59,7 @@ impl Sensors {
         }
     }
 
-    /// One look at the board; what cannot be read is `None`.
+    /// Takes one reading; a value that cannot be read is `None`.
     pub fn read(&self) -> Reading {
         self.with_found(|found| {
             let mut complete = true;
@@ -73,12 +73,12 @@ impl Sensors {
         })
     }
 
-    /// The systemd unit that a process belongs to, where it can be known.
+    /// The systemd unit that a process belongs to; `None` if it is unknown.
     pub fn unit(&self, pid: u32) -> Option<String> {
         unit::unit(&self.root, pid)
     }
 
-    /// Threads worth computing with, where nobody says how many.
+    /// Default number of compute threads, where none is configured.
     pub fn threads_max(&self) -> u32 {
         self.read().cores.threads_max().unwrap_or_else(|| {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

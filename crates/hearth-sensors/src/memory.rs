@@ -1,7 +1,7 @@
-//! How full the memory is: `/proc/meminfo`, the own control group, PSI.
+//! Memory usage: `/proc/meminfo`, the process's own control group, PSI.
 //!
 //! A Raspberry Pi's firmware turns the memory controller off by default
-//! (`cgroup_disable=memory`), and kernels may lack PSI: what is missing is `None`.
+//! (`cgroup_disable=memory`), and kernels may lack PSI: a missing value is `None`.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub(super) struct MemoryFiles {
     /// `memory.current`, where there is a memory controller.
     pub(super) current: Option<PathBuf>,
     pub(super) psi: Option<PathBuf>,
-    /// Set by people, seldom: found with the paths.
+    /// Seldom changed, by an administrator: read when the paths are looked up.
     max: Option<Bytes>,
 }
 
@@ -58,9 +58,9 @@ impl MemoryFiles {
     }
 }
 
-/// Page cache that is charged to a group: a mapped model file, most of all, which the
-/// kernel drops where the group needs the room. `file` counts shared memory too
-/// (Linux: admin-guide/cgroup-v2, memory.stat), which it can't drop.
+/// Page cache that is charged to a group: mostly a mapped model file, which the kernel
+/// drops if the group needs the memory. `file` also counts shared memory (Linux:
+/// admin-guide/cgroup-v2, memory.stat), which it cannot drop.
 fn page_cache(stat: &Path) -> Bytes {
     let text = text(stat).unwrap_or_default();
     let bytes = |key| {

@@ -7,13 +7,13 @@ use hearth_proto::units::Permille;
 
 use super::files::text;
 
-/// The first of these files that tells something. A kernel with PSI turned
-/// off may have the files all the same and refuse to read them.
+/// The first of these files that can be read. A kernel with PSI turned off may have the
+/// files nevertheless and return an error when they are read.
 pub(super) fn find(candidates: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
     candidates.into_iter().find(|path| read(path).is_some())
 }
 
-/// What a pressure file says.
+/// Reads a pressure file.
 pub(super) fn read(path: &Path) -> Option<Psi> {
     parse(&text(path)?)
 }

@@ -1,4 +1,4 @@
-//! Which files are in use, for people who wonder where a number comes from.
+//! The files in use, for users who want to know where a value comes from.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,9 +19,9 @@ pub struct Sources {
     pub frequency: Vec<PathBuf>,
     /// Memory: `/proc/meminfo`, and `memory.current` where there is a controller.
     pub memory: Vec<PathBuf>,
-    /// Stalls for want of memory.
+    /// Stalls due to memory shortage.
     pub psi_memory: Option<PathBuf>,
-    /// Stalls for want of CPU time.
+    /// Stalls due to CPU contention.
     pub psi_cpu: Option<PathBuf>,
 }
 

@@ -6,23 +6,23 @@ use hearth_proto::units::MilliCelsius;
 
 use super::files::{entries, noted, number, text};
 
-/// Passive trip points below this are no limits: an Allwinner H618 has one at 60 °C at
-/// which its power allocator only wakes up.
+/// Passive trip points below this are not limits: an Allwinner H618 has one at 60 °C that
+/// only activates its power allocator.
 const PASSIVE_FLOOR: MilliCelsius = MilliCelsius(65_000);
 
-/// Broken sensors say absurd things (0 K, 1000 °C): better nothing than those. Silicon
-/// works from -40 to 125 °C, with room for the sensor's error.
+/// Broken sensors report implausible values (0 K, 1000 °C), which are discarded. Silicon
+/// works from -40 to 125 °C; the rest is a margin for the sensor's error.
 const PLAUSIBLE: std::ops::RangeInclusive<i32> = -40_000..=150_000;
 
-/// Trip points of one zone that are looked at; twelve is the most a driver had.
+/// Trip points of one zone that are read; the most that a known driver has is twelve.
 const TRIPS_MAX: u32 = 32;
 
-/// What a zone measures, by its name; a later one counts before an earlier one.
+/// What a zone measures, by its name; later variants take precedence over earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// Something else on the board, perhaps on the same chip.
     Other,
-    /// The firmware's one zone of a PC, somewhere near the CPU.
+    /// The single zone of a PC's firmware, located near the CPU.
     Acpi,
     /// The CPU or the chip it is on.
     Cpu,
@@ -38,19 +38,19 @@ pub(super) struct Zone {
     temp: PathBuf,
 }
 
-/// The zones to ask and their trip points.
+/// The zones to read and their trip points.
 #[derive(Debug, Default)]
 pub(super) struct Thermal {
     pub(super) zones: Vec<Zone>,
     pub(super) passive: Option<MilliCelsius>,
     pub(super) critical: Option<MilliCelsius>,
-    /// Whether one of them gave a temperature when they were looked for.
+    /// Whether one of them reported a temperature when they were looked up.
     answered: bool,
 }
 
 impl Thermal {
-    /// Looks for the zones of the CPU; where there are none that answer, for the next
-    /// best.
+    /// Looks up the zones of the CPU; if none of these can be read, those of the next best
+    /// kind.
     pub(super) fn find(root: &Path) -> Self {
         let folder = root.join("sys/class/thermal");
         let all: Vec<(Kind, Zone)> = entries(&folder, |name| name.starts_with("thermal_zone"))
@@ -66,7 +66,7 @@ impl Thermal {
             .filter(|(_, zone)| zone.read().is_some())
             .map(|(kind, _)| *kind)
             .max();
-        // A zone may be silent for a moment: the best ones then stay the ones to ask.
+        // If no zone can be read at the moment, the best kind is used.
         let Some(best) = answering.or_else(|| all.iter().map(|(kind, _)| *kind).max()) else {
             return Self::default();
         };
@@ -106,7 +106,8 @@ impl Zone {
         PLAUSIBLE.contains(&value).then_some(MilliCelsius(value))
     }
 
-    /// Trip points by type. Drivers say "none" by 0 or by far less than absolute zero.
+    /// Trip points by type. Drivers report a missing one as 0 or as a value far below absolute
+    /// zero.
     fn trips(&self) -> impl Iterator<Item = (String, MilliCelsius)> {
         (0..TRIPS_MAX)
             .map_while(|n| {
@@ -122,17 +123,17 @@ impl Zone {
             })
     }
 
-    /// Whether programs set the zone's trip points to be told of a temperature, as
+    /// Whether programs set the zone's trip points to be notified of a temperature, as
     /// thermald does (kernel: Documentation/driver-api/thermal/x86_pkg_temperature_thermal.rst).
     fn has_users_trips(&self) -> bool {
         self.name == "x86_pkg_temp"
     }
 }
 
-/// What a zone of this name measures; `None` for what is hot, cold or constant without
-/// regard to the CPU: a Jetson Nano's `PMIC-Die` always says 100 °C.
+/// What a zone of this name measures; `None` if its temperature does not depend on the
+/// CPU: a Jetson Nano's `PMIC-Die` always reports 100 °C.
 ///
-/// Names are whatever a device tree says: `cpu-thermal`, `cpu_thermal`, `cpu0-thermal`,
+/// Names are chosen by the device tree: `cpu-thermal`, `cpu_thermal`, `cpu0-thermal`,
 /// `soc-thermal`, `soc_thermal`, `bigcore0-thermal`, `littlecore-thermal`,
 /// `center-thermal`, `package-thermal`, `CPU-therm`, `tj-thermal`, `x86_pkg_temp`,
 /// `TCPU`, `bcm2835_thermal`, `imx_thermal_zone`, `cluster0_thermal`, ...

@@ -1,4 +1,4 @@
-//! The systemd unit that a process belongs to, by its control group (systemd:
+//! The systemd unit that a process belongs to, found by its control group (systemd:
 //! `docs/CGROUP_DELEGATION.md`, `sd_pid_get_unit(3)`).
 
 use std::path::Path;
@@ -8,8 +8,8 @@ use super::files::text;
 /// The longest name that systemd gives a unit (`UNIT_NAME_MAX`).
 const NAME_MAX: usize = 255;
 
-/// The unit of a process: a system's service or scope, or the innermost one of a user's
-/// own manager. `None` where there is none, or it cannot be read.
+/// The unit of a process: a system service or scope, or, below a user manager, the first
+/// unit there. `None` if there is none, or it cannot be read.
 pub(super) fn unit(root: &Path, pid: u32) -> Option<String> {
     let groups = text(&root.join(format!("proc/{pid}/cgroup")))?;
     // `0::PATH` in version 2, `N:name=systemd:PATH` where systemd uses version 1.
@@ -22,20 +22,21 @@ pub(super) fn unit(root: &Path, pid: u32) -> Option<String> {
 }
 
 fn in_path(path: &str) -> Option<String> {
-    // Below its unit a service names groups as it likes; only a user's manager puts
-    // units there.
+    // Below its unit a service may use any names for groups; only a user manager
+    // creates units there.
     let mut names = path.split('/').skip_while(|name| !is_unit(name));
     let outer = names.next()?;
     let inner = outer
         .starts_with("user@")
         .then(|| names.find(|name| is_unit(name)))
         .flatten();
-    // An underscore in front keeps a name apart from the kernel's files.
+    // systemd prefixes a name that collides with a kernel file by an underscore.
     let name = inner.unwrap_or(outer);
     Some(name.strip_prefix('_').unwrap_or(name).to_owned())
 }
 
-/// Whether a group is that of a unit with processes; its name is shown to people.
+/// Whether a group is that of a unit with processes. Its name is shown to users, so only
+/// valid characters pass.
 fn is_unit(name: &str) -> bool {
     let valid = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     let kind = name.rsplit_once('.').map(|(_, kind)| kind);

@@ -1,9 +1,9 @@
-//! What the sensors make of real boards: trees of kernel files in `tests/boards/`, each
-//! with the sources of its facts, against what a person reads out of them.
+//! Readings of real boards: trees of kernel files in `tests/boards/`, each with the sources
+//! of its facts, compared with values that were read from them by hand.
 //!
 //! A line of a tree is `path = content`; `{4-7}` in a path stands for each of these
 //! numbers, `\n` and `\0` in the content for the characters. A line break is added at the
-//! end, but not behind a NUL and not to nothing.
+//! end, but not after a NUL and not to empty content.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -156,7 +156,7 @@ fn rk3588_with_one_big_cluster_capped() {
         temperature: Some(celsius(85.615)),
         passive_trip: Some(celsius(85.0)),
         critical_trip: Some(celsius(115.0)),
-        // 2016 of 2400 MHz; the little cores at 408 of 1800 do not compute.
+        // 2016 of 2400 MHz; the little cores at 408 of 1800 are not used.
         frequency_cap: Some(Permille(840)),
         cores: cores("4-7", "0-7", None),
         memory: Memory {
@@ -295,7 +295,7 @@ fn a_board_says_which_files_are_in_use() {
     assert_eq!((sources.psi_memory, sources.psi_cpu), (None, None));
 }
 
-/// A tree without a test, or without a word on where its facts come from, is of no use.
+/// Every tree must have a test and a comment on the source of its facts.
 #[test]
 fn every_board_has_a_test_and_sources() {
     let tests = fs::read_to_string(folder().with_extension("rs")).unwrap();

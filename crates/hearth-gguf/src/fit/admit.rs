@@ -13,34 +13,34 @@ use crate::Header;
 /// Settings that fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fitted {
-    /// What the model is to be loaded with.
+    /// The settings to load the model with.
     pub settings: Settings,
-    /// What it takes then.
+    /// The memory it takes with these settings.
     pub estimate: Estimate,
-    /// What was made smaller, and why; empty where nothing was.
+    /// What was reduced, and why; empty if nothing was.
     pub note: String,
 }
 
 /// A model does not fit, however small its context.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct NoFit {
-    /// The least that could be made of it.
+    /// The smallest settings that were tried.
     pub settings: Settings,
-    /// What that takes.
+    /// The memory they take.
     pub estimate: Estimate,
-    /// What there is.
+    /// The memory available.
     pub budget: Budget,
-    /// The most that weights may take beside everything else.
+    /// The most bytes that weights may take in addition to everything else.
     pub weights_max: Bytes,
     /// A smaller quantization of this model that would fit, and its size.
     pub would_fit: Option<(&'static str, Bytes)>,
 }
 
-/// Finds settings that fit: as wanted; else with fewer kept prompts; else with a smaller
-/// context, down to [`CONTEXT_SMALL`]; else with eight-bit keys as well.
+/// Finds settings that fit: as wanted; else with a smaller prefix cache; else with a
+/// smaller context, down to [`CONTEXT_SMALL`]; else with eight-bit keys as well.
 ///
 /// # Errors
-/// [`NoFit`] with all numbers.
+/// [`NoFit`], with the estimate and the budget.
 pub fn fit(header: &Header, wanted: &Settings, budget: Budget) -> Result<Fitted, NoFit> {
     let usable = budget.usable().0;
     let total = |settings: &Settings| estimate(header, settings).total.0;
@@ -56,7 +56,7 @@ pub fn fit(header: &Header, wanted: &Settings, budget: Budget) -> Result<Fitted,
         let context = largest(least, wanted.context, |n| total(&with(n)) <= usable);
         let Some(context) = context else { continue };
         tried.context = context;
-        // Kept prompts get at most half of what is left.
+        // The prefix cache gets at most half of the remaining memory.
         let before = total(&tried);
         let most = before + (usable - before) / 2;
         let with = |kept| Settings { kept, ..tried };
@@ -81,7 +81,7 @@ pub fn fit(header: &Header, wanted: &Settings, budget: Budget) -> Result<Fitted,
     })
 }
 
-/// Down to where a context may be shrunk.
+/// The smallest context that may be chosen, in tokens.
 fn smallest_context(header: &Header, wanted: u32) -> u32 {
     let own = match header.context_train {
         0 => u32::MAX,
@@ -91,7 +91,7 @@ fn smallest_context(header: &Header, wanted: u32) -> u32 {
 }
 
 /// The largest number from `least` to `most` that fits, above `least` in steps of 256,
-/// the cells that llama.cpp rounds up to. What fits must be all up to some number.
+/// the cells that llama.cpp rounds up to. `fits` must be monotonic: true up to some number.
 fn largest(least: u32, most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
     if fits(most) {
         return Some(most);
@@ -116,7 +116,7 @@ fn largest(least: u32, most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
     Some(at(low))
 }
 
-/// Bits of a weight in common quantizations, over whole models (llama.cpp's
+/// Bits per weight of common quantizations, over whole models (llama.cpp's
 /// tools/quantize/README.md, Llama 3.1 8B).
 const QUANTIZATIONS: [(&str, u64); 6] = [
     ("Q8_0", 8_501),
@@ -127,7 +127,7 @@ const QUANTIZATIONS: [(&str, u64); 6] = [
     ("Q3_K_M", 4_002),
 ];
 
-/// The largest quantization that is smaller than the model as it is, and fits.
+/// The largest quantization that is smaller than the model's current one and fits.
 fn smaller(header: &Header, is: Bytes, max: Bytes) -> Option<(&'static str, Bytes)> {
     let sizes = QUANTIZATIONS.iter().map(|(name, millibits)| {
         let bits = u128::from(header.parameters) * u128::from(*millibits) / 1000;

@@ -3,19 +3,19 @@
 use hearth_proto::reading::Memory;
 use hearth_proto::units::Bytes;
 
-/// What stays free for everything else on the board: so much, or a share of it
+/// Reserve for everything else on the board: this much, or a share of the memory
 /// (docs/governor.md).
 const RESERVE: Bytes = Bytes::mib(256);
 const RESERVE_PERCENT: u64 = 8;
-/// What stays free of a cgroup's limit, for the daemon itself.
+/// Reserve within a cgroup's limit, for the daemon itself.
 const CGROUP_RESERVE: Bytes = Bytes::mib(32);
 
 /// The memory that a model may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// What is free.
+    /// Free memory.
     pub free: Bytes,
-    /// What of it is not to be used.
+    /// The part of it that must not be used.
     pub reserved: Bytes,
 }
 
@@ -28,14 +28,14 @@ impl Budget {
         }
     }
 
-    /// What a model may take.
+    /// Bytes that a model may take.
     pub fn usable(self) -> Bytes {
         Bytes(self.free.0.saturating_sub(self.reserved.0))
     }
 }
 
-/// What the board and the service's cgroup allow, whichever is less; `None` where
-/// neither is known.
+/// The smaller of the board's and the service cgroup's budget; `None` if neither is
+/// known.
 pub fn budget(memory: &Memory) -> Option<Budget> {
     let board = memory.available.map(|free| {
         let total = memory.total.map_or(0, |total| total.0);

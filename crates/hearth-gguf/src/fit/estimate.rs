@@ -16,17 +16,17 @@ const MERGE: u64 = 136;
 const CONSTRAINT: u64 = 345;
 /// One candidate of a sampler: id, logit, probability (`llama_token_data`).
 const CANDIDATE: u64 = 12;
-/// What a compute thread needs for attention: tiles of 64 by 64 and a head's width in
+/// Memory of a compute thread for attention: tiles of 64 by 64 and a head's width in
 /// 32-bit floats (`GGML_OP_FLASH_ATTN_EXT` in ggml-cpu.c), and its stack.
 const THREAD: u64 = 256 * 1024;
-/// Beside what was estimated: stacks of 8 MiB for the compute threads and a few others,
-/// and room for the C library's arenas and for the longest frames, which are text, JSON
-/// and tokens at once.
+/// In addition to the estimate: stacks of 8 MiB for the compute threads and a few others,
+/// and space for the C library's arenas and for the longest frames, which exist as text,
+/// JSON and tokens at the same time.
 const STACK: u64 = Bytes::mib(8).0;
 const OTHER_THREADS: u64 = 4;
 const SLACK: u64 = Bytes::mib(256).0;
-/// What the parser of one constrained answer may grow to (its limits in
-/// `prompt::constraint`, at 2 kB a state).
+/// Largest size of the parser of one constrained answer (its limits in
+/// `prompt::constraint`, at 2 kB per state).
 const PARSER: u64 = Bytes::mib(128).0;
 /// The longest text that is embedded, in tokens.
 const EMBEDDING_TOKENS: u64 = 2048;
@@ -34,9 +34,9 @@ const EMBEDDING_TOKENS: u64 = 2048;
 /// Memory that a loaded model takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Estimate {
-    /// Weights as they are computed with: mapped from the file, or rearranged.
+    /// Weights as the kernels use them: mapped from the file, or repacked.
     pub weights: Bytes,
-    /// Keys and values, and running states.
+    /// Keys and values, and recurrent states.
     pub kv: Bytes,
     /// Activations and logits.
     pub compute: Bytes,
@@ -44,8 +44,8 @@ pub struct Estimate {
     pub other: Bytes,
     /// All of these: what the model needs.
     pub total: Bytes,
-    /// Pages of the file that were read only to rearrange them. They count as resident
-    /// after loading, but the kernel takes them back as soon as it wants memory.
+    /// Pages of the file that were read only to repack them. They count as resident after
+    /// loading, but the kernel reclaims them as soon as it needs memory.
     pub reclaimable: Bytes,
 }
 
@@ -64,7 +64,7 @@ pub fn estimate(header: &Header, settings: &Settings) -> Estimate {
         let cells = u64::from(header.context_train).clamp(1, EMBEDDING_TOKENS);
         let cells = cells.next_multiple_of(256);
         let batch = u64::from(MICRO_BATCH);
-        // It makes logits for every token of a batch.
+        // It computes logits for every token of a batch.
         let second = compute_bytes(&header.shape, cells, batch, batch);
         compute = compute.saturating_add(second);
         kv = kv.saturating_add(cells.saturating_mul(cell_bytes(header, KvType::F16)));
@@ -80,11 +80,11 @@ pub fn estimate(header: &Header, settings: &Settings) -> Estimate {
     }
 }
 
-/// The most memory of its own that an engine can have use for: everything it may come to
-/// do included, with a quarter more for what the estimate does not know, and once more
-/// the cache for keys and values, which is copied to be kept. The mapped file is not the
-/// engine's own. This is far from tight: it stops what could never fit, not what grows
-/// slowly, which the governor's memory states are for.
+/// The most memory of its own that an engine can need: everything that it may do later
+/// included, with a quarter added for what the estimate does not cover, and the KV cache a
+/// second time, since it is copied when it is saved. The mapped file is not counted. The
+/// bound is loose: it stops what could never fit, not slow growth, which the governor's
+/// memory states handle.
 pub fn memory_max(header: &Header, settings: &Settings) -> Bytes {
     let all = estimate(
         header,
@@ -109,7 +109,7 @@ pub fn memory_max(header: &Header, settings: &Settings) -> Bytes {
     ]))
 }
 
-/// Bytes of the weights in use, and of the pages that are not looked at any more.
+/// Bytes of the weights in use, and of the pages that are no longer used.
 fn weights(header: &Header, settings: &Settings) -> (u64, u64) {
     let mut used = header.weight_bytes();
     let mut left = 0u64;
@@ -120,14 +120,14 @@ fn weights(header: &Header, settings: &Settings) -> (u64, u64) {
         if w.place != Place::Embedding {
             left = left.saturating_add(w.in_eights);
         } else if header.is_tied() {
-            // The rows are still looked up in the file; as last matrix it is rearranged.
+            // The rows are still looked up in the file; as the output matrix it is repacked.
             used = used.saturating_add(w.in_eights);
         }
     }
     (used, left)
 }
 
-/// Bytes of one cell of the cache for keys and values: a token in all blocks.
+/// Bytes of one cell of the KV cache: a token in all blocks.
 pub fn cell_bytes(header: &Header, kv_type: KvType) -> u64 {
     let shape = &header.shape;
     let (keys, values) = head_widths(shape);
@@ -142,8 +142,8 @@ pub fn cell_bytes(header: &Header, kv_type: KvType) -> u64 {
     heads.saturating_mul(keys.saturating_add(values * 2))
 }
 
-/// The key type that a model can have: eight-bit keys come in blocks of 32, which must
-/// divide a head.
+/// The key type that a model can have: eight-bit keys are stored in blocks of 32, so the
+/// width of a head must be a multiple of 32.
 pub fn usable_kv_type(header: &Header, wanted: KvType) -> KvType {
     let (keys, _) = head_widths(&header.shape);
     if wanted == KvType::Q8_0 && !keys.is_multiple_of(32) {
@@ -164,7 +164,7 @@ fn blocks(shape: &Shape) -> u32 {
     shape.blocks.min(512)
 }
 
-/// Heads of keys and values in a block; none where it has a state instead.
+/// Key and value heads of a block; 0 where it has a state instead.
 fn kv_heads(shape: &Shape, block: u32) -> u32 {
     let interval = shape.recurrent.attention_interval;
     if interval > 1 && !(block + 1).is_multiple_of(interval) {
@@ -184,8 +184,8 @@ fn is_state_only(shape: &Shape) -> bool {
     (r.state_size > 0 || r.wkv_head_size > 0) && shape.heads == 0
 }
 
-/// Whether a model has running states: neither end nor beginning of one can be taken
-/// off.
+/// Whether a model has recurrent states: neither the end nor the beginning of one can be
+/// removed.
 pub(super) fn is_recurrent(header: &Header) -> bool {
     let r = &header.shape.recurrent;
     r.state_size > 0 || r.wkv_head_size > 0 || r.short_conv > 0
@@ -228,7 +228,7 @@ pub(super) fn state_bytes(header: &Header) -> u64 {
 
 /// Bytes of activations and logits: llama.cpp's largest graph, a whole micro-batch with
 /// the cache full, with flash attention (which is always on). Attention, feed-forward
-/// and the last matrix come one after the other and share their memory.
+/// and the output matrix are computed one after the other and share their memory.
 fn compute_bytes(shape: &Shape, cells: u64, batch: u64, rows: u64) -> u64 {
     let (keys, values) = head_widths(shape);
     let kv_heads = (0..blocks(shape)).map(|b| kv_heads(shape, b)).max();
@@ -253,7 +253,7 @@ fn compute_bytes(shape: &Shape, cells: u64, batch: u64, rows: u64) -> u64 {
     let feed_forward = floats(sum([5 * width, wide.saturating_mul(3)]));
     let logits = rows.saturating_mul(vocabulary * 4);
     let last = sum([logits, floats(4 * width)]);
-    // Activations as a matrix product wants them, at most 16 bits each.
+    // Activations in the type that a matrix product takes, at most 16 bits each.
     let work = batch.saturating_mul(2).saturating_mul(wide.max(width));
     // The logits are copied out.
     let outputs = logits;

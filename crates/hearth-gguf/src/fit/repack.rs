@@ -1,10 +1,10 @@
-//! Which weights the CPU kernels want in another order.
+//! Which weights the CPU kernels repack into another layout.
 
 use crate::ElementType;
 
-/// What ggml's CPU kernels rearrange while a model is loaded: such a matrix takes its
-/// size again in the process's own memory, and its pages of the file are not looked at
-/// any more. The sets are those of `ggml_repack_get_optimal_repack_type`.
+/// What ggml's CPU kernels repack while a model is loaded: such a matrix takes its size
+/// again in the process's own memory, and its pages of the file are not read again. The
+/// sets are those of `ggml_repack_get_optimal_repack_type`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Repack {
     /// Nothing: no such kernels (Cortex-A72, x86 before AVX2).
@@ -19,7 +19,7 @@ pub enum Repack {
 }
 
 impl Repack {
-    /// That of the CPU this runs on.
+    /// The set of the current CPU.
     pub fn of_this_cpu() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -37,7 +37,7 @@ impl Repack {
         Self::None
     }
 
-    /// Whether matrices of this type are rearranged.
+    /// Whether matrices of this type are repacked.
     pub fn takes(self, element: ElementType) -> bool {
         type E = ElementType;
         match self {

@@ -1,4 +1,4 @@
-//! What a model is loaded with.
+//! The settings that a model is loaded with.
 
 use hearth_proto::KvType;
 use hearth_proto::units::Bytes;
@@ -7,36 +7,36 @@ use super::estimate::{cell_bytes, is_recurrent, state_bytes, usable_kv_type};
 use super::repack::Repack;
 use crate::Header;
 
-/// Tokens of one micro-batch. llama.cpp looks at the abort flag and the thread
-/// count between two of them: 128 keeps a cancel within about 10 ms on a PC.
+/// Tokens of one micro-batch. llama.cpp checks the abort flag and the thread count
+/// between two of them: with 128 a cancel takes at most about 10 ms on a PC.
 pub const MICRO_BATCH: u32 = 128;
-/// Requests worked on at once at most: more only take memory for logits.
+/// Most requests processed at once: more only take memory for logits.
 pub const SLOTS_MAX: u32 = 16;
-/// A context is made no smaller than this for want of memory: less holds no
-/// conversation with tools.
+/// A context is not reduced below this when memory is short: a conversation with tools
+/// does not fit into less.
 pub const CONTEXT_SMALL: u32 = 2048;
-/// The smallest context that is made, in tokens.
+/// The smallest context that is created, in tokens.
 const CONTEXT_MIN: u32 = 8;
-/// Tokens of finished prompts that are kept at most: each costs a little of every
-/// decode, which has to step over it.
+/// Most tokens of finished prompts in the prefix cache: each slows every decode a
+/// little, which has to skip it.
 const KEPT_TOKENS_MAX: u32 = 32_768;
-/// Finished sequences that are kept at most: few enough to look through for every
-/// prompt, and enough for a prompt prefix for each room of a house.
+/// Most finished sequences in the prefix cache: few enough to scan for every prompt, and
+/// enough for one prompt prefix per room in a home automation setup.
 const KEPT_MAX: u32 = 12;
-/// Requests in the engine for each that runs: as many of each class as can run, so that
-/// one that gives way keeps its place (ARCHITECTURE.md).
+/// Requests in the engine for each running one: as many of each class as can run, so that
+/// a preempted one keeps its place (ARCHITECTURE.md).
 const CLASSES: u32 = 3;
-/// A model with states (Mamba, LFM2) keeps at least a system prompt's, a prompt's and its
-/// answer's, and more as long as all of them take no more than this.
+/// A model with states (Mamba, LFM2) keeps at least those of a system prompt, a prompt and
+/// its answer, and more as long as all of them take no more than `KEPT_STATES`.
 const KEPT_STATES_MIN: u32 = 3;
 const KEPT_STATES: Bytes = Bytes::mib(64);
 
-/// What a model is loaded with, as far as it takes memory.
+/// The settings of a model that affect its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Tokens of one conversation.
     pub context: u32,
-    /// Tokens of finished prompts beside it.
+    /// Tokens of finished prompts in addition to it.
     pub kept: u32,
     /// Type of the key cache.
     pub kv_type: KvType,
@@ -46,17 +46,17 @@ pub struct Settings {
     pub slots: u32,
     /// Compute threads.
     pub threads: u32,
-    /// What the kernels rearrange.
+    /// The matrices that the kernels repack.
     pub repack: Repack,
-    /// Whether answers may be constrained (schemas, tool calls): the tables for it are
-    /// made at the first use.
+    /// Whether answers may be constrained (schemas, tool calls): the tables for this are
+    /// created at the first use.
     pub constraints: bool,
-    /// Whether texts are embedded: a second context, made at the first use.
+    /// Whether texts are embedded: needs a second context, created at the first use.
     pub embeddings: bool,
 }
 
 impl Settings {
-    /// Everything at its least, for a model that is loaded with this context.
+    /// Minimal settings for a model that is loaded with this context.
     pub fn plain(context: u32) -> Self {
         Self {
             context,
@@ -76,14 +76,14 @@ impl Settings {
         (u64::from(self.context) + u64::from(self.kept)).next_multiple_of(256)
     }
 
-    /// Sequences that the cache tells apart.
+    /// Sequences that the cache distinguishes.
     pub(super) fn sequences(&self, header: &Header) -> u64 {
         let (running, kept) = places(header, self.slots.clamp(1, SLOTS_MAX), self.kept);
         u64::from(running + kept)
     }
 }
 
-/// What is asked of a model before its header is known.
+/// What is requested of a model before its header is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Context in tokens; 0: the model's own, at most `context_max`.
@@ -123,17 +123,17 @@ impl Wanted {
             slots: self.slots,
             threads,
             repack: Repack::of_this_cpu(),
-            // Tool calls and schemas are common; embeddings are rare, and fail by
-            // themselves where there is no memory for them.
+            // Tool calls and schemas are common; embeddings are rare, and fail on their
+            // own if there is no memory for them.
             constraints: true,
             embeddings: false,
         }
     }
 }
 
-/// How many sequences the memory has to tell apart: those in slots, and those kept. A
-/// state takes the same whatever it is a state of; where nothing is to be kept, only what
-/// runs has one.
+/// How many sequences the memory has to distinguish: those in slots, and those kept. A
+/// state takes the same memory for any sequence; where nothing is to be kept, only running
+/// sequences have one.
 pub fn places(header: &Header, slots: u32, kept_tokens: u32) -> (u32, u32) {
     if !is_recurrent(header) {
         return (slots * CLASSES, KEPT_MAX);
@@ -143,7 +143,7 @@ pub fn places(header: &Header, slots: u32, kept_tokens: u32) -> (u32, u32) {
     }
     let states = KEPT_STATES.0 / state_bytes(header).max(1);
     let states = u32::try_from(states).unwrap_or(u32::MAX);
-    // As many as there is room for: with more slots never fewer.
+    // As many as fit: more slots never result in fewer.
     let running = (slots * CLASSES).min(states.max(slots));
     (running, states.clamp(KEPT_STATES_MIN, KEPT_MAX))
 }
@@ -158,7 +158,7 @@ pub fn context(header: &Header, configured: u32, context_max: u32) -> u32 {
     if configured == 0 { own } else { configured }.max(CONTEXT_MIN)
 }
 
-/// Tokens of finished prompts that so much memory holds. Where no block has keys and
+/// Tokens of finished prompts that fit into this much memory. Where no block has keys and
 /// values, they take none.
 pub(super) fn kept_tokens(header: &Header, memory: Bytes, kv_type: KvType) -> u32 {
     if memory.0 == 0 {

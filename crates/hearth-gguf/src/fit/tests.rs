@@ -86,7 +86,7 @@ fn a_state_takes_the_same_for_every_context() {
     let state = 28 * 4 * (3 * 3072 + 16 * 3072);
     assert_eq!(kv(2048, 0), Bytes(state));
     assert_eq!(kv(2048, 0), kv(32_768, 0));
-    // One for each class, and as many as 64 MiB hold.
+    // One for each class, and as many as fit into 64 MiB.
     assert_eq!(places(&h, 1, 1), (3, 10));
     assert_eq!(
         (kv(2048, 1), kv(2048, 9999)),
@@ -94,7 +94,7 @@ fn a_state_takes_the_same_for_every_context() {
     );
     assert_eq!(kept_tokens(&h, Bytes::mib(64), KvType::F16), 32_768);
     assert_eq!(kept_tokens(&h, Bytes(0), KvType::F16), 0);
-    // Large ones: few are kept, and none for a request that gives way.
+    // Large ones: few are kept, and none for a preempted request.
     h.shape.recurrent.state_size = 128;
     assert_eq!(places(&h, 1, 1), (1, 3));
 }
@@ -113,7 +113,7 @@ fn rearranged_weights_leave_their_pages_behind() {
     let size = |n| ElementType::Q4_0.bytes(n);
     assert_eq!(plain.weights.0, size(1_543_000_000));
     assert_eq!(plain.reclaimable.0, 0);
-    // The embeddings are the last matrix as well, and are needed in both orders.
+    // The embeddings are also the output matrix, and are needed in both layouts.
     assert_eq!(packed.weights.0, plain.weights.0 + size(233_000_000));
     assert_eq!(packed.reclaimable.0, size(1_310_000_000));
 }

@@ -1,4 +1,4 @@
-//! Small models of random weights that make vectors, for tests.
+//! Small embedding models with random weights, for tests.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -11,25 +11,26 @@ const WIDTH: u32 = 64;
 const HEADS: u32 = 4;
 const FEED_FORWARD: u32 = 128;
 const VOCAB: u32 = 300;
-/// The longest text.
+/// The context, in tokens.
 const CONTEXT: u32 = 2048;
 /// Tokens that a windowed block of [`Encoder::Gemma`] sees.
 const WINDOW: u32 = 64;
-/// Distances that a T5 tells apart.
+/// Relative position buckets of a T5.
 const BUCKETS: u32 = 32;
 
-/// Models that make vectors, by the architecture that llama.cpp runs them with.
+/// Embedding models, by the architecture that llama.cpp runs them with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoder {
     /// BERT, with the first token's vector (bge).
     Bert,
     /// Nomic's BERT: rotated positions, a gate, the mean.
     NomicBert,
-    /// embedding-gemma: sees all, though no key of its file says so; windows, the mean.
+    /// embedding-gemma: attention is not causal, though no key of its file says so; sliding
+    /// windows, the mean.
     Gemma,
     /// Qwen3-Embedding: a causal model, with the last token's vector.
     Qwen3,
-    /// A model that says nothing of vectors.
+    /// A model without a pooling type.
     Plain,
     /// T5: an encoder and a decoder.
     T5,
@@ -51,8 +52,8 @@ impl Encoder {
         }
     }
 
-    /// Of gemma's blocks every sixth sees all, and llama.cpp ends the process where none
-    /// does (`llm_graph_input_attn_no_cache`).
+    /// Every sixth block of gemma has full attention, and llama.cpp aborts if no block has it
+    /// (`llm_graph_input_attn_no_cache`).
     fn layers(self) -> u32 {
         if self == Self::Gemma { 6 } else { 2 }
     }
@@ -76,7 +77,7 @@ impl Encoder {
     }
 }
 
-/// Writes such a model; the same arguments give the same bytes.
+/// Writes such a model; the same arguments produce the same bytes.
 ///
 /// # Errors
 /// Those of the file.
@@ -211,9 +212,9 @@ fn header(encoder: Encoder) -> Vec<(String, Value)> {
     let own = |key: &str, value: Value| (format!("{architecture}.{key}"), value);
     let all = |key: &str, value: Value| (key.to_owned(), value);
     let text = |s: &str| Value::Text(s.to_owned());
-    // 1 normal, 3 control: those behind the bytes.
+    // 1 normal, 3 control: those after the bytes.
     let kind = |n| if (256..259).contains(&n) { 3 } else { 1 };
-    // The names of turns are left out: these models know of none.
+    // The turn tokens are left out: these models have none.
     let token = |n| match n {
         257 => "<|mark|>".to_owned(),
         n => token_text(n),
@@ -261,7 +262,7 @@ fn header(encoder: Encoder) -> Vec<(String, Value)> {
         pairs.push(own("attention.sliding_window", Value::U32(WINDOW)));
     }
     if encoder == Encoder::Qwen3 {
-        // As in the file of the model that it was made of.
+        // As in the file of the base model.
         pairs.push(all(
             "tokenizer.chat_template",
             text("{% for m in messages %}{{ m.content }}{% endfor %}"),

@@ -1,5 +1,5 @@
-//! Tiny models of other architectures, for tests of what the engine does with their kinds
-//! of memory. The keys and tensors are those that llama.cpp's loaders ask for
+//! Tiny models of other architectures, for tests of how the engine handles their kinds of
+//! memory. The keys and tensors are those that llama.cpp's loaders require
 //! (src/models/*.cpp of llama-cpp-sys-2 0.1.161).
 
 use std::fs::File;
@@ -19,17 +19,17 @@ const KV: u64 = HEAD * KV_HEADS;
 const FEED_FORWARD: u64 = 256;
 const VOCABULARY: u64 = 600;
 const CONTEXT: u32 = 8192;
-/// Gated delta nets and Mamba 2: heads of the state, and their width.
+/// Gated delta nets and Mamba 2: number of state heads, and their width.
 const STATE_HEADS: u64 = 4;
 const STATE: u64 = 32;
 const CONV: u64 = 4;
 const EXPERTS: u64 = 4;
-/// Tokens that a token of the model with a sliding window sees.
+/// Sliding window in tokens.
 const WINDOW: u32 = 64;
-/// Tokens that the model with two sets of rotation factors was first trained for.
+/// Original training context, in tokens, of the model with two sets of rotation factors.
 const ORIGINAL_CONTEXT: u32 = 1024;
 
-/// An architecture of which a tiny model with random weights can be made.
+/// An architecture for which a tiny model with random weights can be generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// Short convolutions, and attention in every third block.
@@ -50,7 +50,7 @@ pub enum Family {
     Moe,
     /// An encoder and a decoder.
     T5,
-    /// An encoder that makes vectors.
+    /// An encoder for embeddings.
     Bert,
 }
 
@@ -80,7 +80,7 @@ impl FromStr for Family {
     }
 }
 
-/// What a tensor's numbers are.
+/// The values of a tensor.
 #[derive(Clone, Copy, Debug)]
 enum Fill {
     /// Random, so that a unit input stays at unit variance.
@@ -89,14 +89,14 @@ enum Fill {
     Constant(f32),
 }
 
-/// A state forgets slowly, so that a wrong one shows many tokens later: exp(-softplus(-5))
-/// is 0.993 a token.
+/// The state decays slowly, so that a wrong one is visible many tokens later:
+/// exp(-softplus(-5)) is 0.993 per token.
 const SLOW: Fill = Fill::Constant(-5.0);
 const ONE: Fill = Fill::Constant(1.0);
 const MINUS_ONE: Fill = Fill::Constant(-1.0);
 const ZERO: Fill = Fill::Constant(0.0);
 
-/// Keys and tensors being put together.
+/// Keys and tensors collected before they are written.
 struct Recipe {
     arch: &'static str,
     values: Vec<(String, Value)>,
@@ -184,7 +184,7 @@ impl Recipe {
         }
     }
 
-    /// Heads of keys and values in each block; a block without has a state.
+    /// Key and value heads of each block; a block with none has a state.
     fn blocks_with_attention(&mut self, blocks: u32, every: u32) {
         let heads = (1..=blocks).map(|n| {
             if n.is_multiple_of(every) {
@@ -205,7 +205,7 @@ impl Recipe {
     }
 }
 
-/// Writes a tiny model of an architecture. The same arguments give the same bytes.
+/// Writes a tiny model of an architecture. The same arguments produce the same bytes.
 ///
 /// # Errors
 /// Those of the file.
@@ -252,7 +252,7 @@ fn lfm2() -> Recipe {
     let mut r = Recipe::new("lfm2", BLOCKS);
     r.blocks_with_attention(BLOCKS, 3);
     r.number("shortconv.l_cache", as_u32(LENGTH));
-    // This name is the last norm's here.
+    // In this architecture the last norm has this name.
     r.norm("token_embd_norm.weight", WIDTH);
     for n in 1..=BLOCKS {
         let at = format!("blk.{}", n - 1);

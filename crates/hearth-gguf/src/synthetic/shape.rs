@@ -15,16 +15,16 @@ pub struct Shape {
     pub feed_forward: u32,
     /// Attention heads.
     pub heads: u32,
-    /// Heads of keys and values.
+    /// Key and value heads.
     pub kv_heads: u32,
-    /// Tokens of the vocabulary.
+    /// Vocabulary size in tokens.
     pub vocab: u32,
-    /// Whether the embeddings are the last matrix, too.
+    /// Whether the embeddings are also the output matrix.
     pub tied: bool,
 }
 
-/// The names of shapes: the dimensions in the `config.json` of these models. Biases and the
-/// scaling of positions are left out, which no figure here depends on.
+/// The names of shapes: the dimensions in the `config.json` of these models. Biases and
+/// position scaling are left out: no figure here depends on them.
 pub const SHAPES: [(&str, Shape); 9] = [
     ("demo", Shape::new([6, 256, 768, 8, 4, 2048])),
     ("smollm2-135m", Shape::new([30, 576, 1536, 9, 3, 49_152])),
@@ -63,7 +63,7 @@ impl Shape {
         }
     }
 
-    /// How many weights such a model has.
+    /// Number of weights of such a model.
     pub fn parameters(self) -> u64 {
         let n = |value: u32| u64::from(value);
         let (width, vocab) = (n(self.width), n(self.vocab));

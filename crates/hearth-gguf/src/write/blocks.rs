@@ -1,5 +1,5 @@
-//! How ggml stores the elements of a tensor (ggml-common.h says the layouts). The
-//! scales are the plain ones, without a search: the weights are random anyway.
+//! How ggml stores the elements of a tensor (layouts: ggml-common.h). The scales are
+//! computed directly, without a search: the weights are random anyway.
 
 /// Elements of one block of the simple types.
 const BLOCK: usize = 32;
@@ -26,7 +26,7 @@ pub enum ElementType {
 }
 
 impl ElementType {
-    /// The number in a tensor's description (`enum ggml_type`).
+    /// The type number in a tensor's description (`enum ggml_type`).
     pub(super) fn ggml_type(self) -> u32 {
         match self {
             Self::F32 => 0,
@@ -83,14 +83,14 @@ impl ElementType {
     }
 }
 
-/// `v / scale`, rounded and put between the two.
+/// `v / scale`, rounded and clamped to the bounds.
 #[expect(clippy::cast_possible_truncation, reason = "clamped to a byte's range")]
 fn level(v: f32, scale: f32, low: i16, high: i16) -> i16 {
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
     (v * inverse).round().clamp(f32::from(low), f32::from(high)) as i16
 }
 
-/// The same as an unsigned number of few bits, `offset` meaning zero.
+/// The same as an unsigned number of a few bits, where `offset` represents zero.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -194,8 +194,8 @@ fn half(value: f32) -> u16 {
     let sign = ((bits >> 16) & 0x8000) as u16;
     let magnitude = bits & 0x7fff_ffff;
     if magnitude < 0x3880_0000 {
-        // Below the smallest normal half there are steps of 2^-24; the K types' scales
-        // of scales come to lie there.
+        // Below the smallest normal half the step is 2^-24; the K types' scales of
+        // scales lie in this range.
         let steps = f32::from_bits(magnitude) * 16_777_216.0;
         return sign | steps.round_ties_even() as u16;
     }

@@ -1,5 +1,4 @@
-//! From temperature to a share of the compute power: a PI law without derivative
-//! (docs/governor.md).
+//! From temperature to a share of the compute power: a PI controller (docs/governor.md).
 
 use std::time::Duration;
 
@@ -7,34 +6,34 @@ use hearth_proto::units::MilliCelsius;
 
 use super::Now;
 
-/// Least share that a hot board still works with.
+/// Smallest share allowed on a hot board.
 pub(super) const SHARE_MIN: f64 = 0.05;
 /// Share per kelvin below the set point.
 const KP: f64 = 0.06;
-/// Time in which a constant error doubles the answer, in seconds.
+/// Integral time: time in which a constant error doubles the response, in seconds.
 const TI_S: f64 = 120.0;
 /// Time constant of the temperature's average, in seconds.
 const TAU_S: f64 = 5.0;
-/// A longer silence is a suspended machine: what was before says nothing.
+/// A longer gap between samples means a suspended machine: the old average is discarded.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// The law's memory.
+/// The state of the controller.
 #[derive(Clone, Debug)]
 pub(super) struct Control {
-    /// The last look and the average at that time, in °C.
+    /// The time of the last sample and the average at that time, in °C.
     last: Option<(Now, f64)>,
     integral: f64,
     proportional: f64,
 }
 
-/// What the law needs besides the temperature.
+/// The controller's inputs besides the temperature.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Aim {
-    /// Where to hold the temperature, in °C.
+    /// The target temperature, in °C.
     pub(super) set_point: f64,
-    /// Below this all is allowed, in °C.
+    /// Below this temperature full power is allowed, in °C.
     pub(super) full_below: f64,
-    /// The share that the threads now in use can spend at most: saturation.
+    /// The largest share that the current threads can use: saturation.
     pub(super) top: f64,
 }
 
@@ -49,7 +48,7 @@ impl Default for Control {
 }
 
 impl Control {
-    /// Takes a temperature; samples may come at any distance.
+    /// Takes a temperature sample; the intervals may vary.
     pub(super) fn observe(&mut self, now: Now, temperature: MilliCelsius, aim: Aim) {
         let celsius = temperature.celsius();
         let (dt, average) = match self.last {
@@ -70,7 +69,7 @@ impl Control {
             return;
         }
         self.integral += self.proportional * dt / TI_S;
-        // Anti-windup: what cannot be spent is not saved up, in either direction.
+        // Anti-windup: the integral does not accumulate beyond saturation, in either direction.
         let most = aim.top - self.proportional.min(0.0);
         let least = SHARE_MIN - self.proportional.max(0.0);
         self.integral = self.integral.min(most).max(least);
@@ -86,12 +85,12 @@ impl Control {
         self.last.map(|(_, average)| average)
     }
 
-    /// Goes on from this share, whatever the error is now.
+    /// Continues from this share, independent of the current error.
     pub(super) fn rebase(&mut self, share: f64) {
         self.integral = share - self.proportional;
     }
 
-    /// Goes on from at most this share.
+    /// Limits the integral to this share.
     pub(super) fn lower_to(&mut self, share: f64) {
         self.integral = self.integral.min(share);
     }
@@ -150,7 +149,7 @@ mod tests {
         let mut control = Control::default();
         hold(&mut control, 0, 1000, 3_600_000, 95_000);
         assert!((control.share() - SHARE_MIN).abs() < 1e-9);
-        // An hour of too much heat is forgotten within two minutes below the set point.
+        // The effect of an hour above the set point is gone after two minutes below it.
         hold(&mut control, 3_600_000, 1000, 120_000, 70_000);
         assert!(control.share() > 0.9, "{}", control.share());
     }

@@ -1,30 +1,30 @@
-//! Where a board's own limits lie (docs/governor.md).
+//! The temperature limits of a board (docs/governor.md).
 
 use hearth_proto::units::MilliCelsius;
 
 use super::{Policy, Reading};
 
-/// Passive trip points below this are not limits but fan steps of odd boards.
+/// Passive trip points below this are not limits but fan steps of some boards.
 const PASSIVE_FLOOR: MilliCelsius = MilliCelsius(65_000);
-/// Highest limit on a Raspberry Pi: its firmware begins to slow the cores here
+/// Highest limit on a Raspberry Pi: its firmware begins to throttle the cores here
 /// (Raspberry Pi documentation, "Frequency management and thermal control").
 const PI_LIMIT: MilliCelsius = MilliCelsius(80_000);
-/// Distance kept from the firmware's hard limit.
+/// Margin below the firmware's hard limit.
 const BELOW_FIRMWARE: i32 = 5_000;
-/// Highest limit elsewhere.
+/// Highest limit on other boards.
 const LIMIT_DEFAULT: MilliCelsius = MilliCelsius(85_000);
-/// Distance kept from the critical trip point, where the kernel switches off.
+/// Margin below the critical trip point, where the kernel powers off.
 const BELOW_CRITICAL: i32 = 15_000;
-/// Within this of the critical trip point it is an emergency whatever the limit. Not
-/// more: a Raspberry Pi 4's critical trip is only 10 K above its limit (bcm283x.dtsi).
+/// Within this margin of the critical trip point it is an emergency, whatever the limit.
+/// Not more: a Raspberry Pi 4's critical trip is only 10 K above its limit (bcm283x.dtsi).
 const EMERGENCY_BELOW_CRITICAL: i32 = 5_000;
 
-/// The temperatures that matter on one board.
+/// The limit and emergency temperatures of a board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
-    /// What is not to be exceeded for long.
+    /// Temperature that must not be exceeded for long.
     pub(super) limit: MilliCelsius,
-    /// Where work stops.
+    /// Temperature at which work stops.
     pub(super) emergency: MilliCelsius,
 }
 
@@ -33,8 +33,8 @@ impl Bounds {
     pub(super) fn of(reading: &Reading, policy: Policy, wanted: Option<MilliCelsius>) -> Self {
         let limit = own_limit(reading);
         let limit = wanted.map_or(limit, |wanted| limit.min(wanted));
-        // Under `throughput` the firmware works up to its hard limit, 5 K above ours;
-        // only beyond that something is wrong.
+        // Under `throughput` the firmware controls up to its hard limit, 5 K above ours;
+        // only a higher temperature is a fault.
         let over = match policy {
             Policy::Throughput => 7_000,
             Policy::Balanced | Policy::Quiet { .. } => 3_000,

@@ -1,8 +1,8 @@
-//! The governor: how hot and how full the board is, and what that allows.
+//! The governor: derives limits from the board's temperature and memory usage.
 //!
 //! Pure: [`Governor::observe`] takes the time and a [`Reading`] and returns the
-//! limits; it opens nothing and reads no clock. docs/governor.md tells people what it
-//! does, docs/governor.md why.
+//! limits; it opens no file and reads no clock. docs/governor.md describes what it does
+//! and why.
 
 mod control;
 mod limit;
@@ -32,42 +32,42 @@ use thermal::Thermal;
 /// Time since an arbitrary start, as the control task counts it.
 pub type Now = Duration;
 
-/// The set point lies so far below the limit.
+/// The set point is this far below the limit.
 const SET_POINT_BELOW_K: f64 = 1.5;
-/// Under `throughput` it lies above: what the firmware does not hold by itself.
+/// Under `throughput` it is above the limit: only what the firmware fails to control.
 const SET_POINT_THROUGHPUT_K: f64 = 3.0;
-/// So far below the limit all is allowed.
+/// From this far below the limit on full power is allowed.
 const FULL_BELOW_K: f64 = 15.0;
-/// Within this of the limit it is worth looking twice a second.
+/// Within this distance of the limit the board is read twice per second.
 const CLOSE: i32 = 5_000;
-/// A frequency cap below this is slowing, when the board is that hot.
+/// A frequency cap below this counts as throttling, if the board is within [`CLOSE`].
 const SLOWED_BELOW: Permille = Permille(900);
-/// Under-voltage is answered for so long with so many threads at most.
+/// After under-voltage the threads are limited for this long, to at most this many.
 const UNDER_VOLTAGE_FOR: Duration = Duration::from_mins(1);
 const UNDER_VOLTAGE_THREADS: u32 = 2;
-/// A sensor may be silent for one sample, and then for so long.
+/// The temperature may be missing for one sample, and after that for this long.
 const SENSOR_PATIENCE: Duration = Duration::from_secs(5);
-/// The share allowed with a sensor that went silent.
+/// The share allowed after the sensor was lost.
 const SHARE_BLIND: f64 = 0.5;
-/// A pause is not held for longer than this without seeing the temperature.
+/// A pause ends if the temperature has been unknown for this long.
 const BLIND_PAUSE: Duration = Duration::from_mins(1);
-/// After an emergency work goes on with at most this share.
+/// After an emergency work continues with at most this share.
 const SHARE_AFTER_EMERGENCY: f64 = 0.25;
-/// When to ask again in an emergency.
+/// Time after which a client may retry in an emergency.
 const RETRY: Duration = Duration::from_secs(30);
-/// The duty is set in steps, and follows only when it is this far off, in permille.
+/// The duty is set in steps, and changed only if it is this far off, in permille.
 const DUTY_STEP: u16 = 10;
 const DUTY_STALE: u16 = 15;
-/// Below the first the prefill goes on in small chunks, above the second in full ones:
-/// the rest after a chunk is as long as the duty is small, and others wait for it.
+/// Below the first duty prefill uses small chunks, from the second on full ones: the
+/// smaller the duty, the longer the pause after a chunk, and other requests wait for it.
 const CHUNK_SMALL_BELOW: Permille = Permille(700);
 const CHUNK_FULL_FROM: Permille = Permille(800);
 const CHUNK_SMALL: u32 = 64;
 
-/// What matters more: tokens, the board, or the fan.
+/// What to favour: throughput, temperature, or noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// Let the firmware slow the cores; act only from 3 K above the limit on.
+    /// Let the firmware throttle the cores; act only from 3 K above the limit on.
     Throughput,
     /// Hold the board just below its limit.
     #[default]
@@ -80,7 +80,7 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// The word in the configuration.
+    /// The name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Throughput => "throughput",
@@ -97,10 +97,10 @@ impl Policy {
     }
 }
 
-/// How the governor is set.
+/// Settings of the governor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GovernorSettings {
-    /// What matters more.
+    /// What to favour.
     pub policy: Policy,
     /// Threads of the engine's pool.
     pub threads_max: u32,
@@ -108,43 +108,43 @@ pub struct GovernorSettings {
     pub temperature_limit: Option<MilliCelsius>,
     /// Speed by thread count.
     pub table: SpeedTable,
-    /// More threads than these were measured to be slower at everything.
+    /// Measured thread count above which both decode and prefill are slower.
     pub threads_useful: Option<u32>,
 }
 
-/// What the governor concluded, for the bus and for people.
+/// The governor's decision, with the values shown on D-Bus and to users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// For the engine.
+    /// Limits for the engine.
     pub limits: Limits,
-    /// How hot.
+    /// The thermal state.
     pub thermal: ThermalState,
-    /// How full.
+    /// The memory state.
     pub memory: MemoryState,
-    /// Whether new requests are refused for want of memory.
+    /// Whether new requests are refused because memory is short.
     pub refuses: bool,
-    /// Why the limits are below full; empty when they are not. It changes only with what
-    /// it speaks of; the temperature in it is that of the change.
+    /// Why the limits are below full; empty when they are not. It changes only with its cause,
+    /// threads and duty; the temperature in it is that at the change.
     pub reason: String,
-    /// What that speaks of.
+    /// The cause in `reason`.
     pub cause: Option<Cause>,
-    /// The temperature not to be exceeded; `None` for a board that never told one.
+    /// The temperature limit; `None` for a board that never reported a temperature.
     pub temperature_limit: Option<MilliCelsius>,
     /// Share of the computing power that is allowed.
     pub share: Permille,
-    /// When to look again, where work is done; an idle board needs only every 5 s.
+    /// Time until the next reading while requests run; an idle board needs only one every 5 s.
     pub look_again: Duration,
-    /// When a refused caller may ask again; only while paused.
+    /// Time after which a refused caller may retry; only while paused.
     pub retry_after: Option<Duration>,
 }
 
 /// Whether the temperature is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sight {
-    /// This board has told none.
+    /// This board has never reported one.
     Never,
     Seen(MilliCelsius),
-    /// Missing, but not for long.
+    /// Missing for a short time.
     Blink,
     Lost,
 }
@@ -166,7 +166,7 @@ pub struct Governor {
 }
 
 impl Governor {
-    /// A governor that has seen nothing yet.
+    /// A governor without readings.
     pub fn new(settings: GovernorSettings) -> Self {
         let settings = GovernorSettings {
             threads_max: settings.threads_max.max(1),
@@ -191,12 +191,12 @@ impl Governor {
         }
     }
 
-    /// The system says that memory is short.
+    /// The system has reported that memory is short.
     pub fn warn_of_memory(&mut self, now: Now) {
         self.pressure.warn(now);
     }
 
-    /// Takes other settings; they hold from the next reading on.
+    /// Replaces the settings; they apply from the next reading on.
     pub fn set_settings(&mut self, settings: GovernorSettings) {
         let threads_max = settings.threads_max.max(1);
         if threads_max != self.settings.threads_max {
@@ -209,18 +209,18 @@ impl Governor {
         };
     }
 
-    /// Takes what was measured; it holds from the next reading on.
+    /// Sets measured speeds; they apply from the next reading on.
     pub fn set_table(&mut self, table: SpeedTable, threads_useful: Option<u32>) {
         self.settings.table = table;
         self.settings.threads_useful = threads_useful;
     }
 
-    /// How it is set.
+    /// The current settings.
     pub fn settings(&self) -> &GovernorSettings {
         &self.settings
     }
 
-    /// Takes one reading at time `now` (never going back) and says what holds.
+    /// Takes one reading at time `now` (monotonic) and returns the decision.
     pub fn observe(&mut self, now: Now, reading: &Reading) -> Verdict {
         let policy = self.settings.policy;
         let sight = self.look(now, reading);
@@ -294,9 +294,9 @@ impl Governor {
         }
     }
 
-    /// The limits on the cores that are there now, and with the memory as it is.
+    /// The limits for the current cores and memory state.
     fn within(&self, cores: &Cores, memory: MemoryState) -> Limits {
-        // More threads than there are big cores is what somebody wants.
+        // More threads than big cores were configured explicitly.
         let cpus = if self.settings.threads_max <= cores.big.len() {
             cores.big
         } else {
@@ -312,7 +312,7 @@ impl Governor {
         Limits {
             threads,
             decode_threads: self.settings.table.fastest(threads),
-            // One that runs needs no more memory than it has; others would.
+            // A running request needs no additional memory; further ones would.
             slots: u32::from(memory >= MemoryState::Critical),
             cpus,
             ..self.limits
@@ -336,7 +336,7 @@ impl Governor {
         }
     }
 
-    /// Moves the state machine and the control law on.
+    /// Updates the state machine and the controller.
     fn feel(&mut self, now: Now, sight: Sight, bounds: Bounds, slowed: bool) -> ThermalState {
         let temperature = match sight {
             Sight::Seen(temperature) => temperature,
@@ -355,7 +355,7 @@ impl Governor {
         let aim = self.aim(bounds, top.min(self.settings.policy.cap()));
         self.control.observe(now, temperature, aim);
         if state == ThermalState::Emergency || before == ThermalState::Emergency {
-            // While nothing is computed the temperature says nothing of the share.
+            // While nothing is computed the temperature does not depend on the share.
             self.control.lower_to(SHARE_AFTER_EMERGENCY);
         }
         state
@@ -422,8 +422,8 @@ impl Governor {
     }
 }
 
-/// Whether firmware or kernel slow the cores for heat. The same bits come with
-/// under-voltage, and then say nothing of heat unless the board is hot.
+/// Whether firmware or kernel throttle the cores because of heat. The same bits are set
+/// during under-voltage; then they count only if the board is hot.
 fn is_slowed(reading: &Reading, bounds: Bounds, starved: bool) -> bool {
     let is_hot = reading
         .temperature
@@ -443,8 +443,8 @@ fn permille(share: f64) -> Permille {
     Permille((share * 1000.0).round().clamp(0.0, 1000.0) as u16)
 }
 
-/// The next duty in its steps; small changes are left, so that the engine is not told
-/// every time.
+/// The new duty, rounded to steps; small changes are ignored, so that the engine is not
+/// notified every time.
 fn settle(old: Permille, new: Permille) -> Permille {
     let stepped = Permille((new.0 + DUTY_STEP / 2) / DUTY_STEP * DUTY_STEP);
     if stepped == Permille::FULL || old.0.abs_diff(new.0) >= DUTY_STALE {

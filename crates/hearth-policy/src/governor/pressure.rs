@@ -1,4 +1,4 @@
-//! How full the memory is, from `MemAvailable`, stalls, and the system's own warnings.
+//! The memory state, from `MemAvailable`, stalls, and the system's own warnings.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use hearth_proto::units::Permille;
 
 use super::{Memory, Now};
 
-/// How full the board's memory is.
+/// The board's memory state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MemoryState {
-    /// Enough.
+    /// Enough memory.
     #[default]
     Normal,
-    /// Below 15 % available, or tasks stall: what is only kept for later goes.
+    /// Below 15 % available, or tasks stall: the prefix cache is freed.
     Moderate,
-    /// Below 12 % available, or all tasks stall: one request at a time; after a minute
-    /// no new ones.
+    /// Below 12 % available, or all tasks stall: one request at a time; after a minute new
+    /// ones are refused.
     Critical,
-    /// Below 7 % available: the model goes.
+    /// Below 7 % available: the model is unloaded.
     Emergency,
 }
 
 impl MemoryState {
-    /// All there are, the best first.
+    /// All states, the best first.
     pub const ALL: [Self; 4] = [
         Self::Normal,
         Self::Moderate,
@@ -30,7 +30,7 @@ impl MemoryState {
         Self::Emergency,
     ];
 
-    /// The word on the bus.
+    /// The name on D-Bus.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Normal => "normal",
@@ -40,7 +40,7 @@ impl MemoryState {
         }
     }
 
-    /// What it means for the service, for people.
+    /// Its effect on the service, as text.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Normal => "enough again",
@@ -50,7 +50,7 @@ impl MemoryState {
         }
     }
 
-    /// The next better one.
+    /// The next better state.
     fn better(self) -> Self {
         match self {
             Self::Normal | Self::Moderate => Self::Normal,
@@ -60,39 +60,39 @@ impl MemoryState {
     }
 }
 
-/// `MemAvailable` as a share of `MemTotal` below which a state holds
+/// `MemAvailable` as a share of `MemTotal` below which a state applies
 /// (docs/governor.md).
 const AVAILABLE: [(MemoryState, Permille); 3] = [
     (MemoryState::Emergency, Permille(70)),
     (MemoryState::Critical, Permille(120)),
     (MemoryState::Moderate, Permille(150)),
 ];
-/// Share of time in which tasks wait for memory from which it counts: systemd's own
-/// default, 200 ms in 2 s (systemd.resource-control(5), `MemoryPressureThresholdSec=`).
+/// Share of time in which tasks wait for memory that counts as a stall: systemd's default,
+/// 200 ms in 2 s (systemd.resource-control(5), `MemoryPressureThresholdSec=`).
 const STALLED: Permille = Permille(100);
-/// How long a warning of the system counts: as long as the kernel's average that one
-/// would see it in.
+/// How long a warning of the system counts: the window of the kernel's `avg10`, in which
+/// the same stall would be visible.
 const WARNING: Duration = Duration::from_secs(10);
 /// A state is left for the next better one after this long.
 const DWELL_BETTER: Duration = Duration::from_mins(1);
-/// And only where this much more is available than would bring it back.
+/// And only if this much more, in permille, is available than the state's threshold.
 const MARGIN: u16 = 50;
-/// Critical for this long: what was given up did not help.
+/// After this long in `Critical`, what was freed has not helped.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The state machine: down at once, up one state a minute.
+/// The state machine: worse at once, better by one state per minute.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pressure {
     state: MemoryState,
-    /// When it came to this state.
+    /// When it entered this state.
     since: Now,
-    /// Since when the readings have allowed a better one.
+    /// Since when the readings have allowed a better state.
     calm_since: Option<Now>,
     warned: Option<Now>,
 }
 
 impl Pressure {
-    /// The system says that memory is short.
+    /// The system has reported that memory is short.
     pub(super) fn warn(&mut self, now: Now) {
         self.warned = Some(now);
     }
@@ -112,8 +112,8 @@ impl Pressure {
         self.state
     }
 
-    /// Whether new requests are refused: there is no memory for a model, or giving up
-    /// what could be given up did not help.
+    /// Whether new requests are refused: there is no memory for a model, or freeing what can
+    /// be freed did not help.
     pub(super) fn refuses(&self, now: Now) -> bool {
         match self.state {
             MemoryState::Emergency => true,
@@ -128,7 +128,7 @@ impl Pressure {
         self.calm_since = None;
     }
 
-    /// What the reading asks for, with thresholds so much higher.
+    /// The state for the reading, with thresholds raised by `margin`.
     fn classify(&self, now: Now, memory: &Memory, margin: u16) -> MemoryState {
         let share = available_share(memory);
         let by_share = AVAILABLE
@@ -153,7 +153,7 @@ impl Pressure {
     }
 }
 
-/// `None` where the kernel does not say.
+/// `None` if the kernel does not report it.
 pub(super) fn available_share(memory: &Memory) -> Option<Permille> {
     let (total, available) = (memory.total?, memory.available?);
     let share = u128::from(available.0) * 1000 / u128::from(total.0.max(1));
@@ -227,7 +227,7 @@ mod tests {
             let state = pressure.observe(at(s), &memory(190));
             assert_eq!(state, MemoryState::Moderate);
         }
-        // Nor is more of it for a moment.
+        // Nor does a short increase.
         for s in 300..600 {
             let permille = if s % 50 == 0 { 190 } else { 400 };
             let state = pressure.observe(at(s), &memory(permille));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes: never better than the memory is, and one state at a time.
+        /// For any readings: never better than the memory is, and one state at a time.
         #[test]
         fn never_better_than_the_reading(shares in prop::collection::vec(0u64..1000, 1..300)) {
             let mut pressure = Pressure::default();

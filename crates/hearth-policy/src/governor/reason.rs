@@ -1,5 +1,5 @@
-//! Why the limits are below full, in a line for people that changes only when
-//! something has really changed.
+//! Why the limits are below full, as a line of text that changes only when the situation
+//! has changed significantly.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use hearth_proto::units::MilliCelsius;
 
 use super::{Now, Policy};
 
-/// The duty is shown in steps of so many percent.
+/// The duty is shown in steps of this many percent.
 const STEP_PERCENT: i32 = 5;
-/// The shown duty follows the averaged one when it is so many permille off.
+/// The shown duty is updated when it differs from the averaged one by this many permille.
 const STALE_PERMILLE: f64 = 75.0;
-/// Time constant of that average in seconds: a sensor's step moves the duty, but is no
-/// news.
+/// Time constant of that average in seconds: a sensor's step changes the duty, but is not
+/// worth reporting.
 const TAU_S: f64 = 30.0;
-/// Cores that were slowed so shortly ago still count as slowed.
+/// Cores that were slowed within this time still count as slowed.
 const SLOWED_FOR: Duration = Duration::from_mins(1);
 
-/// What keeps the board from full speed.
+/// What limits the board's speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Far too hot: nothing is computed.
+    /// Far above the limit: nothing is computed.
     Emergency,
     /// The supply voltage is too low.
     UnderVoltage,
@@ -28,14 +28,14 @@ pub enum Cause {
     SensorLost,
     /// The board is at its limit.
     Heat,
-    /// The policy `quiet` wants it so.
+    /// The policy `quiet` limits the power.
     Quiet,
     /// Firmware or kernel slow the cores.
     Slowed,
 }
 
 impl Cause {
-    /// All there are.
+    /// All causes.
     pub const ALL: [Self; 6] = [
         Self::Emergency,
         Self::UnderVoltage,
@@ -45,7 +45,7 @@ impl Cause {
         Self::Slowed,
     ];
 
-    /// The word for it, in metrics.
+    /// The name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Emergency => "emergency",
@@ -58,7 +58,7 @@ impl Cause {
     }
 }
 
-/// What a line is made from.
+/// The input for a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     pub(super) cause: Option<Cause>,
@@ -73,11 +73,11 @@ pub(super) struct Facts {
     pub(super) retry_s: u64,
 }
 
-/// The line shown last, and what it speaks of.
+/// The line shown last, and its facts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reason {
     key: Option<(Option<Cause>, u32, i32)>,
-    /// Averaged, in permille, and when it was.
+    /// The averaged duty in permille, and the time of the last update.
     duty: Option<(Now, f64)>,
     duty_percent: i32,
     slowed_at: Option<Now>,
@@ -85,12 +85,12 @@ pub(super) struct Reason {
 }
 
 impl Reason {
-    /// What the line shown last speaks of.
+    /// The cause in the line shown last.
     pub(super) fn cause(&self) -> Option<Cause> {
         self.key.and_then(|(cause, ..)| cause)
     }
 
-    /// The line for these facts; the temperature in it is that of its last change.
+    /// The line for these facts; it contains the temperature at its last change.
     pub(super) fn update(&mut self, now: Now, facts: &Facts) -> &str {
         let real = f64::from(facts.duty_permille);
         let is_same = matches!(self.key, Some((_, threads, _)) if threads == facts.threads);
@@ -115,7 +115,7 @@ impl Reason {
         let slowed = self
             .slowed_at
             .is_some_and(|at| now.saturating_sub(at) < SLOWED_FOR);
-        // A duty of 98 % that comes and goes is no news either.
+        // A duty that varies around 98 % is not worth reporting either.
         let is_full = facts.threads == facts.threads_max && self.duty_percent == 100;
         let cause = match facts.cause {
             Some(Cause::Heat | Cause::Quiet) | None if is_full => slowed.then_some(Cause::Slowed),

@@ -1,31 +1,31 @@
 //! How a share of the compute power is spent: threads first, then duty.
 //!
-//! A thread that runs at all costs about the same power as any other, but the last
-//! ones bring little where the memory is the bound: fewer threads without rests are
-//! faster than all of them with rests, and the other way round below a crossing.
+//! Every running thread costs about the same power, but the last ones gain little where
+//! memory is the bottleneck: below a crossing point of the share, fewer threads without
+//! pauses are faster than all of them with pauses; above it, the other way round.
 
 use std::time::Duration;
 
 use super::Now;
 use super::control::SHARE_MIN;
 
-/// Hysteresis of the share for a change of threads.
+/// Hysteresis of the share for a change of the thread count.
 const HYSTERESIS: f64 = 0.03;
-/// Least time between two changes of threads.
+/// Minimum time between two changes of the thread count.
 const DWELL: Duration = Duration::from_secs(15);
-/// Time for which the board must have been cool enough for one thread more.
+/// Time for which the board must have been cool enough for one more thread.
 const HEADROOM_FOR: Duration = Duration::from_mins(1);
-/// Cooler than the set point by so many kelvin per thread's worth of power that is
-/// needed to gain anything: what the best-cooled boards answer with.
+/// Required headroom below the set point, in kelvin per additional thread's power that is
+/// needed to gain anything: the response of the best-cooled boards.
 const KELVIN_PER_THREAD: f64 = 2.0;
-/// One thread more is tried for at most this long.
+/// One more thread is tried for at most this long.
 const TRIAL: Duration = Duration::from_mins(5);
-/// This close to the set point a trial has shown what it can, in kelvin.
+/// A trial ends when the temperature is this close to the set point, in kelvin.
 const SETTLED_K: f64 = 0.3;
-/// After a trial that brought nothing the next one waits until the board is cooler by
-/// so many kelvin than at the last: only then its outcome can be another one.
+/// After a trial without a gain the next one waits until the board is cooler than at the
+/// last one by this many kelvin: only then can its outcome differ.
 const COOLER_K: f64 = 1.0;
-/// At least and at most so long after it.
+/// Minimum and maximum wait after such a trial.
 const WAIT_MIN: Duration = Duration::from_mins(10);
 const WAIT_MAX: Duration = Duration::from_hours(4);
 
@@ -34,15 +34,15 @@ const WAIT_MAX: Duration = Duration::from_hours(4);
 pub struct SpeedTable(Vec<f64>);
 
 impl Default for SpeedTable {
-    /// Decode bound by memory, as on four-core boards.
+    /// Decode speed bound by memory, as on four-core boards.
     fn default() -> Self {
         Self(vec![0.45, 0.80, 0.95, 1.0])
     }
 }
 
 impl SpeedTable {
-    /// From the speeds of 1, 2, … threads in any unit; more threads are as fast as
-    /// the last. `None` where one is not a positive number, or there is none.
+    /// From the speeds of 1, 2, … threads in any unit; more threads count as fast as the last.
+    /// `None` if one is not a positive number, or the list is empty.
     pub fn measured(speeds: &[f64]) -> Option<Self> {
         let most = speeds.iter().copied().fold(0.0, f64::max);
         let sound = |s: &f64| s.is_finite() && *s > 0.0;
@@ -50,24 +50,24 @@ impl SpeedTable {
         (!speeds.is_empty() && speeds.iter().all(sound)).then_some(Self(scaled))
     }
 
-    /// Speed with so many threads; the fastest count has 1.
+    /// Speed with this many threads; the fastest count has 1.
     pub fn speed(&self, threads: u32) -> f64 {
         let at = threads.saturating_sub(1) as usize;
         let last = self.0.last().copied().unwrap_or(1.0);
         self.0.get(at).copied().unwrap_or(last)
     }
 
-    /// The fastest thread count up to `most`, the smallest of equals.
+    /// The fastest thread count up to `most`; of equally fast ones the smallest.
     pub fn fastest(&self, most: u32) -> u32 {
         self.best(most, f64::from(most))
     }
 
-    /// Speed with so many threads at a power worth `budget` threads.
+    /// Speed with this many threads at the power of `budget` threads.
     fn speed_within(&self, threads: u32, budget: f64) -> f64 {
         self.speed(threads) * (budget / f64::from(threads)).min(1.0)
     }
 
-    /// The fastest thread count up to `most` at that power; of equals the smallest.
+    /// The fastest thread count up to `most` at that power; of equally fast ones the smallest.
     fn best(&self, most: u32, budget: f64) -> u32 {
         (2..=most).fold(1, |best, threads| {
             if self.speed_within(threads, budget) > self.speed_within(best, budget) {
@@ -78,8 +78,8 @@ impl SpeedTable {
         })
     }
 
-    /// The next thread count that is faster at all, and the power, in threads, from
-    /// which on it is.
+    /// The next larger thread count that can be faster, and the power, in threads, from which
+    /// on it is.
     fn next_faster(&self, threads: u32, most: u32) -> Option<(u32, f64)> {
         let speed = self.speed(threads);
         let next = (threads + 1..=most).find(|n| self.speed(*n) > speed)?;
@@ -87,33 +87,33 @@ impl SpeedTable {
     }
 }
 
-/// What is to be spent.
+/// The power to spend.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Demand {
     /// Share of the compute power of all threads.
     pub(super) share: f64,
-    /// Most that the share can become.
+    /// Upper bound of the share.
     pub(super) cap: f64,
-    /// How far below the set point the board is, in kelvin; `None` where it is so cool
-    /// (or so unknown) that heat is no matter.
+    /// How far below the set point the board is, in kelvin; `None` if it is so cool that heat
+    /// is irrelevant, or its temperature is unknown.
     pub(super) headroom: Option<f64>,
-    /// Threads there are.
+    /// Threads of the pool.
     pub(super) threads_max: u32,
     /// Threads that may be used now.
     pub(super) threads_allowed: u32,
 }
 
-/// What it is spent on.
+/// The resulting threads and duty.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Spent {
     pub(super) threads: u32,
     /// Share of the time spent computing.
     pub(super) duty: f64,
-    /// The share to go on from, after a change that must not change the power.
+    /// The share to continue from, after a change that must not change the power.
     pub(super) rebase: Option<f64>,
 }
 
-/// Decides on threads and duty, and remembers what was tried.
+/// Decides on threads and duty, and stores the outcome of trials.
 #[derive(Clone, Debug)]
 pub(super) struct Spending {
     threads: u32,
@@ -136,7 +136,7 @@ impl Spending {
         }
     }
 
-    /// The share that the threads in use can spend at most.
+    /// The largest share that the current threads can use.
     pub(super) fn top(&self, threads_max: u32) -> f64 {
         f64::from(self.threads) / f64::from(threads_max)
     }
@@ -164,9 +164,9 @@ impl Spending {
         }
     }
 
-    /// Heat is no matter: the best for the share.
+    /// Heat is irrelevant: chooses the best thread count for the share.
     fn free(&mut self, now: Now, demand: Demand, table: &SpeedTable) {
-        // Prefill gains from threads that decode has no use for: full means all.
+        // Prefill gains from threads that decode cannot use: with a full share all are used.
         let best = if demand.share >= 1.0 {
             demand.threads_allowed
         } else {
@@ -181,7 +181,7 @@ impl Spending {
         }
     }
 
-    /// Fewer threads where they are faster at this share.
+    /// Reduces the threads if fewer are faster at this share.
     fn shed(&mut self, now: Now, demand: Demand, headroom: f64, table: &SpeedTable) {
         if self.trial.is_some() {
             let tried_for = now.saturating_sub(self.changed.unwrap_or(now));
@@ -193,7 +193,7 @@ impl Spending {
         let best = table.best(self.threads, budget);
         let trial = self.trial.take();
         if best < self.threads {
-            // Without a trial it is the heat of now that counts, not an old outcome.
+            // Without a trial the current temperature counts, not an old outcome.
             self.failed = trial.map(|began_with| (now, began_with));
             self.change(now, best);
         } else if trial.is_some() {
@@ -201,8 +201,8 @@ impl Spending {
         }
     }
 
-    /// One thread more on trial, at first without more power, so that the temperature
-    /// does not jump; returns the share to go on from.
+    /// Starts a trial with more threads, at first without more power, so that the temperature
+    /// does not jump; returns the share to continue from.
     fn try_more(
         &mut self,
         now: Now,
@@ -306,7 +306,7 @@ mod tests {
         };
         assert_eq!(spend(&mut spending, 0, 0.95), (4, 95.0));
         assert_eq!(spend(&mut spending, 1, 0.85), (3, 100.0));
-        // 15 s: until then the duty has to do.
+        // 15 s: until then only the duty changes.
         assert_eq!(spend(&mut spending, 2, 0.40), (3, 53.0));
         assert_eq!(spend(&mut spending, 16, 0.40), (2, 80.0));
         assert_eq!(spend(&mut spending, 60, 0.10), (1, 40.0));
@@ -320,8 +320,8 @@ mod tests {
         let mut share: f64 = 0.5;
         for s in 0..14_400 {
             let now = Duration::from_secs(s);
-            // This board stays 2 K below the set point with two threads, 3.5 K in its
-            // third hour and after, and reaches it with a power of 2.2.
+            // This board stays 2 K below the set point with two threads, 3.5 K from the third
+            // hour on, and reaches it with a power of 2.2.
             let cooler = if s < 7200 { 2.0 } else { 3.5 };
             let headroom = if spending.threads == 2 {
                 cooler
@@ -348,7 +348,7 @@ mod tests {
             .filter(|(_, n)| *n == 3)
             .map(|(s, _)| *s)
             .collect();
-        // At once, and when it has become cooler; not every ten minutes.
+        // Immediately, and when it has become cooler; not every ten minutes.
         assert_eq!(trials, [60, 7200]);
     }
 
@@ -363,8 +363,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked for, the power stays within the share once it has dwelt, and
-        /// threads never change twice within the dwell.
+        /// For any demand the power stays within the share after the dwell time, and threads
+        /// never change twice within it.
         #[test]
         fn the_share_is_kept_and_the_dwell_too(steps in prop::collection::vec((1u64..20, 0.05f64..1.0, -5.0f64..20.0), 200)) {
             let table = SpeedTable::default();

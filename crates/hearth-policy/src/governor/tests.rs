@@ -22,7 +22,7 @@ fn at(celsius: i32) -> Reading {
     }
 }
 
-/// Shows it one reading a second; returns the last verdict.
+/// Passes one reading per second to the governor; returns the last verdict.
 fn hold(governor: &mut Governor, from: u64, seconds: u64, reading: &Reading) -> Verdict {
     let mut verdict = governor.observe(Duration::from_secs(from), reading);
     for s in from + 1..from + seconds {
@@ -183,7 +183,7 @@ fn slowed_cores_raise_the_state_and_say_so() {
 
 #[test]
 fn policies_differ() {
-    // A degree above the limit: the firmware's matter under `throughput`.
+    // A degree above the limit: left to the firmware under `throughput`.
     let verdict = hold(
         &mut Governor::new(settings(Policy::Throughput)),
         0,
@@ -236,7 +236,7 @@ fn other_settings_hold_from_the_next_reading_on() {
 }
 
 proptest! {
-    /// Whatever the board says, the limits are sound, and fewer threads have a reason.
+    /// For any readings the limits are valid, and fewer threads have a reason.
     #[test]
     fn limits_are_sound(
         samples in prop::collection::vec(

@@ -19,12 +19,12 @@ pub enum ThermalState {
     Hot,
     /// Within 1.5 K of the limit.
     Limit,
-    /// 3 K above the limit (7 under `throughput`), or 5 K below critical.
+    /// 3 K above the limit (7 K under `throughput`), or 5 K below critical.
     Emergency,
 }
 
 impl ThermalState {
-    /// All there are, the coolest first.
+    /// All states, the coolest first.
     pub const ALL: [Self; 5] = [
         Self::Cool,
         Self::Warm,
@@ -33,7 +33,7 @@ impl ThermalState {
         Self::Emergency,
     ];
 
-    /// The word on the bus.
+    /// The name on D-Bus.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cool => "cool",
@@ -45,12 +45,12 @@ impl ThermalState {
     }
 }
 
-/// A state must have been worse for this long before it counts.
+/// Readings must ask for a worse state for this long before it is entered.
 const DWELL_WORSE: Duration = Duration::from_secs(5);
-/// A state must have been better for this long before it counts.
+/// Readings must ask for a better state for this long before it is entered.
 const DWELL_BETTER: Duration = Duration::from_secs(20);
-/// After this long without a temperature the present one is all that is known: an idle
-/// service looks only when it is asked.
+/// After this long without a temperature only the current one counts: an idle service
+/// reads the sensors only on request.
 const GAP: Duration = Duration::from_secs(30);
 /// How far below a threshold the temperature must fall to leave its state.
 const HYSTERESIS_MILLI_K: i32 = 3_000;
@@ -58,14 +58,14 @@ const HYSTERESIS_MILLI_K: i32 = 3_000;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Thermal {
     state: ThermalState,
-    /// When the last temperature came.
+    /// When the last temperature was taken.
     seen: Option<Now>,
     /// The state that the readings ask for, and since when.
     wanted: Option<(ThermalState, Now)>,
 }
 
 impl Thermal {
-    /// Takes a temperature; `slowed` says that firmware or kernel slow the cores for heat.
+    /// Takes a temperature; `slowed`: firmware or kernel throttle the cores because of heat.
     pub(super) fn observe(
         &mut self,
         now: Now,
@@ -88,8 +88,8 @@ impl Thermal {
         }
         let worse = wanted > self.state;
         let since = match self.wanted {
-            // The direction counts, not the exact target: a rise through two
-            // states in one dwell goes to the last.
+            // The direction counts, not the exact target: a rise through two states
+            // within one dwell time ends in the last.
             Some((before, since)) if (before > self.state) == worse => since,
             _ => now,
         };
@@ -102,12 +102,12 @@ impl Thermal {
         self.state
     }
 
-    /// The state last concluded.
+    /// The current state.
     pub(super) fn state(&self) -> ThermalState {
         self.state
     }
 
-    /// An emergency that can no longer be seen to end becomes the state below it.
+    /// Leaves an emergency for the state below it: without a sensor its end cannot be observed.
     pub(super) fn leave_emergency(&mut self) {
         self.state = self.state.min(ThermalState::Limit);
     }
@@ -191,7 +191,7 @@ mod tests {
             .collect();
         assert_eq!(states[5], ThermalState::Warm);
         assert_eq!(states[6], ThermalState::Limit);
-        // Bits that come and go leave it there: better needs 20 s without.
+        // Bits that come and go do not change the state: a better one needs 20 s without them.
         for s in 8..200 {
             assert_eq!(
                 see(&mut thermal, s, 75_000, s % 10 == 0),

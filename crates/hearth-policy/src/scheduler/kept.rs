@@ -1,24 +1,24 @@
-//! The prompt cache in memory: finished sequences whose keys and values stay in the KV
-//! cache, found again by their longest common prefix with a new prompt.
+//! The prefix cache in memory: finished sequences whose keys and values stay in the KV
+//! cache, looked up by their longest common prefix with a new prompt.
 //!
-//! Only what is equal token by token is ever used, and a caller only ever gets what the
-//! same user's requests left (or what belongs to nobody), since the time to the first
-//! token would tell others what was asked before.
+//! Only tokens that are equal one by one are used, and a caller gets only what the same
+//! user's requests left (or shared entries), since the time to the first token would reveal
+//! earlier prompts to other users.
 //!
-//! Where a sequence cannot be cut anywhere ([`MemoryKind`]), copies of it are kept that
-//! end at its boundaries: checkpoints.
+//! If a sequence cannot be cut anywhere ([`MemoryKind`]), copies of it are kept that end
+//! at its boundaries: checkpoints.
 
 use super::memory::MemoryKind;
 
-/// A shorter common beginning saves no time worth mentioning: nearly all prompts share
-/// the token that begins a text and a template's first words.
+/// A shorter common prefix saves too little time: nearly all prompts share the
+/// beginning-of-sequence token and the first words of a template.
 const USE_MIN: usize = 16;
 
 /// Finished sequences, by the number of their place in the KV cache.
 #[derive(Clone, Debug)]
 pub struct Kept {
     kind: MemoryKind,
-    /// Those used longest ago first.
+    /// Least recently used first.
     entries: Vec<Entry>,
     entries_max: usize,
     tokens_max: usize,
@@ -31,51 +31,51 @@ struct Entry {
     tokens: Vec<i32>,
     /// Tokens of the prompt; the answer's follow.
     prompt: usize,
-    /// Tokens of the beginning that other prompts are likely to have, too; 0 where
-    /// there is none, or it was taken care of.
+    /// Length of the prefix that other prompts are likely to share; 0 if there is none, or
+    /// [`Kept::take_stable`] has returned it.
     stable: usize,
-    /// Whether it ends where two prompts part: it is of use however far one of them goes
-    /// on.
+    /// Whether it ends where two prompts diverge: it stays useful when one of them is
+    /// continued.
     is_fork: bool,
 }
 
-/// A beginning that is worth keeping for longer.
+/// A prefix that is worth writing to disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stable {
-    /// Where the sequence lies in the KV cache.
+    /// Number of the sequence in the KV cache.
     pub seq: u32,
-    /// Whose it is.
+    /// The user that it belongs to; `None`: shared.
     pub uid: Option<u32>,
-    /// The beginning's tokens.
+    /// The tokens of the prefix.
     pub tokens: Vec<i32>,
 }
 
-/// How a sequence's tokens divide.
+/// Parts of a sequence, in tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lengths {
     /// Tokens of the prompt.
     pub prompt: usize,
-    /// Tokens of its stable beginning; 0 where none is known.
+    /// Tokens of its stable prefix; 0 if none is known.
     pub stable: usize,
-    /// After how many tokens other prompts are likely to part from this one, ascending.
+    /// After how many tokens other prompts are likely to diverge from this one, ascending.
     pub boundaries: Vec<usize>,
 }
 
-/// A kept sequence that begins like a prompt.
+/// A cached sequence that shares a prefix with a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// Where it lies in the KV cache.
+    /// Its number in the KV cache.
     pub seq: u32,
-    /// How many of the prompt's first tokens it holds.
+    /// How many of the prompt's first tokens it shares.
     pub tokens: u32,
-    /// Whether two prompts differ after these tokens: they are a common beginning, not
-    /// one conversation that goes on.
+    /// Whether two prompts differ after these tokens: they are a common prefix, not one
+    /// conversation that is continued.
     pub diverges: bool,
 }
 
 impl Kept {
-    /// Keeps at most so many sequences, with at most so many tokens together. Tokens
-    /// that two of one user's share count once.
+    /// Keeps at most this many sequences, with at most this many tokens together. Tokens that
+    /// two sequences of one user share count once.
     pub fn new(kind: MemoryKind, entries_max: usize, tokens_max: usize) -> Self {
         Self {
             kind,
@@ -85,24 +85,24 @@ impl Kept {
         }
     }
 
-    /// Changes how many tokens are kept from the next sequence on.
+    /// Changes the maximum number of tokens; applies from the next insertion on.
     pub fn set_tokens_max(&mut self, tokens_max: usize) {
         self.tokens_max = tokens_max;
     }
 
-    /// Sequences kept.
+    /// Number of cached sequences.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing is kept.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The kept sequence that shares the most tokens with a prompt of this user, at most
-    /// `most`, of those of which `is_usable` says that so many can be used; it counts as
-    /// used now.
+    /// The cached sequence that shares the most tokens with a prompt of this user, among those
+    /// for which `is_usable` accepts that many. At most `most` tokens are used. A hit of at
+    /// least `USE_MIN` tokens becomes the most recently used.
     pub fn find(
         &mut self,
         uid: Option<u32>,
@@ -126,7 +126,8 @@ impl Kept {
         };
         if tokens >= USE_MIN {
             let entry = self.entries.remove(at);
-            // A longer one is used now, but where prompts part is what lasts.
+            // Forks on the way to this entry are also marked as used: they stay useful
+            // for longer.
             let (forks, rest) = std::mem::take(&mut self.entries)
                 .into_iter()
                 .partition(|e| e.is_fork && e.uid == entry.uid && prompt.starts_with(&e.tokens));
@@ -137,14 +138,14 @@ impl Kept {
         Some(hit)
     }
 
-    /// After how many tokens a prompt parts from the kept one that is most like it; 0
-    /// where that is too early to matter.
+    /// After how many tokens a prompt diverges from the most similar cached one; 0 if these are
+    /// too few to be useful.
     pub fn parts_after(&self, uid: Option<u32>, prompt: &[i32]) -> usize {
         let shared = self.shared(uid, prompt).map(|(_, tokens)| tokens);
         shared.max().filter(|n| *n >= USE_MIN).unwrap_or(0)
     }
 
-    /// After how many tokens of a prompt it is known that others part from it.
+    /// After how many tokens of a prompt others are known to diverge from it.
     pub fn forks(&self, uid: Option<u32>, prompt: &[i32]) -> impl Iterator<Item = usize> {
         self.shared(uid, prompt)
             .map(|(at, tokens)| (&self.entries[at], tokens))
@@ -160,14 +161,14 @@ impl Kept {
             .map(|(at, entry)| (at, common_prefix(&entry.tokens, prompt)))
     }
 
-    /// Whether this user has exactly these tokens kept already.
+    /// Whether this user has an entry with exactly these tokens.
     pub fn has(&self, uid: Option<u32>, tokens: &[i32]) -> bool {
         let mut entries = self.entries.iter();
         entries.any(|entry| entry.uid == uid && entry.tokens == tokens)
     }
 
-    /// Keeps a sequence; returns the places that are free again: of those used longest
-    /// ago where there are too many, of those that it makes useless, or its own.
+    /// Inserts a sequence; returns the sequence numbers that become free: of the least recently
+    /// used if there are too many, of those that it makes redundant, or its own.
     #[must_use]
     pub fn insert(
         &mut self,
@@ -214,7 +215,8 @@ impl Kept {
         free
     }
 
-    /// Where a sequence cannot be cut, its stable beginning is kept by itself.
+    /// Length of the stable prefix to write to disk. If a sequence cannot be cut, only an entry
+    /// that is exactly the stable prefix has one.
     fn stable_of(&self, tokens: &[i32], lengths: &Lengths) -> usize {
         if self.kind.needs_checkpoints() && lengths.stable != tokens.len() {
             return 0;
@@ -222,7 +224,7 @@ impl Kept {
         lengths.stable.min(tokens.len())
     }
 
-    /// A stable beginning that nobody took yet, those used last first.
+    /// A stable prefix that was not taken yet, the most recently used first.
     pub fn take_stable(&mut self) -> Option<Stable> {
         let entry = self.entries.iter_mut().rev().find(|e| e.stable > 0)?;
         let stable = std::mem::take(&mut entry.stable);
@@ -233,12 +235,12 @@ impl Kept {
         })
     }
 
-    /// Whether [`Self::take_stable`] has something.
+    /// Whether [`Self::take_stable`] would return something.
     pub fn has_stable(&self) -> bool {
         self.entries.iter().any(|entry| entry.stable > 0)
     }
 
-    /// Forgets this user's sequences, or all; returns their places.
+    /// Removes this user's sequences, or all; returns their numbers.
     #[must_use]
     pub fn forget(&mut self, uid: Option<u32>) -> Vec<u32> {
         let (gone, keep) = std::mem::take(&mut self.entries)
@@ -248,13 +250,13 @@ impl Kept {
         Vec::into_iter(gone).map(|entry| entry.seq).collect()
     }
 
-    /// Forgets the sequence used longest ago; its place is free then.
+    /// Removes the least recently used sequence; returns its number, which is then free.
     pub fn evict(&mut self) -> Option<u32> {
         (!self.entries.is_empty()).then(|| self.entries.remove(0).seq)
     }
 
-    /// Cells that all of them take: what one user's sequences have in common lies in the
-    /// same cells.
+    /// KV cache cells that all entries take together: common prefixes of one user's sequences
+    /// share cells.
     fn tokens(&self) -> usize {
         let mut all: Vec<(Option<u32>, &[i32])> = self
             .entries
@@ -281,7 +283,7 @@ fn as_u32(tokens: usize) -> u32 {
     u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
-/// How many tokens two texts have in common from their beginning.
+/// Length of the common prefix, in tokens.
 fn common_prefix(a: &[i32], b: &[i32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
@@ -322,7 +324,7 @@ mod tests {
         let stable = kept.take_stable().unwrap();
         assert_eq!((stable.seq, stable.tokens), (3, vec![1, 2]));
         assert!(!kept.has_stable() && kept.take_stable().is_none());
-        // The conversation goes on, a second one begins alike, a third is no longer.
+        // The conversation continues, a second one begins alike, a third is not longer.
         let diverges = |kept: &mut Kept, tokens: &[i32]| {
             kept.find(Some(1), tokens, usize::MAX, ALL)
                 .unwrap()
@@ -430,7 +432,7 @@ mod tests {
         let stable = kept.take_stable().unwrap();
         assert_eq!((stable.seq, stable.tokens.len()), (0, 10));
         assert!(!kept.has_stable());
-        // Only whole ones can be used; where they part is known all the same.
+        // Only whole ones can be used; where they diverge is known nevertheless.
         let whole = |seq, tokens| [10, 19, 25].get(seq as usize) == Some(&tokens);
         let find = |kept: &mut Kept, end| {
             kept.find(None, &text[..end], usize::MAX, whole)
@@ -442,7 +444,7 @@ mod tests {
             (find(&mut kept, 9), kept.parts_after(None, &text[..24])),
             (None, 24)
         );
-        // The next turn: its boundaries stay, those of the last turn go.
+        // The next turn: its boundaries are kept, those of the last turn are removed.
         let next = Lengths {
             prompt: 35,
             boundaries: vec![34],
@@ -464,8 +466,8 @@ mod tests {
     }
 
     proptest! {
-        /// What is found is equal token by token, bounds hold, and every place is
-        /// either kept or given back, once.
+        /// What is found is equal token by token, bounds hold, and every sequence number is
+        /// either in use or returned, once.
         #[test]
         fn only_equal_prefixes_are_found(
             steps in prop::collection::vec((prop::option::of(0u32..2), prop::collection::vec(0i32..3, 0..8)), 1..60),

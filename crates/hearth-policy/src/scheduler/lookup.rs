@@ -1,26 +1,26 @@
-//! Prompt-lookup decoding: answers that repeat the prompt (an edited text, a summary)
-//! are guessed from what stands there already, and several tokens are checked in one
-//! batch. What is chosen does not depend on the guesses, only how many batches it takes
-//! (Saxena, "Prompt Lookup Decoding", 2023).
+//! Prompt-lookup decoding: for answers that repeat the prompt (an edited text, a summary)
+//! tokens are drafted from earlier text, and several are verified in one batch. The drafts
+//! do not affect which tokens are chosen, only the number of batches (Saxena, "Prompt
+//! Lookup Decoding", 2023).
 
-/// Tokens that must be alike before what followed them is guessed again. Fewer find
-/// too much by chance.
+/// Tokens that must match before the tokens that followed them are drafted. With fewer
+/// there are too many accidental matches.
 const ALIKE: usize = 3;
-/// Longest pause after guesses that did not hold, in tokens.
+/// Longest pause after rejected drafts, in tokens.
 const PAUSE_MAX: u32 = 64;
 
-/// Guesses for one answer.
+/// Drafts for one answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookup {
     most: usize,
-    /// Tokens to wait before the next guess.
+    /// Tokens to wait before the next draft.
     pause: u32,
-    /// The pause after the next guess that does not hold.
+    /// The pause after the next rejected draft.
     next_pause: u32,
 }
 
 impl Lookup {
-    /// Guesses of at most `most` tokens; 0 never guesses.
+    /// Drafts of at most `most` tokens; 0 disables them.
     pub fn new(most: usize) -> Self {
         Self {
             most,
@@ -29,7 +29,8 @@ impl Lookup {
         }
     }
 
-    /// What may come after `tokens`: what came where their end stood last.
+    /// A draft of the tokens after `tokens`: those that followed the last earlier occurrence
+    /// of their end.
     pub fn guess<'a>(&mut self, tokens: &'a [i32]) -> &'a [i32] {
         if self.most == 0 {
             return &[];
@@ -46,7 +47,8 @@ impl Lookup {
             let mut windows = tokens.windows(ALIKE).take(places);
             windows.rposition(|window| window == end)
         };
-        // Where enough follows, if anywhere: the end of a repetition is no guess.
+        // Preferably an occurrence with `most` tokens after it: one at the end of a
+        // repetition gives a shorter draft.
         let full = earlier.len().saturating_sub(self.most - 1);
         let Some(at) = last(full).or_else(|| last(earlier.len())) else {
             return &[];
@@ -55,8 +57,8 @@ impl Lookup {
         &follows[..follows.len().min(self.most)]
     }
 
-    /// Notes how many of the guessed tokens held: where it were fewer than half, the
-    /// batch cost more than it gave, and the next guess waits.
+    /// Records how many of the drafted tokens were accepted: if fewer than half, the batch
+    /// cost more than it gained, and the next draft is delayed.
     pub fn checked(&mut self, guessed: usize, held: usize) {
         if held * 2 >= guessed {
             self.next_pause = 1;
@@ -81,7 +83,7 @@ mod tests {
         assert_eq!(Lookup::new(0).guess(&tokens), [0; 0]);
         assert_eq!(Lookup::new(4).guess(&tokens[..8]), [0; 0]);
         assert_eq!(Lookup::new(4).guess(&[1, 2]), [0; 0]);
-        // The end may overlap what it repeats.
+        // The end may overlap the text that it repeats.
         assert_eq!(Lookup::new(4).guess(&[5, 5, 5, 5]), [5]);
         assert_eq!(Lookup::new(4).guess(&[5; 9]), [5; 4]);
     }
@@ -106,7 +108,7 @@ mod tests {
     }
 
     proptest! {
-        /// A guess is a part of the text, right after the text's own end.
+        /// A draft is a part of the text, directly after an occurrence of the text's end.
         #[test]
         fn a_guess_stands_in_the_text(tokens in prop::collection::vec(0..4, 0..60), most in 0usize..9) {
             let guess = Lookup::new(most).guess(&tokens);

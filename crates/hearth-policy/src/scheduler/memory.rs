@@ -1,4 +1,4 @@
-//! What a model remembers of the tokens before, and what of it can be used again.
+//! Kinds of model memory of earlier tokens, and which parts of it can be reused.
 
 /// How a model's memory of a sequence can be cut and shared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -6,17 +6,17 @@ pub enum MemoryKind {
     /// Keys and values of every token: a sequence can be cut after any of them.
     #[default]
     Full,
-    /// Some blocks only look at the last tokens (Gemma, gpt-oss). Keys and values before
-    /// the window may be overwritten at any time, so that a sequence is sure to be usable
-    /// at its end only.
+    /// Some blocks attend only to the last tokens (Gemma, gpt-oss). Keys and values before
+    /// the window may be overwritten at any time, so that a sequence is guaranteed to be
+    /// usable only at its end.
     SlidingWindow {
-        /// Tokens that a token sees, itself included.
+        /// Tokens that a token attends to, itself included.
         window_tokens: u32,
     },
-    /// At least one block has a state that every token changes (Mamba, LFM2, Qwen3.5):
-    /// there is no way back, and a sequence is only usable whole.
+    /// At least one block has a state that every token changes (Mamba, LFM2, Qwen3.5): it
+    /// cannot be rolled back, and a sequence is only usable whole.
     Recurrent,
-    /// None at all (BERT): nothing is kept.
+    /// No memory (BERT): nothing is kept.
     None,
 }
 
@@ -26,14 +26,14 @@ impl MemoryKind {
         self != Self::None
     }
 
-    /// Whether tokens at the end of a sequence can be removed. Where they cannot, a batch
-    /// that fails takes all of its sequences with it.
+    /// Whether tokens at the end of a sequence can be removed. If not, all sequences in a
+    /// batch that fails are lost.
     pub fn can_roll_back(self) -> bool {
         matches!(self, Self::Full | Self::SlidingWindow { .. })
     }
 
-    /// Whether a sequence of so many tokens can be cut anywhere, whatever happens to the
-    /// sequences beside it.
+    /// Whether a sequence of this many tokens can be cut anywhere, whatever happens to the
+    /// other sequences.
     pub fn can_cut(self, tokens: usize) -> bool {
         match self {
             Self::Full => true,
@@ -42,8 +42,8 @@ impl MemoryKind {
         }
     }
 
-    /// Whether copies have to be made where prompts are likely to part, since a longer
-    /// sequence does not serve for its beginnings.
+    /// Whether copies have to be made where prompts are likely to diverge, since a longer
+    /// sequence cannot be used for its prefixes.
     pub fn needs_checkpoints(self) -> bool {
         matches!(self, Self::SlidingWindow { .. } | Self::Recurrent)
     }
@@ -57,8 +57,8 @@ impl MemoryKind {
         }
     }
 
-    /// Whether the first `tokens` of a sequence can be used that has the positions
-    /// `first..=last` in memory. For a state, `first` says nothing: it holds one position.
+    /// Whether the first `tokens` of a sequence with the positions `first..=last` in memory
+    /// can be used. For a state `first` has no meaning: it has only one position.
     pub fn is_usable(self, first: u32, last: u32, tokens: u32) -> bool {
         match (self, tokens.checked_sub(1)) {
             (Self::None, _) | (_, None) => false,
@@ -67,8 +67,8 @@ impl MemoryKind {
         }
     }
 
-    /// Whether the first `tokens` of a saved sequence of `saved` can be used: llama.cpp
-    /// saves no keys and values that the last token does not see.
+    /// Whether the first `tokens` of a saved sequence of `saved` tokens can be used: llama.cpp
+    /// saves no keys and values that the last token does not attend to.
     pub fn is_usable_saved(self, saved: u32, tokens: u32) -> bool {
         let Some(last) = saved.checked_sub(1) else {
             return false;
@@ -91,20 +91,20 @@ mod tests {
         }
         assert!(!MemoryKind::Full.is_usable(0, 899, 901));
         assert!(!MemoryKind::Full.is_usable(0, 899, 0));
-        // Nothing should ever take its beginning.
+        // Its beginning must never be missing.
         assert!(!MemoryKind::Full.is_usable(1, 899, 900));
     }
 
     #[test]
     fn a_window_must_be_there() {
-        // Position 583 is the first that does not look at 71.
+        // Position 583 is the first that does not attend to 71.
         assert!(!WINDOW.is_usable(72, 899, 582));
         assert!(WINDOW.is_usable(72, 899, 583));
         assert!(WINDOW.is_usable(0, 899, 1));
-        // As little as llama.cpp ever leaves a sequence is enough to go on at its end.
+        // The least that llama.cpp leaves of a sequence is enough to continue at its end.
         assert!(WINDOW.is_usable(900 + 1 - 512, 899, 900));
         assert!(!WINDOW.is_usable(900 + 2 - 512, 899, 900));
-        // Saved is what the last token sees: one more can be taken off.
+        // Saved is what the last token attends to: one token can be removed.
         assert!(WINDOW.is_usable_saved(900, 900) && WINDOW.is_usable_saved(900, 899));
         assert!(!WINDOW.is_usable_saved(900, 898));
         assert!(WINDOW.is_usable_saved(512, 1) && !WINDOW.is_usable_saved(513, 1));

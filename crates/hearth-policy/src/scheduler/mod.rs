@@ -1,10 +1,10 @@
-//! The scheduler: who goes next, what the next batch holds, and which finished sequences are
-//! kept. Pure: `now` is an argument.
+//! The scheduler: which request is next, the contents of the next batch, and which finished
+//! sequences are cached. Pure: `now` is an argument.
 //!
-//! [`Queue`] orders requests in the daemon, in front of the engine. [`Slots`] decides
-//! in the engine what the sequences in its slots do in the next tick; [`Kept`] knows
-//! the sequences whose keys and values stay in the cache for the next prompt, and
-//! [`Lookup`] guesses what an answer repeats.
+//! [`Queue`] orders requests in the daemon, before they are sent to the engine. [`Slots`]
+//! decides in the engine what the sequences in its slots do in the next tick; [`Kept`]
+//! manages the sequences whose keys and values stay in the cache for the next prompt, and
+//! [`Lookup`] drafts tokens that an answer repeats.
 
 mod kept;
 mod lookup;

@@ -1,9 +1,9 @@
-//! What the next batch holds: the tokens of every sequence that decodes, then a chunk
+//! The contents of the next batch: the tokens of every sequence that decodes, then a chunk
 //! of the prompt of one that does not yet.
 //!
 //! Decoding goes first, so that a long prompt never stalls a running answer by more
-//! than one chunk. Of more sequences than may run at once the higher classes run; the
-//! others keep their place and go on later.
+//! than one chunk. If there are more sequences than may run at once, the higher classes
+//! run; the others keep their place and continue later.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use hearth_proto::{Limits, Priority};
 
 use super::queue::AGEING;
 
-/// Names a slot of [`Slots`].
+/// Identifies a slot of [`Slots`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(usize);
 
@@ -67,7 +67,7 @@ pub struct Step {
     pub work: Work,
 }
 
-/// Class, arrival, place: in this order sequences take turns.
+/// Sort key of the order in which sequences take turns: class, arrival, slot.
 type Turn = (Priority, Duration, usize);
 
 /// One tick's work; reused from tick to tick.
@@ -88,7 +88,7 @@ impl Batch {
         self.steps.iter().any(|step| step.slot == slot)
     }
 
-    /// Makes it a batch of this step alone.
+    /// Replaces the batch by this step alone.
     pub fn set_only(&mut self, step: Step) {
         self.steps.clear();
         self.steps.push(step);
@@ -100,31 +100,31 @@ impl Batch {
     }
 }
 
-/// Where a sequence stands.
+/// State of a sequence.
 #[derive(Clone, Debug)]
 struct Sequence {
-    /// Tokens known: the prompt's and those answered.
+    /// Tokens known: those of the prompt and of the answer so far.
     known: u32,
     /// Tokens in the KV cache, fewer than known.
     done: u32,
-    /// Whether the prompt is through.
+    /// Whether the prompt is complete.
     answering: bool,
-    /// Whether it waits for room in the KV cache.
+    /// Whether it waits for free cells in the KV cache.
     parked: bool,
-    /// Whether nothing else may be in a batch with it.
+    /// Whether it must be alone in its batch.
     alone: bool,
-    /// Where a part of its prompt has to end, ascending.
+    /// Positions at which a part of its prompt must end, ascending.
     stops: Vec<u32>,
     class: Priority,
     since: Duration,
-    /// When it last had its turn, or came.
+    /// Time of its last turn, or of its arrival.
     served: Duration,
 }
 
 impl Sequence {
     /// Its class, one higher for each [`AGEING`] that it has waited for its turn. Being
-    /// computed is no waiting: a prompt that takes minutes stays what it is, and a
-    /// question that comes meanwhile goes first.
+    /// computed does not count as waiting: a prompt that takes minutes keeps its class, and a
+    /// request of a higher class that arrives meanwhile goes first.
     fn class(&self, now: Duration) -> Priority {
         self.class.aged(now.saturating_sub(self.served), AGEING)
     }
@@ -205,7 +205,7 @@ impl Slots {
             let (known, done) = (sequence.known, sequence.done);
             let slot = SlotId(at);
             if sequence.answering {
-                // A token for each of the others stays free, the prefill's included.
+                // One token is reserved for each of the others, including the prefill.
                 let others = others + u32::from(prefill.is_some());
                 let most = left.saturating_sub(others).max(1);
                 let to = known.min(done.saturating_add(most));
@@ -228,7 +228,7 @@ impl Slots {
             return;
         };
         let (from, known) = (sequence.done, sequence.known);
-        // What is alone is computed in the same parts whatever the limits are.
+        // A sequence that is alone is computed in the same parts whatever the limits are.
         let chunk = if sequence.alone {
             self.batch_max
         } else {
@@ -245,7 +245,8 @@ impl Slots {
         batch.steps.push(Step { slot, work });
     }
 
-    /// Leaves the first in turn by itself where it wants that, else those out that do.
+    /// If the first in turn must be alone, removes the others; else removes those that must be
+    /// alone.
     fn separate(&self, order: &mut Vec<Turn>) {
         let is_alone = |turn: &Turn| self.slots[turn.2].as_ref().is_some_and(|s| s.alone);
         if order.first().is_some_and(is_alone) {
@@ -265,8 +266,8 @@ impl Slots {
         order.sort_unstable();
     }
 
-    /// Those that run now, the first in turn first: at most `width`, and background
-    /// work only where there is no other.
+    /// The sequences that run now, the first in turn first: at most `width`, and background
+    /// work only if there is no other.
     fn order(&self, now: Duration, order: &mut Vec<Turn>) {
         self.turns(now, order);
         let is_parked = |at: usize| self.slots[at].as_ref().is_some_and(|s| s.parked);
@@ -289,7 +290,7 @@ impl Slots {
         order.into_iter().map(|(_, _, at)| SlotId(at)).collect()
     }
 
-    /// A sequence's class by now.
+    /// A sequence's class at `now`.
     pub fn class(&self, now: Duration, slot: SlotId) -> Option<Priority> {
         let sequence = self.slots.get(slot.0)?.as_ref()?;
         Some(sequence.class(now))
@@ -301,14 +302,14 @@ impl Slots {
         sequence.map_or(0, |sequence| sequence.done)
     }
 
-    /// Has the parts of a sequence's prompt end after so many tokens, ascending, too.
+    /// Sets the positions, ascending, at which parts of a sequence's prompt must also end.
     pub fn stop_at(&mut self, slot: SlotId, stops: Vec<u32>) {
         if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
             sequence.stops = stops;
         }
     }
 
-    /// Has a sequence computed in batches of its own from now on.
+    /// Computes a sequence in batches of its own from now on.
     pub fn set_alone(&mut self, slot: SlotId) {
         if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
             sequence.alone = true;
@@ -321,8 +322,8 @@ impl Slots {
         sequence.is_some_and(|sequence| sequence.alone)
     }
 
-    /// Notes that a sequence's first `tokens` were found in the KV cache; returns how
-    /// many of them count: at least one is left to decode.
+    /// Records that a sequence's first `tokens` were found in the KV cache; returns how many
+    /// of them count: at least one is left to decode.
     pub fn set_cached(&mut self, slot: SlotId, tokens: u32) -> u32 {
         let Some(Some(sequence)) = self.slots.get_mut(slot.0) else {
             return 0;
@@ -331,7 +332,7 @@ impl Slots {
         sequence.done
     }
 
-    /// Notes that a step was decoded by `now`.
+    /// Records that a step was decoded by `now`.
     pub fn apply(&mut self, now: Duration, step: Step) {
         if let Some(Some(sequence)) = self.slots.get_mut(step.slot.0) {
             sequence.served = now;
@@ -340,15 +341,15 @@ impl Slots {
         }
     }
 
-    /// Notes that `tokens` more are known: sampled, or forced.
+    /// Records that `tokens` more are known: sampled, or forced.
     pub fn extend(&mut self, slot: SlotId, tokens: u32) {
         if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
             sequence.known = sequence.known.saturating_add(tokens);
         }
     }
 
-    /// Notes that a sequence lost its place in the KV cache for want of room: all of it
-    /// is computed again, once another one has ended.
+    /// Records that a sequence was evicted from the KV cache because it is full: all of it is
+    /// computed again, after another one has ended.
     pub fn park(&mut self, slot: SlotId) {
         self.restart(slot);
         if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
@@ -356,7 +357,7 @@ impl Slots {
         }
     }
 
-    /// Notes that a sequence lost its place in the KV cache: all of it is computed again.
+    /// Records that a sequence was evicted from the KV cache: all of it is computed again.
     pub fn restart(&mut self, slot: SlotId) {
         if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
             sequence.done = 0;

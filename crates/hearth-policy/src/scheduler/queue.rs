@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use hearth_proto::Priority;
 
-/// A request that waited this long counts as one class higher, so that a steady
-/// stream of interactive work cannot starve the rest for ever.
+/// A request that has waited this long counts as one class higher, so that a steady
+/// stream of interactive work cannot starve the rest.
 pub const AGEING: Duration = Duration::from_mins(1);
 
-/// Waiting items. Small (tens), so plain scans are the simplest thing that is fast.
+/// Waiting items. There are few (tens), so linear scans are fast enough.
 #[derive(Clone, Debug)]
 pub struct Queue<K, T> {
     items: Vec<Waiting<K, T>>,
@@ -17,12 +17,13 @@ pub struct Queue<K, T> {
     served: Vec<Caller>,
 }
 
-/// Who asks: fairness is between users first, then between one user's connections.
+/// The origin of a request: fairness is between users first, then between one user's
+/// connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The user.
     pub uid: u32,
-    /// Any number that tells one connection from another.
+    /// Any number that identifies a connection.
     pub connection: u64,
 }
 
@@ -67,12 +68,12 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
         });
     }
 
-    /// The item that goes next, without taking it.
+    /// The next item, without removing it.
     pub fn peek(&self, now: Duration) -> Option<&T> {
         self.best(now).map(|n| &self.items[n].item)
     }
 
-    /// Takes the item that goes next.
+    /// Removes and returns the next item.
     pub fn pop(&mut self, now: Duration) -> Option<T> {
         let waiting = self.items.remove(self.best(now)?);
         last(&mut self.served_uids, waiting.caller.uid);
@@ -88,20 +89,20 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
             .map(|w| &mut w.item)
     }
 
-    /// Moves a waiting item to another class; how long it has waited still counts.
+    /// Moves a waiting item to another class; its waiting time still counts.
     pub fn set_priority(&mut self, key: K, priority: Priority) {
         if let Some(waiting) = self.items.iter_mut().find(|w| w.key == key) {
             waiting.priority = priority;
         }
     }
 
-    /// Takes an item out of turn.
+    /// Removes an item, wherever it is in the queue.
     pub fn remove(&mut self, key: K) -> Option<T> {
         let at = self.items.iter().position(|w| w.key == key)?;
         Some(self.items.remove(at).item)
     }
 
-    /// How many go before this one as things stand.
+    /// How many items are currently ahead of this one.
     pub fn position(&self, now: Duration, key: K) -> Option<usize> {
         let at = self.items.iter().position(|w| w.key == key)?;
         let rank = self.rank(now, at);
@@ -112,7 +113,7 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
         )
     }
 
-    /// Takes everything that `condition` holds for.
+    /// Removes and returns all items for which `condition` returns true.
     pub fn drain_where(&mut self, mut condition: impl FnMut(&T) -> bool) -> Vec<T> {
         let (out, keep) = std::mem::take(&mut self.items)
             .into_iter()
@@ -130,8 +131,8 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
         (0..self.items.len()).min_by_key(|n| self.rank(now, *n))
     }
 
-    /// Class after ageing; then the user served longest ago (or never), of its
-    /// connections the same; then arrival.
+    /// Class after ageing; then the user served longest ago (or never), then the connection
+    /// served longest ago; then arrival.
     fn rank(&self, now: Duration, at: usize) -> (Priority, usize, usize, Duration, usize) {
         let waiting = &self.items[at];
         let class = waiting
@@ -143,7 +144,7 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
     }
 }
 
-/// Callers remembered: each is a few bytes, but connections come and go.
+/// Most callers that are stored: each is a few bytes, but connections come and go.
 const SERVED_MAX: usize = 64;
 
 fn last<C: PartialEq>(served: &mut Vec<C>, caller: C) {
@@ -154,7 +155,7 @@ fn last<C: PartialEq>(served: &mut Vec<C>, caller: C) {
     served.push(caller);
 }
 
-/// 0 for a caller that was never served, more the shorter ago it was.
+/// 0 for a caller that was never served; larger the more recently it was.
 fn place<C: PartialEq>(served: &[C], caller: &C) -> usize {
     let at = served.iter().position(|other| other == caller);
     at.map_or(0, |at| at + 1)
@@ -233,7 +234,7 @@ mod tests {
     }
 
     proptest! {
-        /// Everything pushed comes out exactly once, whatever is removed.
+        /// Every pushed item is returned exactly once, whichever are removed.
         #[test]
         fn nothing_is_lost_or_doubled(items in prop::collection::vec((0u32..3, 0u32..4), 0..40), removed in prop::collection::vec(0u32..40, 0..10)) {
             let mut queue = Queue::default();

@@ -1,13 +1,13 @@
-//! The boards by name, and their figures.
+//! The boards by name, and their parameters.
 
 use hearth_proto::units::MilliCelsius;
 
 /// One board with its cooling.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Board {
-    /// As on the command line.
+    /// Name on the command line.
     pub name: &'static str,
-    /// For people.
+    /// Description.
     pub about: &'static str,
     /// Big cores.
     pub threads: u32,
@@ -19,11 +19,11 @@ pub struct Board {
     pub memory_w: f64,
     /// Decode speed with all threads at full clock, in tokens/s.
     pub tokens_per_s: f64,
-    /// From silicon to the cooler.
+    /// Thermal node from silicon to the cooler.
     pub inner: Node,
-    /// From the cooler to the air.
+    /// Thermal node from the cooler to the air.
     pub outer: Node,
-    /// What the fan makes of the outer node.
+    /// The fan, which changes the outer node's resistance.
     pub fan: Option<Fan>,
     /// The clock of the cores.
     pub clock: Clock,
@@ -45,40 +45,40 @@ pub struct Node {
 /// A fan with steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fan {
-    /// On from these temperatures, in °C.
+    /// Temperatures at which the steps switch on, in °C.
     pub steps: [f64; 4],
-    /// Off again so far below, in K.
+    /// Hysteresis for switching off, in K.
     pub hysteresis: f64,
-    /// Resistance of the outer node without it and at each step, in K/W.
+    /// Resistance of the outer node with the fan off and at each step, in K/W.
     pub r: [f64; 5],
 }
 
-/// How fast the cores run, and what slows them.
+/// The clock of the cores, and what throttles it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {
-    /// Full, in MHz.
+    /// Maximum, in MHz.
     pub max: f64,
-    /// Slowest, in MHz.
+    /// Minimum, in MHz.
     pub min: f64,
     /// Step, in MHz.
     pub step: f64,
     /// Voltage at `min` as a share of that at `max`.
     pub volts_min: f64,
-    /// Who slows it.
+    /// What throttles it.
     pub slowing: Slowing,
 }
 
-/// Who slows the cores, and when.
+/// What throttles the cores, and when.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Slowing {
     /// A Raspberry Pi's firmware: progressively from the first temperature to the
     /// second (Raspberry Pi documentation, "Frequency management and thermal control").
     Firmware {
-        /// Full clock below, in °C.
+        /// Full clock below this, in °C.
         from: f64,
-        /// Slowest from here on, in °C.
+        /// Minimum clock from this on, in °C.
         to: f64,
-        /// The Pi 3B+'s soft limit: from this temperature (°C) on at most this clock (MHz).
+        /// The Pi 3B+'s soft limit: from this temperature (°C) on, at most this clock (MHz).
         soft: Option<(f64, f64)>,
     },
     /// The kernel's `step_wise` governor at a passive trip point, in °C.
@@ -147,7 +147,7 @@ const PI5: Board = Board {
 
 /// All simulated boards.
 pub const BOARDS: [Board; 6] = [
-    // Power, nodes and speed assumed, from 1.9 W idle and about 5 W under load.
+    // Power, nodes and speed are assumed, from 1.9 W idle and about 5 W under load.
     Board {
         name: "pi3b-plus",
         about: "Raspberry Pi 3B+, bare (power and thermal figures assumed)",
@@ -193,7 +193,7 @@ pub const BOARDS: [Board; 6] = [
     },
     PI5,
     // A Turing RK1 with a passive cooler: 4.5 W idle, 68 to 74 °C at 10 to 12 W; four
-    // big cores only, nodes assumed to fit.
+    // big cores only, nodes assumed so that they match these values.
     Board {
         name: "rk3588",
         about: "RK3588 module, passive cooler (figures fitted to one report)",
@@ -217,16 +217,16 @@ pub const BOARDS: [Board; 6] = [
     },
 ];
 
-/// The board of that name.
+/// The board with this name.
 pub fn board(name: &str) -> Option<&'static Board> {
     static ALL: [Board; 6] = BOARDS;
     ALL.iter().find(|board| board.name == name)
 }
 
-/// Reads the temperature of the air, in °C.
+/// Parses an ambient temperature, in °C.
 ///
 /// # Errors
-/// What is asked for, where the text is something else.
+/// A message with the expected format.
 pub fn ambient_celsius(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(t) if (-40.0..=70.0).contains(&t) => Ok(t),

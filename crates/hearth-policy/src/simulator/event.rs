@@ -1,29 +1,29 @@
-//! What can happen to a board while it is simulated.
+//! Events during a simulation.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Something happens at some time.
+/// An event at some time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event {
-    /// When.
+    /// When it happens.
     pub at: Duration,
-    /// What.
+    /// The kind of event.
     pub what: What,
 }
 
-/// What happens.
+/// Kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum What {
     /// The fan stops.
     FanFails,
-    /// It turns again.
+    /// The fan works again.
     FanReturns,
-    /// The temperature cannot be read any more.
+    /// The temperature can no longer be read.
     SensorLost,
-    /// It can again.
+    /// The temperature can be read again.
     SensorReturns,
-    /// The air gets warmer or colder by so many kelvin at once.
+    /// The ambient temperature changes by this many kelvin at once.
     Ambient(f64),
     /// The supply voltage drops for a second.
     UnderVoltage,
@@ -33,7 +33,7 @@ pub enum What {
     SlowToken,
 }
 
-/// An event that cannot be understood.
+/// An event that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?}: write WHAT@TIME, e.g. fan-fails@20m, with WHAT one of fan-fails, fan-returns, \
@@ -60,7 +60,7 @@ impl FromStr for Event {
             other => {
                 let kelvin = other.strip_prefix("ambient").ok_or_else(wrong)?;
                 let by: f64 = kelvin.parse().map_err(|_| wrong())?;
-                // Beyond this the plants are no model of anything.
+                // Beyond this the thermal model is not valid.
                 if !kelvin.starts_with(['+', '-']) || !(-60.0..=60.0).contains(&by) {
                     return Err(wrong());
                 }

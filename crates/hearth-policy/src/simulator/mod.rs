@@ -1,9 +1,8 @@
 //! Simulated boards, which drive the real governor with a virtual clock.
 //!
-//! A board is a thermal plant (two nodes), what slows its cores by itself (firmware or
-//! kernel), a power model and the speed of decoding. Pure: [`simulate`] reads no clock
-//! and opens nothing. The figures are those of docs/governor.md; what is
-//! assumed says so.
+//! A board consists of a thermal plant (two nodes), the throttling by its firmware or
+//! kernel, a power model and the decode speed. Pure: [`simulate`] reads no clock and opens
+//! no file. The figures are those of docs/governor.md; assumed ones are marked as such.
 
 mod boards;
 mod event;

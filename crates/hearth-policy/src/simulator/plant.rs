@@ -5,23 +5,23 @@ use hearth_proto::units::{MilliCelsius, Permille};
 use super::boards::{Board, Slowing};
 use crate::governor::{Firmware, Reading, SpeedTable};
 
-/// A simulated board in some state.
+/// The state of a simulated board.
 #[derive(Clone, Debug)]
 pub struct Plant {
     board: Board,
     table: SpeedTable,
     ambient: f64,
-    /// Inner and outer node above the air, in K.
+    /// Temperature of the inner and outer node above the ambient, in K.
     nodes: [f64; 2],
     fan_level: usize,
     fan_works: bool,
     clock_mhz: f64,
-    /// Time since firmware or kernel last looked, in s.
+    /// Time since firmware or kernel last checked the temperature, in s.
     since_look: f64,
 }
 
 impl Plant {
-    /// The board as it is after a long time without work, in air of so many °C.
+    /// The board after a long time without work, at this ambient temperature in °C.
     pub fn new(board: &Board, ambient: f64) -> Self {
         let mut plant = Self {
             board: board.clone(),
@@ -44,11 +44,11 @@ impl Plant {
         &self.board
     }
 
-    /// Lets `dt` seconds pass at a power of so many watts.
+    /// Advances by `dt` seconds at `power` watts.
     pub fn step(&mut self, dt: f64, power: f64) {
         let (inner, outer) = (self.board.inner, self.board.outer);
         let r = self.outer_r();
-        // The cooler's heat capacity stays; a fan changes only its resistance.
+        // The cooler's heat capacity is constant; a fan changes only its resistance.
         let tau = outer.tau * r / outer.r;
         for (node, r, tau) in [(0, inner.r, inner.tau), (1, r, tau)] {
             let x = &mut self.nodes[node];
@@ -72,19 +72,19 @@ impl Plant {
         self.clock_mhz
     }
 
-    /// Changes the temperature of the air, in °C; the cooler follows with its own time.
+    /// Changes the ambient temperature, in °C; the cooler follows with its time constant.
     pub fn set_ambient(&mut self, celsius: f64) {
         self.nodes[1] -= celsius - self.ambient;
         self.ambient = celsius;
     }
 
-    /// Breaks or repairs the fan.
+    /// Sets whether the fan works.
     pub fn set_fan(&mut self, works: bool) {
         self.fan_works = works;
     }
 
-    /// Decode speed in tokens/s while computing, at the clock as it is. Decoding is
-    /// bound by memory: slower cores weigh as fewer of them.
+    /// Decode speed in tokens/s while computing, at the current clock. Decoding is bound by
+    /// memory: slower cores count as fewer cores.
     pub fn tokens_per_s(&self, threads: u32) -> f64 {
         let threads = threads.min(self.board.threads);
         let cores = f64::from(threads) * self.clock_share();
@@ -98,7 +98,7 @@ impl Plant {
         share / self.table.speed(self.board.threads) * self.board.tokens_per_s
     }
 
-    /// Power in W with so many threads computing for that share of the time.
+    /// Power in W with this many threads computing for this share of the time.
     pub fn power(&self, threads: u32, duty: f64) -> f64 {
         let board = &self.board;
         let clock = board.clock;
@@ -113,7 +113,7 @@ impl Plant {
         board.idle_w + duty * (cores + board.memory_w * traffic)
     }
 
-    /// What the sensors say of it.
+    /// The sensors' reading of it.
     pub fn reading(&self) -> Reading {
         let step = f64::from(self.board.sensor_step.0);
         let milli = (self.celsius() * 1000.0 / step).round() * step;

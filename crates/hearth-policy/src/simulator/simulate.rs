@@ -1,4 +1,4 @@
-//! A board under full load, with the governor or without.
+//! Simulates a board under full load, with or without the governor.
 
 use std::time::Duration;
 
@@ -13,39 +13,39 @@ use crate::governor::{
     Firmware, Governor, GovernorSettings, Policy, Reading, SpeedTable, ThermalState,
 };
 
-/// Half a second: the shortest distance of two looks at the board.
+/// Half a second: the shortest interval between two readings.
 const STEP: Duration = Duration::from_millis(500);
 const STEP_S: f64 = 0.5;
-/// The throttle bits flip for so long.
+/// How long the throttle bits flip.
 const FLIPS_FOR: Duration = Duration::from_mins(1);
-/// A slow token's time.
+/// Duration of a slow token.
 const SLOW_TOKEN: Duration = Duration::from_secs(5);
 
-/// Who decides.
+/// What controls the board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// The governor with a policy.
+    /// The governor, with a policy.
     Governor(Policy),
-    /// Nobody but firmware or kernel.
+    /// Only firmware or kernel.
     FirmwareOnly,
 }
 
-/// What is simulated.
+/// Parameters of a simulation.
 #[derive(Clone, Debug)]
 pub struct Run<'a> {
     /// The board.
     pub board: &'a Board,
-    /// Temperature of the air in °C.
+    /// Ambient temperature in °C.
     pub ambient: f64,
-    /// Who decides.
+    /// What controls the board.
     pub control: Control,
-    /// For how long; from a board without work on.
+    /// Duration; it starts with a board that has been without work.
     pub duration: Duration,
-    /// What happens meanwhile.
+    /// Events during the run.
     pub events: &'a [Event],
 }
 
-/// What the events have made of the world.
+/// The state that results from the events.
 #[derive(Debug)]
 struct World {
     plant: Plant,
@@ -53,7 +53,7 @@ struct World {
     sensor_works: bool,
     under_voltage_until: Duration,
     flips_until: Duration,
-    /// A slow token is computed until the first, and its rest lasts until the second.
+    /// A slow token is computed until the first; the pause after it lasts until the second.
     slow_until: (Duration, Duration),
 }
 
@@ -101,7 +101,7 @@ impl World {
         reading
     }
 
-    /// Lets a step pass; returns the tokens computed in it.
+    /// Advances by one step; returns the tokens computed in it.
     fn step(&mut self, now: Duration, limits: Limits) -> f64 {
         let duty = f64::from(limits.duty.0) / 1000.0;
         let duty = if limits.paused { 0.0 } else { duty };
@@ -114,7 +114,7 @@ impl World {
     }
 }
 
-/// Runs it; one row a second.
+/// Runs a simulation; one row per second.
 pub fn simulate(run: &Run) -> Trace {
     let board = run.board;
     let policy = match run.control {
@@ -153,7 +153,7 @@ pub fn simulate(run: &Run) -> Trace {
         while let Some(event) = events.next_if(|event| event.at <= now) {
             world.apply(now, event.what, f64::from(limits.duty.0) / 1000.0);
         }
-        // What the governor says now holds from the next step on.
+        // The governor's decision applies from the next step on.
         let obeyed = limits;
         if now >= look_at {
             let verdict = governor.observe(now, &world.reading(now));

@@ -5,7 +5,7 @@ use super::*;
 use crate::governor::{Policy, ThermalState};
 
 const QUIET: Policy = Policy::Quiet { power_percent: 60 };
-/// After this a run without events is settled.
+/// After this time a run without events is in steady state.
 const SETTLED: Duration = Duration::from_mins(20);
 
 fn run(name: &str, ambient: f64, control: Control, hours: u64, events: &[&str]) -> Trace {
@@ -23,13 +23,13 @@ fn governed(name: &str, ambient: f64, policy: Policy, events: &[&str]) -> Trace 
     run(name, ambient, Control::Governor(policy), 3, events)
 }
 
-/// Highest temperature from some time on.
+/// Highest temperature of these rows.
 fn hottest(rows: &[Row]) -> f64 {
     rows.iter().map(|row| row.celsius).fold(f64::MIN, f64::max)
 }
 
-/// Largest difference of the temperature within any ten minutes without a change of
-/// threads being tried.
+/// Largest difference of the temperature within any ten minutes without a trial of more
+/// threads.
 fn swing(rows: &[Row]) -> f64 {
     let window = |rows: &[Row]| {
         let low = rows.iter().map(|row| row.celsius).fold(f64::MAX, f64::min);
@@ -51,8 +51,8 @@ fn changes_an_hour(rows: &[Row]) -> u32 {
         .unwrap_or_else(|| threads(rows))
 }
 
-/// Boards in air in which their limit can be kept at all: without work they are at
-/// least 10 K below it.
+/// Boards with ambient temperatures at which their limit can be kept: without work they
+/// are at least 10 K below it.
 fn places() -> Vec<(&'static str, f64)> {
     let mut places = Vec::new();
     for board in &BOARDS {
@@ -92,7 +92,7 @@ fn the_limit_holds_and_nothing_flaps_on_any_board() {
             );
             let lines = changes_of_reason(settled);
             assert!(lines <= 20, "{what}: {lines} lines in the journal");
-            // A fan's own steps swing, and are not ours.
+            // Oscillation from a fan's own steps is not the governor's.
             let last = settled.last().unwrap();
             if name != "pi5-fan" || last.state >= ThermalState::Limit {
                 let late = trace.after(Duration::from_hours(1));
@@ -111,7 +111,7 @@ fn below_the_band_a_board_runs_at_full_speed() {
     for (name, ambient) in places() {
         let trace = governed(name, ambient, Policy::Balanced, &[]);
         let full_below = trace.limit.celsius() - 15.0;
-        // From the first rise into the band on it is the control law's business.
+        // From the first rise into the band on the controller is responsible.
         let cold = trace
             .rows
             .iter()
@@ -126,7 +126,7 @@ fn below_the_band_a_board_runs_at_full_speed() {
     }
 }
 
-/// The shares of docs/governor.md, and what the firmware alone makes of the same hour.
+/// The shares of docs/governor.md, and those of the firmware alone in the same hour.
 #[test]
 fn the_share_of_tokens_on_known_boards() {
     let mut table = Vec::new();
@@ -140,7 +140,8 @@ fn the_share_of_tokens_on_known_boards() {
         let ours = share(Control::Governor(Policy::Balanced));
         let firmware = share(Control::FirmwareOnly);
         assert!(ours.share >= least, "{name} at {ambient} °C: {ours:?}");
-        // Slower cores are the cheaper way to less heat: nobody should claim otherwise.
+        // A lower clock costs less throughput for the same heat, so the firmware's share is
+        // higher.
         assert!(firmware.share > ours.share);
         assert!(firmware.celsius_settled > ours.celsius_settled + 2.0);
         table.push(format!(
@@ -244,8 +245,8 @@ fn a_lost_sensor_halves_the_work_until_it_is_back() {
         trace.rows[5390]
     );
     assert_eq!(trace.rows.last().unwrap().threads, 4);
-    // On a board at its limit half the work is not always little enough: it is what a
-    // blind governor can do, and the firmware is still there.
+    // On a board at its limit half the work can still be too much: a governor without a
+    // sensor cannot do more, and the firmware still throttles.
     let trace = governed("pi4-poor", 25.0, Policy::Balanced, &events);
     assert!(trace.summary().celsius_max <= 88.0, "{:?}", trace.summary());
 }
@@ -286,7 +287,7 @@ fn a_slow_token_costs_no_more_than_its_time() {
         let calm = governed("pi4-poor", 25.0, Policy::Balanced, &[]).summary();
         let slow = governed("pi4-poor", 25.0, Policy::Balanced, &[at]).summary();
         assert!(slow.celsius_max <= calm.celsius_max + 0.5, "{at}: {slow:?}");
-        // 5 s and the rest that follows, of 10 800 s.
+        // 5 s and the pause that follows, of 10 800 s.
         assert!(slow.tokens > calm.tokens * 0.997, "{at}: {slow:?} {calm:?}");
     }
 }

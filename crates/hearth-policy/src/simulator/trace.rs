@@ -1,4 +1,4 @@
-//! What a simulation has shown.
+//! Results of a simulation.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use hearth_proto::units::{MilliCelsius, Permille};
 
 use crate::governor::ThermalState;
 
-/// One second.
+/// The state in one second.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// Its end, from the start.
+    /// Its end, measured from the start.
     pub at: Duration,
     /// The silicon's true temperature in °C.
     pub celsius: f64,
@@ -23,16 +23,16 @@ pub struct Row {
     pub clock_mhz: f64,
     /// Decode speed in that second.
     pub tokens_per_s: f64,
-    /// The governor's view.
+    /// The governor's thermal state.
     pub state: ThermalState,
     /// Why it was limited.
     pub reason: String,
 }
 
-/// A whole run.
+/// A complete run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
-    /// Second by second.
+    /// One row per second.
     pub rows: Vec<Row>,
     /// The temperature limit.
     pub limit: MilliCelsius,
@@ -44,10 +44,10 @@ pub struct Trace {
     pub full_mhz: f64,
 }
 
-/// A run in a few numbers.
+/// Summary of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
-    /// Tokens as a share of those of the same board without heat.
+    /// Tokens as a share of those of the same board without thermal limits.
     pub share: f64,
     /// Tokens.
     pub tokens: f64,
@@ -59,7 +59,7 @@ pub struct Summary {
     pub thread_changes: u32,
     /// Changes of the reason: lines in the journal.
     pub reasons: u32,
-    /// Share of the time in which firmware or kernel slowed the cores.
+    /// Share of the time in which firmware or kernel throttled the cores.
     pub slowed: f64,
 }
 
@@ -70,7 +70,7 @@ impl Trace {
         self.rows.get(first..).unwrap_or_default()
     }
 
-    /// The run in a few numbers.
+    /// Computes the summary.
     pub fn summary(&self) -> Summary {
         let tokens: f64 = self.rows.iter().map(|row| row.tokens_per_s).sum();
         let seconds = count(self.rows.len());
@@ -90,7 +90,7 @@ impl Trace {
     }
 }
 
-/// How often neighbours differ.
+/// How often adjacent rows differ.
 pub(super) fn changes(rows: &[Row], differ: impl Fn(&Row, &Row) -> bool) -> u32 {
     let changes = rows
         .windows(2)

@@ -1,4 +1,4 @@
-//! A simulated board as the kernel would show it.
+//! The kernel files of a simulated board.
 
 use super::boards::Slowing;
 use super::plant::Plant;
@@ -26,8 +26,8 @@ impl Plant {
             files.push((format!("{ZONE}/trip_point_{n}_type"), kind.to_owned()));
             files.push((format!("{ZONE}/trip_point_{n}_temp"), at.to_string()));
         }
-        // The firmware slows the cores without a word to the kernel, which itself caps
-        // the clock.
+        // Throttling by the firmware is not visible in `scaling_max_freq`; the kernel's
+        // own is.
         let cap = match board.clock.slowing {
             Slowing::Firmware { .. } => board.clock.max,
             Slowing::Kernel { .. } => self.clock_mhz(),

@@ -111,7 +111,7 @@ fn background_gives_way_and_goes_on_where_it_was() {
     slots.plan(ZERO, &limits, &mut batch);
     assert_eq!(batch.steps()[0].slot, background);
     assert_eq!(batch.steps()[0].work.range(), (10, 20));
-    // Not for ever: after a while it counts as normal work.
+    // Not forever: after a while it counts as normal work.
     slots.take(AGEING, Priority::Normal, 3, 0).unwrap();
     slots.plan(AGEING, &limits, &mut batch);
     assert_eq!(batch.steps()[0].slot, background);
@@ -133,7 +133,7 @@ fn what_is_being_computed_does_not_age() {
     let voice = slots.take(AGEING * 3, Priority::Interactive, 3, 0).unwrap();
     slots.plan(AGEING * 3, &limits, &mut batch);
     assert_eq!(batch.steps()[0].slot, voice);
-    // Where it has to wait itself, it ages.
+    // If it has to wait itself, it ages.
     assert_eq!(slots.class(AGEING * 4, prompt), Some(Priority::Normal));
 }
 
@@ -147,7 +147,7 @@ fn fewer_run_at_once_where_the_limits_say_so() {
         ..limits(64)
     };
     assert_eq!(step(&mut slots, &one).len(), 1);
-    // The first goes on, the other keeps its place.
+    // The first continues, the other keeps its place.
     assert_eq!(planned(&slots, &one), [Work::Decode { from: 4, to: 5 }]);
     assert_eq!(planned(&slots, &limits(64)).len(), 2);
 }
@@ -165,7 +165,7 @@ fn who_lost_the_room_waits_for_another_to_end() {
     slots.release(first);
     slots.plan(ZERO, &limits(8), &mut batch);
     assert_eq!(batch.steps()[0].slot, second);
-    // Nobody is left to wait for.
+    // No other sequence is left to wait for.
     slots.park(second);
     slots.plan(ZERO, &limits(8), &mut batch);
     assert_eq!(batch.steps()[0].slot, second);
@@ -213,7 +213,7 @@ fn job() -> impl Strategy<Value = Job> {
     )
 }
 
-/// Where a job of the property test stands.
+/// State of a job of the property test.
 struct Run {
     job: usize,
     known: u32,
@@ -223,9 +223,9 @@ struct Run {
 }
 
 proptest! {
-    /// Every sequence ends exactly once, having decoded exactly its tokens, no slot
-    /// leaks and no batch is larger than it may be, whatever is cancelled, forced
-    /// or dropped from the KV cache when.
+    /// Every sequence ends exactly once, having decoded exactly its tokens, no slot leaks
+    /// and no batch exceeds its bound, for any order of cancels, forced tokens and
+    /// evictions from the KV cache.
     #[test]
     fn every_submit_ends_once(
         jobs in prop::collection::vec(job(), 1..20),
