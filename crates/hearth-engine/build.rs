@@ -1,8 +1,8 @@
-//! Compiles llama.cpp's chat layer and the C interface to it into a library, gathers it
-//! with llama.cpp's shared libraries and the CPU kernels beside the executable, and tells
-//! this where to find them.
+//! Compiles llama.cpp's chat layer and its C interface into a shared library, copies it
+//! with llama.cpp's shared libraries and the CPU kernels next to the executable, and sets
+//! the executable's rpath.
 //!
-//! Of `common/` only the sources that render templates and parse answers are taken: no
+//! Only the sources of `common/` that render templates and parse answers are compiled: no
 //! downloader, no HTTP, no TLS.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::{env, fs, io};
 
-/// In `common/`, without their ending; `jinja/` and `parsers/` come whole.
+/// In `common/`, without their extension; `jinja/` and `parsers/` are compiled
+/// completely.
 const SOURCES: [&str; 14] = [
     "chat",
     "chat-auto-parser-generator",
@@ -42,13 +43,13 @@ const ENTRIES: [&str; 7] = [
     "hearth_chat_free_text",
 ];
 
-/// llama.cpp itself; of `libllama-common` the chat layer is in [`LIBRARY`].
+/// llama.cpp itself; the chat layer of `libllama-common` is in [`LIBRARY`].
 const LIBRARIES: [&str; 3] = ["libllama.so.0", "libggml.so.0", "libggml-base.so.0"];
 
-/// The variant with AMX is left out: its tile configuration is set once per thread,
-/// and in virtual machines whose host loses that state it dies of an illegal
-/// instruction (seen: SIGILL at `tilezero` on a Firecracker guest). The next best
-/// variant serves these server processors.
+/// The variant with AMX is excluded: its tile configuration is set once per thread, and
+/// in virtual machines whose host loses that state it crashes with an illegal instruction
+/// (observed: SIGILL at `tilezero` on a Firecracker guest). These server processors use
+/// the next best variant.
 const LEFT_OUT: [&str; 1] = ["libggml-cpu-sapphirerapids.so"];
 
 fn main() -> io::Result<()> {
@@ -88,7 +89,7 @@ fn main() -> io::Result<()> {
         .cpp(true)
         .std("c++17")
         .pic(true)
-        // An answer is parsed again with each token, in every build profile.
+        // An answer is parsed again after each token: optimize in every build profile.
         .opt_level(2)
         .warnings(false)
         .cargo_metadata(false)
@@ -138,8 +139,8 @@ fn out_dir() -> PathBuf {
     PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default())
 }
 
-/// A shared library, so that only what the interface needs is in it, and its C++ symbols
-/// stay apart from those of llama.cpp.
+/// Links a shared library, so that it contains only what the interface needs, and its C++
+/// symbols do not clash with those of llama.cpp.
 fn link(linker: &mut Command, llama: &Path) -> io::Result<PathBuf> {
     let out = out_dir();
     let name = format!("{LIBRARY}.0");
@@ -149,7 +150,7 @@ fn link(linker: &mut Command, llama: &Path) -> io::Result<PathBuf> {
         .args(["-shared", "-Wl,--gc-sections", "-Wl,--no-undefined", "-o"])
         .arg(out.join(&name))
         .arg(format!("-Wl,-soname,{name}"))
-        // The interface is what has to stay; all else only as far as it is used.
+        // Keep the functions of the interface; the linker drops what they do not use.
         .args(ENTRIES.map(|entry| format!("-Wl,-u,{entry}")))
         .arg(out.join("libhearth_chat.a"))
         .arg(search)
@@ -166,7 +167,8 @@ fn link(linker: &mut Command, llama: &Path) -> io::Result<PathBuf> {
     Ok(out.join(name))
 }
 
-/// Where the llama.cpp lies that llama-cpp-sys-2 has built: its build folder remembers.
+/// The source folder of the llama.cpp that llama-cpp-sys-2 built, from its
+/// `CMakeCache.txt`.
 fn llama_cpp(root: &Path) -> io::Result<PathBuf> {
     let cache = root.join("build/CMakeCache.txt");
     let text = fs::read_to_string(&cache)?;
@@ -193,7 +195,7 @@ fn wanted(root: &Path, kernels: &Path) -> io::Result<BTreeMap<OsString, PathBuf>
     Ok(files)
 }
 
-/// Makes `folder` hold exactly these files.
+/// Makes `folder` contain exactly these files.
 fn gather(files: &BTreeMap<OsString, PathBuf>, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for entry in fs::read_dir(folder)? {
@@ -204,8 +206,8 @@ fn gather(files: &BTreeMap<OsString, PathBuf>, folder: &Path) -> io::Result<()> 
         }
     }
     for (name, from) in files {
-        // Under a temporary name first: a running engine keeps its old file, and two
-        // builds at once do not see half of one.
+        // Copy to a temporary name first: a running engine keeps its old file, and
+        // concurrent builds never see a partial one.
         let temporary = folder.with_extension(format!("{}.new", process::id()));
         fs::copy(from, &temporary)?;
         fs::rename(&temporary, folder.join(name))?;

@@ -1,5 +1,5 @@
-//! What the chat layer costs: a prompt rendered with two tools, and an answer of so many
-//! bytes read once, as after each of its tokens.
+//! Cost of the chat layer: rendering a prompt with two tools, and parsing an answer of a
+//! given number of bytes once, as the engine does after each token.
 
 use std::hint::black_box;
 

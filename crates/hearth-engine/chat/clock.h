@@ -1,5 +1,5 @@
-// Included before everything else in the chat layer: templates that ask for the time
-// (`strftime_now`) get that of the request, so that a prompt is the same when its answer
+// Included before everything else in the chat layer: templates that read the time
+// (`strftime_now`) get the request's time, so that a prompt is the same when its answer
 // resumes after a crash.
 #pragma once
 

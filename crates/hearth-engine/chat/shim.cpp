@@ -25,7 +25,7 @@ std::time_t hearth_chat_time() {
     return request_time;
 }
 
-// malloc, since the caller gives it back by hearth_chat_free_text alone.
+// malloc, because the caller frees it with hearth_chat_free_text.
 static char * give(const std::string & text) noexcept {
     char * out = static_cast<char *>(std::malloc(text.size() + 1));
     if (out != nullptr) {
@@ -67,7 +67,7 @@ static common_chat_templates_inputs inputs_of(const json & request) {
     inputs.reasoning_format       = COMMON_REASONING_FORMAT_DEEPSEEK;
     inputs.continue_final_message = common_chat_continuation_parse(request.value("continue_final_message", json()));
     inputs.now                    = std::chrono::system_clock::from_time_t(request_time);
-    // What the layer sets itself, but from the machine's clock.
+    // The layer would set these from the system clock.
     inputs.chat_template_kwargs["datetime"]    = json::make(formatted(request_time, "%b %d %Y")).dump();
     inputs.chat_template_kwargs["date_string"] = json::make(formatted(request_time, "%d %b %Y")).dump();
     if (request.contains("chat_template_kwargs")) {
@@ -102,9 +102,9 @@ static json rendered(const common_chat_params & params) {
 char * hearth_chat_new(const char * source, size_t source_len, const char * bos, size_t bos_len,
                        const char * eos, size_t eos_len, hearth_chat ** out) {
     return guarded([&] {
-        // Its log is for llama.cpp's own tools; errors come back as exceptions.
+        // The log is for llama.cpp's own tools; errors are reported as exceptions.
         common_log_set_verbosity_thold(-1);
-        // Without a model there must be a template; this name stands for one.
+        // Without a model a template is required; this name selects a built-in one.
         const std::string given(source, source_len);
         auto templates = common_chat_templates_init(nullptr, given.empty() ? "chatml" : given,
                                                     std::string(bos, bos_len), std::string(eos, eos_len));

@@ -1,4 +1,4 @@
-//! An answer taken apart while it comes: content, reasoning, tool calls.
+//! Splits an answer into content, reasoning and tool calls while it is generated.
 
 use hearth_constraint::{Beginning, bare_calls, beginning};
 use hearth_proto::{AnswerPart, FinishReason, ToolCall};
@@ -6,25 +6,26 @@ use serde_json::{Map, Value};
 
 use crate::chat_shim::{ParsedAnswer, ParsedCall, Parser};
 
-/// A long answer is read again only when it has grown by one part in so many: reading costs
-/// time in proportion to its length, and so all reading together stays linear.
+/// A long answer is parsed again only after it has grown by this fraction of its length
+/// (1/4096): a parse takes time proportional to the length, so the total time stays
+/// linear.
 const GROWTH: usize = 4096;
 
-/// Reads one answer.
+/// Parses one answer.
 #[derive(Debug)]
 pub(super) struct AnswerReader {
-    /// None: the answer is text and nothing else.
+    /// `None`: the answer is plain text.
     parser: Option<Parser>,
-    /// What ends reasoning.
+    /// Texts that end the reasoning.
     thinking_ends: Vec<String>,
     one_call: bool,
-    /// An answer that begins with JSON is calls.
+    /// An answer that begins with JSON is parsed as tool calls.
     is_lenient: bool,
     /// The answer so far.
     text: String,
-    /// Bytes of it when it was last read.
+    /// Its length in bytes when it was last parsed.
     read_bytes: usize,
-    /// What was passed on.
+    /// What was already emitted.
     given: Given,
 }
 
@@ -36,7 +37,7 @@ struct Given {
 }
 
 impl AnswerReader {
-    /// A reader of text that has no form.
+    /// A reader of plain text.
     pub(super) fn plain() -> Self {
         Self {
             parser: None,
@@ -59,13 +60,13 @@ impl AnswerReader {
         }
     }
 
-    /// Whether an answer that begins with JSON is read as calls.
+    /// Sets whether an answer that begins with JSON is parsed as tool calls.
     pub(super) fn lenient(mut self, is_lenient: bool) -> Self {
         self.is_lenient = is_lenient;
         self
     }
 
-    /// What the answer is so far, or as a whole.
+    /// Parses the answer so far (`is_partial`), or the complete answer.
     fn read(&self, is_partial: bool) -> Option<ParsedAnswer> {
         let answer = self.parser.as_ref()?.parse(&self.text, is_partial).ok()?;
         if !self.is_lenient || !answer.tool_calls.is_empty() {
@@ -88,7 +89,7 @@ impl AnswerReader {
         })
     }
 
-    /// Takes what the prompt already holds of the answer as passed on.
+    /// Marks the part of the answer that the prompt already contains as emitted.
     pub(super) fn continuing(mut self) -> Self {
         let begun = self.read(true);
         if let Some(begun) = begun {
@@ -97,7 +98,7 @@ impl AnswerReader {
         self
     }
 
-    /// Adds text; returns what is certain by now.
+    /// Adds text; returns the parts that can no longer change.
     pub(super) fn push(&mut self, text: &str) -> Vec<AnswerPart> {
         if self.parser.is_none() {
             return content(text.to_owned()).into_iter().collect();
@@ -113,12 +114,12 @@ impl AnswerReader {
                 let certain = answer.tool_calls.len().saturating_sub(1);
                 self.give(&answer, certain, false)
             }
-            // Not yet, or not at all: the end will show.
+            // It does not parse yet, or not at all: `finish` decides.
             None => Vec::new(),
         }
     }
 
-    /// The rest, when no more text comes.
+    /// Returns the remaining parts when the answer is complete.
     pub(super) fn finish(&mut self, reason: FinishReason) -> Vec<AnswerPart> {
         if self.parser.is_none() {
             return Vec::new();
@@ -132,17 +133,17 @@ impl AnswerReader {
             whole().or_else(|| beginning().filter(|answer| !answer.tool_calls.is_empty()))
         };
         let Some(answer) = answer else {
-            // Not the form of this template: the text itself is the answer.
+            // It does not have the template's format: the text itself is the answer.
             return self.give_text();
         };
-        // The layer completes what is missing, also where the model has ended: half a call is
-        // none.
+        // The layer completes what is missing, even where the model has stopped; an
+        // incomplete call does not count.
         let calls = answer.tool_calls.iter().map_while(complete).count();
         self.give(&answer, calls, true)
     }
 
-    /// Passes on what is new in `answer`, with this many of its calls. Whitespace at the end
-    /// of its text may stand before a call: it waits until nothing more comes.
+    /// Emits what is new in `answer`, with this many of its calls. Whitespace at the end
+    /// of its text may precede a call: it is held back until the answer is complete.
     fn give(&mut self, answer: &ParsedAnswer, calls: usize, is_over: bool) -> Vec<AnswerPart> {
         let mut parts = Vec::new();
         let reasoning = answer.reasoning.trim();
@@ -191,14 +192,15 @@ fn content(text: String) -> Option<AnswerPart> {
     (!text.is_empty()).then_some(AnswerPart::Content(text))
 }
 
-/// What `now` has beyond `given`, which it becomes then; nothing where it went another way.
+/// The text of `now` after `given`, which is appended to `given`; `None` where there is
+/// none, or `now` does not start with `given`.
 fn new_part(given: &mut String, now: &str) -> Option<String> {
     let more = now.strip_prefix(given.as_str())?.to_owned();
     given.push_str(&more);
     (!more.is_empty()).then_some(more)
 }
 
-/// A call whose arguments are whole.
+/// The call, if its arguments are complete JSON.
 fn complete(call: &ParsedCall) -> Option<ToolCall> {
     let arguments: Map<String, Value> = serde_json::from_str(&call.arguments).ok()?;
     (!call.name.is_empty()).then(|| ToolCall::new(&call.name, arguments.into()))

@@ -1,4 +1,4 @@
-//! What the tick loop needs of a model.
+//! The interface between the tick loop and a model.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +22,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Notes a unit of work.
+    /// Counts a unit of work.
     pub fn tick(&self) {
         self.ticks.fetch_add(1, Ordering::Relaxed);
     }
@@ -32,17 +32,17 @@ impl Progress {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    /// Asks the running decode to end, or takes that back.
+    /// Asks the running decode to end, or withdraws that.
     pub fn set_abort(&self, abort: bool) {
         self.abort.store(abort, Ordering::Release);
     }
 
-    /// Asks all work to end: the process is to go.
+    /// Asks all work to end: the process is shutting down.
     pub fn set_quit(&self) {
         self.quit.store(true, Ordering::Release);
     }
 
-    /// Whether the process is to go.
+    /// Whether the process is shutting down.
     pub fn is_quit(&self) -> bool {
         self.quit.load(Ordering::Acquire)
     }
@@ -52,19 +52,19 @@ impl Progress {
         self.abort.load(Ordering::Acquire) || self.is_quit()
     }
 
-    /// Notes whether the engine computes.
+    /// Records whether the engine computes.
     pub fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
     }
 
-    /// Whether the engine computes; waiting, pausing and resting is not computing.
+    /// Whether the engine computes; waiting, pauses and rests do not count.
     pub fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
     }
 }
 
-/// Why a batch was not decoded. What it would have put into the KV cache is undefined
-/// then: the caller removes it.
+/// Why a batch was not decoded. The KV cache cells of the batch are then undefined: the
+/// caller removes them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// [`Progress::is_abort`] was seen; the context stays usable.
@@ -79,7 +79,8 @@ pub enum DecodeError {
 }
 
 impl From<DecodeError> for Failure {
-    /// Where a decode should not fail: no one aborts it, and its cache is large enough.
+    /// For a decode that should not fail: nothing aborts it, and its cache is large
+    /// enough.
     fn from(error: DecodeError) -> Self {
         Self::new(FailureKind::Internal, error.to_string())
     }
@@ -88,17 +89,17 @@ impl From<DecodeError> for Failure {
 /// One token of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Which.
+    /// Its id.
     pub token: Token,
-    /// Its place in its sequence.
+    /// Its position in its sequence.
     pub position: u32,
-    /// Its sequence's place in the KV cache.
+    /// The number of its sequence in the KV cache.
     pub seq: u32,
     /// Whether a token will be sampled after it.
     pub samples: bool,
 }
 
-/// Lowers the logits of what may not come.
+/// Masks the logits of tokens that are not allowed.
 pub type Mask<'a> = &'a mut dyn FnMut(&mut [f32]) -> Result<(), Failure>;
 
 /// A chosen token.
@@ -106,47 +107,47 @@ pub type Mask<'a> = &'a mut dyn FnMut(&mut [f32]) -> Result<(), Failure>;
 pub struct Sampled {
     /// The token.
     pub token: Token,
-    /// Its own log-probability and the likeliest tokens with theirs, where asked for.
+    /// Its log-probability, and the likeliest tokens with theirs, if requested.
     pub logprobs: Option<(f32, Vec<(Token, f32)>)>,
-    /// How it was chosen, where a form left few others.
+    /// How it was chosen, where a constraint allowed few other tokens.
     pub choice: Option<Choice>,
 }
 
-/// What the model file says about chats.
+/// The chat metadata of the model file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChatFormat {
     /// `tokenizer.chat_template`.
     pub template: Option<String>,
     /// `tokenizer.chat_template.tool_use`, for requests with tools.
     pub tool_template: Option<String>,
-    /// Text of the token that begins a text; empty where there is none.
+    /// Text of the BOS token; empty where there is none.
     pub bos: String,
-    /// Text of the token that ends one.
+    /// Text of the EOS token; empty where there is none.
     pub eos: String,
 }
 
 /// A loaded model with a KV cache for several sequences.
 pub trait Backend {
-    /// How one request chooses its tokens.
+    /// The sampling state of one request.
     type Sampler;
 
-    /// What it is.
+    /// Facts about the model.
     fn info(&self) -> &ModelInfo;
 
-    /// Notes what its chat template can do.
+    /// Sets the capabilities of its chat template.
     fn set_chat(&mut self, chat: ChatAbilities);
 
-    /// How it wants chats.
+    /// Its chat metadata.
     fn chat_format(&self) -> ChatFormat;
 
-    /// A text as tokens; the names of control tokens in it count as such. `add_bos`
-    /// puts the begin token in front where the model wants one.
+    /// Tokenizes a text; names of control tokens in it become control tokens. `add_bos`
+    /// prepends the BOS token where the model uses one.
     fn tokenize(&self, text: &str, add_bos: bool) -> Vec<Token>;
 
     /// The bytes of a token; control tokens have none.
     fn piece(&self, token: Token) -> Vec<u8>;
 
-    /// The token with exactly this name, where there is one; control tokens count.
+    /// The token with exactly this name, if there is one; includes control tokens.
     fn named(&self, name: &str) -> Option<Token> {
         match self.tokenize(name, false)[..] {
             [token] => Some(token),
@@ -157,14 +158,14 @@ pub trait Backend {
     /// Whether the token ends an answer.
     fn is_end(&self, token: Token) -> bool;
 
-    /// All tokens as constraints need them; takes a moment for a large vocabulary.
+    /// All tokens in the format that constraints need; slow for a large vocabulary.
     ///
     /// # Errors
-    /// `ModelInvalid` where the tokens make no vocabulary.
+    /// `ModelInvalid` where the tokens form no valid vocabulary.
     fn vocabulary(&self) -> Result<Vocabulary, Failure>;
 
-    /// How many sequences can run, and how many are kept besides; they are numbered from 0
-    /// on.
+    /// How many sequences can run, and how many are kept in addition; they are numbered
+    /// from 0.
     fn places(&self) -> (u32, u32);
 
     /// How its memory of a sequence can be cut and shared.
@@ -174,61 +175,63 @@ pub trait Backend {
     /// empty.
     fn positions(&self, seq: u32) -> Option<(u32, u32)>;
 
-    /// Whether the first `tokens` of a sequence are there as far as the next token needs
-    /// them.
+    /// Whether the first `tokens` tokens of a sequence are in memory as far as the next
+    /// token needs them.
     fn is_usable(&self, seq: u32, tokens: u32) -> bool {
         let positions = self.positions(seq);
         positions.is_some_and(|(first, last)| self.memory().is_usable(first, last, tokens))
     }
 
-    /// Removes a sequence's tokens from `position` on; `false` where that cannot be done,
-    /// which from 0 on it always can.
+    /// Removes a sequence's tokens from `position` on; `false` where that is not
+    /// possible. From 0 on it is always possible.
     fn remove(&mut self, seq: u32, position: u32) -> bool;
 
-    /// Puts the first `tokens` of sequence `from` into the empty sequence `to` as well;
-    /// `false`, and nothing, where they are not usable ([`Self::is_usable`]).
+    /// Adds the first `tokens` tokens of sequence `from` to the empty sequence `to`;
+    /// changes nothing and returns `false` where they are not usable
+    /// ([`Self::is_usable`]).
     fn share(&mut self, from: u32, to: u32, tokens: u32) -> bool;
 
-    /// Empties the memory, so that the next sequence lies in it as in a new one.
+    /// Clears the memory, so that the next sequence is laid out as in a new one.
     fn clear(&mut self);
 
-    /// A sequence of so many tokens as bytes; empty where it cannot be had.
+    /// Serializes a sequence of `tokens` tokens; empty where that is not possible.
     fn save(&mut self, seq: u32, tokens: u32) -> Vec<u8>;
 
-    /// Puts a saved sequence of `tokens` tokens into the empty sequence `seq`; `false`
-    /// where there is no room, or it does not fit the model. The bytes come from
-    /// [`Self::save`] under the same [`Self::settings`].
+    /// Restores a saved sequence of `tokens` tokens into the empty sequence `seq`;
+    /// `false` where there is no room, or it does not match the model. The bytes come
+    /// from [`Self::save`] under the same [`Self::settings`].
     fn restore(&mut self, seq: u32, saved: &[u8], tokens: u32) -> bool;
 
-    /// What saved bytes depend on besides the model, in words.
+    /// A text that names what saved bytes depend on besides the model.
     fn settings(&self) -> String;
 
     /// Decodes a batch of at most [`Self::batch_max`] tokens; afterwards a token can be
-    /// sampled after each part that [`Part::samples`].
+    /// sampled after each part with [`Part::samples`].
     ///
     /// # Errors
     /// Aborted, no room, or refused by llama.cpp.
     fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError>;
 
-    /// The most tokens of one batch.
+    /// The maximum number of tokens in a batch.
     fn batch_max(&self) -> u32;
 
-    /// Sets up sampling for a request. What the penalties are to see is told by
-    /// [`Self::accept`].
+    /// Sets up sampling for a request. [`Self::accept`] passes the tokens that the
+    /// penalties apply to.
     ///
     /// # Errors
     /// `InvalidArgs` where a value is out of range.
     fn sampler(&self, sampling: &Sampling) -> Result<Self::Sampler, Failure>;
 
-    /// Tells a sampler what comes before its next choice: tokens of the prompt, or the
-    /// answer's, each exactly once.
+    /// Passes to a sampler the tokens that precede its next choice: those of the prompt,
+    /// or of the answer, each exactly once.
     fn accept(&self, sampler: &mut Self::Sampler, tokens: &[Token], are_answer: bool);
 
-    /// Chooses the token after part number `part` of the last batch, with so many
-    /// log-probabilities where asked.
+    /// Chooses the token after part number `part` of the last batch, with `logprobs`
+    /// log-probabilities if requested.
     ///
     /// # Errors
-    /// The mask's; `Internal` where nothing can be chosen (all numbers are NaN or -inf).
+    /// Those of the mask; `Internal` where no token can be chosen (all logits are NaN or
+    /// -inf).
     fn sample(
         &mut self,
         sampler: &mut Self::Sampler,
@@ -237,8 +240,8 @@ pub trait Backend {
         logprobs: Option<u8>,
     ) -> Result<Sampled, Failure>;
 
-    /// The vector of a text of at most [`Self::embedding_tokens_max`] tokens, with length
-    /// one.
+    /// The embedding of a text of at most [`Self::embedding_tokens_max`] tokens,
+    /// normalized to length one.
     ///
     /// # Errors
     /// `Cancelled` where it was aborted, `OutOfMemory`, `Internal`.
@@ -247,12 +250,12 @@ pub trait Backend {
     /// The longest text that can be embedded, in tokens.
     fn embedding_tokens_max(&self) -> u32;
 
-    /// Threads from the next decode on, clamped to the pool; `decode` of them for a single
-    /// token, 0: all.
+    /// Sets the number of threads from the next decode on, clamped to the pool; `decode`
+    /// of them compute a batch of a single token (0: all).
     fn set_threads(&mut self, threads: u32, decode: u32);
 
-    /// Gives memory back that can be had again later. Where `is_empty`, nothing in the KV
-    /// cache is needed any more, and all of it beyond one context goes, too.
+    /// Releases memory that can be allocated again later. With `is_empty`, nothing in the
+    /// KV cache is needed any more, and all of it beyond one context is released, too.
     fn shrink(&mut self, is_empty: bool);
 }
 
@@ -275,9 +278,9 @@ pub fn no_logits() -> Failure {
     )
 }
 
-/// Makes a [`Backend`] in the process that will run it.
+/// Creates a [`Backend`] in the process that will run it.
 pub trait Loader {
-    /// What it loads.
+    /// The backend that it creates.
     type Backend: Backend;
 
     /// Loads the model, reporting progress from 0 to 1.

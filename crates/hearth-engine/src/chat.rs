@@ -1,5 +1,5 @@
-//! Conversations into prompts, by the chat template of the model file and llama.cpp's
-//! chat layer.
+//! Renders conversations to prompts, with the chat template of the model file and
+//! llama.cpp's chat layer.
 
 mod openai;
 mod probe;
@@ -23,29 +23,29 @@ pub(super) use self::prompt::ChatPrompt;
 use super::backend::ChatFormat;
 use crate::chat_shim::{Chat, ChatError};
 
-/// Questions that have nothing in common.
+/// Questions without a common prefix.
 const PROBES: [&str; 2] = ["0", "x"];
-/// Beginnings remembered; each is a system prompt with its tools.
+/// Prefixes remembered; each is a system prompt with its tools.
 const BEGINNINGS_MAX: usize = 8;
 
 /// The chat template of a loaded model.
 #[derive(Debug)]
 pub(super) struct ChatLayer {
     template: Chat,
-    /// The file's template for requests with tools, where it has one of its own.
+    /// The file's template for requests with tools, where it has a separate one.
     tool_template: Option<Chat>,
-    /// Reads calls where the model's own template knows none.
+    /// Parses calls where the model's own template does not support them.
     text_tools: Chat,
-    /// The template's calls cannot be read: tools are described in text.
+    /// The template's calls cannot be parsed: tools are described in text.
     needs_text_tools: bool,
     bos: String,
-    /// System messages and tools, with the text that all their prompts begin with.
+    /// System messages and tools, with the common prefix of all their prompts.
     beginnings: RefCell<Vec<(String, Option<String>)>>,
 }
 
 impl ChatLayer {
-    /// As [`Self::new`], of a file that may come from anywhere: a template that takes too
-    /// long or too much memory is refused. Only for the executable `hearth-engine`.
+    /// As [`Self::new`], for a file of unknown origin: a template that takes too long or
+    /// too much memory is refused. Only for the executable `hearth-engine`.
     ///
     /// # Errors
     /// `ModelInvalid`.
@@ -83,12 +83,12 @@ impl ChatLayer {
         Ok(layer)
     }
 
-    /// Text of the token that begins a text; empty where there is none.
+    /// Text of the BOS token; empty where there is none.
     pub(super) fn bos(&self) -> &str {
         &self.bos
     }
 
-    /// What the template can do.
+    /// The capabilities of the template.
     pub(super) fn abilities(&self) -> ChatAbilities {
         let own = self.with_tools().abilities();
         let supports_thinking = self
@@ -103,7 +103,7 @@ impl ChatLayer {
         }
     }
 
-    /// Whether the chat layer finds a form of calls in the model's own template.
+    /// Whether the chat layer finds a format of calls in the model's own template.
     fn reads_calls(&self) -> bool {
         let tool = json!({"type": "function", "function": {"name": "probe", "description": "",
             "parameters": {"type": "object", "properties": {"x": {"type": "string"}}}}});
@@ -118,7 +118,7 @@ impl ChatLayer {
         self.tool_template.as_ref().unwrap_or(&self.template)
     }
 
-    /// The template whose form calls have.
+    /// The template that defines the format of calls.
     fn call_template(&self) -> &Chat {
         if self.needs_text_tools {
             &self.text_tools
@@ -127,7 +127,7 @@ impl ChatLayer {
         }
     }
 
-    /// Renders a conversation up to where the assistant is to go on.
+    /// Renders a conversation up to where the assistant continues.
     ///
     /// # Errors
     /// `InvalidArgs` where the template refuses the messages, `InvalidSchema` naming the
@@ -148,7 +148,7 @@ impl ChatLayer {
             _ => self.with_tools(),
         };
         let rendered = template.render(&render).or_else(|error| {
-            // Tool results without a role of their own, as text.
+            // Try tool results as text instead of in their own role.
             let folded = text_tools::fold(messages, &[]);
             if folded == messages {
                 return Err(error);
@@ -160,8 +160,8 @@ impl ChatLayer {
         ChatPrompt::new(&rendered, &rendered, request)
     }
 
-    /// As [`Self::render`], for a template that knows no tools: the model reads of them in
-    /// the system prompt, and its calls are read in the form that it was told.
+    /// As [`Self::render`], for a template without tool support: the system prompt
+    /// describes the tools, and calls are parsed in the format that it describes.
     fn render_text_tools(
         &self,
         request: &GenerateRequest,
@@ -175,7 +175,7 @@ impl ChatLayer {
         let rendered = rendered.map_err(|error| self.refused(&error, &[]))?;
         let reading = self.text_tools.render(&example(&bound_tools(tools)));
         let mut reading = reading.map_err(|error| self.refused(&error, tools))?;
-        // Where the model's own template has begun the reasoning, the answer ends it.
+        // Where the model's own template has opened the reasoning, the answer closes it.
         let start = &rendered.thinking_start_tag;
         if let Some(at) = rendered.generation_prompt.rfind(start)
             && start == text_tools::THINKING_START
@@ -186,7 +186,7 @@ impl ChatLayer {
         ChatPrompt::new(&rendered, &reading, request)
     }
 
-    /// How calls of these tools are written.
+    /// The grammar of calls of these tools.
     ///
     /// # Errors
     /// As [`Self::render`].
@@ -234,10 +234,11 @@ impl ChatLayer {
         }))
     }
 
-    /// The text with which every conversation begins that has these system messages and
-    /// tools: what two questions make different is cut off, and the whitespace in front of
-    /// it, which many tokenizers join with the question. `None` where there is nothing
-    /// worth keeping: no system message and no tools, or a template that refuses them.
+    /// The common prefix of all conversations with these system messages and tools: the
+    /// text up to the first difference between the prompts of two questions, without
+    /// whitespace at its end, which many tokenizers merge with the question. `None` where
+    /// there is nothing worth caching: no system message and no tools, or a template that
+    /// refuses them.
     pub(super) fn stable_prefix(
         &self,
         request: &GenerateRequest,
@@ -279,8 +280,8 @@ impl ChatLayer {
         prefix
     }
 
-    /// Whose fault a refusal is: each tool by itself, which costs only where something is
-    /// wrong.
+    /// Finds the cause of a refusal: tries each tool by itself, which takes time only in
+    /// the error case.
     fn refused(&self, error: &ChatError, tools: &[Value]) -> Failure {
         let template = self.call_template();
         for tool in tools {

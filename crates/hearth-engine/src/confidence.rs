@@ -1,19 +1,21 @@
-//! How sure the model was of a call: of what it chose where a form left it a choice.
+//! The model's confidence in a call: in its choices where a constraint allowed several
+//! tokens.
 
 use hearth_proto::Confidence;
 
 use super::backend::Token;
 
-/// One choice among the tokens that a form allowed.
+/// One choice among the tokens that a constraint allowed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// Probability of the chosen token among them, before temperature and filters.
     pub probability: f32,
-    /// The likeliest of them, likeliest first, with theirs.
+    /// The likeliest of them with their probabilities, likeliest first.
     pub likeliest: Vec<(Token, f32)>,
 }
 
-/// Where more tokens than this may come, the text is free, and its words are no choice.
+/// Where more tokens than this are allowed, the text is free, and its tokens do not count
+/// as choices.
 const ALLOWED_MAX: usize = 1024;
 /// Tokens reported for a choice.
 const LIKELIEST: usize = 3;
@@ -49,7 +51,7 @@ impl Choice {
     }
 }
 
-/// Follows the choices of one call.
+/// Tracks the choices of one call.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
     text: Vec<u8>,
@@ -58,7 +60,7 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
-    /// Notes a choice, made behind the text so far.
+    /// Records a choice that was made after the text so far.
     pub(super) fn chose(&mut self, choice: &Choice, piece: impl Fn(Token) -> Vec<u8>) {
         self.log_probability += choice.probability.ln();
         let least = self.least.as_ref().map_or(1.0, |least| least.probability);
@@ -76,12 +78,12 @@ impl Tracker {
         });
     }
 
-    /// Notes text of the answer.
+    /// Records text of the answer.
     pub(super) fn wrote(&mut self, text: &[u8]) {
         self.text.extend_from_slice(text);
     }
 
-    /// What there is to say of the call that ends here; the next one begins.
+    /// Returns the confidence in the call that ends here, and resets for the next one.
     pub(super) fn take(&mut self) -> Confidence {
         let done = std::mem::take(self);
         let least = done.least.unwrap_or(Confidence {

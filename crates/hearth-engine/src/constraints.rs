@@ -1,5 +1,5 @@
-//! What requests demand of their answers, compiled once and used again: clients send the
-//! same schema and the same tools with every request.
+//! A cache of compiled constraints: clients send the same schema and the same tools with
+//! every request.
 
 use hearth_constraint::{Binding, Matcher, Vocabulary};
 use hearth_proto::{Failure, GenerateRequest, Prompt};
@@ -7,19 +7,19 @@ use hearth_proto::{Failure, GenerateRequest, Prompt};
 use super::backend::Backend;
 use super::chat::{ChatLayer, ChatPrompt};
 
-/// Compiled constraints kept; each takes about a megabyte.
+/// Compiled constraints in the cache; each takes about a megabyte.
 const KEPT_MAX: usize = 8;
 
-/// Compiles constraints, and remembers the last ones.
+/// Compiles constraints, and caches the last ones.
 #[derive(Debug, Default)]
 pub(super) struct Constraints {
     vocabulary: Option<Vocabulary>,
-    /// The one used last is the last.
+    /// Ordered by use, the most recent last.
     compiled: Vec<(String, Option<Matcher>)>,
 }
 
 impl Constraints {
-    /// The matcher of a request; `None` where anything may come.
+    /// The matcher of a request; `None` where the answer is not constrained.
     pub(super) fn matcher<B: Backend>(
         &mut self,
         backend: &B,

@@ -25,9 +25,9 @@ use super::confidence::Choice;
 const END: Token = 256;
 
 /// The prompt is the last message, and so is the answer. The rest is for the chat layer,
-/// which finds out what a template can do by rendering examples without a system prompt: in
-/// these, reasoning and calls are written as many models do, and system prompt and tools are
-/// looked at.
+/// which detects the capabilities of a template by rendering examples without a system
+/// prompt: in these, the template renders reasoning and calls in a common format, and
+/// reads the system prompt and the tools.
 const TEMPLATE: &str = "\
 {%- set seen = messages[0].content -%}\
 {%- for tool in tools or [] -%}{%- set seen = tool.function.name | tojson -%}{%- endfor -%}\
@@ -45,22 +45,23 @@ const TEMPLATE: &str = "\
 {%- endif -%}\
 {%- elif loop.last -%}{{ m.content }}{%- endif -%}\
 {%- endfor -%}";
-/// Stands for a state that is not that of any tokens.
+/// Marks a state that does not correspond to any tokens.
 const LOST: Token = -1;
-/// What a token takes after `!slow`.
+/// The time for a token after `!slow`.
 const SLOW_TOKEN: Duration = Duration::from_millis(20);
-/// Digits of a token that says when it was sampled.
+/// Digits of a token that is the time of its sampling.
 const CLOCK_DIGITS: usize = 9;
-/// The microseconds after which they begin anew.
+/// The number of microseconds after which they wrap around.
 const CLOCK_US: u128 = 1_000_000_000;
-/// Context that it says it was trained for.
+/// The training context that it reports.
 const CONTEXT: u32 = 4096;
 
-/// What goes wrong, and how slow things are. Written as `key=value`, separated by
-/// commas: `load-ms=N`, `token-ms=N`, `prefill-us=N` (a prompt token), `load=KIND` with
-/// `not-found`, `invalid`, `oom`, `abort` or `hang`, `fail-decode=N` (the N-th decode,
-/// from 1, fails with code -3), `repeat=N` (the answer is said N times), `state=1` (a
-/// sequence cannot be cut, as with Mamba), `clock=1` (each token says when it was sampled instead: nine digits, the last of the microseconds since 1970).
+/// Faults and delays. Written as `key=value`, separated by commas: `load-ms=N`,
+/// `token-ms=N`, `prefill-us=N` (a prompt token), `load=KIND` with `not-found`,
+/// `invalid`, `oom`, `abort` or `hang`, `fail-decode=N` (the N-th decode, from 1, fails
+/// with code -3), `repeat=N` (the answer is repeated N times), `state=1` (a sequence
+/// cannot be cut, as with Mamba), `clock=1` (each token is the time of its sampling
+/// instead: the last nine digits of the microseconds since 1970).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     load: Option<LoadFault>,
@@ -117,13 +118,13 @@ impl FromStr for Script {
 /// Loads nothing.
 #[derive(Clone, Debug, Default)]
 pub struct FakeLoader {
-    /// What goes wrong.
+    /// Faults and delays.
     pub script: Script,
 }
 
-/// Answers with what it was asked. Words in the prompt cause faults when they are
-/// reached in the answer: `!abort` aborts the process, `!hang` hangs, `!slow` takes
-/// 20 ms a token from then on, `!fail` fails the decode.
+/// Answers with its prompt. Words in the prompt cause faults when they are reached in the
+/// answer: `!abort` aborts the process, `!hang` hangs, `!slow` takes 20 ms per token from
+/// then on, `!fail` fails the decode.
 #[derive(Debug)]
 pub struct FakeBackend {
     script: Script,
@@ -382,7 +383,7 @@ impl Backend for FakeBackend {
         }
     }
 
-    /// Says the prompt as it lies in the KV cache: what got there wrongly is heard.
+    /// Repeats the prompt from the KV cache, so that wrong cells show in the answer.
     fn sample(
         &mut self,
         sampler: &mut FakeSampler,
@@ -393,7 +394,7 @@ impl Backend for FakeBackend {
         let part = self.last.get(part).copied().ok_or_else(no_logits)?;
         let cells = self.cells.get(&part.seq).ok_or_else(no_logits)?;
         let prompt = cells.get(..sampler.prompt.len()).ok_or_else(no_logits)?;
-        // Behind the part there may be guesses.
+        // Guessed tokens may follow the part.
         if cells.get(prompt.len()..=part.position as usize) != Some(&sampler.answered) {
             return Err(no_logits());
         }
@@ -435,7 +436,7 @@ impl Backend for FakeBackend {
         })
     }
 
-    /// How often each letter comes.
+    /// The frequency of each letter.
     fn embed(&mut self, tokens: &[Token]) -> Result<Vec<f32>, Failure> {
         let text: Vec<u8> = tokens.iter().flat_map(|t| self.piece(*t)).collect();
         if text.starts_with(b"!abort") {
@@ -465,7 +466,7 @@ impl Backend for FakeBackend {
     }
 }
 
-/// A token that says what time it is.
+/// A token for the current time.
 fn time_token() -> Token {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let time = now.unwrap_or_default().as_micros() % CLOCK_US;

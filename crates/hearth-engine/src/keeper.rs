@@ -1,5 +1,5 @@
-//! Keeps stable prompts on disk: looks them up for the tick loop, and writes new ones on
-//! a thread of its own, since a memory card can take seconds.
+//! The disk cache: looks up stable prefixes for the tick loop, and writes new ones on a
+//! separate thread, since a memory card can take seconds.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,7 +10,7 @@ use hearth_policy::scheduler::MemoryKind;
 use hearth_proto::LoadRequest;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How long the end of the process waits for the last write.
+/// How long to wait for a write in progress, usually at the end of the process.
 const LAST_WRITE: Duration = Duration::from_secs(8);
 
 /// The prompt cache on disk of a loaded model.
@@ -25,9 +25,9 @@ pub(super) struct Keeper {
 type Job = (Pending, Vec<u8>);
 
 impl Keeper {
-    /// The cache that a load request asks for. `settings` says in words what the numbers
-    /// depend on besides the model; `kind` tells whether files can be cut. `None` where there is none or it cannot be used: a
-    /// model works without.
+    /// Opens the cache that a load request asks for. `settings` names what saved
+    /// sequences depend on besides the model; `kind` determines whether they can be cut.
+    /// `None` where there is no cache or it cannot be used: a model works without one.
     pub(super) fn open(request: &LoadRequest, settings: &str, kind: MemoryKind) -> Option<Self> {
         let limits = request.cache.clone()?;
         let path = limits.folder.display().to_string();
@@ -68,8 +68,8 @@ impl Keeper {
         })
     }
 
-    /// The kept prompt that shares more than `known` tokens with a prompt, of those of
-    /// which so many can be used: see [`Folder::find`].
+    /// The cached prefix that shares more than `known` tokens with a prompt, and of which
+    /// that number is usable: see [`Folder::find`].
     pub(super) fn find(
         &self,
         uid: Option<u32>,
@@ -80,17 +80,17 @@ impl Keeper {
         self.folder.find(uid, prompt, known, is_usable)
     }
 
-    /// Its contents, checked, and how many tokens they are.
+    /// Its verified contents, and their number of tokens.
     pub(super) fn read(&mut self, found: &Found) -> Option<(Vec<u8>, u32)> {
         self.folder.read(now(), found)
     }
 
-    /// Deletes a kept prompt that llama.cpp refuses.
+    /// Deletes a cached prefix that llama.cpp refuses.
     pub(super) fn reject(&mut self, found: &Found) {
         self.folder.reject(found);
     }
 
-    /// Whether a prompt is being written still.
+    /// Whether a write is in progress.
     pub(super) fn is_writing(&mut self) -> bool {
         while let Ok((pending, result)) = self.done.try_recv() {
             self.finish(pending, result);
@@ -98,35 +98,35 @@ impl Keeper {
         self.is_writing
     }
 
-    /// Shorter prompts are not worth a file.
+    /// The minimum length of a cached prefix; a shorter one is not worth a file.
     pub(super) fn min_tokens(&self) -> u32 {
         self.folder.min_tokens()
     }
 
-    /// Whether a prompt of about so many bytes is to be kept.
+    /// Whether a prefix of about this many bytes should be written.
     pub(super) fn wants(&self, uid: Option<u32>, tokens: &[i32], bytes: u64) -> bool {
         self.folder.wants(now(), uid, tokens, bytes)
     }
 
-    /// Begins to write a prompt.
+    /// Starts writing a prefix.
     pub(super) fn keep(&mut self, uid: Option<u32>, tokens: Vec<i32>, payload: Vec<u8>) {
         let pending = self.folder.begin(uid, tokens, &payload);
         self.is_writing = self.jobs.send((pending, payload)).is_ok();
     }
 
-    /// Waits for what is being written.
+    /// Waits for the write in progress.
     pub(super) fn wait(&mut self) {
         if !self.is_writing {
             return;
         }
         match self.done.recv_timeout(LAST_WRITE) {
             Ok((pending, result)) => self.finish(pending, result),
-            // The process ends; a file that has no name yet is nobody's.
+            // Give up: a temporary file that has not been renamed is not used.
             Err(_) => self.is_writing = false,
         }
     }
 
-    /// Forgets files that the daemon has deleted.
+    /// Drops the entries of files that the daemon has deleted.
     pub(super) fn forget(&mut self) {
         self.wait();
         self.folder.forget();
@@ -141,7 +141,7 @@ impl Keeper {
     }
 }
 
-/// The calendar's time: files outlive the process.
+/// Wall-clock time: files outlive the process.
 fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -1,10 +1,10 @@
 //! The engine process. One model, several sequences, a blocking tick loop; it may abort
-//! or be killed at any moment, and nothing is lost but time.
+//! or be killed at any moment, which costs only time.
 //!
-//! [`run`] is the process behind `hearth-engine`: it speaks the framed protocol on
-//! the socket inherited as standard input. The loop knows only the [`Backend`]
-//! trait; [`llama`] is the real one, [`fake`] is for tests of the loop. `unsafe` has two
-//! homes: [`llama`], and [`chat_shim`], the interface to llama.cpp's chat layer.
+//! [`run`] is the process behind `hearth-engine`: it speaks the framed protocol on the
+//! socket inherited as standard input. The loop knows only the [`Backend`] trait;
+//! [`llama`] is the real one, [`fake`] is for tests of the loop. `unsafe` is confined to
+//! [`llama`] and to [`chat_shim`], the interface to llama.cpp's chat layer.
 
 mod affinity;
 mod answer;

@@ -1,5 +1,5 @@
-//! The engine's end of the socket: a reader thread that answers what must not
-//! wait for the tick loop.
+//! The engine's end of the socket: a reader thread that handles what must not wait for
+//! the tick loop.
 
 use std::io::{self, BufReader, BufWriter, Write as _};
 use std::os::unix::net::UnixStream;
@@ -11,13 +11,14 @@ use hearth_proto::{Command, Event, Priority, RequestId, framing};
 use super::backend::Progress;
 use super::llama::leave;
 
-/// Whose work the decode that runs is, if it can be cut short for that one's sake or at
-/// its cost alone.
+/// The request of the running decode, where aborting the decode affects only that
+/// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Running {
     pub(super) id: RequestId,
-    /// The class, where a request of a higher one may cut it short: a prompt's chunk is
-    /// computed again later. `None` where that one waits: a token is soon there.
+    /// Its class, where a request of a higher one may abort the decode: a chunk of a
+    /// prompt is computed again later. `None` where the other request waits: a token is
+    /// computed soon.
     pub(super) yields: Option<Priority>,
 }
 
@@ -30,8 +31,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Starts the reader thread. When the socket ends, the daemon is gone and the
-    /// process exits at once, also in the middle of a decode.
+    /// Starts the reader thread. When the socket closes, the daemon is gone and the
+    /// process exits at once, even in the middle of a decode.
     pub(super) fn start(
         socket: UnixStream,
         progress: &Arc<Progress>,
@@ -86,20 +87,20 @@ impl Link {
             .try_for_each(|event| framing::write(&mut *writer, event))
             .and_then(|()| writer.flush());
         if let Err(error) = written {
-            // Nobody is left to read.
+            // The daemon is gone.
             log::debug!("cannot write to the daemon: {error}");
             leave(0);
         }
     }
 
-    /// Says what runs now, so that it can be cut short.
+    /// Sets the running request, so that its decode can be aborted.
     pub(super) fn set_running(&self, now: Option<Running>) {
         let mut running = lock(&self.running);
         *running = now;
         self.progress.set_abort(false);
     }
 
-    /// The tick loop sees the command as well; this only cuts the decode short.
+    /// The tick loop sees the command as well; this only aborts the decode.
     fn abort_if(&self, condition: impl FnOnce(Running) -> bool) {
         let running = lock(&self.running);
         if running.is_some_and(condition) {
@@ -116,7 +117,7 @@ impl Link {
     }
 }
 
-/// A panic elsewhere leaves these values whole, so poisoning means nothing here.
+/// A panic elsewhere leaves these values consistent, so poisoning can be ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

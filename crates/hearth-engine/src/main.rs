@@ -117,17 +117,17 @@ struct MakeArgs {
     seed: u64,
 }
 
-/// Starts anew with glibc asking for huge pages, unless the environment says what glibc
-/// is to do. Where the kernel gives them on request only (`madvise`), Debian's default,
-/// repacked weights and the KV cache lie in small pages otherwise, and every token walks
-/// through all of them (glibc manual, "Memory Allocation Tunables"; since glibc 2.35,
-/// older ones take no notice).
+/// Executes itself again with a glibc tunable that requests huge pages, unless the
+/// environment sets tunables. Where the kernel provides huge pages only on request
+/// (`madvise`), Debian's default, repacked weights and the KV cache would otherwise be in
+/// small pages, and every token accesses all of them (glibc manual, "Memory Allocation
+/// Tunables"; since glibc 2.35, older versions ignore it).
 fn ask_for_huge_pages() {
     const TUNABLES: &str = "GLIBC_TUNABLES";
     if env::var_os(TUNABLES).is_some() {
         return;
     }
-    // Whatever keeps it from starting anew, it works without.
+    // If this fails, the process continues without huge pages.
     if let Ok(engine) = env::current_exe() {
         let mut anew = Command::new(engine);
         anew.args(env::args_os().skip(1));
@@ -156,7 +156,7 @@ fn main() -> ExitCode {
             return exit_code(match (args.family, args.shape) {
                 (Some(family), _) => make_family(out, family, args.seed),
                 (None, Some(shape)) => make(out, shape, args.storage, args.seed, &mut |_, _| ()),
-                // The arguments need one of them.
+                // clap requires one of them.
                 (None, None) => Ok(()),
             });
         }

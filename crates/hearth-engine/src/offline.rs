@@ -1,5 +1,4 @@
-//! The jobs that `hearthctl` has done without a service; see
-//! [`hearth_proto::OfflineJob`].
+//! The jobs that `hearthctl` runs without a service; see [`hearth_proto::OfflineJob`].
 
 use std::io::{self, Read as _, Write as _};
 
@@ -11,13 +10,13 @@ use super::llama::{LlamaLoader, Runtime};
 use super::process::settle;
 use super::tools;
 
-/// The longest job description: it may hold a text and questions.
+/// The longest job description: it may contain a text and questions.
 const JOB_BYTES_MAX: u64 = 1 << 26;
 
-/// Reads a job from standard input, does it, and writes what happens to standard output.
+/// Reads a job from standard input, runs it, and writes its events to standard output.
 ///
 /// # Errors
-/// Where the streams cannot be used. That a job fails is an event.
+/// Where the streams cannot be used. A failed job is reported as an event.
 pub fn run() -> io::Result<()> {
     settle();
     let mut text = String::new();
@@ -34,7 +33,7 @@ pub fn run() -> io::Result<()> {
 /// Writes an event as one line, at once.
 ///
 /// # Errors
-/// Where nobody reads it any more.
+/// Where the reader is gone.
 pub(super) fn report(event: &OfflineEvent) -> io::Result<()> {
     let mut line = serde_json::to_vec(event)?;
     line.push(b'\n');
@@ -48,7 +47,7 @@ fn dispatch(job: &OfflineJob) -> Result<Value, Failure> {
     let loader = LlamaLoader::new(runtime);
     let mut report = |what: &str, done, total| {
         let what = what.to_owned();
-        // Where nobody reads it, nobody waits for the end either.
+        // If the reader is gone, nothing waits for the result either.
         _ = report(&OfflineEvent::Progress { what, done, total });
     };
     match job {

@@ -1,14 +1,15 @@
-//! How long to rest so that computing takes no more than its share of the time.
+//! How long to rest so that the engine computes for no more than its share of the time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use hearth_proto::units::Permille;
 
-/// Decodes whose fastest counts. One may take longer for reasons that a rest does not
-/// help: a page read from the card, another process.
+/// The number of recent decodes, of which the fastest counts. One may take longer for
+/// reasons that a rest does not affect: a page read from the memory card, another
+/// process.
 const WINDOW: usize = 5;
-/// The first decodes fault pages in and fill caches: they say nothing.
+/// The first decodes fault pages in and fill caches: they are not representative.
 const SKIPPED: u32 = 3;
 
 /// The times of the last decodes.
@@ -19,9 +20,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The rest after a tick that took `took`. A tick of single tokens rests by the
-    /// fastest of the last ones, one with a prompt's chunk by its own time: there all of
-    /// it was work.
+    /// The rest after a tick that took `took`. After a tick of single tokens the rest
+    /// depends on the fastest of the last ones, after one with a chunk of a prompt on its
+    /// own time: all of that was work.
     pub(super) fn rest(&mut self, took: Duration, is_prefill: bool, duty: Permille) -> Duration {
         let work = if is_prefill {
             took
@@ -40,7 +41,7 @@ impl Pace {
         work * (1000 - duty) / duty
     }
 
-    /// Other threads or cores: what was measured is of the past.
+    /// Discards the measurements: the threads or cores have changed.
     pub(super) fn reset(&mut self) {
         self.last.clear();
         self.seen = 0;
@@ -63,7 +64,7 @@ mod tests {
         }
         assert_eq!(pace.rest(ms(40), false, Permille(800)), ms(10));
         assert_eq!(pace.rest(ms(40), false, Permille::FULL), ms(0));
-        // A duty of nothing still moves.
+        // A duty of 0 still makes progress.
         assert_eq!(pace.rest(ms(1), false, Permille(0)), ms(999));
     }
 

@@ -20,14 +20,14 @@ use super::link::Link;
 use super::tick::Ticker;
 use super::worker::Worker;
 
-/// First choice of the OOM killer, well above an ordinary service's 0 (proc(5)):
-/// the engine can be restarted, what else runs on the board perhaps not.
+/// Makes the engine the first choice of the OOM killer, well above an ordinary service's
+/// 0 (proc(5)): the engine can be restarted, other processes on the board perhaps not.
 const OOM_SCORE_ADJ: &str = "800";
 
 /// Serves the daemon at the other end of standard input.
 ///
 /// # Errors
-/// Where standard input is no socket, or breaks.
+/// Where standard input is not a socket, or fails.
 pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Result<()> {
     let socket = inherited_socket()?;
     settle();
@@ -55,7 +55,7 @@ pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Re
             let worker = Worker::new(backend, chat, keeper, request.lookup_tokens);
             Ticker::new(worker, request.limits, link, progress).run(&commands);
         }
-        // Told to go while it loaded: nobody waits for the result.
+        // Shut down while it loaded: nothing waits for the result.
         Err(_) if progress.is_quit() => {}
         Err(failure) => link.send(&[Event::LoadFailed(failure)]),
     }
@@ -63,7 +63,7 @@ pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Re
 }
 
 /// Turns [`run`]'s result into an exit code with a message: 2 where the process was not
-/// started as it must be, 1 for other errors.
+/// started by hearthd, 1 for other errors.
 pub fn exit_code(result: io::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,7 +84,7 @@ fn load<L: Loader>(
     let reporter = link.clone();
     let shown = std::cell::Cell::new(-1.0);
     let report = Box::new(move |share: f32| {
-        // llama.cpp reports every tensor; one event per cent is plenty.
+        // llama.cpp reports every tensor; one event per percent is enough.
         if share - shown.get() >= 0.01 {
             shown.set(share);
             reporter.send(&[Event::Loading { progress: share }]);
@@ -119,10 +119,10 @@ fn inherited_socket() -> io::Result<UnixStream> {
     Ok(stdin.as_fd().try_clone_to_owned()?.into())
 }
 
-/// Bounds the memory that the process can have of its own, so that more is an error here
-/// and not the OOM killer's work on the board. `RLIMIT_DATA` (Linux 4.7, setrlimit(2))
-/// counts private writable memory; of the address space, which `RLIMIT_AS` counts, the
-/// mapped model and the reserves of the C library's arenas would be the larger part.
+/// Limits the private memory of the process, so that exceeding it is an error here and
+/// does not invoke the OOM killer. `RLIMIT_DATA` (Linux 4.7, setrlimit(2)) counts private
+/// writable memory; the address space, which `RLIMIT_AS` counts, consists mostly of the
+/// mapped model and of reservations for the C library's arenas.
 fn limit_memory(more: Option<u64>) {
     let Some((more, now)) = more.zip(status_bytes("VmData:")) else {
         return;
@@ -133,7 +133,7 @@ fn limit_memory(more: Option<u64>) {
     }
 }
 
-/// Does `work` with at most `more` bytes of private memory beyond what there is now; see
+/// Runs `work` with at most `more` bytes of private memory beyond the current amount; see
 /// [`limit_memory`].
 pub(super) fn within<T>(more: u64, work: impl FnOnce() -> T) -> T {
     let limits = getrlimit(Resource::RLIMIT_DATA).ok();
@@ -149,7 +149,7 @@ pub(super) fn within<T>(more: u64, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Bytes that proc(5) says under `name` in `/proc/self/status`; `VmData:` is what
+/// The bytes under `name` in `/proc/self/status` (proc(5)); `VmData:` is what
 /// `RLIMIT_DATA` counts.
 pub(super) fn status_bytes(name: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -158,7 +158,8 @@ pub(super) fn status_bytes(name: &str) -> Option<u64> {
     Some(kib.saturating_mul(1024))
 }
 
-/// Ties the process to its parent's life and offers it to the OOM killer.
+/// Makes the process end with its parent, and makes it the first choice of the OOM
+/// killer.
 pub(super) fn settle() {
     if let Err(error) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
         log::debug!("no parent-death signal: {error}");

@@ -1,8 +1,8 @@
-//! What a prompt need not compute, since it was computed before: looked up among what runs,
-//! what is kept in memory and what is on disk; and the checkpoints that are kept for it.
+//! Prefix reuse: looks up the prefix of a prompt among running sequences, finished ones
+//! in memory and the disk cache; and creates the checkpoints for it.
 //!
-//! What is found is compared token by token, and what is really in memory is looked at
-//! before it is used: see [`MemoryKind`](hearth_policy::scheduler::MemoryKind).
+//! A match is compared token by token, and the positions that are really in memory are
+//! checked before it is used: see [`MemoryKind`](hearth_policy::scheduler::MemoryKind).
 
 use hearth_policy::scheduler::{Hit, Lengths, SlotId};
 use hearth_proto::{FinishReason, Reuse};
@@ -11,12 +11,12 @@ use super::backend::{Backend, Token};
 use super::sequence::as_u32;
 use super::worker::Worker;
 
-/// Two boundaries so near each other are not worth a copy each.
+/// Two boundaries this close to each other (in tokens) are not worth a copy each.
 const NEAR: usize = 16;
 
 impl<B: Backend> Worker<B> {
-    /// Looks for the beginning of a prompt that is about to be computed from its first
-    /// token: it may be in memory by now. Whether the batch has to be planned again.
+    /// Looks up the prefix of a prompt that is about to be computed from its first token:
+    /// it may be in memory by now. Returns whether the batch has to be planned again.
     pub(super) fn look_up(&mut self) -> bool {
         let Some(step) = self.batch.steps().last().copied() else {
             return false;
@@ -41,7 +41,7 @@ impl<B: Backend> Worker<B> {
         let kept = self.kept.len();
         let restored = self.restore(slot, known);
         if restored.is_none() && self.kept.len() < kept {
-            // What was found may have made room in vain.
+            // The sequence that was found may have been evicted by the failed restore.
             hit = self.find(slot);
         }
         let found = restored.unwrap_or_else(|| hit.map_or(0, |hit| self.share(slot, hit)));
@@ -56,11 +56,11 @@ impl<B: Backend> Worker<B> {
         if found > 0 {
             self.checkpoint(slot, found);
         }
-        // A part of it may have to end earlier now, too.
+        // A part of the prompt may now have to end earlier, too.
         found > 0 || self.backend.memory().needs_checkpoints()
     }
 
-    /// Takes over what another sequence holds; how many tokens.
+    /// Shares the prefix of another sequence; returns the number of tokens.
     fn share(&mut self, slot: SlotId, hit: Hit) -> u32 {
         let Some(sequence) = self.sequences.get_mut(&slot) else {
             return 0;
@@ -75,7 +75,7 @@ impl<B: Backend> Worker<B> {
         hit.tokens
     }
 
-    /// Has the prompt computed in parts that end where another one may part from it.
+    /// Splits the prompt into parts that end where another prompt may diverge from it.
     fn set_boundaries(&mut self, slot: SlotId) {
         if !self.backend.memory().needs_checkpoints() {
             return;
@@ -98,7 +98,7 @@ impl<B: Backend> Worker<B> {
         self.slots.stop_at(slot, stops);
     }
 
-    /// Keeps a copy of a sequence that ends at one of its boundaries now.
+    /// Keeps a checkpoint of a sequence that now ends at one of its boundaries.
     pub(super) fn checkpoint(&mut self, slot: SlotId, tokens: u32) {
         if !self.backend.memory().needs_checkpoints() {
             return;
@@ -126,7 +126,7 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Keeps a sequence, and frees the places that are no longer needed.
+    /// Keeps a sequence in the prefix cache, and frees those that are no longer needed.
     pub(super) fn keep(&mut self, seq: u32, uid: Option<u32>, tokens: Vec<i32>, lengths: &Lengths) {
         for seq in self.kept.insert(seq, uid, tokens, lengths) {
             self.free(seq);
@@ -142,8 +142,8 @@ impl<B: Backend> Worker<B> {
         self.free_seqs.pop()
     }
 
-    /// Ends a request that only wants its prompt computed where that is kept whole: where
-    /// a sequence cannot be cut, not one token of it could be computed again.
+    /// Ends a prewarm request whose whole prompt is cached: where a sequence cannot be
+    /// cut, none of its tokens can be computed again.
     fn is_warm(&mut self, slot: SlotId) -> bool {
         let Some(sequence) = self.sequences.get(&slot) else {
             return false;
@@ -182,8 +182,8 @@ impl<B: Backend> Worker<B> {
         true
     }
 
-    /// Reads the beginning of a sequence from disk where more than `known` tokens of it
-    /// are there; returns how many.
+    /// Restores the prefix of a sequence from disk where more than `known` tokens of it
+    /// are cached; returns how many.
     fn restore(&mut self, slot: SlotId, known: u32) -> Option<u32> {
         self.keeper.as_ref()?;
         let tokens = search(self.sequences.get(&slot)?.tokens()).to_vec();
@@ -199,7 +199,8 @@ impl<B: Backend> Worker<B> {
         let (saved, tokens) = keeper.read(&found)?;
         let seq = sequence.seq;
         while !self.backend.restore(seq, &saved, tokens) {
-            // No room, or no good. With nothing else left in the cache it is the latter.
+            // There is no room, or the data are invalid. With nothing else in the cache,
+            // the data are invalid.
             if let Some(oldest) = self.kept.evict() {
                 self.free(oldest);
             } else {
@@ -218,7 +219,7 @@ impl<B: Backend> Worker<B> {
         None
     }
 
-    /// The longest usable beginning of a sequence that another one holds, running or kept.
+    /// The longest usable prefix of a sequence that another one has, running or finished.
     fn find(&mut self, slot: SlotId) -> Option<Hit> {
         let sequence = self.sequences.get(&slot)?;
         let tokens = sequence.tokens();
@@ -247,8 +248,7 @@ impl<B: Backend> Worker<B> {
     }
 }
 
-/// The tokens that may come from elsewhere: the last one is computed in any case, for its
-/// logits.
+/// The tokens that may be reused: the last one is computed in any case, for its logits.
 fn search(tokens: &[Token]) -> &[Token] {
     tokens.split_last().map_or(&[], |(_, before)| before)
 }

@@ -13,30 +13,30 @@ use super::chat::{ChatLayer, ChatPrompt};
 use super::confidence::Tracker;
 use crate::text_stream::TextStream;
 
-/// Bytes of text that one token of the context may stand for. Ordinary text has 2 to 5
-/// a token; longer input is refused before it is tokenized, which cannot be aborted
-/// and takes seconds a megabyte.
+/// Bytes of text per token of the context. Ordinary text has 2 to 5; longer input is
+/// refused before it is tokenized, which cannot be aborted and takes seconds per
+/// megabyte.
 const BYTES_PER_TOKEN: usize = 32;
 
-/// A request being worked on.
+/// A request in progress.
 #[derive(Debug)]
 pub(super) struct Sequence<S> {
     pub(super) id: RequestId,
     pub(super) uid: Option<u32>,
-    /// Its place in the KV cache.
+    /// Its sequence number in the KV cache.
     pub(super) seq: u32,
     /// The prompt's tokens, then the answer's.
     tokens: Vec<Token>,
     prompt_tokens: u32,
-    /// Tokens of the beginning that is worth keeping on disk.
+    /// Tokens of the stable prefix, which is worth writing to disk.
     stable: usize,
-    /// After how many tokens of the prompt another one may part from it, besides.
+    /// Further numbers of tokens after which another prompt may diverge from this one.
     boundaries: Vec<usize>,
-    /// Tokens of the prompt in front of those that the answer begins with.
+    /// Tokens of the prompt before those that the answer begins with.
     answer_at: usize,
     pub(super) reuse: Reuse,
     cached_tokens: u32,
-    /// Whether the daemon heard of the start.
+    /// Whether the start was reported to the daemon.
     is_started: bool,
     generated: u32,
     max_tokens: u32,
@@ -54,7 +54,7 @@ pub(super) struct Sequence<S> {
 }
 
 impl<S> Sequence<S> {
-    /// Takes a prompt, and replays what it resumes.
+    /// Starts a prompt, and replays the tokens that it resumes.
     pub(super) fn begin<B: Backend<Sampler = S>>(
         backend: &B,
         prompt: ReadyPrompt,
@@ -102,7 +102,7 @@ impl<S> Sequence<S> {
         Ok(sequence)
     }
 
-    /// Takes tokens of the answer whose text the client has already.
+    /// Processes tokens of the answer whose text the client already has.
     fn replay<B: Backend>(&mut self, backend: &B, tokens: &[Token]) -> Result<(), Failure> {
         for token in tokens {
             let piece = self.piece(backend, *token);
@@ -129,8 +129,8 @@ impl<S> Sequence<S> {
         &self.tokens
     }
 
-    /// Finds the beginning that other conversations have, too: system prompt and tools
-    /// by the template's boundary.
+    /// Finds the prefix that other conversations share: system prompt and tools, up to
+    /// the template's boundary.
     pub(super) fn find_stable<B: Backend<Sampler = S>>(
         &mut self,
         backend: &B,
@@ -145,28 +145,28 @@ impl<S> Sequence<S> {
                     .stable_prefix(request, messages, tools)
                     .unwrap_or_default();
                 let tokens = tokenize(backend, chat, &text);
-                // Where text is cut, its last tokens may come out otherwise.
+                // Where a text is cut, its last tokens may differ.
                 let same = self.tokens.iter().zip(tokens.iter().flatten());
                 same.take_while(|(a, b)| a == b).count()
             }
         };
     }
 
-    /// Notes that another prompt began with the same `tokens` and went on otherwise.
+    /// Records that another prompt began with the same `tokens` tokens and then diverged.
     pub(super) fn recurs(&mut self, tokens: u32) {
         if self.stable == 0 {
             self.stable = tokens as usize;
         }
     }
 
-    /// Where the next turn of this conversation may part from this prompt: what the model
-    /// thinks is not in later prompts. The last token is computed anew for its logits.
+    /// Where the next turn of this conversation may diverge from this prompt: reasoning
+    /// is not in later prompts. The last token is computed again for its logits.
     pub(super) fn answer_at(&self) -> usize {
         self.answer_at
             .min((self.prompt_tokens as usize).saturating_sub(1))
     }
 
-    /// Notes that another prompt may part from this one after so many tokens.
+    /// Records that another prompt may diverge from this one after `tokens` tokens.
     pub(super) fn parts_after(&mut self, tokens: usize) {
         self.boundaries.push(tokens);
     }
@@ -176,7 +176,7 @@ impl<S> Sequence<S> {
         self.max_tokens == 0
     }
 
-    /// How its tokens divide.
+    /// The lengths of its prompt and its stable prefix, and its boundaries.
     pub(super) fn lengths(&self) -> Lengths {
         let prompt = self.prompt_tokens as usize;
         let mut boundaries = vec![self.stable];
@@ -191,7 +191,7 @@ impl<S> Sequence<S> {
         }
     }
 
-    /// Whether the answer is over with the tokens it has, and how.
+    /// Whether the answer is complete with its current tokens, and why.
     pub(super) fn ended(&mut self) -> Option<FinishReason> {
         let is_complete = self.matcher.as_mut().is_some_and(Matcher::is_complete);
         if self.stream.is_stopped() || self.generated > 0 && is_complete {
@@ -203,8 +203,8 @@ impl<S> Sequence<S> {
         }
     }
 
-    /// Says once that work begins, with so many tokens found in the cache, in memory or on
-    /// the disk.
+    /// Reports once that work begins, and how many tokens were found in the cache, in
+    /// memory or on disk.
     pub(super) fn start(&mut self, cached_tokens: u32, from_disk: bool, out: &mut Vec<Event>) {
         if self.is_started {
             return;
@@ -219,7 +219,7 @@ impl<S> Sequence<S> {
         });
     }
 
-    /// Adds what `work` needs decoded to a batch.
+    /// Adds the tokens of `work` to a batch.
     pub(super) fn fill(&self, work: Work, parts: &mut Vec<Part>) {
         let (from, to) = work.range();
         let samples_at = work.samples().then(|| to - 1);
@@ -234,21 +234,21 @@ impl<S> Sequence<S> {
         }
     }
 
-    /// Lets it guess tokens that its prompt has already. Those that a form forces need
-    /// no guess.
+    /// Enables guesses of up to `most` tokens from earlier text (prompt lookup). Tokens
+    /// that a constraint forces need no guess.
     pub(super) fn set_lookup(&mut self, most: u32) {
         if self.matcher.is_none() {
             self.lookup = Lookup::new(most as usize);
         }
     }
 
-    /// Adds tokens to a batch that may come next, to be checked with it; returns how
-    /// many. The last part is the last token known.
+    /// Adds guesses of the next tokens to a batch, which checks them; returns how many.
+    /// The last part is the last known token.
     pub(super) fn guess(&mut self, parts: &mut Vec<Part>) -> usize {
         let from = as_u32(self.tokens.len());
         let left = self.max_tokens.saturating_sub(self.generated);
         let guess = self.lookup.guess(&self.tokens);
-        // Each can bring one more.
+        // The batch yields one token more than the correct guesses.
         let most = left.saturating_sub(1) as usize;
         let before = parts.len();
         let guess = (from..).zip(guess).take(most);
@@ -261,12 +261,12 @@ impl<S> Sequence<S> {
         parts.len() - before
     }
 
-    /// Notes how many guesses held.
+    /// Records how many guesses were correct.
     pub(super) fn guessed(&mut self, guessed: usize, held: usize) {
         self.lookup.checked(guessed, held);
     }
 
-    /// Notes that `work` was decoded in a tick of so many milliseconds.
+    /// Records that `work` was decoded in a tick of `ms` milliseconds.
     pub(super) fn decoded(&mut self, work: Work, ms: f64, out: &mut Vec<Event>) {
         match work {
             Work::Prefill { to, .. } => {
@@ -280,8 +280,8 @@ impl<S> Sequence<S> {
         }
     }
 
-    /// Chooses the token after part number `part`, adds those that it forces, and emits
-    /// their text; `Some` where the answer ends.
+    /// Chooses the token after part number `part`, adds those that the constraint then
+    /// forces, and emits their text; `Some` where the answer ends.
     pub(super) fn choose<B: Backend<Sampler = S>>(
         &mut self,
         backend: &mut B,
@@ -319,7 +319,7 @@ impl<S> Sequence<S> {
             }
         });
         let mut parts = Vec::new();
-        // One by one, as `replay` does: what was passed on after each is the same then.
+        // One by one, as `replay` does, so that the parts after each token are the same.
         for token in &tokens {
             let piece = self.piece(backend, *token);
             self.tracker.wrote(&piece);
@@ -331,7 +331,7 @@ impl<S> Sequence<S> {
         self.generated += as_u32(tokens.len());
         let mut logprobs: Vec<TokenLogprob> = logprobs.into_iter().collect();
         if !logprobs.is_empty() {
-            // Nothing else could come: their probability is one.
+            // No other token was allowed: their probability is one.
             logprobs.extend(tokens.iter().skip(1).map(|token| TokenLogprob {
                 bytes: backend.piece(*token),
                 logprob: 0.0,
@@ -348,7 +348,7 @@ impl<S> Sequence<S> {
         Ok(self.ended())
     }
 
-    /// The parts with how sure the model was of the calls among them.
+    /// Adds the model's confidence to the calls among the parts.
     fn with_confidence(&mut self, mut parts: Vec<AnswerPart>) -> Vec<AnswerPart> {
         for part in &mut parts {
             if let AnswerPart::ToolCall(call) = part {
@@ -358,7 +358,8 @@ impl<S> Sequence<S> {
         parts
     }
 
-    /// Emits what was held back for a stop string that did not come, and the end.
+    /// Emits the text that was held back for a stop string that did not occur, and the
+    /// end.
     pub(super) fn finish(&mut self, reason: FinishReason, out: &mut Vec<Event>) {
         let text = self.stream.finish();
         let mut parts = self.reader.push(&text);
@@ -387,15 +388,15 @@ impl<S> Sequence<S> {
     }
 }
 
-/// A prompt as the model gets it, and how its answer is read.
+/// A tokenized prompt, and how its answer is parsed.
 #[derive(Debug)]
 pub(super) struct ReadyPrompt {
-    /// At least one, and fewer than the context holds.
+    /// At least one, and fewer than the context size.
     tokens: Vec<Token>,
     reader: AnswerReader,
     controls: Vec<(Token, String)>,
     stops: Vec<String>,
-    /// Tokens in front of those that the answer begins with.
+    /// Tokens before those that the answer begins with.
     answer_at: usize,
     /// As the chat layer rendered it; `None` for plain text.
     pub(super) chat: Option<ChatPrompt>,
@@ -460,8 +461,8 @@ impl ReadyPrompt {
     }
 }
 
-/// Leaves the oldest turn out, a question with all that follows up to the next one;
-/// system messages and the latest turn stay. Whether there was one to leave out.
+/// Removes the oldest turn, a question with all that follows up to the next one; system
+/// messages and the latest turn stay. Returns whether there was one to remove.
 fn leave_out(messages: &mut Vec<Message>) -> bool {
     let mut questions = (0..messages.len()).filter(|n| messages[*n].role == "user");
     let (Some(first), Some(next)) = (questions.next(), questions.next()) else {
@@ -478,7 +479,7 @@ fn leave_out(messages: &mut Vec<Message>) -> bool {
 fn tokenize<B: Backend>(backend: &B, chat: &ChatLayer, text: &str) -> Result<Vec<Token>, Failure> {
     let context = backend.info().context_size;
     check_length(text, context)?;
-    // Many templates write the begin token themselves; two of them harm the answer.
+    // Many templates write the BOS token themselves; two of them make the answer worse.
     let has_bos = !chat.bos().is_empty() && text.starts_with(chat.bos());
     let tokens = backend.tokenize(text, !has_bos);
     let count = as_u32(tokens.len());

@@ -1,11 +1,11 @@
-//! From token bytes to text that may be shown.
+//! Converts token bytes to text that may be emitted.
 
-/// Collects the bytes of an answer and gives out text: only whole characters, and
-/// nothing that may yet turn out to be the begin of a stop string.
+/// Collects the bytes of an answer and returns text: only complete characters, and
+/// nothing that may still become the beginning of a stop string.
 #[derive(Debug, Default)]
 pub struct TextStream {
     stop: Vec<String>,
-    /// Bytes that do not make a whole character yet.
+    /// Bytes that do not form a complete character yet.
     partial: Vec<u8>,
     /// Text held back because it may begin a stop string.
     held: String,
@@ -21,12 +21,12 @@ impl TextStream {
         }
     }
 
-    /// Whether a stop string came.
+    /// Whether a stop string occurred.
     pub fn is_stopped(&self) -> bool {
         self.stopped
     }
 
-    /// Adds a token's bytes and returns the text that is safe to show.
+    /// Adds a token's bytes and returns the text that can be emitted.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         if self.stopped {
             return String::new();
@@ -54,7 +54,7 @@ impl TextStream {
         std::mem::replace(&mut self.held, tail)
     }
 
-    /// What is left at the end; a cut character becomes U+FFFD.
+    /// The remaining text at the end; an incomplete character becomes U+FFFD.
     pub fn finish(&mut self) -> String {
         if self.stopped {
             return String::new();
@@ -65,8 +65,7 @@ impl TextStream {
     }
 }
 
-/// Takes all whole characters off the front; bytes that can never become one turn
-/// into U+FFFD.
+/// Removes all complete characters from the front; invalid bytes become U+FFFD.
 fn take_utf8(bytes: &mut Vec<u8>) -> String {
     let mut text = String::new();
     loop {
@@ -90,7 +89,7 @@ fn take_utf8(bytes: &mut Vec<u8>) -> String {
     }
 }
 
-/// Length of the longest end of `text` that begins `stop`.
+/// Length of the longest suffix of `text` that is a proper prefix of `stop`.
 pub(super) fn overlap(text: &str, stop: &str) -> usize {
     (1..stop.len().min(text.len() + 1))
         .rev()
@@ -139,7 +138,8 @@ mod tests {
     }
 
     proptest! {
-        /// However text is cut into tokens, it comes out as one cut at the first stop.
+        /// However text is split into tokens, the output is the text up to the first stop
+        /// string.
         #[test]
         fn cutting_does_not_matter(text in "[ab é🔥]{0,40}", stop in "[abé]{1,3}", cuts in prop::collection::vec(1usize..4, 0..40)) {
             let mut rest = text.as_bytes();

@@ -18,24 +18,24 @@ use super::worker::Worker;
 /// The longest text that `Tokenize` takes, in bytes: it cannot be interrupted.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
-/// How long nothing is asked before prompts are written to disk: a conversation has
-/// pauses, and the next question must not wait for a memory card.
+/// The idle time before prompts are written to disk: a conversation has pauses, and the
+/// next question must not wait for a memory card.
 const IDLE_BEFORE_KEEPING: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether a write is over.
+/// How often to check whether a write has finished.
 const KEEPING_POLL: Duration = Duration::from_millis(100);
 
-/// Serves one loaded model until the daemon says stop.
+/// Serves one loaded model until the daemon ends it.
 pub(super) struct Ticker<B: Backend> {
     worker: Worker<B>,
-    /// Texts whose vectors are wanted.
+    /// Texts to embed.
     embeds: VecDeque<(RequestId, String)>,
     limits: Limits,
     began: Instant,
-    /// The duty's rest lasts until then.
+    /// The end of the rest that the duty requires.
     rest_until: Option<Instant>,
     pace: Pace,
-    /// The rest of a `Shrink` comes when nothing runs.
+    /// A `Shrink` is to be completed when nothing runs.
     shrinks: bool,
     /// When it last computed.
     idle_since: Instant,
@@ -48,9 +48,9 @@ pub(super) struct Ticker<B: Backend> {
 enum Wait {
     /// Not at all: there is work.
     No,
-    /// The rest of the duty.
+    /// For the rest that the duty requires.
     Rest(Duration),
-    /// Until one comes: nothing to do, or nothing allowed.
+    /// Until a command arrives: nothing to do, or nothing allowed.
     Forever,
 }
 
@@ -103,7 +103,7 @@ impl<B: Backend> Ticker<B> {
         self.worker.is_idle() && self.embeds.is_empty()
     }
 
-    /// Waiting is always for a command, so a cancel or new limits end it at once.
+    /// Always waits for a command, so a cancel or new limits end the wait at once.
     fn wait(&mut self) -> Wait {
         if self.limits.paused {
             return Wait::Forever;
@@ -139,7 +139,7 @@ impl<B: Backend> Ticker<B> {
                 }
             }
             Command::Cancel { id } => {
-                // Else it is over already and had its last event.
+                // Otherwise it has already ended and sent its last event.
                 if self.worker.cancel(id) {
                     let failure = Failure::cancelled();
                     self.link.send(&[Event::Failed { id, failure }]);
@@ -156,7 +156,7 @@ impl<B: Backend> Ticker<B> {
                 self.limits = limits;
                 let (threads, decode) = (limits.threads, limits.decode_threads);
                 self.worker.backend.set_threads(threads, decode);
-                // The rest was meant for the old duty; the next tick sets a new one.
+                // The rest was computed for the old duty; the next tick sets a new one.
                 self.rest_until = None;
             }
             Command::Tokenize { id, text, bos } => {
@@ -195,7 +195,7 @@ impl<B: Backend> Ticker<B> {
         Event::Tokenized { id, tokens }
     }
 
-    /// One text a tick, so that answers go on between two of them.
+    /// One text per tick, so that answers continue between two of them.
     fn embed(&mut self, id: RequestId, text: &str) -> Event {
         let backend = &mut self.worker.backend;
         if let Err(failure) = backend.info().kind.check(Use::Embedding) {

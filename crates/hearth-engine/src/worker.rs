@@ -1,5 +1,5 @@
-//! The model at work: the sequences in the slots, their places in the KV cache, and the
-//! finished ones that stay there for the next prompt. Knows no socket.
+//! Runs the model: the sequences in the slots, their cells in the KV cache, and the
+//! finished ones that stay there for the next prompt. Independent of the socket.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use super::keeper::Keeper;
 use super::link::Running;
 use super::sequence::{ReadyPrompt, Sequence, as_u32};
 
-/// Tokens guessed at most: llama.cpp keeps the logits of as many tokens of a batch as
-/// there are sequences, and one slot has more than this.
+/// The most tokens that are guessed at once: llama.cpp keeps the logits of as many tokens
+/// of a batch as there are sequences, and even one slot has more sequences than this.
 const LOOKUP_MAX: u32 = 8;
 
-/// Works on requests, a tick at a time.
+/// Processes requests, one tick at a time.
 #[derive(Debug)]
 pub(super) struct Worker<B: Backend> {
     pub(super) backend: B,
@@ -30,9 +30,9 @@ pub(super) struct Worker<B: Backend> {
     pub(super) slots: Slots,
     pub(super) kept: Kept,
     pub(super) keeper: Option<Keeper>,
-    /// Tokens guessed at most.
+    /// The most tokens that are guessed at once.
     lookup_tokens: u32,
-    /// Places in the KV cache that nobody uses.
+    /// Sequence numbers of the KV cache that are not in use.
     pub(super) free_seqs: Vec<u32>,
     pub(super) batch: Batch,
     parts: Vec<Part>,
@@ -55,7 +55,7 @@ impl<B: Backend> Worker<B> {
             slots: Slots::new(count as usize, width as usize, backend.batch_max()),
             kept: Kept::new(kind, kept_max as usize, info.kv_tokens as usize),
             keeper: keeper.filter(|_| kind.can_share()),
-            // What did not hold has to be removed again.
+            // Wrong guesses have to be removed again.
             lookup_tokens: lookup_tokens.min(LOOKUP_MAX) * u32::from(kind.can_roll_back()),
             free_seqs: (0..count + kept_max).rev().collect(),
             chat,
@@ -70,7 +70,7 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Takes a request; work on it begins with one of the next ticks.
+    /// Enqueues a request; work on it begins with one of the next ticks.
     pub(super) fn submit(&mut self, request: GenerateRequest) {
         self.waiting.push(request);
     }
@@ -80,7 +80,7 @@ impl<B: Backend> Worker<B> {
         self.waiting.is_empty() && self.sequences.is_empty()
     }
 
-    /// Drops a request without a word; whether it was here.
+    /// Drops a request without an event; returns whether it was present.
     pub(super) fn cancel(&mut self, id: RequestId) -> bool {
         let before = self.waiting.len();
         self.waiting.retain(|request| request.id != id);
@@ -92,7 +92,7 @@ impl<B: Backend> Worker<B> {
         self.waiting.len() < before
     }
 
-    /// Forgets this user's finished sequences, or all, and files that are gone.
+    /// Drops this user's finished sequences, or all, and the entries of deleted files.
     pub(super) fn forget(&mut self, uid: Option<u32>) {
         for seq in self.kept.forget(uid) {
             self.free(seq);
@@ -102,8 +102,8 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Gives back the memory of what is only kept for later; the whole of it where
-    /// nothing runs, with stable prompts written first.
+    /// Releases memory that is only kept for later; where nothing runs, all of it, after
+    /// stable prompts are written to disk.
     pub(super) fn shrink(&mut self) {
         let is_idle = self.is_idle();
         if is_idle {
@@ -126,7 +126,7 @@ impl<B: Backend> Worker<B> {
         keeper.is_writing() || self.kept.has_stable()
     }
 
-    /// Begins to write one stable prompt to disk, unless one is being written; for when
+    /// Starts writing one stable prompt to disk, unless a write is in progress; for when
     /// there is nothing else to do.
     pub(super) fn keep_one(&mut self) {
         let Some(keeper) = &mut self.keeper else {
@@ -151,14 +151,14 @@ impl<B: Backend> Worker<B> {
         }
         let saved = self.backend.save(seq, tokens);
         self.backend.remove(seq, 0);
-        // A state takes more than its tokens' keys and values.
+        // A recurrent state takes more than the keys and values of its tokens.
         let bytes = saved.len() as u64;
         if !saved.is_empty() && keeper.wants(stable.uid, &stable.tokens, bytes) {
             keeper.keep(stable.uid, stable.tokens, saved);
         }
     }
 
-    /// Writes all stable prompts before the process ends.
+    /// Writes all stable prompts to disk, and waits until they are written.
     pub(super) fn keep_all(&mut self) {
         while self.has_to_keep() {
             self.keep_one();
@@ -168,14 +168,14 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// What happened since the last call.
+    /// The events since the last call.
     pub(super) fn events(&mut self) -> std::vec::Drain<'_, Event> {
         self.events.drain(..)
     }
 
-    /// Plans a tick: begins what waits and looks it up. Returns what may cut the tick
-    /// short: with the prefill, which comes last, or with the only step, no other request
-    /// loses what it computed.
+    /// Plans a tick: starts a waiting request and looks up its prefix. Returns the
+    /// request for whose step the tick may be aborted: where that is a prefill, which
+    /// comes last, or the only step, no other request loses what it computed.
     pub(super) fn plan(&mut self, now: Duration, limits: &Limits) -> Option<Running> {
         self.begin_next(now);
         self.slots.plan(now, limits, &mut self.batch);
@@ -198,13 +198,13 @@ impl<B: Backend> Worker<B> {
         })
     }
 
-    /// Whether the planned tick has a part of a prompt in it.
+    /// Whether the planned tick contains a part of a prompt.
     pub(super) fn plans_prefill(&self) -> bool {
         let is_prefill = |step: &Step| matches!(step.work, Work::Prefill { .. });
         self.batch.steps().iter().any(is_prefill)
     }
 
-    /// Does the planned tick's work.
+    /// Executes the planned tick.
     pub(super) fn tick(&mut self, now: Duration) {
         match self.compute(now) {
             Ok(()) | Err(DecodeError::Aborted) => {}
@@ -236,7 +236,8 @@ impl<B: Backend> Worker<B> {
         }
         let kind = self.backend.memory();
         if kind == MemoryKind::Recurrent {
-            // It costs a batch of its own: with a window the sequence itself will do mostly.
+            // It costs a separate batch: with a sliding window the sequence itself
+            // usually suffices.
             sequence.parts_after(sequence.answer_at());
         }
         let is_kept = self.keeper.is_some() || kind.needs_checkpoints();
@@ -252,7 +253,7 @@ impl<B: Backend> Worker<B> {
             );
         }
         let slot = self.slots.take(now, request.priority, known, 0);
-        // There is a free slot, so there is a free place: see `new`.
+        // There is a free slot, so there is a free sequence number: see `new`.
         if let (Some(slot), Some(seq)) = (slot, self.free_seqs.pop()) {
             sequence.seq = seq;
             self.sequences.insert(slot, sequence);
@@ -272,7 +273,7 @@ impl<B: Backend> Worker<B> {
         Sequence::begin(&self.backend, prompt, request, matcher)
     }
 
-    /// A reproducible request has the memory to itself.
+    /// A reproducible request uses the KV cache alone.
     fn may_begin(&self, reuse: Reuse) -> bool {
         let mut running = self.sequences.values();
         match reuse {
@@ -281,13 +282,14 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Leaves nothing in the KV cache.
+    /// Clears the KV cache.
     fn empty(&mut self) {
         self.free_seqs.extend(self.kept.forget(None));
         self.backend.clear();
     }
 
-    /// Decodes the planned batch, making room where it needs some, and chooses tokens.
+    /// Decodes the planned batch, makes room in the KV cache where necessary, and chooses
+    /// tokens.
     fn compute(&mut self, now: Duration) -> Result<(), DecodeError> {
         let began = clock::now();
         let mut may_guess = true;
@@ -304,7 +306,7 @@ impl<B: Backend> Worker<B> {
             let guessed = if may_guess { self.guess() } else { 0 };
             match self.backend.decode(&self.parts) {
                 Ok(()) => break guessed,
-                // Nobody loses what was computed for the sake of a guess.
+                // Nothing that was computed is evicted for a guess.
                 Err(DecodeError::NoRoom) if guessed > 0 => may_guess = false,
                 Err(DecodeError::NoRoom) if self.make_room(now) => {}
                 Err(error) => {
@@ -328,8 +330,8 @@ impl<B: Backend> Worker<B> {
         Ok(())
     }
 
-    /// Adds guessed tokens to the batch of a sequence that decodes alone: with others
-    /// the batch is worth its time already.
+    /// Adds guessed tokens to the batch of a sequence that decodes alone: with others the
+    /// batch is efficient without guesses.
     fn guess(&mut self) -> usize {
         let [
             Step {
@@ -344,8 +346,8 @@ impl<B: Backend> Worker<B> {
         sequence.map_or(0, |sequence| sequence.guess(&mut self.parts))
     }
 
-    /// Goes on through the guessed parts of the batch, which begin at number `first`, as
-    /// long as what is chosen is what was guessed; removes the others.
+    /// Accepts the guessed parts of the batch, which begin at index `first`, as long as
+    /// the chosen token is the guessed one; removes the others.
     fn check_guess(&mut self, now: Duration, step: Step, first: usize) {
         let (slot, (_, begin)) = (step.slot, step.work.range());
         let mut at = begin;
@@ -362,20 +364,20 @@ impl<B: Backend> Worker<B> {
             at += 1;
             self.advance(now, Step { slot, work }, part, 0.0);
         }
-        // Where it has ended meanwhile, that was done.
+        // If the sequence has ended meanwhile, they were already removed.
         if let Some(sequence) = self.sequences.get_mut(&slot) {
             sequence.guessed(self.parts.len() - first, (at - begin) as usize);
             self.backend.remove(sequence.seq, at);
         }
     }
 
-    /// After a batch that failed: computes its steps one by one, so that only the one
-    /// at fault fails.
+    /// After a failed batch: computes its steps one by one, so that only the one at fault
+    /// fails.
     fn compute_each(&mut self, now: Duration, error: &DecodeError) {
         let steps = self.batch.steps().to_vec();
         let alone = steps.len() == 1;
         if !alone && !self.backend.memory().can_roll_back() {
-            // All of them begin again; only what is at fault fails a second time.
+            // All of them start again; only the one at fault fails a second time.
             for step in &steps {
                 self.slots.set_alone(step.slot);
             }
@@ -396,7 +398,7 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Notes a decoded step and chooses the next token where it is time.
+    /// Records a decoded step, and chooses the next token where the step samples.
     fn advance(&mut self, now: Duration, step: Step, part: usize, ms: f64) {
         self.slots.apply(now, step);
         let Some(sequence) = self.sequences.get_mut(&step.slot) else {
@@ -426,8 +428,8 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Frees cells of the KV cache: of the finished sequence used longest ago, else of
-    /// the running one that is last in turn, which begins again later.
+    /// Frees cells of the KV cache: those of the least recently used finished sequence,
+    /// else of the running one that is last in turn, which starts again later.
     fn make_room(&mut self, now: Duration) -> bool {
         if let Some(seq) = self.kept.evict() {
             self.free(seq);
@@ -448,7 +450,7 @@ impl<B: Backend> Worker<B> {
     }
 
     /// Removes what a failed batch may have left in the KV cache; a sequence that cannot
-    /// go back begins again.
+    /// be rolled back starts again.
     fn take_back(&mut self) {
         let can_roll_back = self.backend.memory().can_roll_back();
         for step in self.batch.steps() {
@@ -471,7 +473,7 @@ impl<B: Backend> Worker<B> {
         self.end(slot, false);
     }
 
-    /// Frees a slot; what it computed is kept for the next prompt where it is sound.
+    /// Frees a slot; what it computed is kept for the next prompt where it is usable.
     fn end(&mut self, slot: SlotId, keep: bool) {
         let done = self.slots.done(slot) as usize;
         self.slots.release(slot);
@@ -479,7 +481,7 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let seq = sequence.seq;
-        // Behind it there may be guesses.
+        // Guessed tokens may follow it.
         self.backend.remove(seq, as_u32(done));
         let keep = keep && sequence.reuse == Reuse::Allowed;
         if !keep || !self.backend.is_usable(seq, as_u32(done)) {

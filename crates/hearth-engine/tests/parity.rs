@@ -1,9 +1,9 @@
 //! Real models answer in Hearthd as in llama.cpp itself: the same prompt tokens, and the
 //! log-probabilities of greedy answers equal to the last bit, where the reference is the
-//! same library driven with one sequence and nothing around it. All is computed anew for
-//! each prompt: what reuse adds is another test's matter.
+//! same library driven with one sequence and without the engine. Each prompt is computed
+//! without reuse: `tests/engine/reuse.rs` tests that.
 //!
-//! `make test-models` asks all models and compares with another build of llama.cpp, too
+//! `make test-models` tests all models and compares with another build of llama.cpp, too
 //! (`tests/models/parity.py`): `HEARTH_PARITY` names its folder, `HEARTH_PARITY_MODELS`
 //! the models.
 
@@ -33,7 +33,7 @@ use real_models::real_model;
 use reference::{Engine, Reference};
 use served::Served;
 
-/// Those small enough for every run.
+/// The models small enough for every run.
 const MODELS: &str = "smollm2 gemma3";
 /// Tokens of an answer.
 const TOKENS: usize = 24;
@@ -45,16 +45,17 @@ const CONTEXT: u32 = 4096;
 struct Answer {
     prompt: Vec<i32>,
     text: String,
-    /// The answer's tokens; the reference alone knows their numbers.
+    /// The ids of the answer's tokens; only the reference has them.
     tokens: Vec<i32>,
     /// Natural logarithms of the probabilities of its tokens.
     logprobs: Vec<f32>,
-    /// By how much the chosen token's is above the next one's; the reference alone knows.
+    /// The difference to the log-probability of the next likeliest token; only the
+    /// reference has it.
     gaps: Vec<f32>,
 }
 
 impl Answer {
-    /// Where it is not the other, to the bit.
+    /// The first difference from `other`, compared bit for bit.
     fn difference(&self, other: &Self) -> Option<String> {
         if self.prompt != other.prompt {
             let at = self.prompt.iter().zip(&other.prompt);
@@ -91,7 +92,7 @@ fn greedy_answers_are_those_of_llama_cpp_to_the_bit() {
     let folder = env::var_os("HEARTH_PARITY").map(PathBuf::from);
     let engine = Engine::start();
     let models: Vec<PathBuf> = names.split_whitespace().filter_map(real_model).collect();
-    // One thread each: as many at once as there are cores.
+    // One thread each: as many models at once as there are cores.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut said = String::new();
     for some in models.chunks(cores) {
@@ -108,7 +109,7 @@ fn greedy_answers_are_those_of_llama_cpp_to_the_bit() {
     assert!(said.is_empty(), "{said}");
 }
 
-/// Asks one model everything in both ways; says what is not the same.
+/// Asks one model all prompts in both ways; returns the differences.
 fn compare(engine: &Engine, model: &Path, folder: Option<&Path>) -> String {
     let mut said = String::new();
     let name = model.file_stem().unwrap().to_str().unwrap();

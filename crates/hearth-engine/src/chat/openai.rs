@@ -1,4 +1,4 @@
-//! Requests in the form that the chat layer reads.
+//! Converts requests to the format of the chat layer.
 
 use hearth_proto::{GenerateRequest, Message, Thinking};
 use serde_json::{Map, Value, json};
@@ -23,7 +23,7 @@ pub(super) fn render_request(request: &GenerateRequest, tools: &[Value]) -> Rend
     }
 }
 
-/// A question about tools; of the answer to it only the form counts.
+/// An example request with these tools; only the format of the answer to it is used.
 pub(super) fn example(tools: &[Value]) -> RenderRequest {
     let tools: Vec<Value> = tools.iter().map(with_type).collect();
     RenderRequest {
@@ -36,11 +36,11 @@ pub(super) fn example(tools: &[Value]) -> RenderRequest {
     }
 }
 
-/// A schema that binds a call in place of the one around it, and that the model does not
-/// read: a list of all devices in each of many tools is long.
+/// The key of a schema that constrains a call in place of the enclosing one and is not
+/// shown to the model: a list of all devices in each of many tools is long.
 const UNSEEN: &str = "x-hearthd-schema";
 
-/// Tools as the model reads them.
+/// Tools as they are shown to the model.
 pub(super) fn shown_tools(tools: &[Value]) -> Vec<Value> {
     let mut tools = tools.to_vec();
     for tool in &mut tools {
@@ -51,7 +51,7 @@ pub(super) fn shown_tools(tools: &[Value]) -> Vec<Value> {
     tools
 }
 
-/// Tools as their calls are bound.
+/// Tools with the schemas that constrain their calls.
 pub(super) fn bound_tools(tools: &[Value]) -> Vec<Value> {
     let mut tools = tools.to_vec();
     for tool in &mut tools {
@@ -76,7 +76,7 @@ fn each_object(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value
     }
 }
 
-/// A tool with the type that the layer insists on.
+/// A tool with the fields that the layer requires.
 pub(super) fn with_type(tool: &Value) -> Value {
     let mut tool = tool.clone();
     if let Some(map) = tool.as_object_mut() {
@@ -93,7 +93,7 @@ pub(super) fn with_type(tool: &Value) -> Value {
     tool
 }
 
-/// A message as the layer reads it.
+/// A message in the format of the layer.
 pub(super) fn as_openai(message: &Message) -> Value {
     let mut value = serde_json::to_value(message).unwrap_or_default();
     if let Some(calls) = value.get_mut("tool_calls").and_then(Value::as_array_mut) {
@@ -110,7 +110,7 @@ pub(super) fn as_openai(message: &Message) -> Value {
     value
 }
 
-/// What a template says against a request, without the layer's trace around it.
+/// The error message of a template, without the layer's trace around it.
 pub(super) fn reason(error: &ChatError) -> String {
     let text = error.to_string();
     let last = text.rsplit("Error: ").next().unwrap_or(&text);

@@ -1,5 +1,5 @@
-//! A template tried in a process of its own first: llama.cpp's interpreter bounds neither
-//! time nor memory, and a template comes with a file from anywhere.
+//! Tests a template in a separate process first: llama.cpp's interpreter limits neither
+//! time nor memory, and a template comes with a file of unknown origin.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -12,17 +12,17 @@ use super::ChatFormat;
 use super::openai::example;
 use crate::chat_shim::Chat;
 
-/// Processor time for compiling a template and rendering examples: all of llama.cpp's own
+/// CPU time limit for compiling a template and rendering examples: all of llama.cpp's own
 /// test templates together take less.
 const CPU_S: u64 = 5;
-/// Private memory of that process.
+/// Private memory limit of that process.
 const DATA_BYTES: u64 = 512 << 20;
-/// The exit code where the memory did not suffice.
+/// The exit code for out of memory.
 const NO_MEMORY: i32 = 3;
-/// The subcommand of hearth-engine that does it.
+/// The subcommand of hearth-engine that runs the test.
 const SUBCOMMAND: &str = "try-template";
 
-/// Refuses a template that does not come to an end within bounds.
+/// Refuses a template that exceeds the limits.
 ///
 /// # Errors
 /// `ModelInvalid`.
@@ -31,14 +31,14 @@ pub(super) fn check(format: &ChatFormat) -> Result<(), Failure> {
     for source in sources.into_iter().flatten() {
         let status = match tried(source) {
             Ok(status) => status,
-            // Nothing that a file could bring about: a sandbox that allows no process, an
-            // emulator. The watchdog is there all the same.
+            // A file cannot cause this: a sandbox that allows no processes, an emulator.
+            // The watchdog still applies.
             Err(error) => {
                 log::warn!("the model's chat template was not tried before it is used: {error}");
                 continue;
             }
         };
-        // What a template refuses is for the request that meets it.
+        // An error of the template is reported to the request that causes it.
         if status.signal().is_some() || status.code() == Some(NO_MEMORY) {
             return Err(Failure::new(
                 FailureKind::ModelInvalid,
@@ -62,13 +62,13 @@ fn tried(source: &str) -> io::Result<ExitStatus> {
         .stderr(Stdio::null())
         .spawn()?;
     if let Some(mut input) = child.stdin.take() {
-        // One that is gone already tells by its status.
+        // If the process has already ended, its status gives the reason.
         _ = input.write_all(source.as_bytes());
     }
     child.wait()
 }
 
-/// The process: compiles and renders the template on standard input.
+/// The child process: compiles and renders the template on standard input.
 pub fn run() -> ExitCode {
     let bounds = [
         (Resource::RLIMIT_CPU, CPU_S),
@@ -76,7 +76,7 @@ pub fn run() -> ExitCode {
         (Resource::RLIMIT_CORE, 0),
     ];
     for (resource, most) in bounds {
-        // A bound that is lower already holds.
+        // This fails only where a lower limit already applies.
         _ = setrlimit(resource, most, most);
     }
     let mut source = String::new();
@@ -85,7 +85,7 @@ pub fn run() -> ExitCode {
     }
     let rendered = Chat::new(&source, "<s>", "</s>").and_then(|chat| chat.render(&example(&[])));
     match rendered {
-        // C++'s words for it.
+        // The messages of the C++ exceptions for it.
         Err(error)
             if ["bad_alloc", "length_error"]
                 .iter()

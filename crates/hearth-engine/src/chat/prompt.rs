@@ -1,4 +1,4 @@
-//! A rendered prompt: how its answer is to be bound and read.
+//! A rendered prompt, and how its answer is constrained and parsed.
 
 use hearth_constraint::ReasoningTags;
 use hearth_proto::{CallMode, Failure, FailureKind, GenerateRequest, Prompt};
@@ -6,27 +6,27 @@ use hearth_proto::{CallMode, Failure, FailureKind, GenerateRequest, Prompt};
 use crate::answer::AnswerReader;
 use crate::chat_shim::{ChatError, Parser, Rendered, Trigger};
 
-/// A prompt, and how its answer is to be bound and read.
+/// A prompt, and how its answer is constrained and parsed.
 #[derive(Debug)]
 pub(crate) struct ChatPrompt {
     /// Text for the model.
     pub(crate) text: String,
-    /// Where the model may think.
+    /// The reasoning tags, where the model may reason.
     pub(crate) reasoning: Option<ReasoningTags>,
     /// Control tokens that are text of the answer.
     pub(crate) controls: Vec<String>,
     /// Stop strings of the template.
     pub(crate) stops: Vec<String>,
-    /// Texts that a call begins with.
+    /// Texts that begin a call.
     pub(super) triggers: Vec<String>,
-    /// Reads the answer.
+    /// Parses the answer.
     pub(crate) reader: AnswerReader,
-    /// The end of the text that belongs to the answer.
+    /// The last part of `text`, which belongs to the answer.
     pub(crate) generation_prompt: String,
 }
 
 impl ChatPrompt {
-    /// Of the prompt, and of how its answer is read.
+    /// From the rendered prompt, and the rendering that defines how its answer is parsed.
     pub(super) fn new(
         rendered: &Rendered,
         reading: &Rendered,
@@ -80,7 +80,7 @@ fn reasoning(rendered: &Rendered, triggers: &[String]) -> Option<ReasoningTags> 
         .iter()
         .cloned()
         .partition(is_call);
-    // What the template has opened, and perhaps closed, itself.
+    // Reasoning that the template itself has opened, and perhaps closed.
     let opened = (!start.is_empty())
         .then(|| rendered.generation_prompt.rfind(&start))
         .flatten();

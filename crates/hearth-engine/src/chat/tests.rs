@@ -15,7 +15,7 @@ use super::{ChatFormat, ChatLayer, ChatPrompt};
 /// 2026-01-31, noon in UTC.
 const NOON_UNIX_S: i64 = 1_769_860_800;
 
-/// What an answer is read as.
+/// A parsed answer.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
     content: String,
@@ -107,8 +107,8 @@ fn prompt(layer: &ChatLayer, thinking: bool) -> ChatPrompt {
         .unwrap()
 }
 
-/// The families: template, whether it thinks, an answer of the model, and whether it holds
-/// reasoning ("Hm."), content ("Well.") and a call.
+/// The families: template, whether thinking is on, an answer of the model, and whether it
+/// contains reasoning ("Hm."), content ("Well.") and a call.
 type Case = (&'static str, bool, &'static str, (bool, bool, bool));
 const FAMILIES: &[Case] = &[
     (
@@ -237,7 +237,7 @@ const FAMILIES: &[Case] = &[
         "Hm.</think>Well.<tool_call>turn_on<arg_key>name</arg_key><arg_value>lamp</arg_value></tool_call>",
         (true, true, true),
     ),
-    // Their templates know no tools: ours are text.
+    // Their templates do not support tools: tools are described in text.
     ("google-gemma-2-2b-it", false, HERMES, (false, true, true)),
     (
         "microsoft-Phi-3.5-mini-instruct",
@@ -306,7 +306,8 @@ fn an_answer_that_is_cut_off_shows_no_markup() {
             assert!(whole.content.starts_with(seen.content.trim_end()), "{at}");
             assert!(whole.reasoning.starts_with(&seen.reasoning), "{at}");
             assert!(seen.calls.is_empty() || seen.calls == whole.calls, "{at}");
-            // A model that ends in the middle, or a stop string, makes no call either.
+            // An answer that the model or a stop string ends in the middle has no call
+            // either.
             let mut reader = prompt(&layer, *thinking).reader;
             let mut seen = reader.push(&answer[..end]);
             seen.extend(reader.finish(FinishReason::Stop));
@@ -407,8 +408,8 @@ fn text_that_is_no_call_is_content() {
     }
 }
 
-/// Every family's template takes a conversation with calls and results, and the model sees
-/// of both.
+/// Every family's template accepts a conversation with calls and results, and the prompt
+/// contains the tools and the results.
 #[test]
 fn tools_and_results_reach_the_model() {
     let call = json!({"id": "123456789", "type": "function",
@@ -432,13 +433,14 @@ fn tools_and_results_reach_the_model() {
         let prompt = prompt.unwrap_or_else(|e| panic!("{name}: {e}"));
         let shows = |text: &str| prompt.text.contains(text);
         assert!(shows("It is on now."), "{name}: {}", prompt.text);
-        // Nemo's template has the system prompt in front of a question at the end only.
+        // Nemo's template renders the system prompt only before a question at the end.
         assert!(
             shows("Be brief.") || name.starts_with("mistralai-Mistral-Nemo"),
             "{name}: {}",
             prompt.text
         );
-        // DeepSeek R1's distillations were not trained on tools; their template says nothing.
+        // DeepSeek R1's distillations were not trained on tools; their template omits
+        // them.
         assert!(
             shows("get_time") || name.starts_with("deepseek"),
             "{name}: {}",
@@ -591,7 +593,7 @@ fn bare_calls_are_bound_as_the_familys_are() {
     }
 }
 
-/// Pieces that answers of all families are made of.
+/// Pieces of the answers of all families.
 fn pieces() -> Vec<String> {
     let mut pieces: Vec<String> = FAMILIES
         .iter()
@@ -607,7 +609,8 @@ fn pieces() -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever a model writes, it is read as something, and only what is offered is called.
+    /// Every text of a model is parsed without failure, and only offered tools are
+    /// called.
     #[test]
     fn no_answer_breaks_a_reader(
         choice in 0..FAMILIES.len(),

@@ -1,13 +1,14 @@
-//! Tools for models whose chat template knows none: described in the system prompt, called
-//! and answered in text.
+//! Tools for models whose chat template does not support them: described in the system
+//! prompt, called and answered in text.
 
 use std::fmt::Write as _;
 
 use hearth_proto::Message;
 use serde_json::Value;
 
-/// A template with the calls that [`fold`] tells the model of, for the chat layer to find
-/// out how they are read. The prompt itself is written by the model's own template.
+/// A template with the format of calls that [`fold`] describes to the model; the chat
+/// layer derives from it how calls are parsed. The model's own template renders the
+/// prompt.
 pub(super) const TEMPLATE: &str = "\
 {%- if tools %}{{- '<|im_start|>system\\n<tools>\\n' }}\
 {%- for tool in tools %}{{- tool | tojson }}{{- '\\n' }}{%- endfor %}\
@@ -32,10 +33,10 @@ pub(super) const TEMPLATE: &str = "\
 {%- endfor %}\
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
 
-/// What reasoning begins with in [`TEMPLATE`].
+/// The tag that begins reasoning in [`TEMPLATE`].
 pub(super) const THINKING_START: &str = "<think>";
 
-/// What stands around a call in [`TEMPLATE`].
+/// The tags around a call in [`TEMPLATE`].
 pub(super) const MARKS: [&str; 2] = ["<tool_call>", "</tool_call>"];
 
 /// The conversation with its tools, calls and results as text; unchanged where there are
@@ -66,7 +67,7 @@ pub(super) fn fold(messages: &[Message], tools: &[Value]) -> Vec<Message> {
             with_calls(message)
         };
         match folded.last_mut() {
-            // Templates that know no tools want questions and answers in turn.
+            // Templates without tool support require alternating questions and answers.
             Some(last) if is_result && after_result => {
                 last.content.push('\n');
                 last.content.push_str(&message.content);

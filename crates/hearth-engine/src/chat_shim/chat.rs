@@ -1,57 +1,57 @@
-//! Templates and parsers by name and type.
+//! Typed access to templates and parsers.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ffi::{ChatHandle, ParserHandle};
 
-/// Why the layer gave no result.
+/// Why the layer returned no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChatError {
-    /// The layer refuses, in its own words: the template does not compile, raises an
-    /// exception, or the answer does not have the template's form.
+    /// The layer's own error message: the template does not compile, raises an exception,
+    /// or the answer does not have the template's format.
     #[error("{0}")]
     Refused(String),
-    /// The layer's answer was not understood, or there was no memory for it.
+    /// The layer's reply could not be decoded, or there was no memory for it.
     #[error("the chat layer failed: {0}")]
     Failed(String),
 }
 
-/// What a template can do, as the layer finds by rendering examples.
+/// The capabilities of a template, which the layer detects by rendering examples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Abilities {
     /// It renders several calls of one message.
     pub supports_parallel_tool_calls: bool,
-    /// It knows the system role.
+    /// It supports the system role.
     pub supports_system_role: bool,
 }
 
 /// What to render.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RenderRequest {
-    /// Messages in `OpenAI`'s form.
+    /// Messages in `OpenAI`'s format.
     pub messages: Vec<Value>,
-    /// Tools in `OpenAI`'s form.
+    /// Tools in `OpenAI`'s format.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Value>,
     /// `auto`, `required` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<&'static str>,
-    /// Whether one answer may hold several calls.
+    /// Whether one answer may contain several calls.
     pub parallel_tool_calls: bool,
     /// The template's `enable_thinking`.
     pub enable_thinking: bool,
     /// Further variables of the template.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub chat_template_kwargs: Map<String, Value>,
-    /// Whether the model goes on with the last message, an assistant's.
+    /// Whether the model continues the last message, which is the assistant's.
     pub continue_final_message: bool,
     /// Seconds since 1970; the template sees it as local time.
     pub now: i64,
 }
 
-/// What makes the grammar of tool calls apply.
+/// What activates the grammar of tool calls.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type", content = "value")]
 pub enum Trigger {
@@ -61,20 +61,20 @@ pub enum Trigger {
     Pattern(String),
 }
 
-/// A prompt, and how its answer is to be read.
+/// A prompt, and how its answer is parsed.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Rendered {
     /// Text for the model, with the names of control tokens.
     pub prompt: String,
-    /// The layer's number for the form of the answer.
+    /// The layer's number for the format of the answer.
     format: i32,
     /// The serialized parser of the answer.
     parser: String,
-    /// The end of `prompt` that belongs to the answer.
+    /// The last part of `prompt`, which belongs to the answer.
     pub generation_prompt: String,
     /// GBNF of tool calls; empty where there is none.
     pub grammar: String,
-    /// What it applies from.
+    /// What activates it.
     pub grammar_triggers: Vec<Trigger>,
     /// Control tokens that are text of the answer.
     pub preserved_tokens: Vec<String>,
@@ -82,7 +82,7 @@ pub struct Rendered {
     pub additional_stops: Vec<String>,
     /// Whether the model may reason.
     pub supports_thinking: bool,
-    /// Text that reasoning begins with; may be empty.
+    /// Text that begins the reasoning; may be empty.
     pub thinking_start_tag: String,
     /// Texts that end it.
     pub thinking_end_tags: Vec<String>,
@@ -96,8 +96,8 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// Compiles a template; an empty one is `ChatML`. `bos` and `eos` are the texts of the
-    /// tokens that begin and end a text.
+    /// Compiles a template; an empty one selects `ChatML`. `bos` and `eos` are the texts
+    /// of the BOS and EOS tokens.
     ///
     /// # Errors
     /// [`ChatError::Refused`] where the template does not compile.
@@ -108,7 +108,7 @@ impl Chat {
         Ok(Self { handle, abilities })
     }
 
-    /// What the template can do.
+    /// The capabilities of the template.
     pub fn abilities(&self) -> Abilities {
         self.abilities
     }
@@ -123,7 +123,7 @@ impl Chat {
     }
 }
 
-/// One call that an answer holds.
+/// One call in an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct ParsedCall {
     /// The function's name; its beginning while the answer is partial.
@@ -134,26 +134,26 @@ pub struct ParsedCall {
     pub id: String,
 }
 
-/// An answer taken apart.
+/// A parsed answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct ParsedAnswer {
-    /// Text for the reader.
+    /// Text for the user.
     pub content: String,
-    /// What the model thought before.
+    /// The reasoning before it.
     pub reasoning: String,
-    /// Tools that it calls.
+    /// Tool calls.
     pub tool_calls: Vec<ParsedCall>,
 }
 
-/// Brackets within brackets that the layer is given to read: its parser recurses, and JSON
-/// deeper than this is read by nobody behind it either.
+/// The maximum nesting of brackets that is passed to the layer: its parser recurses, and
+/// the JSON parser after it does not accept deeper nesting either.
 const NESTING_MAX: usize = 200;
 
-/// Reads the answer to one prompt.
+/// Parses the answer to one prompt.
 #[derive(Debug)]
 pub struct Parser {
     handle: ParserHandle,
-    /// How deep the prompt's end is inside brackets.
+    /// The nesting of brackets at the end of the prompt.
     depth: usize,
 }
 
@@ -163,7 +163,7 @@ impl Parser {
     /// # Errors
     /// [`ChatError::Failed`].
     pub fn new(rendered: &Rendered) -> Result<Self, ChatError> {
-        /// What the shim reads of it.
+        /// The fields that the shim reads.
         #[derive(Serialize)]
         struct Params<'a> {
             format: i32,
@@ -183,10 +183,10 @@ impl Parser {
         Ok(Self { handle, depth })
     }
 
-    /// Reads the whole answer, or as much of it as there is.
+    /// Parses the complete answer, or (`is_partial`) its beginning.
     ///
     /// # Errors
-    /// [`ChatError::Refused`] where the text does not have the template's form.
+    /// [`ChatError::Refused`] where the text does not have the template's format.
     pub fn parse(&self, text: &str, is_partial: bool) -> Result<ParsedAnswer, ChatError> {
         check_nesting(nesting(text, self.depth).1)?;
         decoded(self.handle.parse(text, is_partial))
@@ -202,7 +202,8 @@ fn check_nesting(deepest: usize) -> Result<(), ChatError> {
     )))
 }
 
-/// How many brackets are open behind a text that begins `depth` deep, and at most.
+/// The nesting of brackets after a text that begins at `depth`, and the greatest nesting
+/// in it.
 fn nesting(text: &str, mut depth: usize) -> (usize, usize) {
     let mut deepest = depth;
     for byte in text.bytes() {
@@ -216,7 +217,7 @@ fn nesting(text: &str, mut depth: usize) -> (usize, usize) {
     (depth, deepest)
 }
 
-/// What the shim answered.
+/// The shim's reply.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Reply<T> {

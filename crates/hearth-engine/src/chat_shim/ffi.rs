@@ -1,4 +1,4 @@
-//! The C interface of `chat/shim.h`, made safe.
+//! Safe wrappers around the C interface of `chat/shim.h`.
 
 use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
@@ -43,11 +43,11 @@ unsafe extern "C" {
     fn hearth_chat_free_text(text: *mut c_char);
 }
 
-/// A text that the shim gave; `None` where it had no memory for it.
+/// Copies and frees a text from the shim; `None` where the shim had no memory for it.
 #[allow(unsafe_code)]
 fn take(text: *mut c_char) -> Option<String> {
     let text = NonNull::new(text)?;
-    // SAFETY: the shim returns a zero-terminated text, which is ours until it is freed.
+    // SAFETY: the shim returns a zero-terminated text, which we own until it is freed.
     let copy = unsafe { CStr::from_ptr(text.as_ptr()) }
         .to_string_lossy()
         .into_owned();
@@ -69,7 +69,7 @@ pub(crate) struct ChatHandle {
 unsafe impl Send for ChatHandle {}
 
 impl ChatHandle {
-    /// The handle, where there is one, and the shim's answer.
+    /// The handle, if there is one, and the shim's reply.
     #[allow(unsafe_code)]
     pub(crate) fn new(source: &str, bos: &str, eos: &str) -> (Option<Self>, Option<String>) {
         let mut raw = ptr::null_mut();
@@ -121,7 +121,7 @@ pub(crate) struct ParserHandle {
 unsafe impl Send for ParserHandle {}
 
 impl ParserHandle {
-    /// The handle, where there is one, and the shim's answer.
+    /// The handle, if there is one, and the shim's reply.
     #[allow(unsafe_code)]
     pub(crate) fn new(params: &str) -> (Option<Self>, Option<String>) {
         let mut raw = ptr::null_mut();

@@ -1,5 +1,5 @@
 //! llama.cpp's samplers over llama-cpp-sys-2, one by one: the safe crate lacks
-//! `adaptive_p`, and panics at texts with a NUL.
+//! `adaptive_p`, and panics on texts with a NUL.
 
 use std::ffi::CString;
 use std::ptr::NonNull;
@@ -11,11 +11,11 @@ use llama_cpp_sys_2 as sys;
 use super::context::raw;
 use crate::backend::Token;
 
-/// Candidates that Mirostat 1 estimates by (the paper's m, and llama.cpp's).
+/// Candidates that Mirostat 1 uses for its estimate (m in the paper and in llama.cpp).
 const MIROSTAT_CANDIDATES: i32 = 100;
-/// Above it is `LLAMA_DEFAULT_SEED`, for which llama.cpp draws one of its own.
+/// The next value is `LLAMA_DEFAULT_SEED`, for which llama.cpp draws a random seed.
 const SEED_MAX: u32 = u32::MAX - 1;
-/// What llama.cpp has between repetitions where nobody says.
+/// llama.cpp's default sequence breakers.
 const BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
 
 /// The tokens that can still be chosen.
@@ -27,8 +27,8 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// Takes all tokens anew that may come. What is no number would break the order that
-    /// the samplers sort by, and what is masked out need not be sorted.
+    /// Refills the list with all allowed tokens. NaN would break the order that the
+    /// samplers sort by, and masked tokens need not be sorted.
     pub(super) fn fill(&mut self, logits: &[f32]) {
         self.data.clear();
         let able = (0..).zip(logits).filter(|(_, l)| **l > f32::NEG_INFINITY);
@@ -47,7 +47,7 @@ impl Candidates {
         self.data.iter().map(|c| (c.id, c.logit))
     }
 
-    /// What a sampler chose.
+    /// The token that a sampler chose.
     pub(super) fn selected(&self) -> Option<Token> {
         Some(self.data.get(self.selected?)?.id)
     }
@@ -62,8 +62,8 @@ impl Candidates {
 pub(super) struct Stage(NonNull<sys::llama_sampler>);
 
 impl Stage {
-    /// What a name stands for under `sampling`; `None` where it would do nothing.
-    /// `xtc_probability` is the caller's affair: this one always applies.
+    /// The sampler of this name with the values of `s`; `None` where it would do nothing.
+    /// The caller handles `xtc_probability`: this sampler always applies.
     pub(super) fn new(name: SamplerName, model: Option<&LlamaModel>, s: &Sampling) -> Option<Self> {
         let keep = s.min_keep.unwrap_or(0) as usize;
         let is_below = |value: Option<f32>, off: f32| value.filter(|v| *v < off);
@@ -158,9 +158,10 @@ impl Stage {
         NonNull::new(pointer).map(Self)
     }
 
-    /// `None` where the model has no token that ends: the sampler would abort.
+    /// `None` where the model has neither an EOT nor an EOS token: the sampler would
+    /// abort.
     fn infill(model: &LlamaModel) -> Option<Self> {
-        // SAFETY: the model is valid, and outlives the sampler that its owner makes.
+        // SAFETY: the model is valid, and outlives the sampler that its owner creates.
         let pointer = unsafe {
             let vocab = sys::llama_model_get_vocab(raw(model));
             if sys::llama_vocab_eot(vocab) < 0 && sys::llama_vocab_eos(vocab) < 0 {
@@ -171,7 +172,7 @@ impl Stage {
         NonNull::new(pointer).map(Self)
     }
 
-    /// What chooses by itself: Mirostat of a version, or `adaptive_p`.
+    /// The sampler that chooses a token by itself: Mirostat 1 or 2, or `adaptive_p`.
     pub(super) fn choosing(model: Option<&LlamaModel>, s: &Sampling, seed: u32) -> Option<Self> {
         let seed = seed.min(SEED_MAX);
         let (tau, eta) = (s.mirostat_tau.unwrap_or(5.0), s.mirostat_eta.unwrap_or(0.1));
@@ -193,7 +194,7 @@ impl Stage {
         NonNull::new(pointer).map(Self)
     }
 
-    /// Lets it look at the candidates, of which there is at least one.
+    /// Applies it to the candidates; does nothing where there are none.
     pub(super) fn apply(&mut self, candidates: &mut Candidates) {
         let data = candidates.data.as_mut_ptr();
         let mut array = sys::llama_token_data_array {
@@ -205,8 +206,8 @@ impl Stage {
         if array.size == 0 {
             return;
         }
-        // SAFETY: the sampler is valid. It leaves a part of the array that it was given,
-        // which may begin later (XTC) but never ends later.
+        // SAFETY: the sampler is valid. It leaves a part of the given array, which may
+        // begin later (XTC) but never ends later.
         unsafe {
             sys::llama_sampler_apply(self.0.as_ptr(), &raw mut array);
             std::ptr::copy(array.data, data, array.size);
@@ -216,7 +217,7 @@ impl Stage {
         candidates.selected = usize::try_from(array.selected).ok();
     }
 
-    /// Tells it a token that comes before its next choice.
+    /// Passes it a token that precedes its next choice.
     pub(super) fn accept(&mut self, token: Token) {
         // SAFETY: the sampler is valid; the token is one of the vocabulary.
         unsafe { sys::llama_sampler_accept(self.0.as_ptr(), token) }
@@ -230,7 +231,7 @@ impl Drop for Stage {
     }
 }
 
-/// A look-back window, which llama.cpp allocates at once.
+/// A look-back window, limited because llama.cpp allocates it at once.
 fn window(tokens: u32) -> i32 {
     tokens.min(LAST_N_MAX).cast_signed()
 }

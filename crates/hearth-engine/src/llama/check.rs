@@ -1,4 +1,4 @@
-//! Reading every tensor of a model file once.
+//! Checks every tensor of a model file.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,8 +9,8 @@ use llama_cpp_sys_2 as sys;
 
 use super::model::{check_header, invalid};
 
-/// Has llama.cpp look at the numbers of every tensor (a block scale of NaN, say, which
-/// an ordinary load does not see), then forgets the model. Needs a started
+/// Has llama.cpp check the values of every tensor (for example a block scale of NaN,
+/// which an ordinary load does not detect), then frees the model. Needs a started
 /// [`super::Runtime`], which the argument proves.
 ///
 /// # Errors

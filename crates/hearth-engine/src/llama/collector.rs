@@ -1,4 +1,4 @@
-//! What goes into a model's matrices while it computes, summed up.
+//! Sums up the inputs of a model's matrices while it computes.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_void};
@@ -19,8 +19,8 @@ struct Sum {
     counts: Vec<u64>,
 }
 
-/// Sums up the squared inputs of each of a model's matrices, by column: what its
-/// quantization should keep exact.
+/// Sums up the squared inputs of each of a model's matrices, by column: which columns
+/// quantization should preserve best.
 #[derive(Debug, Default)]
 pub struct Collector {
     sums: Mutex<BTreeMap<String, Sum>>,
@@ -56,7 +56,7 @@ impl Collector {
             for (square, value) in squares.iter_mut().zip(*row) {
                 *square += f64::from(*value).powi(2);
             }
-            // Where one count serves all matrices of a tensor, their first counts.
+            // Where the matrices of a tensor share one count, only the first is counted.
             if counts == experts {
                 sum.counts[*expert] += 1;
             } else if *expert == 0 {
@@ -67,7 +67,7 @@ impl Collector {
 }
 
 /// ggml asks for every node before it computes whether it is wanted (`ask`), and calls
-/// again when it is computed. Always goes on.
+/// again when it is computed. Never stops the computation.
 pub(super) unsafe extern "C" fn collect(
     node: *mut sys::ggml_tensor,
     ask: bool,
@@ -107,7 +107,7 @@ pub(super) unsafe extern "C" fn collect(
 /// A row of a tensor of 32-bit floats.
 ///
 /// # Safety
-/// The tensor's data are in this process's memory, and the place is inside its shape.
+/// The tensor's data are in this process's memory, and `at` is inside its shape.
 unsafe fn row(of: &sys::ggml_tensor, at: [i64; 3]) -> &[f32] {
     let place = |n: usize| usize::try_from(at[n]).unwrap_or(0) * of.nb[n + 1];
     let columns = usize::try_from(of.ne[0]).unwrap_or(0);
@@ -119,7 +119,7 @@ unsafe fn row(of: &sys::ggml_tensor, at: [i64; 3]) -> &[f32] {
     }
 }
 
-/// Every row, with the matrix that it is multiplied by: a tensor may hold several.
+/// Every row, with the matrix that it is multiplied by: a tensor may contain several.
 ///
 /// # Safety
 /// The input's data are in this process's memory: there is no other backend than the CPU.
@@ -168,7 +168,7 @@ unsafe fn chosen_rows<'a>(
             };
             let expert = usize::try_from(expert).unwrap_or(usize::MAX);
             if expert < experts {
-                // SAFETY: inside the shape; the second place is 1 or one for each choice.
+                // SAFETY: inside the shape; `ne[1]` is 1 or the number of chosen experts.
                 let row = unsafe { row(input, [n % input.ne[1].max(1), token, 0]) };
                 rows.push((expert, row));
             }

@@ -17,7 +17,7 @@ use super::memory::{memory_kind, seq_id};
 use super::pool::Pool;
 use crate::backend::{DecodeError, Part, Progress};
 
-/// With flash attention, where llama.cpp finds that it works: on CPUs it does.
+/// Flash attention where llama.cpp finds that it works; on CPUs it does.
 pub(super) const FLASH: sys::llama_flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_AUTO;
 
 /// One context with a KV cache for several sequences. It must not outlive its model:
@@ -25,12 +25,12 @@ pub(super) const FLASH: sys::llama_flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) context: NonNull<sys::llama_context>,
-    /// `None` where llama.cpp made no memory for the model.
+    /// `None` where llama.cpp created no memory for the model.
     pub(super) memory: MemoryKind,
     batch: sys::llama_batch,
     batch_size: usize,
     vocab_size: usize,
-    /// All, and those for a single token.
+    /// The threads for a batch, and those for a single token.
     threads: (u32, u32),
     threads_max: u32,
     /// Dropped after the context was freed (see `Drop`).
@@ -41,27 +41,27 @@ pub(super) struct Context {
     _collector: Option<Arc<Collector>>,
 }
 
-/// What a context is made with.
+/// The parameters of a context.
 #[derive(Clone, Debug)]
 pub(super) struct ContextParams {
     /// Tokens of the KV cache, for all sequences together.
     pub(super) kv_tokens: u32,
-    /// Sequences that it tells apart.
+    /// The maximum number of sequences.
     pub(super) sequences: u32,
     pub(super) kv_type: KvType,
-    /// The context that the model was made for first; 0: as the file says.
+    /// The original context of the model; 0: as the file says.
     pub(super) context_original: u32,
     pub(super) threads_max: u32,
-    /// Tokens of a batch that have logits; at least one of each sequence can.
+    /// The most tokens of a batch with logits; at least one for each sequence.
     pub(super) outputs: u32,
     /// See [`super::LlamaLoader::with_poll`].
     pub(super) poll: Option<u32>,
-    /// What looks at every matrix product.
+    /// Observes every matrix product.
     pub(super) collector: Option<Arc<Collector>>,
 }
 
 impl Context {
-    /// Makes a context; `None` where llama.cpp cannot (memory, usually).
+    /// Creates a context; `None` where llama.cpp cannot (memory, usually).
     pub(super) fn new(
         model: &LlamaModel,
         wanted: &ContextParams,
@@ -74,8 +74,8 @@ impl Context {
         params.n_batch = batch_size;
         params.n_ubatch = batch_size;
         params.n_seq_max = wanted.sequences;
-        // One token of each sequence is sampled after; llama.cpp would make room for the
-        // logits of a whole batch, 77 MB with a vocabulary of 150,000.
+        // Sampling needs the logits of one token of each sequence; by default llama.cpp
+        // allocates those of a whole batch, 77 MB with a vocabulary of 150,000.
         params.n_outputs_max = wanted.sequences.max(wanted.outputs).min(batch_size);
         params.n_threads = 1;
         params.n_threads_batch = 1;
@@ -98,7 +98,8 @@ impl Context {
         let before = Mappings::now();
         // SAFETY: the model is valid and outlives this context (see the type).
         let context = unsafe { NonNull::new(sys::llama_init_from_model(raw(model), params))? };
-        // SAFETY: what is new is the context's, and no thread computes with it yet.
+        // SAFETY: the new mappings belong to the context, and no thread computes with it
+        // yet.
         let unused = unsafe { Mappings::give_back_zeros(&before) };
         log::debug!("{} MiB of the context are unused so far", unused >> 20);
         let pool = wanted
@@ -141,7 +142,7 @@ impl Context {
         unsafe { sys::llama_n_ctx(self.context.as_ptr()) }
     }
 
-    /// What llama.cpp knows of the model's kind.
+    /// What llama.cpp reports about the model's kind.
     pub(super) fn kind_facts(&self, model: &LlamaModel) -> KindFacts {
         let (context, model) = (self.context.as_ptr(), raw(model));
         // SAFETY: both are valid; each call only reads.
@@ -158,18 +159,18 @@ impl Context {
         }
     }
 
-    /// The threads that it computes with.
+    /// Its thread pool.
     pub(super) fn pool(&self) -> Option<&Pool> {
         self.pool.as_ref()
     }
 
-    /// How many of them take part, and in decoding a single token.
+    /// The number of threads for a batch, and for a single token.
     pub(super) fn threads(&self) -> (u32, u32) {
         self.threads
     }
 
-    /// Threads of the following decodes, at least 1, at most the pool's size; and those
-    /// for a single token, 0: as many.
+    /// Sets the threads of the following decodes, at least 1 and at most the pool's size,
+    /// and those for a single token (0: the same number).
     pub(super) fn set_threads(&mut self, threads: u32, decode: u32) {
         let threads = threads.clamp(1, self.threads_max);
         let decode = match decode {
@@ -184,7 +185,7 @@ impl Context {
         }
     }
 
-    /// Tokens of one batch at most.
+    /// The maximum number of tokens in a batch.
     pub(super) fn batch_size(&self) -> usize {
         self.batch_size
     }
@@ -217,7 +218,7 @@ impl Context {
     }
 
     /// The logits after part number `part` of the last batch; empty where none were
-    /// asked for.
+    /// requested.
     pub(super) fn logits(&self, part: usize) -> &[f32] {
         let part = i32::try_from(part).unwrap_or(-1);
         // SAFETY: after a decode that asked for logits there, the pointer is to
@@ -252,16 +253,16 @@ pub(super) unsafe extern "C" fn should_abort(progress: *mut c_void) -> bool {
     progress.is_abort()
 }
 
-/// llama.cpp's short description of a model, e.g. `llama 1B Q4_0`, with the size that the
-/// file names: llama.cpp guesses it from the number of layers, and takes a model of 135
-/// million parameters for one of 256.
+/// llama.cpp's short description of a model, e.g. `llama 1B Q4_0`, but with the size that
+/// the file states: llama.cpp guesses it from the number of layers, and reports 256
+/// million parameters for a model of 135 million.
 pub(super) fn describe(model: &LlamaModel, header: &Header) -> String {
     let mut text = [0u8; 128];
     // SAFETY: the model is valid; at most `len` bytes are written, with a NUL.
     unsafe { sys::llama_model_desc(raw(model), text.as_mut_ptr().cast(), text.len()) };
     let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
     let text = String::from_utf8_lossy(&text[..end]);
-    // Architecture, size, and a type that may be of several words.
+    // Architecture, size, and a type that may have several words.
     let mut words = text.splitn(3, ' ');
     let (Some(architecture), Some(_), Some(rest)) = (words.next(), words.next(), words.next())
     else {
@@ -271,7 +272,7 @@ pub(super) fn describe(model: &LlamaModel, header: &Header) -> String {
     format!("{architecture} {size} {rest}")
 }
 
-/// The file's own name for its size where it looks like one, else the number of parameters.
+/// The file's size label where it is plausible, else the number of parameters.
 fn size_name(label: &str, parameters: u64) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
     if (1..=16).contains(&label.len()) && label.chars().all(is_name) {
@@ -284,7 +285,7 @@ fn size_name(label: &str, parameters: u64) -> String {
     }
 }
 
-/// The pointer inside a model, which the safe crate keeps to itself.
+/// The pointer inside a model, which the safe crate does not expose.
 pub(super) fn raw(model: &LlamaModel) -> *mut sys::llama_model {
     const {
         assert!(size_of::<LlamaModel>() == size_of::<*mut sys::llama_model>());

@@ -1,9 +1,9 @@
-//! Random numbers as llama.cpp draws them, by their place.
+//! Random numbers as llama.cpp draws them, by position.
 //!
 //! llama.cpp draws once for each token from a `std::mt19937` that its samplers keep. Here
-//! a draw is found by the token's place in the answer instead, so that an answer which
-//! goes on in another process goes on with the same draws. The numbers are the same ones:
-//! one seed gives the tokens that llama.cpp gives for it.
+//! a draw is indexed by the token's position in the answer instead, so that an answer
+//! that is resumed in another process continues with the same draws. The numbers are the
+//! same: a seed gives the same tokens as in llama.cpp.
 
 /// Words of the generator's state.
 const WORDS: usize = 624;
@@ -48,7 +48,7 @@ impl Twister {
     }
 }
 
-/// The words of a seed's generator by their place.
+/// Random access to the words of a seed's generator.
 #[derive(Clone, Debug)]
 pub(super) struct Draws {
     seed: u32,
@@ -80,8 +80,8 @@ impl Draws {
         self.twister.next()
     }
 
-    /// The number from 0 up to 1 of a place, as the `place`-th draw of libstdc++'s
-    /// `std::uniform_real_distribution<double>`: two words make one.
+    /// The number (0 to below 1) at index `place`, as the `place`-th draw of libstdc++'s
+    /// `std::uniform_real_distribution<double>`: each takes two words.
     pub(super) fn double(&mut self, place: u32) -> f64 {
         self.skip_to(2 * u64::from(place));
         let (low, high) = (f64::from(self.word()), f64::from(self.word()));
@@ -89,7 +89,7 @@ impl Draws {
         both.min(1.0f64.next_down())
     }
 
-    /// The same of `std::uniform_real_distribution<float>`: one word each.
+    /// The same for `std::uniform_real_distribution<float>`: each takes one word.
     pub(super) fn single(&mut self, place: u32) -> f32 {
         self.skip_to(place.into());
         #[expect(clippy::cast_precision_loss, reason = "as libstdc++ rounds")]
@@ -102,7 +102,7 @@ impl Draws {
 mod tests {
     use super::*;
 
-    /// The C++ standard, [rand.predef]: what the 10,000th call gives.
+    /// The C++ standard, [rand.predef]: the result of the 10,000th call.
     #[test]
     fn it_is_the_standards_generator() {
         let mut twister = Twister::new(5489);

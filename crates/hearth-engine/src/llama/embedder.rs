@@ -1,4 +1,4 @@
-//! Embeddings: a second context over the same model, made at the first use.
+//! Embeddings: a second context over the same model, created at the first use.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use super::context::{raw, should_abort};
 use super::pool::Pool;
 use crate::backend::{DecodeError, Progress, Token};
 
-/// The longest text in tokens: what is embedded is a paragraph, not a book, and its
-/// keys and values take memory beside those of the answers.
+/// The longest text in tokens: typical texts are paragraphs, and their keys and values
+/// take memory in addition to those of the answers.
 const TOKENS_MAX: u32 = 2048;
-/// Where a whole text is computed at once, the first context is for texts of so many
-/// tokens: the attention of one takes memory by the square of its length.
+/// Where a text is computed in one batch, the first context is for texts of this many
+/// tokens: attention takes memory proportional to the square of the length.
 const BATCH_FIRST: u32 = 512;
 
-/// Where the vectors of a text's tokens become one.
+/// Where the vectors of a text's tokens are pooled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// Here, from a text that was computed in parts.
     Here(Pooling),
-    /// In llama.cpp, which needs the whole text in one batch: models that look at all
-    /// tokens at once do anyway.
+    /// In llama.cpp, which needs the whole text in one batch: models without causal
+    /// attention need that anyway.
     Inside,
 }
 
@@ -36,17 +36,17 @@ pub(super) struct Embedder {
     context: NonNull<sys::llama_context>,
     batch: sys::llama_batch,
     batch_size: usize,
-    /// A text may be longer than this one's batch, and needs another context then.
+    /// The longest text for this context; a longer one needs another context.
     tokens_max: usize,
     width: usize,
     place: Place,
-    /// There is no decoder at all.
+    /// The model has an encoder only.
     encodes: bool,
     _progress: Arc<Progress>,
 }
 
 impl Embedder {
-    /// Makes the context for texts of at least so many tokens; `None` where llama.cpp
+    /// Creates the context for texts of at least `tokens` tokens; `None` where llama.cpp
     /// cannot (memory, usually). The facts are those of the model's first context.
     pub(super) fn new(
         model: &LlamaModel,
@@ -66,7 +66,7 @@ impl Embedder {
             let wanted = u32::try_from(tokens).unwrap_or(u32::MAX).min(tokens_max);
             wanted.next_power_of_two().max(BATCH_FIRST).min(tokens_max)
         } else {
-            // A generating model computes logits for each of them, too.
+            // A generative model also computes logits for each token.
             MICRO_BATCH.min(tokens_max)
         };
         // SAFETY: returns a struct by value.
@@ -88,7 +88,7 @@ impl Embedder {
         params.embeddings = true;
         params.pooling_type = match (place, facts.pooling) {
             (Place::Here(_), _) => sys::LLAMA_POOLING_TYPE_NONE,
-            // As a file says, and the mean where it says nothing.
+            // As the file says, or the mean where it says nothing.
             (Place::Inside, Pooling::None) => sys::LLAMA_POOLING_TYPE_MEAN,
             (Place::Inside, _) => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
         };
@@ -119,7 +119,7 @@ impl Embedder {
         })
     }
 
-    /// Whether a text of so many tokens fits this context.
+    /// Whether a text of `tokens` tokens fits this context.
     pub(super) fn fits(&self, tokens: usize) -> bool {
         tokens <= self.tokens_max
     }
@@ -129,7 +129,7 @@ impl Embedder {
         model.n_ctx_train().clamp(1, TOKENS_MAX)
     }
 
-    /// The vector of a text that [`Self::fits`], with length one.
+    /// The vector of a text that [`Self::fits`], normalized to length one.
     pub(super) fn embed(
         &mut self,
         tokens: &[Token],
@@ -205,7 +205,7 @@ impl Embedder {
         }
     }
 
-    /// Adds the vector of token number `n` of the last batch, or of all the text.
+    /// Adds the vector of token number `n` of the last batch, or of the whole text.
     fn add(&self, n: usize, sum: &mut [f32]) -> Result<(), DecodeError> {
         let n = i32::try_from(n).unwrap_or(-1);
         // SAFETY: after a decode with outputs for all tokens the pointer is to `width`

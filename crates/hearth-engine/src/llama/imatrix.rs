@@ -1,9 +1,9 @@
 //! Importance matrices: for each matrix of a model how strongly each of its columns was
-//! used, and the file that llama.cpp's tools keep them in.
+//! used, and the file format that llama.cpp's tools use for them.
 //!
 //! The file is a GGUF (llama.cpp's `common/imatrix-loader.cpp`): for each matrix `NAME` a
 //! tensor `NAME.in_sum2`, the sums of the squared inputs of each column, one row for each
-//! expert, and `NAME.counts`, how many inputs each row has seen.
+//! expert, and `NAME.counts`, the number of inputs of each row.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -16,15 +16,15 @@ use hearth_gguf::write::{self, ElementType, Tensor, Value};
 use hearth_proto::{Failure, FailureKind};
 use llama_cpp_sys_2 as sys;
 
-/// The largest file: models of a few billion weights have 10 MB.
+/// The largest file that is accepted; for a model of a few billion weights it has 10 MB.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Sums of the squared inputs of a matrix's columns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sums {
-    /// Column after column, expert after expert.
+    /// By expert, and by column within an expert.
     pub squares: Vec<f32>,
-    /// Inputs of each expert; one number where there are none.
+    /// Number of inputs of each expert; one number where there are no experts.
     pub counts: Vec<f32>,
 }
 
@@ -46,11 +46,11 @@ impl Sums {
 pub struct Imatrix {
     /// The name of its file.
     pub file_name: String,
-    /// The name of the text that it was made of.
+    /// The name of the text that it was made from.
     pub dataset: Option<String>,
-    /// Pieces of that text.
+    /// Chunks of that text.
     pub chunks: u32,
-    /// Tokens of a piece.
+    /// Tokens of a chunk.
     pub chunk_tokens: u32,
     /// By the matrices' names.
     pub sums: BTreeMap<String, Sums>,
@@ -58,7 +58,7 @@ pub struct Imatrix {
 }
 
 impl Imatrix {
-    /// One of these sums.
+    /// Creates one from these sums.
     pub fn new(sums: BTreeMap<String, Sums>, dataset: String, chunks: u32, tokens: u32) -> Self {
         Self {
             dataset: Some(dataset),
@@ -69,17 +69,17 @@ impl Imatrix {
         }
     }
 
-    /// How many matrices it speaks of.
+    /// The number of matrices.
     pub fn len(&self) -> usize {
         self.sums.len()
     }
 
-    /// Whether it speaks of none.
+    /// Whether it has no matrices.
     pub fn is_empty(&self) -> bool {
         self.sums.is_empty()
     }
 
-    /// What llama.cpp quantizes with.
+    /// The means that llama.cpp quantizes with.
     pub(super) fn entries(&self) -> &[(CString, Vec<f32>)] {
         &self.means
     }
@@ -123,7 +123,7 @@ impl Imatrix {
         Ok(())
     }
 
-    /// Reads one.
+    /// Reads an importance matrix.
     ///
     /// # Errors
     /// `Io`, or `InvalidArgs` that says what is wrong with it.
@@ -223,7 +223,7 @@ impl Imatrix {
     }
 }
 
-/// What the header says of a tensor.
+/// The header's data about a tensor.
 struct Entry {
     name: String,
     numbers: u64,
@@ -243,8 +243,8 @@ impl Header {
             ctx: std::ptr::null_mut(),
         };
         _ = super::log::take_errors();
-        // SAFETY: the name is a string that outlives the call; without a context the
-        // header alone is read, with checks that end in null.
+        // SAFETY: the name is a string that outlives the call; without a context only the
+        // header is read; a failed check returns null.
         let context = unsafe { sys::gguf_init_from_file(name.as_ptr(), params) };
         std::ptr::NonNull::new(context).map(Self)
     }
@@ -281,7 +281,7 @@ impl Header {
         }
     }
 
-    /// The first of the texts that it was made of.
+    /// The first of the texts that it was made from.
     fn dataset(&self) -> Option<String> {
         let context = self.0.as_ptr();
         // SAFETY: as in `number`; the text is a string that lives as long as the context.

@@ -10,7 +10,7 @@ use llama_cpp_sys_2 as sys;
 
 use super::variants;
 
-/// The initialized runtime: kernels loaded, log routed.
+/// The initialized runtime: kernels loaded, log redirected.
 #[derive(Debug)]
 pub struct Runtime {
     pub(super) backend: LlamaBackend,
@@ -68,7 +68,7 @@ impl Runtime {
     }
 }
 
-/// Where kernels may lie: a build tree, then an installed package.
+/// Where to look for kernels: a build tree, then an installed package.
 fn folders() -> Vec<PathBuf> {
     if let Some(folder) = std::env::var_os("HEARTH_BACKEND_DIR") {
         return vec![folder.into()];
@@ -77,7 +77,7 @@ fn folders() -> Vec<PathBuf> {
     let dir = exe.parent().unwrap_or(Path::new("."));
     vec![
         dir.join("hearth-lib"),
-        // Test executables lie in target/<profile>/deps.
+        // Test executables are in target/<profile>/deps.
         dir.join("../hearth-lib"),
         dir.join("../../lib/hearthd"),
         dir.join("../lib/hearthd"),
@@ -93,9 +93,9 @@ fn kernels(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Whether the file goes as far as its header says. The loader maps what is not there, and
-/// touching that is a SIGBUS. The section headers, at `e_shoff`, come last in what linkers
-/// write (elf(5), 64 bits).
+/// Whether the file is as long as its header says. The loader also maps what is missing,
+/// and access to that raises SIGBUS. The section headers, at `e_shoff`, come last in
+/// files that linkers write (elf(5), 64 bits).
 fn is_whole(path: &Path) -> bool {
     let mut header = [0; 64];
     let Ok(mut file) = File::open(path) else {
@@ -124,7 +124,7 @@ pub(super) fn cpu_registry() -> Option<sys::ggml_backend_reg_t> {
     (!registry.is_null()).then_some(registry)
 }
 
-/// The address of a function that the loaded CPU backend offers by name.
+/// The address of a function that the loaded CPU backend provides by name.
 pub(super) fn cpu_function(name: &CStr) -> Option<std::ptr::NonNull<std::ffi::c_void>> {
     let registry = cpu_registry()?;
     // SAFETY: the registry is valid for the process's life, the name is a string.
@@ -185,7 +185,7 @@ fn features() -> Vec<String> {
     names
 }
 
-/// Variants that this build made, with their files.
+/// Variants that this build compiled, with their files.
 #[cfg(test)]
 pub(super) fn shipped() -> Vec<(String, PathBuf)> {
     let named = |path: PathBuf| Some((variant_of(&path)?, path));

@@ -1,13 +1,13 @@
-//! Gives back the memory of a new context that nothing was written to yet.
+//! Returns unused memory of a new context to the kernel.
 //!
-//! llama.cpp clears its whole KV cache when it makes it, and pages that were written to
-//! are resident, zeros or not: on a small board tens of megabytes that a short question
-//! never needs. A page of zeros that is given back reads as zeros again, so the cache
-//! stays what it is, and grows by what is used.
+//! llama.cpp zeroes its whole KV cache when it creates it, which makes all pages
+//! resident: on a small board tens of megabytes that a short question never needs. A page
+//! of zeros that is released reads as zeros again, so the contents of the cache do not
+//! change, and only used pages become resident.
 //!
-//! Where it lies llama.cpp does not say. It is among the mappings that come while a
-//! context is made; no compute thread exists by then, and the engine's other threads
-//! wait for messages.
+//! llama.cpp does not report the address of the cache. It is among the mappings that
+//! appear while a context is created; no compute thread exists at that time, and the
+//! engine's other threads wait for messages.
 
 use std::ffi::c_void;
 use std::fs;
@@ -15,10 +15,10 @@ use std::ops::Range;
 
 use nix::libc;
 
-/// Smaller mappings are not looked at: what a thread that reads a message might make
-/// meanwhile stays far below.
+/// Smaller mappings are ignored: those that a thread may create meanwhile to read a
+/// message are far smaller.
 const MAPPING_MIN_BYTES: usize = 4 << 20;
-/// Shorter runs of zeros stay: each that is given back costs a system call.
+/// Shorter runs of zeros are not released, because each release costs system calls.
 const RUN_MIN_BYTES: usize = 64 << 10;
 
 /// The anonymous, writable memory of this process at one moment.
@@ -26,29 +26,31 @@ const RUN_MIN_BYTES: usize = 64 << 10;
 pub(super) struct Mappings(Vec<Range<usize>>);
 
 impl Mappings {
-    /// As it is now; nothing where the kernel does not tell.
+    /// The current mappings; none where the kernel does not report them.
     pub(super) fn now() -> Self {
         Self(anonymous(
             &fs::read_to_string("/proc/self/maps").unwrap_or_default(),
         ))
     }
 
-    /// Gives the pages of zeros back that lie in what came since `before`; how many bytes.
+    /// Releases the pages of zeros in mappings that are new since `before`; returns their
+    /// bytes.
     ///
     /// # Safety
     /// No other thread writes to memory that was mapped since.
     pub(super) unsafe fn give_back_zeros(before: &Self) -> usize {
         let new = Self::now().since(before);
-        // SAFETY: the kernel has just listed them as readable; nobody else writes there.
+        // SAFETY: the kernel has just listed them as readable; no other thread writes
+        // there.
         new.iter().map(|range| unsafe { zeros_back(range) }).sum()
     }
 
-    /// What is mapped now and was not then, in pieces that are worth a look.
+    /// The ranges that are mapped now and were not before, without small ones.
     fn since(&self, before: &Self) -> Vec<Range<usize>> {
         let mut all = Vec::new();
         for mapping in &self.0 {
             let mut start = mapping.start;
-            // Both are in order, as the kernel lists them.
+            // Both are sorted, as the kernel lists them.
             for old in &before.0 {
                 if old.end <= start || old.start >= mapping.end {
                     continue;
@@ -58,7 +60,8 @@ impl Mappings {
             }
             all.push(start.min(mapping.end)..mapping.end);
         }
-        // What goes on where an older one ended is that one grown: another thread's heap.
+        // A range that begins where an older mapping ended is that mapping grown: another
+        // thread's heap.
         all.retain(|new| {
             new.len() >= MAPPING_MIN_BYTES && before.0.iter().all(|old| old.end != new.start)
         });
@@ -66,7 +69,7 @@ impl Mappings {
     }
 }
 
-/// Anonymous private memory that may be written, from `/proc/PID/maps` (proc(5)).
+/// Anonymous private writable memory, from `/proc/PID/maps` (proc(5)).
 fn anonymous(maps: &str) -> Vec<Range<usize>> {
     let address = |text: &str| usize::from_str_radix(text, 16).ok();
     let parse = |line: &str| {
@@ -79,18 +82,18 @@ fn anonymous(maps: &str) -> Vec<Range<usize>> {
     maps.lines().filter_map(parse).collect()
 }
 
-/// Gives back the pages of zeros in whole pages of private anonymous memory. What nobody
-/// has touched yet, such as room for a graph, stays untouched.
+/// Releases the pages of zeros in whole pages of private anonymous memory. Pages that are
+/// not resident, such as memory for a graph, are not accessed.
 ///
 /// # Safety
-/// All of it is mapped, and nobody writes to it meanwhile.
+/// All of it is mapped, and no other thread writes to it meanwhile.
 unsafe fn zeros_back(range: &Range<usize>) -> usize {
     let page = page_bytes();
     let mut bytes = 0;
     let mut run = range.start..range.start;
     let pages = range.clone().step_by(page);
     for (at, is_resident) in pages.zip(resident(range)) {
-        // SAFETY: one of the range's pages, by the caller's word.
+        // SAFETY: one of the range's pages, which the caller guarantees are mapped.
         let words = unsafe { std::slice::from_raw_parts(at as *const u64, page / 8) };
         if is_resident && words.iter().all(|word| *word == 0) {
             run.end = at + page;
@@ -108,7 +111,7 @@ fn page_bytes() -> usize {
     usize::try_from(bytes).unwrap_or(4096)
 }
 
-/// Which pages of mapped memory are resident; none where the kernel does not tell.
+/// Which pages of mapped memory are resident; none where the kernel does not report it.
 fn resident(range: &Range<usize>) -> Vec<bool> {
     let mut pages = vec![0_u8; range.len() / page_bytes()];
     let start = range.start as *mut c_void;
@@ -117,8 +120,8 @@ fn resident(range: &Range<usize>) -> Vec<bool> {
     pages.iter().map(|byte| told && byte & 1 == 1).collect()
 }
 
-/// Small pages from here on: a huge one would make 2 MiB resident for each layer that is
-/// written to.
+/// Releases a run and disables huge pages for it: a huge page would make 2 MiB resident
+/// for each layer that is written to.
 fn give_back(run: &Range<usize>) -> usize {
     if run.len() < RUN_MIN_BYTES {
         return 0;
@@ -169,7 +172,7 @@ mod tests {
         };
         let before = of(&[(100, 110), (200, 201)]);
         for (now, new) in [
-            // Of its own; before an old one; on both sides of one.
+            // A separate mapping; one before an old one; one on both sides of an old one.
             (vec![(10, 20), (100, 110), (200, 201)], vec![(10, 20)]),
             (vec![(90, 110), (200, 201)], vec![(90, 100)]),
             (vec![(90, 120), (200, 201)], vec![(90, 100)]),
@@ -195,7 +198,7 @@ mod tests {
         let start = (memory.as_ptr() as usize).next_multiple_of(1 << 16);
         let range = start..start + BYTES - (1 << 16);
         assert_eq!(resident_bytes(&range), range.len());
-        // SAFETY: it is this test's.
+        // SAFETY: the memory belongs to this test.
         let bytes = unsafe { zeros_back(&range) };
         assert!(bytes > 19 << 20, "{bytes}");
         assert!(resident_bytes(&range) <= range.len() - bytes);

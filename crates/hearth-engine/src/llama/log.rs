@@ -14,16 +14,16 @@ const ERRORS_KEPT: usize = 4;
 static ERRORS: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
 thread_local! {
-    /// A line being put together: llama.cpp sends pieces with level CONT.
+    /// A line being assembled: llama.cpp sends fragments with level CONT.
     static LINE: RefCell<(Level, String)> = const { RefCell::new((Level::Debug, String::new())) };
-    /// What is done with each line meanwhile.
+    /// Receives each line while `listen` runs.
     static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
 }
 
 type Listener = Box<dyn FnMut(&str)>;
 
-/// Gives each line that llama.cpp logs on this thread during `work` to `listener`: some of
-/// what it does is told nowhere else.
+/// Passes each line that llama.cpp logs on this thread during `work` to `listener`: some
+/// results are reported only in the log.
 pub(super) fn listen<T>(listener: Listener, work: impl FnOnce() -> T) -> T {
     LISTENER.set(Some(listener));
     let done = work();
@@ -50,7 +50,8 @@ unsafe extern "C" fn receive(level: sys::ggml_log_level, text: *const c_char, _:
     }
     // SAFETY: llama.cpp passes a NUL-terminated string that lives during the call.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
-    // A panic must not cross into C: a thread that is ending has no line any more.
+    // A panic must not cross into C: in a thread that is ending the thread-local line no
+    // longer exists.
     let lines = LINE.try_with(|line| {
         let Ok(mut line) = line.try_borrow_mut() else {
             return Vec::new();
@@ -63,7 +64,7 @@ unsafe extern "C" fn receive(level: sys::ggml_log_level, text: *const c_char, _:
     }
 }
 
-/// Adds a piece and returns the lines that it completes.
+/// Adds a fragment and returns the lines that it completes.
 fn collect(
     current: &mut Level,
     line: &mut String,
@@ -114,8 +115,8 @@ fn emit(level: Level, line: &str) {
     log::log!(target: "llama.cpp", level, "{line}");
 }
 
-/// Warnings of what is meant: the cache is larger than one context, an aborted batch is
-/// taken back, and kept prompts make room for what runs.
+/// Warnings about intended behaviour: the cache is larger than one context, an aborted
+/// batch is rolled back, and cached sequences are evicted for running ones.
 fn is_ordinary(line: &str) -> bool {
     line.ends_with("possible training context overflow")
         || line.contains("removing memory module entries")

@@ -1,9 +1,9 @@
-//! What llama.cpp remembers of the tokens before: copying, cutting, saving it, and looking
-//! at what is really there.
+//! llama.cpp's memory of earlier tokens: copies, cuts, saves and restores it, and checks
+//! what it really contains.
 //!
-//! llama.cpp overwrites keys and values that no later token of their sequence looks at
-//! (`find_slot` in llama-kv-cache.cpp), cannot take a state back, and says neither. So
-//! after each step the positions are compared with what the next token needs.
+//! llama.cpp overwrites keys and values that no later token of their sequence attends to
+//! (`find_slot` in llama-kv-cache.cpp), cannot roll back a recurrent state, and reports
+//! neither. So after each step the positions are compared with what the next token needs.
 
 use hearth_policy::scheduler::MemoryKind;
 use llama_cpp_2::model::LlamaModel;
@@ -65,7 +65,7 @@ impl Context {
         self.keep_if(to, tokens)
     }
 
-    /// Removes a sequence unless it is what a token after its `tokens` needs.
+    /// Removes a sequence unless it ends after `tokens` tokens and is usable there.
     fn keep_if(&mut self, seq: u32, tokens: u32) -> bool {
         let is_whole = self.is_usable(seq, tokens)
             && self
@@ -77,7 +77,7 @@ impl Context {
         is_whole
     }
 
-    /// Empties the memory; its contents stay as they are, so that no page is touched.
+    /// Clears the memory; its data are not overwritten, so that no page is written to.
     pub(super) fn clear(&mut self) {
         if self.memory != MemoryKind::None {
             // SAFETY: as in `positions`.
@@ -85,7 +85,7 @@ impl Context {
         }
     }
 
-    /// A sequence of so many tokens as bytes; empty where it is not usable.
+    /// Serializes a sequence of `tokens` tokens; empty where it is not usable.
     pub(super) fn save(&mut self, seq: u32, tokens: u32) -> Vec<u8> {
         if !self.is_usable(seq, tokens) {
             return Vec::new();
@@ -105,7 +105,7 @@ impl Context {
         }
     }
 
-    /// Puts a saved sequence of `tokens` tokens into an empty one.
+    /// Restores a saved sequence of `tokens` tokens into an empty one.
     pub(super) fn restore(&mut self, seq: u32, saved: &[u8], tokens: u32) -> bool {
         // SAFETY: the buffer has the length that is passed; its contents come from
         // `save` of the same llama.cpp and model, which the cache's checksums prove.

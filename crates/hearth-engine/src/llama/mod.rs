@@ -1,4 +1,4 @@
-//! llama.cpp: the only place with `unsafe`.
+//! The binding to llama.cpp. `unsafe` is allowed here and in `chat_shim`.
 //!
 //! llama-cpp-2 holds backend, model and vocabulary; context, batch, samplers and thread
 //! pool are our own over llama-cpp-sys-2, because the safe crate offers neither live
@@ -40,7 +40,7 @@ pub(super) use model::{available, header};
 pub use quantize::{BUFFER_BYTES, Outcome, Quantize, quantize};
 pub use sampler::Sampler;
 
-/// Gives freed memory back to the kernel: glibc keeps it for later otherwise.
+/// Returns freed memory to the kernel; otherwise glibc keeps it for reuse.
 fn trim() {
     // SAFETY: takes a number and touches nothing but the allocator's own free memory,
     // under its locks (malloc_trim(3)).

@@ -1,4 +1,4 @@
-//! Loading a GGUF and running it.
+//! Loads a GGUF file and runs it.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read as _};
@@ -50,15 +50,15 @@ impl LlamaLoader {
         }
     }
 
-    /// For measurements: how long compute threads spin between two graphs, 0 (not at
-    /// all, the default) to 100; `None` makes new threads for every graph instead.
+    /// For measurements: how long compute threads spin between two graphs, 0 (not at all,
+    /// the default) to 100; `None` creates new threads for every graph instead.
     #[must_use]
     pub fn with_poll(mut self, poll: Option<u32>) -> Self {
         self.poll = poll;
         self
     }
 
-    /// For judging: so many tokens of a batch can have logits, not only one for each
+    /// For evaluation: this many tokens of a batch can have logits, not only one for each
     /// sequence.
     #[must_use]
     pub fn with_outputs(mut self, outputs: u32) -> Self {
@@ -66,20 +66,20 @@ impl LlamaLoader {
         self
     }
 
-    /// For an importance matrix: what looks at every matrix product.
+    /// For an importance matrix: observes every matrix product.
     #[must_use]
     pub fn with_collector(mut self, collector: Arc<Collector>) -> Self {
         self.collector = Some(collector);
         self
     }
 
-    /// The runtime under it.
+    /// The runtime that it uses.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
     }
 }
 
-/// A loaded model with its context. Field order is drop order: the context goes
+/// A loaded model with its context. Field order is drop order: the context is dropped
 /// before the model it points into.
 #[derive(Debug)]
 pub struct LlamaModelBackend {
@@ -89,7 +89,7 @@ pub struct LlamaModelBackend {
     places: (u32, u32),
     /// What saved states depend on.
     settings: String,
-    /// How the context was made.
+    /// The parameters of the context.
     params: ContextParams,
     defaults: Sampling,
     info: ModelInfo,
@@ -110,7 +110,7 @@ impl Loader for LlamaLoader {
         check_header(path)?;
         let context_size = request.context_size.max(1);
         let kv_tokens = context_size.saturating_add(request.kept_tokens);
-        // llama.cpp says better what is wrong with a file.
+        // llama.cpp reports better what is wrong with a file.
         let factors = header(path).ok().and_then(|header| {
             let factors = Factors::of(&header, context_size)?;
             Some((header.architecture, factors))
@@ -157,7 +157,7 @@ impl Loader for LlamaLoader {
             description: describe(&model, &header),
             parameters: model.n_params(),
             size_bytes: model.size(),
-            // The cache has room for kept prompts besides, and llama.cpp rounds up.
+            // The KV cache also has room for cached prefixes, and llama.cpp rounds up.
             context_size,
             context_train: model.n_ctx_train(),
             slots,
@@ -167,7 +167,7 @@ impl Loader for LlamaLoader {
             cpu: self.runtime.cpu().to_owned(),
             kind: kind(&model, &context, &header),
             has_chat_template: chat_template(&model).is_some(),
-            // The chat layer finds out.
+            // The chat layer sets this later.
             chat: ChatAbilities::default(),
             load_ms,
         };
@@ -176,7 +176,8 @@ impl Loader for LlamaLoader {
             embedder: None,
             progress: Arc::clone(progress),
             settings: format!(
-                // A package is built with one llama.cpp; another one may mean other bytes.
+                // Each version is built with one llama.cpp; another one may use another
+                // format.
                 "hearthd {} keys {kv_type:?} values F16 flash {FLASH} window {:?} factors {}",
                 env!("CARGO_PKG_VERSION"),
                 context.memory,
@@ -193,8 +194,8 @@ impl Loader for LlamaLoader {
 }
 
 impl LlamaModelBackend {
-    /// The logits after part number `part` of the last batch, which asked for them; else
-    /// empty.
+    /// The logits after part number `part` of the last batch; empty where they were not
+    /// requested.
     pub fn logits(&self, part: usize) -> &[f32] {
         self.context.logits(part)
     }
@@ -246,7 +247,7 @@ fn chat_template(model: &LlamaModel) -> Option<String> {
     model.chat_template(None).ok()?.to_string().ok()
 }
 
-/// Bytes that the kernel could give without swapping.
+/// Bytes that are available without swapping.
 pub(crate) fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let mut lines = text.lines();
@@ -255,7 +256,7 @@ pub(crate) fn available() -> Option<u64> {
     Some(kib.saturating_mul(1024))
 }
 
-/// Refuses a context that would only bring the OOM killer.
+/// Refuses a context that would only trigger the OOM killer.
 fn check_memory(needed: u64, context_size: u32) -> Result<(), Failure> {
     match available() {
         Some(available) if needed > available => {
@@ -279,7 +280,8 @@ fn no_memory(context_size: u32, why: &str) -> Failure {
     )
 }
 
-/// What llama.cpp's loader would only say in its log: is this a GGUF at all?
+/// Checks that the file is a GGUF file, which llama.cpp's loader would report only in its
+/// log.
 pub(super) fn check_header(path: &Path) -> Result<(), Failure> {
     let cannot = |error: std::io::Error| {
         let (kind, next) = if error.kind() == ErrorKind::NotFound {
@@ -318,7 +320,7 @@ pub(super) fn check_header(path: &Path) -> Result<(), Failure> {
     ))
 }
 
-/// The header, for what llama.cpp does not tell.
+/// The header, for what llama.cpp does not report.
 ///
 /// # Errors
 /// `ModelNotFound`, `Io`, `ModelInvalid`.
@@ -344,8 +346,8 @@ pub(super) fn invalid(path: &Path, why: &str) -> Failure {
     )
 }
 
-/// What the model is for: the facts of llama.cpp, and those of the file that it does not
-/// look at.
+/// The kind of the model, from the facts that llama.cpp reports and those that only the
+/// file contains.
 fn kind(model: &LlamaModel, context: &Context, header: &Header) -> ModelKind {
     let told = header.model_kind();
     let facts = KindFacts {
@@ -362,7 +364,7 @@ fn kind(model: &LlamaModel, context: &Context, header: &Header) -> ModelKind {
     kind
 }
 
-/// The model file's own recommendation goes before the config's.
+/// The model file's own recommendation takes precedence over the config.
 fn defaults(model: &LlamaModel, config: &Sampling) -> Sampling {
     let recommended = recommended(|key| model.meta_val_str(key).ok());
     recommended.or(config)
@@ -500,7 +502,7 @@ impl Backend for LlamaModelBackend {
 
     fn embed(&mut self, tokens: &[Token]) -> Result<Vec<f32>, Failure> {
         if !self.embedder.as_ref().is_some_and(|e| e.fits(tokens.len())) {
-            // The old one goes first: both would take memory.
+            // Drop the old one first: both would take memory.
             self.embedder = None;
             let facts = self.context.kind_facts(&self.model);
             let (count, pool) = (tokens.len(), self.context.pool());
@@ -530,7 +532,7 @@ impl Backend for LlamaModelBackend {
         self.embedder = None;
         if is_empty && self.params.kv_tokens > self.info.context_size {
             self.params.kv_tokens = self.info.context_size;
-            // Both are there for a moment; where that is too much, the old one stays.
+            // Both exist for a moment; where memory does not suffice, the old one stays.
             if let Some(context) = Context::new(&self.model, &self.params, &self.progress) {
                 let (threads, decode) = self.context.threads();
                 self.context = context;

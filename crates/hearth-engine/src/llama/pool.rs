@@ -1,5 +1,5 @@
-//! Our own compute thread pool: it never spins while idle, and the number of
-//! threads that take part changes live.
+//! Our own compute thread pool: it never spins while idle, and the number of threads that
+//! take part can change at any time.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -20,9 +20,9 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// A pool of `size` threads, the caller's included, that spin up to `poll` (0 to
-    /// 100) between two graphs; `None` where the backend has no pools or the threads
-    /// cannot be made.
+    /// A pool of `size` threads, the caller's included, that spin up to `poll` (0 to 100)
+    /// between two graphs; `None` where the backend has no pools or the threads cannot be
+    /// created.
     pub(super) fn new(size: u32, poll: u32) -> Option<Self> {
         let new = cpu_function(c"ggml_threadpool_new")?;
         let free = cpu_function(c"ggml_threadpool_free")?;
@@ -40,7 +40,7 @@ impl Pool {
             let mut params = std::mem::zeroed::<sys::ggml_threadpool_params>();
             sys::ggml_threadpool_params_init(&raw mut params, size.cast_signed());
             // With 0, threads wait on a condition variable between two graphs: a board
-            // that sleeps for its duty cycle, or has nothing to do, must not burn a core.
+            // that sleeps for its duty cycle, or has nothing to do, must not use a core.
             params.poll = poll.min(100);
             new(&raw mut params)
         };
@@ -62,8 +62,8 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // SAFETY: made by `new` of the same backend, freed once, and the context
-        // that used it is gone: `Context` drops it after freeing itself.
+        // SAFETY: created by `new` of the same backend, freed once, and the context that
+        // used it has been freed: `Context` drops it after freeing itself.
         unsafe { (self.free)(self.pool.as_ptr()) };
     }
 }

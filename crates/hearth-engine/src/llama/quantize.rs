@@ -1,4 +1,4 @@
-//! Rewriting a model file in another type.
+//! Rewrites a model file in another quantization type.
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
@@ -15,7 +15,7 @@ use super::model::invalid;
 /// Bytes of rows in memory at once, as they are read, as floats and as they are written.
 pub const BUFFER_BYTES: usize = 64 << 20;
 
-/// What is to be done.
+/// The parameters of a quantization.
 #[derive(Debug)]
 pub struct Quantize<'a> {
     /// The file that is read.
@@ -24,33 +24,35 @@ pub struct Quantize<'a> {
     pub to: &'a Path,
     /// `enum llama_ftype`.
     pub file_type: u32,
-    /// What matters in each matrix.
+    /// The importance of each matrix's columns.
     pub imatrix: Option<&'a Imatrix>,
     /// Compute threads.
     pub threads: u32,
-    /// Whether what is quantized already may be quantized again.
+    /// Whether quantized tensors may be quantized again.
     pub allow_requantize: bool,
 }
 
-/// What will come out, or came.
+/// The result, or the predicted result.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// Tensors so far.
     pub tensors: u64,
-    /// Bytes of the tensors that are written, as far as llama.cpp's log tells: to some
-    /// KiB each.
+    /// Bytes of the written tensors according to llama.cpp's log: accurate to some KiB
+    /// each.
     pub bytes: u64,
-    /// Tensors that are stored otherwise, since their rows are no multiple of a block.
+    /// Tensors that are stored in a fallback type, since their rows are not a multiple of
+    /// a block.
     pub fallbacks: u64,
     /// Whether the type cannot be made without an importance matrix.
     pub needs_imatrix: bool,
 }
 
-/// Rewrites the file, or where `is_trial` only finds out what would come out. Needs a
-/// started [`super::Runtime`], which the argument proves.
+/// Rewrites the file, or with `is_trial` only predicts the result. Needs a started
+/// [`super::Runtime`], which the argument proves.
 ///
 /// # Errors
-/// What llama.cpp says: `OutOfMemory`, `ModelInvalid`, or `Io` where it cannot be written.
+/// What llama.cpp reports: `OutOfMemory`, `ModelInvalid`, or `Io` where the file cannot
+/// be written.
 pub fn quantize(
     _: &super::Runtime,
     wanted: &Quantize<'_>,
@@ -115,7 +117,7 @@ fn failure(wanted: &Quantize<'_>, why: &str) -> Failure {
         let message = format!("no memory to quantize {from} ({why}): stop something else first");
         return Failure::new(FailureKind::OutOfMemory, message);
     }
-    // What std::ofstream says, and no more.
+    // All that std::ofstream reports.
     if why.contains("basic_ios::clear") || why.contains("iostream error") {
         let message = format!("cannot write {to} ({why}): is the disk full?");
         return Failure::new(FailureKind::Io, message);
@@ -127,8 +129,8 @@ fn failure(wanted: &Quantize<'_>, why: &str) -> Failure {
     invalid(wanted.from, why)
 }
 
-/// Reads a line of the log: a tensor is done, or a remark. Returns how many are done, of
-/// how many.
+/// Parses a line of the log: a tensor is done, or a warning. Returns the number of
+/// finished tensors, and the total.
 fn hear(line: &str, outcome: &mut Outcome) -> Option<(u64, u64)> {
     if line.contains("will require an imatrix") {
         outcome.needs_imatrix = true;
@@ -142,7 +144,7 @@ fn hear(line: &str, outcome: &mut Outcome) -> Option<(u64, u64)> {
     let (numbers, rest) = line.strip_prefix('[')?.split_once(']')?;
     let (done, total) = numbers.split_once('/')?;
     let (done, total) = (done.trim().parse().ok()?, total.trim().parse().ok()?);
-    // `size = 1.00 MiB -> 0.28 MiB`, or one size where it stays as it is.
+    // `size = 1.00 MiB -> 0.28 MiB`, or one size where it does not change.
     let (_, sizes) = rest.rsplit_once("size =")?;
     let last = sizes.rsplit_once("-> ").map_or(sizes, |(_, new)| new);
     let mib: f64 = last.trim().split(' ').next()?.parse().ok()?;
@@ -157,7 +159,7 @@ fn hear(line: &str, outcome: &mut Outcome) -> Option<(u64, u64)> {
     Some((done, total))
 }
 
-/// What is written into the new file about the importance matrix, under the keys of
+/// The metadata about the importance matrix for the new file, under the keys of
 /// llama.cpp's `llama-quantize`; the last one is empty.
 fn overrides(imatrix: &Imatrix) -> Vec<sys::llama_model_kv_override> {
     let blank = || {
@@ -167,7 +169,7 @@ fn overrides(imatrix: &Imatrix) -> Vec<sys::llama_model_kv_override> {
     let put = |text: &str, into: &mut [c_char; 128]| {
         // The last byte stays zero.
         for (to, from) in into[..127].iter_mut().zip(text.bytes()) {
-            // Signed or not, as the platform has it.
+            // `c_char` is signed or unsigned, depending on the platform.
             *to = c_char::from_ne_bytes([from]);
         }
     };

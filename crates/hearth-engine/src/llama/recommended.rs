@@ -3,8 +3,9 @@
 
 use hearth_proto::{SamplerName, Sampling};
 
-/// What the file's keys say; `value` gives a key's value as text. What llama.cpp could not
-/// work with is left out, with a warning.
+/// The sampling from the file's keys; `value` returns a key's value as text. A value that
+/// is not a finite number is ignored; if a value is out of range, all are ignored, with a
+/// warning.
 pub(super) fn recommended(value: impl Fn(&str) -> Option<String>) -> Sampling {
     let text = |key: &str| value(&format!("general.sampling.{key}"));
     let number = |key: &str| {
@@ -25,7 +26,7 @@ pub(super) fn recommended(value: impl Fn(&str) -> Option<String>) -> Sampling {
         xtc_probability: number("xtc_probability"),
         xtc_threshold: number("xtc_threshold"),
         temperature: number("temp"),
-        // -1, the whole context, is no larger than what the penalties look at.
+        // -1 means the whole context; the samplers limit it to `LAST_N_MAX`.
         repeat_last_n: match number("penalty_last_n") {
             Some(n) if n < 0.0 => Some(u32::MAX),
             _ => whole("penalty_last_n"),
@@ -45,7 +46,7 @@ pub(super) fn recommended(value: impl Fn(&str) -> Option<String>) -> Sampling {
     }
 }
 
-/// Names between semicolons; unknown ones are passed over, as llama.cpp does.
+/// Names separated by semicolons; unknown ones are skipped, as in llama.cpp.
 fn sequence(names: &str) -> Option<Vec<SamplerName>> {
     let parsed = names.split(';').filter_map(|name| {
         let sampler = name.trim().parse::<SamplerName>();

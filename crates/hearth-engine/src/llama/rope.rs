@@ -1,11 +1,10 @@
-//! Which rotation factors a model with two sets of them uses (`LongRoPE`: Phi 3 to 4 mini,
-//! `MiniCPM`).
+//! Selects the rotation factors of a model with two sets of them (`LongRoPE`: Phi 3 to 4
+//! mini, `MiniCPM`).
 //!
-//! llama.cpp takes those for a long context where the KV cache is larger than the context
-//! that the model was made for first (`get_rope_factors` in llama-model.cpp). Ours is
-//! larger than the context that was asked for, by the room for kept prompts: so where that
-//! context is a short one, the model is told that it was made for one as large as the
-//! cache.
+//! llama.cpp uses those for a long context where the KV cache is larger than the original
+//! context of the model (`get_rope_factors` in llama-model.cpp). Our cache is larger than
+//! the requested context, by the room for cached prefixes: so where the requested context
+//! is short, the model's original context is overridden with the size of the cache.
 
 use std::ffi::CString;
 use std::pin::Pin;
@@ -17,14 +16,14 @@ use llama_cpp_2::model::params::kv_overrides::ParamOverrideValue;
 /// A choice of factors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Factors {
-    /// What the file says.
+    /// The original context of the model, from the file.
     pub(super) context_original: u32,
-    /// Whether the context that was asked for is longer.
+    /// Whether the requested context is longer.
     pub(super) are_long: bool,
 }
 
 impl Factors {
-    /// The choice for a context of so many tokens; `None` where there is none.
+    /// The choice for a context of `context` tokens; `None` where the model has one set.
     pub(super) fn of(header: &Header, context: u32) -> Option<Self> {
         let context_original = match header.context_original {
             0 => header.context_train,
@@ -36,7 +35,7 @@ impl Factors {
         })
     }
 
-    /// Has llama.cpp choose alike with a cache of so many tokens.
+    /// Makes llama.cpp choose the same factors with a cache of `kv_tokens` tokens.
     pub(super) fn impose(self, params: Pin<&mut LlamaModelParams>, arch: &str, kv_tokens: u32) {
         // llama.cpp rounds the cache up.
         let cells = u64::from(kv_tokens).next_multiple_of(256);
@@ -44,7 +43,7 @@ impl Factors {
             return;
         }
         let key = format!("{arch}.rope.scaling.original_context_length");
-        // Longer keys than llama.cpp's buffer for them are no architecture of its own.
+        // No architecture of llama.cpp has a key longer than its buffer for keys.
         if let Ok(key) = CString::new(key)
             && key.as_bytes_with_nul().len() <= KEY_MAX
         {
@@ -52,7 +51,7 @@ impl Factors {
         }
     }
 
-    /// Its name in what saved states depend on.
+    /// Its name in the settings that saved states depend on.
     pub(super) fn name(factors: Option<Self>) -> &'static str {
         match factors {
             None => "one set",
@@ -62,7 +61,7 @@ impl Factors {
     }
 }
 
-/// `llama_model_kv_override::key`.
+/// The size of `llama_model_kv_override::key`.
 const KEY_MAX: usize = 128;
 
 #[cfg(test)]

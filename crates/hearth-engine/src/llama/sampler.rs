@@ -1,12 +1,12 @@
 //! How an answer's tokens are chosen: llama.cpp's samplers in llama.cpp's order, applied
 //! to our own candidates.
 //!
-//! They only filter; the draw is our own, by llama.cpp's random numbers, found by the
-//! token's place in the answer. So an answer that goes on in another process goes on as it
-//! would have. llama.cpp draws for XTC only where two tokens are left to it, here each place
-//! has its number: with XTC, one seed may give other tokens than there. Mirostat and
-//! `adaptive_p` choose by themselves and remember what they chose
-//! from: such an answer begins anew with its target where it is continued.
+//! They only filter; the draw is our own, with llama.cpp's random numbers, indexed by the
+//! token's position in the answer. So an answer that is resumed in another process
+//! continues as it would have without the interruption. llama.cpp draws for XTC only
+//! where two tokens are left, here each position has its number: with XTC, a seed may
+//! give other tokens than in llama.cpp. Mirostat and `adaptive_p` choose by themselves
+//! and have a state: where such an answer is resumed, they start again from their target.
 
 use hearth_proto::{Biased, Failure, SAMPLERS, SamplerName, Sampling};
 use llama_cpp_2::model::LlamaModel;
@@ -19,30 +19,30 @@ use super::draw::Draws;
 use crate::backend::{Mask, Sampled, Token, argmax, no_logits};
 use crate::confidence::Choice;
 
-/// The most alternatives of a token that are reported (OpenAI's bound).
+/// The most alternatives of a token that are reported (OpenAI's limit).
 const LOGPROBS_MAX: u8 = 20;
 
 /// The state of one answer.
 #[derive(Debug)]
 pub struct Sampler {
     stages: Vec<(SamplerName, Stage)>,
-    /// What chooses instead of a draw.
+    /// Chooses the token instead of a draw.
     choosing: Option<Stage>,
-    /// The likeliest token is the answer, whatever the filters say.
+    /// The likeliest token is chosen, regardless of the filters.
     is_greedy: bool,
     candidates: Candidates,
-    /// Logits as bias and mask leave them, where there are such.
+    /// The logits after bias and mask, if there are any.
     changed: Vec<f32>,
     bias: Vec<(usize, f32)>,
     draws: Draws,
     xtc: (Draws, f32),
-    /// Tokens answered so far.
+    /// The number of answer tokens so far.
     place: u32,
 }
 
 impl Sampler {
-    /// What `sampling` asks for; every value must be set by now or has llama.cpp's
-    /// neutral default.
+    /// The sampler for `sampling`; a value that is not set has llama.cpp's neutral
+    /// default.
     pub(super) fn new(model: &LlamaModel, sampling: &Sampling) -> Result<Self, Failure> {
         sampling.check().map_err(|(_, why)| Failure::invalid(why))?;
         let bias = bias(model, sampling)?;
@@ -83,7 +83,7 @@ impl Sampler {
         }
     }
 
-    /// Tells it tokens that come before its next choice.
+    /// Passes it tokens that precede its next choice.
     pub(super) fn accept(&mut self, tokens: &[Token], are_answer: bool) {
         if are_answer {
             let more = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
@@ -158,7 +158,7 @@ impl Sampler {
     fn filter(&mut self, is_masked: bool) {
         for (name, stage) in &mut self.stages {
             match name {
-                // It may put a token there that the mask forbids.
+                // It may add a token that the mask forbids.
                 SamplerName::Infill if is_masked => {}
                 SamplerName::Xtc if self.xtc.0.single(self.place) > self.xtc.1 => {}
                 _ => stage.apply(&mut self.candidates),
@@ -167,8 +167,8 @@ impl Sampler {
     }
 }
 
-/// The candidate at `share`, 0 to 1, of all their probabilities in a row; computed as
-/// llama.cpp's `dist` computes it, to the bit.
+/// The candidate at `share`, 0 to 1, of the cumulative probability; computed bit for bit
+/// as llama.cpp's `dist` computes it.
 fn pick(candidates: &Candidates, share: f64) -> Option<Token> {
     let most = candidates.all().map(|(_, logit)| logit);
     let most = most.fold(f32::NEG_INFINITY, f32::max);
@@ -189,8 +189,8 @@ fn pick(candidates: &Candidates, share: f64) -> Option<Token> {
     last
 }
 
-/// The logarithm of what has no probability, as OpenAI's API writes it: JSON, in which it
-/// crosses to the daemon, has no infinity.
+/// The log-probability of an impossible token, as in OpenAI's API: JSON, the format of
+/// messages to the daemon, has no infinity.
 const IMPOSSIBLE: f32 = -9999.0;
 
 /// Logarithms of the probabilities of `token` and of the `n` likeliest tokens, as the
@@ -223,7 +223,7 @@ fn log_probabilities(logits: &[f32], token: Token, n: u8) -> (f32, Vec<(Token, f
     (own.map_or(IMPOSSIBLE, |own| logarithm(*own)), top)
 }
 
-/// What is added to logits: the request's biases, and bans of what must not come.
+/// What is added to logits: the request's biases, and bans of forbidden tokens.
 fn bias(model: &LlamaModel, sampling: &Sampling) -> Result<Vec<(usize, f32)>, Failure> {
     let vocab = model.n_vocab();
     let place = |token: Token| usize::try_from(token).unwrap_or(usize::MAX);
@@ -234,7 +234,7 @@ fn bias(model: &LlamaModel, sampling: &Sampling) -> Result<Vec<(usize, f32)>, Fa
                 "logit_bias {value}: must lie between -100 and 100"
             )));
         }
-        // OpenAI: -100 and 100 ban and force, whatever the model thinks.
+        // OpenAI: -100 bans and 100 forces a token, regardless of the model.
         let value = match *value {
             -100.0 => f32::NEG_INFINITY,
             100.0 => 1e6,
@@ -263,7 +263,7 @@ fn bias(model: &LlamaModel, sampling: &Sampling) -> Result<Vec<(usize, f32)>, Fa
     Ok(all)
 }
 
-/// The tokens that the model file says must never come
+/// The tokens that the model file says must never be generated
 /// (`tokenizer.ggml.suppress_tokens`).
 fn suppressed(model: &LlamaModel) -> Vec<Token> {
     let mut count = 0;

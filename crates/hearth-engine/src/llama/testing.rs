@@ -19,7 +19,7 @@ mod not_checked;
 #[path = "../../../../tests/common/real_models.rs"]
 mod real_models;
 
-/// llama.cpp starts once in a process.
+/// llama.cpp can be started only once in a process.
 pub(super) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::start().unwrap())
@@ -47,7 +47,7 @@ pub(super) fn small() -> LlamaModel {
     load(&path)
 }
 
-/// The first context of a model, as the engine makes it.
+/// The first context of a model, as the engine creates it.
 pub(super) fn context(model: &LlamaModel) -> Context {
     let params = ContextParams {
         kv_tokens: 256,

@@ -1,8 +1,8 @@
 //! Why these CPU kernels and not better ones.
 
-/// What processors may have, in the order in which ggml values it: a later one counts more
-/// than all before it (`ggml_backend_score` in ggml-cpu/arch/*/cpu-feats.cpp). Names as
-/// the kernels themselves show them.
+/// Processor features, in the order in which ggml scores them: a later one counts more
+/// than all before it (`ggml_backend_score` in ggml-cpu/arch/*/cpu-feats.cpp). The names
+/// are those that the kernels report.
 #[cfg(target_arch = "aarch64")]
 const FEATURES: [&str; 6] = ["DOTPROD", "FP16_VA", "SVE", "MATMUL_INT8", "SVE2", "SME"];
 #[cfg(not(target_arch = "aarch64"))]
@@ -64,13 +64,14 @@ const VARIANTS: [(&str, &str); 13] = [
     ),
 ];
 
-/// The choice among the variants that are there, e.g. `the best of 8 for this processor;
-/// armv8.2_3 needs SVE`: of the better ones that which the processor comes nearest to.
-/// Nothing where a name is not known here.
+/// Explains the choice among the shipped variants, e.g. `the best of 8 for this
+/// processor; armv8.2_3 needs SVE`: names the better variant for which the processor
+/// lacks the fewest features. `None` where `loaded` is not known here.
 pub(super) fn why(loaded: &str, shipped: &[String]) -> Option<String> {
     let has = needs(loaded)?;
     let best = format!("the best of {} for this processor", shipped.len());
-    // ggml took the one that it values most of those that run: a better one does not.
+    // ggml loads the variant with the highest score of those that run: a better one does
+    // not run.
     let better = shipped
         .iter()
         .filter_map(|name| Some((needs(name)?, name)))
@@ -110,21 +111,23 @@ mod tests {
     use super::*;
     use crate::llama::kernels;
 
-    /// What ggml gives a variant with these bits.
+    /// ggml's score of a variant with these bits.
     fn score(bits: u32) -> u32 {
         1 + (bits << u32::from(cfg!(target_arch = "aarch64")))
     }
 
-    /// What the kernels in this file say they are worth on this processor; 0: cannot run.
+    /// The score that the kernels in this file report on this processor; 0: cannot run.
     fn said(path: &std::path::Path) -> u32 {
         let path = CString::new(path.to_str().unwrap()).unwrap();
-        // SAFETY: a string, and a library of our own build; its constructors set tables up.
+        // SAFETY: a string, and a library of our own build; its constructors initialize
+        // tables.
         let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
         assert!(!handle.is_null(), "{path:?}");
-        // SAFETY: the handle is one, and stays open.
+        // SAFETY: the handle is valid and stays open.
         let address = unsafe { libc::dlsym(handle, c"ggml_backend_score".as_ptr()) };
         assert!(!address.is_null(), "{path:?}");
-        // SAFETY: ggml-backend-impl.h declares it so; it asks the processor what it has.
+        // SAFETY: ggml-backend-impl.h declares this signature; the function only queries
+        // the processor.
         let score =
             unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> i32>(address) };
         u32::try_from(score()).unwrap()
@@ -143,7 +146,7 @@ mod tests {
             .filter(|(_, said)| *said > 0)
             .fold(0, |has, (bits, _)| has | bits);
         for (bits, said) in all {
-            // Those that need only what others found here run here.
+            // A variant that needs only features that others found here runs here.
             let wanted = if bits & !has == 0 { score(bits) } else { 0 };
             assert_eq!(said, wanted, "{:?}", names(bits));
         }

@@ -1,4 +1,4 @@
-//! One answer.
+//! Answers one request.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::clock;
 use crate::llama::LlamaLoader;
 use crate::worker::Worker;
 
-/// Answers one request, writing the text to standard output as it comes.
+/// Answers one request, writing the text to standard output as it is generated.
 ///
 /// # Errors
 /// Those of loading and of the request.
@@ -37,7 +37,8 @@ pub fn answer(
     ask(&mut worker, &load.limits, request, &mut say)
 }
 
-/// Has one request answered, its parts given to `say` as they come; returns its last event.
+/// Runs one request and passes its parts to `say` as they are generated; returns its last
+/// event.
 pub(super) fn ask<B: Backend>(
     worker: &mut Worker<B>,
     limits: &Limits,

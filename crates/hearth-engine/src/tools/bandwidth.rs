@@ -1,5 +1,5 @@
-//! How fast this board reads memory: decoding a token reads all weights once, so this is
-//! the limit of its speed.
+//! Memory bandwidth of this machine: decoding a token reads all weights once, so this
+//! limits its speed.
 
 use std::fs;
 use std::hint::black_box;
@@ -8,17 +8,18 @@ use std::sync::Barrier;
 use crate::clock;
 use crate::llama::available;
 
-/// The buffer is at least so large, and so many times the last cache.
+/// The buffer has at least `BYTES_MIN` bytes, and `CACHES` times the last-level cache.
 const BYTES_MIN: u64 = 256 << 20;
 const CACHES: u64 = 4;
-/// Passes over the buffer; the fastest counts, since whatever disturbs only slows.
+/// Passes over the buffer; the fastest counts, since disturbances only slow a pass down.
 const PASSES: u32 = 7;
 
-/// Bytes a second that so many threads read together, from a buffer that no cache holds.
+/// Bytes per second that `threads` threads read together, from a buffer larger than the
+/// caches.
 pub(super) fn bandwidth(threads: u32) -> f64 {
     let threads = threads.max(1) as usize;
     let words = usize::try_from(buffer_bytes() / 8).unwrap_or(1 << 24);
-    // Written once, so that every page is there.
+    // Written once, so that every page is resident.
     let buffer: Vec<u64> = (0..words as u64).collect();
     let parts: Vec<&[u64]> = buffer.chunks(words.div_ceil(threads)).collect();
     let barrier = Barrier::new(parts.len() + 1);
@@ -46,7 +47,7 @@ pub(super) fn bandwidth(threads: u32) -> f64 {
     bytes * 1000.0 / best.max(1e-6)
 }
 
-/// Reads every word; in lanes, so that adding never waits for adding.
+/// Reads every word; in lanes, so that additions do not wait for each other.
 fn sum(words: &[u64]) -> u64 {
     let (lanes, rest) = words.as_chunks::<16>();
     let mut sums = [0u64; 16];
@@ -59,13 +60,14 @@ fn sum(words: &[u64]) -> u64 {
     all.fold(0, |all, word| all.wrapping_add(*word))
 }
 
-/// Larger than what the last cache holds, within a quarter of what is free.
+/// Larger than the last-level cache, at most a quarter of the available memory.
 fn buffer_bytes() -> u64 {
     let wanted = BYTES_MIN.max(CACHES * last_cache());
     available().map_or(wanted, |free| wanted.min(free / 4))
 }
 
-/// Bytes of the largest cache of the first processor; 0 where the kernel does not tell.
+/// Bytes of the largest cache of the first processor; 0 where the kernel does not report
+/// it.
 fn last_cache() -> u64 {
     let size = |n: u32| {
         let path = format!("/sys/devices/system/cpu/cpu0/cache/index{n}/size");

@@ -1,4 +1,4 @@
-//! The bare engine's speed.
+//! Measures the bare engine's speed.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ pub fn bench(loader: &LlamaLoader, bench: &BenchJob) -> Result<BenchResult, Fail
 /// Milliseconds of prefill and of decode.
 fn bench_once<B: Backend>(backend: &mut B, bench: &BenchJob) -> Result<(f64, f64), Failure> {
     let vocab = backend.info().vocab_size.max(1);
-    // Any tokens do: the work does not depend on them.
+    // Any tokens will do: the work does not depend on them.
     let prompt: Vec<Token> = (0..bench.prompt_tokens.max(1))
         .map(|n| (n.wrapping_mul(7919) % vocab).cast_signed())
         .collect();
@@ -86,8 +86,8 @@ fn bench_once<B: Backend>(backend: &mut B, bench: &BenchJob) -> Result<(f64, f64
     Ok((prefill_ms, clock::ms_since(began)))
 }
 
-/// Adds to `costs`, for each of [`BATCHES`], its time over that of a batch of one, the
-/// two taken in turn.
+/// Adds to `costs`, for each of [`BATCHES`], its time divided by that of a batch of one,
+/// measured alternately.
 fn time_batches<B: Backend>(
     backend: &mut B,
     position: u32,

@@ -1,4 +1,4 @@
-//! Checking a model file.
+//! Checks a model file.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::llama::{LlamaLoader, check_tensors};
 /// Context of the one-token trial in [`check`].
 const CHECK_CONTEXT: u32 = 64;
 
-/// Loads a model file completely, looks at every number in it and decodes one token, or
-/// makes one vector, if its kind can.
+/// Loads a model file completely, checks every number in it and decodes one token, or
+/// computes one vector, if its kind can.
 ///
 /// # Errors
 /// The failure that says why it is not usable.

@@ -1,4 +1,4 @@
-//! What matters in each matrix of a model.
+//! Computes the importance matrix of a model.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -12,7 +12,7 @@ use super::{Report, load_request};
 use crate::backend::{Backend as _, Loader as _};
 use crate::llama::{Collector, Imatrix, LlamaLoader};
 
-/// Has a model read a text, and writes down how strongly each column of its matrices was
+/// Has a model process a text, and writes how strongly each column of its matrices was
 /// used.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Judging a model by a text and by questions.
+//! Evaluates a model on a text and on questions.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::backend::{Backend as _, Loader as _, Part, Token, no_logits};
 use crate::llama::{LlamaLoader, LlamaModelBackend};
 use crate::worker::Worker;
 
-/// Context for questions: none of a question file is longer.
+/// Context for questions: no question of a question file is longer.
 const QUESTIONS_CONTEXT: u32 = 2048;
 
-/// Judges a model by the job's text and questions.
+/// Evaluates a model on the job's text and questions.
 ///
 /// The text is cut into chunks of one context each, and the second half of each is
 /// scored, so that every scored token has at least half a context before it: as
@@ -40,7 +40,7 @@ pub fn judge(
     let mut backend = loader.load(&request, &Arc::default(), Box::new(|_| ()))?;
     backend.info().kind.check(Use::Completion)?;
     let text = score_text(&mut backend, job, report)?;
-    // What answers the questions begins with an empty cache.
+    // The questions start with an empty cache.
     backend.remove(0, 0);
     let info = backend.info().clone();
     let accuracy = if job.questions.is_empty() {
@@ -138,11 +138,11 @@ fn score_text(
     })
 }
 
-/// A batch, the places in it that are scored, and the token that came after each.
+/// A batch, the positions in it that are scored, and the token that follows each.
 type Scored = (Vec<Part>, Vec<(usize, Token)>);
 
-/// A chunk as batches; with each the places in it that are scored, and the tokens that
-/// came after them.
+/// Splits a chunk into batches, each with the positions in it that are scored, and the
+/// tokens that follow them.
 fn batches(chunk: &[Token], first: usize) -> Vec<Scored> {
     let scored = |n: usize| n >= first && n + 1 < chunk.len();
     let parts = parts(chunk, scored);

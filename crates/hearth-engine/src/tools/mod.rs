@@ -1,4 +1,4 @@
-//! What `hearth-engine` does without a service: check a file, measure, judge, answer
+//! What `hearth-engine` does without a service: check a file, measure, evaluate, answer
 //! once.
 
 mod answer;
@@ -37,15 +37,15 @@ pub use quantize::quantize;
 pub use questions::is_right;
 pub use shape::shape;
 
-/// Tells how far the work is: what is done, steps done, of so many.
+/// Reports progress: the current activity, the steps done, and all steps.
 pub type Report<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
-/// The most tokens of a context that a model file chooses by itself here.
+/// The largest context in tokens that is taken from a model file here.
 const CONTEXT_MAX: u32 = 4096;
 
-/// The context that a model file was made for, within bounds.
+/// The training context of a model file, within bounds.
 pub fn own_context(path: &Path) -> u32 {
-    // What is wrong with the file is said by who loads it.
+    // Errors in the file are reported when it is loaded.
     let header = File::open(path).map(|file| read_header(&mut BufReader::new(file)));
     let header = header.ok().and_then(Result::ok).unwrap_or_default();
     fit::context(&header, 0, CONTEXT_MAX)
@@ -71,8 +71,8 @@ pub fn load_request(path: &Path, context_size: u32, threads: u32) -> LoadRequest
     }
 }
 
-/// Decodes the tokens of sequence 0 from `position` on; returns the place of the last
-/// one in its batch.
+/// Decodes the tokens of sequence 0 from `position` on; returns the index of the last one
+/// in its batch.
 fn decode<B: Backend>(
     backend: &mut B,
     tokens: &[Token],
@@ -101,13 +101,12 @@ fn chat<B: Backend>(backend: &B) -> Result<ChatLayer, Failure> {
     ChatLayer::load(&backend.chat_format())
 }
 
-/// Bytes of memory that the process has now, files that are mapped included (`VmRSS` of
-/// proc(5)).
+/// Resident memory of the process in bytes, including mapped files (`VmRSS` of proc(5)).
 fn resident() -> u64 {
     super::process::status_bytes("VmRSS:").unwrap_or(0)
 }
 
-/// Refuses what would only bring the OOM killer.
+/// Refuses work that would only trigger the OOM killer.
 fn enough_memory(what: &str, needed: u64) -> Result<(), Failure> {
     match available() {
         Some(available) if needed > available => {
@@ -122,10 +121,10 @@ fn enough_memory(what: &str, needed: u64) -> Result<(), Failure> {
     }
 }
 
-/// Refuses a file for which there is no room.
+/// Refuses a file for which there is not enough disk space.
 fn enough_space(out: &Path, needed: u64) -> Result<(), Failure> {
     let folder = out.parent().unwrap_or(Path::new("."));
-    // A file system that does not tell is tried.
+    // If the file system does not report its free space, try to write.
     let Ok(space) = statvfs(folder) else {
         return Ok(());
     };

@@ -1,4 +1,4 @@
-//! Rewriting a model in another type.
+//! Rewrites a model in another quantization type.
 
 use std::fs;
 use std::path::Path;
@@ -14,19 +14,20 @@ use crate::llama::{
 };
 use crate::process::within;
 
-/// The tables of the types that come from one, and what a process needs anyway.
+/// The lookup tables of some types, and what a process needs in any case.
 const BASE_BYTES: u64 = 96 << 20;
 /// A thread's stack (glibc's default, 8 MiB) and what it allocates.
 const THREAD_BYTES: u64 = 10 << 20;
-/// The vocabulary and other values of the header are held so often, as text and as
-/// strings of their own.
+/// The number of copies of the vocabulary and other header values in memory, as text and
+/// as separate strings.
 const HEADER_COPIES: u64 = 8;
 
-/// Rewrites a model and checks what came out.
+/// Rewrites a model and checks the result.
 ///
 /// # Errors
-/// `InvalidArgs` where it should not be or the importance matrix does not fit,
-/// `OutOfMemory`, `Io` where there is no room or it cannot be written, `ModelInvalid`.
+/// `InvalidArgs` where it should not be rewritten or the importance matrix does not
+/// match, `OutOfMemory`, `Io` where there is no disk space or the file cannot be written,
+/// `ModelInvalid`.
 pub fn quantize(
     loader: &LlamaLoader,
     job: &QuantizeJob,
@@ -95,10 +96,10 @@ pub fn quantize(
     })
 }
 
-/// What quantizing takes of private memory, whatever the model's size: it is read through
-/// a mapping, [`BUFFER_BYTES`] of rows at a time.
+/// The private memory that quantizing takes, regardless of the model's size: the model is
+/// read through a mapping, [`BUFFER_BYTES`] of rows at a time.
 fn memory(header_bytes: u64, imatrix_bytes: u64, threads: u32) -> u64 {
-    // Ours as sums and means, llama.cpp's, and what is in between.
+    // Our sums and means, llama.cpp's copy, and temporary data.
     let imatrix = imatrix_bytes.saturating_mul(4);
     let header = header_bytes.saturating_mul(HEADER_COPIES);
     (BUFFER_BYTES as u64 + BASE_BYTES + THREAD_BYTES * u64::from(threads))
@@ -122,8 +123,8 @@ fn refuse_quantized(path: &Path, header: &Header) -> Result<(), Failure> {
     )))
 }
 
-/// Loads the file and runs it, or where there is no memory for that reads every number
-/// in it; returns which.
+/// Loads the file and runs it, or, where there is no memory for that, reads every number
+/// in it; returns whether it ran.
 fn verify(loader: &LlamaLoader, out: &Path) -> Result<bool, Failure> {
     let settings = Settings {
         batch: MICRO_BATCH,

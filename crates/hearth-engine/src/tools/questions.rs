@@ -1,4 +1,4 @@
-//! Questions whose right answers are known, asked greedily.
+//! Asks questions whose right answers are known, with greedy sampling.
 
 use hearth_proto::{
     Accuracy, AnswerPart, Failure, GenerateRequest, Limits, Prompt, Question, RequestId, Sampling,
@@ -8,11 +8,12 @@ use super::answer::ask;
 use crate::backend::Backend;
 use crate::worker::Worker;
 
-/// The longest answer in tokens: what is asked for is a word or a call.
+/// The longest answer in tokens: the expected answer is a word or a call.
 const ANSWER_TOKENS_MAX: u32 = 96;
 
-/// Whether an answer is right: its text holds one of the accepted texts and none of the rejected
-/// ones, whatever the case; or it is the one accepted call, and nothing else is called.
+/// Whether an answer is right: its text contains one of the accepted texts and none of
+/// the rejected ones, ignoring case; or it is the one accepted call, and nothing else is
+/// called.
 pub fn is_right(question: &Question, answer: &[AnswerPart]) -> bool {
     if let Some(wanted) = &question.accept_call {
         let calls = answer.iter().filter_map(|part| match part {

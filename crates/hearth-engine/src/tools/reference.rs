@@ -1,5 +1,5 @@
-//! A reference model's distributions in a file, so that only one model need be in
-//! memory: [`super::score::KEPT_MAX`] tokens of each place, 8 KiB.
+//! A reference model's distributions in a file, so that only one model has to be in
+//! memory: [`super::score::KEPT_MAX`] tokens of each position, 8 KiB.
 
 use std::fs::File;
 use std::hash::Hasher as _;
@@ -12,11 +12,11 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::score::KEPT_MAX;
 use crate::backend::{Backend, Token};
 
-/// First bytes of the file; it lives as long as one command.
+/// First bytes of the file, which exists only while one command runs.
 const MAGIC: [u8; 8] = *b"HearthR1";
 
-/// What two models must have in common to be compared: their vocabularies, and the tokens
-/// that they make of the text.
+/// A hash of what two models must have in common to be compared: their vocabularies, and
+/// the tokens of the text.
 pub(super) fn fingerprint<B: Backend>(backend: &B, text: &[Token]) -> u64 {
     let mut hash = Xxh3Default::new();
     for token in 0..backend.info().vocab_size.cast_signed() {
@@ -40,7 +40,7 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> Failure + use<> {
     }
 }
 
-/// How many tokens are kept of a vocabulary.
+/// The number of tokens that are stored for a vocabulary of this size.
 fn kept_of(vocab: u32) -> usize {
     KEPT_MAX.min(vocab as usize)
 }
@@ -76,7 +76,7 @@ impl Keeper {
     }
 }
 
-/// Reads one.
+/// Reads a reference.
 #[derive(Debug)]
 pub(super) struct Kept {
     path: PathBuf,
@@ -86,7 +86,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Opens it; the inner error says why it cannot be compared with.
+    /// Opens it; the inner error says why it cannot be used for a comparison.
     pub(super) fn open(
         path: &Path,
         vocab: u32,
@@ -120,7 +120,7 @@ impl Kept {
         }))
     }
 
-    /// The next place's distribution.
+    /// The distribution at the next position.
     pub(super) fn next(&mut self) -> Result<&[(u32, f32)], Failure> {
         self.from
             .read_exact(&mut self.bytes)

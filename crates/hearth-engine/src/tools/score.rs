@@ -1,14 +1,14 @@
-//! The arithmetic of judging: what a model's numbers say about a text, and how far they
-//! are from another model's. Pure.
+//! The arithmetic of evaluation: means, log-probabilities, and the divergence of a model
+//! from another one. No I/O.
 
 use crate::backend::{Token, argmax};
 
-/// Tokens of a reference's distribution that are kept for each place, the likeliest; the
-/// rest counts as one. With a larger vocabulary the divergence is therefore a lower bound
-/// (grouping never makes it larger: the log sum inequality).
+/// The number of likeliest tokens of a reference's distribution that are stored for each
+/// position; the rest counts as one token. With a larger vocabulary the divergence is
+/// therefore a lower bound (grouping never makes it larger: the log sum inequality).
 pub(super) const KEPT_MAX: usize = 1024;
 
-/// Numbers of which mean and standard error are wanted.
+/// Computes the mean of numbers and its standard error.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mean {
     count: f64,
@@ -41,7 +41,7 @@ impl Mean {
     }
 }
 
-/// ln of the sum of the exponentials of all logits; not finite where they are no numbers.
+/// ln of the sum of the exponentials of all logits; not finite where they are NaN.
 pub(super) fn log_sum(logits: &[f32]) -> f64 {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits
@@ -51,7 +51,7 @@ pub(super) fn log_sum(logits: &[f32]) -> f64 {
     f64::from(most) + sum.ln()
 }
 
-/// A token's log-probability, rounded as it is kept in a file.
+/// A token's log-probability, rounded as it is stored in a file.
 #[expect(clippy::cast_possible_truncation, reason = "that is the rounding")]
 fn log_probability(logits: &[f32], log_sum: f64, token: usize) -> f32 {
     logits.get(token).map_or(f32::NEG_INFINITY, |logit| {
@@ -59,8 +59,8 @@ fn log_probability(logits: &[f32], log_sum: f64, token: usize) -> f32 {
     })
 }
 
-/// What is kept of a distribution: the likeliest token first, then the next
-/// [`KEPT_MAX`] - 1 in no order, each with its log-probability.
+/// The stored part of a distribution: the likeliest token first, then the next
+/// [`KEPT_MAX`] - 1 in no particular order, each with its log-probability.
 pub(super) fn keep(logits: &[f32], log_sum: f64) -> Vec<(u32, f32)> {
     let mut ids: Vec<u32> = (0..u32::try_from(logits.len()).unwrap_or(0)).collect();
     let of = |id: u32| logits[id as usize];
@@ -77,8 +77,8 @@ pub(super) fn keep(logits: &[f32], log_sum: f64) -> Vec<(u32, f32)> {
     ids.into_iter().map(with).collect()
 }
 
-/// How far a distribution is from the kept reference: the Kullback-Leibler divergence in
-/// nats, sum of p ln(p/q), p the reference's; and whether both have the same likeliest
+/// How far a distribution is from the stored reference: the Kullback-Leibler divergence
+/// in nats, sum of p ln(p/q), p the reference's; and whether both have the same likeliest
 /// token.
 pub(super) fn diverge(kept: &[(u32, f32)], logits: &[f32], log_sum: f64) -> (f64, bool) {
     let (mut divergence, mut p_kept, mut q_kept) = (0.0, 0.0, 0.0);
@@ -93,7 +93,7 @@ pub(super) fn diverge(kept: &[(u32, f32)], logits: &[f32], log_sum: f64) -> (f64
         }
     }
     if kept.len() < logits.len() {
-        // Below this the difference from 1 is the sum's rounding.
+        // Below this the difference from 1 is a rounding error of the sum.
         const LEAST: f64 = 1e-9;
         let (p, q) = (1.0 - p_kept, 1.0 - q_kept);
         if p > LEAST {
@@ -111,7 +111,7 @@ pub(super) fn diverge(kept: &[(u32, f32)], logits: &[f32], log_sum: f64) -> (f64
 mod tests {
     use super::*;
 
-    /// Any numbers, the same each time.
+    /// Arbitrary numbers, the same each time.
     fn logits(count: usize, seed: u32) -> Vec<f32> {
         let mut state = seed;
         let mut next = || {
@@ -125,7 +125,7 @@ mod tests {
         diverge(&keep(p, log_sum(p)), q, log_sum(q)).0
     }
 
-    /// Written down from the definition, without any care for overflow.
+    /// Computed from the definition, without regard to overflow.
     fn direct(p: &[f32], q: &[f32]) -> f64 {
         let share = |of: &[f32]| {
             let all: f64 = of.iter().map(|l| f64::from(*l).exp()).sum();

@@ -1,4 +1,4 @@
-//! How fast a model of known dimensions is here, without having it.
+//! Measures how fast a model of known dimensions is on this machine, without its file.
 
 use hearth_gguf::fit::{Repack, Settings, estimate};
 use hearth_gguf::synthetic::{Shape, Storage, make, sizes};
@@ -9,7 +9,7 @@ use crate::llama::{LlamaLoader, header};
 use super::bandwidth::bandwidth;
 use super::{Report, bench, enough_memory, enough_space};
 
-/// What a header with a large vocabulary takes.
+/// The size of a header with a large vocabulary.
 const HEADER_BYTES: u64 = 16 << 20;
 
 /// Writes a model of random weights and measures it with each number of threads.

@@ -1,25 +1,26 @@
-//! A text as a model reads it when it is judged or measured.
+//! The tokens of a text for evaluation and importance matrices.
 
 use hearth_proto::Failure;
 
 use crate::backend::{Backend, Part, Token};
 
-/// Tokens that a text must have for anything to be said.
+/// The minimum number of tokens of a text.
 const TOKENS_MIN: usize = 32;
 /// A text, cut into chunks.
 #[derive(Debug)]
 pub(super) struct Text {
     /// Chunks of one context each.
     pub(super) chunks: Vec<Vec<Token>>,
-    /// All of it.
+    /// All tokens of the text.
     pub(super) tokens: Vec<Token>,
 }
 
 impl Text {
-    /// Cuts a text into chunks of `context` tokens, or of as many as the model knows.
+    /// Cuts a text into chunks of `context` tokens, or of the model's training context if
+    /// that is shorter.
     pub(super) fn read<B: Backend>(backend: &B, text: &str, context: u32) -> Result<Self, Failure> {
         let tokens = backend.tokenize(text, true);
-        // A model that wants a begin token wants it before every chunk.
+        // A model that requires a BOS token requires it before every chunk.
         let plain = backend.tokenize(text, false);
         let begin = tokens.first().filter(|_| plain.len() < tokens.len());
         let known = backend.info().context_train.max(1);
@@ -33,7 +34,7 @@ impl Text {
     }
 }
 
-/// A chunk as one sequence, with the places that have logits.
+/// A chunk as one sequence, with the positions that have logits.
 pub(super) fn parts(chunk: &[Token], samples: impl Fn(usize) -> bool) -> Vec<Part> {
     let part = |(position, token): (u32, &Token)| Part {
         token: *token,
@@ -55,7 +56,7 @@ fn chunks(tokens: &[Token], context: usize) -> Result<Vec<Vec<Token>>, Failure> 
     }
     let context = context.max(TOKENS_MIN);
     let whole = tokens.chunks(context);
-    // What is left at the end would have less before it; a short text is one chunk.
+    // The remainder at the end would have less context; a short text is one chunk.
     let chunks = whole.filter(|chunk| chunk.len() == context || tokens.len() < context);
     Ok(chunks.map(<[Token]>::to_vec).collect())
 }

@@ -7,7 +7,7 @@ use hearth_proto::{GenerateRequest, Prompt, Question};
 
 use crate::harness::{Engine, request};
 
-/// Where the demo model lies: in the tree, or where `HEARTH_DEMO_MODEL_DIR` says.
+/// The folder of the demo model: in the source tree, or `HEARTH_DEMO_MODEL_DIR`.
 fn folder() -> PathBuf {
     std::env::var_os("HEARTH_DEMO_MODEL_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/demo-model"),

@@ -1,8 +1,9 @@
-//! What the governor's limits do to the real engine: threads, duty, pause.
+//! The effect of the governor's limits on the real engine: threads, duty, pause.
 //!
-//! Time on a CPU is what the kernel's scheduler says of each thread, in nanoseconds, and
-//! so is the time that a thread waited for a CPU (kernel: Documentation/scheduler/
-//! sched-stats.rst): a machine that is busy with something else makes no difference.
+//! CPU time and the time that a thread waited for a CPU are read from the kernel's
+//! scheduler statistics of each thread, in nanoseconds (kernel:
+//! Documentation/scheduler/sched-stats.rst): other load on the machine makes no
+//! difference.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,10 +19,10 @@ use crate::harness::{Engine, load, random_model, request};
 /// Tokens of an answer that is measured.
 const TOKENS: u32 = 60;
 
-/// How often a machine without peace is tried.
+/// The number of attempts on a busy machine.
 const TRIALS: u64 = 40;
 
-/// A model whose tokens take a millisecond or two: much longer than anything around.
+/// A model whose tokens take a millisecond or two: much longer than any overhead.
 fn model() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| random_model("acts", "6,768,2048,12,4,8000", "q4_0"))
@@ -52,7 +53,7 @@ fn spent(engine: &Engine) -> BTreeMap<String, Spent> {
         .collect()
 }
 
-/// What was spent since `before`, the thread that computed most first.
+/// The time spent since `before`, the thread with the most CPU time first.
 fn since(engine: &Engine, before: &BTreeMap<String, Spent>) -> Vec<Spent> {
     let mut spent: Vec<Spent> = spent(engine)
         .into_iter()
@@ -79,7 +80,7 @@ fn long_answer(id: u64, tokens: u32) -> GenerateRequest {
     GenerateRequest {
         sampling: Sampling {
             temperature: Some(0.0),
-            // No end of the text.
+            // The end token is banned.
             logit_bias: vec![(Biased::Token(258), -100.0)],
             ..Sampling::default()
         },
@@ -88,7 +89,7 @@ fn long_answer(id: u64, tokens: u32) -> GenerateRequest {
     }
 }
 
-/// Returns once all that was sent before was obeyed.
+/// Returns once all commands sent before have been processed.
 fn obeyed(engine: &mut Engine, mut seen: impl FnMut(&Event)) {
     engine.send(&Command::Detokenize {
         id: RequestId(999),
@@ -108,7 +109,7 @@ fn tokens(engine: &mut Engine, n: u32) {
     }
 }
 
-/// Tokens of the prompt that are read when it next says so.
+/// The number of processed prompt tokens in the next report.
 fn prefilled(engine: &mut Engine) -> u32 {
     loop {
         if let Event::Prefill { done, .. } = engine.next() {
@@ -120,7 +121,7 @@ fn prefilled(engine: &mut Engine) -> u32 {
 #[test]
 fn half_the_duty_is_half_the_time_on_the_cpu() {
     let mut engine = Engine::with_model(model());
-    // The share of the time in which it had work and a CPU to do it on.
+    // The share of CPU time in the time in which it did not wait for a CPU.
     let mut share = |id, duty| {
         engine.send(&Command::SetLimits(Limits {
             duty: Permille(duty),
@@ -134,8 +135,8 @@ fn half_the_duty_is_half_the_time_on_the_cpu() {
         first.on_cpu.as_secs_f64() / took.saturating_sub(first.waiting).as_secs_f64()
     };
     share(1, 1000);
-    // A rest is as long as the fastest of the last tokens took. On a machine whose cores
-    // are stolen from it others take longer: then it is tried again.
+    // A rest takes as long as the fastest of the last tokens. On a machine with steal
+    // time other tokens take longer: then the test tries again.
     let mut ratios = Vec::new();
     for n in 1..=TRIALS {
         let ratio = share(2 * n, 500) / share(2 * n + 1, 1000);
@@ -182,7 +183,7 @@ fn another_number_of_threads_holds_from_the_next_token_on() {
         let before = spent(&engine);
         tokens(&mut engine, TOKENS);
         let all = since(&engine, &before);
-        // One that waits for a CPU has something to do, too.
+        // A thread that waits for a CPU also has work.
         let busy = all[1].on_cpu + all[1].waiting > (all[0].on_cpu + all[0].waiting) * 2 / 5;
         let idle = all[1].on_cpu < all[0].on_cpu / 10;
         println!("{threads} threads, {decode_threads} to decode: {all:?}");
@@ -243,7 +244,7 @@ fn a_pause_cuts_in_after_one_piece_of_a_prompt() {
     undisturbed.send(&Command::SetLimits(full));
     assert_eq!(answer.text, undisturbed.ask(ask(2)).text);
 
-    // Idle is as good as paused.
+    // An idle engine uses no more CPU time than a paused one.
     let before = spent(&engine);
     std::thread::sleep(Duration::from_secs(1));
     let busy: Duration = since(&engine, &before).iter().map(|s| s.on_cpu).sum();

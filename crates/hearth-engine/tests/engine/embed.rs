@@ -1,4 +1,4 @@
-//! Embeddings, with the fake and with random weights.
+//! Embeddings, with the fake backend and with random weights.
 
 use hearth_proto::{Command, Event, FailureKind, RequestId};
 
@@ -29,7 +29,8 @@ fn vectors_of_random_weights() {
     assert!((cosine(&one, &one) - 1.0).abs() < 1e-4);
     let (other, _) = embed(&mut engine, "What is the weather like?");
     assert!(cosine(&one, &other) < 0.9999);
-    // An answer in between changes nothing, nor does the first text a longer one.
+    // An answer in between changes nothing, and neither does a shorter text before a
+    // longer one.
     engine.ask(chat(2, "Hello"));
     let long = "word ".repeat(100);
     let (before, _) = embed(&mut engine, &long);

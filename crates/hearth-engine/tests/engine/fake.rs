@@ -59,7 +59,7 @@ fn stop_strings_and_max_tokens_end_an_answer() {
         (answer.text.as_str(), answer.reason()),
         ("", FinishReason::Length)
     );
-    // What was held back for a stop string comes when it does not.
+    // Text held back for a stop string is emitted when the stop string does not occur.
     let stop = vec!["defgh".into()];
     let answer = engine.ask(GenerateRequest {
         stop,
@@ -68,7 +68,7 @@ fn stop_strings_and_max_tokens_end_an_answer() {
     assert_eq!(answer.text, "abcdef");
 }
 
-/// An engine whose answers say their prompt twice, with so many tokens guessed.
+/// An engine whose answers repeat their prompt twice, with `tokens` guessed tokens.
 fn guessing(tokens: u32) -> Engine {
     let mut engine = Engine::start(&["--fake", "repeat=2"]);
     let mut request = load(std::path::Path::new("fake"));
@@ -140,10 +140,11 @@ fn guesses_go_with_others_forms_and_little_room() {
         ..chat(3, text)
     });
     assert_eq!(formed.text, twice[..30]);
-    // What was kept of a guessed answer is what was said: the next prompt goes on there.
+    // The cached tokens of a guessed answer are those of the answer: the next prompt
+    // reuses them.
     let next = engine.ask(chat(4, &format!("{text}{text}")));
     assert!(next.cached_tokens >= 20, "{}", next.cached_tokens);
-    // To the context's end.
+    // Up to the end of the context.
     let full = engine.ask(chat(5, &"0123456789".repeat(4)));
     assert_eq!((full.prompt_tokens, full.tokens), (40, 24));
 }
@@ -171,7 +172,7 @@ fn a_prompt_over_the_context_is_refused_with_both_numbers() {
         (answer.text.as_str(), answer.reason()),
         ("0", FinishReason::Length)
     );
-    // Far too long is refused before it is tokenized.
+    // A prompt that is far too long is refused before it is tokenized.
     let answer = engine.ask(chat(4, &"x".repeat(100_000)));
     assert_eq!(answer.failure().kind, FailureKind::ContextTooLong);
 }
@@ -184,7 +185,7 @@ fn a_cancel_ends_prefill_decode_and_waiting_promptly() {
     engine.send(&Command::Generate(chat(2, "waiting")));
     engine.until(|e| matches!(e, Event::Started { .. }));
     let began = Instant::now();
-    // The one that waits first: it is answered while the other one computes.
+    // The waiting one first: the cancel is answered while the other one computes.
     engine.send(&cancel(2));
     engine.send(&cancel(1));
     for answer in engine.collect_all(&[1, 2]) {
@@ -200,7 +201,7 @@ fn a_cancel_ends_prefill_decode_and_waiting_promptly() {
         "{:?}",
         began.elapsed()
     );
-    // Cancelling what is over, or never was, does nothing.
+    // Cancelling a finished or unknown request does nothing.
     engine.send(&cancel(3));
     engine.send(&cancel(99));
     assert_eq!(
@@ -272,7 +273,7 @@ fn a_paused_engine_waits_without_cpu_and_goes_on() {
     let before = engine.cpu_seconds();
     std::thread::sleep(Duration::from_secs(1));
     assert!(engine.cpu_seconds() - before < 0.02);
-    // Paused is not busy: the daemon's watchdog must not take it for hung.
+    // A paused engine is not busy: the daemon's watchdog must not consider it hung.
     engine.send(&Command::Ping { seq: 1 });
     let pong = engine.until(|e| matches!(e, Event::Pong { .. }));
     assert!(matches!(pong, Event::Pong { busy: false, .. }));
@@ -416,7 +417,7 @@ fn voice_cuts_a_background_chunk_short() {
         "{first:?}"
     );
     engine.collect(2);
-    // One of the same class waits for the chunk.
+    // A request of the same class waits for the chunk.
     engine.send(&Command::Generate(GenerateRequest {
         priority: Priority::Background,
         ..chat(3, "patient")
@@ -449,13 +450,13 @@ fn voice_comes_before_background_work() {
             _ => {}
         }
     }
-    // It goes on where it was: nothing is computed twice.
+    // It continues where it was: nothing is computed twice.
     let rest = engine.collect(1);
     assert!(rest.prefills.is_empty(), "{:?}", rest.prefills);
     assert_eq!(rest.usage().completion_tokens, 1000);
 }
 
-/// With states: a chunk that is cut short cannot be taken back.
+/// With recurrent states: an aborted chunk cannot be rolled back.
 #[test]
 fn a_state_is_never_lost_to_its_neighbours() {
     let mut engine = Engine::start(&["--fake", "state=1,token-ms=2,prefill-us=2000"]);
@@ -466,7 +467,7 @@ fn a_state_is_never_lost_to_its_neighbours() {
     let text = "a neighbour ".repeat(30);
     engine.send(&Command::Generate(chat(1, &text)));
     engine.until(|e| matches!(e, Event::Token { .. }));
-    // Its prompt is computed beside the answer, then it goes.
+    // These prompts are computed beside the answer; then request 3 is cancelled.
     engine.send(&Command::Generate(GenerateRequest {
         priority: Priority::Background,
         ..chat(2, &"long ".repeat(200))
@@ -496,7 +497,7 @@ fn a_state_is_never_lost_to_its_neighbours() {
         .map(|(id, _)| *id)
         .collect();
     assert_eq!(failed, [3], "{ends:?}");
-    // What the first one had sent before is missing here.
+    // The first tokens of request 1, which were read above, are missing here.
     assert!(text.ends_with(&said[&1]) && said[&1].len() + 8 >= text.len());
     assert_eq!(
         (said[&2].as_str(), said[&4].as_str()),

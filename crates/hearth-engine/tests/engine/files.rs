@@ -1,4 +1,4 @@
-//! Files that are no models: a clear failure, or an orderly death, never a hang.
+//! Files that are not models: a clear failure or a crash of the process, never a hang.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use crate::harness::{ENGINE, Engine, load, tiny_model, wait};
 /// No file here is larger than a megabyte.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What came of a check: the failure, `Ok` for a usable model, or `None` where the
-/// process died of a signal.
+/// The result of a check: the failure, `Ok` for a usable model, or `None` where a signal
+/// ended the process.
 fn check(path: &Path) -> Option<Result<(), Failure>> {
     let mut child = Process::new(ENGINE)
         .arg("check")
@@ -93,7 +93,7 @@ fn a_truncated_model_fails_wherever_it_was_cut() {
         let path = file("cut", &whole[..cut]);
         let failure = check(&path).expect("died").unwrap_err();
         assert_eq!(failure.kind, FailureKind::ModelInvalid, "cut at {cut}");
-        // llama.cpp's own words are in it.
+        // It contains llama.cpp's own message.
         assert!(
             failure.message.contains("load") || failure.message.contains("gguf"),
             "{failure}"

@@ -1,5 +1,5 @@
-//! A llama-like model computed plainly, from the bytes of a file that `make-model` wrote:
-//! what llama.cpp computes is compared with it.
+//! A simple computation of a llama-like model, from a file that `make-model` wrote: the
+//! reference for llama.cpp's results.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,7 +48,7 @@ impl Plain {
         }
         let bytes = std::fs::read(path).unwrap();
         let total: usize = names.iter().map(|(_, size)| size * 4).sum();
-        // No tensor's size here is other than a multiple of the alignment.
+        // All tensor sizes here are multiples of the alignment.
         let mut rest = &bytes[bytes.len() - total..];
         let mut tensors = BTreeMap::new();
         for (name, size) in names {
@@ -147,7 +147,7 @@ fn add(x: &mut [f64], more: &[f64]) {
     }
 }
 
-/// Turns neighbouring pairs by the position, as llama models have it.
+/// Rotates adjacent pairs by the position, as llama models do.
 fn rotate(head: &mut [f64], position: usize) {
     let width = f64::from(u32::try_from(head.len()).unwrap());
     let position = f64::from(u32::try_from(position).unwrap());

@@ -23,7 +23,7 @@ pub struct Engine {
     events: BufReader<UnixStream>,
 }
 
-/// How a request ended.
+/// The collected events of a request.
 #[derive(Debug, Default)]
 pub struct Answer {
     pub text: String,
@@ -52,7 +52,7 @@ impl Answer {
 }
 
 impl Engine {
-    /// Starts the process and reads its greeting.
+    /// Starts the process and reads its `Hello`.
     pub fn start(args: &[&str]) -> Self {
         let (socket, theirs) = UnixStream::pair().unwrap();
         let child = Process::new(ENGINE)
@@ -72,14 +72,14 @@ impl Engine {
         engine
     }
 
-    /// A loaded fake.
+    /// An engine with the fake backend, loaded.
     pub fn fake(script: &str) -> Self {
         let mut engine = Self::start(&["--fake", script]);
         engine.load(&load(Path::new("fake"))).unwrap();
         engine
     }
 
-    /// A loaded model file.
+    /// An engine with a model file, loaded.
     pub fn with_model(path: &Path) -> Self {
         let mut engine = Self::start(&[]);
         engine.load(&load(path)).unwrap();
@@ -154,7 +154,7 @@ impl Engine {
         }
     }
 
-    /// Closes the daemon's end.
+    /// Closes the daemon's end of the socket.
     pub fn hang_up(&self) {
         self.socket.shutdown(std::net::Shutdown::Both).unwrap();
     }
@@ -323,7 +323,7 @@ pub fn family_model(family: &str) -> PathBuf {
     path
 }
 
-/// The small one that most tests use.
+/// The small model that most tests use.
 pub fn tiny_model() -> &'static Path {
     static PATH: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     PATH.get_or_init(|| random_model("tiny", "2,128,256,4,2,600", "f16"))

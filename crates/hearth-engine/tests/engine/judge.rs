@@ -1,5 +1,5 @@
-//! Judging, quantizing and importance matrices, through `hearth-engine offline`, against
-//! a plain computation.
+//! Evaluation, quantization and importance matrices, through `hearth-engine offline`,
+//! compared with a simple computation.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const TEXT: &str = "A text of which the models here make nothing at all, since t
                     random numbers; but what they make of it can be computed in another way, too, \
                     and both must come to the same. So it goes on for a little while.";
 
-/// Has a job done.
+/// Runs a job.
 fn offline(job: &OfflineJob) -> Result<Value, Failure> {
     let mut child = Process::new(ENGINE)
         .arg("offline")
@@ -53,7 +53,7 @@ fn judge(model: &Path, reference: Option<Reference>) -> Result<JudgeResult, Fail
     offline(&job).map(|value| serde_json::from_value(value).unwrap())
 }
 
-/// The chunks that are judged: a byte is a token.
+/// The chunks that are evaluated: a byte is a token.
 fn chunks() -> Vec<Vec<usize>> {
     let tokens: Vec<usize> = TEXT.bytes().map(usize::from).collect();
     let chunks = tokens.chunks_exact(CONTEXT as usize);
@@ -196,8 +196,8 @@ fn every_type_can_be_made_and_runs() {
     }
 }
 
-/// Blocks of 32 weights in 18 bytes; the last matrix, the embeddings, in `Q6_K`: 210 bytes
-/// for 256; the norms as they are.
+/// Blocks of 32 weights in 18 bytes; the last matrix, the embeddings, in `Q6_K`: 210
+/// bytes for 256; the norms unchanged.
 #[test]
 fn a_q4_0_file_has_the_size_that_its_blocks_say() {
     let model = random_model("judge-size", WIDE, "f16");
@@ -209,7 +209,7 @@ fn a_q4_0_file_has_the_size_that_its_blocks_say() {
     let norms = (1 + 2 * 2) * width;
     let f16 = 2 * (embeddings + 2 * block) + 4 * norms;
     let q4_0 = embeddings / 256 * 210 + 2 * block / 32 * 18 + 4 * norms;
-    // The header stays, but for a key and padding.
+    // The header is the same except for a key and padding.
     let saved = made.bytes_before - made.bytes_after;
     assert!(saved.abs_diff(f16 - q4_0) < 128, "{saved}, {}", f16 - q4_0);
     assert_eq!(made.parameters, embeddings + 2 * block + norms);
@@ -291,7 +291,7 @@ fn an_importance_matrix_holds_the_sums_of_a_plain_computation() {
         plain.logits(&chunk);
         tokens += u32::try_from(chunk.len()).unwrap();
     }
-    // The embeddings are the last matrix, and left out, as llama.cpp's tool does.
+    // The embeddings are the last matrix, which is left out, as in llama.cpp's tool.
     plain.squares.remove("token_embd.weight");
     assert_eq!(
         read.sums.keys().collect::<Vec<_>>(),

@@ -1,5 +1,5 @@
-//! Prompts on disk, with random weights: they outlive the engine, and damage costs time
-//! only.
+//! The disk cache, with random weights: prompts outlive the engine, and damage costs only
+//! time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ fn a_system_prompt_outlives_the_engine() {
     assert!(answer.cached_tokens > 200, "{}", answer.cached_tokens);
     assert!(answer.cached_tokens < answer.prompt_tokens);
     assert_eq!(answer.text, cold[1]);
-    // It is there already: nothing is written again.
+    // It is already on disk: nothing is written again.
     let written = fs::metadata(&kept(dir.path())[0])
         .unwrap()
         .modified()
@@ -139,7 +139,7 @@ fn damage_costs_time_only() {
         let answer = ask(&mut engine, 1, "Light?");
         assert_eq!((answer.cached_tokens, &answer.text), (0, &text), "{what}");
         shut_down(engine);
-        // It was deleted, and written anew.
+        // It was deleted, and written again.
         assert_eq!(kept(dir.path()).len(), 1, "{what}");
         assert_eq!(
             fs::read(&kept(dir.path())[0]).unwrap().len(),
@@ -169,7 +169,7 @@ fn another_model_or_other_settings_do_not_use_it() {
         ..wanted(dir.path())
     });
     assert_eq!(ask(&mut third, 1, "Light?").cached_tokens, 0);
-    // A copy of the model keeps its prompts.
+    // A copy of the model uses the same cached prompts.
     let copy = dir.path().join("copy.gguf");
     fs::copy(tiny_model(), &copy).unwrap();
     shut_down(third);

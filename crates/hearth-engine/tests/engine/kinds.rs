@@ -1,4 +1,4 @@
-//! Kinds of models: what one cannot do is refused, and the engine goes on.
+//! Kinds of models: unsupported requests are refused, and the engine continues.
 
 use std::path::Path;
 use std::process::Command as Process;
@@ -26,7 +26,7 @@ fn listed(path: &Path) -> Option<ModelKind> {
     read_header(&mut file).unwrap().model_kind()
 }
 
-/// Chat on an embedding model ended the process once.
+/// Regression: chat on an embedding model ended the process.
 #[test]
 fn embedding_models_make_vectors_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,9 +1,10 @@
-//! The memory estimate against what the engine really takes, and the engine's own limit.
+//! The memory estimate compared with what the engine really takes, and the engine's own
+//! limit.
 //!
-//! What is compared is the resident size after answers that filled at least one whole
-//! micro-batch in every slot, and what of the cache for keys and values is not used yet:
-//! the engine gives that back, and it is the one memory of the process that is kept from
-//! huge pages.
+//! The estimate is compared with the resident size after answers that filled at least one
+//! whole micro-batch in every slot, plus the part of the KV cache that is not used yet:
+//! the engine releases that part, and it is the only memory of the process with huge
+//! pages disabled.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -60,7 +61,7 @@ const CASES: [Case; 9] = [
         embeddings: true,
         ..PLAIN
     },
-    // Rearranged weights, embeddings that are the last matrix as well.
+    // Repacked weights, embeddings that are also the last matrix.
     Case {
         shape: "8,1024,2816,16,4,32000",
         element: "q4_0",
@@ -83,7 +84,7 @@ const CASES: [Case; 9] = [
         context: 4096,
         ..PLAIN
     },
-    // Wide feed-forward, room for kept prompts.
+    // Wide feed-forward, room for cached prefixes.
     Case {
         shape: "6,512,4096,8,2,8000",
         element: "f16",
@@ -134,7 +135,8 @@ impl Case {
         }
     }
 
-    /// The engine's resident size after it has done everything that the case is about.
+    /// The engine's resident size, plus released memory, after it has done everything in
+    /// the case.
     fn resident(&self, path: &Path, header: &Header) -> u64 {
         let mut engine = Engine::start(&[]);
         engine.load(&self.load(path, header)).unwrap();
@@ -168,7 +170,7 @@ impl Case {
     }
 }
 
-/// What is kept from huge pages (`nh`) and not resident (proc(5), smaps).
+/// Memory with huge pages disabled (`nh`) that is not resident (proc(5), smaps).
 fn unused(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
     let (mut bytes, mut size, mut rss) = (0, 0, 0);
@@ -204,7 +206,7 @@ fn the_estimate_is_what_the_engine_takes() {
         let e: Estimate = estimate(&header, &case.settings());
         let resident = case.resident(&path, &header);
         std::fs::remove_file(&path).unwrap();
-        // Pages that the kernel may take back are still resident where it need not.
+        // Pages that the kernel may reclaim stay resident while memory is not short.
         let estimated = e.total.0 + e.reclaimable.0;
         let off = (estimated.cast_signed() - resident.cast_signed()) * 100;
         let off = off / resident.cast_signed();

@@ -1,4 +1,4 @@
-//! llama.cpp with random weights: what is asked happens, whatever the text says.
+//! llama.cpp with random weights: requests have their effect, whatever the text is.
 
 use std::time::{Duration, Instant};
 
@@ -34,12 +34,12 @@ fn it_says_what_it_loaded() {
     assert_eq!((info.vocab_size, info.context_size), (600, 2048));
     assert!(info.parameters > 50_000 && info.size_bytes > 100_000);
     assert!(!info.cpu.is_empty() && !info.has_chat_template);
-    // Heads too narrow for eight-bit keys, and a context that no memory holds.
+    // Heads too narrow for eight-bit keys, and a context larger than any memory.
     let narrow = random_model("narrow", "1,32,64,2,1,300", "f32");
     let mut wanted = load(&narrow);
     wanted.kv_type = KvType::Q8_0;
     Engine::start(&[]).load(&wanted).unwrap();
-    // What was asked for, whatever there is for kept prompts and llama.cpp rounds up to.
+    // The requested size, without the room for cached prefixes and llama.cpp's rounding.
     (wanted.context_size, wanted.kept_tokens) = (1000, 267);
     let info = Engine::start(&[]).load(&wanted).unwrap();
     assert_eq!(info.context_size, 1000);
@@ -99,7 +99,8 @@ fn max_tokens_stop_strings_and_the_end_of_the_context() {
     let info = engine.load(&wanted).unwrap();
     let answer = engine.ask(first(5, chat(1, "Hi")));
     assert_eq!((answer.tokens, answer.reason()), (5, FinishReason::Length));
-    // Random weights: whatever comes, its second half must stop it.
+    // Random weights: whatever the answer is, its second half as a stop string must end
+    // it.
     let text = engine.ask(first(20, chat(2, "Hi"))).text;
     let middle = text.char_indices().nth(text.chars().count() / 2).unwrap().0;
     let stop = text[middle..].to_owned();
@@ -141,7 +142,7 @@ fn control_tokens_are_one_and_text_is_bytes() {
         text: text.into(),
         bos: true,
     };
-    // Control tokens are no text.
+    // Control tokens have no text.
     for (text, expected, back) in [("<|im_start|>", 1, ""), ("añ🔥", 7, "añ🔥"), ("", 0, "")]
     {
         engine.send(&tokenize(text));
@@ -153,7 +154,7 @@ fn control_tokens_are_one_and_text_is_bytes() {
         let text = back.to_owned();
         assert_eq!(engine.next(), Event::Detokenized { id, text });
     }
-    // What the model does not have is no text.
+    // Token ids outside the vocabulary have no text.
     let tokens = vec![i32::MIN, -1, 97, 600, i32::MAX];
     engine.send(&Command::Detokenize { id, tokens });
     let text = "a".to_owned();
@@ -162,8 +163,8 @@ fn control_tokens_are_one_and_text_is_bytes() {
     assert!(matches!(engine.next(), Event::Failed { .. }));
 }
 
-/// The same random weights, stored in every form, have much the same opinion: a block
-/// that llama.cpp reads otherwise than it was written would know nothing of it.
+/// The same random weights give similar predictions in every storage type: a block that
+/// llama.cpp reads differently than it was written would give unrelated ones.
 #[test]
 fn made_models_are_read_as_they_were_written() {
     let likeliest = |shape: &str, element: &str| -> Vec<Vec<u8>> {
@@ -184,14 +185,14 @@ fn made_models_are_read_as_they_were_written() {
             .map(|(bytes, _)| bytes.clone())
             .collect()
     };
-    // Rows of 256 and 512 elements have K blocks, rows of 96 and 160 what stands in.
+    // Rows of 256 and 512 elements have K blocks, rows of 96 and 160 the fallback type.
     for shape in ["3,256,512,4,2,2000", "3,96,160,2,1,2000"] {
         let exact = likeliest(shape, "f32");
         for element in ["f16", "q8_0", "q4_0", "q4_k_m"] {
             let found = likeliest(shape, element);
             let same = found.iter().filter(|token| exact.contains(token)).count();
             println!("{shape} {element}: {same} of 20");
-            // By chance it is one in five tries.
+            // By chance the mean is 0.2.
             assert!(same >= 5, "{shape} {element}: {same} of 20");
         }
     }
@@ -203,7 +204,7 @@ fn threads_change_while_it_answers() {
     engine.send(&limited(1));
     let alone = engine.ask(first(200, chat(1, "Count"))).text;
     engine.send(&Command::Generate(first(200, chat(2, "Count"))));
-    // 99 is over the pool, 0 below one: both are clamped.
+    // 99 is above the size of the pool, 0 is below 1: both are clamped.
     for threads in [2, 1, 99, 0, 2] {
         engine.send(&limited(threads));
         std::thread::sleep(Duration::from_millis(3));
@@ -217,7 +218,7 @@ fn a_cancel_cuts_a_prefill_short() {
     let mut engine = Engine::start(&[]);
     let mut wanted = load(&model);
     wanted.context_size = 8192;
-    // The longest chunks that there are.
+    // The longest possible chunks.
     wanted.limits.prefill_chunk = 8000;
     engine.load(&wanted).unwrap();
     std::fs::remove_file(&model).unwrap();
@@ -273,7 +274,8 @@ fn tokens_of(engine: &mut Engine, request: GenerateRequest) -> (Vec<i32>, Vec<St
 #[test]
 fn another_engine_goes_on_where_the_first_one_was() {
     let sampling = Sampling {
-        // Cool enough that sums taken in another order flip no near tie.
+        // Low enough that another order of summation does not change the choice in a near
+        // tie.
         temperature: Some(0.3),
         repeat_penalty: Some(1.1),
         seed: Some(11),
@@ -335,7 +337,7 @@ fn constrained_answers_are_valid_whatever_the_model_thinks() {
         assert!(["kitchen", "bathroom"].contains(&answer["room"].as_str().unwrap()));
         assert!(answer["brightness"].as_u64().unwrap() <= 100);
         assert!(answer["on"].is_boolean());
-        // What is certain comes without a decode of its own.
+        // Forced tokens need no decode of their own.
         assert!(
             texts.len() * 2 < tokens.len(),
             "{} {}",
@@ -428,7 +430,7 @@ fn a_long_conversation_can_lose_its_middle() {
         "{}",
         cut.prompt_tokens
     );
-    // What is too long alone stays so.
+    // A single message that is too long is still refused.
     messages = vec![message("user", &"word ".repeat(200))];
     let alone = Prompt::Chat {
         messages,

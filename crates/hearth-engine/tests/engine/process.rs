@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn only_the_engine_needs_llama() {
-    // What the dynamic linker is told to load stands by name in the file.
+    // The file contains the names of the libraries that the dynamic linker is to load.
     let names = |file: &Path| {
         let bytes = std::fs::read(file).unwrap();
         ["libllama.so", "libggml.so", "libggml-base.so"]
@@ -132,7 +132,7 @@ fn it_dies_with_its_parent() {
     shell.kill().unwrap();
     shell.wait().unwrap();
     let end = Instant::now() + SOON;
-    // Gone, or a zombie that init has not collected.
+    // Gone, or a zombie that init has not reaped.
     while std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ")) {
         assert!(Instant::now() < end, "the engine lives on");
         std::thread::sleep(Duration::from_millis(10));
@@ -146,8 +146,8 @@ fn it_offers_itself_to_the_oom_killer() {
     assert_eq!(score.unwrap().trim(), "800");
 }
 
-/// A template from a hostile file, in the process that tries it: neither hangs nor eats the
-/// memory, and reads no file.
+/// A hostile template in the process that tests it: it neither hangs nor exhausts memory,
+/// and reads no file.
 #[test]
 fn a_hostile_template_is_stopped() {
     let tried = |source: &str| {

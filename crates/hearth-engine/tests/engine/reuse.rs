@@ -1,9 +1,9 @@
-//! Reuse is exact: a prompt that goes on from what was computed before (shared in memory,
-//! under eviction, after an unload, a restart or a SIGKILL) has the probabilities of a
+//! Reuse is exact: a prompt that continues from a cached prefix (shared in memory, under
+//! eviction, after an unload, a restart or a SIGKILL) has the same probabilities as in a
 //! cold engine, for every kind of memory.
 //!
-//! Two cold runs of one prompt differ, too, where they compute it in other parts
-//! ([`Cold::noise`]): that is what a difference is held against.
+//! Two cold runs of one prompt also differ where they compute it in different parts
+//! ([`Cold::noise`]): a difference is compared with that.
 
 #[path = "reuse/cold.rs"]
 mod cold;
@@ -31,13 +31,13 @@ struct Case {
     name: &'static str,
     path: PathBuf,
     load: LoadRequest,
-    /// The common beginning.
+    /// The common prefix.
     system: String,
-    /// Something else, as long, that wants room.
+    /// Another text of the same length, which causes evictions.
     other: String,
 }
 
-/// How much of a prompt came from where.
+/// How much of a prompt was reused, and how far its result is from a cold run.
 #[derive(Debug)]
 struct Row {
     how: &'static str,
@@ -47,7 +47,7 @@ struct Row {
     noise: f32,
 }
 
-/// Synthetic models count bytes as tokens; a window of theirs is 64.
+/// Synthetic models have bytes as tokens; their sliding window is 64.
 fn synthetic(name: &'static str) -> Case {
     let path = match name {
         "full" => random_model("reuse-full", "2,128,256,4,2,600", "f16"),
@@ -100,7 +100,7 @@ fn plain(id: u64, text: String) -> GenerateRequest {
         logprobs: Some(20),
         ..request(id, Prompt::Text(text))
     };
-    // A model that ends at once tells no probabilities.
+    // A model that ends at once reports no probabilities.
     plain.sampling.ignore_eos = true;
     plain
 }
@@ -149,7 +149,7 @@ fn wait_for_file(folder: &Path) {
     }
 }
 
-/// Everything that may lie between a prompt and its reuse.
+/// Everything that may happen between a prompt and its reuse.
 fn rows(case: &Case) -> Vec<Row> {
     let dir = tempfile::tempdir().unwrap();
     let mut cold = Cold::new(&case.load);
@@ -157,8 +157,8 @@ fn rows(case: &Case) -> Vec<Row> {
         cache: Some(disk(dir.path())),
         ..case.load.clone()
     };
-    // How large the noise is, is known best from several prompts of this kind: a text that
-    // says the same again and again makes it larger.
+    // Several prompts of this kind give the best estimate of the noise: repetitive text
+    // makes it larger.
     for question in ["Is it late?", "Whose turn is it?"] {
         cold.of(&case.prompt(0, question));
     }
@@ -178,7 +178,7 @@ fn rows(case: &Case) -> Vec<Row> {
         &case.prompt(0, "What is on?"),
         &mut rows,
     );
-    // Two that part after the same beginning, and a third that finds it.
+    // Two prompts that diverge after the same prefix, and a third that finds it.
     ask(
         &mut engine,
         "parted",
@@ -199,7 +199,7 @@ fn rows(case: &Case) -> Vec<Row> {
         &case.prompt(0, "Who asks?"),
         &mut rows,
     );
-    // Others take the room of what was used longest ago.
+    // Other prompts evict the least recently used ones.
     for n in 0..6 {
         let other = plain(0, format!("{n}{}", case.other));
         first_of(&mut engine, 100 + n, &other);
@@ -238,7 +238,7 @@ fn rows(case: &Case) -> Vec<Row> {
     );
     drop(engine);
 
-    // Killed after it had nothing to do for a while.
+    // Killed after it was idle for a while.
     let dir = tempfile::tempdir().unwrap();
     let load = LoadRequest {
         cache: Some(disk(dir.path())),
@@ -260,7 +260,7 @@ fn rows(case: &Case) -> Vec<Row> {
     rows
 }
 
-/// What of a prompt of this case may come from elsewhere at least, in per cent.
+/// The share of a prompt that must be reused at least, in per cent.
 const REUSED: u32 = 80;
 
 fn check(case: &Case) {
@@ -326,7 +326,7 @@ real! {
     qwen_is_exact "qwen2.5-coder-0.5b-q4_k_m.gguf" 6
 }
 
-/// What a wrong state would look like: the bound must be far below it.
+/// The difference that a wrong state causes: the bound must be far below it.
 #[test]
 fn another_beginning_is_far_from_the_noise() {
     for name in [

@@ -1,4 +1,4 @@
-//! What is asked (`prompts.json`).
+//! The prompts (`prompts.json`).
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,8 @@ struct Entry {
     kind: String,
     /// The text itself,
     text: Option<String>,
-    /// or so many bytes of a file of this repository from `from` on, and then `then`,
+    /// or `characters` bytes of a file of this repository from `from` on, followed by
+    /// `then`,
     file: Option<PathBuf>,
     #[serde(default)]
     from: usize,
@@ -35,8 +36,8 @@ struct Entry {
     tools: Value,
 }
 
-/// All of them. `rendered` is a file with the texts of the chats by their names, as the
-/// model's own template makes them; without one they are `ChatML`.
+/// All prompts. `rendered` is a file with the texts of the chats by their names, as the
+/// model's own template renders them; without one they are `ChatML`.
 pub fn prompts(rendered: Option<PathBuf>) -> Vec<Prompt> {
     let rendered: Value = rendered.map_or(Value::Null, |path| {
         let text =

@@ -1,4 +1,4 @@
-//! llama.cpp's library with nothing around it: one sequence, one thread.
+//! llama.cpp's library without the engine: one sequence, one thread.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -12,15 +12,15 @@ use llama_cpp_2::token::LlamaToken;
 
 use crate::{Answer, CONTEXT, TOKENS};
 
-/// Tokens computed at once: results depend on it in their last digits, so it is the
-/// engine's (`hearth_gguf::fit::MICRO_BATCH`, `Limits::prefill_chunk`).
+/// Tokens of a batch: the last digits of results depend on it, so it is the engine's
+/// (`hearth_gguf::fit::MICRO_BATCH`, `Limits::prefill_chunk`).
 const CHUNK: usize = 128;
 
 /// The library, started.
 pub struct Engine(LlamaBackend);
 
 impl Engine {
-    /// With the kernels that the engine has.
+    /// Starts the library with the engine's kernels.
     pub fn start() -> Self {
         let engine = Path::new(env!("CARGO_BIN_EXE_hearth-engine"));
         load_backends_from_path(&engine.parent().unwrap().join("hearth-lib"));
@@ -45,7 +45,7 @@ impl<'a> Reference<'a> {
         }
     }
 
-    /// The greedy answer to a text, in a context of its own.
+    /// The greedy answer to a text, in a new context.
     pub fn answer(&self, text: &str) -> Answer {
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(CONTEXT))

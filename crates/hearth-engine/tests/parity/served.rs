@@ -1,4 +1,4 @@
-//! The daemon with one model, asked over its socket.
+//! The daemon with one model, queried over its socket.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -16,8 +16,8 @@ use crate::{Answer, CONTEXT, TOKENS};
 
 const ENGINE: &str = env!("CARGO_BIN_EXE_hearth-engine");
 
-/// A daemon that computes with one thread, as the reference does, and keeps no prompts on
-/// disk.
+/// A daemon that computes with one thread, as the reference does, and writes no prompts
+/// to disk.
 pub struct Served {
     dir: TempDir,
     child: Child,
@@ -96,7 +96,7 @@ impl Served {
         self.ask("/api/generate", &json!({"model": "real", "keep_alive": 0}));
     }
 
-    /// The greedy answer to a text, computed anew.
+    /// The greedy answer to a text, computed without reuse.
     pub fn complete(&self, text: &str) -> Answer {
         self.forget();
         let body = json!({"content": text, "add_special": true});
@@ -119,9 +119,10 @@ impl Served {
         }
     }
 
-    /// What the chat that a prompt comes from is answered: an error is one, too. Without the
-    /// prompt cache, as llama-server is asked: for it a prompt with a window is computed in
-    /// parts that end where others may begin, and other parts are other sums.
+    /// The answer to the chat that a prompt comes from, which may be an error. Without
+    /// the prompt cache, as llama-server is queried: with the cache, a prompt of a model
+    /// with a sliding window is computed in parts that end where other prompts may
+    /// diverge, and other parts result in other sums.
     pub fn chat(&self, prompt: &Prompt) -> Option<Value> {
         let mut body = prompt.chat.clone()?;
         self.forget();
@@ -138,7 +139,7 @@ impl Served {
     }
 }
 
-/// The floats, which JSON has as doubles; there are none where no token was answered.
+/// The floats, which JSON stores as doubles; none where no token was generated.
 fn numbers(value: &Value) -> Vec<f32> {
     let all = value.as_array().into_iter().flatten();
     #[expect(clippy::cast_possible_truncation, reason = "they were floats")]

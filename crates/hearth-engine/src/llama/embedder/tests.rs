@@ -5,19 +5,19 @@ use hearth_gguf::synthetic::{Encoder, make_encoder};
 use super::super::testing::{context, load, real_model};
 use super::*;
 
-/// Tokens of a text of such a length, of a vocabulary of at least 256.
+/// Tokens of a text of this length, for a vocabulary of at least 256.
 fn tokens(count: usize) -> Vec<Token> {
     (0..count)
         .map(|n| Token::try_from(n * 7919 % 251).unwrap())
         .collect()
 }
 
-/// The first context of a model, as the engine makes it.
+/// The facts of a model's first context, as the engine creates it.
 fn facts(model: &LlamaModel) -> KindFacts {
     context(model).kind_facts(model)
 }
 
-/// What llama.cpp makes of a text: all of it in one batch, pooled as the file says, or by
+/// llama.cpp's vector of a text: all of it in one batch, pooled as the file says, or by
 /// the mean.
 fn reference(model: &LlamaModel, facts: &KindFacts, tokens: &[Token]) -> Vec<f32> {
     let count = u32::try_from(tokens.len()).unwrap();
@@ -102,13 +102,14 @@ fn vectors_are_llama_cpps() {
             (sees_all, pooling),
             "{encoder:?}"
         );
-        // Up and down again: a longer text needs another context, a shorter one does not.
+        // Lengths go up and down: a longer text needs another context, a shorter one does
+        // not.
         check(&format!("{encoder:?}"), &model, &[1, 100, 500, 2000, 3]);
     }
 }
 
-/// A text's end must change the vector of a model that sees all of it, also where it lies
-/// in another part of the batch.
+/// The end of a text must change the vector of a model that attends to all of it, even
+/// where the end is in another part of the batch.
 #[test]
 fn models_that_see_all_see_the_end_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -128,7 +129,8 @@ fn models_that_see_all_see_the_end_too() {
 
 #[test]
 fn vectors_of_real_models_are_llama_cpps() {
-    // A long text takes a model of many tokens, which has logits for each, very long.
+    // A long text is slow for a model with a large vocabulary, which computes logits for
+    // each token.
     for (name, lengths) in [
         (
             "smollm2-135m-instruct-q4_1.gguf",

@@ -6,7 +6,8 @@ use super::super::testing::{context, load, real_model, small};
 use super::*;
 use crate::backend::Part;
 
-/// Logits that are never the same, as a model makes them: a few large, many small.
+/// Logits that differ at each step, distributed as those of a model: a few large, many
+/// small.
 fn logits(count: usize, step: u32) -> Vec<f32> {
     let mut draws = Draws::new(1000 + step);
     let places = (0..).take(count);
@@ -15,7 +16,7 @@ fn logits(count: usize, step: u32) -> Vec<f32> {
         .collect()
 }
 
-/// What llama.cpp's own chain chooses.
+/// The choice of llama.cpp's own chain.
 fn reference(chain: &mut LlamaSampler, logits: &[f32]) -> Token {
     let ids = (0..).zip(logits);
     let data = ids.map(|(id, logit)| LlamaTokenData::new(LlamaToken(id), *logit, 0.0));
@@ -26,7 +27,7 @@ fn reference(chain: &mut LlamaSampler, logits: &[f32]) -> Token {
     token.0
 }
 
-/// Both choose from the same logits, each told of its own tokens.
+/// Both choose from the same logits, and each accepts its own tokens.
 fn agree(what: &str, sampling: &Sampling, model: Option<&LlamaModel>, stages: Vec<LlamaSampler>) {
     let mut ours = Sampler::assemble(model, sampling, Vec::new());
     let mut theirs = LlamaSampler::chain_simple(stages);
@@ -103,7 +104,7 @@ fn one_seed_gives_llama_cpps_tokens() {
         ]),
         top_k: Some(5),
         top_p: Some(0.8),
-        // Not among them.
+        // Not in `samplers`.
         min_p: Some(0.9),
         ..at(2.0)
     };
@@ -116,8 +117,8 @@ fn one_seed_gives_llama_cpps_tokens() {
     agree("an order of one's own", &own, None, stages);
 }
 
-/// A whole answer of a real model, whose logits both see. Without XTC: llama.cpp draws
-/// nothing for it where one token is left, and is a place behind from there on.
+/// A whole answer of a real model: both samplers use its logits. Without XTC: llama.cpp
+/// draws nothing for it where one token is left, and is one draw behind from there on.
 #[test]
 fn a_real_model_s_answer_is_llama_cpps() {
     let Some(path) = real_model("smollm2-135m-instruct-q4_1.gguf") else {
@@ -275,7 +276,7 @@ fn each_filter_leaves_what_its_definition_says() {
         s.min_keep = Some(3);
     });
     assert_eq!(keep, [1, 2, 3]);
-    // Of those at 0.1 and more, the least likely stays, and all below.
+    // Of the tokens above the threshold, the least likely stays, and all tokens below it.
     let xtc = |probability, threshold| {
         filter(&|s| {
             s.xtc_probability = Some(probability);
@@ -384,7 +385,7 @@ fn at_temperature_0_the_likeliest_is_chosen() {
             min_p: Some(0.1),
             ..at(0.0)
         };
-        // The second one goes through the filters: its penalty has nothing to look at.
+        // The second one goes through the filters: its penalty has no earlier tokens.
         let penalty = Sampling {
             repeat_penalty: Some(1.5),
             ..filters.clone()
@@ -446,7 +447,7 @@ fn nothing_to_choose_from_is_an_error() {
     assert!(error.message.contains("top_p"), "{error}");
 }
 
-/// As an engine that takes an answer over from one that died.
+/// As an engine that resumes an answer of one that crashed.
 #[test]
 fn an_answer_goes_on_with_the_draws_it_would_have_had() {
     let sampling = Sampling {
@@ -481,7 +482,7 @@ fn log_probabilities_sum_to_one() {
     let sum: f32 = all.iter().map(|(_, l)| l.exp()).sum();
     assert!((sum - 1.0).abs() < 1e-5 && (own - all[0].1).abs() < 1e-6);
     assert_eq!(log_probabilities(&logits, 0, 0).1, []);
-    // What is no number, or none at all, has a logarithm that can be sent.
+    // NaN and minus infinity have a log-probability that can be sent.
     let (own, all) = log_probabilities(&logits, 4, 20);
     let likely: f32 = all.iter().map(|(_, l)| l.exp()).sum();
     assert!((likely - 1.0).abs() < 1e-5, "{all:?}");

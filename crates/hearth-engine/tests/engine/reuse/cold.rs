@@ -1,4 +1,4 @@
-//! What a cold engine says to a prompt, and by how much it differs from itself.
+//! The result of a cold engine for a prompt, and the difference between its own runs.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,8 @@ use hearth_proto::{
 use super::{Row, start};
 use crate::harness::{Engine, text_of};
 
-/// The likeliest first tokens with their log-probabilities, and where they came from.
+/// The likeliest first tokens with their log-probabilities, and how much of the prompt
+/// was reused.
 #[derive(Clone, Debug, Default)]
 pub struct First {
     pub top: Vec<(Vec<u8>, f32)>,
@@ -19,7 +20,7 @@ pub struct First {
     pub text: String,
 }
 
-/// Asks under this number.
+/// Sends a request with this id.
 pub fn first_of(engine: &mut Engine, id: u64, request: &GenerateRequest) -> First {
     engine.send(&Command::Generate(GenerateRequest {
         id: RequestId(id),
@@ -50,13 +51,13 @@ pub fn first_of(engine: &mut Engine, id: u64, request: &GenerateRequest) -> Firs
     }
 }
 
-/// A token of less probability than a hundredth says little: what is added up in another
-/// order moves it most.
+/// Tokens with a probability below 0.01 are ignored: another order of summation changes
+/// them most.
 const LIKELY: f32 = -4.6;
 
-/// The largest difference of a log-probability among the tokens that one of the two takes
-/// for likely, ten at most. One that the other does not name has at most the probability
-/// of its last.
+/// The largest difference of a log-probability among the tokens that one of the two
+/// considers likely, at most ten. A token that the other does not list has at most the
+/// probability of its last one.
 pub fn difference(one: &First, other: &First) -> f32 {
     let of = |from: &First, token: &[u8]| {
         let found = from.top.iter().find(|(bytes, _)| bytes == token);
@@ -71,7 +72,7 @@ pub fn difference(one: &First, other: &First) -> f32 {
     far(one, other).max(far(other, one))
 }
 
-/// What 32 bits make of a log-probability, after sums over a vocabulary.
+/// The rounding error of a log-probability in 32 bits, after sums over a vocabulary.
 const ROUNDING: f32 = 64.0 * f32::EPSILON;
 
 /// An engine that reuses nothing.
@@ -84,9 +85,10 @@ pub struct Cold {
     id: u64,
 }
 
-/// In how large parts a prompt is computed: the engine's own, and others.
+/// The sizes of the parts in which a prompt is computed: the engine's own first, then
+/// others.
 const PARTS: [u32; 6] = [128, 96, 33, 127, 64, 17];
-/// Fewer of them where a part takes long.
+/// Models of at least this many bytes use fewer of them, since a part takes long.
 const FEW: u64 = 50 << 20;
 
 impl Cold {
@@ -120,9 +122,8 @@ impl Cold {
         first
     }
 
-    /// A prompt's first token, and the noise: twice the largest difference that one cold run
-    /// ever made from the same prompt in other parts. What lies between a prompt's cells
-    /// after reuse is one more order of summing.
+    /// A prompt's first token, and the noise: twice the largest difference so far between
+    /// cold runs of one prompt in different parts. Reuse is one more order of summation.
     pub fn of(&mut self, request: &GenerateRequest) -> (First, f32) {
         let Prompt::Text(text) = &request.prompt else {
             panic!("a text");
@@ -143,8 +144,8 @@ impl Cold {
         2.0 * self.largest
     }
 
-    /// An answer beside the cold one. What was reused ended somewhere: the same prompt is
-    /// split there, too, as far as parts of one size can be.
+    /// Compares an answer with the cold one. The prompt is also computed cold with a
+    /// split at the end of the reused prefix, as far as parts of one size allow.
     pub fn row(&mut self, how: &'static str, request: &GenerateRequest, first: &First) -> Row {
         let (cold, _) = self.of(request);
         let split = (1..=128).rev().find(|n| first.cached.is_multiple_of(*n));

@@ -1,11 +1,11 @@
-//! Rotation factors follow the context that was asked for, whatever room there is besides.
+//! Rotation factors follow the requested context, regardless of the size of the cache.
 
 use hearth_proto::LoadRequest;
 
 use super::cold::{Cold, difference, first_of};
 use super::{Case, disk, shut_down, start, synthetic};
 
-/// The context that the synthetic model was made for first.
+/// The original context of the synthetic model.
 const ORIGINAL: u32 = 1024;
 
 fn with(case: &Case, context_size: u32, kept_tokens: u32) -> LoadRequest {

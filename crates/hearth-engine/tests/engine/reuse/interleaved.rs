@@ -1,4 +1,4 @@
-//! Random interleavings of everything that touches what is kept.
+//! Random interleavings of all operations that affect the prefix cache.
 
 use hearth_proto::{Command, Event, GenerateRequest, LoadRequest, RequestId};
 use proptest::prelude::*;
@@ -8,10 +8,10 @@ use super::cold::{Cold, first_of};
 use super::{disk, plain, shut_down, start};
 use crate::harness::{Engine, family_model, load, random_model};
 
-/// One thing that happens to an engine.
+/// One operation on an engine.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A prompt: which beginning, how much of it, which question.
+    /// A prompt: which prefix, how much of it, which question.
     Ask {
         text: usize,
         length: usize,
@@ -41,7 +41,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 4..24)
 }
 
-/// Three beginnings of three parts each, two of which begin alike.
+/// Three prefixes of three parts each, two of which have the same first part.
 fn prompt(text: usize, length: usize, question: usize) -> GenerateRequest {
     let common = "The light in the kitchen is on. ".repeat(3);
     let parts = [
@@ -65,7 +65,7 @@ fn prompt(text: usize, length: usize, question: usize) -> GenerateRequest {
     plain(0, format!("{begin} Question {question}: what now?"))
 }
 
-/// Small enough that prompts push each other out all the time.
+/// Small enough that prompts constantly evict each other.
 fn tight(path: &std::path::Path) -> LoadRequest {
     LoadRequest {
         context_size: 640,
@@ -136,7 +136,7 @@ fn run(load: &LoadRequest, cold: &mut Cold, steps: &[Step]) -> Result<u32, TestC
     Ok(reused)
 }
 
-/// So many sequences of steps for each kind of memory.
+/// The number of sequences of steps for each kind of memory.
 const CASES: u32 = 12;
 
 #[test]
@@ -148,7 +148,7 @@ fn whatever_happens_between_prompts_they_are_exact() {
         };
         let load = tight(&path);
         let mut cold = Cold::new(&load);
-        // How loud the noise is, is known best from several prompts.
+        // Several prompts give the best estimate of the noise.
         for text in 0..3 {
             cold.of(&prompt(text, 3, 9));
         }

@@ -1,5 +1,5 @@
-//! What is asked for without reuse is computed without, and a reproducible answer is the
-//! same to the last bit, whatever was computed before.
+//! A request without reuse is computed without it, and a reproducible answer is the same
+//! to the last bit, whatever was computed before.
 
 use hearth_proto::{Command, Event, GenerateRequest, RequestId, Reuse};
 
@@ -42,7 +42,7 @@ fn reproducible_answers_are_equal_to_the_last_bit() {
                 20 + n,
                 &case.prompt(0, &format!("Number {n}?")),
             );
-            // One that runs already, and one that comes meanwhile.
+            // One request that is already running, and one that arrives meanwhile.
             for id in [30 + n, 40 + n] {
                 engine.send(&Command::Generate(GenerateRequest {
                     id: RequestId(id),

@@ -1,4 +1,4 @@
-//! How long the first token takes, by where the prompt's beginning comes from.
+//! Time to the first token, by the source of the prompt's prefix.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use super::{disk, plain, shut_down, start};
 use crate::harness::{Engine, family_model, load};
 use crate::real_model::real_model;
 
-/// Tokens of the common beginning, about.
+/// Tokens of the common prefix, approximately.
 const TOKENS: usize = 3000;
 
 /// Time to the first token, and how many tokens were reused.
