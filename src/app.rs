@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigError, Layer, parse_layers};
 use crate::service::Service;
 use crate::{dbus, http};
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The main configuration file; `<file>.d/*.toml` are its drop-ins.
@@ -52,19 +52,19 @@ pub enum AppError {
     /// The simulated board's files cannot be written.
     #[error("cannot simulate a board: {0}")]
     Simulate(std::io::Error),
-    /// A socket cannot be had.
+    /// A socket cannot be opened.
     #[error("{0}")]
     Socket(#[from] sockets::SocketError),
-    /// Neither bus nor socket: nobody could ever reach it.
+    /// Neither bus nor socket: no client could reach the daemon.
     #[error(
         "nothing to serve on: no D-Bus ({0}), and no socket; see `dbus.enabled` and `http.socket`"
     )]
     NoFront(String),
-    /// The bus went away under a daemon that was on it. A failure, so that systemd starts
-    /// it anew.
+    /// The bus connection closed under a running daemon. This is a failure, so that systemd
+    /// restarts it.
     #[error("the D-Bus connection was lost: stopped, to be started anew")]
     BusLost,
-    /// The runtime itself.
+    /// The runtime cannot be started.
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -191,11 +191,11 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     _ = stop.send(true);
     feeder.abort();
     if let Some(simulation) = simulation {
-        // Ended before the process does: its folder goes with it.
+        // Stopped before the process exits, so that its folder is removed.
         simulation.abort();
         _ = simulation.await;
     }
-    // The drain is over; a client that does not read its answer gets a moment.
+    // The drain is over; a client that does not read its answer gets a short grace period.
     let rest = async {
         _ = supervisor.await;
         for transport in transports {
@@ -207,7 +207,7 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     ended
 }
 
-/// The bus, where there is one: without it the socket is still of use.
+/// The bus connection, if there is a bus: the socket is still useful without it.
 async fn connect_bus(
     service: &Service,
     has_socket: bool,

@@ -1,8 +1,8 @@
-//! Hearthd: language models on the small computer in the house.
+//! Hearthd: a local service for language models on small computers.
 //!
 //! The daemon: transports ([`dbus`], [`http`]), the [`service`] behind them, model files
-//! ([`models`]) and configuration ([`config`]), put together by [`app`]. ARCHITECTURE.md
-//! describes the other crates and the way of a request.
+//! ([`models`]) and configuration ([`config`]), composed by [`app`]. ARCHITECTURE.md
+//! describes the other crates and the path of a request.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! The doors: what each adds to a token, how many small questions they answer while the
-//! engine works, and what an open stream costs.
+//! The transports: the latency that each adds to a token, how many small requests it
+//! answers while the engine works, and the cost of an open stream.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Lines, Read as _, Write as _};
@@ -16,20 +16,20 @@ use crate::report::Report;
 use crate::scenes::{LONG, resident_mib, serve};
 use crate::timing::{bare, by_bus, median, request};
 
-/// Answers of the latency scene: p99 wants some hundreds of tokens from each.
+/// Tokens of an answer of the latency benchmark: a p99 needs some hundreds from each.
 const TICKS: u32 = 1000;
 
 /// Streams that are open at once.
 const CLIENTS: u16 = 64;
 
-/// How long one kind of question is asked.
+/// How long one kind of request is repeated.
 const ASKING: Duration = Duration::from_secs(1);
 
-/// The fake engine's clock counts anew after so many microseconds.
+/// The fake engine's clock wraps after this many microseconds.
 const CLOCK_US: u64 = 1_000_000_000;
 
-/// From the sampling of a token to the client that has read it, door by door. The engine
-/// sleeps a millisecond a token and computes nothing.
+/// From the sampling of a token to the client that has read it, for each transport. The
+/// engine sleeps a millisecond per token and computes nothing.
 pub fn latency(runs: usize, report: &mut Report) {
     report.model("The doors, before an engine that only sleeps");
     let daemon = Daemon::fake("token-ms=1,repeat=1000,clock=1");
@@ -68,7 +68,7 @@ pub fn latency(runs: usize, report: &mut Report) {
     }
 }
 
-/// How old each token was when its line had been read, in microseconds.
+/// The age of each token when its line had been read, in microseconds.
 fn ticks(lines: Lines<impl BufRead>, pointer: &str) -> Vec<f64> {
     let mut ages = Vec::new();
     for line in lines {
@@ -89,7 +89,8 @@ fn ticks(lines: Lines<impl BufRead>, pointer: &str) -> Vec<f64> {
     ages
 }
 
-/// What the daemon keeps for each open stream; sixteen are answered at once, the others wait.
+/// The memory that the daemon uses for each open stream; sixteen are answered at once, the
+/// others wait.
 pub fn clients(report: &mut Report) {
     let daemon = Daemon::start(Setup {
         engine: Engine::Fake("token-ms=20,repeat=1000"),
@@ -121,8 +122,8 @@ pub fn clients(report: &mut Report) {
     report.row("memory for an open stream", each, "KiB", None, &note);
 }
 
-/// Small questions a second, from one connection, one after the other: while nothing else
-/// happens, and while an answer is generated; and what they cost that answer.
+/// Small requests per second, from one connection, one after another: while the daemon is
+/// otherwise idle, and while an answer is generated; and what they cost that answer.
 pub fn questions(bench: &Bench, report: &mut Report) {
     let (daemon, bus) = serve(bench, 2);
     let is_fast = bare(bench, bench.tokens) > 100.0;
@@ -160,7 +161,7 @@ pub fn questions(bench: &Bench, report: &mut Report) {
     }
 }
 
-/// How often something can be done in a second.
+/// How many times per second `ask` runs.
 fn rate(ask: &mut impl FnMut()) -> f64 {
     let began = Instant::now();
     let mut times = 0u32;
@@ -171,7 +172,7 @@ fn rate(ask: &mut impl FnMut()) -> f64 {
     f64::from(times) / began.elapsed().as_secs_f64()
 }
 
-/// A connection that is kept for several requests.
+/// A connection that is reused for several requests.
 struct Door(BufReader<UnixStream>);
 
 impl Door {

@@ -1,6 +1,6 @@
-//! What the way through the daemon costs, and what it saves: measured through the real
-//! binaries, against the bare engine loop or against the same thing without. Judges
-//! nothing. See docs/performance.md.
+//! What the path through the daemon costs, and what it saves: measured through the real
+//! binaries, against the bare engine loop or against the same work without it. Only
+//! reports, passes no judgement. See docs/performance.md.
 //!
 //! `cargo bench --bench daemon -- --help` (or `make bench`).
 #![expect(
@@ -68,7 +68,7 @@ struct Args {
 
 type Scene = fn(&Bench, &mut Report);
 
-/// What is measured, by name.
+/// The benchmarks, by name.
 const SCENES: [(&str, Scene); 7] = [
     ("streams", scenes::streams),
     ("callers", scenes::callers),
@@ -79,7 +79,7 @@ const SCENES: [(&str, Scene); 7] = [
     ("questions", doors::questions),
 ];
 
-/// What is measured with.
+/// Parameters of the benchmark.
 struct Bench {
     model: PathBuf,
     runs: usize,
@@ -90,7 +90,7 @@ struct Bench {
 
 fn main() {
     let args = Args::parse();
-    // `cargo test --benches` only wants to know that it builds.
+    // `cargo test --benches` only checks that it builds.
     if !args.bench {
         return;
     }
@@ -132,7 +132,7 @@ fn model(shape: &str, storage: &str) -> PathBuf {
     if path.exists() {
         return path;
     }
-    // Under another name until it is whole.
+    // Under another name until it is complete.
     let part = path.with_extension("part");
     let made = Command::new(engine())
         .args(["make-model", "--shape", shape, "--type", storage, "--out"])

@@ -9,14 +9,14 @@ use serde::Serialize;
 #[derive(Serialize)]
 pub struct Report {
     version: &'static str,
-    /// The processor, and how many of it.
+    /// The processor, and its number of cores.
     machine: String,
     threads: u32,
     runs: usize,
     sections: Vec<Section>,
 }
 
-/// What was measured with one model.
+/// The figures of one model.
 #[derive(Serialize)]
 struct Section {
     model: String,
@@ -40,7 +40,7 @@ impl Report {
         let name = cpus
             .lines()
             .find_map(|l| l.strip_prefix("model name")?.split(": ").nth(1))
-            // Arm kernels name the board instead.
+            // Arm kernels report the board instead.
             .map(str::to_owned)
             .or_else(|| fs::read_to_string("/proc/device-tree/model").ok())
             .unwrap_or_else(|| std::env::consts::ARCH.into());
@@ -54,7 +54,7 @@ impl Report {
         }
     }
 
-    /// Begins the figures of another model.
+    /// Starts the figures of another model.
     pub fn model(&mut self, model: &str) {
         eprintln!("measuring {model}");
         self.sections.push(Section {
@@ -63,7 +63,7 @@ impl Report {
         });
     }
 
-    /// Adds a figure; the ratio is to `of`, where that is given.
+    /// Adds a figure; the ratio is to `of`, if given.
     pub fn row(&mut self, what: &str, value: f64, unit: &'static str, of: Option<f64>, note: &str) {
         eprintln!("  {what}: {value:.2} {unit} {note}");
         let section = self.sections.last_mut().expect("a section was begun");

@@ -1,4 +1,4 @@
-//! What is measured, one function each.
+//! The benchmarks, one function each.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,19 +17,19 @@ use crate::harness::{Daemon, Engine, Setup, ok};
 use crate::report::Report;
 use crate::timing::{Timing, bare, by_bus, by_http, median, request};
 
-/// How long the idle daemon is watched.
+/// How long the idle daemon is measured.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// Tokens of an answer of a fast model: less than half a second is noise where something
-/// else runs.
+/// Tokens of an answer of a fast model: with less than half a second, the noise of other
+/// processes is too large.
 pub const LONG: u32 = 1000;
 
-/// A daemon with the model in memory and its weights read.
+/// Starts a daemon with the model in memory and its weights read.
 pub fn serve(bench: &Bench, slots: u32) -> (Daemon, Bus) {
     serve_with(bench, &format!("slots = {slots}"))
 }
 
-/// The same with these lines for `[engine]`.
+/// The same with these lines in `[engine]`.
 fn serve_with(bench: &Bench, engine: &str) -> (Daemon, Bus) {
     let config = format!(
         "[engine]\nthreads = {}\n{engine}\n[model]\ndefault = \"bench\"\n",
@@ -60,7 +60,7 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// Start, idle memory and CPU: no model of the benchmark's is needed.
+/// Start, idle memory and CPU, without a model of the benchmark.
 pub fn daemon(report: &mut Report) {
     report.model("The daemon without a model");
     let began = Instant::now();
@@ -91,8 +91,8 @@ pub fn streams(bench: &Bench, report: &mut Report) {
     let mut outside = Vec::new();
     for _ in 0..bench.runs {
         bares.push(bare(bench, tokens));
-        // A process's speed depends on where its memory came to lie, by up to a fifth:
-        // the daemon's engine is a new one each time, as the bare one is.
+        // A process's speed depends on the location of its memory, by up to a fifth: the
+        // daemon's engine is started again each time, as the bare one is.
         unload(&daemon);
         load(&daemon);
         by_bus(&bus, &question, "normal");
@@ -127,7 +127,7 @@ pub fn streams(bench: &Bench, report: &mut Report) {
     );
 }
 
-/// Several callers at once against one.
+/// Several concurrent callers against one.
 pub fn callers(bench: &Bench, report: &mut Report) {
     let (daemon, _) = serve(bench, 4);
     let mut one = None;
@@ -146,7 +146,7 @@ pub fn callers(bench: &Bench, report: &mut Report) {
     }
 }
 
-/// Tokens a second of all callers, from the question to the last one's end.
+/// Tokens per second of all callers, from the request to the end of the last answer.
 fn together(daemon: &Daemon, callers: u32, tokens: u32) -> f64 {
     let all = usize::try_from(callers).unwrap() + 1;
     let barrier = Barrier::new(all);
@@ -168,7 +168,7 @@ fn together(daemon: &Daemon, callers: u32, tokens: u32) -> f64 {
     })
 }
 
-/// A house's pattern: a long constant prompt with tools, and a short question.
+/// The usage of a home: a long constant prompt with tools, and a short question.
 pub fn prefix(bench: &Bench, report: &mut Report) {
     let (mut daemon, bus) = serve(bench, 2);
     let tools: Value = (0..5)
@@ -177,8 +177,8 @@ pub fn prefix(bench: &Bench, report: &mut Report) {
     let mut found: [(Vec<f64>, Option<Timing>); 4] = Default::default();
     let mut loading = Vec::new();
     for run in 0..bench.runs {
-        // A beginning of its own, so that the first question finds nothing. A byte is a
-        // token in these models, and their template says nothing of tools.
+        // A different beginning in each run, so that the first question has no cached
+        // prefix. A byte is a token in these models, and their template ignores tools.
         let system: String = format!("House {run}. ")
             .chars()
             .chain("The lamp in the hall is on. ".chars().cycle())
@@ -242,7 +242,7 @@ pub fn prefix(bench: &Bench, report: &mut Report) {
     );
 }
 
-/// A question while a long prompt is read in the background, against an idle engine.
+/// A question while a long prompt is prefilled in the background, against an idle engine.
 pub fn background(bench: &Bench, report: &mut Report) {
     let (_daemon, bus) = serve(bench, 2);
     let (mut idle, mut busy) = (Vec::new(), Vec::new());
@@ -274,7 +274,7 @@ pub fn background(bench: &Bench, report: &mut Report) {
     );
 }
 
-/// An answer whose form forces most of it, against as many tokens without a form.
+/// An answer whose constraint forces most of it, against as many tokens without one.
 pub fn forced(bench: &Bench, report: &mut Report) {
     let (_daemon, bus) = serve(bench, 2);
     let object = |properties: Value| {
@@ -320,8 +320,8 @@ pub fn forced(bench: &Bench, report: &mut Report) {
     );
 }
 
-/// An answer that says the same again and again (a bias on one token sees to it), the
-/// most that guessing can save; and one that does not.
+/// An answer that repeats itself (forced by a bias on one token), the most that speculative
+/// decoding can save; and one that does not.
 pub fn lookup(bench: &Bench, report: &mut Report) {
     let plain = request("", "Again and again.", bench.tokens);
     let mut repeats = plain.clone();

@@ -1,4 +1,4 @@
-//! One answer, by the client's clock.
+//! Timing of one answer, by the client's clock.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
@@ -12,24 +12,24 @@ use crate::client::{Bus, post};
 use crate::harness::{Daemon, ok};
 use crate::{Bench, engine};
 
-/// What a client saw of one answer.
+/// Times and counts of one answer, seen by the client.
 #[derive(Default)]
 pub struct Timing {
-    /// From the question to the first token.
+    /// From the request to the first token.
     pub to_first: Duration,
     /// From the first token to the last.
     pub decoding: Duration,
     pub tokens: u32,
-    /// Events that brought tokens: each is one decode's.
+    /// Events with tokens: one for each decode.
     pub decodes: u32,
     pub prompt_tokens: u64,
     pub cached_tokens: u64,
-    /// What the engine spent in `llama_decode` on the answer.
+    /// Time that the engine spent in `llama_decode` on the answer.
     pub decode_ms: f64,
 }
 
 impl Timing {
-    /// The first token is the prompt's: its time is not in it.
+    /// The first token belongs to the prompt: its time is not included.
     pub fn per_second(&self) -> f64 {
         f64::from(self.tokens.saturating_sub(1)) / self.decoding.as_secs_f64()
     }
@@ -39,14 +39,14 @@ impl Timing {
         self.to_first.as_secs_f64() * 1000.0
     }
 
-    /// Microseconds a token that were not spent in `llama_decode`.
+    /// Microseconds per token that were not spent in `llama_decode`.
     pub fn outside_us(&self) -> f64 {
         let outside = self.decoding.as_secs_f64() * 1e6 - self.decode_ms * 1e3;
         outside / f64::from(self.tokens.saturating_sub(1).max(1))
     }
 }
 
-/// A greedy request for so many tokens, under a system prompt where there is one.
+/// A greedy request for this many tokens, with a system prompt if it is not empty.
 pub fn request(system: &str, question: &str, tokens: u32) -> Value {
     let mut messages = vec![serde_json::json!({"role": "user", "content": question})];
     if !system.is_empty() {
@@ -55,7 +55,7 @@ pub fn request(system: &str, question: &str, tokens: u32) -> Value {
     serde_json::json!({"messages": messages, "temperature": 0, "max_tokens": tokens})
 }
 
-/// Asks through `OpenStream`.
+/// Sends it through `OpenStream`.
 pub fn by_bus(bus: &Bus, request: &Value, priority: &str) -> Timing {
     let began = Instant::now();
     let options = HashMap::from([("priority", Variant::from(priority))]);
@@ -87,7 +87,7 @@ pub fn by_bus(bus: &Bus, request: &Value, priority: &str) -> Timing {
     timing
 }
 
-/// Asks over HTTP, with a stream. The engine's own figures are not in it.
+/// Sends it over HTTP, with a stream. The engine's own figures are not included.
 pub fn by_http(daemon: &Daemon, mut request: Value) -> Timing {
     request["stream"] = true.into();
     request["stream_options"] = serde_json::json!({"include_usage": true});
@@ -117,7 +117,7 @@ pub fn by_http(daemon: &Daemon, mut request: Value) -> Timing {
     timing
 }
 
-/// Tokens a second of the bare engine loop: no daemon, no socket, no text.
+/// Tokens per second of the bare engine loop: no daemon, no socket, no text.
 pub fn bare(bench: &Bench, tokens: u32) -> f64 {
     let output = Command::new(engine())
         .arg("bench")

@@ -1,4 +1,4 @@
-//! Schemas and grammars: compiled, and followed for some tokens. What is allowed is
+//! Schemas and grammars: compiled, and matched for some tokens. Every allowed token is
 //! accepted.
 
 #![no_main]
@@ -10,7 +10,7 @@ use hearthd::protocol::{Constraint, GenerateRequest};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-/// Bytes are tokens, and 256 ends an answer.
+/// Each byte is a token, and 256 ends an answer.
 static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     let mut pieces: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte]).collect();
     pieces.push(Vec::new());
@@ -18,7 +18,7 @@ static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     Vocabulary::new(pieces, &[], &[256], Arc::new(tokenize)).expect("a vocabulary")
 });
 
-/// Follows the grammar for some tokens, of those allowed the one that `choose` names.
+/// Matches some tokens; `choose` selects each one among those allowed.
 fn follow(mut matcher: Matcher, choose: usize) {
     for n in 0..24_usize {
         let mut logits = vec![0.0; 257];

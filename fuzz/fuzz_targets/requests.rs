@@ -1,4 +1,4 @@
-//! Bodies of requests, as each door decodes them. A refusal is short, whatever was sent.
+//! Request bodies, as each transport decodes them. A refusal is short, whatever was sent.
 
 #![no_main]
 
@@ -7,7 +7,8 @@ use hearthd::protocol::Failure;
 use hearthd::service::{Submission, ollama, openai};
 use libfuzzer_sys::fuzz_target;
 
-/// Longest message of a refusal, in bytes: it names what was sent, and quotes little.
+/// Longest message of a refusal, in bytes: it names a field and quotes little of the
+/// request.
 const MESSAGE_MAX: usize = 1000;
 
 fn fine<T>(decoded: Result<T, Failure>) -> Option<T> {
@@ -20,7 +21,7 @@ fn fine<T>(decoded: Result<T, Failure>) -> Option<T> {
     decoded.ok()
 }
 
-/// What admission checks of a request.
+/// The checks when a request is accepted.
 fn admit(submission: &Submission) {
     fine(constraint::check(&submission.request));
 }
@@ -58,7 +59,7 @@ fuzz_target!(|data: &[u8]| {
                 fine(openai::decode_fields(&fields, Vec::new()));
             }
         }
-        // Tools of a prompt that is computed beforehand.
+        // Tools of a prewarmed prompt.
         _ => {
             if let Ok(text) = std::str::from_utf8(body) {
                 fine(openai::decode_tools(text));

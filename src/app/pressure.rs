@@ -17,11 +17,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::service::Service;
 
-/// Warnings closer together than this are one: the kernel sends them every window.
+/// Warnings closer together than this count as one: the kernel sends one in every window.
 const APART: Duration = Duration::from_secs(1);
 
-/// Tells the service of every warning, where the service manager offers them: from a
-/// thread of its own, which waits in the kernel.
+/// Reports every warning to the service, where the service manager provides them. Runs on a
+/// thread of its own, which blocks in the kernel.
 pub(super) fn watch(service: &Service) {
     let Some(path) = env::var_os("MEMORY_PRESSURE_WATCH").map(PathBuf::from) else {
         return;
@@ -54,7 +54,8 @@ fn follow(service: &Service, path: &Path, wanted: &str) -> io::Result<()> {
         stream.set_nonblocking(true)?;
         OwnedFd::from(stream).into()
     } else {
-        // Writing too: a fifo would end when its last writer goes.
+        // Opened for writing too: a fifo would report end of file when its last writer
+        // closes it.
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true);
         options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?
@@ -62,7 +63,7 @@ fn follow(service: &Service, path: &Path, wanted: &str) -> io::Result<()> {
     if !wanted.is_empty() {
         from.write_all(&wanted)?;
     }
-    // The kernel's own files say it out of band, all others by having something to read.
+    // The kernel's own files signal with POLLPRI, all others by having data to read.
     let is_file = kind.is_file();
     let sign = if is_file {
         PollFlags::POLLPRI
@@ -77,7 +78,7 @@ fn follow(service: &Service, path: &Path, wanted: &str) -> io::Result<()> {
         if !came.contains(sign) {
             return Err(io::Error::other("it cannot be watched"));
         }
-        // What is said does not matter, only that something is.
+        // The content does not matter, only that there is some.
         if !is_file && from.read(&mut [0; 256])? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -8,7 +8,7 @@ use hearth_api::openai::decode_tools;
 
 use crate::config::{Config, PrewarmConfig};
 
-/// Reads the files into the tables, so that a mistake in them is seen at the start.
+/// Reads the files into the tables, so that an error in them is reported at the start.
 ///
 /// # Errors
 /// A message that names the table, and the file where one is at fault.
@@ -41,7 +41,7 @@ fn fill(table: &mut PrewarmConfig, limit: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads a file of at most so many bytes: one without an end would never be read.
+/// Reads a file up to a limit in bytes: reading an endless one would never return.
 fn read(path: &Path, limit: u32) -> Result<String, String> {
     let shown = path.display();
     let mut bytes = Vec::new();

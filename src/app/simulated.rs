@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use crate::board::{Board, Plant};
 use crate::service::Service;
 
-/// How often the board's files are written anew.
+/// How often the board's files are rewritten.
 const STEP: Duration = Duration::from_millis(500);
-/// What a simulated board has of this machine: memory, stalls, and what the service may
-/// use of both.
+/// What a simulated board reads from this machine: memory, stalls, and how much of both the
+/// service may use.
 const REAL: [&str; 4] = [
     "proc/meminfo",
     "proc/pressure",
@@ -24,7 +24,6 @@ const REAL: [&str; 4] = [
     "sys/fs/cgroup",
 ];
 
-/// A board that is simulated.
 pub(super) struct Simulated {
     root: TempDir,
     plant: Plant,
@@ -32,8 +31,8 @@ pub(super) struct Simulated {
 }
 
 impl Simulated {
-    /// Makes the board's files, as it is after a long time without work in air of so
-    /// many degrees.
+    /// Creates the board's files in the state after a long time without work at this
+    /// ambient temperature.
     pub(super) fn new(board: &Board, ambient_celsius: f64) -> io::Result<Self> {
         let root = tempfile::Builder::new()
             .prefix("hearthd-board-")
@@ -57,7 +56,7 @@ impl Simulated {
         self.root.path().to_owned()
     }
 
-    /// Lets the board get hot with the engine's work, for ever.
+    /// Heats the board with the engine's work; never returns.
     pub(super) async fn follow(mut self, service: Service) {
         let status = service.status();
         let mut interval = tokio::time::interval(STEP);
@@ -81,8 +80,8 @@ impl Simulated {
         }
     }
 
-    /// Half a second in which the engine had so much CPU time. All the threads that it
-    /// may have here stand for all the cores there.
+    /// Simulates one step (half a second) in which the engine used this much CPU time. All
+    /// the threads that it may use here stand for all the cores of the board.
     fn step(&mut self, worked: Duration, most: u32) {
         let cores = worked.as_secs_f64() / STEP.as_secs_f64();
         let cores = cores * f64::from(self.threads) / f64::from(most.max(1));
@@ -97,7 +96,8 @@ impl Simulated {
         self.plant.step(STEP.as_secs_f64(), power);
     }
 
-    /// Writes what has changed; a reader sees the old or the new, never a half.
+    /// Writes what has changed; a reader sees the old file or the new one, never a partial
+    /// one.
     fn write(&self) -> io::Result<()> {
         for (path, content) in self.plant.files() {
             let path = self.root.path().join(path);
@@ -115,10 +115,10 @@ impl Simulated {
     }
 }
 
-/// The CPU time that a process has had so far (proc(5): the 14th and 15th field of stat).
+/// The CPU time that a process has used so far (proc(5): the 14th and 15th field of stat).
 fn cpu_time(pid: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is a name in brackets, and may hold anything.
+    // The second field is a name in brackets, and may contain anything.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();
@@ -177,7 +177,7 @@ mod tests {
         let [none, half, all] = [0, 1, 2].map(|n| celsius(STEP * n, 2));
         assert!(none < half && half < all, "{none:?} {half:?} {all:?}");
         assert!(all > MilliCelsius(80_000), "{all:?}");
-        // Half of two cores is as much as half of four.
+        // Half of two cores gives the same power as half of four.
         assert_eq!(half, celsius(STEP * 2, 4));
     }
 

@@ -11,33 +11,33 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::HttpConfig;
 
-/// Why a socket cannot be had.
+/// Why a socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Somebody answers there.
+    /// Another process answers on it.
     #[error("{} is in use: another hearthd runs already", .0.display())]
     InUse(PathBuf),
-    /// Anything else at the path is not ours to delete.
+    /// Anything else at the path was not created by the daemon, which does not delete it.
     #[error("{} exists and is no socket: remove it, or change `http.socket`", .0.display())]
     NotASocket(PathBuf),
-    /// It cannot be made.
+    /// It cannot be created.
     #[error("cannot listen on {}: {}", .0.display(), .1)]
     Bind(PathBuf, io::Error),
-    /// What systemd handed over is of no use.
+    /// What systemd handed over cannot be used.
     #[error("the socket that systemd handed over is of no use: {0}")]
     Inherited(io::Error),
 }
 
-/// The listening sockets, and the path to remove at the end where it is our own.
+/// The listening sockets, and the path to remove at the end if the daemon created it.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     pub(super) unix: Vec<UnixListener>,
-    /// Only ever from systemd: `hearthd-tcp.socket`.
+    /// Only from systemd: `hearthd-tcp.socket`.
     pub(super) tcp: Vec<TcpListener>,
     own: Option<PathBuf>,
 }
 
-/// Unix listeners from systemd (`LISTEN_FDS`), else one of our own.
+/// Unix listeners from systemd (`LISTEN_FDS`), else one that the daemon binds.
 pub(super) fn listeners(config: &HttpConfig) -> Result<Listeners, SocketError> {
     let mut inherited = ListenFd::from_env();
     if inherited.len() > 0 {
@@ -71,7 +71,7 @@ pub(super) fn listeners(config: &HttpConfig) -> Result<Listeners, SocketError> {
 }
 
 impl Drop for Listeners {
-    /// Removes our own socket; one of systemd's stays.
+    /// Removes the daemon's own socket; one of systemd's stays.
     fn drop(&mut self) {
         if let Some(path) = &self.own {
             _ = fs::remove_file(path);
@@ -89,8 +89,8 @@ fn listen(listener: StdListener) -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// Binds a path; one left over by a daemon that was killed is replaced, one that
-/// answers is not.
+/// Binds a path. A socket left over by a killed daemon is replaced, one that answers is
+/// not.
 fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
     use std::os::unix::fs::FileTypeExt as _;
     let failed = |e| SocketError::Bind(path.to_owned(), e);
@@ -106,8 +106,8 @@ fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    // Bound under another name and renamed when its mode is right: nobody can
-    // connect in between.
+    // Bound under another name and renamed once its mode is set: nobody can connect in
+    // between.
     let temporary = path.with_extension("new");
     _ = fs::remove_file(&temporary);
     let listener = StdListener::bind(&temporary).map_err(failed)?;

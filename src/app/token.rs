@@ -9,7 +9,7 @@ use crate::config::Token;
 
 /// The longest file read, in bytes.
 const BYTES_MAX: u64 = 4096;
-/// Permissions that make a secret everybody's.
+/// Permissions that let every user read or write the secret.
 const OTHERS: u32 = 0o006;
 
 /// Reads the token; `None` where no file is named.

@@ -1,4 +1,4 @@
-//! Who calls: uids by bus name, and who has left the bus.
+//! Identifies callers: uids by bus name, and which callers have left the bus.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use super::Error;
 use crate::protocol::{Failure, FailureKind};
 use crate::service::{Caller, Service};
 
-/// Known callers. A uid never changes under a unique name, so it is asked once.
+/// Known callers. The uid of a unique name never changes, so it is requested once.
 #[derive(Clone, Debug)]
 pub struct Callers {
     service: Service,
@@ -44,7 +44,6 @@ impl Present {
 }
 
 impl Callers {
-    /// Callers of this service.
     pub(super) fn new(service: Service) -> Self {
         Self {
             service,
@@ -52,8 +51,8 @@ impl Callers {
         }
     }
 
-    /// Forgets callers that leave, and wakes those who wait on their behalf. A
-    /// peer-to-peer connection has no bus and needs none of this.
+    /// Forgets callers that leave, and wakes the tasks that wait on their behalf. A
+    /// peer-to-peer connection has no bus and does not need this.
     pub(super) async fn watch(&self, connection: &Connection) -> zbus::Result<()> {
         if !connection.is_bus() {
             return Ok(());
@@ -92,7 +91,7 @@ impl Callers {
                 left: watch::Sender::default(),
             };
             let known = self.lock().entry(sender.clone()).or_insert(known).clone();
-            // It may have left before it was known; then nobody will say so again.
+            // It may have left before it was known; no further signal reports that.
             if !is_present(&sender, connection).await {
                 self.lock().remove(&sender);
                 known.left.send_replace(true);

@@ -6,7 +6,7 @@ use zbus::names::ErrorName;
 use crate::protocol::bus::error_name;
 use crate::protocol::{Failure, FailureKind};
 
-/// A failure on its way to the bus; its message is the error's text.
+/// A failure to be sent on the bus; its message is the error's text.
 #[derive(Debug)]
 pub struct Error(pub Failure);
 
@@ -26,7 +26,8 @@ impl zbus::DBusError for Error {
     fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
         let (error, message) = (Message::error(call, self.name()), self.0.message.as_str());
         match self.0.retry_after_s {
-            // Bindings show the first argument; who knows of the second can wait so long.
+            // Bindings show the first argument; a client that reads the second can wait
+            // that long.
             Some(seconds) => error.build(&(message, seconds)),
             None => error.build(&(message,)),
         }

@@ -126,7 +126,7 @@ pub(super) fn end_with_caller(service: &Service, submitter: Present, id: u64) {
     tokio::spawn(async move {
         tokio::select! {
             () = submitter.left() => {
-                // Over already, or forgotten: nothing is left to end.
+                // The job is over or forgotten: there is nothing to cancel.
                 _ = service.cancel_job(&submitter.caller, id);
             }
             _ = view.wait_for(|view| view.state.is_over()) => {}
@@ -172,7 +172,7 @@ async fn publish(
     interface: &InterfaceRef<Job>,
     mut view: watch::Receiver<JobView>,
 ) -> zbus::Result<()> {
-    // The object was served with what it is now; only an end must not be missed.
+    // The object was served with its current values; only its end must not be missed.
     let mut shown = JobView {
         state: JobState::Queued,
         ..view.borrow_and_update().clone()
@@ -207,7 +207,7 @@ async fn publish(
     }
 }
 
-/// The end, to the submitter alone: it carries the answer.
+/// Sends the end to the submitter alone: it contains the answer.
 async fn finished(
     service: &Service,
     emitter: &SignalEmitter<'_>,

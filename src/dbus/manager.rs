@@ -21,7 +21,7 @@ use super::{Error, jobs, sessions, stream};
 use crate::protocol::Failure;
 use crate::service::{Answer, Service, Status, Submission};
 
-/// What this build can do, for clients that want to know before they try.
+/// Features of this build, for clients that want to check before a call.
 const FEATURES: &[&str] = &[
     "chat",
     "constrained-output",
@@ -46,7 +46,7 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// An object over the service.
+    /// Creates the object for a service.
     pub fn new(service: Service) -> Self {
         let status = service.status();
         Self {
@@ -64,14 +64,14 @@ impl Manager {
         self.status.borrow()
     }
 
-    /// Waits for a whole answer, as [`Self::until_left`] does.
+    /// Waits for a complete answer, as [`Self::until_left`] does.
     async fn answer(&self, present: &Present, submission: Submission) -> Result<Answer, Error> {
         let stream = self.service.submit(&present.caller, submission)?;
         Self::until_left(present, stream.collect()).await
     }
 
-    /// Waits for what a caller wants, or until it leaves the bus: then that is dropped,
-    /// and requests with it.
+    /// Waits for the result that a caller requested, or until the caller leaves the bus:
+    /// then the work is dropped, and its requests with it.
     async fn until_left<T>(
         present: &Present,
         wanted: impl Future<Output = Result<T, Failure>>,
@@ -201,7 +201,8 @@ impl Manager {
     ) -> Result<(OwnedObjectPath, OwnedFd), Error> {
         let present = self.callers.identify(&header, connection).await?;
         let mut request = decode_chat(request.as_bytes())?.single()?;
-        // Closing the pipe ends it, and who leaves the bus may still read.
+        // Closing the pipe ends the job; a caller that has left the bus may still read from
+        // it.
         let ends_with_caller = options::apply(&options, &mut request.submission)?;
         let (id, events) =
             self.service
@@ -258,7 +259,7 @@ impl Manager {
                         std::future::pending::<()>().await;
                     }
                 };
-                // Nobody waits for it: it is in the journal how it ended.
+                // Nobody waits for it: the journal reports how it ended.
                 tokio::select! {
                     _ = stream.collect() => {}
                     () = gone => {}

@@ -1,7 +1,7 @@
 //! The D-Bus transport, `org.hearthd.Inference1`.
 //!
-//! Transports translate, nothing else. Objects are served before the name is asked
-//! for, so that nobody ever sees the name without them.
+//! Transports only translate. Objects are served before the name is requested, so that no
+//! client ever sees the name without them.
 
 mod callers;
 mod error;
@@ -25,22 +25,23 @@ pub use callers::Callers;
 pub use error::Error;
 pub use manager::Manager;
 
-/// Serves the API on the system bus and takes the name. The connection lives as
-/// long as the returned value.
+/// Serves the API on the system bus and requests the name. The connection lives as long as
+/// the returned value.
 ///
 /// # Errors
-/// No bus, the name has an owner, or the policy does not let this user own it.
+/// There is no bus, the name has an owner, or the policy does not let this user own it.
 pub async fn serve(service: &Service) -> zbus::Result<Connection> {
     let connection = objects(Builder::system(), service)?.build().await?;
     start(&connection, service).await?;
-    // zbus's default lets the next one take the name away, and takes it from another: a
-    // daemon started by hand beside the service would silence that.
+    // By zbus's default another process can take the name away, and this one takes it from
+    // another: a daemon started by hand beside the service would make the service
+    // unreachable.
     let flags = RequestNameFlags::DO_NOT_QUEUE;
     connection.request_name_with_flags(NAME, flags).await?;
     Ok(connection)
 }
 
-/// Adds the objects to a connection that is being built: also for peer-to-peer.
+/// Adds the objects to a connection that is being built; also used for peer-to-peer.
 ///
 /// # Errors
 /// Those of the builder.
@@ -54,7 +55,7 @@ pub fn objects<'a>(builder: Builder<'a>, service: &Service) -> zbus::Result<Buil
 /// Starts the tasks that watch callers and publish property changes.
 ///
 /// # Errors
-/// Those of talking to the bus.
+/// Errors of the bus.
 pub async fn start(connection: &Connection, service: &Service) -> zbus::Result<()> {
     let interface = connection
         .object_server()

@@ -1,4 +1,4 @@
-//! Options dictionaries: every key known by name, unknown ones refused.
+//! Options dictionaries: every known key by name, unknown ones are refused.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::turn::schema;
 use crate::protocol::Failure;
 use crate::service::{Prewarm, Submission, Turn};
 
-/// Options of a session that are fields of a `Chat` request, for one turn as well.
+/// Options of a session that are fields of a `Chat` request; also accepted for one turn.
 const FIELDS: &[&str] = &[
     "temperature",
     "dynatemp_range",
@@ -52,7 +52,7 @@ const FIELDS: &[&str] = &[
 /// A method's `a{sv}`.
 pub(super) type Options = HashMap<String, OwnedVariant>;
 
-/// Waited for a board that is warm or busy, where the caller does not say.
+/// How long to wait for a board that is warm or busy, if the caller does not set it.
 const TUNE_WAIT: Duration = Duration::from_mins(10);
 
 /// Refuses keys that the method does not know.
@@ -67,7 +67,7 @@ pub(super) fn check(options: &Options, known: &[&str]) -> Result<(), Failure> {
     }))
 }
 
-/// A string among the options.
+/// A string option.
 fn text<'a>(options: &'a Options, name: &str) -> Result<Option<&'a str>, Failure> {
     let Some(value) = options.get(name) else {
         return Ok(None);
@@ -77,7 +77,7 @@ fn text<'a>(options: &'a Options, name: &str) -> Result<Option<&'a str>, Failure
         .map_err(|_| Failure::invalid(format!("option {name:?} must be a string (s)")))
 }
 
-/// What `Prewarm` asks for, and whether it ends with its caller.
+/// Decodes the request of `Prewarm`, and whether it ends with its caller.
 pub(super) fn prewarm(system: String, options: &Options) -> Result<(Prewarm, bool), Failure> {
     check(options, &["model", "messages", "tools", "cancel_when_gone"])?;
     let prewarm = Prewarm {
@@ -95,7 +95,7 @@ pub(super) fn prewarm(system: String, options: &Options) -> Result<(Prewarm, boo
     Ok((prewarm, ends_with_caller(options)?))
 }
 
-/// How long `Tune` waits for a board that is not at rest.
+/// How long `Tune` waits for a board that is warm or busy.
 pub(super) fn tune(options: &Options) -> Result<Duration, Failure> {
     check(options, &["wait_s"])?;
     let Some(value) = options.get("wait_s") else {
@@ -125,19 +125,19 @@ fn ends_with_caller(options: &Options) -> Result<bool, Failure> {
     })
 }
 
-/// What `OpenSession` asks for: the system prompt, and what holds for every turn.
+/// Decodes the options of `OpenSession`: the system prompt, and the fields for every turn.
 pub(super) fn session(options: &Options) -> Result<(String, Map<String, Value>), Failure> {
     check(options, &[&["system", "model"], FIELDS].concat())?;
     let system = text(options, "system")?.unwrap_or_default().to_owned();
     let mut fields = fields(options, &["system"])?;
-    // Whoever has a conversation waits for the next answer.
+    // The user of a conversation waits for the next answer.
     fields
         .entry("priority")
         .or_insert_with(|| "interactive".into());
     Ok((system, fields))
 }
 
-/// What a session's `Generate` asks for.
+/// Decodes the options of a session's `Generate`.
 pub(super) fn session_turn(options: &Options) -> Result<Turn, Failure> {
     check(options, &[&["json_schema", "deadline_ms"], FIELDS].concat())?;
     Ok(Turn {
@@ -158,7 +158,7 @@ fn deadline(options: &Options) -> Result<Option<Duration>, Failure> {
     Ok(Some(Duration::from_millis(ms)))
 }
 
-/// The options but for these, as fields of a request.
+/// The options except `but`, as fields of a request.
 fn fields(options: &Options, but: &[&str]) -> Result<Map<String, Value>, Failure> {
     let fields = options
         .iter()
@@ -174,7 +174,7 @@ fn fields(options: &Options, but: &[&str]) -> Result<Map<String, Value>, Failure
         .collect()
 }
 
-/// A value as JSON; `None` where JSON has none such.
+/// A value as JSON; `None` if JSON has no such value.
 fn json(value: &Variant<'_>) -> Option<Value> {
     Some(match value {
         Variant::Bool(b) => (*b).into(),

@@ -1,4 +1,4 @@
-//! What polkit, where there is one, lets a caller do.
+//! Authorization by polkit, where it is installed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use super::callers::Present;
 use crate::protocol::{Failure, FailureKind};
 use crate::service::Permission;
 
-/// How long an answer may take where nobody has to be asked; libdbus waits as long.
+/// Timeout for an answer that needs no user interaction; libdbus has the same default.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// polkit's flag: people may be asked for a password.
+/// polkit's flag: the user may be asked for a password.
 const ALLOW_USER_INTERACTION: u32 = 1;
 
-/// What is asked about; each has an action in `packaging/polkit/org.hearthd.policy`.
+/// The actions to authorize; each is defined in `packaging/polkit/org.hearthd.policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     LoadModel,
@@ -39,7 +39,7 @@ impl Action {
     }
 }
 
-/// polkit: `org.freedesktop.PolicyKit1.Authority(3)`.
+/// The polkit authority: `org.freedesktop.PolicyKit1.Authority(3)`.
 #[proxy(
     interface = "org.freedesktop.PolicyKit1.Authority",
     default_service = "org.freedesktop.PolicyKit1",
@@ -58,8 +58,8 @@ trait Authority {
     fn cancel_check_authorization(&self, cancellation_id: &str) -> zbus::Result<()>;
 }
 
-/// Asks whether a caller may do something. Root and the service's own user are not asked
-/// about; where there is no polkit, the service's own rule holds.
+/// Checks whether a caller is authorized. Root and the service's own user are not checked;
+/// without polkit the service's own rule applies.
 pub(super) async fn check(
     present: &Present,
     header: &Header<'_>,
@@ -79,7 +79,7 @@ pub(super) async fn check(
         "system-bus-name",
         HashMap::from([("name", caller.sender.as_str().into())]),
     );
-    // A caller asks one thing at a time: calls of one sender have different serials.
+    // Unique among the caller's checks: calls of one sender have different serials.
     let cancellation = format!("{}-{}", caller.sender, header.primary().serial_num());
     let asked = authority.check_authorization(
         &subject,
@@ -98,7 +98,7 @@ pub(super) async fn check(
         answer = asked => answer,
         () = patience => return Err(denied(action, "polkit does not answer").into()),
         () = present.left() => {
-            // The question may be on a screen still; it may have been answered, too.
+            // The dialog may still be open; it may also have been answered.
             _ = authority.cancel_check_authorization(&cancellation).await;
             return Err(Failure::cancelled().into());
         }
@@ -152,7 +152,7 @@ mod tests {
         declared.sort_unstable();
         asked.sort_unstable();
         assert_eq!(declared, asked);
-        // Without it polkit does not tell the service's user about others.
+        // Without it polkit does not answer the service's user about other users.
         let owner = "policykit.owner\">unix-user:hearthd<";
         assert_eq!(policy.matches(owner).count(), asked.len());
     }

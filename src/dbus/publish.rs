@@ -8,11 +8,11 @@ use zbus::object_server::InterfaceRef;
 use super::Manager;
 use crate::service::Status;
 
-/// Property changes are gathered for this long: the queue and the thread count may
-/// change with every request.
+/// Property changes are coalesced for this long: the queue and the thread count may change
+/// with every request.
 const COALESCE: Duration = Duration::from_millis(100);
 
-/// Emits PropertiesChanged for what changed, until the service is gone.
+/// Emits PropertiesChanged for what changed, until the service ends.
 pub(super) async fn publish(interface: InterfaceRef<Manager>, mut status: watch::Receiver<Status>) {
     let mut shown = status.borrow_and_update().clone();
     while status.changed().await.is_ok() {

@@ -13,7 +13,7 @@ use crate::protocol::Failure;
 use crate::service::{Service, SessionView};
 
 /// The interface `org.hearthd.Inference1.Session`: for its owner's user and root; others
-/// see that it is there.
+/// see only that it exists.
 #[derive(Debug)]
 pub(super) struct Session {
     id: u64,
@@ -149,7 +149,7 @@ pub(super) async fn serve(
             }
             () = owner.left() => {}
         }
-        // Closed already, where that is what ended it.
+        // It is already closed if that is why publishing ended.
         _ = service.close_session(&owner.caller, id);
         if let Err(error) = server.remove::<Session, _>(&at).await {
             log::debug!("cannot remove session {id}: {error}");

@@ -14,7 +14,7 @@ use super::Error;
 use crate::protocol::{AnswerPart, Failure, FailureKind, RequestId};
 use crate::service::{Caller, Service, StreamEvent};
 
-/// Starts writing; returns the end to read from.
+/// Starts writing; returns the reading end.
 pub(super) fn start(
     service: &Service,
     caller: Caller,
@@ -41,20 +41,20 @@ pub(super) fn start(
                 text.push_str(&line.to_string());
                 text.push('\n');
             }
-            // Who does not read holds a file of the daemon.
+            // A reader that does not read occupies a file descriptor of the daemon.
             let unread = Duration::from_secs(u64::from(service.config().queue.unread_s));
             let write = tokio::time::timeout(unread, writer.write_all(text.as_bytes()));
             if !matches!(write.await, Ok(Ok(()))) {
                 break;
             }
         }
-        // Nothing happens to a job that is over.
+        // Cancelling a job that is over has no effect.
         _ = service.cancel_job(&caller, id);
     });
     Ok(reader.into())
 }
 
-/// Resolves when the reading end was closed.
+/// Resolves when the reading end is closed.
 async fn closed(writer: &pipe::Sender) {
     // A pipe without readers polls as an error on the writing end.
     if writer.ready(Interest::ERROR).await.is_err() {
@@ -67,7 +67,7 @@ fn failed(error: io::Error) -> Failure {
     Failure::new(FailureKind::Io, format!("cannot make a pipe: {error}"))
 }
 
-/// Makes lines of events.
+/// Encodes events as lines.
 #[derive(Debug)]
 struct Lines {
     id: RequestId,

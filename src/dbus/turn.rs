@@ -1,9 +1,9 @@
-//! Single turns: what the methods take that are called by hand.
+//! Single turns: the submission of the methods that are usually called by hand.
 
 use crate::protocol::{Constraint, Failure, FailureKind, Message, Priority, Prompt};
 use crate::service::Submission;
 
-/// A turn of one who calls by hand, and waits for the answer.
+/// A turn of a caller that waits for the answer.
 pub(super) fn turn(prompt: String) -> Submission {
     let mut submission = Submission::new(Prompt::Chat {
         messages: vec![Message::user(prompt)],

@@ -1,4 +1,4 @@
-//! What the service knows, as dictionaries for the bus.
+//! The service's values as dictionaries for the bus.
 
 use std::collections::HashMap;
 
@@ -100,7 +100,7 @@ pub(super) fn tuning(tuning: &Tuning) -> HashMap<&'static str, OwnedVariant> {
     ])
 }
 
-/// A kept prompt as `ListPrompts` shows it.
+/// An entry of the prompt cache as `ListPrompts` shows it.
 pub(super) fn prompt_entry(prompt: PromptEntry) -> HashMap<&'static str, OwnedVariant> {
     HashMap::from([
         ("model", text(prompt.model)),
@@ -120,7 +120,7 @@ fn text(text: String) -> OwnedVariant {
     Str::from(text).into()
 }
 
-/// Values without file descriptors can always be owned.
+/// A value without file descriptors can always be owned.
 fn array<'a, T: Into<Variant<'a>>>(values: T) -> OwnedVariant {
     values
         .into()

@@ -1,4 +1,5 @@
-//! The bodies of requests: whole, in time, and not too much of them at once.
+//! Request bodies: read completely, within a time limit, and with a bound on their total
+//! size.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -14,16 +15,16 @@ use super::share::{Share, Shares, Who};
 use crate::protocol::{Failure, FailureKind};
 use crate::service::Service;
 
-/// Bodies up to this size are read in any case: the bound on connections bounds them, and
-/// chats of usual length are not refused because others send large ones.
+/// Bodies up to this size are always read: the limit on connections bounds them, and chats
+/// of usual length are not refused because other clients send large ones.
 const SMALL: usize = 64 * 1024;
-/// So many bodies of the largest size are read at once, those of one caller half of it:
-/// with the default of 8 MiB what senders can make the daemon hold stays below 64 MiB.
+/// This many bodies of the largest size are read at once, half of them for one caller: with
+/// the default of 8 MiB, clients can make the daemon hold less than 64 MiB.
 const LARGE_AT_ONCE: usize = 8;
-/// Seconds after which there may be room again.
+/// Seconds after which a refused client may try again.
 const RETRY_S: u32 = 5;
 
-/// A request's whole body.
+/// A complete request body.
 #[derive(Debug)]
 pub(super) struct Body(Bytes);
 
@@ -35,7 +36,7 @@ impl Deref for Body {
     }
 }
 
-/// Room for the bodies that one caller sends.
+/// The share of one caller in the total size of bodies.
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     pub(super) shares: Shares,
@@ -90,7 +91,7 @@ async fn read(body: Incoming, max: usize, room: Option<&Room>) -> Result<Bytes, 
         }
         bytes.extend_from_slice(&chunk);
     }
-    // What was held is free again: a handler decodes the bytes before anything else runs.
+    // The share is free again: a handler decodes the bytes before anything else runs.
     Ok(bytes.into())
 }
 
@@ -161,7 +162,7 @@ mod tests {
             let read = read(body(chunks, size), MAX, Some(&room)).await.unwrap();
             assert_eq!(read.len(), chunks * size);
         }
-        // All was given back.
+        // Everything was given back.
         let rest = shares.take(who, MAX - 1, MAX * LARGE_AT_ONCE);
         assert!(rest.is_some());
     }

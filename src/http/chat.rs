@@ -21,7 +21,7 @@ use super::{ApiError, Connection};
 use crate::protocol::Failure;
 use crate::service::{Choices, Service, Submission};
 
-/// How often a silent stream says that it is alive.
+/// Interval of the heartbeat while a stream is silent.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Chooses the class of a request where the client cannot add a field.
 const PRIORITY_HEADER: &str = "x-hearthd-priority";

@@ -63,7 +63,7 @@ pub(super) async fn embeddings(
     Ok(Json(response).into_response())
 }
 
-/// Refuses vectors that are not as long as was asked for.
+/// Refuses vectors that do not have the requested length.
 pub(super) fn check_width(made: &Embeddings, wanted: Option<u32>) -> Result<(), Failure> {
     let width = made.vectors.first().map_or(0, Vec::len);
     if wanted.is_none_or(|wanted| usize::try_from(wanted) == Ok(width)) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::ollama::OllamaError;
 use crate::protocol::{Failure, FailureKind};
 
-/// A failure on its way out.
+/// A failure to be sent as a response.
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
@@ -21,7 +21,7 @@ impl ApiError {
         Self { status, failure }
     }
 
-    /// The code of a response that failed: those of OpenAI's Responses API are few.
+    /// The `code` of a failed response: OpenAI's Responses API has only a few.
     pub(super) fn response_code(kind: FailureKind) -> &'static str {
         match table(kind).1 {
             INVALID => "invalid_prompt",
@@ -47,7 +47,7 @@ impl From<Failure> for ApiError {
 }
 
 impl ApiError {
-    /// The response, with a body as this API has it.
+    /// The response, with the body of this API.
     pub(super) fn respond(self, body: impl Fn(&Failure) -> Value) -> Response {
         let mut response = (self.status, Json(body(&self.failure))).into_response();
         if let Some(seconds) = self.failure.retry_after_s {
@@ -58,7 +58,7 @@ impl ApiError {
         response
     }
 
-    /// The response to a request for this path: Ollama's have a body of their own.
+    /// The response to a request for this path: Ollama's endpoints have their own body.
     pub(super) fn respond_at(self, path: &str) -> Response {
         if path.starts_with("/api/") {
             return OllamaError::from(self).into_response();
@@ -77,15 +77,15 @@ const INVALID: &str = "invalid_request_error";
 const RATE_LIMIT: &str = "rate_limit_error";
 const SERVER: &str = "server_error";
 
-/// The one table: status, OpenAI's `type` and `code`. The OpenAI client retries on
-/// 408, 409, 429 and 5xx, so nothing that cannot succeed has one of these.
+/// The table of status, OpenAI's `type` and `code`. The OpenAI client retries on 408, 409,
+/// 429 and 5xx, so no failure that cannot succeed later has one of these.
 fn table(kind: FailureKind) -> (StatusCode, &'static str, &'static str) {
     use StatusCode as S;
     match kind {
         FailureKind::Busy => (S::SERVICE_UNAVAILABLE, SERVER, "busy"),
         FailureKind::QueueFull => (S::TOO_MANY_REQUESTS, RATE_LIMIT, "queue_full"),
         FailureKind::QuotaExceeded => (S::TOO_MANY_REQUESTS, RATE_LIMIT, "quota_exceeded"),
-        // nginx's number for a client that went away; nobody reads it.
+        // nginx's status for a client that closed the connection; nobody reads it.
         FailureKind::Cancelled => (
             S::from_u16(499).unwrap_or(S::BAD_REQUEST),
             SERVER,

@@ -1,4 +1,4 @@
-//! `/health`: whether the service is well, and how it and the board are.
+//! `/health`: whether the service is healthy, and the state of the service and the board.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,7 +10,8 @@ use super::token::Stranger;
 use crate::service::{Board, Service, State as ServiceState};
 use crate::units::{Bytes, MilliCelsius, Permille};
 
-/// Who has to show a token and does not only hears whether the service is well.
+/// A client that has to show a token and does not is told only whether the service is
+/// healthy.
 pub(super) async fn health(
     State(service): State<Service>,
     stranger: Option<Extension<Stranger>>,
@@ -31,7 +32,7 @@ pub(super) async fn health(
     (code, Json(health)).into_response()
 }
 
-/// With the names of `GetBoard`; what is not known is null.
+/// Encodes with the names of `GetBoard`; unknown values are null.
 fn to_json(board: &Board) -> Value {
     let share = |permille: Permille| f64::from(permille.0) / 1000.0;
     let bytes = |bytes: Option<Bytes>| bytes.map(|b| b.0);

@@ -1,7 +1,7 @@
 //! Requests over TCP must be meant for this machine.
 //!
-//! A web page from anywhere can send requests to 127.0.0.1, and by DNS rebinding
-//! even read the answers. Its `Host` or `Origin` gives it away.
+//! A web page from anywhere can send requests to 127.0.0.1, and by DNS rebinding even read
+//! the answers. Its `Host` or `Origin` header reveals it.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -11,7 +11,7 @@ use axum::response::Response;
 use super::ApiError;
 use crate::protocol::{Failure, FailureKind};
 
-/// Lets through what names this machine only.
+/// Passes on only requests that name this machine.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     if is_local(request.headers()) {
         return next.run(request).await;

@@ -1,8 +1,7 @@
-//! HTTP over the Unix socket, for clients of OpenAI and of Ollama, and for
-//! metrics.
+//! HTTP over the Unix socket, for clients of OpenAI and of Ollama, and for metrics.
 //!
-//! Transports translate, nothing else. A connection that closes drops its handler and
-//! with it the request's `Stream`, which cancels just that request.
+//! Transports only translate. A connection that closes drops its handler and with it the
+//! request's `Stream`, which cancels only that request.
 
 mod body;
 mod chat;
@@ -38,15 +37,15 @@ use crate::service::{Caller, Client, Service};
 pub use error::ApiError;
 pub use serve::Connections;
 
-/// Characters of a `User-Agent` that are remembered.
+/// Characters of a `User-Agent` that are stored.
 const AGENT_MAX: usize = 128;
 
-/// Who is at the other end of a Unix socket (`SO_PEERCRED`).
+/// The peer of a Unix socket (`SO_PEERCRED`).
 #[derive(Clone, Debug)]
 pub struct Peer(Option<(u32, i32)>);
 
 impl Peer {
-    /// The caller; one without credentials is nobody.
+    /// The caller; without credentials it has no user.
     fn caller(&self, service: &Service) -> Caller {
         let (uid, pid) = self.0.unwrap_or((u32::MAX, 0));
         let process = u32::try_from(pid).ok().filter(|pid| *pid > 0);
@@ -58,7 +57,7 @@ impl Peer {
         }
     }
 
-    /// Who wants a model to stay, as far as one client can be told from another.
+    /// Identifies the client that sets a keep-alive, as far as clients can be told apart.
     fn client(&self, agent: &str) -> Client {
         let (uid, pid) = self.0.unwrap_or((u32::MAX, 0));
         Client {
@@ -96,9 +95,9 @@ impl Connections {
         self.serve(listener, app, stop).await;
     }
 
-    /// As [`Self::serve_unix`] on a loopback TCP socket. Browsers reach it, so requests
-    /// must be meant for this machine: by their `Host` and `Origin` headers. Where a token
-    /// is configured, they have to show it.
+    /// As [`Self::serve_unix`] on a loopback TCP socket. Browsers can reach it, so requests
+    /// must name this machine in their `Host` and `Origin` headers. If a token is
+    /// configured, they have to show it.
     pub async fn serve_tcp(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let app = router(self.service.clone())
             .layer(middleware::from_fn_with_state(

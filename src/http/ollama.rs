@@ -24,12 +24,12 @@ use super::{ApiError, Connection};
 use crate::protocol::{Failure, FailureKind};
 use crate::service::{Caller, Embeddings, Keep, KeepAlive, ModelEntry, Permission, Service};
 
-/// Clients compare it to know what they may ask for: the version of Ollama whose API is
-/// followed here.
+/// The version of Ollama whose API is implemented. Clients compare it to know what they may
+/// request.
 const API_VERSION: &str = "0.12.0";
 const NDJSON: &str = "application/x-ndjson";
 
-/// A failure on its way out, in Ollama's form.
+/// A failure to be sent in Ollama's form.
 pub(super) struct OllamaError(ApiError);
 
 impl From<ApiError> for OllamaError {
@@ -158,7 +158,7 @@ async fn embeddings(
     Ok(Json(json!({"embedding": vector})).into_response())
 }
 
-/// Vectors, and the model's name for the client. Without a text the model is loaded.
+/// Vectors, and the model's name for the client. Without a text the model is only loaded.
 async fn vectors(
     service: &Service,
     connection: &Connection,
@@ -203,7 +203,7 @@ async fn tags(State(service): State<Service>) -> Response {
 async fn ps(State(service): State<Service>) -> Response {
     let context = service.status().borrow().context_size;
     let models = service.models();
-    // Without a context it is being loaded.
+    // Without a context size it is still being loaded.
     let loaded = models.iter().filter(|model| model.loaded && context > 0);
     let list = loaded.map(|model| process(model, context, SystemTime::now(), service.stays()));
     Json(json!({"models": list.collect::<Vec<_>>()})).into_response()
@@ -220,7 +220,7 @@ async fn version() -> Response {
     Json(json!({"version": API_VERSION, "hearthd": version})).into_response()
 }
 
-/// Nothing can be fetched without a network; what is there already is there.
+/// Models are not downloaded here: only an installed one succeeds.
 async fn pull(State(service): State<Service>, body: Body) -> Answer {
     let (name, streams) = decode_name(&body, "model")?;
     if installed(&service, &name).is_none() {
@@ -273,7 +273,7 @@ fn not_installed(name: &str) -> Failure {
     )
 }
 
-/// Who asks, and how long the model is to stay then.
+/// The caller, with the keep-alive that it set.
 fn caller(
     service: &Service,
     connection: &Connection,
@@ -289,13 +289,13 @@ fn caller(
     }
 }
 
-/// Tells the time from now on.
+/// Returns a function that reports the time elapsed since this call.
 fn stopwatch(service: &Service) -> impl Fn() -> Duration + Send + use<> {
     let (service, began) = (service.clone(), service.uptime());
     move || service.uptime().saturating_sub(began)
 }
 
-/// A stream of objects, one a line.
+/// A stream of objects, one per line.
 fn lines_of(objects: impl futures_util::Stream<Item = Value> + Send + 'static) -> Response {
     use futures_util::StreamExt as _;
     let lines = objects.map(|object| Ok::<_, Infallible>(Bytes::from(format!("{object}\n"))));

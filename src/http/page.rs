@@ -1,4 +1,4 @@
-//! The page at `/`, for people; programs get a list of what there is.
+//! The page at `/`, for people; programs get a list of the endpoints.
 
 use std::sync::LazyLock;
 
@@ -8,12 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-/// All of it: style and script are inside, and nothing else is fetched but from here.
+/// The whole page: style and script are inline, and it fetches only from this server.
 const PAGE: &str = include_str!("page.html");
 
 /// What the page may do (Content Security Policy, level 3): its own style and script, by
-/// their digests, and requests to where it came from. A model's answer that were taken for
-/// HTML, or an extension of the browser, could not add to that.
+/// their digests, and requests to its origin. A model's answer that was interpreted as
+/// HTML, or a browser extension, cannot extend that.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let digest = |tag: &str| {
         let (_, rest) = PAGE.split_once(&format!("<{tag}>")).unwrap_or_default();

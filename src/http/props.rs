@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::ApiError;
 use crate::service::Service;
 
-/// What the daemon says it is, where llama.cpp's server names its build.
+/// The daemon's name and version, where llama.cpp's server reports its build.
 const BUILD: &str = concat!("hearthd ", env!("CARGO_PKG_VERSION"));
 
-/// Clients read from it how long a conversation may be, and how the model wants it. The
-/// engine is not asked, and nothing is loaded for it.
+/// Clients read the context size and the chat template from it. The engine is not asked,
+/// and no model is loaded for it.
 pub(super) async fn props(State(service): State<Service>) -> Result<Json<Value>, ApiError> {
     let props = service.props()?;
     Ok(Json(json!({

@@ -1,4 +1,4 @@
-//! `/v1/responses`, plain and streamed. Nothing is kept of either.
+//! `/v1/responses`, plain and streamed. Neither is stored.
 
 use std::convert::Infallible;
 

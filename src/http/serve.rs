@@ -1,4 +1,4 @@
-//! Connections: how many, for how long, and what their requests may look like.
+//! Connections: their number, their timeouts, and the limits of their requests.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -29,24 +29,25 @@ use super::{ApiError, Peer};
 use crate::protocol::{Failure, FailureKind};
 use crate::service::Service;
 
-/// Bytes of a request's head, as large as others' default (nginx: 32 KiB in all). Its
-/// lines are at most 100, hyper's own bound.
+/// Largest head of a request in bytes, as the default of other servers (nginx: 32 KiB in
+/// all). It has at most 100 lines, which is hyper's own bound.
 const HEAD_MAX: usize = 32 * 1024;
-/// Bytes that a connection buffers of what it reads and of what it writes, each.
+/// Bytes that a connection buffers for reading, and as many for writing.
 const BUFFER_MAX: usize = 64 * 1024;
 /// Files that the daemon needs besides connections and the streams of jobs: sockets, bus,
-/// journal, timers, the engine and what starting another takes, sensors, model files.
+/// journal, timers, the engine and the start of another one, sensors, model files.
 const FILES_RESERVED: u64 = 64;
-/// Surplus connections that are told so with patience; those beyond are told in passing.
+/// Surplus connections that are refused after their request was read; those beyond are
+/// answered at once and closed.
 const REFUSALS: usize = 16;
-/// How long one of these may take to send its request, and again to read the answer.
+/// Timeout for such a connection to send its request, and again to read the answer.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
-/// How long nothing is accepted after there were no files or no memory for it.
+/// How long accepting pauses after it failed for lack of files or memory.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Seconds after which a refused client may try again.
 const RETRY_S: u32 = 5;
 
-/// What the connections of all sockets share.
+/// The state that the connections of all sockets share.
 #[derive(Clone, Debug)]
 pub struct Connections {
     pub(super) service: Service,
@@ -56,15 +57,15 @@ pub struct Connections {
     refused: Arc<AtomicU64>,
 }
 
-/// A socket that connections come from.
+/// A listening socket.
 pub(super) trait Listener {
-    /// Its connections.
+    /// Type of its connections.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection, and who it is.
+    /// The next connection and its peer.
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 
-    /// Writes what can be written at once, and closes.
+    /// Writes as much as is possible without waiting, and closes.
     fn say_and_close(stream: Self::Stream, text: &[u8]) -> io::Result<()>;
 }
 
@@ -86,7 +87,7 @@ impl Listener for UnixListener {
 impl Listener for TcpListener {
     type Stream = TcpStream;
 
-    /// TCP says nothing about users.
+    /// TCP reports no user.
     async fn next(&self) -> io::Result<(TcpStream, Peer)> {
         let (stream, _) = self.accept().await?;
         Ok((stream, Peer(None)))
@@ -98,7 +99,7 @@ impl Listener for TcpListener {
 }
 
 impl Connections {
-    /// None yet.
+    /// Creates the state without any connection.
     pub fn new(service: Service) -> Self {
         Self {
             service,
@@ -142,11 +143,11 @@ impl Connections {
                         None => self.refuse::<L>(stream, who),
                     }
                 }
-                // It was given up before it was taken up.
+                // The client closed it before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // No files or no memory: the connection waits, and asking for it at
-                    // once again would keep a core busy.
+                    // No files or no memory: the connection stays in the backlog, and
+                    // accepting again at once would keep a core busy.
                     if !is_failing {
                         log::warn!("cannot accept connections for now: {error}");
                     }
@@ -163,13 +164,14 @@ impl Connections {
         stopping.closed().await;
     }
 
-    /// How many there may be: as configured, and as the limit of open files allows.
+    /// The most connections: as configured, and as the limit of open files allows.
     fn max(&self) -> usize {
         let config = self.service.config();
         let jobs = config.queue.length_max.saturating_add(config.engine.slots);
         let reserved = (FILES_RESERVED + REFUSALS as u64).saturating_add(u64::from(jobs));
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-        // Where there are very few, the rest has to get along with most of them.
+        // With very few files, connections get at least a quarter of them; other uses get
+        // the rest.
         let room = files.saturating_sub(reserved).max(files / 4);
         let configured = usize::try_from(config.http.connections_max).unwrap_or(usize::MAX);
         configured.min(usize::try_from(room).unwrap_or(usize::MAX))
@@ -217,10 +219,10 @@ impl Connections {
         }
     }
 
-    /// Tells a connection too many that it is one.
+    /// Refuses a surplus connection.
     fn refuse<L: Listener>(&self, mut stream: L::Stream, who: Who) {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        // A storm of them is worth some lines, not one each.
+        // Logs only each doubling, not every refusal.
         if refused.is_power_of_two() {
             log::warn!(uid = who, refused, max = self.max();
                 "too many connections (`http.connections_max`): refusing");
@@ -231,7 +233,7 @@ impl Connections {
             return;
         };
         tokio::spawn(async move {
-            // What is closed while its request arrives may lose the answer.
+            // Closing while the request arrives may lose the answer.
             _ = tokio::time::timeout(REFUSAL_TIME, stream.read(&mut [0; 4096])).await;
             let answer = async {
                 stream.write_all(text.as_bytes()).await?;
@@ -244,7 +246,7 @@ impl Connections {
     }
 }
 
-/// Hands requests of a connection to the routes, and says whose they are.
+/// Passes requests of a connection to the routes, with their peer.
 fn answerer(
     app: TowerToHyperService<Router>,
     peer: Peer,
@@ -259,7 +261,7 @@ fn answerer(
     })
 }
 
-/// Nothing is known of the request: the form is OpenAI's, whose clients try again.
+/// The request is not known yet: the form is OpenAI's, whose clients retry.
 fn refusal() -> String {
     let message = "too many connections: close some, or try again in some seconds";
     let body = ApiError::body(&Failure::new(FailureKind::Busy, message)).to_string();

@@ -1,13 +1,13 @@
-//! What all callers have together, and each of them a share of.
+//! Resources that all callers share, with a limit for each of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A caller: a user's number; `None` for all who came over TCP.
+/// A caller: a user id; `None` for all clients over TCP.
 pub(super) type Who = Option<u32>;
 
-/// Counts what is taken of something that there is only so much of. Nobody gets more
-/// than half: whatever one user does, there is something left for others.
+/// Counts the use of a limited resource. Nobody gets more than half: whatever one user
+/// does, some of it is left for others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shares(Arc<Mutex<Taken>>);
 
@@ -17,7 +17,7 @@ struct Taken {
     by: HashMap<Who, usize>,
 }
 
-/// A part that is taken; dropping it gives it back.
+/// A part that is taken; it is given back on drop.
 #[derive(Debug)]
 pub(super) struct Share {
     shares: Shares,
@@ -26,8 +26,8 @@ pub(super) struct Share {
 }
 
 impl Shares {
-    /// Takes so much for a caller, where no more than `max` is taken then; `None` where
-    /// that is too much, for him or for all.
+    /// Takes `amount` for a caller if the total stays within `max`; `None` if that is too
+    /// much for this caller or for all.
     pub(super) fn take(&self, who: Who, amount: usize, max: usize) -> Option<Share> {
         let mut share = Share {
             shares: self.clone(),
@@ -43,7 +43,7 @@ impl Shares {
 }
 
 impl Share {
-    /// Takes more, where there is that much left; else it stays as it was.
+    /// Takes more if enough is left; else the share stays as it was.
     pub(super) fn grow(&mut self, more: usize, max: usize) -> bool {
         let mut taken = self.shares.lock();
         let own = taken.by.get(&self.who).copied().unwrap_or_default();
@@ -84,14 +84,14 @@ mod tests {
         assert!(!mine.grow(2, 10));
         assert!(mine.grow(1, 10));
         assert!(shares.take(Some(1), 1, 10).is_none());
-        // Those over TCP are one caller, and no user.
+        // Clients over TCP count as one caller without a user.
         let other = shares.take(None, 5, 10).unwrap();
         assert!(shares.take(Some(2), 1, 10).is_none());
         drop(mine);
         assert!(shares.take(Some(2), 1, 10).is_some());
         drop(other);
         assert!(shares.lock().by.is_empty());
-        // Where there is one only, one gets it.
+        // If there is only one, one caller gets it.
         assert!(shares.take(Some(1), 1, 1).is_some());
         assert!(shares.take(Some(1), 1, 0).is_none());
     }

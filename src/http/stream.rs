@@ -1,4 +1,4 @@
-//! Answers that come in parts, whatever they are written as.
+//! Streamed answers, independent of their encoding.
 
 use std::time::Duration;
 
@@ -8,11 +8,10 @@ use serde_json::Value;
 use crate::protocol::Failure;
 use crate::service::{Choices, StreamEvent};
 
-/// A refusal that comes within this time gets a status of its own; after it, a
-/// stream begins.
+/// A failure within this time gets its own status; after it, the stream begins.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Pulls events and gives out objects for the client.
+/// Reads events and returns objects for the client.
 pub(super) struct Parts<C> {
     choices: Choices,
     chunks: C,
@@ -23,7 +22,7 @@ pub(super) struct Parts<C> {
 }
 
 impl<C: Chunks> Parts<C> {
-    /// Waits a little for a refusal, which can still have a status of its own.
+    /// Waits a short time for a failure, which can still have its own status.
     pub(super) async fn open(mut choices: Choices, mut chunks: C) -> Result<Self, Failure> {
         let begun = async {
             while let Some(event) = choices.next().await {
@@ -50,7 +49,7 @@ impl<C: Chunks> Parts<C> {
         })
     }
 
-    /// What makes the objects.
+    /// The encoder of the objects.
     pub(super) fn chunks(&mut self) -> &mut C {
         &mut self.chunks
     }

@@ -1,4 +1,4 @@
-//! Requests over TCP may have to show a token: no user is known of them.
+//! Requests over TCP may have to show a token: TCP does not identify the user.
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -10,12 +10,12 @@ use super::ApiError;
 use crate::protocol::{Failure, FailureKind};
 use crate::service::Service;
 
-/// Marks a request that has shown no token where one is asked for.
+/// Marks a request that did not show the required token.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stranger;
 
-/// Lets through what shows the configured token. Everyone gets the page at `/`, and hears
-/// from `/health` whether the service is well.
+/// Passes on requests that show the configured token. Without it a client gets the page at
+/// `/`, and from `/health` only whether the service is healthy.
 pub(super) async fn check(
     State(service): State<Service>,
     mut request: Request,
@@ -50,7 +50,7 @@ pub(super) async fn check(
     }
 }
 
-/// The token of a request, where it shows one.
+/// The token of a request, if it shows one.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

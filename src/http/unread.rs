@@ -1,4 +1,4 @@
-//! Connections whose other end does not read.
+//! Connections whose peer does not read.
 
 use std::io;
 use std::pin::Pin;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A connection that fails when nothing of what is written to it was taken for a while.
-/// How slowly it is read does not matter, as long as it is.
+/// A connection that fails when none of the data written to it was taken for a while. How
+/// slowly the peer reads does not matter, as long as it reads.
 #[derive(Debug)]
 pub(super) struct Unread<T> {
     io: T,
@@ -105,7 +105,7 @@ mod tests {
             }
         };
         tokio::join!(write, read).0.unwrap();
-        // Waiting begins anew with each byte that is taken.
+        // The timeout starts again with each byte that is taken.
         assert!(near.stalled.is_none());
         near.patience = Duration::from_millis(1);
         let error = near.write_all(&[0]).await.unwrap_err();

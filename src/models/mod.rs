@@ -1,4 +1,4 @@
-//! The model files: where they lie, what their headers say, import.
+//! The model files: their location, their headers, import.
 
 mod store;
 

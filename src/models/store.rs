@@ -13,9 +13,9 @@ use tempfile::NamedTempFile;
 use crate::gguf::{Header, read_header};
 use crate::protocol::{Failure, FailureKind, check_name};
 
-/// Names of half-written imports begin with this; cleaned at start.
+/// Prefix of the names of incomplete imports; such files are deleted at the start.
 const TEMPORARY_PREFIX: &str = ".import-";
-/// Bytes copied between two moves of a bar: large enough to cost nothing.
+/// Bytes copied between two updates of the progress: large enough to cost nothing.
 const COPY_STEP: u64 = 32 << 20;
 
 /// The writable folder of imported models and the read-only one of packages.
@@ -23,15 +23,15 @@ const COPY_STEP: u64 = 32 << 20;
 pub struct Store {
     imported: PathBuf,
     packaged: PathBuf,
-    /// Headers by path, size and time: reading a large vocabulary for each
-    /// `/api/tags` would be felt on a board.
+    /// Headers by path, size and time: reading a large vocabulary for each `/api/tags`
+    /// would be slow on a board.
     headers: Mutex<HashMap<Version, Result<Header, String>>>,
 }
 
-/// One state of one file: path, size, seconds of its last change.
+/// One version of a file: path, size, seconds of its last change.
 type Version = (PathBuf, u64, u64);
 
-/// A model file that was found.
+/// An installed model file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredModel {
     /// File name without `.gguf`.
@@ -48,7 +48,7 @@ pub struct StoredModel {
     pub header: Result<Header, String>,
 }
 
-/// A copied file that has no name yet; dropping it deletes it.
+/// A copied file that has no final name yet; it is deleted on drop.
 #[derive(Debug)]
 pub struct Import {
     file: NamedTempFile,
@@ -56,8 +56,8 @@ pub struct Import {
 }
 
 impl Store {
-    /// A store over both folders; imports that an earlier process left half-written
-    /// are deleted.
+    /// Opens a store over both folders; incomplete imports of an earlier process are
+    /// deleted.
     pub fn open(imported: impl Into<PathBuf>, packaged: impl Into<PathBuf>) -> Self {
         let store = Self {
             imported: imported.into(),
@@ -100,7 +100,7 @@ impl Store {
     /// the only imported one, else the smallest packaged one.
     ///
     /// # Errors
-    /// `ModelNotFound`, naming what there is.
+    /// `ModelNotFound`, naming the installed models.
     pub fn resolve(&self, name: &str, configured: &str) -> Result<StoredModel, Failure> {
         let models = self.list();
         let name = if name.is_empty() || name == "default" {
@@ -127,8 +127,8 @@ impl Store {
     /// Copies `from` into the store's folder under a temporary name and syncs it.
     ///
     /// # Errors
-    /// `InvalidArgs` for a bad name or a file that is no regular one, `Io` when it
-    /// cannot be copied (disk full: nothing stays).
+    /// `InvalidArgs` for a bad name or a file that is not a regular one, `Io` when it
+    /// cannot be copied (disk full: nothing is left behind).
     pub fn receive(&self, name: &str, from: &mut File) -> Result<Import, Failure> {
         check_name(name)?;
         let target = self.imported.join(format!("{name}.gguf"));
@@ -171,10 +171,10 @@ impl Store {
         Ok(Import { file, target })
     }
 
-    /// Gives a model one more name: the file is there once, under both.
+    /// Gives a model one more name: a hard link, so the data is stored once.
     ///
     /// # Errors
-    /// `ModelNotFound`; `InvalidArgs` for a bad name or one that is taken; `Io`, also where
+    /// `ModelNotFound`; `InvalidArgs` for a bad name or one that is in use; `Io`, also if
     /// the model came with a package and lies on another file system.
     pub fn copy(&self, source: &str, name: &str) -> Result<(), Failure> {
         check_name(name)?;
@@ -253,7 +253,7 @@ impl Import {
         self.file.path()
     }
 
-    /// Gives it its name; never replaces another file.
+    /// Renames it to its final name; never replaces another file.
     ///
     /// # Errors
     /// `Io`; the file is deleted.
@@ -265,7 +265,7 @@ impl Import {
                 format!("cannot name {}: {}", target.display(), e.error),
             )
         })?;
-        // The name is safe on disk only after its folder was synced.
+        // The name is durable only after its folder was synced.
         if let Some(folder) = target.parent() {
             _ = File::open(folder).and_then(|f| f.sync_all());
         }
@@ -273,9 +273,9 @@ impl Import {
     }
 }
 
-/// Copies in the kernel, which shares the blocks where the file system can (btrfs, XFS). In
-/// steps: whoever gave the descriptor sees by its position how far this is, and the kernel
-/// moves that only at the end of a call.
+/// Copies in the kernel, which shares the blocks where the file system supports it (btrfs,
+/// XFS). It copies in steps: the client that passed the descriptor sees the progress by its
+/// position, and the kernel moves that only at the end of a call.
 fn copy(from: &File, to: &mut File) -> io::Result<()> {
     while io::copy(&mut from.take(COPY_STEP), to)? > 0 {}
     Ok(())

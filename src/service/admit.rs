@@ -1,4 +1,4 @@
-//! What the engine is asked to load: the configured settings, as far as the memory
+//! What the engine is requested to load: the configured settings, as far as the memory
 //! allows.
 
 use std::fs::DirBuilder;
@@ -13,11 +13,11 @@ use crate::models::StoredModel;
 use crate::protocol::{DiskCache, Failure, FailureKind, LoadRequest};
 use crate::units::Bytes;
 
-/// What the engine is asked to load.
+/// The load request and what was reduced for it.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) request: LoadRequest,
-    /// What was made smaller, and why; empty where nothing was.
+    /// What was reduced, and why; empty if nothing was.
     pub(super) note: String,
 }
 
@@ -33,7 +33,7 @@ impl From<&Config> for Wanted {
     }
 }
 
-/// The request for a model, with what fits the memory of this moment.
+/// The load request for a model, with settings that fit the memory available now.
 pub(super) fn load_request(service: &Service, name: &str) -> Result<Admitted, Failure> {
     let config = service.config();
     let model = service.shared.store.resolve(name, &config.model.default)?;
@@ -71,8 +71,8 @@ pub(super) fn load_request(service: &Service, name: &str) -> Result<Admitted, Fa
     })
 }
 
-/// Settings that fit, or the refusal with all numbers. Where the memory is not known,
-/// everything fits.
+/// Settings that fit, or the refusal with all numbers. If the available memory is not
+/// known, everything fits.
 fn admit(
     config: &Config,
     model: &StoredModel,
@@ -88,8 +88,8 @@ fn admit(
     Ok((header, fitted))
 }
 
-/// Of a file whose header cannot be read, the size is known; what is wrong with it is
-/// for the engine to say.
+/// A header that cannot be read still has a known file size; the engine reports what is
+/// wrong with the file.
 fn only_weights(bytes: u64) -> Header {
     Header {
         weights: vec![Weights {
@@ -102,7 +102,7 @@ fn only_weights(bytes: u64) -> Header {
     }
 }
 
-/// The prompt cache on disk, where its folder can be had.
+/// The prompt cache on disk, if its folder can be used.
 fn disk_cache(config: &Config) -> Option<DiskCache> {
     let folder = &config.paths.prompts;
     if config.cache.disk_mib == 0 {
@@ -130,7 +130,7 @@ mod tests {
     use crate::gguf::Shape;
     use crate::protocol::KvType;
 
-    /// A billion parameters in eight bits, and a cache of 32 KiB a token.
+    /// A billion parameters in eight bits, and a cache of 32 KiB per token.
     fn model(header: bool) -> StoredModel {
         let mut full = only_weights(1 << 30);
         full.context_train = 8192;

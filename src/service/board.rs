@@ -1,5 +1,5 @@
-//! What the board does and what was concluded from it, for people and for tools that
-//! draw it.
+//! The state of the board and the governor's decisions, for people and for tools that plot
+//! it.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -10,29 +10,29 @@ use super::tune::Tuned;
 use crate::governor::{Cause, Reading};
 use crate::units::{Bytes, MilliCelsius, Permille};
 
-/// Conclusions remembered.
+/// Decisions stored.
 const REMEMBERED: usize = 32;
 
-/// One look at the board.
+/// One snapshot of the board.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Board {
     /// Hottest CPU zone, where the board has one.
     pub temperature: Option<MilliCelsius>,
-    /// What it is not to exceed; `None` without a temperature sensor.
+    /// The temperature that it is not to exceed; `None` without a temperature sensor.
     pub temperature_limit: Option<MilliCelsius>,
     /// `cool`, `warm`, `hot`, `limit`, `emergency`.
     pub thermal_state: &'static str,
-    /// Threads that compute.
+    /// Threads that compute now.
     pub threads: u32,
-    /// Threads that could.
+    /// Threads that may compute at most.
     pub threads_max: u32,
     /// Share of the time in which they compute; 0 while paused.
     pub duty: Permille,
-    /// How the highest frequency allowed compares with the highest possible.
+    /// The highest frequency allowed, relative to the highest possible.
     pub frequency_cap: Option<Permille>,
-    /// What keeps the board from full speed.
+    /// What keeps the board below full speed.
     pub cause: Option<Cause>,
-    /// What the firmware complains of, in words.
+    /// Problems that the firmware reports, in words.
     pub firmware: Vec<&'static str>,
     /// `MemTotal`.
     pub memory_total: Option<Bytes>,
@@ -42,28 +42,28 @@ pub struct Board {
     pub memory_state: &'static str,
     /// Resident memory of the engine.
     pub engine: Option<Bytes>,
-    /// Tokens generated since the service began, those of running answers included.
+    /// Tokens generated since the service started, those of running answers included.
     pub tokens_generated: u64,
-    /// How far the measurement is that is under way.
+    /// Progress of the running measurement.
     pub tuned: Option<Tuned>,
     /// Which files the readings come from, a line for each kind.
     pub sources: Vec<String>,
-    /// What was concluded: how long ago, and what; the latest first.
+    /// Decisions with their age, the latest first.
     pub decisions: Vec<(Duration, String)>,
 }
 
-/// What was concluded, by the service's own time.
+/// Decisions, by the service's own clock.
 #[derive(Debug, Default)]
 pub(super) struct Decisions(VecDeque<(Duration, String)>);
 
 impl Decisions {
-    /// Notes one.
+    /// Adds a decision.
     pub(super) fn add(&mut self, now: Duration, text: &str) {
         self.0.truncate(REMEMBERED - 1);
         self.0.push_front((now, text.to_owned()));
     }
 
-    /// With their ages, the latest first.
+    /// Decisions with their ages, the latest first.
     pub(super) fn ages(&self, now: Duration) -> Vec<(Duration, String)> {
         let age = |(at, text): &(Duration, String)| (now.saturating_sub(*at), text.clone());
         self.0.iter().map(age).collect()
@@ -71,7 +71,7 @@ impl Decisions {
 }
 
 impl Service {
-    /// Looks at the board now.
+    /// Takes a snapshot of the board.
     pub fn board(&self) -> Board {
         let reading = self.look_at_board();
         let inner = self.lock();
@@ -91,7 +91,7 @@ impl Service {
     }
 }
 
-/// The firmware's complaints.
+/// Problems that the firmware reports.
 pub(super) fn complaints(reading: &Reading) -> Vec<&'static str> {
     let said = reading.firmware.unwrap_or_default();
     [

@@ -1,4 +1,4 @@
-//! Several answers to one request.
+//! Several candidates for one request (`n` > 1).
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -7,24 +7,24 @@ use super::Service;
 use super::types::{Answer, Caller, Stream, StreamEvent, Submission};
 use crate::protocol::{Failure, RequestId};
 
-/// The answers to one request, as they come. Dropping it cancels all of them; the
-/// failure of one is the failure of all.
+/// The candidates for one request, as they arrive. Dropping it cancels all of them; if one
+/// fails, all fail.
 #[derive(Debug)]
 pub struct Choices {
     ids: Vec<RequestId>,
     model: String,
-    /// By index; `None` where the answer is complete.
+    /// By index; `None` for a complete candidate.
     streams: Vec<Option<Stream>>,
-    /// Which one is looked at first: nobody waits behind a faster one.
+    /// Which one is polled first: a fast one does not starve the others.
     first: usize,
 }
 
 impl Service {
-    /// Admits a request so often that it is answered `n` times. A seed in it is the first
-    /// answer's, and counts up; without one each draws its own.
+    /// Enqueues a request `n` times. A seed in the request applies to the first candidate
+    /// and is incremented for the others; without one each candidate draws its own.
     ///
     /// # Errors
-    /// As [`Self::submit`]; then none is admitted.
+    /// As [`Self::submit`]; then none is enqueued.
     pub fn submit_choices(
         &self,
         caller: &Caller,
@@ -60,13 +60,13 @@ impl Choices {
         &self.model
     }
 
-    /// The next event, with the index of its answer; `None` after the last one. After a
-    /// `Failed` nothing more comes.
+    /// The next event, with the index of its candidate; `None` after the last one. After a
+    /// `Failed` no more events come.
     pub async fn next(&mut self) -> Option<(usize, StreamEvent)> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Waits for all answers.
+    /// Waits for all candidates.
     ///
     /// # Errors
     /// The first failure of any of them.
@@ -192,7 +192,7 @@ mod tests {
                 Some((1, StreamEvent::Failed(expected)))
             );
             assert_eq!(choices.next().await, None);
-            // Their readers are gone: that is what cancels.
+            // Their receivers are dropped: that is what cancels.
             assert!(senders.iter().all(UnboundedSender::is_closed));
         }
     }

@@ -1,10 +1,10 @@
-//! Embeddings: one text after the other, so that answers go on in between.
+//! Embeddings: one text after another, so that answers continue in between.
 
 use super::types::Caller;
 use super::{Service, check_size, crashed, stopping};
 use crate::protocol::{Command, Event, Failure, FailureKind, Prompt, Use};
 
-/// The most texts of one request (OpenAI's bound).
+/// The most texts in one request (OpenAI's bound).
 const TEXTS_MAX: usize = 2048;
 
 /// Vectors of texts, in their order.
@@ -23,8 +23,8 @@ impl Service {
     ///
     /// # Errors
     /// `InvalidArgs` where there is no text, an empty one or too many; `NotSupported` where
-    /// the model makes no vectors; `ContextTooLong`
-    /// naming the text; `QuotaExceeded`; those of loading; `EngineCrashed`.
+    /// the model makes no vectors; `ContextTooLong` naming the text; `QuotaExceeded`; those
+    /// of loading; `EngineCrashed`.
     pub async fn embed(
         &self,
         caller: &Caller,
@@ -58,7 +58,7 @@ impl Service {
                 return Err(stopping());
             }
             check_size(&Prompt::Text(text.clone()), limit)?;
-            // Another request may have called for another model meanwhile.
+            // Another request may have loaded another model meanwhile.
             self.ready_model(caller, &made.model).await?;
             let keeps = caller.keep.is_some();
             let asked = self.ask(|id| Command::Embed { id, text }, keeps).await;
@@ -85,7 +85,7 @@ impl Service {
         Ok(made)
     }
 
-    /// Waits until a model is ready and says its name.
+    /// Waits until a model is ready and returns its name.
     pub(super) async fn ready_model(
         &self,
         caller: &Caller,

@@ -1,4 +1,4 @@
-//! The daemon's end of the engine process: spawn, frames, end.
+//! The daemon's end of the engine process: spawning, frames, termination.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,9 +23,9 @@ pub(super) struct EngineLink {
 }
 
 impl EngineLink {
-    /// Spawns the engine with a socket as its standard input, and the tasks that
-    /// read and write it. It dies with the daemon: by parent-death signal, and by
-    /// the socket's end.
+    /// Spawns the engine with a socket as its standard input, and the tasks that read and
+    /// write it. It terminates with the daemon: by the parent-death signal, and when the
+    /// socket is closed.
     pub(super) fn spawn(
         engine: &Path,
         mut commands: mpsc::UnboundedReceiver<Command>,
@@ -81,12 +81,12 @@ impl EngineLink {
         self.events.recv().await
     }
 
-    /// Events that came before the end and were not taken yet.
+    /// Events that arrived before the end and were not read yet.
     pub(super) fn left_over(&mut self) -> Option<Event> {
         self.events.try_recv().ok()
     }
 
-    /// Waits for the process to end by itself, then kills it.
+    /// Waits up to `patience` for the process to exit, then kills it.
     pub(super) async fn end(&mut self, patience: Duration) -> io::Result<ExitStatus> {
         if let Ok(status) = tokio::time::timeout(patience, self.child.wait()).await {
             status
@@ -105,7 +105,7 @@ async fn read_event(from: &mut BufReader<OwnedReadHalf>) -> io::Result<Event> {
     framing::decode(&payload)
 }
 
-/// The engine's executable: configured, or beside the daemon's.
+/// The engine's executable: as configured, or next to the daemon's.
 pub(super) fn executable(configured: &Path) -> PathBuf {
     if !configured.as_os_str().is_empty() {
         return configured.to_owned();

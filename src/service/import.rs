@@ -23,11 +23,11 @@ struct Checked {
 }
 
 impl Service {
-    /// Copies a file into the store, has the engine check it, gives it its name.
+    /// Copies a file into the store, has the engine check it, and gives it its name.
     ///
     /// # Errors
-    /// `AccessDenied`, `InvalidArgs` for the name, `Io` (disk full: nothing
-    /// stays), `ModelInvalid`.
+    /// `AccessDenied`, `InvalidArgs` for the name, `Io` (disk full: nothing is left
+    /// behind), `ModelInvalid`.
     pub async fn import_model(
         &self,
         caller: &Caller,
@@ -97,7 +97,7 @@ impl Service {
         ))
     }
 
-    /// Loads the file in a process of its own, which may die of it.
+    /// Loads the file in a separate process, which may crash on it.
     async fn check_model(&self, name: &str, path: &Path) -> Result<(), Failure> {
         let config = self.config();
         let engine = executable(&config.paths.engine);
@@ -129,7 +129,7 @@ impl Service {
                 failure: Some(failure),
                 ..
             }) => Err(Failure {
-                // The temporary name means nothing to anyone.
+                // The temporary name means nothing to the caller.
                 message: failure.message.replace(&path.display().to_string(), name),
                 ..failure
             }),

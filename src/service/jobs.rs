@@ -1,4 +1,4 @@
-//! Jobs: requests whose result is kept for their owner.
+//! Jobs: requests whose result is stored for their owner.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,8 +20,8 @@ struct Job {
 }
 
 impl Service {
-    /// Admits a request as a job that outlives its sender. `encode` turns the
-    /// answer into the job's result (the OpenAI response JSON).
+    /// Enqueues a request as a job that outlives its sender. `encode` turns the answer into
+    /// the job's result (the OpenAI response JSON).
     ///
     /// # Errors
     /// As [`Self::submit`].
@@ -103,7 +103,7 @@ impl Service {
                 break Err(Failure::cancelled());
             };
             if let Some(copy) = &copy {
-                // Whoever reads the copy may have gone; then it cancels the job.
+                // The reader of the copy may be gone, which cancels the job.
                 _ = copy.send(event.clone());
             }
             match event {
@@ -178,7 +178,7 @@ impl Service {
         job.result.clone().unwrap_or_else(|| Err(unknown(id)))
     }
 
-    /// Cancels a job; nothing happens to one that is over.
+    /// Cancels a job; no effect on one that is over.
     ///
     /// # Errors
     /// `AccessDenied`, `InvalidArgs` as above.
@@ -188,10 +188,10 @@ impl Service {
         Ok(())
     }
 
-    /// Changes a job's class; it has to be waiting still.
+    /// Changes the class of a job that is still queued.
     ///
     /// # Errors
-    /// `AccessDenied`, `InvalidArgs` as above, and where it is not waiting any more.
+    /// `AccessDenied`, `InvalidArgs` as above, also if it is no longer queued.
     pub fn set_job_priority(
         &self,
         caller: &Caller,
@@ -203,7 +203,7 @@ impl Service {
         if !inner.set_priority(RequestId(id), priority) {
             return Err(Failure::invalid(format!(
                 "job {id} is {}: its priority can be changed while it is queued only",
-                // Taken by the engine, and not yet said to be.
+                // Sent to the engine, which has not reported it yet.
                 match state {
                     JobState::Queued => JobState::Running,
                     state => state,

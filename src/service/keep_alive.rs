@@ -1,4 +1,4 @@
-//! How long a model stays in memory for a client's sake: Ollama's `keep_alive`.
+//! How long a model stays in memory for a client: Ollama's `keep_alive`.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ pub use crate::protocol::KeepAlive;
 pub use hearth_policy::holds::{Client, Keep};
 
 impl Service {
-    /// Ends a use of a model that was no request: from now on it stays for as long as the
-    /// caller wishes.
+    /// Ends a use of a model that was not a request: from now on the caller's keep-alive
+    /// counts.
     pub fn used(&self, caller: &Caller, model: &str) {
         let mut inner = self.lock();
         inner.used(self.now(), model, caller.keep.as_ref());
@@ -24,8 +24,9 @@ impl Service {
         self.shared.changed.notify_one();
     }
 
-    /// Loads a model (empty: the default one), unless the caller wishes that it goes:
-    /// then it goes, if nobody else uses or holds it. Whether it was to stay.
+    /// Loads a model (empty: the default one), unless the caller's keep-alive is zero: then
+    /// it is unloaded if nothing else uses it or keeps it loaded. Returns whether it was to
+    /// stay.
     ///
     /// # Errors
     /// `ModelNotFound`, and those of loading.
@@ -42,20 +43,20 @@ impl Service {
         Ok(stays)
     }
 
-    /// How long the model in memory stays if nobody uses it; `None`: for ever.
+    /// How long the loaded model stays if nothing uses it; `None`: for ever.
     pub fn stays(&self) -> Option<Duration> {
         let limit = Duration::from_secs(u64::from(self.config().engine.idle_unload_s));
         let until = self.lock().stays_until(limit)?;
         Some(until.saturating_sub(self.now()))
     }
 
-    /// The time since the service began.
+    /// The time since the service started.
     pub fn uptime(&self) -> Duration {
         self.now()
     }
 }
 
-/// Whether there is no process of this number.
+/// Whether no process has this id.
 pub(super) fn is_gone(pid: i32) -> bool {
     kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)
 }

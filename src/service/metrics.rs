@@ -36,7 +36,7 @@ struct Source {
     source: &'static str,
 }
 
-/// The most users with series of their own; who comes later is `other`.
+/// The most users with time series of their own; later ones are counted as `other`.
 const USERS_MAX: usize = 32;
 
 type FloatGauge = Gauge<f64, AtomicU64>;
@@ -131,11 +131,11 @@ impl Default for Metrics {
     }
 }
 
-/// Lowest bound and number of a histogram's buckets, each twice as far as the one below.
+/// Lowest bound and number of a histogram's buckets; each bound is twice the one below.
 type Buckets = (f64, u16);
-/// 10 ms to 160 s: a PC's cached answer to a board's long prefill.
+/// 10 ms to 160 s: from a PC's cached answer to a board's long prefill.
 const LONG: Buckets = (0.01, 15);
-/// 1 ms to 8 s: a small model on a PC to a large one on a board that is held back.
+/// 1 ms to 8 s: from a small model on a PC to a large one on a throttled board.
 const SHORT: Buckets = (0.001, 14);
 
 fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
@@ -152,17 +152,17 @@ fn seconds(registry: &mut Registry, name: &str, help: &str, buckets: Buckets) ->
 }
 
 impl Metrics {
-    /// A request that was not admitted.
+    /// Counts a request that was not accepted.
     pub(super) fn refused(&self, sender: &str, kind: FailureKind) {
         self.count(sender, format!("refused_{}", word(kind)));
     }
 
-    /// A request that ended while it waited.
+    /// Counts a request that ended while it was queued.
     pub(super) fn given_up(&self, sender: &str, kind: FailureKind) {
         self.count(sender, word(kind));
     }
 
-    /// A request that the engine worked on is over.
+    /// Counts a request that ended in the engine.
     pub(super) fn over(&self, over: &Over) {
         match &over.result {
             Ok(usage) => {
@@ -180,7 +180,7 @@ impl Metrics {
         }
     }
 
-    /// What an answer took. The first tokens of its prompt may come from the disk.
+    /// Counts what an answer used. The first tokens of its prompt may come from the disk.
     fn used(&self, usage: &Usage, from_disk: bool) {
         let (prompt, cached) = (usage.prompt_tokens, usage.cached_tokens);
         self.prompt_tokens.inc_by(u64::from(prompt));
@@ -205,7 +205,7 @@ impl Metrics {
         }
     }
 
-    /// Tokens that were computed for a user; `None`: for everybody.
+    /// Counts tokens computed for a user; `None`: shared by all users.
     pub(super) fn computed(&self, user: Option<u32>, tokens: u32) {
         let label = self.user(user);
         self.user_tokens
@@ -217,7 +217,7 @@ impl Metrics {
         let mut known = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let uid = match user {
             None => "shared".to_owned(),
-            // Over TCP nobody says who they are.
+            // TCP does not identify the user.
             Some(u32::MAX) => "unknown".to_owned(),
             Some(uid) if known.contains(&uid) => uid.to_string(),
             Some(uid) if known.len() < USERS_MAX => {
@@ -235,7 +235,7 @@ impl Metrics {
         self.requests.get_or_create(&label).inc();
     }
 
-    /// The text, with gauges set from `status` and `board`.
+    /// The metrics as text, with gauges set from `status` and `board`.
     pub(super) fn encode(&self, status: &Status, board: Board) -> String {
         self.queue.set(i64::from(status.queue_length));
         self.active.set(i64::from(status.active_jobs));
@@ -251,8 +251,8 @@ impl Metrics {
     }
 }
 
-/// Where a sender came in: `Caller::sender` is a unique bus name (`:1.7`), or `http:` and
-/// a process id. The service's own requests are neither.
+/// The transport of a sender: `Caller::sender` is a unique bus name (`:1.7`), or `http:`
+/// and a process id. The service's own requests have neither form.
 fn door(sender: &str) -> &'static str {
     match sender {
         _ if sender.starts_with(':') => "dbus",

@@ -1,8 +1,8 @@
 //! Admission, queue, jobs, streams and the supervisor of the engine.
 //!
-//! [`Service`] is a cheap handle on one shared state. Methods that only touch
-//! that state return at once; nothing here blocks the runtime. The transports
-//! translate, the service decides.
+//! [`Service`] is a cheap handle on one shared state. Methods that only access that state
+//! return at once; nothing here blocks the runtime. The transports translate, the service
+//! decides.
 
 mod admit;
 mod board;
@@ -76,9 +76,9 @@ struct Shared {
     status: watch::Sender<Status>,
     metrics: Metrics,
     tunings: Tunings,
-    /// Wakes the supervisor when what is wanted has changed.
+    /// Wakes the supervisor when the wanted model or the work has changed.
     changed: Notify,
-    /// Wakes the prewarming when a model has been loaded.
+    /// Wakes the prewarming task when a model has been loaded.
     loaded: Notify,
     started: Instant,
 }
@@ -138,7 +138,7 @@ impl Service {
         service
     }
 
-    /// Runs the engine whenever one is wanted; returns when the service has drained.
+    /// Runs the engine whenever a model is wanted; returns when the service has drained.
     pub async fn supervise(&self) {
         tokio::select! {
             () = supervisor::run(self) => {}
@@ -146,7 +146,7 @@ impl Service {
         }
     }
 
-    /// The configuration in force.
+    /// The current configuration.
     pub fn config(&self) -> Arc<Config> {
         let config = self
             .shared
@@ -156,8 +156,8 @@ impl Service {
         Arc::clone(&config)
     }
 
-    /// Takes a new configuration; it holds for following requests and loads, the
-    /// governor's part from the next reading on.
+    /// Sets a new configuration; it applies to later requests and loads, and the governor's
+    /// part from the next reading on.
     pub fn set_config(&self, config: Config) {
         self.set_governor(&config.governor);
         let mut current = self
@@ -168,39 +168,39 @@ impl Service {
         *current = Arc::new(config);
     }
 
-    /// The service's state, and every change of it.
+    /// The service's state and its changes.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.shared.status.subscribe()
     }
 
-    /// The systemd unit that a process belongs to, where it can be known.
+    /// The systemd unit of a process, if it is known.
     pub fn unit_of(&self, pid: u32) -> Option<String> {
         self.shared.sensors.unit(pid)
     }
 
-    /// Whether the supervisor advances; the watchdog is fed only while it does.
+    /// Whether the supervisor advances; the watchdog is notified only while it does.
     pub fn is_advancing(&self) -> bool {
         self.lock().is_advancing(self.now())
     }
 
-    /// Admits a request, or refuses it at once with the reason.
+    /// Enqueues a request, or refuses it at once with the reason.
     ///
     /// # Errors
     /// `Busy` while draining, `QueueFull`, `QuotaExceeded`, `ModelNotFound`, `InvalidArgs`,
-    /// `ContextTooLong` where the text alone is over the configured bound,
-    /// `InvalidSchema` where the form asked for is already seen to be of no use.
+    /// `ContextTooLong` where the text alone is over the configured bound, `InvalidSchema`
+    /// where the constraint can already be seen to be unusable.
     pub fn submit(&self, caller: &Caller, submission: Submission) -> Result<Stream, Failure> {
         self.submit_as(caller, submission, Some(caller.uid))
     }
 
-    /// As [`Self::submit`]; what is computed for nobody's `uid` is everybody's.
+    /// As [`Self::submit`]; without a `uid` the computed prefix is shared by all users.
     fn submit_as(
         &self,
         caller: &Caller,
         submission: Submission,
         uid: Option<u32>,
     ) -> Result<Stream, Failure> {
-        // Without an engine nobody has looked at the board for a while.
+        // Without an engine the sensors were not read for a while.
         self.refresh_sensors();
         let config = self.config();
         check_size(&submission.request.prompt, config.queue.prompt_max_bytes)?;
@@ -212,7 +212,7 @@ impl Service {
         admitted
     }
 
-    /// The name of the model that is meant, and its kind where that is known by now.
+    /// Resolves the name of the model, and its kind if that is already known.
     fn find(
         &self,
         inner: &Inner,
@@ -228,7 +228,7 @@ impl Service {
             return Ok((loaded.to_owned(), info.map(|info| info.kind)));
         }
         let found = self.shared.store.resolve(name, &config.model.default)?;
-        // Of a header that cannot be read the engine will say what is wrong.
+        // The engine will report what is wrong with a header that cannot be read.
         let kind = found.header.ok().and_then(|header| header.model_kind());
         Ok((found.name, kind))
     }
@@ -292,7 +292,7 @@ impl Service {
         request.call_mode.get_or_insert(call_mode);
         request.accepted_unix_s = i64::try_from(clock::unix_seconds()).unwrap_or(i64::MAX);
         let wants_logprobs = request.logprobs.is_some();
-        // Drawn here, so that another engine goes on with the same one.
+        // Drawn here, so that another engine continues with the same seed.
         request.sampling.seed.get_or_insert_with(random_seed);
         let priority = request.priority;
         let waiting = Waiting {
@@ -342,7 +342,7 @@ impl Service {
         })
     }
 
-    /// Asks the engine something that one event answers.
+    /// Sends the engine a command that is answered by one event.
     async fn ask(
         &self,
         command: impl FnOnce(RequestId) -> Command,
@@ -350,7 +350,7 @@ impl Service {
     ) -> Result<Event, Failure> {
         let (sender, answered) = oneshot::channel();
         self.lock().ask(command, sender, keeps)?;
-        // It may have nothing else to do, and be looked at rarely.
+        // The supervisor may be idle, with a long interval between its checks.
         self.shared.changed.notify_one();
         answered.await.map_err(|_| crashed())?
     }
@@ -379,7 +379,7 @@ impl Service {
         loaded.await.map_err(|_| crashed())?
     }
 
-    /// Ends the engine; a running request fails with `Cancelled`.
+    /// Ends the engine; running requests fail with `Cancelled`.
     ///
     /// # Errors
     /// `Busy` while draining.
@@ -396,19 +396,19 @@ impl Service {
             inner.engine.as_ref().and_then(|e| e.pid)
         };
         self.shared.changed.notify_one();
-        // Returns once this engine's memory is really free; waiting requests may
-        // have started another one by then.
+        // Returns only once this engine's memory is free; waiting requests may have started
+        // another engine by then.
         if pid.is_some() {
             _ = status.wait_for(|s| s.engine_pid != pid).await;
         }
         Ok(())
     }
 
-    /// Keeps the loaded model in memory, and loads the default one where there is none,
-    /// until [`Self::release`]; returns the hold's cookie.
+    /// Keeps the loaded model in memory until [`Self::release`], and loads the default one
+    /// if there is none; returns the inhibitor's cookie.
     ///
     /// # Errors
-    /// `Busy` where this caller has too many holds, else those of loading.
+    /// `Busy` where this caller has too many inhibitors, else those of loading.
     pub async fn keep_loaded(&self, caller: &Caller, reason: &str) -> Result<u32, Failure> {
         let (cookie, is_loaded) = {
             let mut inner = self.lock();
@@ -429,13 +429,13 @@ impl Service {
         Ok(cookie)
     }
 
-    /// Ends a hold of this caller; whether there was one.
+    /// Releases an inhibitor of this caller; returns whether there was one.
     pub fn release(&self, caller: &Caller, cookie: u32) -> bool {
         self.lock().holds.release(&caller.sender, cookie)
     }
 
-    /// Refuses new work, lets running answers finish for at most `drain_s`, then
-    /// ends the engine.
+    /// Refuses new work, lets running answers finish for at most `drain_s`, then ends the
+    /// engine.
     pub async fn drain(&self) {
         let limit = Duration::from_secs(u64::from(self.config().queue.drain_s));
         self.lock().begin_drain(&stopping());
@@ -459,7 +459,7 @@ impl Service {
         self.shared.metrics.encode(&status, board)
     }
 
-    /// Reads the sensors once where nothing else does (no engine runs).
+    /// Reads the sensors once if nothing else does (no engine runs).
     pub fn refresh_sensors(&self) {
         let mut inner = self.lock();
         if inner.engine.is_none() {
@@ -469,7 +469,7 @@ impl Service {
         }
     }
 
-    /// Ends a request: out of the queue, or out of the engine.
+    /// Ends a request in the queue or in the engine.
     fn cancel(&self, id: RequestId, failure: Failure) {
         let mut inner = self.lock();
         let kind = failure.kind;
@@ -486,7 +486,8 @@ impl Service {
         }
     }
 
-    /// Moves the queue on, tells waiting callers their place, publishes the state.
+    /// Sends queued work to the engine, reports changed queue positions, publishes the
+    /// state.
     fn pump(&self, inner: &mut Inner) {
         if inner.pump(self.now()) {
             self.shared.changed.notify_one();
@@ -494,15 +495,15 @@ impl Service {
         self.publish(inner);
     }
 
-    /// The system says that memory is short: what is only kept for later goes.
+    /// The system reports memory pressure: gives up what is only cached.
     pub fn warn_of_memory(&self) {
         self.lock().warn_of_memory(self.now());
         self.look_at_board();
-        // Whoever waits for the engine's end has to look.
+        // The supervisor has to check whether the engine is to end.
         self.shared.changed.notify_one();
     }
 
-    /// Reads the sensors; the engine hears of new limits.
+    /// Reads the sensors and sends new limits to the engine.
     fn look_at_board(&self) -> Reading {
         let reading = self.shared.sensors.read();
         let now = self.now();
@@ -526,14 +527,14 @@ impl Service {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic while holding it would be a defect, but no reason to stop serving.
+        // A panic while the lock is held would be a defect, but no reason to stop serving.
         self.shared
             .inner
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Time since the service began; the pure rooms' clock.
+    /// Time since the service started: the clock of the pure code.
     fn now(&self) -> Duration {
         self.shared.started.elapsed()
     }
@@ -543,7 +544,7 @@ impl Service {
     }
 }
 
-/// A seed that nobody chose: the standard library draws its hash keys at random.
+/// A random seed: the standard library draws its hash keys at random.
 fn random_seed() -> u32 {
     let drawn = RandomState::new().build_hasher().finish();
     u32::try_from(drawn >> 32).unwrap_or_default()
@@ -564,7 +565,8 @@ fn crashed() -> Failure {
     )
 }
 
-/// Megabytes of text keep a small board tokenizing for minutes.
+/// Refuses a prompt that is too long: a small board needs minutes to tokenize megabytes of
+/// text.
 fn check_size(prompt: &Prompt, max: u32) -> Result<(), Failure> {
     let size = |m: &Message| m.content.len() + m.reasoning_content.len();
     let bytes = match prompt {

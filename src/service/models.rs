@@ -1,4 +1,4 @@
-//! What can be said of models without an engine.
+//! Information about models that needs no engine.
 
 use super::Service;
 use super::types::ModelEntry;
@@ -11,17 +11,17 @@ const CHATML: &str = "{%- for message in messages -%}\n  \
 {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}\n\
 {%- endfor -%}\n{%- if add_generation_prompt -%}\n  {{- '<|im_start|>assistant\\n' -}}\n{%- endif -%}";
 
-/// How a model is, or would be, served.
+/// The settings with which a model is, or would be, served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Props {
     /// Its name.
     pub model: String,
-    /// Tokens of one conversation; where it is not loaded, those that it is loaded with if
-    /// the memory allows.
+    /// Tokens of one conversation; if the model is not loaded, those that it is loaded with
+    /// if the memory allows.
     pub context_size: u32,
-    /// Requests that are worked on at once.
+    /// Requests that run at once.
     pub slots: u32,
-    /// The template of its chats, `ChatML` where its file has none.
+    /// Its chat template, `ChatML` if its file has none.
     pub chat_template: String,
     /// Whether it is in memory.
     pub is_loaded: bool,
@@ -66,8 +66,8 @@ impl Service {
         entries.collect()
     }
 
-    /// The loaded model, else the default one, as far as its file's header and the
-    /// configuration tell.
+    /// Properties of the loaded model, else of the default one, as far as its file's header
+    /// and the configuration determine them.
     ///
     /// # Errors
     /// `ModelNotFound`; `ModelInvalid` where its header cannot be read.

@@ -1,4 +1,4 @@
-//! Prompts that are computed before anyone asks.
+//! Prewarming: prompts that are computed before anyone asks.
 
 use serde_json::Value;
 
@@ -10,10 +10,10 @@ use crate::protocol::{
     Failure, FailureKind, GenerateRequest, Message, Priority, Prompt, RequestId,
 };
 
-/// Beginnings of one user that wait at once.
+/// The most queued prewarms of one user.
 const WAITING_MAX: usize = 4;
 
-/// What conversations begin with.
+/// The common beginning of conversations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prewarm {
     /// The system prompt; may be empty where there are tools.
@@ -59,9 +59,9 @@ impl Prewarm {
 }
 
 impl Service {
-    /// Has the beginning of conversations computed and kept, for the caller's user, when
-    /// nothing else is to do. Returns once it is queued; `None` where the same one waits or
-    /// runs already. Who drops the stream cancels it.
+    /// Has the beginning of conversations computed and cached, for the caller's user, when
+    /// the engine is otherwise idle. Returns once it is queued; `None` if the same one is
+    /// already queued or running. Dropping the stream cancels it.
     ///
     /// # Errors
     /// As [`Self::submit`], and `InvalidArgs` where there is nothing to compute.
@@ -73,8 +73,8 @@ impl Service {
         self.submit(caller, submission).map(Some)
     }
 
-    /// Computes the config's prompts for everyone, each time a model has been loaded. One
-    /// after the other, so that they take one place in the queue. Never ends.
+    /// Computes the configured prompts, shared by all users, each time a model has been
+    /// loaded: one after another, so that they take one place in the queue. Never returns.
     pub(super) async fn prewarm_after_loads(&self) {
         self.warn_of_unknown_models();
         loop {
@@ -130,14 +130,15 @@ impl Service {
 }
 
 impl Inner {
-    /// Requests waiting that someone asked for: the config's prompts take nobody's place.
+    /// Queued requests without the configured prompts, which take no place in the queue's
+    /// limit.
     pub(super) fn asked_for(&self) -> usize {
         let waiting = self.queue.iter();
         waiting.filter(|(_, w)| !is_shared(&w.request)).count()
     }
 
-    /// Whether a user's beginning is computed ahead already, or waits for it. Where too many
-    /// wait, the oldest go: they stand in nobody's way, and the home has changed since.
+    /// Returns whether a user's beginning is already being computed or queued. If too many
+    /// are queued, the oldest are dropped: they are the most likely to be out of date.
     fn make_way(&mut self, uid: u32, submission: &Submission) -> bool {
         let model = submission.model.as_deref().unwrap_or_default();
         let is_same = |w: &Waiting| {
@@ -163,8 +164,8 @@ impl Inner {
         false
     }
 
-    /// Drops the config's prompts for a model that is no longer wanted: they are no reason
-    /// to load it again.
+    /// Drops the configured prompts for a model that is no longer wanted: they are no
+    /// reason to load it again.
     pub(super) fn drop_stale_prewarms(&mut self) {
         let wanted = self.wanted().map(str::to_owned);
         let stale = self
@@ -175,8 +176,8 @@ impl Inner {
         }
     }
 
-    /// Ends what is only computed ahead: the model, and all that is kept with it, is about
-    /// to go.
+    /// Cancels running prewarms: the model and its cached prefixes are about to be
+    /// unloaded.
     pub(super) fn cancel_prewarms(&mut self) {
         let ids: Vec<RequestId> = self.running_prewarms().collect();
         for id in ids {

@@ -1,7 +1,7 @@
 //! The prompt cache on disk: list, verify and clear it.
 //!
-//! Everybody sees what is theirs and what is shared; root and the service's own user see
-//! and delete all. The prompts themselves are never shown.
+//! A caller sees its own entries and shared ones; root and the service's own user see and
+//! delete all. The text of prompts is never shown.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -11,28 +11,28 @@ use super::{Service, crashed};
 use crate::cache::{self, Listed};
 use crate::protocol::{Command, Failure, FailureKind};
 
-/// One kept prompt.
+/// An entry of the prompt cache on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptEntry {
-    /// The installed model that it belongs to; empty where there is none any more.
+    /// The installed model that it belongs to; empty if that is no longer installed.
     pub model: String,
-    /// Whose it is; `None`: shared, or not known.
+    /// Its owner; `None`: shared, or not known.
     pub uid: Option<u32>,
     /// Tokens of the prompt.
     pub tokens: u32,
     /// Bytes on disk.
     pub bytes: u64,
-    /// When it was last used, in seconds since 1970.
+    /// Time of its last use, in seconds since 1970.
     pub used_s: u64,
-    /// Why it cannot be used; empty where nothing is wrong.
+    /// Why it cannot be used; empty if it can.
     pub problem: String,
 }
 
 impl Service {
-    /// The kept prompts that this caller may see. With `verify` all of each file is read.
+    /// The entries that this caller may see. With `verify` each file is read completely.
     ///
     /// # Errors
-    /// `Internal` where the daemon is ending.
+    /// `Internal` while the daemon is stopping.
     pub async fn prompts(
         &self,
         caller: &Caller,
@@ -76,8 +76,8 @@ impl Service {
         .collect()
     }
 
-    /// Deletes the kept prompts that are this caller's, in memory and on disk; all of
-    /// them where it is root. Returns how many files went.
+    /// Deletes the caller's entries, in memory and on disk; all of them for root. Returns
+    /// the number of deleted files.
     ///
     /// # Errors
     /// `Io` where a file cannot be deleted.

@@ -1,40 +1,40 @@
-//! What is known of a request besides itself, so that it survives the engine: the tokens
-//! that were sent, and whether it is at fault. Pure.
+//! Additional state of a request with which it survives a crash of the engine: the tokens
+//! that were sent, and whether the request may be the cause. Pure.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use crate::protocol::GenerateRequest;
 
-/// Crashes of a request at the same place after which it is given up.
+/// Crashes of a request at the same place after which it fails.
 const CRASHES_MAX: u32 = 2;
-/// Crashes of a request in all, also where it got on in between.
+/// Crashes of a request in all, also if it made progress in between.
 const CRASHES_IN_ALL_MAX: u32 = 8;
-/// Kills of the engine from outside at the same place, after work on the request began:
-/// the OOM killer's are such, and some other process may be to blame.
+/// Kills of the engine from outside at the same place, after work on the request began: the
+/// OOM killer's are such kills, and another process may be their cause.
 const KILLS_MAX: u32 = 5;
 /// Kills from outside at the same place, also before work on the request began.
 const KILLS_IN_ALL_MAX: u32 = 50;
-/// How long a request that was given up is refused.
+/// How long a request that failed this way is refused.
 const QUARANTINE: Duration = Duration::from_mins(10);
-/// Requests remembered in quarantine.
+/// The most requests in quarantine.
 const QUARANTINE_MAX: usize = 64;
 
 /// How an engine died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// By itself, or because it hung.
+    /// It crashed, or the daemon killed it because it hung.
     Crashed,
     /// By a SIGKILL that the daemon did not send.
     Killed,
 }
 
-/// How far a request got, over all engines that worked on it.
+/// How far a request got, over all engines that ran it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
     /// Tokens of the answer whose text was sent.
     pub(super) tokens: Vec<i32>,
-    /// Whether the caller heard of its start.
+    /// Whether its start was reported to the caller.
     pub(super) is_started: bool,
     crashes: u32,
     crashes_in_all: u32,
@@ -43,7 +43,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Notes tokens of the answer: whatever happened before, it was not this place.
+    /// Adds tokens of the answer: an earlier crash was at another place.
     pub(super) fn advance(&mut self, tokens: &[i32]) {
         self.tokens.extend(tokens);
         self.crashes = 0;
@@ -51,13 +51,13 @@ impl Progress {
         self.kills_in_all = 0;
     }
 
-    /// Whether it may have crashed the engine: it runs alone until it gets on.
+    /// Whether it may have crashed the engine: it runs alone until it makes progress.
     pub(super) fn is_suspect(&self) -> bool {
         self.crashes > 0
     }
 
-    /// Notes that the engine died while it had this; whether to give it up. `began` says
-    /// whether it had begun to work on it.
+    /// Records that the engine died while it had this request; returns whether to give the
+    /// request up. `began` is whether the engine had begun to work on it.
     pub(super) fn strike(&mut self, cause: Cause, began: bool) -> bool {
         match cause {
             Cause::Crashed => {
@@ -81,7 +81,7 @@ impl Progress {
 pub(super) struct Quarantine(Vec<(u64, Duration)>);
 
 impl Quarantine {
-    /// Refuses a request from `now` on.
+    /// Starts to refuse a request at `now`.
     pub(super) fn add(&mut self, now: Duration, request: &GenerateRequest) {
         if self.0.len() >= QUARANTINE_MAX {
             self.0.remove(0);
@@ -89,7 +89,7 @@ impl Quarantine {
         self.0.push((hash(request), now + QUARANTINE));
     }
 
-    /// For how many seconds yet a request is refused.
+    /// For how many more seconds a request is refused.
     pub(super) fn refused_s(&mut self, now: Duration, request: &GenerateRequest) -> Option<u32> {
         self.0.retain(|(_, until)| *until > now);
         if self.0.is_empty() {
@@ -105,7 +105,7 @@ impl Quarantine {
     }
 }
 
-/// What the engine computes with: the same prompt under the same constraint.
+/// Hash of what the engine computes with: the prompt and the constraint.
 fn hash(request: &GenerateRequest) -> u64 {
     let mut hasher = DefaultHasher::new();
     for part in [
@@ -131,7 +131,7 @@ mod tests {
         assert!(!progress.is_suspect());
         assert!(!progress.strike(Cause::Crashed, true));
         assert!(progress.strike(Cause::Crashed, true));
-        // One that always gets on a little ends as well.
+        // A request that makes a little progress each time fails in the end as well.
         let mut progress = Progress::default();
         let crashes = (1..100)
             .find(|_| {
@@ -148,7 +148,7 @@ mod tests {
         assert!((1..KILLS_MAX).all(|_| !progress.strike(Cause::Killed, true)));
         assert!(!progress.is_suspect());
         assert!(progress.strike(Cause::Killed, true));
-        // Not even begun: hardly its fault.
+        // Not even begun: it is unlikely to be the cause.
         let mut progress = Progress::default();
         let kills = (1..100).find(|_| progress.strike(Cause::Killed, false));
         assert_eq!(kills, Some(KILLS_IN_ALL_MAX));

@@ -1,7 +1,7 @@
-//! Sessions: conversations that the daemon keeps for their owner.
+//! Sessions: conversations that the daemon stores for their owner.
 //!
-//! Only text is kept here. That going on with one is cheap is the prompt cache's doing:
-//! a turn's prompt begins with all that was computed for the turns before it.
+//! Only text is stored here. Continuing one is cheap because of the prompt cache: a turn's
+//! prompt begins with what was computed for the turns before it.
 
 use std::collections::BTreeMap;
 
@@ -31,19 +31,19 @@ struct Session {
     conversation: Conversation,
 }
 
-/// What was said, and how it is to be gone on with.
+/// The messages so far, and the settings for further turns.
 #[derive(Clone, Debug, Default)]
 struct Conversation {
-    /// Fields of an `OpenAI` request that hold for every turn.
+    /// Fields of an `OpenAI` request that apply to every turn.
     fields: Map<String, Value>,
     messages: Vec<Message>,
-    /// What the user said since the last answer.
+    /// The user's text since the last answer.
     appended: String,
 }
 
 impl Conversation {
-    /// Adds to what the user says next. One turn in the end: many chat templates want
-    /// user and assistant to alternate.
+    /// Adds to the user's next turn. It becomes one turn: many chat templates require user
+    /// and assistant to alternate.
     fn append(&mut self, text: &str) {
         if !self.appended.is_empty() && !text.is_empty() {
             self.appended.push_str("\n\n");
@@ -51,13 +51,13 @@ impl Conversation {
         self.appended.push_str(text);
     }
 
-    /// Takes what the user said as a turn.
+    /// Adds the appended text as the user's turn.
     fn take_turn(&mut self) {
         let said = std::mem::take(&mut self.appended);
         self.messages.push(Message::user(said));
     }
 
-    /// Bytes of text in it.
+    /// Bytes of text in the conversation.
     fn bytes(&self) -> usize {
         let said: usize = self.messages.iter().map(|m| m.content.len()).sum();
         said + self.appended.len()
@@ -118,7 +118,7 @@ impl Sessions {
         ))
     }
 
-    /// The same, where nobody waits for an answer in it.
+    /// The same, if no answer is running in it.
     fn idle(&mut self, caller: &Caller, id: u64) -> Result<&mut Session, Failure> {
         let session = self.own(caller, id)?;
         if session.view.borrow().state == SessionState::Idle {
@@ -132,8 +132,8 @@ impl Sessions {
 }
 
 impl Service {
-    /// Opens a session. `fields` are those of an `OpenAI` request and hold for every
-    /// turn; an empty `system` is no system prompt.
+    /// Opens a session. `fields` are those of an `OpenAI` request and apply to every turn;
+    /// an empty `system` is no system prompt.
     ///
     /// # Errors
     /// `InvalidArgs` naming a field, `QuotaExceeded` and `Busy` where there are too many,
@@ -166,7 +166,7 @@ impl Service {
         inner.sessions.add(caller, conversation)
     }
 
-    /// Adds to what the user says next, without an answer.
+    /// Adds to the user's next turn, without an answer.
     ///
     /// # Errors
     /// `AccessDenied` for anyone but its owner's user and root, `InvalidArgs` for an
@@ -184,8 +184,8 @@ impl Service {
         fits
     }
 
-    /// Adds the user's turn, answers, and keeps the answer as the next turn. Without an
-    /// answer the session stays as it was.
+    /// Adds the user's turn, answers, and adds the answer as the next turn. If there is no
+    /// answer, the session stays as it was.
     ///
     /// # Errors
     /// As [`Self::append_to_session`] and [`Self::submit`]; `Cancelled` where the session
@@ -222,7 +222,7 @@ impl Service {
         submission.deadline = turn.deadline;
         let stream = self.submit(caller, submission)?;
         let closed = async {
-            // Only its end is waited for: no view is what is asked for.
+            // Waits only for the end: no view satisfies this condition.
             _ = view.wait_for(|_| false).await;
         };
         let answer = tokio::select! {
@@ -245,7 +245,7 @@ impl Service {
         Ok(said)
     }
 
-    /// Opens a session of this caller that begins with what was said in another.
+    /// Opens a session of this caller that begins with the conversation of another one.
     ///
     /// # Errors
     /// `AccessDenied`, `InvalidArgs` as above, `QuotaExceeded` and `Busy` where there are
@@ -265,7 +265,7 @@ impl Service {
         Ok(clone)
     }
 
-    /// Forgets a session; an answer that is under way is cancelled.
+    /// Closes a session; a running answer is cancelled.
     ///
     /// # Errors
     /// `AccessDenied`, `InvalidArgs` as above.
@@ -276,20 +276,21 @@ impl Service {
         Ok(())
     }
 
-    /// What may be seen of a session and every change; closed with the session.
+    /// The public view of a session and its changes; closed with the session.
     pub fn watch_session(&self, id: u64) -> Option<watch::Receiver<SessionView>> {
         Some(self.lock().sessions.open.get(&id)?.view.subscribe())
     }
 }
 
-/// A session that answers. Dropped before the end, nothing of the turn stays.
+/// A session with a running answer. If this is dropped before the end, nothing of the turn
+/// is stored.
 struct Answering {
     service: Service,
     id: u64,
 }
 
 impl Answering {
-    /// Keeps the conversation with its new turns.
+    /// Stores the conversation with its new turns.
     fn end(self, conversation: Conversation, answer: &Answer) -> Result<(), Failure> {
         let mut inner = self.service.lock();
         let session = inner.sessions.open.get_mut(&self.id);

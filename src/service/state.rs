@@ -30,7 +30,7 @@ pub(super) use entries::{Engine, FileId, Over, Waiting};
 use loading::LoadWaiter;
 pub(super) use status::governor_settings;
 
-/// The supervisor shows a sign of life at least this often while an engine runs.
+/// The supervisor sends a heartbeat at least this often while an engine runs.
 pub(super) const BEAT: Duration = Duration::from_secs(5);
 
 /// Everything behind the service's lock.
@@ -43,15 +43,14 @@ pub(super) struct Inner {
     pub(super) draining: bool,
     pub(super) quarantine: Quarantine,
     pub(super) holds: Holds,
-    /// When a model was last used by someone without a wish of his own how long it is to
-    /// stay then.
+    /// When a model was last used by a caller that set no keep-alive of its own.
     last_used: Option<Duration>,
-    /// When it was last seen to be used by anyone.
+    /// When it was last seen in use.
     last_busy: Duration,
-    /// What users have had.
+    /// What users have consumed.
     pub(super) quotas: Quotas,
     running: HashMap<RequestId, Running>,
-    /// Questions to the engine that one event answers.
+    /// Commands to the engine that one event answers.
     asked: HashMap<RequestId, Asked>,
     /// The model that should be in memory.
     wanted: Option<String>,
@@ -67,7 +66,7 @@ pub(super) struct Inner {
     /// Tokens generated so far, those of running answers included.
     tokens_generated: u64,
     cpu: String,
-    /// The measurement that is under way.
+    /// The running measurement.
     pub(super) tuned: Option<Tuned>,
     crashes: u64,
     beat: Duration,
@@ -122,7 +121,7 @@ impl Inner {
         self.verdict.limits
     }
 
-    /// The model in memory or on its way there.
+    /// The model that is loaded or being loaded.
     pub(super) fn loaded_model(&self) -> Option<&str> {
         self.engine.as_ref().map(|e| e.model.as_str())
     }
@@ -142,8 +141,8 @@ impl Inner {
         self.wanted.as_deref()
     }
 
-    /// Whether the running engine ends now: another model or none is wanted, and what it
-    /// works on is finished.
+    /// Whether the running engine has to end now: another model or none is wanted, and its
+    /// work is finished.
     pub(super) fn end_unwanted_engine(&mut self) -> bool {
         let is_unwanted = self.loaded_model() != self.wanted();
         let is_idle = self.running.is_empty() && self.asked.is_empty();
@@ -156,26 +155,26 @@ impl Inner {
         }
     }
 
-    /// All requests that wait or run.
+    /// All requests that are queued or running.
     pub(super) fn known(&self) -> impl Iterator<Item = &Waiting> {
         let waiting = self.queue.iter().map(|(_, waiting)| waiting);
         waiting.chain(self.running.values().map(|running| &running.waiting))
     }
 
-    /// What runs and is only computed ahead, but for what is being cancelled.
+    /// Running prewarms, except those being cancelled.
     pub(super) fn running_prewarms(&self) -> impl Iterator<Item = RequestId> {
         let running = self.running.values();
         let prewarms = running.filter(|r| r.waiting.request.prewarm && r.failure.is_none());
         prewarms.map(|r| r.waiting.request.id)
     }
 
-    /// Without an engine there is nothing to watch but the daemon's own loop, and
-    /// whoever asks runs in it.
+    /// Without an engine there is nothing to watch but the daemon's own loop, and the
+    /// caller runs in it.
     pub(super) fn is_advancing(&self, now: Duration) -> bool {
         self.engine.is_none() || now.saturating_sub(self.beat) < BEAT * 3
     }
 
-    /// Wants no model any more; what runs is cancelled.
+    /// Sets that no model is wanted; running requests are cancelled.
     pub(super) fn unload(&mut self) {
         self.wanted = None;
         self.failed = None;
@@ -194,7 +193,7 @@ impl Inner {
         }
     }
 
-    /// Asks the engine something that one event answers.
+    /// Sends the engine a command that is answered by one event.
     pub(super) fn ask(
         &mut self,
         command: impl FnOnce(RequestId) -> Command,
@@ -209,7 +208,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Ends a request; returns it where it was only waiting.
+    /// Ends a request; returns it if it was only queued.
     pub(super) fn cancel(&mut self, id: RequestId, failure: Failure) -> Option<Waiting> {
         if let Some(waiting) = self.queue.remove(id) {
             waiting.fail(failure);
@@ -224,7 +223,7 @@ impl Inner {
         None
     }
 
-    /// Changes the class of a request that waits; whether it does.
+    /// Changes the class of a queued request; returns whether it was queued.
     pub(super) fn set_priority(&mut self, id: RequestId, priority: Priority) -> bool {
         let Some(waiting) = self.queue.get_mut(id) else {
             return false;
@@ -234,8 +233,8 @@ impl Inner {
         true
     }
 
-    /// Sends what can be sent to the engine; returns whether the supervisor has to
-    /// look: an engine is wanted, or another one.
+    /// Sends the engine what it can take; returns whether the supervisor has to act: an
+    /// engine is wanted, or another one.
     pub(super) fn pump(&mut self, now: Duration) -> bool {
         self.drop_stale_prewarms();
         let Some(next) = self.queue.peek(now).map(|w| w.model.clone()) else {
@@ -244,7 +243,7 @@ impl Inner {
         if self.loaded_model() != Some(&next) {
             self.cancel_prewarms();
             self.tell_positions(now);
-            // A running answer is finished before its model goes.
+            // A running answer is finished before its model is unloaded.
             if self.running.is_empty() && self.wanted() != Some(&next) {
                 self.failed = None;
                 self.wanted = Some(next);
@@ -280,9 +279,10 @@ impl Inner {
         false
     }
 
-    /// Whether the next in the queue can be worked on now. Of each class and those above
-    /// as many are in the engine as it has slots, so that a higher one always finds a
-    /// place; who gives way keeps his. Whatever may have crashed the engine runs alone.
+    /// Whether the next request in the queue can be sent now. Of each class and those
+    /// above, as many are in the engine as it has slots, so that a higher one always finds
+    /// a slot; a preempted one keeps its own. A request that may have crashed the engine
+    /// runs alone.
     fn next_may_go(&self, now: Duration) -> bool {
         let Some(next) = self.queue.peek(now) else {
             return false;
@@ -325,7 +325,7 @@ impl Inner {
         }
     }
 
-    /// Passes an engine's event on; returns the request that it ends.
+    /// Routes an event of the engine; returns the request that it ends.
     pub(super) fn route(&mut self, now: Duration, event: Event) -> Option<Over> {
         self.charge(now, &event);
         match event {
@@ -336,7 +336,7 @@ impl Inner {
                 from_disk,
             } => {
                 let running = self.running.get_mut(&id);
-                // The caller need not know that it began anew.
+                // The caller need not know that it was started again.
                 let is_first = running.is_some_and(|r| {
                     r.began = true;
                     r.from_disk |= from_disk;
@@ -410,7 +410,7 @@ impl Inner {
 
     fn emit(&self, id: RequestId, event: StreamEvent) {
         if let Some(running) = self.running.get(&id) {
-            // A reader that went away cancels by its guard.
+            // Dropping the stream cancels the request.
             _ = running.waiting.events.send(event);
         }
     }
@@ -444,8 +444,9 @@ impl Inner {
         })
     }
 
-    /// The engine is gone. What it worked on waits for the next one and goes on where it
-    /// was; it fails where that was asked for, or where it killed the engine too often.
+    /// The engine has ended. Its requests wait for the next one and continue where they
+    /// were; one fails if its cancellation was requested, or if it killed the engine too
+    /// often.
     pub(super) fn engine_ended(&mut self, now: Duration, cause: Option<Cause>) -> Vec<Over> {
         self.engine = None;
         self.crashes += u64::from(cause.is_some());
@@ -478,14 +479,14 @@ impl Inner {
         None
     }
 
-    /// Whoever still waits when the service ends.
+    /// Fails the requests that are still queued when the service ends.
     pub(super) fn abandon(&mut self) {
         self.begin_drain(&stopping());
         self.answer_waiters(&Err(stopping()));
     }
 }
 
-/// A waiting request's class by now.
+/// A queued request's class after its waiting time.
 fn class(waiting: &Waiting, now: Duration) -> Priority {
     let waited = now.saturating_sub(waiting.submitted);
     waiting.request.priority.aged(waited, AGEING)

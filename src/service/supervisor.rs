@@ -17,30 +17,30 @@ use super::resume::Cause;
 use super::state::{BEAT, Engine, FileId, Over};
 use crate::protocol::{Command, Event, Failure, FailureKind, PROTOCOL_VERSION};
 
-/// First pause after a crash; doubled up to the longest.
+/// First pause after a crash; doubled up to the longest one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
-/// Crashes in a row while loading after which the model is given up.
+/// Consecutive crashes while loading after which loading the model fails.
 const LOAD_CRASHES_MAX: u32 = 3;
-/// The same where it was killed from outside, which says nothing of the file: a person,
-/// or the kernel for want of memory.
+/// The same for kills from outside, which do not imply a fault of the file: by a person, or
+/// by the kernel for lack of memory.
 const LOAD_KILLS_MAX: u32 = 8;
-/// How long an engine may take to say hello (it loads shared libraries first).
+/// How long an engine may take to send its hello (it loads shared libraries first).
 const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long an engine may take to end by itself.
+/// How long an engine may take to exit.
 const END_PATIENCE: Duration = Duration::from_secs(2);
-/// How long an engine may take to end by itself where it has prompts to write.
+/// How long an engine may take to exit while it writes prompts to the disk cache.
 const KEEP_PATIENCE: Duration = Duration::from_secs(15);
-/// How often sensors and heartbeat run while the engine works.
+/// How often sensors are read and the heartbeat is sent while the engine works.
 const BUSY_TICK: Duration = Duration::from_secs(1);
 
-/// How one engine's life ended.
+/// How one engine ended.
 enum Ended {
-    /// As asked.
+    /// It ended as requested.
     Unloaded,
     /// The model cannot be loaded.
     LoadFailed(Failure),
-    /// It died; `worked` if it had been of use before.
+    /// It died; `worked` if it had been useful before.
     Crashed {
         worked: bool,
         how: String,
@@ -79,7 +79,7 @@ pub(super) async fn run(service: &Service) {
     service.publish(&inner);
 }
 
-/// Takes the ended engine out of the state; returns the crashes in a row so far.
+/// Takes the ended engine out of the state; returns the number of consecutive crashes.
 fn settle(service: &Service, model: &str, ended: Ended, crashes_before: u32) -> u32 {
     let mut inner = service.lock();
     let cause = match ended {
@@ -119,7 +119,7 @@ fn settle(service: &Service, model: &str, ended: Ended, crashes_before: u32) -> 
     crashes
 }
 
-/// One engine from spawn to end.
+/// Runs one engine from spawn to end.
 async fn session(service: &Service, model: &str) -> Ended {
     let admitted = match admit::load_request(service, model) {
         Ok(admitted) => admitted,
@@ -173,7 +173,7 @@ async fn session(service: &Service, model: &str) -> Ended {
     let hang_timeout = Duration::from_secs(u64::from(config.engine.hang_timeout_s));
     let mut pulse = Pulse::new(service.now());
     let mut worked = false;
-    // One timer across all events: a stream of tokens must not put it off.
+    // One timer across all events: a stream of tokens must not delay it.
     let mut tick = std::pin::pin!(tokio::time::sleep(BUSY_TICK));
     loop {
         tokio::select! {
@@ -208,11 +208,11 @@ async fn session(service: &Service, model: &str) -> Ended {
                 tick.as_mut().reset(tokio::time::Instant::now() + pause);
             }
         }
-        // With another model wanted, a running answer is finished first; with none,
-        // it was cancelled already.
+        // If another model is wanted, running answers are finished first; if none is
+        // wanted, they were cancelled already.
         if service.lock().end_unwanted_engine() {
             _ = commands.send(Command::Shutdown);
-            // Frames that were under way are of no use to anyone now.
+            // Frames still in transit are no longer of use.
             while link.left_over().is_some() {}
             _ = link.end(KEEP_PATIENCE).await;
             return Ended::Unloaded;
@@ -220,7 +220,7 @@ async fn session(service: &Service, model: &str) -> Ended {
     }
 }
 
-/// Sensors, limits, heartbeat.
+/// Reads the sensors, sends limits and the heartbeat.
 fn beat(service: &Service, commands: &mpsc::UnboundedSender<Command>) {
     service.look_at_board();
     let now = service.now();
@@ -247,8 +247,8 @@ fn handle(service: &Service, event: Event) {
         );
         service.shared.loaded.notify_one();
     }
-    // A token changes nothing that others see: no lock is taken twice, nothing is
-    // published, on the path that every token goes.
+    // A token changes nothing that others see: on the path of every token no lock is taken
+    // twice and nothing is published.
     let quiet = matches!(event, Event::Token { .. } | Event::Prefill { .. });
     let is_loaded = matches!(event, Event::Loaded(_));
     let mut inner = service.lock();
@@ -265,7 +265,7 @@ fn handle(service: &Service, event: Event) {
     }
 }
 
-/// Journal and metrics: lengths and timings, never text.
+/// Writes to journal and metrics: lengths and timings, never text.
 fn note(service: &Service, over: &Over) {
     service.shared.metrics.over(over);
     let ms = u64::try_from(over.waited.as_millis()).unwrap_or(u64::MAX);
@@ -290,8 +290,8 @@ fn note(service: &Service, over: &Over) {
     }
 }
 
-/// The engine is gone or has to go: takes what it still said, and how it ended.
-/// Without patience it is the daemon that kills it.
+/// The engine has ended or has to be ended: processes its remaining events and reports how
+/// it ended. With zero patience the daemon kills it.
 async fn crashed(
     service: &Service,
     link: &mut EngineLink,
@@ -318,7 +318,7 @@ async fn crashed(
     Ended::Crashed { worked, how, cause }
 }
 
-/// Which file this is.
+/// Identifies the file.
 fn file_id(path: &Path) -> FileId {
     std::fs::metadata(path).map_or_else(
         |_| FileId::default(),

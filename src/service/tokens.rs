@@ -1,16 +1,15 @@
-//! Texts into tokens of the loaded model, and back.
+//! Converts texts to tokens of the loaded model, and back.
 
 use super::types::Caller;
 use super::{Service, check_size, crashed};
 use crate::protocol::{Command, Event, Failure, Prompt};
 
-/// The most tokens that are made text of at once: more than any context holds.
+/// The most tokens converted to text at once: more than any context holds.
 const TOKENS_MAX: usize = 1 << 20;
 
 impl Service {
     /// The tokens of a text, without template, by the loaded model, or by the default one
-    /// where none is; `bos` puts the token that begins a text in front, where the model
-    /// has one.
+    /// if none is loaded; `bos` adds the token that begins a text, if the model has one.
     ///
     /// # Errors
     /// `InvalidArgs` where the text is too long, those of loading, `EngineCrashed`.
@@ -30,7 +29,7 @@ impl Service {
         }
     }
 
-    /// How many tokens a text has, with the one that begins it.
+    /// Number of tokens of a text, including the one that begins it.
     ///
     /// # Errors
     /// As [`Self::tokenize`].
@@ -39,8 +38,8 @@ impl Service {
         Ok(u32::try_from(tokens.len()).unwrap_or(u32::MAX))
     }
 
-    /// The text of tokens; those that the model does not have, and those that are no
-    /// text, are none. Bytes that are no UTF-8 are replaced.
+    /// The text of tokens; tokens that the model does not have, and those without text,
+    /// give none. Bytes that are not UTF-8 are replaced.
     ///
     /// # Errors
     /// As [`Self::tokenize`].

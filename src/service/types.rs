@@ -1,4 +1,4 @@
-//! What the transports and the service say to each other.
+//! Types that the transports and the service exchange.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -13,14 +13,14 @@ use crate::protocol::{Constraint, Failure, Priority, RequestId};
 
 pub use crate::protocol::{Answer, ModelEntry, StreamEvent, Submission};
 
-/// Who asks: decides what they may do and what is theirs.
+/// The caller: decides what is permitted and what it owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// User id, from the bus or from `SO_PEERCRED`.
     pub uid: u32,
     /// The unique bus name, or `http:<pid>`; for the journal and the job list.
     pub sender: String,
-    /// How long the model is to stay afterwards; `None`: as configured.
+    /// The keep-alive for the time after this use; `None`: as configured.
     pub keep: Option<Keep>,
     /// The systemd unit that it runs in, where known; for the journal and the job list.
     pub unit: Option<String>,
@@ -29,13 +29,13 @@ pub struct Caller {
 /// Whether a caller may manage models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// An authority was asked, and has allowed it.
+    /// An authority was asked and has granted it.
     Granted,
-    /// There is nobody to ask: what the configuration says holds.
+    /// There is no authority: the rule of the configuration applies.
     ByRule,
 }
 
-/// The events of one admitted request. Dropping it cancels the request.
+/// The events of one accepted request. Dropping it cancels the request.
 #[derive(Debug)]
 pub struct Stream {
     pub(super) id: RequestId,
@@ -73,7 +73,7 @@ impl Stream {
         Poll::Ready(event)
     }
 
-    /// Its answer, which has not begun.
+    /// Its answer, still empty.
     pub(super) fn answer(&self) -> Answer {
         Answer {
             wants_logprobs: self.wants_logprobs,
@@ -81,7 +81,7 @@ impl Stream {
         }
     }
 
-    /// Waits for the whole answer.
+    /// Waits for the complete answer.
     ///
     /// # Errors
     /// The failure that ended the request.
@@ -96,7 +96,7 @@ impl Stream {
     }
 }
 
-/// The daemon's state in one word, as the bus property `State` says it.
+/// The daemon's state in one word, as in the bus property `State`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -129,11 +129,11 @@ impl State {
     }
 }
 
-/// Everything that the bus properties, `/health` and the metrics show. One value,
-/// so that all of them say the same.
+/// Everything that the bus properties, `/health` and the metrics show, in one value, so
+/// that all of them agree.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
-    /// One word.
+    /// The state in one word.
     pub state: State,
     /// The loaded (or loading) model's name; empty when none.
     pub model: String,
@@ -161,13 +161,13 @@ pub struct Status {
     pub cpu: String,
     /// Process id of the engine, where one runs.
     pub engine_pid: Option<u32>,
-    /// How often the engine died since the daemon started.
+    /// How often the engine has died since the daemon started.
     pub engine_crashes: u64,
     /// Whether the service is stopping.
     pub draining: bool,
 }
 
-/// Where a job stands.
+/// State of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
@@ -195,13 +195,13 @@ impl JobState {
         }
     }
 
-    /// Whether nothing more will happen to it.
+    /// Whether its state is final.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)
     }
 }
 
-/// What everyone may see of a job: no text.
+/// The public view of a job: no text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JobView {
     /// Its number, the last part of its object path.
@@ -214,7 +214,7 @@ pub struct JobView {
     pub unit: String,
     /// Its class.
     pub priority: Priority,
-    /// Where it stands.
+    /// Its state.
     pub state: JobState,
     /// 0 to 1: tokens generated of those allowed; 1 when over.
     pub progress: f64,
@@ -224,10 +224,10 @@ pub struct JobView {
     pub tokens_generated: u32,
 }
 
-/// What holds for one turn of a session.
+/// Options of one turn of a session.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Turn {
-    /// Fields of an `OpenAI` request, before those of the session.
+    /// Fields of an `OpenAI` request, which override those of the session.
     pub fields: Map<String, Value>,
     /// What the answer must look like.
     pub constraint: Option<Constraint>,
@@ -235,7 +235,7 @@ pub struct Turn {
     pub deadline: Option<Duration>,
 }
 
-/// Whether a session answers.
+/// State of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
@@ -256,7 +256,7 @@ impl SessionState {
     }
 }
 
-/// What everyone may see of a session: no text.
+/// The public view of a session: no text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SessionView {
     /// Its number, the last part of its object path.
@@ -265,9 +265,9 @@ pub struct SessionView {
     pub uid: u32,
     /// The bus name that it ends with.
     pub sender: String,
-    /// Whether it answers.
+    /// Its state.
     pub state: SessionState,
-    /// Answers kept.
+    /// Answers stored.
     pub turns: u32,
     /// Tokens of the last answer's prompt.
     pub prompt_tokens: u32,

@@ -1,17 +1,17 @@
-//! What streams of all APIs have in common.
+//! Common interface of the streams of all APIs.
 
 use hearth_proto::{AnswerPart, FinishReason, TokenLogprob, Usage};
 use serde_json::Value;
 
-/// Turns the pieces of answers into objects for the client. Answers are named by their
-/// index; nothing comes of one that is not there.
+/// Encodes the parts of answers as objects for the client. Answers are identified by their
+/// index; an unknown index gives no objects.
 pub trait Chunks {
-    /// The objects that a stream begins with, before anything of an answer is known.
+    /// The objects that begin a stream, before any part of an answer.
     fn open(&mut self) -> Vec<Value> {
         Vec::new()
     }
 
-    /// Objects for more of an answer.
+    /// Objects for a further part of an answer.
     fn token(
         &mut self,
         index: usize,

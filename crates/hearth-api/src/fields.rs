@@ -1,5 +1,5 @@
 //! Fields of requests that are JSON objects, checked so that an error names the field.
-//! What the APIs have in common is read here.
+//! Fields that the APIs have in common are read here.
 
 use hearth_proto::{Failure, FailureKind, Priority, SamplerName, Sampling};
 use serde_json::{Map, Value};
@@ -23,7 +23,7 @@ pub(super) fn field<'a>(body: &'a Map<String, Value>, name: &'static str) -> Fie
     }
 }
 
-/// How tokens are chosen; the names are llama.cpp's, and the same in all APIs.
+/// The sampling options; the names are llama.cpp's, and the same in all APIs.
 pub(super) fn sampling(body: &Map<String, Value>) -> Result<Sampling, Failure> {
     let get = |name| field(body, name);
     let sampling = Sampling {
@@ -53,7 +53,7 @@ pub(super) fn sampling(body: &Map<String, Value>) -> Result<Sampling, Failure> {
         adaptive_target: get("adaptive_target").float()?,
         adaptive_decay: get("adaptive_decay").float()?,
         samplers: samplers(body.get("samplers"))?,
-        // Larger seeds are legal in OpenAI's API; their low bits do.
+        // Larger seeds are legal in OpenAI's API; their low bits are used.
         seed: get("seed").seed()?,
         logit_bias: Vec::new(),
         ignore_eos: get("ignore_eos").flag()?,
@@ -62,7 +62,7 @@ pub(super) fn sampling(body: &Map<String, Value>) -> Result<Sampling, Failure> {
     Ok(sampling)
 }
 
-/// Samplers by name, or as a text with a letter for each: llama.cpp takes both.
+/// Samplers by name, or as a text with one letter for each: llama.cpp accepts both.
 fn samplers(value: Option<&Value>) -> Result<Option<Vec<SamplerName>>, Failure> {
     let wrong = || Failure::invalid("`samplers` must be a list of names, or a text of letters");
     let parsed: Result<Vec<SamplerName>, String> = match value {
@@ -114,8 +114,8 @@ pub(super) fn content(value: Option<&Value>) -> Result<String, Failure> {
     }
 }
 
-/// A call that the model asked for once. Templates want `arguments` as an object; OpenAI
-/// sends it as a string.
+/// An earlier call of the model. Templates expect `arguments` as an object; OpenAI sends it
+/// as a string.
 pub(super) fn tool_call(call: &Value) -> Value {
     let mut call = call.clone();
     if let Some(arguments) = call.pointer_mut("/function/arguments")
@@ -157,7 +157,8 @@ impl Field<'_> {
         #[expect(clippy::cast_possible_truncation, reason = "sampling needs no more")]
         match self.value {
             None | Some(Value::Null) => Ok(None),
-            // What is finite in 64 bits need not be in 32, and the engine takes no infinity.
+            // A value that is finite in 64 bits need not be in 32, and the engine accepts
+            // no infinity.
             Some(v) => match v.as_f64().map(|f| f as f32) {
                 Some(f) if f.is_finite() => Ok(Some(f)),
                 _ => self.wrong("a number of usual size"),
@@ -203,7 +204,7 @@ impl Field<'_> {
         }
     }
 
-    /// A number without what stands behind its point, as Ollama reads whole ones.
+    /// A number truncated to an integer, as Ollama reads integers.
     pub(super) fn integer(&self) -> Result<Option<i64>, Failure> {
         #[expect(
             clippy::cast_possible_truncation,

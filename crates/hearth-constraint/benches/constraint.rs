@@ -1,5 +1,5 @@
-//! What a constraint costs beside the decode of a token: compiling it, and the mask.
-//! At 100 ms a token on a small board, a mask of a millisecond would be 1 %.
+//! The cost of a constraint relative to the decode of a token: compilation, and the mask.
+//! At 100 ms per token on a small board, a mask of one millisecond would be 1 %.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use serde_json::json;
 
 const ANSWER: &str = r#"{"room": "the living room of the old house", "lamps": [{"name": "ceiling", "level": 80}, {"name": "reading corner", "level": 35}], "until": "22:30", "note": null}"#;
 
-/// Bytes, the pieces of JSON, and words of two syllables: as many tokens as a small
-/// model's vocabulary has.
+/// Single bytes, the punctuation of JSON, and words of two syllables: as many tokens as a
+/// small model's vocabulary has.
 fn pieces() -> Vec<Vec<u8>> {
     let mut pieces: Vec<Vec<u8>> = (0..=255).map(|b| vec![b]).collect();
     pieces.push(b"<end>".to_vec());
@@ -36,7 +36,7 @@ fn pieces() -> Vec<Vec<u8>> {
 }
 
 fn vocabulary() -> Vocabulary {
-    // Nothing here forces tokens.
+    // Forced tokens are not used here.
     let tokenize: Tokenize = Arc::new(|_| Vec::new());
     Vocabulary::new(pieces(), &[], &[256], tokenize).expect("bytes are a vocabulary")
 }

@@ -1,4 +1,4 @@
-//! What a constraint may cost before anything is compiled. All without recursion.
+//! Bounds on the cost of a constraint, checked before compilation. All without recursion.
 
 use std::io;
 
@@ -9,13 +9,14 @@ use super::grammar::invalid;
 
 /// Bytes of a schema or grammar as text.
 const MAX_BYTES: usize = 256 * 1024;
-/// Rules and terminals of a grammar: a chain of them costs their third power.
+/// Rules and terminals of a grammar: a chain of them costs the third power of their number.
 pub(super) const MAX_RULES: usize = 2000;
 /// Levels of JSON in a schema; each nested object takes two.
 const MAX_DEPTH: usize = 64;
-/// Of `minItems`, `maxLength` and the like: more than any answer holds.
+/// Largest value of `minItems`, `maxLength` and similar keywords: more than any answer
+/// holds.
 const MAX_COUNT: f64 = 1_000_000.0;
-/// The keywords that [`MAX_COUNT`] is for.
+/// The keywords that [`MAX_COUNT`] bounds.
 const COUNTS: [&str; 6] = [
     "minItems",
     "maxItems",
@@ -25,7 +26,7 @@ const COUNTS: [&str; 6] = [
     "maxProperties",
 ];
 
-/// Bounds the size of a grammar's text.
+/// Checks the size of a grammar's text.
 pub(super) fn text(what: &str, text: &str) -> Result<(), Failure> {
     size(what, text.len())
 }
@@ -40,7 +41,7 @@ fn size(what: &str, bytes: usize) -> Result<(), Failure> {
     ))
 }
 
-/// Bounds the rules of a Lark grammar; each begins a line.
+/// Checks the number of rules of a Lark grammar; each begins a line.
 pub(super) fn lark(text: &str) -> Result<(), Failure> {
     let lines = text.lines().count();
     if lines <= MAX_RULES {
@@ -52,7 +53,7 @@ pub(super) fn lark(text: &str) -> Result<(), Failure> {
     ))
 }
 
-/// Bounds depth, size and counts of a schema.
+/// Checks depth, size and counts of a schema.
 pub(super) fn schema(schema: &Value) -> Result<(), Failure> {
     let mut walk = Walk::new(schema);
     while let Some((value, node)) = walk.next() {
@@ -84,12 +85,12 @@ pub(super) fn schema(schema: &Value) -> Result<(), Failure> {
         }
     }
     let mut counter = Counter(0);
-    // Flat enough by now for the recursion; a counter does not fail.
+    // The depth is checked already, so recursion is safe; a counter does not fail.
     let _ = serde_json::to_writer(&mut counter, schema);
     size("JSON schema", counter.0)
 }
 
-/// Visits every value, parents first, and knows where it is.
+/// Visits every value, parents first, and tracks its position.
 pub(super) struct Walk<'a> {
     open: Vec<(&'a Value, usize)>,
     nodes: Vec<Node<'a>>,
@@ -137,7 +138,7 @@ impl<'a> Walk<'a> {
         Some((value, node))
     }
 
-    /// Only what holds others is visited, so that a long list costs nothing.
+    /// Only arrays and objects are visited, so that a long list costs nothing.
     fn push(&mut self, child: &'a Value, parent: usize, step: Step<'a>) {
         if child.is_object() || child.is_array() {
             let depth = self.depth(parent) + 1;

@@ -9,40 +9,40 @@ use super::reasoning::ReasoningTags;
 use super::vocabulary::Vocabulary;
 use super::{bounds, gbnf, grammar};
 
-/// As many as `OpenAI` takes.
+/// The most tools in one request, as in `OpenAI`'s API.
 const MAX_TOOLS: usize = 128;
-/// Of all tools together, as text: templates and grammars are made of them anew for each
-/// request.
+/// Bytes of all tools together, as text: templates and grammars are built from them for
+/// each request.
 const MAX_BYTES: usize = 512 * 1024;
 
-/// How a model writes calls of the tools offered, by its chat template.
+/// The form of calls of the offered tools, by the model's chat template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallGrammar {
-    /// GBNF with a rule for calls alone.
+    /// GBNF with a rule that matches calls alone.
     pub gbnf: String,
-    /// Texts that a call begins with in free text; none: a call is the whole answer, and
-    /// begins with `{`.
+    /// Texts that begin a call in free text; none: a call is the whole answer, and begins
+    /// with `{`.
     pub triggers: Vec<String>,
-    /// Control tokens that belong to the form, by their texts.
+    /// Control tokens that belong to the form, by their text.
     pub controls: Vec<String>,
-    /// The answer is calls and nothing else.
+    /// The answer consists of calls only.
     pub is_forced: bool,
     /// At most one call.
     pub one_call: bool,
-    /// Calls that begin with JSON at the beginning of an answer, in free text.
+    /// Calls written as JSON at the beginning of an answer, in free text.
     pub bare: Option<BareCalls>,
 }
 
-/// Calls that are JSON without the marks around it.
+/// Calls written as JSON without the marks around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BareCalls {
-    /// GBNF with a rule for calls alone.
+    /// GBNF with a rule that matches calls alone.
     pub gbnf: String,
-    /// What stands around the JSON there.
+    /// The marks around the JSON in this grammar.
     pub marks: [String; 2],
 }
 
-/// Bounds the tools, and whether `choice` can be met.
+/// Checks the size of the tools, and that `choice` can be met.
 pub(super) fn check(tools: &[Value], choice: &ToolChoice) -> Result<(), Failure> {
     if *choice == ToolChoice::None {
         return Ok(());
@@ -53,7 +53,8 @@ pub(super) fn check(tools: &[Value], choice: &ToolChoice) -> Result<(), Failure>
             tools.len()
         )));
     }
-    // Each of them is within bounds, and flat enough for the recursion, once named.
+    // After its name was read, each of them is within bounds, and flat enough for
+    // recursion.
     let names = tools.iter().map(name).collect::<Result<Vec<_>, _>>()?;
     check_rules(&names)?;
     let bytes = serde_json::to_string(tools).map_or(usize::MAX, |text| text.len());
@@ -76,8 +77,8 @@ pub(super) fn check(tools: &[Value], choice: &ToolChoice) -> Result<(), Failure>
     }
 }
 
-/// The chat layer's grammar has a rule `tool-` and the name for each tool, rules of its own
-/// that begin alike, and takes one of two rules of the same name away without a word.
+/// The chat layer's grammar has a rule named `tool-` and the name for each tool, and rules
+/// of its own with the same prefix; of two rules with one name it silently drops one.
 fn check_rules(names: &[&str]) -> Result<(), Failure> {
     const OWN: [&str; 4] = ["call", "calls", "call-root", "call-first"];
     let rules: Vec<String> = names.iter().map(|name| rule(name)).collect();
@@ -105,7 +106,7 @@ fn check_rules(names: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A name as a part of a rule's.
+/// A tool's name as part of a rule's name.
 fn rule(name: &str) -> String {
     let mut rule = String::new();
     for c in name.chars() {
@@ -139,7 +140,7 @@ fn name(tool: &Value) -> Result<&str, Failure> {
     Ok(name)
 }
 
-/// The failure of a tool whose parameters are at fault.
+/// The failure of a tool with invalid parameters.
 pub fn invalid(tool: &str, why: &str) -> Failure {
     Failure::new(
         FailureKind::InvalidSchema,
@@ -147,7 +148,7 @@ pub fn invalid(tool: &str, why: &str) -> Failure {
     )
 }
 
-/// A matcher of calls and nothing else.
+/// A matcher that allows only calls.
 pub(super) fn compile(
     vocabulary: &Vocabulary,
     calls: &CallGrammar,
@@ -183,35 +184,35 @@ fn compile_text(
         .map_err(|error| unusable(&grammar::first_line(&error)))
 }
 
-/// Waits in free text for the model to begin a call.
+/// Watches free text for the beginning of a call.
 #[derive(Clone)]
 pub(super) struct Watch {
-    /// Where calls begin, trigger and all.
+    /// At the beginning of a call, before its trigger.
     fresh: llguidance::Matcher,
     triggers: Vec<String>,
     /// The last bytes of text, fewer than the longest trigger has.
     tail: Vec<u8>,
-    /// Nothing but whitespace came yet.
+    /// Only whitespace so far.
     blank: bool,
-    /// Tokens that could end a trigger and go on behind it.
+    /// Tokens that could end a trigger and continue after it.
     suspects: Vec<TokenId>,
-    /// Calls without a trigger; none once the answer has begun otherwise.
+    /// Calls without a trigger; none once the answer has begun in another way.
     bare: Option<Bare>,
 }
 
-/// Waits for a call at the beginning of an answer.
+/// Watches for a call at the beginning of an answer.
 #[derive(Clone)]
 struct Bare {
     /// Before the JSON.
     fresh: llguidance::Matcher,
-    /// Tokens that begin JSON and no call.
+    /// Tokens that begin JSON but not a call.
     spoilers: Vec<TokenId>,
-    /// What came so far: whitespace, the opening of a fence.
+    /// The text so far: whitespace, the opening of a code fence.
     begun: Vec<u8>,
 }
 
 impl Bare {
-    /// `openers` are what else may stand at the beginning and be a control token.
+    /// `openers` are the other texts that may begin an answer and be control tokens.
     fn new(
         vocabulary: &Vocabulary,
         bare: &BareCalls,
@@ -226,7 +227,7 @@ impl Bare {
             )
         })?;
         let opens = |text: &[u8]| openers.iter().any(|o| o.as_bytes().starts_with(text));
-        // Neither a call nor speech: half a call, and nothing.
+        // The result would be neither a call nor free text, but an incomplete call.
         let spoils = |id: &TokenId| {
             let text = vocabulary.text(*id);
             if vocabulary.is_control(*id) {
@@ -243,18 +244,18 @@ impl Bare {
     }
 }
 
-/// What the beginning of an answer may be.
+/// What the beginning of an answer can be.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Beginning<'a> {
     /// A call, from its JSON on.
     Call(&'a [u8]),
-    /// Nothing can be said yet.
+    /// Not determined yet.
     Open,
     /// Text.
     Text,
 }
 
-/// The calls that JSON is, up to the first that is not whole.
+/// The calls in a JSON text, up to the first incomplete one.
 pub fn bare_calls(text: &str) -> Vec<ToolCall> {
     #[derive(serde::Deserialize)]
     struct Bare {
@@ -274,7 +275,7 @@ pub fn bare_calls(text: &str) -> Vec<ToolCall> {
     }
 }
 
-/// Tells whether an answer that begins so is JSON, bare or in a fence.
+/// Classifies the beginning of an answer: JSON, bare or in a code fence, or text.
 pub fn beginning(answer: &[u8]) -> Beginning<'_> {
     const FENCE: &[u8] = b"```";
     let text = answer.trim_ascii_start();
@@ -337,8 +338,8 @@ impl Watch {
         })
     }
 
-    /// What must not come although the text is free: tokens that begin a call and in
-    /// the same breath spoil it.
+    /// Tokens forbidden in free text: those that begin a call and contain text that makes
+    /// it invalid.
     pub(super) fn forbidden<'a>(
         &'a self,
         vocabulary: &'a Vocabulary,
@@ -352,7 +353,7 @@ impl Watch {
         suspects.chain(bare).copied()
     }
 
-    /// Moves on over a text; the matcher of the calls where it began one.
+    /// Advances over a text; returns the matcher of the calls if one began in it.
     pub(super) fn accept(
         &mut self,
         vocabulary: &Vocabulary,
@@ -374,7 +375,8 @@ impl Watch {
         None
     }
 
-    /// A call that begins with JSON, where the text is the beginning of an answer.
+    /// The matcher of a call that begins with JSON, if the text is the beginning of an
+    /// answer.
     fn begin_bare(&mut self, vocabulary: &Vocabulary, text: &[u8]) -> Option<llguidance::Matcher> {
         let mut bare = self.bare.take()?;
         bare.begun.extend_from_slice(text);
@@ -391,8 +393,7 @@ impl Watch {
         }
     }
 
-    /// As much of a call as has come with `text`, from the trigger on, if one begins
-    /// within it.
+    /// The part of a call in `text`, from the trigger on, if one begins within it.
     fn entered(&self, text: &[u8]) -> Option<Vec<u8>> {
         if self.triggers.is_empty() {
             let text = text.trim_ascii_start();
@@ -407,14 +408,14 @@ impl Watch {
         joined.get(at..).map(<[u8]>::to_vec)
     }
 
-    /// A call that has begun with these bytes; `None` where none begins so.
+    /// The matcher of a call that begins with these bytes; `None` if none does.
     fn begin(&self, vocabulary: &Vocabulary, begun: &[u8]) -> Option<llguidance::Matcher> {
         let mut call = self.fresh.clone();
         feed(vocabulary, &mut call, begun).then_some(call)
     }
 }
 
-/// Moves a matcher on over bytes, control tokens by their names; whether they fit.
+/// Advances a matcher over bytes, control tokens by their names; returns whether they fit.
 pub(super) fn feed(
     vocabulary: &Vocabulary,
     matcher: &mut llguidance::Matcher,
@@ -424,7 +425,7 @@ pub(super) fn feed(
         return true;
     }
     let trie = vocabulary.trie();
-    // A control token stands in front where there is one: triggers begin with it.
+    // A control token can only be at the start: triggers begin with it.
     let control = (1..=bytes.len()).rev().find_map(|end| {
         let name = std::str::from_utf8(bytes.get(..end)?).ok()?;
         Some((vocabulary.special(name)?, end))

@@ -1,5 +1,5 @@
-//! Objects of a schema take no properties but those that they name, unless the schema says
-//! so: as `OpenAI`'s strict mode and llama.cpp have it, and not JSON Schema.
+//! Objects of a schema accept only the properties that they name, unless the schema says
+//! otherwise: as in `OpenAI`'s strict mode and in llama.cpp, but not in JSON Schema.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ const SCHEMA: [&str; 5] = [
 const LISTS: [&str; 4] = ["prefixItems", "items", "anyOf", "oneOf"];
 /// Keywords whose value maps names to schemas.
 const MAPS: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
-/// Keywords by which another schema speaks of the same object: closed, each of them would
+/// Keywords that apply another schema to the same object: if closed, each of them would
 /// forbid what the other one names.
 const JOINS: [&str; 10] = [
     "allOf",
@@ -33,9 +33,9 @@ const JOINS: [&str; 10] = [
 ];
 
 /// The schema with `additionalProperties: false` in every object that names properties and
-/// says nothing of others. Left open is what is joined with another schema of the same
-/// object (`allOf`, or properties beside `anyOf` or `$ref`), and what requires a property
-/// that it does not name.
+/// does not mention others. Schemas joined with another one of the same object (`allOf`, or
+/// properties beside `anyOf` or `$ref`) stay open, and so do those that require a property
+/// that they do not name.
 pub(super) fn closed(schema: &Value) -> Value {
     let mut joined = HashSet::new();
     find_joined(schema, false, &mut joined);
@@ -44,20 +44,20 @@ pub(super) fn closed(schema: &Value) -> Value {
     schema
 }
 
-/// Whether another schema speaks of the same object.
+/// Whether another schema applies to the same object.
 fn joins(map: &Map<String, Value>) -> bool {
     JOINS.iter().any(|key| map.contains_key(*key))
 }
 
-/// Whether the schemas in its `anyOf` and `oneOf` speak of an object that this one speaks
-/// of, too.
+/// Whether the schemas in its `anyOf` and `oneOf` apply to an object that this one
+/// describes, too.
 fn adds_to_choices(map: &Map<String, Value>) -> bool {
     ["properties", "patternProperties", "allOf", "$ref"]
         .iter()
         .any(|key| map.contains_key(*key))
 }
 
-/// Collects the targets of references to schemas that are joined with others.
+/// Collects the targets of references that are joined with other schemas.
 fn find_joined<'a>(schema: &'a Value, is_joined: bool, found: &mut HashSet<&'a str>) {
     let Value::Object(map) = schema else { return };
     if let Some(target) = map.get("$ref").and_then(Value::as_str)
@@ -84,7 +84,7 @@ fn children(map: &Map<String, Value>, is_joined: bool) -> Vec<(&Value, bool)> {
         let key = key.as_str();
         match value {
             Value::Array(list) if key == "allOf" => {
-                // One alone is joined with nothing but what stands beside it.
+                // A single schema is joined only with the keywords beside it.
                 let with_others = list.len() > 1 || choices_are_beside(map);
                 all.extend(list.iter().map(|child| (child, is_joined || with_others)));
             }
@@ -102,7 +102,7 @@ fn children(map: &Map<String, Value>, is_joined: bool) -> Vec<(&Value, bool)> {
     all
 }
 
-/// Whether anything beside its `allOf` speaks of the object.
+/// Whether a keyword beside its `allOf` describes the object.
 fn choices_are_beside(map: &Map<String, Value>) -> bool {
     ["properties", "patternProperties", "anyOf", "oneOf", "$ref"]
         .iter()
@@ -176,7 +176,7 @@ mod tests {
         let open = json!({
             "type": "object",
             "properties": {
-                // A property's name is no keyword.
+                // The name of a property is not a keyword.
                 "properties": {"type": "object", "properties": {"a": {"type": "string"}}},
                 "list": {"items": {"properties": {"b": {}}}},
                 "any": {"type": "object"},
@@ -219,7 +219,7 @@ mod tests {
         ] {
             assert_eq!(closed(&open), open);
         }
-        // An allOf of one alone, as some generators write references.
+        // An `allOf` with a single schema, as some generators write references.
         let alone = json!({"allOf": [{"properties": {"a": {}}}]});
         assert_eq!(closed(&alone)["allOf"][0]["additionalProperties"], false);
     }

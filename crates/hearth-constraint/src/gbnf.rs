@@ -1,10 +1,9 @@
-//! llama.cpp's grammars (GBNF) into llguidance's Lark.
+//! Translates llama.cpp's grammars (GBNF) to llguidance's Lark.
 //!
-//! GBNF works on characters, Lark on lexemes that take as much as they can. Whatever
-//! does not recurse therefore becomes one terminal, where the meaning is exactly the
-//! same. Only where such a part stands directly before a recursive one, and the
-//! latter may begin with what the former may go on with, fewer texts are possible
-//! than in llama.cpp; never others.
+//! GBNF matches characters, Lark matches lexemes greedily. Every part without recursion
+//! therefore becomes one terminal, where the meaning is exactly the same. Only where such a
+//! part is directly before a recursive one, and the latter may begin with what the former
+//! may continue with, fewer texts are possible than in llama.cpp; never others.
 
 mod calls;
 mod linear;
@@ -19,7 +18,7 @@ use serde_json::Value;
 use self::parser::Parser;
 use super::bounds::MAX_RULES;
 
-/// The same grammar in Lark; or what is wrong, with the line.
+/// The same grammar in Lark; or the error, with its line.
 pub(super) fn to_lark(text: &str) -> Result<String, String> {
     let rules = Parser::new(text).rules()?;
     let Some(root) = rules.names.get("root").copied() else {
@@ -28,9 +27,9 @@ pub(super) fn to_lark(text: &str) -> Result<String, String> {
     write(rules.bodies, root)
 }
 
-/// The tool calls of the chat layer's grammar, without the text that may stand before
-/// them, in Lark. `controls` are the control tokens that may come, with their texts;
-/// `marks` are texts that are left out.
+/// The tool calls of the chat layer's grammar, without the text that may precede them, in
+/// Lark. `controls` are the control tokens that may occur, with their texts; `marks` are
+/// texts that are left out.
 pub(super) fn calls_to_lark(
     text: &str,
     one_call: bool,
@@ -78,7 +77,7 @@ type Body = Vec<Vec<Node>>;
 #[derive(Clone)]
 enum Node {
     Text(String),
-    /// A control token, which is no text of the answer.
+    /// A control token, which is not text of the answer.
     Control(TokenId),
     Class(bool, Vec<(char, char)>),
     Any,
@@ -104,7 +103,7 @@ impl Rules {
     }
 }
 
-/// Which rules cannot reach themselves, nor one that can.
+/// Which rules cannot reach themselves, nor a rule that can.
 fn regular(bodies: &[Body]) -> Vec<bool> {
     let mut regular = vec![false; bodies.len()];
     loop {
@@ -146,7 +145,7 @@ impl Writer {
         self.regular.get(id) == Some(&true)
     }
 
-    /// Terminals are written large.
+    /// Names of terminals are in upper case.
     fn name(&self, id: usize) -> String {
         if self.is_regular(id) {
             format!("T{id}")
@@ -187,7 +186,7 @@ impl Writer {
         parts.join(" ")
     }
 
-    /// A rule or terminal of its own, so that nothing nests.
+    /// A separate rule or terminal, so that nothing nests.
     fn part(&mut self, body: &str, terminal: bool) -> String {
         let name = format!("{}{}", if terminal { 'T' } else { 'r' }, self.parts);
         self.parts += 1;
@@ -238,7 +237,7 @@ impl Writer {
     }
 }
 
-/// A Lark string: JSON's, but for one character.
+/// A Lark string: as in JSON, except for one character.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }

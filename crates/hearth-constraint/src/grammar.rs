@@ -1,4 +1,4 @@
-//! Constraints into grammars.
+//! Translates constraints to grammars.
 
 use hearth_proto::{Constraint, Failure, FailureKind};
 use llguidance::api::TopLevelGrammar;
@@ -8,15 +8,15 @@ use super::closed::closed;
 use super::vocabulary::Vocabulary;
 use super::{bounds, gbnf, place};
 
-/// Between two lexemes of JSON, once: the module's page says why.
+/// One occurrence between two lexemes of JSON; the crate's documentation gives the reason.
 const WHITESPACE: &str = r"[\x20]|\r?\n([\x20]{0,16}|\t{0,8})";
 
-/// Bounds what a constraint may cost, and its syntax where that is cheap.
+/// Checks the bounds on a constraint's cost, and its syntax where that is cheap.
 pub(super) fn check(constraint: &Constraint) -> Result<(), Failure> {
     grammar(constraint).map(drop)
 }
 
-/// Compiles a constraint of a whole answer.
+/// Compiles a constraint on a whole answer.
 pub(super) fn compile(
     vocabulary: &Vocabulary,
     constraint: &Constraint,
@@ -86,7 +86,7 @@ pub(super) fn from_schema(schema: &Value, lenient: bool) -> Result<TopLevelGramm
     )?))
 }
 
-/// The schema with the compiler's options inside, which replace any of its own.
+/// The schema with the compiler's options added, which replace any of its own.
 pub(super) fn with_options(schema: &Value, options: Value) -> Result<Value, Failure> {
     let mut map = match schema {
         Value::Object(map) => map.clone(),
@@ -109,7 +109,7 @@ pub(super) fn invalid(what: &str, why: &str) -> Failure {
     )
 }
 
-/// All of the answer must match anyway; the engine knows no anchors.
+/// The whole answer must match anyway; llguidance does not support anchors.
 fn unanchored(regex: &str) -> &str {
     let regex = regex.strip_prefix('^').unwrap_or(regex);
     match regex.strip_suffix('$') {
@@ -118,11 +118,11 @@ fn unanchored(regex: &str) -> &str {
     }
 }
 
-/// What llguidance says to people, without its state, traces and excerpts.
+/// llguidance's message without its state, traces and excerpts.
 pub(super) fn first_line(error: &str) -> String {
     let mut lines = error.trim().lines();
     let mut line = lines.next().unwrap_or_default().to_owned();
-    // The parser of regular expressions draws the place and says the reason last.
+    // The parser of regular expressions marks the position first and gives the reason last.
     if line.ends_with(':')
         && let Some(reason) = lines.find_map(|l| l.strip_prefix("error:"))
     {

@@ -1,34 +1,33 @@
-//! Constrained output: which tokens may come next, so that an answer always fits a
-//! JSON schema, a grammar, a regular expression or the form of a tool call.
+//! Constrained output: which tokens may come next, so that an answer always matches a JSON
+//! schema, a grammar, a regular expression or the form of a tool call.
 //!
-//! [`Vocabulary`] is made once for a model, [`Matcher`] once for an answer. Before
-//! each token [`Matcher::mask`] forbids what must not come, after it
-//! [`Matcher::accept`] moves on; [`Matcher::forced`] gives the tokens between, which
-//! need no model. What is built on it is valid as soon as it is complete; an answer
-//! that `max_tokens` cuts off is not.
+//! [`Vocabulary`] is built once for a model, [`Matcher`] once for an answer. Before each
+//! token [`Matcher::mask`] forbids tokens, after it [`Matcher::accept`] advances;
+//! [`Matcher::forced`] returns the tokens that need no model. An answer is valid as soon as
+//! it is complete; one that `max_tokens` cuts off is not.
 //!
-//! **Whitespace.** Models write JSON as they have read it: `{"a": 1}`, or in lines
-//! with indents. Compact JSON alone would push them off what they know, and free
-//! whitespace lets small models write line ends for ever. So there may be one blank,
-//! or one line end with at most 16 blanks or 8 tabs, wherever JSON has whitespace.
-//! In tool calls it is always `{"a": 1, "b": 2}`: all templates write them so, and the
-//! more is certain, the more comes without a decode.
+//! **Whitespace.** Models write JSON as in their training data: `{"a": 1}`, or in lines
+//! with indentation. Compact JSON alone would be unusual for them, and with free whitespace
+//! small models write line ends for ever. So one blank, or one line end with at most 16
+//! blanks or 8 tabs, is allowed wherever JSON has whitespace. In tool calls it is always
+//! `{"a": 1, "b": 2}`: all templates write them so, and the fewer choices, the more tokens
+//! come without a decode.
 //!
-//! **Tool calls** have the form that llama.cpp's chat layer gives ([`CallGrammar`]), which
-//! also reads them; **reasoning** before an answer is bound by nothing
+//! **Tool calls** have the form that llama.cpp's chat layer defines ([`CallGrammar`]),
+//! which also parses them; **reasoning** before an answer is not constrained
 //! ([`ReasoningTags`]).
 //!
-//! **Numbers** have the range that a schema gives them; where it gives none, JSON's
-//! own grammar bounds nothing, and `1e999` is valid.
+//! **Numbers** have the range that a schema specifies; without one, JSON's own grammar
+//! bounds nothing, and `1e999` is valid.
 //!
-//! **Formats** are kept to their form: 29 February comes in any year, and second 60
-//! in any minute.
+//! **Formats** are checked by form only: 29 February is valid in any year, and second 60 in
+//! any minute.
 //!
-//! **JSON schemas** are kept to the word: what cannot be guaranteed (`not`, `if`,
-//! `uniqueItems`, alternatives of `oneOf` that overlap, …) is refused, not ignored.
+//! **JSON schemas** are enforced strictly: a keyword that cannot be guaranteed (`not`,
+//! `if`, `uniqueItems`, alternatives of `oneOf` that overlap, …) is refused, not ignored.
 //! References stay inside the schema (`#/…`). Properties come in the schema's order.
-//! Schemas in Ollama's API are taken leniently: there what cannot be kept is ignored,
-//! since clients send much of it.
+//! Schemas in Ollama's API are handled leniently: there such keywords are ignored, since
+//! clients send many of them.
 
 mod bounds;
 mod calls;
@@ -51,8 +50,8 @@ pub use matcher::{Binding, Matcher};
 pub use reasoning::ReasoningTags;
 pub use vocabulary::{Tokenize, Vocabulary};
 
-/// Checks what can be checked without a model, in time linear in the request: size,
-/// depth, counts, GBNF's syntax, names of tools. What passes may still not compile.
+/// Checks what can be checked without a model, in time linear in the request: size, depth,
+/// counts, GBNF's syntax, names of tools. A constraint that passes may still not compile.
 ///
 /// # Errors
 /// `InvalidSchema` naming the place or the tool, `InvalidArgs` where the choice of a

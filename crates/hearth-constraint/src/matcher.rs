@@ -1,4 +1,4 @@
-//! The state of one answer.
+//! Matching state of one answer.
 
 use std::fmt;
 
@@ -10,40 +10,40 @@ use super::grammar;
 use super::reasoning::{Gate, ReasoningTags, Step};
 use super::vocabulary::Vocabulary;
 
-/// What binds an answer.
+/// The constraints on an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Binding {
-    /// The form of the whole answer.
+    /// The constraint on the whole answer.
     pub constraint: Option<Constraint>,
-    /// How tools are called, where some are offered.
+    /// The form of tool calls, if tools are offered.
     pub calls: Option<CallGrammar>,
-    /// Where the model may think first, and nothing binds it.
+    /// The tags of unconstrained reasoning before the answer.
     pub reasoning: Option<ReasoningTags>,
-    /// The most tokens of reasoning; it is ended then.
+    /// The most tokens of reasoning, after which it is ended.
     pub reasoning_budget: Option<u32>,
 }
 
-/// Follows one answer and says what may come next. A clone starts where the original
-/// stands, so a compiled one can be kept and used again.
+/// Tracks one answer and determines which tokens may come next. A clone starts in the
+/// original's state, so a compiled one can be cached and reused.
 #[derive(Clone)]
 pub struct Matcher {
     vocabulary: Vocabulary,
     reasoning: Option<Gate>,
     /// Tokens of reasoning left; `None`: as many as the model wants.
     budget: Option<u32>,
-    /// Forms that the answer may still have; none in free text.
+    /// Matchers that the answer may still satisfy; none in free text.
     forms: Vec<llguidance::Matcher>,
-    /// What waits for a call in free text; none where a form binds all of it.
+    /// Watches for a call in free text; none if a matcher covers the whole answer.
     watch: Option<Watch>,
-    /// Something came that may be the start tag of reasoning, or the answer itself.
+    /// Set while the text so far may be the start tag of reasoning, or the answer itself.
     start: Option<Start>,
 }
 
-/// The forms before what may be a start tag.
+/// The matchers before text that may be a start tag.
 #[derive(Clone)]
 struct Start {
     forms: Vec<llguidance::Matcher>,
-    /// Some form has gone along so far.
+    /// Whether some matcher has accepted the text so far.
     fits: bool,
 }
 
@@ -57,16 +57,16 @@ impl fmt::Debug for Matcher {
 }
 
 impl Matcher {
-    /// Compiles a constraint of a whole answer.
+    /// Compiles a constraint on a whole answer.
     ///
     /// # Errors
-    /// `InvalidSchema` saying what is wrong or which bound is exceeded, and where.
+    /// `InvalidSchema` with the error or the exceeded bound, and its position.
     pub fn new(vocabulary: &Vocabulary, constraint: &Constraint) -> Result<Self, Failure> {
         let form = grammar::compile(vocabulary, constraint)?;
         Ok(Self::of(vocabulary, vec![form], None))
     }
 
-    /// Compiles all that binds an answer; `None` where nothing does.
+    /// Compiles all constraints on an answer; `None` if there are none.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -108,10 +108,10 @@ impl Matcher {
     /// Sets the logits of forbidden tokens to minus infinity.
     ///
     /// # Errors
-    /// `InvalidSchema` where the constraint turns out too costly to follow.
+    /// `InvalidSchema` where the constraint turns out to be too costly to match.
     pub fn mask(&mut self, logits: &mut [f32]) -> Result<(), Failure> {
         if self.reasoning.as_ref().is_some_and(Gate::is_inside) {
-            // An answer that has to come must not end before it.
+            // If an answer is required, it must not end during the reasoning.
             if !self.forms.is_empty() {
                 for end in self.vocabulary.trie().eos_tokens() {
                     set_out(*end, logits);
@@ -155,7 +155,7 @@ impl Matcher {
         Ok(())
     }
 
-    /// Moves on over the chosen token.
+    /// Advances over the chosen token.
     ///
     /// # Errors
     /// `Internal` where [`Matcher::mask`] forbids it.
@@ -185,7 +185,8 @@ impl Matcher {
         }
     }
 
-    /// An answer that begins as the start tag does goes along until one of them is sure.
+    /// While text matches both the start tag and an answer, both are tracked until one is
+    /// certain.
     fn either(&mut self, id: TokenId) -> Result<(), Failure> {
         if self.watch.is_some() {
             return self.answer(id);
@@ -200,7 +201,7 @@ impl Matcher {
         if start.fits { self.answer(id) } else { Ok(()) }
     }
 
-    /// The first bytes of the answer came with the end of the reasoning.
+    /// The token that ended the reasoning contains the first bytes of the answer.
     fn answer_begins(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if bytes.is_empty() {
             return Ok(());
@@ -236,7 +237,7 @@ impl Matcher {
         }
         if let Some(watch) = &mut self.watch {
             if let Some(call) = watch.accept(&self.vocabulary, self.vocabulary.text(id)) {
-                // Calls end an answer: what the chat layer reads has no text behind them.
+                // Calls end an answer: the chat layer does not parse text after them.
                 self.forms = vec![call];
                 self.watch = None;
             }
@@ -259,7 +260,7 @@ impl Matcher {
         Ok(())
     }
 
-    /// The forms that a token fits.
+    /// The matchers that accept a token.
     fn fitting(&mut self, id: TokenId) -> Vec<usize> {
         let fits = |form: &mut llguidance::Matcher| form.validate_tokens(&[id]).ok() == Some(1);
         let forms = self.forms.iter_mut().enumerate();
@@ -268,8 +269,8 @@ impl Matcher {
             .collect()
     }
 
-    /// Tokens that must come next whatever the model thinks, in the model's own
-    /// tokenization; empty where there is a choice, and at the end.
+    /// Tokens that must come next whatever the model prefers, in the model's own
+    /// tokenization; empty if there is a choice, and at the end.
     pub fn forced(&mut self) -> Vec<i32> {
         if let Some(gate) = &self.reasoning
             && !gate.is_over()
@@ -289,7 +290,7 @@ impl Matcher {
         }
     }
 
-    /// Whether nothing may follow any more but the end.
+    /// Whether only the end may follow.
     pub fn is_complete(&mut self) -> bool {
         let is_over = |form: &llguidance::Matcher| form.is_stopped() && form.stop_reason().is_ok();
         self.watch.is_none() && !self.forms.is_empty() && self.forms.iter().all(is_over)

@@ -1,4 +1,5 @@
-//! Where in a schema a complaint of the compiler comes from, which it does not say.
+//! Finds where in a schema an error of the compiler comes from, which the error does not
+//! state.
 
 use serde_json::{Map, Value};
 
@@ -6,12 +7,12 @@ use super::bounds::{Walk, escaped};
 use super::grammar::{first_line, from_schema};
 use super::vocabulary::Vocabulary;
 
-/// Parts of a schema that are compiled by themselves to find the wrong one; most take
-/// about a millisecond.
+/// Parts of a schema that are compiled separately to find the wrong one; most take about a
+/// millisecond.
 const MAX_TRIALS: usize = 100;
 
-/// The JSON pointer of what `message` complains about; `None` where it is not known
-/// to be less than the whole schema.
+/// The JSON pointer of the part that `message` is about; `None` if it cannot be narrowed to
+/// less than the whole schema.
 pub(super) fn of(vocabulary: &Vocabulary, schema: &Value, message: &str) -> Option<String> {
     let mut pointer = String::new();
     let mut part = schema;
@@ -68,8 +69,8 @@ fn parts(schema: &Value) -> Vec<(String, &Value)> {
     parts
 }
 
-/// Where the thing lies that a message of the compiler names in quotes: an unknown
-/// keyword, format, type or reference.
+/// The position of what an error of the compiler names in quotes: an unknown keyword,
+/// format, type or reference.
 fn named(schema: &Value, message: &str) -> Option<String> {
     let quoted = message.split(['"', '\'']).rev().nth(1);
     let last = message.rsplit_once(": ").map(|(_, name)| name.trim());

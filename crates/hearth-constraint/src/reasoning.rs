@@ -1,52 +1,52 @@
-//! Where an answer stands with its reasoning: nothing binds the model while it thinks.
+//! Tracks the reasoning of an answer, which is not constrained.
 
 use llguidance::toktrie::TokenId;
 
 use super::vocabulary::Vocabulary;
 
-/// Tokens of nothing but whitespace between reasoning and a bound answer.
+/// The most tokens of only whitespace between reasoning and a constrained answer.
 const BLANKS_MAX: u8 = 2;
-/// What models write there.
+/// The whitespace that models write there.
 const BLANKS: [&str; 4] = ["\n", "\n\n", " ", "\r\n"];
 
-/// The texts around a model's reasoning.
+/// The tags around a model's reasoning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReasoningTags {
-    /// What it begins with; empty: it cannot begin by itself.
+    /// The start tag; empty: the model cannot begin it.
     pub start: String,
-    /// What ends it, any of them.
+    /// The end tags; any of them ends it.
     pub ends: Vec<String>,
-    /// What ends it and is the beginning of the answer: a call without an end tag.
+    /// Texts that end it and begin the answer: a call without an end tag.
     pub answers: Vec<String>,
-    /// The prompt ends inside it.
+    /// Whether the prompt ends inside it.
     pub is_open: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Nothing came but, perhaps, the beginning of the start tag.
+    /// Nothing so far, or the beginning of the start tag.
     Before { typed: Vec<u8> },
     /// The last bytes of the reasoning, fewer than the longest end tag has.
     Inside { tail: Vec<u8> },
-    /// It has ended, and so many blanks came.
+    /// It has ended, followed by this number of blank tokens.
     After { blanks: u8 },
     /// The answer has begun.
     Over,
 }
 
-/// Follows the reasoning of one answer.
+/// Tracks the reasoning of one answer.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     tags: ReasoningTags,
     stage: Stage,
 }
 
-/// What a token was.
+/// What a token is part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Part of the reasoning or its tags; these bytes of it belong to the answer already.
+    /// Part of the reasoning or its tags; these bytes of it already belong to the answer.
     Reasoning(Vec<u8>),
-    /// The beginning of the start tag, or of an answer that begins alike.
+    /// The beginning of the start tag, or of an answer that begins in the same way.
     Either,
     /// Whitespace before the answer, unless the answer may begin with it.
     Blank,
@@ -66,12 +66,12 @@ impl Gate {
         Self { tags, stage }
     }
 
-    /// Whether the model thinks and nothing binds it.
+    /// Whether reasoning is in progress, without constraints.
     pub(super) fn is_inside(&self) -> bool {
         matches!(self.stage, Stage::Inside { .. })
     }
 
-    /// Whether only the answer's own rules count from here on.
+    /// Whether only the answer's own constraints apply from here on.
     pub(super) fn is_over(&self) -> bool {
         self.stage == Stage::Over
     }
@@ -81,7 +81,7 @@ impl Gate {
         self.tags.ends.first().map_or("", String::as_str)
     }
 
-    /// Tokens that may come besides those of the answer.
+    /// Tokens allowed in addition to those of the answer.
     pub(super) fn also_allowed(&self, vocabulary: &Vocabulary) -> Vec<TokenId> {
         match &self.stage {
             Stage::Before { typed } => {
@@ -104,7 +104,7 @@ impl Gate {
         }
     }
 
-    /// Moves on over a token's text.
+    /// Advances over a token's text.
     pub(super) fn accept(&mut self, text: &[u8]) -> Step {
         match &mut self.stage {
             Stage::Before { typed } => {

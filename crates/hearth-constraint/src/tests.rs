@@ -1,4 +1,4 @@
-//! Without a model: a small vocabulary, and a model that draws by lot.
+//! Tests without a model: a small vocabulary, and a random model.
 
 mod bombs;
 mod calls;
@@ -83,8 +83,8 @@ fn greedy(pieces: &[Vec<u8>], mut bytes: &[u8]) -> Vec<i32> {
     tokens
 }
 
-/// A model without a mind: logits by lot, the same for the same seed. It likes to end
-/// things more and more, or strings would go on for ever.
+/// A random model: the same logits for the same seed. The probability of quotes and of the
+/// end rises, or strings would go on for ever.
 struct Lots(u64);
 
 impl Lots {
@@ -102,7 +102,7 @@ impl Lots {
             .zip(pieces)
             .map(|(id, piece)| {
                 let lot = (self.next() >> 40) as f32 / (1 << 24) as f32;
-                // An address needs its sign, and exponents by lot leave all range.
+                // An email address needs its `@`, and random exponents leave every range.
                 match piece.as_slice() {
                     b"\"" | b"@" => lot + weary,
                     b"e" | b"E" => lot - 1.0,
@@ -115,7 +115,7 @@ impl Lots {
     }
 }
 
-/// What came out, and how often the model was asked.
+/// The output, and the number of tokens that the model chose.
 struct Run {
     text: Vec<u8>,
     decodes: usize,

@@ -1,4 +1,4 @@
-//! A model's tokens, as the grammar engine wants them.
+//! A model's tokens in the form for llguidance.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +18,7 @@ use super::grammar;
 /// reading control tokens out of the text.
 pub type Tokenize = Arc<dyn Fn(&[u8]) -> Vec<i32> + Send + Sync>;
 
-/// Longer tokens are never chosen: toktrie's nodes count to 1024 levels.
+/// Longer tokens are never allowed: toktrie's nodes count up to 1024 levels.
 const MAX_TOKEN_BYTES: usize = 1000;
 
 /// The tokens of a loaded model. Cheap to clone.
@@ -40,7 +40,7 @@ impl Vocabulary {
     /// control tokens (never text), `ends` which of them end an answer.
     ///
     /// # Errors
-    /// `ModelInvalid` where the tokens make no vocabulary.
+    /// `ModelInvalid` where the tokens are not a valid vocabulary.
     pub fn new(
         mut pieces: Vec<Vec<u8>>,
         specials: &[bool],
@@ -54,7 +54,7 @@ impl Vocabulary {
                 format!("the model's vocabulary cannot be used: {what}; try another model file"),
             )
         };
-        // Token ids have 24 bits in the trie, the highest of them taken.
+        // Token ids have 24 bits in the trie, and the highest value is reserved.
         if size == 0 || size >= 0xff_ffff {
             return Err(invalid("it has no tokens, or too many"));
         }
@@ -101,7 +101,7 @@ impl Vocabulary {
         self.trie().token_id(text)
     }
 
-    /// A text as tokens; where it is the name of a control token, that one.
+    /// A text as tokens; the control token if it is the name of one.
     pub(super) fn tokens(&self, text: &str) -> Vec<i32> {
         let ids = match self.special(text) {
             Some(id) => vec![id],
@@ -112,12 +112,12 @@ impl Vocabulary {
             .collect()
     }
 
-    /// Whether a token is no text.
+    /// Whether a token is a control token.
     pub(super) fn is_control(&self, token: TokenId) -> bool {
         std::str::from_utf8(self.text(token)).is_ok_and(|name| self.special(name) == Some(token))
     }
 
-    /// A token's text; that of control tokens too.
+    /// A token's text, also for control tokens.
     pub(super) fn text(&self, token: TokenId) -> &[u8] {
         let bytes = self.trie().token(token);
         bytes
@@ -125,12 +125,12 @@ impl Vocabulary {
             .unwrap_or(bytes)
     }
 
-    /// Compiles a grammar, with room for deep recursion and without panics.
+    /// Compiles a grammar, with a stack for deep recursion and without panics.
     pub(super) fn compile(&self, grammar: TopLevelGrammar) -> Result<llguidance::Matcher, String> {
         self.compile_within(grammar, limits())
     }
 
-    /// What the compiler says against a small grammar, if anything.
+    /// The compiler's error for a small grammar, if any.
     pub(super) fn complaint(&self, grammar: TopLevelGrammar) -> Option<String> {
         let limits = ParserLimits {
             initial_lexer_fuel: 50_000,
@@ -178,14 +178,14 @@ fn capabilities() -> InferenceCapabilities {
     }
 }
 
-/// What one answer may cost. A step's fuel is about 14 ms on a fast core.
+/// Bounds on the cost of one answer. A step's fuel is about 14 ms on a fast core.
 fn limits() -> ParserLimits {
     ParserLimits {
         // 1 to 2 kB each.
         max_lexer_states: 50_000,
         // Symbols; a few hundred kilobytes of schema.
         max_grammar_size: 200_000,
-        // Messages go to people: without the parser's state in them.
+        // Errors are shown to users: without the parser's state.
         verbose_errors: false,
         ..ParserLimits::default()
     }
@@ -201,7 +201,7 @@ impl TokenizerEnv for Env {
         &self.trie
     }
 
-    /// The model's tokens for it; where they spell something else (a blank put in
+    /// The model's tokens for the bytes; if they decode to something else (a blank added in
     /// front, a byte replaced), the longest tokens that fit.
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
         let tokens: Option<Vec<TokenId>> = (self.tokenize)(bytes)

@@ -25,7 +25,7 @@ pub fn init(identifier: &str) {
         None => log::set_boxed_logger(Box::new(Stderr)),
     };
     if set.is_err() {
-        // A logger was set before: tests that run several parts in one process.
+        // A logger was set before: by tests that run several parts in one process.
         log::debug!("a logger was set already");
     }
 }
@@ -34,7 +34,7 @@ struct Stderr;
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // zbus and its kin are chatty below warning.
+        // zbus and its related crates log too much below warning.
         metadata.level() <= log::Level::Warn
             || metadata.target().starts_with("hearth")
             || metadata.target().starts_with("llama")
@@ -47,8 +47,8 @@ impl Log for Stderr {
         let mut line = format!("{:<5} {}", record.level(), record.args());
         _ = record.key_values().visit(&mut Fields(&mut line));
         line.push('\n');
-        // One write, so that lines of daemon and engine do not mix; an error here
-        // has nowhere to go.
+        // A single write, so that lines of daemon and engine do not mix; an error here
+        // cannot be reported.
         _ = std::io::stderr().write_all(line.as_bytes());
     }
 

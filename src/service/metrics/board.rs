@@ -1,5 +1,5 @@
-//! The board's part of the metrics. What a board does not have is left out: a missing
-//! sensor is not one of 0 °C.
+//! The board's part of the metrics. Values that a board does not have are left out: a
+//! missing sensor is not one of 0 °C.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::governor::{Cause, MemoryState, ThermalState};
 use crate::service::board::Board;
 use crate::units::{Bytes, MilliCelsius, Permille};
 
-/// The board as it was looked at last.
+/// The latest snapshot of the board.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BoardMetrics(Arc<Mutex<Board>>);
 

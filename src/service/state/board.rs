@@ -1,4 +1,4 @@
-//! What the service gives up when the board's memory runs short or it is too hot
+//! What the service gives up when the board is short of memory or too hot
 //! (docs/governor.md).
 
 use std::time::Duration;
@@ -7,23 +7,23 @@ use super::Inner;
 use crate::governor::{MemoryState, ThermalState};
 use crate::protocol::{Command, Failure, FailureKind, RequestId};
 
-/// A refused caller may try again after this long: memory comes back by one state a
-/// minute at most.
+/// A refused caller may try again after this long: the memory state improves by at most one
+/// step per minute.
 const RETRY_S: u32 = 60;
 
 impl Inner {
-    /// The system says that memory is short; the next reading counts it in.
+    /// The system reports memory pressure; the next reading takes it into account.
     pub(in crate::service) fn warn_of_memory(&mut self, now: Duration) {
         self.governor.warn_of_memory(now);
     }
 
-    /// Whether the board needs watching though no engine runs: something was given up,
-    /// and may be had again.
+    /// Whether the board has to be watched although no engine runs: something was given up
+    /// and may become available again.
     pub(in crate::service) fn is_strained(&self) -> bool {
         self.verdict.memory != MemoryState::Normal || self.verdict.thermal != ThermalState::Cool
     }
 
-    /// Why no new request is taken, where the board is the reason.
+    /// Why new requests are refused, if the board is the reason.
     pub(in crate::service) fn refused_by_board(&self) -> Option<Failure> {
         if self.verdict.refuses {
             return Some(no_memory());
@@ -34,13 +34,13 @@ impl Inner {
         Some(failure.retry_after(u32::try_from(retry).unwrap_or(RETRY_S)))
     }
 
-    /// How soon the board is to be looked at again while work is done.
+    /// Interval until the next reading while work is done.
     pub(in crate::service) fn look_again(&self) -> Duration {
         self.verdict.look_again
     }
 
-    /// After a reading that followed one with state `before`: the worse it got, the more
-    /// goes.
+    /// Acts on a reading that followed one with state `before`: the worse the state, the
+    /// more is given up.
     pub(super) fn give_up_memory(&mut self, before: MemoryState) {
         let now = self.verdict.memory;
         if now <= before {

@@ -1,4 +1,4 @@
-//! What the state holds: the engine, and requests on their way.
+//! Entries of the state: the engine, and requests.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -21,15 +21,15 @@ pub(in crate::service) struct Engine {
     pub(in crate::service) commands: mpsc::UnboundedSender<Command>,
     pub(in crate::service) pid: Option<u32>,
     pub(in crate::service) info: Option<ModelInfo>,
-    /// It was told to end: whoever comes now waits for the next one.
+    /// It was told to end: later requests wait for the next one.
     pub(in crate::service) is_ending: bool,
-    /// Which file it loaded: an answer goes on only where it began.
+    /// The file that it loaded: an answer continues only with the file it began with.
     pub(in crate::service) file: FileId,
-    /// What was made smaller so that it fits the memory; empty where nothing was.
+    /// What was reduced to fit the memory; empty if nothing was.
     pub(in crate::service) note: String,
 }
 
-/// Tells a file from another one that took its name.
+/// Distinguishes a file from another one that replaced it under the same name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::service) struct FileId {
     pub(in crate::service) device: u64,
@@ -50,7 +50,7 @@ pub(in crate::service) struct Waiting {
     pub(in crate::service) charged: Charged,
     pub(in crate::service) events: mpsc::UnboundedSender<StreamEvent>,
     pub(in crate::service) submitted: Duration,
-    /// The place last told to the caller.
+    /// The queue position last reported to the caller.
     pub(in crate::service) position: Option<u32>,
     pub(in crate::service) progress: Progress,
     /// The file that its answer began with.
@@ -58,7 +58,7 @@ pub(in crate::service) struct Waiting {
 }
 
 impl Waiting {
-    /// Whose turn it is when this one goes.
+    /// The caller, for fairness in the queue.
     pub(in crate::service) fn caller(&self) -> Caller {
         let mut hasher = DefaultHasher::new();
         self.sender.hash(&mut hasher);
@@ -68,13 +68,13 @@ impl Waiting {
         }
     }
 
-    /// Ends it without an answer; a reader that went away need not know.
+    /// Ends it without an answer; the reader may be gone already.
     pub(in crate::service) fn fail(&self, failure: Failure) {
         _ = self.events.send(StreamEvent::Failed(failure));
     }
 }
 
-/// A request in the engine.
+/// A request sent to the engine.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) waiting: Waiting,
@@ -82,14 +82,14 @@ pub(super) struct Running {
     pub(super) class: Priority,
     /// Whether this engine has begun to work on it.
     pub(super) began: bool,
-    /// The beginning of its prompt came from the disk.
+    /// Whether the beginning of its prompt came from the disk.
     pub(super) from_disk: bool,
     pub(super) first_token: Option<Duration>,
-    /// Sent instead of the engine's `Cancelled`: a deadline, usually.
+    /// Reported instead of the engine's `Cancelled`: usually a deadline.
     pub(super) failure: Option<Failure>,
 }
 
-/// A question to the engine.
+/// A command to the engine that waits for its answer.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) sender: oneshot::Sender<Result<Event, Failure>>,
@@ -97,19 +97,19 @@ pub(super) struct Asked {
     pub(super) keeps: bool,
 }
 
-/// A request that is over, for journal and metrics.
+/// An ended request, for journal and metrics.
 #[derive(Debug)]
 pub(in crate::service) struct Over {
     pub(in crate::service) id: RequestId,
     pub(in crate::service) uid: u32,
-    /// Whose it was; `None`: everybody's.
+    /// Its user; `None`: shared by all users.
     pub(in crate::service) user: Option<u32>,
     pub(in crate::service) sender: String,
     pub(in crate::service) unit: Option<String>,
     /// Tokens computed for it.
     pub(in crate::service) charged: u32,
     pub(in crate::service) model: String,
-    /// The beginning of its prompt came from the disk.
+    /// Whether the beginning of its prompt came from the disk.
     pub(in crate::service) from_disk: bool,
     pub(in crate::service) waited: Duration,
     pub(in crate::service) first_token: Option<Duration>,

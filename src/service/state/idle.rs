@@ -1,4 +1,4 @@
-//! When a model that nobody uses goes.
+//! When an idle model is unloaded.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::service::keep_alive::{Keep, is_gone};
 use crate::service::prewarm::is_shared;
 
 impl Inner {
-    /// The supervisor's sign of life.
+    /// The supervisor's heartbeat.
     pub(in crate::service) fn beat(&mut self, now: Duration) {
         self.beat = now;
         if self.is_in_use() {
@@ -18,8 +18,8 @@ impl Inner {
         }
     }
 
-    /// A use of a model ended: from now on it stays for as long as its user wishes, or as
-    /// the configuration says.
+    /// A use of a model ended: from now on its keep-alive counts, as the user or the
+    /// configuration sets it.
     pub(in crate::service) fn used(&mut self, now: Duration, model: &str, keep: Option<&Keep>) {
         let Some(keep) = keep else {
             self.last_used = Some(now);
@@ -35,8 +35,8 @@ impl Inner {
         }
     }
 
-    /// Unloads a model that nobody has used for so long, and nobody holds; whether it
-    /// did. Zero keeps it for ever.
+    /// Unloads a model that was idle for `limit` and has no inhibitor; returns whether it
+    /// did. A limit of zero keeps it for ever.
     pub(in crate::service) fn unload_idle(&mut self, now: Duration, limit: Duration) -> bool {
         let is_due = self.is_ready()
             && !self.is_in_use()
@@ -47,7 +47,7 @@ impl Inner {
         is_due
     }
 
-    /// When the loaded model goes if nobody uses it any more; `None`: never.
+    /// When the loaded model is unloaded if it is not used again; `None`: never.
     pub(in crate::service) fn stays_until(&self, limit: Duration) -> Option<Duration> {
         if limit.is_zero() || self.holds.are_open() {
             return None;
@@ -55,7 +55,7 @@ impl Inner {
         let model = self.loaded_model().unwrap_or_default();
         let kept = self.holds.until(model)?;
         let used = self.last_used.map_or(Duration::ZERO, |used| used + limit);
-        // Whoever has loaded it may be about to use it.
+        // The caller that loaded it may be about to use it.
         Some(kept.max(used).max(self.last_busy + BEAT))
     }
 
@@ -63,7 +63,7 @@ impl Inner {
         self.is_busy() || !self.queue.is_empty()
     }
 
-    /// Whether somebody waits for an answer; the config's prompts are nobody's.
+    /// Whether a caller waits for an answer; the configured prompts have no caller.
     fn has_askers(&self) -> bool {
         let running = self.running.values();
         !self.asked.is_empty()
@@ -88,7 +88,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// A model `m` that was loaded at 10 s, for someone with a wish of his own or not.
+    /// A model `m` that was loaded at 10 s, for a caller with or without a keep-alive of
+    /// its own.
     fn loaded(keeps: bool) -> Inner {
         let mut inner = Inner::new(governor_settings(&GovernorConfig::default(), 1));
         let (waiter, _) = oneshot::channel();
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn the_longest_of_all_wishes_counts() {
         let until = |inner: &Inner| inner.stays_until(LIMIT);
-        // Someone with a wish has loaded it, and may be about to ask.
+        // A caller with a keep-alive has loaded it, and may be about to send a request.
         let mut inner = loaded(true);
         assert_eq!(until(&inner), Some(at(10) + BEAT));
         inner.used(at(12), "m", Some(&seconds("a", 30)));
@@ -154,7 +155,7 @@ mod tests {
         assert!(!inner.unload_idle(at(1000), LIMIT));
         inner.used(at(22), "m", Some(&seconds("a", 1)));
         assert!(!inner.unload_idle(at(119), LIMIT));
-        // The configuration's word for never.
+        // Zero in the configuration means never.
         assert!(!inner.unload_idle(at(1000), Duration::ZERO));
         assert!(inner.unload_idle(at(120), LIMIT));
         assert_eq!(inner.wanted(), None);
@@ -180,7 +181,7 @@ mod tests {
         assert!(!gone(&mut inner));
         inner.holds.release(":1.1", cookie);
         assert!(gone(&mut inner));
-        // What it was unloaded in spite of is forgotten.
+        // An unload on request discards the keep-alives.
         let mut inner = loaded(false);
         inner.used(at(19), "m", Some(&wish("b", KeepAlive::Forever)));
         inner.unload();

@@ -1,4 +1,4 @@
-//! Who may have another request, and what each one costs.
+//! Which users may submit another request, and what each request costs.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::service::RETRY_S;
 use crate::service::types::Caller;
 
 impl Inner {
-    /// Whether this caller's user may have another request.
+    /// Checks whether this caller's user may submit another request.
     pub(in crate::service) fn check_jobs(
         &self,
         caller: &Caller,
@@ -34,7 +34,7 @@ impl Inner {
         .retry_after(RETRY_S))
     }
 
-    /// Whether this caller's user may have more tokens.
+    /// Checks whether this caller's user may use more tokens.
     pub(in crate::service) fn check_tokens(
         &mut self,
         now: Duration,
@@ -59,7 +59,7 @@ impl Inner {
         .retry_after(seconds))
     }
 
-    /// Charges what an event says was computed.
+    /// Charges what an event reports as computed.
     pub(super) fn charge(&mut self, now: Duration, event: &Event) {
         let (Event::Started { id, .. }
         | Event::Prefill { id, .. }

@@ -1,4 +1,4 @@
-//! Who waits for a model to be loaded.
+//! Callers that wait for a model to be loaded.
 
 use std::time::Duration;
 
@@ -7,7 +7,6 @@ use tokio::sync::oneshot;
 use super::Inner;
 use crate::protocol::{Failure, FailureKind, ModelInfo};
 
-/// Someone who waits for a model.
 #[derive(Debug)]
 pub(super) struct LoadWaiter {
     model: String,
@@ -17,8 +16,8 @@ pub(super) struct LoadWaiter {
 }
 
 impl Inner {
-    /// Asks for a model; `waiter` is told when it is ready or cannot be. `keeps`: the
-    /// caller sets the keep-alive itself.
+    /// Requests a model; `waiter` is notified when it is ready or cannot be loaded.
+    /// `keeps`: the caller sets the keep-alive itself.
     pub(in crate::service) fn want(
         &mut self,
         model: String,
@@ -50,7 +49,7 @@ impl Inner {
             engine.info = Some(info);
         }
         self.last_busy = now;
-        // Requests that wait for it count when they are over.
+        // Requests that wait for it count as a use when they are over.
         let waiters = &self.load_waiters;
         if waiters.iter().any(|w| !w.keeps) || waiters.is_empty() && self.queue.is_empty() {
             self.last_used = Some(now);
@@ -58,7 +57,7 @@ impl Inner {
         self.answer_waiters(&Ok(()));
     }
 
-    /// The wanted model cannot be loaded: everyone who waits for it hears so.
+    /// The wanted model cannot be loaded: fails everything that waits for it.
     pub(in crate::service) fn load_failed(&mut self, model: &str, failure: &Failure) {
         log::error!(model = model; "cannot load: {failure}");
         self.failed = Some(failure.clone());
@@ -71,8 +70,8 @@ impl Inner {
         self.answer_waiters(&Err(failure.clone()));
     }
 
-    /// Answers those who wait for the model that is loaded or failed; the others
-    /// asked for one that was overtaken.
+    /// Answers those who wait for the model that is loaded or failed; the others requested
+    /// one that was superseded.
     pub(super) fn answer_waiters(&mut self, result: &Result<(), Failure>) {
         let loaded = self.loaded_model().map(str::to_owned);
         for waiter in self.load_waiters.drain(..) {

@@ -1,4 +1,4 @@
-//! What the governor says of the board, and what the service says of itself.
+//! The governor's view of the board, and the service's status.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::service::board::{Board, complaints};
 use crate::service::types::{State, Status};
 use crate::units::{MilliCelsius, Permille};
 
-/// Said when nothing limits the work any more.
+/// The decision logged when nothing limits the work any more.
 const FULL_SPEED: &str = "nothing limits the board any more: full speed";
 
 impl Inner {
-    /// Takes a reading; returns new limits where they changed.
+    /// Processes a reading; returns the new limits if they changed.
     pub(in crate::service) fn observe(
         &mut self,
         now: Duration,
@@ -43,7 +43,7 @@ impl Inner {
         changed.then_some(self.verdict.limits)
     }
 
-    /// The board as it was read, and what was concluded.
+    /// The board as it was read, with the decisions.
     pub(in crate::service) fn board(&self, now: Duration, reading: &Reading) -> Board {
         let limits = self.verdict.limits;
         Board {
@@ -71,7 +71,7 @@ impl Inner {
         }
     }
 
-    /// What the governor holds back, and what the memory was too small for.
+    /// What the governor limits, and what was reduced for lack of memory.
     fn limit_reason(&self) -> String {
         let note = self.engine.as_ref().map_or("", |e| e.note.as_str());
         let memory = match self.verdict.memory {
@@ -83,7 +83,7 @@ impl Inner {
         parts.join("; ")
     }
 
-    /// Takes other settings for the board; they hold from the next reading on.
+    /// Sets new settings for the board; they apply from the next reading on.
     pub(in crate::service) fn set_governor(&mut self, settings: GovernorSettings) {
         self.governor.set_settings(settings);
     }
@@ -130,7 +130,7 @@ impl Inner {
     }
 }
 
-/// The configured governor for a pool of so many threads.
+/// The configured governor for a pool with this many threads.
 pub(in crate::service) fn governor_settings(
     config: &GovernorConfig,
     threads_max: u32,

@@ -1,16 +1,16 @@
-//! What measuring the board needs of the state.
+//! The parts of the state that measuring the board needs.
 
 use super::Inner;
 use crate::governor::{MemoryState, SpeedTable, ThermalState};
 use crate::protocol::{FailureKind, Limits, RequestId};
 
 impl Inner {
-    /// The id given last: whoever asked for something has the next one.
+    /// The last id assigned: the next request has the following one.
     pub(in crate::service) fn last_id(&self) -> RequestId {
         RequestId(self.last_id)
     }
 
-    /// Why a measurement would say nothing now.
+    /// Why a measurement would not be valid now.
     pub(in crate::service) fn restless(&self) -> Option<(FailureKind, String)> {
         if self.is_busy() || !self.queue.is_empty() {
             return Some((FailureKind::Busy, "other requests are worked on".to_owned()));
@@ -34,7 +34,7 @@ impl Inner {
         Some((FailureKind::Overheated, why))
     }
 
-    /// The limits, while the board is measured with some number of threads.
+    /// The limits, with the thread count of a running measurement.
     pub(super) fn under_measurement(&self, limits: Limits) -> Limits {
         match self.tuned.as_ref().and_then(|tuned| tuned.threads) {
             Some(threads) => Limits {
@@ -46,13 +46,13 @@ impl Inner {
         }
     }
 
-    /// Decode speeds that the governor goes by, and the most threads that are of use.
+    /// The decode speeds that the governor uses, and the most threads that are useful.
     pub(in crate::service) fn table(&self) -> (SpeedTable, Option<u32>) {
         let settings = self.governor.settings();
         (settings.table.clone(), settings.threads_useful)
     }
 
-    /// Gives it others.
+    /// Sets the decode speeds and the most useful threads of the governor.
     pub(in crate::service) fn set_table(&mut self, table: SpeedTable, most: Option<u32>) {
         self.governor.set_table(table, most);
     }

@@ -1,8 +1,7 @@
-//! Measures how fast a model is on this board by thread count, and makes use of it.
+//! Measures how fast a model is on this board by thread count, and uses the result.
 //!
-//! Measured is what users get: whole requests of class `background`, one after the other,
-//! on a board that is cool and has nothing else to do. What was disturbed is measured
-//! again.
+//! It measures what users get: whole requests of class `background`, one after another, on
+//! a board that is cool and otherwise idle. A disturbed measurement is repeated.
 
 mod store;
 
@@ -22,18 +21,19 @@ use crate::protocol::{
 
 pub use hearth_policy::tuning::{Speed, Tuning};
 
-/// Measurements of each thread count; one that was disturbed unseen is not the median.
+/// Measurements of each thread count; the median excludes one whose disturbance was not
+/// noticed.
 const RUNS: u32 = 3;
 /// Tokens of each answer.
 const TOKENS: u32 = 24;
 /// Words of each prompt.
 const WORDS: usize = 64;
-/// How often it is looked whether the board is cool and idle.
+/// How often to check whether the board is cool and idle.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Disturbed measurements after which it is given up.
+/// Disturbed measurements after which measuring fails.
 const DISTURBED_MAX: u32 = 60;
 
-/// What has been measured on this board.
+/// The measurements made on this board.
 #[derive(Debug, Default)]
 pub(super) struct Tunings(Mutex<Vec<Tuning>>);
 
@@ -47,7 +47,7 @@ impl Tunings {
         tunings.clone()
     }
 
-    /// Takes the measurements of one more model, or forgets all.
+    /// Stores the measurements of one more model, or deletes all.
     fn keep(&self, path: &Path, tuning: Option<Tuning>) -> Result<(), Failure> {
         let mut all = self.all();
         match tuning {
@@ -66,20 +66,20 @@ impl Tunings {
     }
 }
 
-/// How far a measurement is, for those who wait for it.
+/// Progress of a measurement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tuned {
     /// Requests measured so far.
     pub done: u32,
     /// Requests to be measured.
     pub total: u32,
-    /// What it does, or waits for.
+    /// Its current step, or what it waits for.
     pub doing: String,
     /// Threads that compute for it; `None` while it waits.
     pub(super) threads: Option<u32>,
 }
 
-/// Lets the board go back to what the governor says.
+/// Restores the governor's limits on drop.
 struct Over<'a>(&'a Service);
 
 impl Drop for Over<'_> {
@@ -90,13 +90,13 @@ impl Drop for Over<'_> {
 }
 
 impl Service {
-    /// Measures a model (empty: the loaded or default one) with 1, 2, … threads, keeps the
+    /// Measures a model (empty: the loaded or default one) with 1, 2, … threads, stores the
     /// result and uses it. Waits for at most `wait` in all for a cool and idle board.
     ///
     /// # Errors
-    /// `Busy` where it is measured already, or the board never comes to rest;
-    /// `Overheated` where it never cools down; `Io` where the result cannot be kept; those
-    /// of loading.
+    /// `Busy` if a measurement is running already, or the board never becomes idle;
+    /// `Overheated` if it never cools down; `Io` if the result cannot be stored; those of
+    /// loading.
     pub async fn tune(
         &self,
         caller: &Caller,
@@ -120,7 +120,7 @@ impl Service {
         let model = self.ready_model(caller, model).await?;
         let mut wait = wait;
         let mut usages: Vec<Vec<Usage>> = vec![Vec::new(); threads_max as usize];
-        // The first request of all faults pages in.
+        // The first request of all causes page faults.
         self.rest(&mut wait).await?;
         self.measure(caller, &model, threads_max).await?;
         let mut disturbed = 0;
@@ -157,12 +157,12 @@ impl Service {
         Ok(tuning)
     }
 
-    /// What has been measured on this board.
+    /// The measurements made on this board.
     pub fn tunings(&self) -> Vec<Tuning> {
         self.shared.tunings.all()
     }
 
-    /// Forgets all measurements.
+    /// Deletes all measurements.
     ///
     /// # Errors
     /// `Io` where the file cannot be written.
@@ -173,7 +173,7 @@ impl Service {
         Ok(())
     }
 
-    /// Tells the governor what is known of the loaded model, or of one like it.
+    /// Sets the governor's decode speeds to those of the loaded model, or of a similar one.
     pub(super) fn use_tuning(&self) {
         let all = self.tunings();
         let table = if all.is_empty() {
@@ -192,7 +192,7 @@ impl Service {
         self.look_at_board();
     }
 
-    /// The governor's settings by the configuration, with what was measured.
+    /// Sets the governor's settings from the configuration, and keeps the measured speeds.
     pub(super) fn set_governor(&self, config: &crate::config::GovernorConfig) {
         let mut inner = self.lock();
         let (table, most) = inner.table();
@@ -201,7 +201,7 @@ impl Service {
         inner.set_table(table, most);
     }
 
-    /// Waits until nothing else is to do and the board is cool.
+    /// Waits until the engine is idle and the board is cool.
     async fn rest(&self, wait: &mut Duration) -> Result<(), Failure> {
         loop {
             self.look_at_board();
@@ -223,7 +223,7 @@ impl Service {
         }
     }
 
-    /// One request with so many threads; `None` where it was disturbed.
+    /// Measures one request with this many threads; `None` if it was disturbed.
     async fn measure(
         &self,
         caller: &Caller,
@@ -283,7 +283,7 @@ impl Service {
         }
     }
 
-    /// The cores that compute, as people write them.
+    /// The cores that compute, as a list for people.
     fn cores(&self) -> String {
         let big = self.shared.sensors.read().cores.big;
         let cores: Vec<String> = big.iter().map(|cpu| cpu.to_string()).collect();
@@ -291,7 +291,7 @@ impl Service {
     }
 }
 
-/// A prompt that nobody has asked before, and an answer of some length.
+/// A prompt that was not used before, and an answer of some length.
 fn submission(model: &str, last: RequestId) -> Submission {
     let words = ["warm", "rain", "on", "the", "old", "roof", "at", "night"];
     let text: Vec<&str> = words.into_iter().cycle().take(WORDS).collect();
@@ -312,7 +312,7 @@ fn submission(model: &str, last: RequestId) -> Submission {
     }
 }
 
-/// How much measurements of the same differ, over their median.
+/// Spread of repeated measurements, relative to their median.
 fn spread(usages: &[Usage]) -> f64 {
     let speeds = usages.iter().map(Usage::tokens_per_second);
     let (least, most) = speeds.clone().fold((f64::MAX, 0.0), |(least, most), v| {

@@ -1,4 +1,4 @@
-//! The file in which measurements are kept.
+//! The file in which measurements are stored.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 /// Format of the file.
 const VERSION: u32 = 1;
-/// Models remembered; the latest ones.
+/// The most models stored; the latest ones.
 const MODELS_MAX: usize = 32;
-/// A larger file is none of ours.
+/// A larger file was not written by the daemon.
 const BYTES_MAX: u64 = 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
@@ -21,8 +21,8 @@ struct Content {
     tunings: Vec<Tuning>,
 }
 
-/// Reads the measurements. A file that says what cannot be is ignored, and all has to be
-/// measured anew.
+/// Reads the measurements. A file with impossible values is ignored, and everything has to
+/// be measured again.
 pub(super) fn read(path: &Path) -> Vec<Tuning> {
     match try_read(path) {
         Ok(tunings) => tunings,
@@ -49,7 +49,7 @@ fn try_read(path: &Path) -> io::Result<Vec<Tuning>> {
     Ok(content.tunings)
 }
 
-/// Writes them: all or nothing.
+/// Writes them atomically.
 pub(super) fn write(path: &Path, tunings: &[Tuning]) -> io::Result<()> {
     let from = tunings.len().saturating_sub(MODELS_MAX);
     let content = Content {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hearth_proto::{Failure, KeepAlive};
 use serde_json::Value;
 
-/// Longer is for ever: a hundred years in seconds.
+/// Longer values mean for ever: a hundred years in seconds.
 const FOREVER_S: f64 = 100.0 * 365.25 * 86_400.0;
 /// Go's units, in seconds.
 const UNITS: [(&str, f64); 8] = [
@@ -19,7 +19,7 @@ const UNITS: [(&str, f64); 8] = [
     ("h", 3600.0),
 ];
 
-/// How long the model is to stay; `None` where nothing is said.
+/// The keep-alive; `None` if the field is absent.
 pub(super) fn keep_alive(value: Option<&Value>) -> Result<Option<KeepAlive>, Failure> {
     let seconds = match value {
         None | Some(Value::Null) => return Ok(None),
@@ -36,8 +36,8 @@ pub(super) fn keep_alive(value: Option<&Value>) -> Result<Option<KeepAlive>, Fai
     }
 }
 
-/// A duration in seconds. A number without a unit is taken for seconds, which Go would
-/// refuse, but people write.
+/// A duration in seconds. A number without a unit is taken as seconds: Go would refuse it,
+/// but users write it.
 fn seconds(text: &str) -> Option<f64> {
     let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1.0, rest),

@@ -1,4 +1,4 @@
-//! The messages of a conversation, and which tool's answer belongs to which call.
+//! The messages of a conversation, and which tool result belongs to which call.
 
 use std::collections::VecDeque;
 
@@ -45,8 +45,8 @@ fn message(value: &Value, calls: &mut Calls) -> Result<Message, Failure> {
     Ok(message)
 }
 
-/// Calls of a conversation that have no answer yet, by id and name. Answers need not say
-/// which call is theirs: they come in the calls' order.
+/// Calls of a conversation that have no result yet, by id and name. Results need not name
+/// their call: they come in the order of the calls.
 #[derive(Default)]
 struct Calls {
     open: VecDeque<(String, Option<String>)>,
@@ -54,7 +54,7 @@ struct Calls {
 }
 
 impl Calls {
-    /// A call as templates want it, with an id: some cannot do without.
+    /// A call in the form for templates, with an id, which some of them require.
     fn asked(&mut self, call: &Value) -> Value {
         self.count += 1;
         let mut call = tool_call(call);
@@ -62,7 +62,7 @@ impl Calls {
         let name = name.map(str::to_owned);
         let id = match call.get("id").and_then(Value::as_str) {
             Some(id) if !id.is_empty() => id.to_owned(),
-            // As long as Mistral's templates want it.
+            // The length that Mistral's templates require.
             _ => format!("{:09}", self.count),
         };
         if let Value::Object(call) = &mut call {
@@ -90,7 +90,7 @@ impl Calls {
     }
 }
 
-/// Refuses pictures: an answer that knows nothing of them would be made up.
+/// Refuses images: an answer that ignores them would be made up.
 pub(super) fn no_images(map: &Map<String, Value>) -> Result<(), Failure> {
     match map.get("images") {
         None | Some(Value::Null) => Ok(()),

@@ -1,8 +1,8 @@
-//! Ollama's JSON, which its clients speak over HTTP: requests into
-//! [`Submission`](hearth_proto::Submission)s, answers into responses and lines.
+//! Ollama's JSON over HTTP: requests into [`Submission`](hearth_proto::Submission)s,
+//! answers into responses and lines.
 //!
-//! Shapes: `docs/api.md` of Ollama, and what its Python client reads. What is the same in
-//! OpenAI's API (tools, the split of an answer) is taken from there.
+//! Shapes: `docs/api.md` of Ollama, and what its Python client reads. What OpenAI's API has
+//! in the same form (tools, the parts of an answer) is reused from there.
 
 mod keep_alive;
 mod messages;

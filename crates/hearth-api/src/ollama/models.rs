@@ -1,4 +1,4 @@
-//! What there is to say of models.
+//! Descriptions of models.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,9 +8,9 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::timestamp;
 
-/// The tag that a name without one has.
+/// The tag of a name without one.
 const LATEST: &str = ":latest";
-/// For ever, as the time of a model's end: a hundred years.
+/// The expiry time of a model that stays for ever: a hundred years from now.
 const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// A model's name without Ollama's default tag.
@@ -18,7 +18,7 @@ pub fn name_of(name: &str) -> &str {
     name.strip_suffix(LATEST).unwrap_or(name)
 }
 
-/// A model's name as Ollama's clients have it: with a tag.
+/// A model's name in the form for Ollama's clients: with a tag.
 pub fn tagged(name: &str) -> String {
     if name.contains(':') {
         name.to_owned()
@@ -36,7 +36,7 @@ pub fn tag(model: &ModelEntry) -> Value {
     })
 }
 
-/// A model in memory, in `/api/ps`. It goes at `now` and so much later; `None`: never.
+/// A model in memory, in `/api/ps`. It expires this long after `now`; `None`: never.
 pub fn process(
     model: &ModelEntry,
     context_size: u32,
@@ -48,7 +48,7 @@ pub fn process(
         fields.remove("modified_at");
     }
     process["expires_at"] = timestamp(now + stays.unwrap_or(FOREVER).min(FOREVER)).into();
-    // There is no memory but the board's.
+    // There is no video memory, only the board's memory.
     process["size_vram"] = 0.into();
     process["context_length"] = context_size.into();
     process
@@ -63,7 +63,7 @@ pub fn show(model: &ModelEntry) -> Value {
         info["general.parameter_count"] = model.parameters.into();
         info[format!("{architecture}.context_length")] = model.context_train.into();
     }
-    // Ollama's words; it has none for what cannot be used.
+    // Ollama's terms; it has none for a model that cannot be used.
     let capabilities: &[&str] = match model.kind {
         None | Some(ModelKind::Chat) => &["completion", "tools"],
         Some(ModelKind::Base) => &["completion"],
@@ -76,7 +76,7 @@ pub fn show(model: &ModelEntry) -> Value {
     })
 }
 
-/// What a model is.
+/// Family, size and quantization of a model.
 pub fn details(model: &ModelEntry) -> Value {
     let families = Some(&model.architecture).filter(|family| !family.is_empty());
     json!({
@@ -91,7 +91,8 @@ fn modified_at(model: &ModelEntry) -> String {
     timestamp(UNIX_EPOCH + Duration::from_secs(model.modified_s))
 }
 
-/// Names this state of the file. It is no hash of its bytes, which are too many to read.
+/// Identifies this version of the file. It is not a hash of its bytes, which are too many
+/// to read.
 fn digest(model: &ModelEntry) -> String {
     let state = format!("{}\n{}\n{}", model.name, model.size_bytes, model.modified_s);
     let half = |seed| xxh3_128_with_seed(state.as_bytes(), seed);

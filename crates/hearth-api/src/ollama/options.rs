@@ -1,12 +1,12 @@
-//! `options`: how tokens are chosen, and how many.
+//! `options`: sampling, and the number of tokens.
 
 use hearth_proto::{Failure, Sampling};
 use serde_json::{Map, Value};
 
 use crate::fields::{field, sampling, stop};
 
-/// Whole numbers among the options. Some are of no use here (what runs is configured by
-/// the machine's owner, and `num_ctx` never loads a model anew), but checked all the same.
+/// Integers among the options. Some have no effect here (the machine's owner configures how
+/// a model runs, and `num_ctx` never reloads it), but are checked all the same.
 const WHOLE: [&str; 11] = [
     "top_k",
     "repeat_last_n",
@@ -21,7 +21,7 @@ const WHOLE: [&str; 11] = [
     "num_thread",
 ];
 
-/// The options that are heeded.
+/// The options that are used.
 #[derive(Debug, PartialEq)]
 pub(super) struct Options {
     pub sampling: Sampling,
@@ -40,7 +40,7 @@ pub(super) fn options(body: &Map<String, Value>) -> Result<Options, Failure> {
     for name in WHOLE {
         if let Some(number) = field(&options, name).integer()? {
             let number = match (name, number) {
-                // Everything that was said so far.
+                // Negative: the whole context.
                 ("repeat_last_n", ..0) => u32::MAX.into(),
                 ("top_k" | "repeat_last_n" | "mirostat", n) => n.clamp(0, u32::MAX.into()),
                 (_, n) => n,
@@ -50,12 +50,12 @@ pub(super) fn options(body: &Map<String, Value>) -> Result<Options, Failure> {
     }
     let number = |name| options.get(name).and_then(Value::as_i64);
     let max_tokens = number("num_predict").map(|n| match n {
-        // Until the model ends, or the context is full.
+        // Until the model ends the answer, or the context is full.
         ..=0 => u32::MAX,
         n => u32::try_from(n).unwrap_or(u32::MAX),
     });
     if number("seed").is_some_and(|seed| seed < 0) {
-        // Any.
+        // Negative: a random seed.
         options.remove("seed");
     }
     Ok(Options {

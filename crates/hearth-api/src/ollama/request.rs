@@ -12,7 +12,7 @@ use super::options::{Options, options};
 use crate::fields::{field, object, priority};
 use crate::openai::Tools;
 
-/// A decoded request: what to do, and how the answer is to be written.
+/// A decoded request: what to do, and the form of the response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// What to do.
@@ -21,9 +21,9 @@ pub struct Request {
     pub name: String,
     /// Whether to stream.
     pub stream: bool,
-    /// How long the model is to stay then; `None`: as configured.
+    /// The keep-alive after the answer; `None`: as configured.
     pub keep_alive: Option<KeepAlive>,
-    /// There is nothing to answer: the model is only loaded, or let go.
+    /// The request has no prompt: the model is only loaded or unloaded.
     pub is_empty: bool,
 }
 
@@ -34,9 +34,9 @@ pub struct Embed {
     pub name: String,
     /// `input`, or the older `prompt`.
     pub input: Value,
-    /// How many numbers a vector is to have.
+    /// Dimensions of a vector; `None`: all.
     pub dimensions: Option<u32>,
-    /// How long the model is to stay then.
+    /// The keep-alive after the answer; `None`: as configured.
     pub keep_alive: Option<KeepAlive>,
 }
 
@@ -134,10 +134,10 @@ pub fn decode_embed(body: &[u8]) -> Result<Embed, Failure> {
     })
 }
 
-/// Decodes a request about one model: what it names, and whether to stream.
+/// Decodes a request about one model: its name, and whether to stream.
 ///
 /// # Errors
-/// As [`decode_chat`]; the name must be there.
+/// As [`decode_chat`]; the name is required.
 pub fn decode_name(body: &[u8], field_name: &'static str) -> Result<(String, bool), Failure> {
     let body = object(body)?;
     let named = if field_name == "model" {
@@ -153,14 +153,14 @@ pub fn decode_name(body: &[u8], field_name: &'static str) -> Result<(String, boo
     Ok((named, stream(&body)?))
 }
 
-/// `model`; older clients say `name`.
+/// `model`; older clients send `name`.
 fn name(body: &Map<String, Value>) -> Result<String, Failure> {
     let (model, older) = (field(body, "model").text()?, field(body, "name").text()?);
     let name = model.filter(|name| !name.is_empty()).or(older);
     Ok(name.unwrap_or_default())
 }
 
-/// Unlike elsewhere, streaming is what happens where nothing is said.
+/// Unlike in other APIs, streaming is the default.
 fn stream(body: &Map<String, Value>) -> Result<bool, Failure> {
     let stream = field(body, "stream");
     Ok(stream.flag()? || stream.value.is_none_or(Value::is_null))
@@ -201,7 +201,7 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Request, Failure>
     })
 }
 
-/// The form that the answer must have.
+/// The constraint on the answer.
 fn format(value: Option<&Value>) -> Result<Option<Constraint>, Failure> {
     match value {
         None | Some(Value::Null) => Ok(None),
@@ -320,7 +320,7 @@ mod tests {
                 "{answer}"
             );
         }
-        // An answer to nothing stays as it is.
+        // A result without a call stays as it is.
         let alone = chat(&json!({"messages": [{"role": "tool", "content": "x"}]}));
         assert_eq!(conversation(alone.unwrap())[0].tool_call_id, None);
     }

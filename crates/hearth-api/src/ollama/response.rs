@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::date::civil;
 use crate::openai::call_id;
 
-/// Which endpoint's objects.
+/// The endpoint whose objects are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// `/api/chat`: the text is in a `message`.
@@ -43,18 +43,18 @@ impl Form {
         part
     }
 
-    /// A complete answer, which took so long in all.
+    /// A complete answer; `took` is its total time.
     pub fn response(self, name: &str, answer: &Answer, took: Duration) -> Value {
         let calls = answer.calls.iter().enumerate();
         let calls: Vec<Value> = calls
             .map(|(n, call)| tool_call(answer.id, n, call))
             .collect();
         let part = self.part(name, &answer.content, &answer.reasoning, &calls);
-        // A call is no reason to end in Ollama's words.
+        // Ollama has no end reason for a call.
         done(part, answer.reason.as_str(), &answer.usage, took)
     }
 
-    /// The answer to a request without a question: the model was loaded, or let go.
+    /// The response to a request without a prompt: the model was loaded or unloaded.
     pub fn nothing(self, name: &str, reason: &str, took: Duration) -> Value {
         let mut part = self.part(name, "", "", &[]);
         part["done"] = true.into();
@@ -67,7 +67,7 @@ impl Form {
     }
 }
 
-/// Makes a part the last one. How long loading took is not known: it is left out.
+/// Makes a part the last one. The loading time is not known and left out.
 pub(super) fn done(mut part: Value, reason: &str, usage: &Usage, took: Duration) -> Value {
     let ms = |ms: f64| nanoseconds(Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default());
     part["done"] = true.into();
@@ -92,7 +92,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A time as RFC 3339 has it, in UTC.
+/// A time in RFC 3339 form, in UTC.
 pub fn timestamp(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs();

@@ -10,14 +10,14 @@ use super::Form;
 use super::response::{done, tool_call};
 use crate::Chunks;
 
-/// Turns the pieces of one answer into objects, each a line.
+/// Encodes the parts of one answer as objects, one per line.
 pub struct OllamaStream {
     form: Form,
     name: String,
     id: RequestId,
     /// Calls so far.
     calls: usize,
-    /// The time since the request came.
+    /// The time since the request arrived.
     elapsed: Box<dyn Fn() -> Duration + Send>,
     is_over: bool,
 }
@@ -31,7 +31,8 @@ impl fmt::Debug for OllamaStream {
 }
 
 impl OllamaStream {
-    /// A stream for the answer to this request; `elapsed` tells the time since it came.
+    /// A stream for the answer to this request; `elapsed` returns the time since it
+    /// arrived.
     pub fn new(
         form: Form,
         name: &str,

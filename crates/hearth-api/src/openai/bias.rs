@@ -1,4 +1,4 @@
-//! `logit_bias`: tokens that are made more or less likely.
+//! `logit_bias`: makes tokens more or less likely.
 
 use hearth_proto::{Biased, Failure};
 use serde_json::{Map, Value};
@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 /// The most entries.
 const ENTRIES_MAX: usize = 1024;
 
-/// Tokens by number, as OpenAI writes them: `{"1734": -100}`; also texts, whose tokens are
-/// all meant, and llama.cpp's list of pairs: `[[1734, -5], ["no", false]]`. `false` bans.
+/// Tokens by number, as OpenAI writes them: `{"1734": -100}`; also texts, all of whose
+/// tokens are meant, and llama.cpp's list of pairs: `[[1734, -5], ["no", false]]`. `false`
+/// bans a token.
 pub(super) fn logit_bias(value: Option<&Value>) -> Result<Vec<(Biased, f32)>, Failure> {
     match value {
         None | Some(Value::Null) => Ok(Vec::new()),
@@ -25,7 +26,7 @@ fn wrong() -> Failure {
 
 fn object(map: &Map<String, Value>) -> Result<Vec<(Biased, f32)>, Failure> {
     let entries = map.iter().map(|(key, value)| {
-        // What reads as a number is one, as in llama.cpp.
+        // A key that parses as a number is one, as in llama.cpp.
         let biased = match key.parse() {
             Ok(token) => Biased::Token(token),
             Err(_) => Biased::Text(key.clone()),
@@ -81,7 +82,7 @@ mod tests {
                 json!([[7, 1.5], ["no", false]]),
                 vec![token(7, 1.5), text("no", -100.0)],
             ),
-            // A text of digits can be had in a pair only.
+            // A text of digits can be written only in a pair.
             (json!([["7", 1]]), vec![text("7", 1.0)]),
         ] {
             assert_eq!(logit_bias(Some(&given)), Ok(expected), "{given}");

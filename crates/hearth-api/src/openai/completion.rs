@@ -1,4 +1,4 @@
-//! Text completions: a prompt that is taken as it is.
+//! Text completions: a prompt without a template.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use super::response::{total, unix_seconds, usage};
 use crate::Chunks;
 use crate::fields::{field, object};
 
-/// The most alternatives shown for each token (OpenAI's own bound).
+/// The most alternatives reported for each token (OpenAI's own bound).
 const LOGPROBS_MAX: u8 = 5;
 /// The same under llama.cpp's name, as many as the engine reports.
 const PROBS_MAX: u8 = 20;
@@ -59,14 +59,14 @@ pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
     Ok(request)
 }
 
-/// How many likely tokens to report beside each chosen one; `None`: report nothing.
+/// How many likely tokens to report for each chosen one; `None`: report nothing.
 fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
     let bounded = |name, max| match field(body, name).whole()?.map(u8::try_from) {
         None => Ok(None),
         Some(Ok(n)) if n <= max => Ok(Some(n)),
         Some(_) => Err(Failure::invalid(format!("`{name}` must be at most {max}"))),
     };
-    // llama.cpp's name for them; 0 is none there.
+    // llama.cpp's name for them; 0 means none there.
     let probs = bounded("n_probs", PROBS_MAX)?.filter(|n| *n > 0);
     Ok(bounded("logprobs", LOGPROBS_MAX)?.or(probs))
 }
@@ -104,7 +104,7 @@ fn completion(
     })
 }
 
-/// Text of an answer from so many characters on.
+/// A choice with the text of an answer; `offset` is its position in characters.
 fn choice(
     index: usize,
     text: &str,
@@ -120,7 +120,7 @@ fn choice(
     })
 }
 
-/// Probabilities in the old form: a column for each property.
+/// Probabilities in the older form: a list for each property.
 fn table(tokens: &[TokenLogprob], offset: usize) -> Value {
     if tokens.is_empty() {
         return Value::Null;
@@ -146,9 +146,9 @@ fn columns(tokens: &[TokenLogprob], mut offset: usize) -> Value {
     })
 }
 
-/// The likeliest tokens by their text. Some have the same, or none that is text: the less
-/// likely ones are named by their bytes then, as OpenAI does, and where that is taken, too,
-/// by their place in the list.
+/// The likeliest tokens by their text. If a text is used already, or is not UTF-8, the
+/// token is named by its bytes, as OpenAI does, and if that is used too, by its place in
+/// the list.
 fn alternatives(token: &TokenLogprob) -> Value {
     let mut named = Map::new();
     for (place, (bytes, logprob)) in token.top.iter().enumerate() {
@@ -167,14 +167,14 @@ fn alternatives(token: &TokenLogprob) -> Value {
     Value::Object(named)
 }
 
-/// Turns the pieces of answers into `text_completion` objects.
+/// Encodes the parts of answers as `text_completion` objects.
 #[derive(Debug)]
 pub struct CompletionStream {
     id: Option<RequestId>,
     model: String,
     created: u64,
     include_usage: bool,
-    /// Characters so far and, once it is complete, what each answer cost.
+    /// Characters so far and, once it is complete, the usage of each answer.
     answers: Vec<(usize, Option<Usage>)>,
 }
 

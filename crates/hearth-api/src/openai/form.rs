@@ -1,4 +1,4 @@
-//! The form that an answer must have: `response_format`, `grammar` and their like.
+//! The constraint on an answer: `response_format`, `grammar` and similar fields.
 
 use hearth_proto::{Constraint, Failure, FailureKind};
 use serde_json::{Map, Value};
@@ -7,8 +7,8 @@ use crate::fields::field;
 
 type Make = fn(String) -> Constraint;
 
-/// What the answer must look like: `OpenAI`'s `response_format`, llama.cpp's `grammar`
-/// and `json_schema`, and `regex` and `lark`.
+/// The constraint: `OpenAI`'s `response_format`, llama.cpp's `grammar` and `json_schema`,
+/// and `regex` and `lark`.
 ///
 /// # Errors
 /// `InvalidArgs` naming the field, `NotSupported`.
@@ -53,7 +53,7 @@ pub(super) fn constraint(body: &Map<String, Value>) -> Result<Option<Constraint>
 fn response_format(format: &Value) -> Result<Option<Constraint>, Failure> {
     match format.get("type").and_then(Value::as_str) {
         Some("text") => Ok(None),
-        // llama.cpp takes a schema here, too.
+        // llama.cpp accepts a schema here, too.
         Some("json_object") => Ok(Some(match format.get("schema") {
             None | Some(Value::Null) => Constraint::JsonObject,
             Some(schema) => Constraint::JsonSchema(schema.clone()),

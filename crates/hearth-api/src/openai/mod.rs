@@ -2,8 +2,8 @@
 //! [`Submission`](hearth_proto::Submission)s, answers into responses and stream chunks.
 //!
 //! Shapes: platform.openai.com's API reference for chat completions, completions and
-//! responses. Fields that clients send and Hearthd has no use for are ignored; fields it
-//! knows are checked.
+//! responses. Unknown fields, and those that Hearthd does not use, are ignored; the others
+//! are checked.
 
 mod bias;
 mod completion;

@@ -13,15 +13,15 @@ use crate::fields::{content, field, object, priority, sampling, stop, tool_call}
 
 /// OpenAI's own limit.
 const TOP_LOGPROBS_MAX: u8 = 20;
-/// The most answers to one request: each takes a place in the queue.
+/// The most candidates for one request: each takes a place in the queue.
 const CHOICES_MAX: u32 = 8;
 
-/// A decoded request: what to do, and how the answer is to be written.
+/// A decoded request: what to do, and the form of the response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatRequest {
     /// What to do.
     pub submission: Submission,
-    /// How often it is to be answered.
+    /// Number of candidates.
     pub n: u32,
     /// Whether to stream.
     pub stream: bool,
@@ -30,7 +30,7 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
-    /// The request, where it is to be answered once.
+    /// The request, if it has only one candidate.
     ///
     /// # Errors
     /// `NotSupported`, naming `n`.
@@ -53,7 +53,7 @@ pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
     chat(&object(body)?)
 }
 
-/// As [`decode_chat`], of a body that was read already.
+/// As [`decode_chat`], of a parsed body.
 pub(super) fn chat(body: &Map<String, Value>) -> Result<ChatRequest, Failure> {
     let messages = match body.get("messages") {
         Some(Value::Array(list)) if !list.is_empty() => list,
@@ -78,7 +78,7 @@ pub(super) fn chat(body: &Map<String, Value>) -> Result<ChatRequest, Failure> {
     Ok(request)
 }
 
-/// Decodes what a request says besides its messages, which are kept elsewhere.
+/// Decodes the fields of a request besides its messages, which are passed separately.
 ///
 /// # Errors
 /// As [`decode_chat`].
@@ -90,7 +90,7 @@ pub fn decode_fields(
     Ok(common(fields, Prompt::Chat { messages, tools })?.submission)
 }
 
-/// What chats and completions have in common.
+/// The fields that chats and completions have in common.
 pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Failure> {
     let get = |name| field(body, name);
     let max_tokens = match get("max_completion_tokens").whole()? {
@@ -109,7 +109,7 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
             "`n` must be from 1 to {CHOICES_MAX}"
         )));
     }
-    // llama.cpp's name, and ours.
+    // llama.cpp's name, and the name used here.
     get("cache_prompt").flag()?;
     let reuse = if get("reproducible").flag()? {
         Reuse::Reproducible
@@ -171,7 +171,7 @@ fn message(value: &Value) -> Result<Message, Failure> {
     };
     let text = |name| field(map, name).text();
     Ok(Message {
-        // The developer role is OpenAI's newer word for system.
+        // The developer role is OpenAI's newer name for system.
         role: if role == "developer" {
             "system".into()
         } else {
@@ -188,7 +188,7 @@ fn message(value: &Value) -> Result<Message, Failure> {
     })
 }
 
-/// What an assistant thought: `DeepSeek`'s name for it, or `OpenRouter`'s.
+/// The reasoning of an assistant's message: `DeepSeek`'s name for it, or `OpenRouter`'s.
 fn reasoning(message: &Map<String, Value>) -> Result<String, Failure> {
     let text = field(message, "reasoning_content").text()?;
     match text {
@@ -197,8 +197,8 @@ fn reasoning(message: &Map<String, Value>) -> Result<String, Failure> {
     }
 }
 
-/// What happens to a conversation that is too long, in the words of OpenAI's Responses
-/// API, where `auto` drops items from the middle.
+/// What to do with a conversation that is too long, in the terms of OpenAI's Responses API,
+/// where `auto` drops items from the middle.
 fn overflow(truncation: Option<&str>) -> Result<Overflow, Failure> {
     match truncation {
         None | Some("disabled") => Ok(Overflow::Error),
@@ -209,7 +209,7 @@ fn overflow(truncation: Option<&str>) -> Result<Overflow, Failure> {
     }
 }
 
-/// Further variables of the chat template, as llama-server and vLLM take them.
+/// Further variables of the chat template, as llama-server and vLLM accept them.
 fn kwargs(body: &Map<String, Value>) -> Result<Map<String, Value>, Failure> {
     match body.get("chat_template_kwargs") {
         None | Some(Value::Null) => Ok(Map::new()),
@@ -218,7 +218,7 @@ fn kwargs(body: &Map<String, Value>) -> Result<Map<String, Value>, Failure> {
     }
 }
 
-/// How much the model is to think, in OpenAI's words.
+/// The reasoning effort, in OpenAI's terms.
 fn thinking(effort: Option<&str>) -> Result<Option<Thinking>, Failure> {
     Ok(Some(match effort {
         None => return Ok(None),
@@ -235,7 +235,7 @@ fn thinking(effort: Option<&str>) -> Result<Option<Thinking>, Failure> {
     }))
 }
 
-/// How many likely tokens to report beside each chosen one; `None`: report nothing.
+/// How many likely tokens to report for each chosen one; `None`: report nothing.
 fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
     let get = |name| field(body, name);
     let (wanted, top) = (get("logprobs").flag()?, get("top_logprobs").whole()?);
@@ -250,7 +250,7 @@ fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
             "`top_logprobs` needs `logprobs` to be true",
         )),
         (Some(top), _) => bound("top_logprobs", top),
-        // llama.cpp's name for both in one.
+        // llama.cpp's name for both fields in one.
         (None, Some(probs @ 1..)) => bound("n_probs", probs),
         (None, _) => Ok(wanted.then_some(0)),
     }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hearth_proto::{Answer, RequestId, TokenLogprob, ToolCall, Usage};
 use serde_json::{Value, json};
 
-/// Seconds since 1970, as OpenAI's `created` wants it.
+/// Seconds since 1970, for OpenAI's `created`.
 pub(super) fn unix_seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -55,8 +55,8 @@ pub(super) fn chat_id(first: Option<RequestId>) -> String {
     format!("chatcmpl-{}", first.unwrap_or_default())
 }
 
-/// What several answers cost together: they have their prompt in common. Found in the
-/// cache was of it what the first one found there; the others found the first.
+/// The total usage of several candidates, which share their prompt. Its cached tokens are
+/// those that the first one found; the others found the first one's.
 pub(super) fn total(usages: impl Iterator<Item = Usage>) -> Usage {
     let sum = |a: Usage, b: Usage| Usage {
         prompt_tokens: a.prompt_tokens.max(b.prompt_tokens),
@@ -78,7 +78,7 @@ pub(super) fn tool_call(id: RequestId, n: usize, call: &ToolCall) -> Value {
 }
 
 /// The id of an answer's `n`th call, counted from 0. Nine letters and digits: Mistral's
-/// templates take no other.
+/// templates accept no other form.
 pub fn call_id(id: RequestId, n: usize) -> String {
     format!("{:06x}{:03x}", id.0 & 0xff_ffff, n & 0xfff)
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::response::{chat_id, logprobs, tool_call, total, unix_seconds, usage};
 use crate::Chunks;
 
-/// Turns the pieces of answers into `chat.completion.chunk` objects.
+/// Encodes the parts of answers as `chat.completion.chunk` objects.
 #[derive(Debug)]
 pub struct ChatStream {
     id: String,
@@ -18,17 +18,17 @@ pub struct ChatStream {
     choices: Vec<Choice>,
 }
 
-/// One answer.
+/// State of one answer.
 #[derive(Debug)]
 struct Choice {
     id: RequestId,
     /// Calls so far.
     calls: usize,
-    /// A chunk was made.
+    /// Whether a chunk was sent.
     begun: bool,
     /// Probabilities of tokens whose text is still held back.
     logprobs: Vec<TokenLogprob>,
-    /// Known when it is complete.
+    /// Set when it is complete.
     usage: Option<Usage>,
 }
 
@@ -82,7 +82,7 @@ impl Chunks for ChatStream {
         self.chunks(choices)
     }
 
-    /// The last delta is empty: clients drop the content of a chunk with a
+    /// The delta of the last chunk is empty: clients drop the content of a chunk with a
     /// `finish_reason`.
     fn finish(&mut self, index: usize, reason: FinishReason, figures: &Usage) -> Vec<Value> {
         let Some(choice) = self.choices.get_mut(index) else {
@@ -107,7 +107,7 @@ impl Chunks for ChatStream {
 }
 
 impl Choice {
-    /// Choices for parts of the answer; the first one of all comes at once.
+    /// Choices for parts of the answer; the first call always returns one.
     fn read(&mut self, index: usize, parts: Vec<AnswerPart>) -> Vec<Value> {
         let mut choices = Vec::new();
         for part in parts {

@@ -27,7 +27,7 @@ impl Tools {
         let names = names(&list)?;
         let choice = choice(body.get("tool_choice"), &names)?;
         if choice == ToolChoice::None {
-            // The model cannot be tempted by what it does not see.
+            // The model cannot call tools that it does not see.
             list.clear();
         }
         let parallel = field(body, "parallel_tool_calls");
@@ -43,7 +43,7 @@ impl Tools {
         })
     }
 
-    /// Sets what a request says of its tools, the list aside.
+    /// Sets the fields that concern tools, except the list.
     pub(crate) fn apply(self, request: &mut GenerateRequest) {
         request.tool_choice = self.choice;
         request.one_call = self.one_call;

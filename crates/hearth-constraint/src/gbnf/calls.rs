@@ -1,4 +1,4 @@
-//! The chat layer's grammar of tool calls, made fit for forcing them.
+//! Adapts the chat layer's grammar of tool calls for forcing calls.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use llguidance::toktrie::TokenId;
 
 use super::{Body, Node};
 
-/// The rule of nothing but calls: the chat layer names them so in all its families.
+/// The rule that matches only calls: the chat layer gives it one of these names in all
+/// families.
 pub(super) fn start(names: &BTreeMap<String, usize>, one_call: bool) -> Option<usize> {
     let order = if one_call {
         ["tool-call", "tool-call-root", "tool-calls"]
@@ -16,8 +17,8 @@ pub(super) fn start(names: &BTreeMap<String, usize>, one_call: bool) -> Option<u
     order.iter().find_map(|name| names.get(*name).copied())
 }
 
-/// Writes JSON as all templates do, `{"a": 1, "b": 2}`: it is what the model has learned,
-/// and the less choice, the more comes without a decode.
+/// Fixes the whitespace of JSON to that of all templates, `{"a": 1, "b": 2}`: the model was
+/// trained on it, and with fewer choices more tokens are forced without a decode.
 pub(super) fn make_compact(body: &mut Body, space: Option<usize>) {
     let Some(space) = space else { return };
     for sequence in body {
@@ -40,7 +41,7 @@ pub(super) fn make_compact(body: &mut Body, space: Option<usize>) {
     }
 }
 
-/// What stands for the optional whitespace at this place, where JSON's marks are around it.
+/// The text that replaces the optional whitespace here, if JSON punctuation is next to it.
 fn fixed_space(sequence: &[Node], at: usize, space: usize) -> Option<&'static str> {
     if !matches!(sequence.get(at), Some(Node::Rule(id)) if *id == space) {
         return None;
@@ -60,7 +61,7 @@ fn fixed_space(sequence: &[Node], at: usize, space: usize) -> Option<&'static st
     }
 }
 
-/// Leaves texts out that are marks and nothing else, with the whitespace around them.
+/// Removes texts that are only a mark, with the whitespace around it.
 pub(super) fn leave_out(body: &mut Body, marks: &[String]) {
     for sequence in body {
         for node in sequence.iter_mut() {
@@ -78,7 +79,7 @@ pub(super) fn leave_out(body: &mut Body, marks: &[String]) {
     }
 }
 
-/// Takes the names of control tokens out of texts: they come as tokens only.
+/// Replaces the names of control tokens in texts by the tokens.
 pub(super) fn split_controls(body: &mut Body, controls: &[(String, TokenId)]) {
     for sequence in body {
         let nodes = std::mem::take(sequence);

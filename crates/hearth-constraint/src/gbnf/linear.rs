@@ -1,8 +1,8 @@
-//! Right-linear rules into regular expressions.
+//! Translates right-linear rules to regular expressions.
 //!
 //! llama.cpp writes "any text up to X" as a chain of rules that call each other at their
-//! end, a character at a time. Such rules are a finite automaton: one terminal, which the
-//! lexer follows much faster than the parser its characters.
+//! end, one character at a time. Such rules are a finite automaton: one terminal, which the
+//! lexer processes much faster than the parser processes single characters.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use super::{Body, Node};
 /// Rules of one automaton; larger ones stay as they are.
 const MAX_STATES: usize = 256;
 
-/// Nodes that the expressions of one automaton may have: where many states reach many
-/// others, each that is replaced multiplies them.
+/// The most nodes in the expressions of one automaton: where many states reach many others,
+/// each replacement multiplies them.
 const MAX_NODES: usize = 20_000;
 
 /// The rules that `start` needs, in their order.
@@ -21,7 +21,7 @@ pub(super) fn reachable(bodies: &[Body], start: usize) -> BTreeSet<usize> {
     reached(&calls, start).into_iter().collect()
 }
 
-/// What can be reached from a rule, itself included.
+/// The rules reachable from a rule, including itself.
 fn reached(calls: &[Vec<usize>], start: usize) -> Vec<usize> {
     let mut seen = vec![false; calls.len()];
     let mut open = vec![start];
@@ -37,7 +37,7 @@ fn reached(calls: &[Vec<usize>], start: usize) -> Vec<usize> {
     found
 }
 
-/// The rules that a body names, each once.
+/// The rules that a body calls, each once.
 fn called(body: &Body) -> Vec<usize> {
     let mut names = BTreeSet::new();
     let mut open: Vec<&Node> = body.iter().flatten().collect();
@@ -52,12 +52,12 @@ fn called(body: &Body) -> Vec<usize> {
     names.into_iter().collect()
 }
 
-/// Gives each rule that begins such a chain a body that calls none of it.
+/// Replaces the body of each rule that begins such a chain by one that calls none of it.
 pub(super) fn make_regular(bodies: &mut [Body], start: usize) {
     let calls: Vec<Vec<usize>> = bodies.iter().map(called).collect();
     let mut used = reached(&calls, start);
     used.sort_unstable();
-    // Who reaches whom through at least one call.
+    // Which rule reaches which through at least one call.
     let mut reach = vec![Vec::new(); bodies.len()];
     for id in &used {
         let mut seen = vec![false; bodies.len()];
@@ -69,7 +69,7 @@ pub(super) fn make_regular(bodies: &mut [Body], start: usize) {
     let mut done: BTreeSet<usize> = BTreeSet::new();
     for id in used {
         let reaches = |from: usize, to: usize| reach[from].get(to) == Some(&true);
-        // What reaches itself through others.
+        // The rules on a cycle with this one.
         let states: BTreeSet<usize> = (0..bodies.len())
             .filter(|other| reaches(id, *other) && reaches(*other, id))
             .collect();
@@ -83,7 +83,8 @@ pub(super) fn make_regular(bodies: &mut [Body], start: usize) {
     }
 }
 
-/// A rule as an equation: what follows before each other rule, and what ends it.
+/// A rule as an equation: the prefix before each called rule, and the bodies without a
+/// call.
 struct Equation {
     calls: Vec<(usize, Body)>,
     ends: Body,
@@ -96,8 +97,8 @@ fn solve(bodies: &[Body], entry: usize, states: &BTreeSet<usize>) -> Option<Body
         .iter()
         .map(|id| Some((*id, equation(&bodies[*id], states)?)))
         .collect::<Option<_>>()?;
-    // The entry stays for last, and of the others the deepest go first: so each is
-    // replaced in few places.
+    // The entry stays until the end, and of the others the deepest are replaced first: each
+    // then occurs in few places.
     equations.sort_by_key(|(id, _)| if *id == entry { 0 } else { *id + 1 });
     let mut left = MAX_NODES;
     while equations.len() > 1 {

@@ -1,4 +1,4 @@
-//! GBNF's syntax.
+//! Parser of GBNF's syntax.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -6,12 +6,12 @@ use std::str::Chars;
 use super::{Body, Node, Rules};
 use crate::bounds::MAX_RULES;
 
-/// Groups within groups.
+/// Largest depth of nested groups.
 const MAX_NESTING: usize = 64;
-/// Of `{m,n}`.
+/// Largest number in `{m,n}`.
 const MAX_REPEAT: u32 = 1_000_000;
 
-/// Reads a grammar's text.
+/// Parses the text of a grammar.
 pub(super) struct Parser<'a> {
     chars: Peekable<Chars<'a>>,
     line: usize,
@@ -29,7 +29,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// All rules, or what is wrong, with the line.
+    /// All rules, or the error with its line.
     pub(super) fn rules(mut self) -> Result<Rules, String> {
         self.space(true);
         while self.chars.peek().is_some() {
@@ -120,7 +120,7 @@ impl<'a> Parser<'a> {
                 _ => break,
             };
             nodes.push(node);
-            // Lines go on within parentheses only.
+            // A rule continues on the next line only within parentheses.
             self.space(depth > 0);
         }
         Ok(nodes)
@@ -262,7 +262,7 @@ impl<'a> Parser<'a> {
         self.chars.next_if_eq(&c).is_some()
     }
 
-    /// Skips blanks and comments, and line ends where they mean nothing.
+    /// Skips blanks and comments, and line ends if `lines`.
     fn space(&mut self, lines: bool) {
         while let Some(&c) = self.chars.peek() {
             match c {

@@ -1,4 +1,4 @@
-//! Input made to cost: refused soon, or harmless; never a crash.
+//! Input designed to be expensive: refused early, or harmless; never a crash.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::vocabulary;
 use crate::{Matcher, Tokenize, Vocabulary, check};
 
-/// Objects within objects; built and taken apart without recursion.
+/// Nested objects, built and dropped without recursion.
 fn nested(depth: usize) -> Value {
     let mut value = json!({"type": "object"});
     for _ in 0..depth {
@@ -43,7 +43,7 @@ fn depth_is_bounded_without_recursion() {
     Matcher::new(&vocabulary, &Constraint::JsonSchema(nested(31))).unwrap();
 }
 
-/// What each is, and whether it must be refused (else either will do).
+/// A name, the input, and whether it must be refused (else either result is accepted).
 type Bomb<T> = (&'static str, T, bool);
 
 fn schemas() -> Vec<Bomb<Value>> {
@@ -237,7 +237,7 @@ fn odd_vocabularies() {
         let error = Vocabulary::new(pieces, &[], &ends, none.clone()).unwrap_err();
         assert_eq!(error.kind, FailureKind::ModelInvalid);
     }
-    // Empty, huge and double pieces, and a tokenizer that is of no use.
+    // Empty, huge and duplicate pieces, and a tokenizer that returns nothing usable.
     let mut pieces = bytes();
     pieces.extend([vec![], vec![b' '; 5000], b"a".to_vec(), b"</s>".to_vec()]);
     let vocabulary = Vocabulary::new(pieces.clone(), &[], &[259], none).unwrap();
@@ -281,7 +281,7 @@ fn a_vocabulary_without_the_bytes_says_so() {
     assert!(logits.iter().all(|l| l.is_finite()));
 }
 
-/// Rules that all end in each other, and rules that name each other hundreds of times.
+/// Rules that all end in each other, and rules that call each other hundreds of times.
 #[test]
 fn chains_of_rules_cost_no_more_than_their_text() {
     let (mut dense, mut many) = (String::new(), String::new());
@@ -301,7 +301,7 @@ fn chains_of_rules_cost_no_more_than_their_text() {
             constraint: Some(Constraint::Gbnf(format!("root ::= r0\n{rules}"))),
             ..GenerateRequest::default()
         };
-        // Whatever the verdict: it comes.
+        // Either result is accepted, as long as it returns.
         _ = check(&request);
     }
 }

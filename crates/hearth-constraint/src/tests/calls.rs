@@ -1,5 +1,5 @@
-//! Tool calls, asked for and begun by the model, in the forms that llama.cpp's chat layer
-//! gives.
+//! Tool calls, forced and begun by the model, in the forms that llama.cpp's chat layer
+//! defines.
 
 use hearth_proto::{Constraint, FailureKind, GenerateRequest, Prompt, ToolChoice};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ tool-turn-on-schema ::= "{" space "\"area\"" space ":" space area space "}"
 until-9 ::= | [<] until-9-01 | [^<] until-9
 until-9-01 ::= | [<] until-9-01 | [^<t] until-9
 "#;
-/// A form whose arguments are text up to a tag, as Qwen3.5 writes them.
+/// A form with arguments as text up to a tag, as Qwen3.5 writes them.
 const TAGGED: &str = r#"ac-1 ::= [<] ac-1-01 | [^<] ac-1
 ac-1-01 ::= [<] ac-1-01 | [/] ac-1-02 | [^/<] ac-1
 ac-1-02 ::= [<] ac-1-01 | [p] ac-1-03 | [^<p] ac-1
@@ -84,7 +84,7 @@ fn bound(vocabulary: &Vocabulary, binding: &Binding) -> Matcher {
     Matcher::bound(vocabulary, binding).unwrap().unwrap()
 }
 
-/// The calls of an answer; whatever stands before them is text.
+/// The calls of an answer; text before them is ignored.
 fn calls(text: &str) -> Vec<Value> {
     text.split("<tool_call>")
         .skip(1)
@@ -92,7 +92,7 @@ fn calls(text: &str) -> Vec<Value> {
             let (call, _) = call
                 .split_once("</tool_call>")
                 .unwrap_or_else(|| panic!("{text}"));
-            // Several stand in one tag with commas between them.
+            // One tag may contain several, separated by commas.
             let list = format!("[{call}]");
             let list: Vec<Value> =
                 serde_json::from_str(&list).unwrap_or_else(|e| panic!("{text}: {e}"));
@@ -202,7 +202,8 @@ fn free_text_is_free_until_a_call_begins() {
             auto.accept(CALL).unwrap();
         } else {
             assert_eq!(fits(&mut auto, &pieces, "call"), (true, true));
-            // `>\n` goes on well, `></` does not, and `>` leaves it open.
+            // `>\n` continues a call, `></` makes it invalid, and after `>` both are
+            // possible.
             let token = |text: &str| greedy(&pieces, text.as_bytes())[0];
             assert!(allows(&mut auto, &pieces, token(">\n")));
             assert!(!allows(&mut auto, &pieces, token("></")));
@@ -224,7 +225,8 @@ fn free_text_is_free_until_a_call_begins() {
         } else {
             assert_eq!(fits(&mut auto, &pieces, "\n</tool_call>"), (true, true));
         }
-        // The end may come, or another call, but no text: it could not be read.
+        // The end may come, or another call, but no text: the chat layer could not parse
+        // it.
         assert!(allows(&mut auto, &pieces, END));
         assert!(!allows(&mut auto, &pieces, byte(b'x')));
     }
@@ -298,7 +300,7 @@ fn nothing_binds_the_model_while_it_thinks() {
     for text in ["x", "<thx", "<the>a</the>x", "<the>a</the>\n\n\nx"] {
         assert!(!fits(&mut json(false), &pieces, text).0, "{text}");
     }
-    // It may not end while it thinks of a bound answer; the model decides when it is done.
+    // The answer must not end during the reasoning; the model decides when that is done.
     let mut open = json(true);
     assert!(fits(&mut open, &pieces, "hm").0 && open.forced().is_empty());
 }

@@ -1,4 +1,4 @@
-//! What is refused before there is a model.
+//! What is refused without a model.
 
 use hearth_proto::{Constraint, FailureKind, GenerateRequest, Message, Prompt, ToolChoice};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Whatever the model wants, the answer is valid against the schema.
+//! Whatever the model prefers, the answer is valid against the schema.
 
 use hearth_proto::{Constraint, FailureKind};
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{fits, lossy, run, vocabulary};
 use crate::Matcher;
 
-/// Each with whether fast-forward must save decodes.
+/// Schemas, each with whether forced tokens must save decodes.
 fn table() -> Vec<(Value, bool)> {
     let open = |schema| (schema, false);
     let saves = |schema| (schema, true);
@@ -106,7 +106,7 @@ fn validator(schema: &Value) -> jsonschema::Validator {
 }
 
 fn check(text: &[u8], schema: &Value, validator: &jsonschema::Validator) {
-    // Formats are kept to the form, and form knows no calendar.
+    // Formats are checked by form only, without a calendar.
     let dated = lossy(text)
         .replace(":60", ":59")
         .replace("-02-29", "-02-28");

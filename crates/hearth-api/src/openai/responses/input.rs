@@ -40,7 +40,7 @@ fn add(messages: &mut Vec<Value>, item: &Value) -> Result<(), Failure> {
             let output = text(item.get("output"))?;
             messages.push(json!({"role": "tool", "tool_call_id": id, "content": output}));
         }
-        // The templates want none of what was thought in earlier turns.
+        // The templates use no reasoning of earlier turns.
         Some("reasoning") => {}
         Some("item_reference") => {
             return Err(not_supported(
@@ -65,7 +65,7 @@ fn message(item: &Value) -> Result<Value, Failure> {
     Ok(json!({"role": string(item, "role")?, "content": text(item.get("content"))?}))
 }
 
-/// Calls stand in the assistant's message that they came with.
+/// Adds a call to the assistant's message that it came with.
 fn add_call(messages: &mut Vec<Value>, item: &Value) -> Result<(), Failure> {
     let call = json!({
         "id": string(item, "call_id")?,

@@ -1,8 +1,8 @@
-//! OpenAI's Responses API, as far as it goes without keeping anything.
+//! OpenAI's Responses API, without the parts that need stored state.
 //!
-//! Shapes: platform.openai.com's API reference for responses, and the types of the
-//! official Python package. A request is said as a chat and decoded as one; an answer is
-//! taken apart by the same reader.
+//! Shapes: platform.openai.com's API reference for responses, and the types of the official
+//! Python package. A request is translated to a chat and decoded as one; an answer is
+//! parsed by the same reader.
 
 mod input;
 mod request;

@@ -1,4 +1,4 @@
-//! Requests, said as chats.
+//! Requests, translated to chats.
 
 use hearth_proto::Failure;
 use serde_json::{Map, Value, json};
@@ -27,9 +27,9 @@ const SAME: [&str; 13] = [
 /// A decoded request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResponsesRequest {
-    /// The chat that it is, to be answered once.
+    /// The equivalent chat, with one candidate.
     pub chat: ChatRequest,
-    /// What the response says again of its request.
+    /// The fields of the request that the response repeats.
     pub(super) echo: Map<String, Value>,
 }
 
@@ -65,7 +65,7 @@ pub fn decode_responses(body: &[u8]) -> Result<ResponsesRequest, Failure> {
     })
 }
 
-/// Nothing is kept from one request to the next.
+/// Refuses fields that need stored state: nothing is stored from one request to the next.
 fn refuse_what_is_kept(body: &Map<String, Value>) -> Result<(), Failure> {
     for name in ["previous_response_id", "conversation", "prompt"] {
         if body.get(name).is_some_and(|value| !value.is_null()) {
@@ -159,7 +159,7 @@ fn format(body: &Map<String, Value>) -> Result<Value, Failure> {
     }
 }
 
-/// What a response repeats; clients expect these fields to be there.
+/// The fields that a response repeats; clients expect them.
 fn echo(body: &Map<String, Value>) -> Result<Map<String, Value>, Failure> {
     match body.get("metadata") {
         None | Some(Value::Null) => {}

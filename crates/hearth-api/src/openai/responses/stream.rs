@@ -8,7 +8,7 @@ use crate::Chunks;
 use crate::openai::call_id;
 use crate::openai::response::unix_seconds;
 
-/// Turns the pieces of an answer into events of a response.
+/// Encodes the parts of an answer as events of a response.
 #[derive(Debug)]
 pub struct ResponsesStream {
     id: RequestId,
@@ -42,7 +42,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// What events of its text are called.
+    /// Prefix of the names of its text events.
     fn text_events(self) -> &'static str {
         match self {
             Self::Message => "response.output_text",
@@ -89,7 +89,7 @@ impl ResponsesStream {
         }
     }
 
-    /// The response to a request whose answer came whole.
+    /// The response to a request whose answer is complete.
     pub fn whole(mut self, answer: &Answer) -> Value {
         let calls = answer.calls.iter().cloned().map(AnswerPart::ToolCall);
         let parts = [
@@ -199,7 +199,7 @@ impl ResponsesStream {
         });
     }
 
-    /// Completes the item that text was added to, where there is one.
+    /// Completes the item that text was added to, if there is one.
     fn close(&mut self, status: &str, events: &mut Vec<Value>) {
         let Some(Item { kind, id, text }) = self.open.take() else {
             return;
@@ -225,7 +225,7 @@ impl ResponsesStream {
         self.output.push(item);
     }
 
-    /// A call comes whole, in one delta.
+    /// A call is complete: it is sent in one delta.
     fn add_call(&mut self, call: &ToolCall, events: &mut Vec<Value>) {
         self.close("completed", events);
         let number = self.calls;
@@ -273,7 +273,7 @@ impl Chunks for ResponsesStream {
             FinishReason::Stop => "completed",
         };
         if self.open.is_none() && self.output.is_empty() {
-            // An answer without a word is one, too.
+            // An empty answer is a message, too.
             self.begin(Kind::Message, &mut events);
         }
         self.close(status, &mut events);
@@ -293,7 +293,7 @@ impl Chunks for ResponsesStream {
     }
 }
 
-/// Tokens of reasoning are counted as output, not apart.
+/// Reasoning tokens are counted as output tokens, not separately.
 fn usage(usage: &Usage) -> Value {
     json!({
         "input_tokens": usage.prompt_tokens,
