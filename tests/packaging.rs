@@ -1,7 +1,7 @@
-//! The pieces around the executables: systemd units, bus policy, Debian package.
+//! Files around the executables: systemd units, bus policy, Debian package.
 //!
-//! The checks are scripts, which packagers and `.ci/run` use as well. Nothing is
-//! built here: the package is looked at where `make deb` has left one.
+//! The checks are scripts that packagers and `.ci/run` use as well. Nothing is built
+//! here: the package is checked if `make deb` has built one.
 
 #[path = "common/not_checked.rs"]
 mod not_checked;
@@ -15,7 +15,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs a script of `packaging/`; its exit status 77 says that it cannot run here.
+/// Runs a script of `packaging/`; exit status 77 means that it cannot run here.
 fn check(script: &str, args: &[&Path]) {
     let output = Command::new(root().join("packaging").join(script))
         .args(args)
@@ -43,8 +43,8 @@ fn bus_policy_lets_the_group_in_and_nobody_else() {
     check("check-policy.sh", &[]);
 }
 
-/// polkit passes over a file that is not well-formed, and over actions without their
-/// parts; what it makes of a sound one is in `tests/daemon/polkit.rs`.
+/// polkit ignores a file that is not well-formed, and actions with missing elements.
+/// `tests/daemon/polkit.rs` tests the effect of a valid file.
 #[test]
 fn polkit_actions_are_well_formed_and_complete() {
     let policy = std::fs::read_to_string(root().join("packaging/polkit/org.hearthd.policy"));
@@ -96,7 +96,7 @@ fn polkit_actions_are_well_formed_and_complete() {
     }
 }
 
-/// The package that `make deb` made of this version for this machine, if any.
+/// The package that `make deb` built of this version for this machine, if any.
 fn package() -> Option<PathBuf> {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -116,7 +116,7 @@ fn package_holds_what_it_should() {
     }
 }
 
-/// One version in three places: Cargo.toml, Debian's changelog, the package's name.
+/// The version in Cargo.toml, in Debian's changelog and in the package's name.
 #[test]
 fn changelog_begins_with_this_version() {
     let changelog = std::fs::read_to_string(root().join("packaging/debian/changelog")).unwrap();
@@ -127,7 +127,7 @@ fn changelog_begins_with_this_version() {
     );
 }
 
-/// The hand-written pages carry the version as well.
+/// The manual pages that are written by hand have the version as well.
 #[test]
 fn manual_pages_are_of_this_version() {
     for page in ["hearthd.8", "hearth-engine.8"] {
@@ -137,7 +137,7 @@ fn manual_pages_are_of_this_version() {
     }
 }
 
-/// The unit's time limit for stopping leaves room for the drain of the configuration.
+/// The unit's stop timeout is longer than the drain time of the configuration.
 #[test]
 fn stopping_leaves_time_to_drain() {
     let unit = std::fs::read_to_string(root().join("systemd/hearthd.service")).unwrap();
@@ -168,7 +168,7 @@ fn installed_for(part: &str) -> Vec<String> {
     packages.collect()
 }
 
-/// `cross` builds in an image of its own, which nobody can try without Docker.
+/// `cross` builds in its own image, which cannot be tested without Docker.
 #[test]
 fn the_image_of_cross_gets_what_the_script_installs() {
     let cross = std::fs::read_to_string(root().join("Cross.toml")).unwrap();
@@ -183,7 +183,7 @@ fn the_image_of_cross_gets_what_the_script_installs() {
     let (_, packages) = steps[1].split_once("--no-install-recommends ").unwrap();
     let image: Vec<&str> = packages.split(' ').collect();
     let script = [installed_for("build"), installed_for("cross")].concat();
-    // Of no use to the compiler, or there in every image of cross.
+    // Not needed by the compiler, or present in every image of cross.
     let needless = [
         "git",
         "gcc",
@@ -205,7 +205,7 @@ fn the_image_of_cross_gets_what_the_script_installs() {
         );
     }
     for package in image {
-        // What the compiler's own package depends on where Debian made it.
+        // A dependency of the compiler's own package on Debian.
         let is_dependency = package == "libstdc++-12-dev-arm64-cross";
         assert!(
             script.iter().any(|p| p == package) || is_dependency,

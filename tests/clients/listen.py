@@ -1,4 +1,4 @@
-"""Starts the daemon as systemd does: with its listening sockets, a Unix and a TCP one.
+"""Starts the daemon as systemd does, with listening sockets: a Unix and a TCP one.
 
 usage: listen.py HEARTHD --config DIR/hearthd.toml
 
@@ -16,7 +16,7 @@ tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 tcp.bind(("127.0.0.1", 0))
 with open(os.path.join(folder, "port"), "w", encoding="ascii") as file:
     file.write(str(tcp.getsockname()[1]))
-# Out of the way of where they are handed over: 3 and up.
+# Keeps clear of the descriptors that are passed on: 3 and up.
 high = [os.dup(os.dup(os.dup(s.fileno()))) for s in (unix, tcp)]
 for s in (unix, tcp):
     s.listen()

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Installs the official Python clients, as locked in requirements.txt, into an environment
-# of their own under target/, and prints the path of its Python. Quick where they are there
-# already; the first time it needs the network.
+# Installs the official Python clients, as locked in requirements.txt, into a virtual
+# environment under target/, and prints the path of its Python. Fast if they are installed
+# already; the first time it requires the network.
 #
 # usage: tests/clients/setup.sh
 set -euo pipefail

@@ -1,8 +1,8 @@
-"""The package `dbus-fast`, which Home Assistant uses, against the daemon.
+"""Tests the package `dbus-fast`, which Home Assistant uses, with the daemon.
 
 usage: use_dbus_fast.py ADDRESS
 
-The daemon has the fake engine, which answers with what it is asked.
+The daemon has the fake engine, which echoes the prompt.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ async def main(address):
     assert await manager.get_state() in ("ready", "busy", "limited")
     assert "stream" in await manager.get_features()
 
-    # Options in ordinary types, and events as they come.
+    # Options in ordinary types, and events as they arrive.
     options = {"priority": Variant("s", "interactive"), "deadline_ms": Variant("u", 60000)}
     job, fd = await manager.call_open_stream(request("one two"), options)
     with open(fd, encoding="utf-8") as pipe:
@@ -64,13 +64,13 @@ async def main(address):
     assert (text, events[-1]["type"]) == ("one two", "finished"), events
     assert (await jobs(bus))[job]["Priority"].value == "interactive"
 
-    # Closing the pipe cancels.
+    # Closing the pipe cancels the job.
     job, fd = await manager.call_open_stream(request("!slow " + "on " * 200), {})
     assert os.read(fd, 1)
     os.close(fd)
     assert await ended(bus, job) == "cancelled"
 
-    # The end is told to the submitter, and to nobody else.
+    # The end is signalled to the submitter only.
     told, overheard = asyncio.get_running_loop().create_future(), []
     job = await manager.call_submit(request("!slow a secret"), {"priority": Variant("s", "normal")})
     own = await interface(bus, job, NAME + ".Job")
@@ -79,10 +79,10 @@ async def main(address):
     state, result = await told
     assert state == "done" and "a secret" in result, (state, result)
     assert json.loads(await own.call_get_result())["object"] == "chat.completion"
-    # Behind what was sent to the other one there comes this answer.
+    # This reply arrives after any signal that was sent to the other connection.
     assert job in await jobs(other) and not overheard, overheard
 
-    # Sessions, and their owner's leaving.
+    # Sessions, and the disconnection of their owner.
     options = {"system": Variant("s", "Be brief."), "max_tokens": Variant("u", 5),
                "stop": Variant("as", ["!"]), "temperature": Variant("d", 0.5)}
     path = await manager.call_open_session(options)

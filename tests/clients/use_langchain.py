@@ -1,4 +1,4 @@
-"""LangChain's models for all APIs against the daemon.
+"""Tests LangChain's models for all APIs with the daemon.
 
 usage: use_langchain.py URL SOCKET TOOL_CALL
 """
@@ -32,7 +32,8 @@ for responses in (False, True):
     )
     check(openai, example)
 assert "Rome" in OllamaLLM(model=MODEL, base_url=url, temperature=0).invoke(QUESTION)
-# The older class, which many still have, makes text completions, in the model's own form.
+# The older class, which is still in use, requests text completions in the model's own
+# format.
 community = OpenAI(model_name=MODEL, openai_api_base=f"{url}/v1", openai_api_key="none", temperature=0)
 text = f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
 assert "Rome" in community.invoke(text) and "Rome" in "".join(community.stream(text))

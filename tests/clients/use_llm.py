@@ -1,4 +1,4 @@
-"""The command line tool `llm` with models of its own list (extra-openai-models.yaml).
+"""Tests the command line tool `llm` with models in extra-openai-models.yaml.
 
 usage: use_llm.py URL SOCKET TOOL_CALL
 """
@@ -13,7 +13,7 @@ import tempfile
 import yaml
 
 QUESTION = "What is the capital of Italy?"
-# To a text completion the model's own form has to be given.
+# A text completion requires the model's own prompt format.
 TEXT = f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
 MODEL = {"model_name": "hearth-demo-q8_0", "api_base": f"{sys.argv[1]}/v1", "supports_schema": True}
 MODELS = [
@@ -39,9 +39,9 @@ with tempfile.TemporaryDirectory() as folder:
         for how in ([], ["--no-stream"]):
             said = llm("-m", model, *how, "-o", "temperature", "0", QUESTION)
             assert "Rome" in said, said
-    # What was said before goes with the next question.
+    # The conversation so far is sent with the next question.
     assert llm("-m", "hearth", "--continue", "And of France?").strip()
-    # Where a schema allows more than it says, a small model writes on and on.
+    # If a schema allows additional properties, a small model does not stop writing.
     digit = {"type": "integer", "minimum": 0, "maximum": 9}
     schema = {"type": "object", "properties": {"n": digit}, "required": ["n"], "additionalProperties": False}
     number = json.loads(llm("-m", "hearth", "--schema", json.dumps(schema), QUESTION))

@@ -1,4 +1,4 @@
-"""The metrics, read by the OpenMetrics parser of Prometheus's own Python client.
+"""Parses the metrics with the OpenMetrics parser of Prometheus's own Python client.
 
 usage: use_metrics.py URL SOCKET TOOL_CALL
 """
@@ -35,7 +35,7 @@ TYPES = {
 
 
 def read(url):
-    """What there is: the families by name, and the value of each sample."""
+    """Returns the families by name, and the value of each sample."""
     answer = httpx.get(f"{url}/metrics")
     assert answer.headers["content-type"].startswith("application/openmetrics-text"), answer.headers
     families = {family.name.removeprefix("hearthd_"): family for family in text_string_to_metric_families(answer.text)}

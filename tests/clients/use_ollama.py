@@ -1,8 +1,8 @@
-"""The official package `ollama` against the daemon.
+"""Tests the official package `ollama` with the daemon.
 
 usage: use_ollama.py URL SOCKET TOOL_CALL
 
-TOOL_CALL is a line of JSON: a conversation, tools, and the call that is right.
+TOOL_CALL is a line of JSON: a conversation, tools, and the expected call.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ def check(client, example):
     [call] = called.message.tool_calls
     wanted = example["accept_call"]
     assert (call.function.name, call.function.arguments) == (wanted["name"], wanted["arguments"])
-    # The answer of the tool goes back without saying whose it is.
+    # The tool's result is sent back without the name of the tool.
     messages = [*example["messages"], called.message, {"role": "tool", "content": "done"}]
     assert client.chat(MODEL, messages, tools=example["tools"]).done
 
@@ -76,11 +76,11 @@ def check(client, example):
 
 
 async def check_async(url):
-    """As Home Assistant does it."""
+    """Uses the client as Home Assistant does."""
     client = ollama.AsyncClient(host=url)
     parts = await client.chat(model=MODEL, messages=QUESTION, stream=True, keep_alive="300s", options=GREEDY)
     assert "Rome" in "".join([part.message.content async for part in parts])
-    # Gone in the middle of an answer; the next one comes all the same.
+    # Closed in the middle of an answer; the next one is not affected.
     parts = await client.chat(model=MODEL, messages=QUESTION, stream=True)
     await anext(parts)
     await parts.aclose()
@@ -89,7 +89,7 @@ async def check_async(url):
 
 
 def check_strangers(url):
-    """A page of another site must not get in by a name of its own."""
+    """A page of another site must not get access by DNS rebinding."""
     answer = httpx.get(f"{url}/api/tags", headers={"Host": "example.com"})
     assert answer.status_code == 403 and "localhost" in answer.json()["error"], answer
 

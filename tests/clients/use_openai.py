@@ -1,4 +1,4 @@
-"""The official package `openai` against the daemon.
+"""Tests the official package `openai` with the daemon.
 
 usage: use_openai.py URL SOCKET TOOL_CALL
 """
@@ -72,7 +72,7 @@ def check_responses(client, example):
     for response in (called, streamed):
         [call] = [item for item in response.output if item.type == "function_call"]
         assert (call.name, json.loads(call.arguments)) == (wanted["name"], wanted["arguments"])
-    # The tool's answer goes back with all that was said: nothing is kept.
+    # The tool's result is sent with the whole conversation: nothing is stored.
     done = {"type": "function_call_output", "call_id": call.call_id, "output": "done"}
     assert ask(model=MODEL, input=[*example["messages"], *called.output, done], tools=tools).output_text
 

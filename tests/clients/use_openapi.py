@@ -1,5 +1,5 @@
-"""Requests made from the description of the endpoints (docs/api/openapi.yaml) by Schemathesis,
-right ones and wrong ones. No answer may be other than described.
+"""Sends valid and invalid requests that Schemathesis generates from the description of the
+endpoints (docs/api/openapi.yaml). Every response must match the description.
 
 usage: use_openapi.py URL FOLDER MODEL
 """
@@ -14,7 +14,7 @@ import schemathesis
 import yaml
 
 API = pathlib.Path(__file__).parents[2] / "docs/api"
-# Requests for each endpoint at random, besides those that go through what is described.
+# Random requests per endpoint, in addition to those derived from the description.
 EXAMPLES = 60
 CONFIG = f"""
 continue-on-failure = true
@@ -41,12 +41,12 @@ HERE = "#/components/schemas/"
 
 @schemathesis.deserializer(NDJSON)
 def lines(_, response):
-    """A stream of lines as a list."""
+    """Decodes a stream of JSON lines as a list."""
     return [json.loads(line) for line in response.content.splitlines()]
 
 
 def strict(schema):
-    """In answers, what is not described is a failure, too."""
+    """Makes properties that are not described a failure."""
     if isinstance(schema, dict):
         if "properties" in schema:
             schema.setdefault("additionalProperties", False)
@@ -58,7 +58,7 @@ def strict(schema):
 
 
 def relocate(node, places):
-    """Points references to where the schemas are in the one file."""
+    """Changes references to the places of the schemas in the combined file."""
     if isinstance(node, dict):
         file, at, name = node.get("$ref", "").partition("#/")
         if at and not name.startswith("components/"):
@@ -72,7 +72,7 @@ def relocate(node, places):
 
 
 def description(model):
-    """The description in one file, as strict as it can be checked, and naming a model."""
+    """The description in one file, as strict as possible, with the name of a model."""
     read = lambda name: yaml.safe_load((API / name).read_text(encoding="utf-8"))
     whole, requests, answers = map(read, ("openapi.yaml", "openapi/requests.yaml", "openapi/answers.yaml"))
     assert not requests.keys() & answers.keys()
@@ -99,7 +99,7 @@ def main(url, folder, model):
     (folder / "schemathesis.toml").write_text(CONFIG, encoding="utf-8")
     command = [sys.executable, "-m", "schemathesis.cli", f"--config-file={folder / 'schemathesis.toml'}", "run"]
     command += ["--url", url, "--no-color", "--report=json", f"--report-json-path={folder / 'report.json'}"]
-    # This file is read again there, for what it knows of streams.
+    # Schemathesis imports this file for its deserializer of streams.
     here = {"SCHEMATHESIS_HOOKS": "use_openapi", "PYTHONPATH": str(pathlib.Path(__file__).parent)}
     ran = subprocess.run(
         [*command, str(folder / "openapi.json")],
@@ -112,7 +112,7 @@ def main(url, folder, model):
     assert report["complete"] and not report["failures"] and not report["errors"], said
     assert report["test_cases"]["generated"] > 2000, said
     for operation, phases in report["valid_rates"].items():
-        # No imported model has a name that is guessed.
+        # A random name is never that of an imported model.
         assert operation == "DELETE /api/delete" or any(phase["accepted"] for phase in phases.values()), f"{operation} never worked: {said}"
     assert not report["warnings"]["missing_deserializer"], said
 

@@ -1,7 +1,7 @@
-"""The page at / in headless Chromium. Prints `ok`, or what is wrong.
+"""Tests the page at / in headless Chromium. Prints `ok`, or what is wrong.
 
 usage: use_page.py BASE_URL SOCKET EXAMPLE [FOLDER]
-With FOLDER, pictures of it are left there, for people to look at.
+With FOLDER, screenshots are stored there.
 """
 
 import json
@@ -12,7 +12,7 @@ from playwright.sync_api import expect, sync_playwright
 
 BASE, FOLDER = sys.argv[1], (sys.argv[4] if len(sys.argv) > 4 else None)
 CHROMIUM = "/usr/bin/chromium"
-# Without these it looks for hosts on the network when it starts.
+# Without these it contacts hosts on the network when it starts.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SIZES = {"phone": (360, 740), "desktop": (1280, 800)}
@@ -46,7 +46,7 @@ def open_page(browser, size, scheme="light"):
 
 
 def chat(page):
-    """By keyboard alone: the box has the focus."""
+    """Uses only the keyboard: the text box has the focus."""
     page.keyboard.type("What is the capital of Italy?")
     page.keyboard.press("Enter")
     last = page.locator(".turn.assistant").last
@@ -59,7 +59,7 @@ def whole(browser, size, scheme):
     page = open_page(browser, size, scheme)
     fits(page)
     chat(page)
-    # The figures are those of the service, and they change.
+    # The values are those of the service, and they are updated.
     if size == "phone":
         expect(page.locator("#brief")).to_contain_text("tokens/s")
         page.locator("#brief").press("Enter")
@@ -70,7 +70,7 @@ def whole(browser, size, scheme):
     assert "tokens/s" in label, label
     fits(page)
     picture(page, f"{size}-{scheme}")
-    # What was said before goes along.
+    # The conversation so far is sent as well.
     page.locator("#text").focus()
     chat(page)
     fits(page)
@@ -83,7 +83,7 @@ def whole(browser, size, scheme):
 
 
 def stream(*parts, end=True):
-    """Server-sent events as the service sends them."""
+    """Server-sent events in the format of the service."""
     lines = ["data: " + json.dumps({"choices": [{"delta": {"content": p}}]}) for p in parts]
     return "\n\n".join(lines + ["data: [DONE]"] * end) + "\n\n"
 
@@ -103,7 +103,7 @@ def markup_is_text(browser):
     expect(page.locator(".turn.user .text")).to_have_text(evil)
     assert page.locator("#said img, #said b").count() == 0
     assert page.title() == "Hearthd", page.title()
-    # Nor would it run if it were put in as markup.
+    # It does not run when inserted as markup either.
     page.evaluate("html => document.getElementById('said').innerHTML += html", evil)
     page.wait_for_timeout(300)
     assert page.title() == "Hearthd", page.title()
@@ -117,7 +117,7 @@ def errors_are_said(browser):
     page.locator("#text").fill("Hello")
     page.keyboard.press("Enter")
     expect(page.locator(".turn.failed")).to_contain_text("try again in 5 s")
-    # The connection goes, and comes back.
+    # The connection is lost and restored.
     page.route("**/health", lambda route: route.abort())
     expect(page.locator("#lost")).to_contain_text("No connection", timeout=PATIENCE_MS)
     expect(page.locator("#state")).to_have_text("no connection")
@@ -125,7 +125,7 @@ def errors_are_said(browser):
     picture(page, "phone-lost")
     page.unroute("**/health")
     expect(page.locator("#lost")).to_be_empty(timeout=PATIENCE_MS)
-    # A token is asked for, kept for this tab, and shown.
+    # A token is requested, stored for this tab, and sent.
     shown = []
     def guarded(route):
         shown.append(route.request.headers.get("authorization"))
@@ -147,7 +147,7 @@ def errors_are_said(browser):
 def stops(browser):
     page = open_page(browser, "desktop")
     page.locator("#text").fill("Count.")
-    # The service is told that nobody listens any more: the request is cut off.
+    # The request is aborted, so that the service knows of the disconnection.
     ended = []
     page.on("requestfailed", lambda r: ended.append(r.url))
     page.route("**/v1/chat/completions", lambda route: None)

@@ -1,4 +1,4 @@
-"""Clients that have to show a token.
+"""Tests clients that have to send a token.
 
 usage: use_token.py URL TOKEN
 """

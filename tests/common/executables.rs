@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// The executable `name`, which Cargo builds into the folder that `own` is in.
+/// The executable `name`, which Cargo builds into the folder of `own`.
 ///
 /// # Panics
-/// If it is not there: `cargo test -p` builds the executables of one package only.
+/// If it does not exist: `cargo test -p` builds the executables of one package only.
 pub fn beside(own: &str, name: &str) -> PathBuf {
     let path = Path::new(own).with_file_name(name);
     assert!(

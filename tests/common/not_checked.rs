@@ -1,9 +1,9 @@
-//! What a machine does not allow to be tested is said, not passed over.
+//! Reports tests that this machine cannot run.
 
 use std::io::Write as _;
 
-/// Says what was not checked, past the capture of the test harness: a test that passes
-/// shows nothing of what it prints.
+/// Reports what was not checked, bypassing the output capture of the test harness, which
+/// hides the output of passing tests.
 pub fn not_checked(what: &str) {
     let _ = writeln!(std::io::stderr(), "NOT CHECKED: {what}");
 }

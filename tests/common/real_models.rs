@@ -1,11 +1,11 @@
-//! Real models, where `tests/models/fetch.sh` has brought them.
+//! Real models, if `tests/models/fetch.sh` has fetched them.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use super::not_checked::not_checked;
 
-/// The folder that they lie in: `$HEARTH_MODELS`, else `target/models`.
+/// Their folder: `$HEARTH_MODELS`, otherwise `target/models`.
 pub fn folder() -> PathBuf {
     let target = || {
         let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
@@ -14,18 +14,18 @@ pub fn folder() -> PathBuf {
     env::var_os("HEARTH_MODELS").map_or_else(|| target().join("models"), PathBuf::from)
 }
 
-/// The folder of the workspace: a package is there, or in its `crates/`.
+/// The folder of the workspace, which is that of the package or two levels above it.
 fn workspace() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let found = package.ancestors().find(|p| p.join("Cargo.lock").is_file());
     found.unwrap_or(package)
 }
 
-/// The model file whose name in `tests/models/models.lock` begins with `name`. Where it is
-/// not there, that is said.
+/// The model file whose name in `tests/models/models.lock` begins with `name`. A missing
+/// file is reported.
 ///
 /// # Panics
-/// If the lock has no such file.
+/// If the lock file has no such model.
 pub fn real_model(name: &str) -> Option<PathBuf> {
     let file = include_str!("../models/models.lock")
         .lines()

@@ -1,4 +1,4 @@
-//! The bus: it ends, the name is wanted by another, callers vanish.
+//! The bus: it ends, another process requests the name, callers disconnect.
 
 use std::process::Command;
 
@@ -10,15 +10,15 @@ use crate::harness::{BUS_NAME, Daemon, Setup, error, group, ok, until};
 use crate::not_checked::not_checked;
 use crate::storms::{ended, idle};
 
-/// systemd starts it anew then: what is needed for that is that it ends as a failure, and
-/// leaves nothing in the way.
+/// systemd then restarts the daemon, which requires that it exits with a failure and
+/// leaves nothing behind that blocks the start.
 #[test]
 fn without_its_bus_it_ends_and_can_be_started_again() {
     let mut daemon = Daemon::fake("");
     let long = format!("!slow {}", counted(8));
     let running = Streamed::open(&daemon, chat(&long));
     daemon.stop_bus();
-    // What runs over the other door is finished.
+    // Requests over the other transport are completed.
     let (text, failed) = running.end();
     assert!(failed.is_null(), "{failed}");
     assert_eq!(text, long);
@@ -29,7 +29,7 @@ fn without_its_bus_it_ends_and_can_be_started_again() {
     assert_eq!(Bus::connect(&daemon).generate("hello").unwrap(), "hello");
 }
 
-/// A second daemon, started by hand, does not silence the first.
+/// A second daemon, started by hand, does not take the name from the first.
 #[test]
 fn the_name_is_not_given_away() {
     let daemon = Daemon::fake("");
@@ -52,9 +52,9 @@ fn the_name_is_not_given_away() {
         "{}",
         said()
     );
-    // The name is still the first one's, which has the model.
+    // The first one, which has the model, still owns the name.
     assert_eq!(Bus::connect(&daemon).generate("hello").unwrap(), "hello");
-    // Nor does one that asks for it by force get it.
+    // Neither does one that requests it with replacement.
     let force = ["su", BUS_NAME, "3"];
     let mut busctl = Command::new("busctl");
     let busctl = busctl.arg(format!("--address={}", daemon.bus_address()));
@@ -62,7 +62,7 @@ fn the_name_is_not_given_away() {
     let busctl = busctl
         .args(["org.freedesktop.DBus", "RequestName"])
         .args(force);
-    // 2: in the queue behind its owner.
+    // 2: in the queue for the name.
     assert_eq!(ok(&busctl.output().unwrap()).trim(), "u 2");
     kill(Pid::from_raw(second.id().cast_signed()), Signal::SIGTERM).unwrap();
     assert!(second.wait().unwrap().success());
@@ -108,8 +108,8 @@ fn a_caller_that_vanishes_takes_its_calls_with_it() {
     assert_eq!(ended(&daemon, "finished"), 1);
 }
 
-/// The shipped policy and the socket's mode, with accounts that every Debian has: nobody
-/// runs the daemon, sync is a member of the group, and games is not.
+/// The shipped policy and the mode of the socket, with accounts that every Debian has:
+/// nobody runs the daemon, sync is a member of the group, and games is not.
 #[test]
 fn members_are_let_in_and_others_are_not() {
     if !nix::unistd::geteuid().is_root() {

@@ -47,7 +47,7 @@ fn gdbus_calls_and_monitors() {
     assert_eq!(call("CountTokens", &["abc"]).trim(), "(uint32 3,)");
     assert!(call("Embed", &["['a', 'b']"]).starts_with("([[1.0, 0.0"));
     let request = chat("a job").to_string();
-    // Numbers without a type are int32 to gdbus.
+    // To gdbus, numbers without a type are int32.
     let options = "{'priority': <'background'>, 'deadline_ms': <uint32 60000>}";
     let job = call("Submit", &[&request, options]);
     let job = job.split('\'').nth(1).unwrap();
@@ -101,7 +101,8 @@ fn dbus_send_calls_and_reads() {
     let state = [&format!("string:{BUS_NAME}"), "string:Model"];
     let model = ok(&send(PATH, get, &state));
     assert!(model.contains("fake"), "{model}");
-    // It can say `a{sv}` of nothing but one type: such calls are for other clients.
+    // dbus-send supports `a{sv}` with values of one type only; such calls are for other
+    // clients.
     let job = Bus::connect(&daemon)
         .submit(&chat("a job"), &Options::new())
         .unwrap();

@@ -1,4 +1,4 @@
-//! Every method, called by `busctl`: none needs more than that.
+//! Every method, called with `busctl`, which suffices for all of them.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -11,13 +11,13 @@ use crate::tune::set_temperature;
 
 const PATH: &str = "/org/hearthd/Inference1";
 const JOB: &str = "org.hearthd.Inference1.Job";
-/// busctl passes and takes no open files.
+/// busctl cannot pass or receive file descriptors.
 const WITH_FILES: [&str; 2] = [
     "org.hearthd.Inference1.ImportModel",
     "org.hearthd.Inference1.OpenStream",
 ];
 
-/// Calls, and what was called.
+/// Calls methods and records their names.
 struct Calls<'a> {
     daemon: &'a Daemon,
     made: RefCell<BTreeSet<String>>,
@@ -30,7 +30,7 @@ impl Calls<'_> {
         self.daemon.call_at(path, interface, method, args)
     }
 
-    /// Of the manager; what it answered, with its type.
+    /// A method of the manager; returns the reply with its type.
     fn manager(&self, method: &str, args: &[&str]) -> String {
         ok(&self.call(PATH, BUS_NAME, method, args))
             .trim()
@@ -76,7 +76,7 @@ fn busctl_reaches_every_method() {
     assert!(calls.manager("Generate", &["s", rome]).contains("Rome"));
     let schema = r#"{"type":"object","properties":{"n":{"type":"integer","maximum":9,"minimum":0}},"required":["n"],"additionalProperties":false}"#;
     let json = calls.manager("GenerateJson", &["ss", rome, schema]);
-    // Where spaces and line ends go is up to the model.
+    // The model may place spaces and line ends anywhere.
     let tight: String = json.replace(r"\n", "").split_whitespace().collect();
     assert!(tight.starts_with(r#"s"{\"n\":"#), "{json}");
     assert!(calls.manager("Chat", &["s", &request]).contains("Rome"));
@@ -89,7 +89,7 @@ fn busctl_reaches_every_method() {
     let system = "You are the voice of this house. Answer in one sentence, please.";
     assert_eq!(calls.manager("Prewarm", &["sa{sv}", system, "0"]), "");
     assert_eq!(calls.manager("KeepLoaded", &["s", "a test"]), "u 1");
-    // The hold went with busctl.
+    // The inhibitor ended with busctl's connection.
     let said = error(&calls.call(PATH, BUS_NAME, "ReleaseKeepLoaded", &["u", "1"]));
     assert!(said.contains("you have no cookie 1"), "{said}");
 
@@ -104,7 +104,7 @@ fn busctl_reaches_every_method() {
     let said = error(&on_job("SetPriority", &["s", "normal"]));
     assert!(said.contains("is done"), "{said}");
 
-    // A session ends with the connection that opened it, so busctl's is gone at once.
+    // A session ends with the connection that opened it, here busctl's.
     let gone = calls.manager("OpenSession", &["a{sv}", "1", "seed", "u", "5"]);
     assert!(
         gone.starts_with("o \"/org/hearthd/Inference1/sessions/"),
@@ -128,7 +128,7 @@ fn busctl_reaches_every_method() {
     assert!(calls.manager("ListTunings", &[]).starts_with("aa{sv} 1 "));
     assert_eq!(calls.manager("ForgetTunings", &[]), "");
     assert_eq!(calls.manager("UnloadModel", &[]), "");
-    // What was kept is on disk by then.
+    // The cached prompt is on disk by then.
     let kept = calls.manager("ListPrompts", &[]);
     assert!(
         kept.starts_with("aa{sv} ") && !kept.starts_with("aa{sv} 0"),
@@ -137,7 +137,7 @@ fn busctl_reaches_every_method() {
     assert!(calls.manager("VerifyPrompts", &[]).starts_with("aa{sv} "));
     assert_ne!(calls.manager("ClearPrompts", &[]), "u 0");
     let said = error(&calls.call(PATH, BUS_NAME, "RemoveModel", &["s", "hearth-demo-q8_0"]));
-    // A packaged model stays. busctl has words of its own for this error.
+    // A packaged model stays. busctl has its own text for this error.
     assert!(said.contains("Access denied"), "{said}");
 
     let mut made = calls.made.into_inner();

@@ -1,4 +1,4 @@
-//! Clients that live in the test itself: many at once, and gone at any moment.
+//! Clients inside the test: many at once, which may disconnect at any moment.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,12 +18,12 @@ const PATH: &str = "/org/hearthd/Inference1";
 const JOB: &str = "org.hearthd.Inference1.Job";
 pub const SESSION: &str = "org.hearthd.Inference1.Session";
 
-/// A request of one message.
+/// A request with one message.
 pub fn chat(content: &str) -> Value {
     serde_json::json!({"messages": [{"role": "user", "content": content}]})
 }
 
-/// So many different words: nothing can be missing or come twice unseen.
+/// This many different words, so that missing or repeated ones are noticed.
 pub fn counted(words: u32) -> String {
     let words: Vec<String> = (0..words).map(|n| format!("word {n}")).collect();
     words.join(" ")
@@ -36,15 +36,15 @@ pub fn connect(daemon: &Daemon) -> UnixStream {
     socket
 }
 
-/// Sends bytes as they are and reads until the daemon closes.
+/// Sends raw bytes and reads until the daemon closes the connection.
 pub fn raw(daemon: &Daemon, bytes: &[u8]) -> String {
     let mut socket = connect(daemon);
-    // What is refused early is not read to its end.
+    // A request that is rejected early is not read to its end.
     _ = socket.write_all(bytes);
     rest(&mut socket)
 }
 
-/// All that still comes.
+/// Reads until the end of the stream.
 pub fn rest(socket: &mut impl std::io::Read) -> String {
     let mut bytes = Vec::new();
     if let Err(error) = socket.read_to_end(&mut bytes) {
@@ -54,12 +54,12 @@ pub fn rest(socket: &mut impl std::io::Read) -> String {
     text(&bytes)
 }
 
-/// Sends a chat request; the answer is on its way.
+/// Sends a chat request without reading the answer.
 pub fn post(daemon: &Daemon, body: &Value) -> UnixStream {
     send(daemon, &body.to_string())
 }
 
-/// As [`post`], with whatever text as the request's body.
+/// As [`post`], with any text as the body.
 pub fn send(daemon: &Daemon, body: &str) -> UnixStream {
     send_to(daemon, "/v1/chat/completions", body)
 }
@@ -71,15 +71,15 @@ pub fn send_to(daemon: &Daemon, path: &str, body: &str) -> UnixStream {
         "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    // A body that is too large is refused before it was read to its end.
+    // A body that is too large is rejected before it was read to its end.
     _ = socket.write_all(&[head.as_bytes(), body.as_bytes()].concat());
     socket
 }
 
-/// A whole answer: its head in small letters, and its JSON.
+/// A complete response: its head in lower case, and its JSON.
 pub fn reply(mut socket: UnixStream) -> (String, Value) {
     let mut bytes = Vec::new();
-    // The part that was refused unread resets the connection behind the answer.
+    // Unread data of a rejected request resets the connection after the response.
     if let Err(error) = socket.read_to_end(&mut bytes) {
         assert!(!bytes.is_empty(), "{error}");
     }
@@ -91,21 +91,21 @@ pub fn reply(mut socket: UnixStream) -> (String, Value) {
     (head.to_lowercase(), body)
 }
 
-/// The text of a whole answer.
+/// The text of a complete answer.
 pub fn content(answer: &Value) -> &str {
     let text = answer["choices"][0]["message"]["content"].as_str();
     text.unwrap_or_else(|| panic!("{answer}"))
 }
 
-/// An answer that comes in parts.
+/// A streamed answer.
 pub struct Streamed {
     lines: std::io::Lines<BufReader<UnixStream>>,
-    /// What has come of it.
+    /// The text received so far.
     pub text: String,
 }
 
 impl Streamed {
-    /// Asks, and returns when the first text has come.
+    /// Sends the request and returns when the first text has arrived.
     pub fn open(daemon: &Daemon, mut body: Value) -> Self {
         body["stream"] = true.into();
         let lines = BufReader::new(post(daemon, &body)).lines();
@@ -118,7 +118,7 @@ impl Streamed {
         streamed
     }
 
-    /// The next event; `None` where the end was announced.
+    /// The next event; `None` after the end marker.
     fn next(&mut self) -> Option<Value> {
         let data = loop {
             let line = self.lines.next().expect("a stream says that it is over");
@@ -196,14 +196,14 @@ impl Bus {
         self.call(PATH, BUS_NAME, "GenerateJson", &(prompt, schema))
     }
 
-    /// The job's path.
+    /// Returns the path of the job.
     pub fn submit(&self, request: &Value, options: &Options<'_>) -> Result<String, String> {
         let path: Result<OwnedObjectPath, _> =
             self.call(PATH, BUS_NAME, "Submit", &(request.to_string(), options));
         path.map(|path| path.as_str().to_owned())
     }
 
-    /// The pipe with the job's events.
+    /// Returns the pipe with the events of the job.
     pub fn open_stream(&self, request: &Value, options: &Options<'_>) -> Result<File, String> {
         let opened: Result<(OwnedObjectPath, OwnedFd), _> = self.call(
             PATH,
@@ -218,18 +218,18 @@ impl Bus {
         self.call(job, JOB, "Cancel", &())
     }
 
-    /// Waits for a job's answer.
+    /// Waits for the answer of a job.
     pub fn result(&self, job: &str) -> Result<Value, String> {
         let result: String = self.call(job, JOB, "GetResult", &())?;
         serde_json::from_str(&result).map_err(|e| e.to_string())
     }
 
-    /// A number among a job's properties.
+    /// A numeric property of a job.
     pub fn tokens_generated(&self, job: &str) -> u32 {
         self.number(job, JOB, "TokensGenerated")
     }
 
-    /// A number among an object's properties.
+    /// A numeric property of an object.
     pub fn number(&self, path: &str, interface: &str, name: &str) -> u32 {
         let args = (interface, name);
         let value: Result<zbus::OwnedVariant, _> =
@@ -237,7 +237,7 @@ impl Bus {
         value.unwrap().downcast_ref::<u32>().unwrap()
     }
 
-    /// What an object's properties are, as text.
+    /// All properties of an object, as text.
     pub fn properties(&self, path: &str, interface: &str) -> String {
         let all: Result<HashMap<String, zbus::OwnedVariant>, _> = self.call(
             path,
@@ -248,7 +248,7 @@ impl Bus {
         format!("{:?}", all.unwrap())
     }
 
-    /// Listens to all signals of the service that come to this connection.
+    /// Subscribes to all signals of the service that reach this connection.
     pub fn listen(&self) -> Signals<'_> {
         let rule = MatchRule::builder()
             .msg_type(zbus::message::Type::Signal)
@@ -262,7 +262,7 @@ impl Bus {
         }
     }
 
-    /// As [`Self::call`], with all that an error carries: its name, and its body.
+    /// As [`Self::call`], with the name and the body of the error.
     pub fn refusal(
         &self,
         method: &str,
@@ -279,27 +279,27 @@ impl Bus {
         }
     }
 
-    /// The session's path.
+    /// Returns the path of the session.
     pub fn open_session(&self, options: &Options<'_>) -> Result<String, String> {
         let path: Result<OwnedObjectPath, _> =
             self.call(PATH, BUS_NAME, "OpenSession", &(options,));
         path.map(|path| path.as_str().to_owned())
     }
 
-    /// The answer in a session.
+    /// Returns the answer in a session.
     pub fn say(&self, session: &str, text: &str, options: &Options<'_>) -> Result<String, String> {
         self.call(session, SESSION, "Generate", &(text, options))
     }
 }
 
-/// Signals as they come.
+/// Received signals.
 pub struct Signals<'a> {
     runtime: &'a Runtime,
     stream: MessageStream,
 }
 
 impl Signals<'_> {
-    /// All signals up to the first one of this name, which is the last.
+    /// All signals up to the first one of this name, inclusive.
     pub fn until(&mut self, member: &str) -> Vec<Message> {
         let mut seen = Vec::new();
         loop {

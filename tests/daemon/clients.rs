@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use crate::harness::{Daemon, Engine, Setup, root, text};
 
-/// The Python that has the clients.
+/// The Python interpreter that has the client libraries.
 pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
     let output = Command::new(root().join("tests/clients/setup.sh"))
         .stdin(Stdio::null())
@@ -21,8 +21,8 @@ pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
     text(&output.stdout).trim_end().into()
 });
 
-/// A daemon that has its sockets from outside, as from systemd, and the address of its
-/// TCP socket.
+/// A daemon that inherits its sockets, as from systemd, and the address of its TCP
+/// socket.
 pub fn listening(setup: Setup) -> (Daemon, String) {
     let listen = root().join("tests/clients/listen.py").display().to_string();
     let daemon = Daemon::start(Setup {
@@ -45,7 +45,7 @@ fn run(script: &str) {
     run_with(script, &[&url, &socket, example]);
 }
 
-/// Runs a script, which says that all is well.
+/// Runs a script, which reports success with `ok`.
 pub fn run_with(script: &str, args: &[&str]) {
     let output = Command::new(&*PYTHON)
         .arg(root().join("tests/clients").join(script))

@@ -1,4 +1,4 @@
-//! Connections that are slow, half open, too many, or gone at once.
+//! Connections that are slow, half open, too many, or closed at once.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -19,7 +19,7 @@ use crate::storms::{RSS_SLACK, ended, held, idle};
 
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// The text of a stream, from all that came of it.
+/// The text of a stream, given all of its bytes.
 fn streamed(all: &str) -> String {
     let events = all.lines().filter_map(|line| line.strip_prefix("data: "));
     events
@@ -28,8 +28,7 @@ fn streamed(all: &str) -> String {
         .collect()
 }
 
-/// A request whose streamed answer is far longer than what the buffers of a socket or a
-/// pipe hold.
+/// A request whose streamed answer is far longer than the buffers of a socket or a pipe.
 fn endless() -> Value {
     let mut request = chat(&counted(1500));
     request["max_tokens"] = 30_000.into();
@@ -50,7 +49,7 @@ fn a_slow_reader_holds_up_nobody() {
         let quick = format!("quick {n}");
         assert_eq!(content(&daemon.chat(&chat(&quick).to_string())), quick);
     }
-    // It missed nothing.
+    // The slow client received everything.
     let all = String::from_utf8(all).unwrap() + &rest(&mut slow);
     assert_eq!(streamed(&all), counted(1500));
 }
@@ -71,7 +70,7 @@ fn who_does_not_read_is_cut_off() {
     until("nothing is kept of them", || {
         held(daemon.child.id()).0 <= files
     });
-    // What was written is there, and then it ends.
+    // What was written before arrives, and then the stream ends.
     let all = rest(&mut silent);
     assert!(all.starts_with("HTTP/1.1 200 ") && !all.contains("[DONE]"));
     assert!(counted(1500).starts_with(&streamed(&all)));
@@ -103,7 +102,7 @@ fn half_a_request_is_not_waited_for_for_ever() {
     for ((part, _), socket) in half.iter().zip(&mut sockets) {
         socket.write_all(part.as_bytes()).unwrap();
     }
-    // They stand in nobody's way.
+    // They do not delay other requests.
     assert_eq!(content(&daemon.chat(&chat("quick").to_string())), "quick");
     for ((part, answer), socket) in half.iter().zip(&mut sockets) {
         let said = rest(socket);
@@ -111,17 +110,18 @@ fn half_a_request_is_not_waited_for_for_ever() {
         assert_eq!(said.is_empty(), answer.is_empty(), "{part:?}: {said:?}");
         assert!(said.is_empty() || said.contains("`http.body_s`"), "{said}");
     }
-    // Nor is the next one on a connection that had one.
+    // Nor does waiting for a second request on a connection.
     let mut kept = connect(&daemon);
     kept.write_all(HEALTH).unwrap();
     let said = rest(&mut kept);
     assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
-    // A long answer is no idle connection.
+    // A connection with a long answer is not idle.
     let long = format!("!slow {}", "and on ".repeat(10));
     assert_eq!(content(&daemon.chat(&chat(&long).to_string())), long);
 }
 
-/// Asks without closing the connection; returns the answer's first bytes.
+/// Sends a request and keeps the connection open; returns the first bytes of the
+/// response.
 fn ask<T: std::io::Read + std::io::Write>(socket: &mut T) -> String {
     _ = socket.write_all(HEALTH);
     let mut bytes = [0; 12];
@@ -132,8 +132,8 @@ fn ask<T: std::io::Read + std::io::Write>(socket: &mut T) -> String {
     )
 }
 
-/// So many connections that were let in and stay open. Those that ended just now may
-/// still count for a moment.
+/// Opens this many accepted connections that stay open. Connections that have just ended
+/// may still count for a moment.
 fn hold<T: std::io::Read + std::io::Write>(count: usize, connect: impl Fn() -> T) -> Vec<T> {
     let mut held = Vec::new();
     until("as many connections are open", || {
@@ -161,7 +161,7 @@ fn nobody_takes_all_connections() {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
     };
-    // Of another user, where this one may take his part.
+    // From another user, if this process can switch users.
     let another = || {
         let mut curl = Command::new("setpriv");
         let curl = curl.args(["--reuid", "4", "--regid", "65534", "--clear-groups"]);
@@ -174,7 +174,7 @@ fn nobody_takes_all_connections() {
         not_checked("another user's share: several accounts need root");
     }
     let mut mine = hold(4, || connect(&daemon));
-    // The fifth is told so, however long its request is.
+    // The fifth is rejected, however long its request is.
     let long = [HEALTH, &vec![b'x'; 1 << 20]].concat();
     for request in [HEALTH, &long, b""] {
         let said = raw(&daemon, request).to_lowercase();
@@ -188,7 +188,7 @@ fn nobody_takes_all_connections() {
         }
     }
     assert!(daemon.log().contains("too many connections"));
-    // Those it has go on, and others have theirs.
+    // The open ones of this user continue, and other users can connect.
     assert!(mine.iter_mut().all(rest_of_health));
     assert!(!is_root || another() == "200");
     let tcp = hold(4, over_tcp);
@@ -203,7 +203,7 @@ fn nobody_takes_all_connections() {
     until("for all", || ask(&mut over_tcp()).ends_with("200"));
 }
 
-/// Reads the answer that [`ask`] began to read, and asks once more.
+/// Reads the rest of the response that [`ask`] began to read, and sends another request.
 fn rest_of_health(socket: &mut UnixStream) -> bool {
     let mut seen = String::new();
     while !seen.contains("\"version\"") && !seen.ends_with("}}") {
@@ -214,7 +214,7 @@ fn rest_of_health(socket: &mut UnixStream) -> bool {
     ask(socket) == "HTTP/1.1 200"
 }
 
-/// Sets the daemon's limit of open files.
+/// Sets the daemon's limit on open files.
 fn limit_files(daemon: &Daemon, files: u32) {
     let mut prlimit = Command::new("prlimit");
     let pid = daemon.child.id().to_string();
@@ -239,9 +239,9 @@ fn few_files_are_shared_out() {
             answer => assert_eq!(answer, "HTTP/1.1 503"),
         }
     }
-    // A quarter of 64 for all, half of that for one user.
+    // A quarter of 64 in all, half of that per user.
     assert!(let_in.len() < 8, "{}", let_in.len());
-    // There are enough left for another engine.
+    // Enough descriptors are left for another engine.
     kill(Pid::from_raw(engine), Signal::SIGKILL).unwrap();
     let (text, failed) = running.end();
     assert!(failed.is_null(), "{failed}");
@@ -253,7 +253,7 @@ fn few_files_are_shared_out() {
     assert_eq!(daemon.health()["service"]["engine_crashes"], 1);
 }
 
-/// Time on the processor, in ticks of 10 ms.
+/// CPU time, in ticks of 10 ms.
 fn ticks(daemon: &Daemon) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.child.id())).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
@@ -275,7 +275,7 @@ fn without_files_it_waits_and_does_not_spin() {
     std::thread::sleep(Duration::from_secs(3));
     let spent = ticks(&daemon) - before;
     assert!(spent < 50, "{spent} ticks of 300");
-    // The bus and who is in go on.
+    // The bus and the accepted connections continue.
     assert_eq!(bus.generate("still").unwrap(), "still");
     assert!(rest_of_health(&mut open));
     limit_files(&daemon, 20_000);
@@ -329,7 +329,7 @@ fn touch(daemon: &Daemon, n: usize) {
 
 #[test]
 fn a_full_house_can_be_left_by_the_door() {
-    // Idle and half-open connections do not hold up the end.
+    // Idle and half-open connections do not delay the shutdown.
     let mut daemon = Daemon::fake("");
     let idle = hold(1, || connect(&daemon));
     let running = Streamed::open(&daemon, chat(&format!("!slow {}", counted(5))));

@@ -78,7 +78,7 @@ fn a_job_goes_from_submit_to_result() {
     );
 }
 
-/// The fake engine answers with the prompt.
+/// The fake engine echoes the prompt.
 #[test]
 fn reasoning_and_calls_are_told_apart_in_streams_and_jobs() {
     let daemon = Daemon::fake("");
@@ -147,7 +147,7 @@ fn a_queued_job_can_be_moved() {
             serde_json::from_str(&ok(&daemon.ctl(&["jobs", "--json"]))).unwrap();
         jobs[1]["queue_position"] == 1 && jobs[2]["queue_position"] == 0
     });
-    // One of a higher class finds a place at once.
+    // One of a higher class is accepted at once.
     ok(&set(3, "interactive"));
     let third = ok(&daemon.call_at(&at(3), JOB, "GetResult", &[]));
     assert!(third.contains("third"), "{third}");
@@ -167,7 +167,7 @@ fn a_queued_job_can_be_moved() {
 #[test]
 fn a_job_outlives_its_submitter_unless_it_shall_not() {
     let daemon = Daemon::fake("token-ms=20");
-    // busctl leaves the bus as soon as it has the job's path.
+    // busctl disconnects as soon as it has the job's path.
     let submit = |option: &str| {
         let request = chat(&"long ".repeat(400));
         ok(&daemon.call(
@@ -195,7 +195,7 @@ fn a_job_outlives_its_submitter_unless_it_shall_not() {
 #[test]
 fn finished_is_for_the_submitter_alone() {
     let daemon = Daemon::fake("token-ms=5");
-    // Someone else listens to all signals of the service.
+    // Another client subscribes to all signals of the service.
     let mut monitor = Command::new("dbus-monitor")
         .args(["--address", &daemon.bus_address(), "type='signal'"])
         .stdout(fs::File::create(daemon.dir.path().join("signals")).unwrap())
@@ -209,7 +209,8 @@ fn finished_is_for_the_submitter_alone() {
     until("the state was published", || signals().contains("done"));
     monitor.kill().unwrap();
     monitor.wait().unwrap();
-    // dbus-monitor as a monitor would see unicast signals too; as root it becomes one.
+    // As a monitor, which it becomes for root, dbus-monitor would see unicast signals
+    // too.
     if !nix::unistd::geteuid().is_root() {
         assert!(!signals().contains("the secret answer"), "{}", signals());
     }
@@ -267,7 +268,7 @@ fn others_may_see_a_job_but_not_its_text() {
         "fake",
     ]));
     assert!(import.contains("Access denied"), "{import}");
-    // The result is still there for its owner.
+    // The result is still available to its owner.
     assert!(ok(&daemon.call_at(path, JOB, "GetResult", &[])).contains("mine alone"));
 }
 
@@ -337,7 +338,7 @@ fn properties_announce_their_changes() {
         .unwrap();
     let signals = || fs::read_to_string(daemon.dir.path().join("signals")).unwrap_or_default();
     until("a change was announced", || {
-        // Changes closer together than a tenth of a second are announced as one.
+        // Changes within a tenth of a second are combined into one signal.
         let settle = || std::thread::sleep(std::time::Duration::from_millis(300));
         ok(&daemon.call("LoadModel", &["sa{sv}", "", "0"]));
         settle();
@@ -349,7 +350,7 @@ fn properties_announce_their_changes() {
     monitor.wait().unwrap();
 }
 
-/// `HEARTH_UPDATE=1` writes the files anew.
+/// `HEARTH_UPDATE=1` regenerates the files.
 #[test]
 fn the_documented_interface_is_the_live_one() {
     let daemon = Daemon::start(Setup {
@@ -399,7 +400,7 @@ fn an_idle_model_goes_unless_it_is_held() {
     let state = || daemon.health()["service"]["state"].clone();
     ok(&daemon.call("Generate", &["s", "x"]));
     until("the model is unloaded", || state() == "unloaded");
-    // busctl leaves at once, and its hold with it.
+    // busctl disconnects at once, which ends its inhibitor.
     ok(&daemon.call("KeepLoaded", &["s", "test"]));
     until("the model is unloaded again", || state() == "unloaded");
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -425,10 +426,11 @@ fn an_idle_model_goes_unless_it_is_held() {
         assert!(call.await.unwrap_err().to_string().contains("no cookie"));
         connection
     });
-    // Longer than it stays without: it is looked at every five seconds.
+    // Longer than the model stays without it: the keep-alive is checked every five
+    // seconds.
     std::thread::sleep(std::time::Duration::from_secs(8));
     assert_eq!(state(), "ready");
-    // Nor does another client's wish that it goes end the hold.
+    // Another client's request to unload does not end the inhibitor either.
     ok(&daemon.curl("/api/generate", &["-f", "-d", r#"{"keep_alive": 0}"#]));
     assert_eq!(state(), "ready");
     drop(connection);

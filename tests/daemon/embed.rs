@@ -134,7 +134,7 @@ fn another_model_is_loaded_for_it() {
     assert_eq!(answer["model"], "fake");
 }
 
-/// Over each interface: refused before anything is loaded, and after it was.
+/// Over each interface: rejected before the model is loaded, and after.
 #[test]
 fn an_embedding_model_is_told_apart_and_only_makes_vectors() {
     let daemon = Daemon::real();

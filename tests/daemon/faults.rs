@@ -1,4 +1,4 @@
-//! What can go wrong, through the real binaries.
+//! Faults, with the real executables.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -31,13 +31,13 @@ fn damaged_models_harm_nobody() {
         let source = daemon.dir.path().join(format!("{name}.gguf"));
         fs::write(&source, bytes).unwrap();
         let import = daemon.ctl(&["import", &source.display().to_string(), "--name", name]);
-        // The client sees by itself what is no GGUF at all.
+        // hearthctl itself rejects a file that is not GGUF.
         let said = error(&import);
         assert!(
             said.contains(why) || said.contains("not a GGUF file"),
             "{name}: {said}"
         );
-        // The same file put there by hand.
+        // The same file, copied into the folder by hand.
         let placed = daemon.models().join(format!("{name}.gguf"));
         fs::copy(&source, &placed).unwrap();
         let said = error(&daemon.call("LoadModel", &["sa{sv}", name, "0"]));
@@ -87,7 +87,7 @@ fn a_full_disk_leaves_nothing_half_written() {
         said.contains("No space left") && said.contains("nothing was kept"),
         "{said}"
     );
-    // The daemon's own view of its folder, inside its mount namespace.
+    // The daemon's view of its folder, inside its mount namespace.
     let inside = format!(
         "/proc/{}/root{}",
         daemon.child.id(),
@@ -182,8 +182,8 @@ fn without_a_bus_the_socket_is_served() {
     assert_eq!(answer["choices"][0]["message"]["content"], "hello");
 }
 
-/// Four clients, one of them streaming, while the engine is killed again and again:
-/// each request ends once, with the text that it would have had.
+/// Four clients, one of them streaming, while the engine is killed repeatedly: each
+/// request ends once, with the same text as without kills.
 fn survive_kills(daemon: &Daemon, kills: u64, questions: &[(String, String)]) {
     let over = AtomicBool::new(false);
     let asked = AtomicUsize::new(0);
@@ -215,8 +215,8 @@ fn survive_kills(daemon: &Daemon, kills: u64, questions: &[(String, String)]) {
         let mut random = 1u64;
         let (mut last, mut answered) = (None, 0);
         for _ in 0..kills {
-            // Else a busy machine would kill them all again and again before the first
-            // token, and they would be given up.
+            // Otherwise a busy machine would kill them repeatedly before the first token,
+            // and they would be given up.
             until("an engine has answered and is at work", || {
                 asked.load(Ordering::Relaxed) > answered
                     && daemon.engine_pid().is_some_and(|pid| Some(pid) != last)
@@ -291,7 +291,7 @@ fn a_request_that_kills_the_engine_twice_is_turned_away() {
     });
     let crashes = daemon.health()["service"]["engine_crashes"].clone();
     assert_eq!(crashes, 2);
-    // It is not even tried again.
+    // It is rejected without another attempt.
     let answer = daemon.chat(bad);
     assert_eq!(answer["error"]["code"], "engine_crashed", "{answer}");
     let message = answer["error"]["message"].as_str().unwrap();
@@ -314,7 +314,7 @@ fn a_killed_daemon_takes_its_engine_along_and_leaves_nothing_in_the_way() {
     let engine = daemon.engine_pid().unwrap();
     daemon.signal(Signal::SIGKILL);
     daemon.child.wait().unwrap();
-    // A zombie of another parent still has its number, but no executable.
+    // A zombie of another parent still has its PID, but no executable.
     until("the engine is gone", || {
         fs::read_link(format!("/proc/{engine}/exe")).is_err()
     });
@@ -347,7 +347,7 @@ fn a_hung_engine_is_replaced_and_a_long_answer_is_not() {
         config: "[engine]\nhang_timeout_s = 5\n",
         ..Setup::default()
     });
-    // Longer than the limit, but it goes on all the time.
+    // Longer than the limit, but always making progress.
     let long = "word ".repeat(80);
     let body = serde_json::json!({"messages": [{"role": "user", "content": long}]}).to_string();
     let answer = daemon.chat(&body);

@@ -1,4 +1,4 @@
-//! Real binaries on a private bus with the shipped policy.
+//! Real executables on a private bus with the shipped policy.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::executables::beside;
 
-/// Generous: these machines stall for seconds when something else builds.
+/// Generous: machines stall for seconds when something else builds.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 pub const BUS_NAME: &str = "org.hearthd.Inference1";
 
@@ -20,7 +20,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The client.
+/// Path of the client.
 pub fn hearthctl() -> PathBuf {
     beside(env!("CARGO_BIN_EXE_hearthd"), "hearthctl")
 }
@@ -37,13 +37,13 @@ pub enum Engine {
 pub struct Setup {
     pub engine: Engine,
     pub bus: bool,
-    /// More of the configuration; it begins in the table `[http]`.
+    /// More of the configuration; it starts in the table `[http]`.
     pub config: &'static str,
-    /// Words put in front of the daemon's command line.
+    /// A command that runs the daemon's command line.
     pub wrapper: Vec<String>,
-    /// The user that the daemon runs as; only root can choose another than itself.
+    /// The user that the daemon runs as; only root can choose another one.
     pub user: u32,
-    /// A folder with further files for the bus's policy.
+    /// A folder with more files for the bus policy.
     pub policies: Option<PathBuf>,
 }
 
@@ -100,7 +100,7 @@ impl Daemon {
         daemon
     }
 
-    /// Ends the bus, as an update of its package might.
+    /// Stops the bus, as an update of its package might.
     pub fn stop_bus(&mut self) {
         if let Some(mut bus) = self.bus.take() {
             // The shell ends the bus in its trap.
@@ -110,7 +110,7 @@ impl Daemon {
         }
     }
 
-    /// Starts the bus again, at the same place.
+    /// Starts the bus again, at the same address.
     pub fn start_bus(&mut self) {
         _ = fs::remove_file(self.dir.path().join("bus"));
         self.bus = Some(start_bus(self.dir.path(), &self.setup));
@@ -134,7 +134,7 @@ impl Daemon {
         self.owned(BUS_NAME)
     }
 
-    /// Whether somebody on the bus has this name.
+    /// Whether the name has an owner on the bus.
     pub fn owned(&self, name: &str) -> bool {
         let mut ask = Command::new("busctl");
         let ask = ask.arg(self.address()).args([
@@ -165,7 +165,7 @@ impl Daemon {
         format!("--address={}", self.bus_address())
     }
 
-    /// `busctl call` on the manager; signature and arguments as busctl wants them.
+    /// `busctl call` on the manager, with the signature and arguments of busctl.
     pub fn call(&self, method: &str, args: &[&str]) -> Output {
         self.call_at("/org/hearthd/Inference1", BUS_NAME, method, args)
     }
@@ -227,7 +227,7 @@ impl Daemon {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
     }
 
-    /// Asks with a stream and puts the answer together; every part must come in order.
+    /// Sends a streamed request and joins the answer; every part must arrive in order.
     pub fn stream_chat(&self, mut body: serde_json::Value) -> String {
         body["stream"] = true.into();
         let output = self.curl("/v1/chat/completions", &["-N", "-d", &body.to_string()]);
@@ -241,7 +241,7 @@ impl Daemon {
             .collect()
     }
 
-    /// Opens a streamed chat and returns the socket after the first bytes came.
+    /// Opens a streamed chat and returns the socket after the first bytes have arrived.
     pub fn open_chat(&self, content: &str) -> UnixStream {
         let body =
             serde_json::json!({"stream": true, "messages": [{"role": "user", "content": content}]})
@@ -294,7 +294,7 @@ impl Drop for Daemon {
     }
 }
 
-/// The group that plays the part of `hearth`: one that root is not needed for.
+/// The group that stands in for `hearth`: one that does not require root.
 pub fn group() -> u32 {
     if nix::unistd::geteuid().is_root() {
         65534
@@ -316,7 +316,7 @@ fn start_bus(dir: &Path, setup: &Setup) -> Child {
         setup.user,
         group()
     );
-    // exec'd children of the shell die with it only if it is told to.
+    // Child processes of the shell end with it only through a trap.
     let script = format!("trap 'kill $bus_pid' TERM EXIT; {script}");
     let mut bus = Command::new("bash")
         .args(["-c", &script])
@@ -327,7 +327,7 @@ fn start_bus(dir: &Path, setup: &Setup) -> Child {
         .unwrap();
     let mut up = [0; 3];
     bus.stdout.take().unwrap().read_exact(&mut up).unwrap();
-    // Other users of the tests have to reach the bus.
+    // Other users in the tests have to reach the bus.
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
     bus
 }
@@ -339,7 +339,7 @@ fn spawn(dir: &Path, setup: &Setup) -> Child {
         Engine::Fake(script) => {
             let path = dir.join("engine");
             let real = real.display();
-            // With arguments it is asked to check a file: that is the real one's.
+            // With arguments, the engine is to check a file, which the real one does.
             let body = format!(
                 "#!/bin/sh\n[ $# -gt 0 ] && exec {real} \"$@\"\nexec {real} --fake '{script}'\n"
             );
@@ -401,7 +401,7 @@ fn spawn(dir: &Path, setup: &Setup) -> Child {
         .unwrap()
 }
 
-/// Waits for a condition; how long it takes is never the point.
+/// Waits for a condition, without asserting how long that takes.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
@@ -419,15 +419,15 @@ pub fn ok(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// What a failed command said.
+/// The error output of a failed command.
 pub fn error(output: &Output) -> String {
     assert!(!output.status.success(), "{output:?}");
     text(&output.stderr)
 }
 
-/// Words before a command line that make one of the daemon's folders a file system of
-/// its own, mounted so; `None` where the machine does not allow it. The daemon's command line
-/// has its configuration file, beside which the folders lie, as third word.
+/// A command prefix that mounts a file system with these options on one of the daemon's
+/// folders; `None` if the machine does not allow it. The third word of the daemon's
+/// command line is its configuration file, whose folder contains the others.
 pub fn mount_wrapper(folder: &str, options: &str) -> Option<Vec<String>> {
     let mount = format!(
         "dir=\"$(dirname \"$3\")/{folder}\" && mkdir -p \"$dir\" && mount -t tmpfs -o {options} none \"$dir\" && exec \"$@\""

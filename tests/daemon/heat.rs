@@ -1,11 +1,11 @@
-//! Heat, on a simulated board that the engine's real work makes hot.
+//! Heat, on a simulated board that is heated by the engine's real work.
 
 use serde_json::Value;
 
 use crate::client::{chat, post, reply};
 use crate::harness::{Daemon, Engine, Setup, ok, until};
 
-/// A daemon on such a board, in air of so many degrees.
+/// A daemon on such a board, at this ambient temperature.
 fn on_board(board: &str, celsius: i32) -> Daemon {
     let arguments = format!("--simulate-board {board} --simulate-ambient {celsius}");
     Daemon::start(Setup {

@@ -1,13 +1,13 @@
-//! Home Assistant's own `llama_cpp` integration: its requests as they were recorded.
+//! Recorded requests of Home Assistant's own `llama_cpp` integration.
 
 use serde_json::Value;
 
 use crate::harness::{Daemon, Engine, Setup, ok};
 
-/// One request a line, of Home Assistant 2026.11 with a demo home.
+/// One request per line, of Home Assistant 2026.11 with a demo home.
 const REQUESTS: &str = include_str!("fixtures/home_assistant_llama_cpp.jsonl");
 
-/// Sends a recorded request as it was, to `model`.
+/// Sends a recorded request unchanged, to `model`.
 fn replay(daemon: &Daemon, recorded: &Value, model: &str) -> String {
     let field = |name: &str| recorded[name].as_str().unwrap_or_default();
     let body = field("body").replace("\"tiny-local\"", &format!("\"{model}\""));
@@ -19,7 +19,7 @@ fn replay(daemon: &Daemon, recorded: &Value, model: &str) -> String {
             let part = |n: usize| header[n].as_str().unwrap();
             format!("{}: {}", part(0), part(1))
         })
-        // curl would show what it asked to be packed.
+        // curl would print the compressed response.
         .filter(|header| !header.starts_with("Accept-Encoding"))
         .collect();
     let mut args = vec!["-N", "--fail-with-body", "-X", field("method")];

@@ -1,4 +1,4 @@
-//! Input made to cost, while others wait for their answers.
+//! Input designed to be expensive, while others wait for their answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,7 +41,7 @@ fn a_huge_prompt_disturbs_nobody() {
     assert_eq!(daemon.health()["service"]["engine_crashes"], 0);
 }
 
-/// Schemas, and whether they must be refused (else either will do).
+/// Schemas, and whether they must be rejected (otherwise either result is correct).
 fn bombs() -> Vec<(&'static str, String, bool)> {
     let nested = |depth: usize| {
         let open = r#"{"type":"object","required":["a"],"properties":{"a":"#;
@@ -78,7 +78,7 @@ fn bombs() -> Vec<(&'static str, String, bool)> {
     ]
 }
 
-/// An answer has to be valid as far as it came.
+/// An answer must be valid as far as it was generated.
 fn check(what: &str, schema: &str, answer: &str, is_whole: bool) {
     if !is_whole {
         return;
@@ -87,7 +87,7 @@ fn check(what: &str, schema: &str, answer: &str, is_whole: bool) {
     let schema = serde_json::from_str(schema).unwrap();
     let is_valid = match jsonschema::validator_for(&schema) {
         Ok(validator) => validator.is_valid(&value),
-        // It is too much for the validator as well.
+        // It is too large for the validator as well.
         Err(_) if what == "pattern" => {
             let text = value.as_str().unwrap();
             !text.is_empty() && text.bytes().all(|byte| byte == b'a')
@@ -119,7 +119,7 @@ fn schemas_that_explode_harm_nobody() {
             }
             asked
         });
-        // Whatever fails in here, the neighbour has to hear that it is over.
+        // Whatever fails in here, the other client must be told to stop.
         let bombs = scope.spawn(|| {
             for (what, schema, is_refused) in bombs() {
                 explode(&daemon, &bus, what, &schema, is_refused);
@@ -146,7 +146,7 @@ fn explode(daemon: &Daemon, bus: &Bus, what: &str, schema: &str, is_refused: boo
     } else {
         assert!(head.starts_with("http/1.1 400 "), "{what}: {head} {answer}");
         let (code, said) = (&answer["error"]["code"], &answer["error"]["message"]);
-        // What no parser takes is not looked at as a schema.
+        // Text that no parser accepts is not treated as a schema.
         let is_no_json = said.as_str().unwrap().contains("recursion limit");
         assert!(code == "invalid_schema" || is_no_json, "{what}: {answer}");
     }

@@ -37,7 +37,7 @@ fn chat_plain_and_streamed() {
         (&last["finish_reason"], &last["delta"]),
         (&"stop".into(), &serde_json::json!({}))
     );
-    // The second time the prompt was in the cache, but for its last token.
+    // The second time, all of the prompt but its last token is in the cache.
     let mut usage = chunks[chunks.len() - 1]["usage"].clone();
     let cached = usage["prompt_tokens_details"]["cached_tokens"].take();
     assert_eq!(cached, usage["prompt_tokens"].as_u64().unwrap() - 1);
@@ -65,11 +65,12 @@ fn a_tool_call_comes_as_one() {
     assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls");
 }
 
-/// The fake engine's answers are all the same; the demo model's come with seeds.
+/// The fake engine's answers are all equal; the demo model's vary with the seed.
 #[test]
 fn several_answers_to_one_request() {
     let daemon = Daemon::real();
-    // Cool enough that sums in another order flip no near tie: alone it is the same text.
+    // Low enough that sums in another order do not change a choice: alone it is the same
+    // text.
     let mut body = serde_json::json!({"n": 3, "seed": 5, "temperature": 0.6,
         "max_tokens": 8, "messages": [{"role": "user", "content": "Tell me a story."}]});
     let answer = daemon.chat(&body.to_string());
@@ -201,18 +202,18 @@ fn several_answers_stand_and_fall_together() {
         let service = &daemon.health()["service"];
         service["queue_length"] == 0 && service["active_jobs"] == 0
     };
-    // Loaded first: a model on its way takes nobody out of the queue.
+    // Loaded first: no request leaves the queue while the model is being loaded.
     daemon.chat(&request(1, "x"));
-    // One runs, two wait, there is no place for the fourth.
+    // One runs, two wait, and the queue is full for the fourth.
     let refused = daemon.chat(&request(4, &"long ".repeat(400)));
     assert_eq!(refused["error"]["code"], "queue_full", "{refused}");
     until("all are cancelled", idle);
     assert!(outcome("outcome=\"finished\"} 1"));
-    // A failure in the engine: the others would have gone on for long.
+    // A failure in the engine: the others would have continued for long.
     let failed = daemon.chat(&request(2, &format!("!fail {}", "long ".repeat(400))));
     assert!(failed["error"]["message"].is_string(), "{failed}");
     until("the other one is cancelled", idle);
-    // A client that goes away.
+    // A client that disconnects.
     std::thread::scope(|scope| {
         let gone = scope.spawn(|| {
             let body = request(3, &"long ".repeat(400));
@@ -224,7 +225,7 @@ fn several_answers_stand_and_fall_together() {
     assert!(outcome("outcome=\"finished\"} 1"));
 }
 
-/// The fake engine answers with the prompt.
+/// The fake engine echoes the prompt.
 #[test]
 fn reasoning_and_calls_are_fields_of_their_own() {
     let daemon = Daemon::fake("");
@@ -253,7 +254,7 @@ fn reasoning_and_calls_are_fields_of_their_own() {
     ] {
         assert!(streamed.contains(part), "{part}: {streamed}");
     }
-    // Without a mark at its beginning, nothing of it is reasoning.
+    // Without the start marker, nothing of it is reasoning.
     let answer = daemon.chat(&request("Hm.</think>Yes.").to_string());
     let message = &answer["choices"][0]["message"];
     assert_eq!(message["content"], "Hm.</think>Yes.");
@@ -386,7 +387,7 @@ fn the_queue_is_bounded() {
     });
 }
 
-/// The fake engine takes 20 ms for each byte of a prompt: longer than a heartbeat.
+/// The fake engine takes 20 ms per byte of a prompt: longer than a heartbeat.
 #[test]
 fn a_long_prefill_shows_that_it_lives() {
     let daemon = Daemon::fake("prefill-us=20000");
@@ -414,7 +415,7 @@ fn what_is_not_supported_is_refused_by_name() {
     }
 }
 
-/// The prompt's beginning finds what is kept; names for it are not needed.
+/// The beginning of the prompt selects the cache entry; identifiers are not needed.
 #[test]
 fn hints_of_who_asks_change_nothing() {
     let daemon = Daemon::fake("");
@@ -465,7 +466,7 @@ fn props_do_not_wait_for_the_engine() {
         let props: serde_json::Value =
             serde_json::from_str(&ok(&daemon.curl("/props", &[]))).unwrap();
         assert_eq!(props["is_sleeping"], true);
-        // The file says nothing: as configured.
+        // The file has no value: as configured.
         assert_eq!(props["default_generation_settings"]["n_ctx"], 4096);
         assert_eq!(props["total_slots"], 2);
         assert!(

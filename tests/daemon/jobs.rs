@@ -1,4 +1,4 @@
-//! Jobs as objects of the bus: they come and go, and tell others nothing.
+//! Jobs as bus objects: they appear and disappear, and reveal nothing to other users.
 
 use std::collections::HashMap;
 
@@ -59,7 +59,7 @@ fn the_end_is_told_to_the_submitter_alone() {
     assert_eq!(state, "done");
     assert!(result.contains("the secret"), "{result}");
     assert_eq!(finished.header().path().unwrap().as_str(), job);
-    // The job is forgotten long after its end was told.
+    // The job is removed long after its end was signalled.
     let seen = others.until("InterfacesRemoved");
     assert!(seen.iter().any(|signal| is(signal, "PropertiesChanged")));
     for signal in seen {

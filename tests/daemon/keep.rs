@@ -1,5 +1,5 @@
-//! Prompts on disk through the daemon: after unload, restart and crash, and where the
-//! disk does not do its part.
+//! Prompts cached on disk by the daemon: after unload, restart and crash, and with a
+//! faulty disk.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ fn setup() -> Setup {
     }
 }
 
-/// Asks under a system prompt; the answer, and how much of the prompt was kept.
+/// Asks with a system prompt; returns the answer and the number of cached prompt tokens.
 fn ask(daemon: &Daemon, question: &str) -> (String, u64) {
     let body = serde_json::json!({
         "messages": [

@@ -1,4 +1,4 @@
-//! How long a model stays for the clients of Ollama's API.
+//! The keep-alive of the clients of Ollama's API.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn a_model_stays_as_long_as_anyone_wants_it() {
         assert_eq!(code, 200, "{lines:?}");
         lines.last().unwrap()["done_reason"].clone()
     };
-    // Loading by hand; one wants it for ever, the other not at all.
+    // Loads the model; one client wants to keep it forever, the other not at all.
     assert_eq!(
         say("one", json!({"model": "fake:latest", "keep_alive": -1})),
         "load"
@@ -40,7 +40,7 @@ fn a_model_stays_as_long_as_anyone_wants_it() {
     until("nobody wants it any more", || !is_loaded(&daemon));
     assert_eq!(running(), json!([]));
 
-    // It does not go while someone is answered.
+    // The model stays while a request is being answered.
     let (sender, answered) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -56,7 +56,8 @@ fn a_model_stays_as_long_as_anyone_wants_it() {
     assert_eq!(answer["message"]["content"], "word ".repeat(200));
     assert!(is_loaded(&daemon));
 
-    // A wish that is shorter than the configured time counts where nobody else asked.
+    // A keep-alive shorter than the configured one applies if no other client has used
+    // the model.
     assert_eq!(say("two", json!({"keep_alive": 0})), "unload");
     until("it is unloaded", || !is_loaded(&daemon));
 }
@@ -67,9 +68,9 @@ fn a_short_wish_ends_by_itself() {
     let body = json!({"keep_alive": "1s", "messages": user("x"), "stream": false});
     one(&daemon, "/api/chat", &body);
     assert!(is_loaded(&daemon));
-    // Fifteen minutes are configured.
+    // The configured keep-alive is fifteen minutes.
     until("it is unloaded", || !is_loaded(&daemon));
-    // Without a wish of his own another one's use counts as configured.
+    // The use by a client without a keep-alive counts with the configured one.
     daemon.chat(r#"{"messages":[{"role":"user","content":"x"}]}"#);
     one(&daemon, "/api/chat", &body);
     std::thread::sleep(std::time::Duration::from_secs(12));
@@ -94,7 +95,7 @@ fn who_meets_an_ending_engine_waits_for_the_next() {
     let text = json!({"input": "a cat"}).to_string();
     let first = content(&reply(post(&daemon, &question)).1).to_owned();
     for _ in 0..10 {
-        // The answer comes before the engine has gone.
+        // The response arrives before the engine has ended.
         let (_, gone) = reply(send_to(&daemon, "/api/generate", r#"{"keep_alive": 0}"#));
         assert_eq!(gone["done_reason"], "unload");
         let answer = post(&daemon, &question);

@@ -1,4 +1,4 @@
-//! What each user may have, and what is written of it.
+//! Limits per user, and their log messages.
 
 use std::fs;
 
@@ -49,7 +49,7 @@ fn one_user_has_so_many_requests_at_once() {
 fn one_user_has_so_many_tokens_an_hour() {
     let daemon = daemon("token-ms=5", "[limits]\ntokens_per_hour = 400\n");
     let bus = Bus::connect(&daemon);
-    // What was computed counts, also where it was cancelled then.
+    // Computed tokens count, even if the request was then cancelled.
     let job = bus.submit(&chat(&counted(100)), &Options::new()).unwrap();
     until("it is computed", || bus.tokens_generated(&job) > 20);
     bus.cancel(&job).unwrap();
@@ -71,7 +71,7 @@ fn one_user_has_so_many_tokens_an_hour() {
         message.contains("`limits.tokens_per_hour` is 400"),
         "{message}"
     );
-    // It ends no session, and costs nothing to be refused.
+    // A refusal does not end the session and does not count.
     let session = bus.open_session(&Options::new()).unwrap();
     let said = bus.say(&session, "x", &Options::new()).unwrap_err();
     assert!(said.contains("QuotaExceeded"), "{said}");

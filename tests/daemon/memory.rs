@@ -1,4 +1,4 @@
-//! The memory ladder, on a board whose memory is a file.
+//! Memory pressure, on a board whose memory is simulated by files.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use nix::unistd::mkfifo;
 use crate::client::{Bus, chat, post, reply};
 use crate::harness::{Daemon, Engine, Setup, ok, until};
 
-/// Says how much of 4 GiB is available, in per cent.
+/// Sets the available memory, in per cent of 4 GiB.
 fn set_available(daemon: &Daemon, percent: u64) {
     let proc = daemon.dir.path().join("board/proc");
     fs::create_dir_all(&proc).unwrap();
@@ -18,7 +18,7 @@ fn set_available(daemon: &Daemon, percent: u64) {
         "MemTotal: {total} kB\nMemAvailable: {} kB\n",
         total / 100 * percent
     );
-    // A reader sees the old or the new one.
+    // A reader sees the old file or the new one.
     fs::write(proc.join("new"), text).unwrap();
     fs::rename(proc.join("new"), proc.join("meminfo")).unwrap();
 }
@@ -35,7 +35,7 @@ fn resident_kib(pid: i32) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// A daemon that could work on four requests, were it not for the memory.
+/// A daemon that could run four requests if it had more memory.
 fn short_of_memory() -> (Daemon, Bus) {
     let daemon = Daemon::start(Setup {
         engine: Engine::Fake("token-ms=10"),
@@ -62,8 +62,8 @@ fn what_is_only_kept_goes_first() {
     };
     assert!(cached(&again) > cached(&first), "{again}");
     let pid = daemon.engine_pid().unwrap();
-    // Some 61 MiB of prompts, of 2 KiB a token: what they do not fill takes nothing. The
-    // demo model reads digits one by one.
+    // About 61 MiB of prompts, at 2 KiB per token; unused cells are not resident. The
+    // demo model tokenizes digits one by one.
     for digit in 0..8 {
         let text = digit.to_string().repeat(3900);
         let answer = daemon.chat(&format!(
@@ -118,7 +118,7 @@ fn what_was_given_up_comes_back_step_by_step() {
     let running = bus.submit(&chat(&"long ".repeat(100)), &options).unwrap();
     wait_for_state(&daemon, "critical");
     set_available(&daemon, 60);
-    // One state a minute, and `until` has a minute of patience.
+    // One state per minute, and `until` waits for up to a minute.
     for (state, next) in [("critical", "moderate"), ("moderate", "normal")] {
         for _ in 0..50 {
             std::thread::sleep(std::time::Duration::from_secs(1));
@@ -127,7 +127,7 @@ fn what_was_given_up_comes_back_step_by_step() {
         }
         wait_for_state(&daemon, next);
     }
-    // What ran meanwhile has its whole answer.
+    // The request that ran meanwhile has its complete answer.
     let answer = bus.result(&running).unwrap().to_string();
     assert!(answer.contains("long long"), "{answer}");
     let long = chat(&"long ".repeat(500));
@@ -149,14 +149,14 @@ fn warnings_of_the_service_manager_count() {
         wrapper: vec![
             "env".into(),
             format!("MEMORY_PRESSURE_WATCH={}", fifo.display()),
-            // "some 200000 2000000", as systemd writes it.
+            // "some 200000 2000000", the format of systemd.
             "MEMORY_PRESSURE_WRITE=c29tZSAyMDAwMDAgMjAwMDAwMAA=".into(),
         ],
         ..Setup::default()
     });
     set_available(&daemon, 60);
     ok(&daemon.call("LoadModel", &["sa{sv}", "", "0"]));
-    // What the daemon wrote itself comes back from a fifo; a real warning later.
+    // The daemon reads back from the fifo what it wrote; then a real warning.
     wait_for_state(&daemon, "moderate");
     let mut writer = fs::File::options().write(true).open(&fifo).unwrap();
     writer.write_all(b"x").unwrap();

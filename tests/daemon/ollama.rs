@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Engine, PATIENCE, Setup, ok, root, text, until};
 
-/// Recorded from Home Assistant 2026.11.0 with a demo home, one request a line.
+/// Recorded from Home Assistant 2026.11.0 with a demo home, one request per line.
 const HOME_ASSISTANT: &str = include_str!("fixtures/home_assistant_ollama.jsonl");
 
 /// Status and lines of an answer.
@@ -22,13 +22,13 @@ pub fn send(daemon: &Daemon, path: &str, args: &[&str]) -> (u32, Vec<Value>) {
     let said = ok(&daemon.curl(path, &args));
     let (lines, code) = said.rsplit_once('\n').unwrap();
     let parse = |l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {said}"));
-    // A stream has no blank line that a client would stumble over.
+    // A stream has no blank line, which would break clients.
     let lines = lines.strip_suffix('\n').unwrap_or(lines);
     let lines = lines.split('\n').filter(|_| !lines.is_empty()).map(parse);
     (code.parse().unwrap(), lines.collect())
 }
 
-/// The only object of an answer that went well.
+/// The only object of a successful response.
 pub fn one(daemon: &Daemon, path: &str, body: &Value) -> Value {
     let (code, mut lines) = ask(daemon, path, body);
     assert_eq!((code, lines.len()), (200, 1), "{body}: {lines:?}");
@@ -39,7 +39,7 @@ pub fn user(content: &str) -> Value {
     json!([{"role": "user", "content": content}])
 }
 
-/// What the lines say together, in this field of the message.
+/// Joins this field of the message over all lines.
 fn told(lines: &[Value], field: &str) -> String {
     let texts = lines.iter().filter_map(|l| l["message"][field].as_str());
     texts.collect()
@@ -99,7 +99,7 @@ fn chats_and_texts_plain_and_streamed() {
         (&json!(true), &last["eval_count"])
     );
 
-    // Where no model is named, the answer names it.
+    // If no model is named, the answer names it.
     let mut body = json!({"prompt": question, "options": {"temperature": 0, "num_predict": 2}});
     let (_, lines) = ask(&daemon, "/api/generate", &body);
     let streamed: String = lines
@@ -116,7 +116,7 @@ fn chats_and_texts_plain_and_streamed() {
         (&whole["done_reason"], &whole["eval_count"]),
         (&json!("length"), &json!(2))
     );
-    // Text as it is takes no template.
+    // Raw text is not rendered with a template.
     let raw =
         json!({"prompt": question, "raw": true, "stream": false, "options": {"num_predict": 1}});
     let raw = one(&daemon, "/api/generate", &raw);
@@ -174,7 +174,7 @@ fn home_assistants_own_requests() {
         count += 1;
     }
     assert_eq!(count, 9);
-    // It asked for the model to stay, once for ever and once for five minutes.
+    // It requested a keep-alive twice: unlimited, and five minutes.
     let (_, running) = send(&daemon, "/api/ps", &[]);
     let running = &running[0]["models"][0];
     assert_eq!(
@@ -183,7 +183,7 @@ fn home_assistants_own_requests() {
     );
 }
 
-/// The fake engine answers with the prompt.
+/// The fake engine echoes the prompt.
 #[test]
 fn thoughts_and_calls_in_their_fields() {
     let daemon = Daemon::fake("");
@@ -235,7 +235,7 @@ fn a_form_is_kept() {
     let daemon = Daemon::real();
     let schema = json!({"type": "object", "required": ["n"], "additionalProperties": false,
         "properties": {"n": {"type": "integer", "minimum": 3, "maximum": 5}}});
-    // A text inside of JSON may go on for as long as there is context.
+    // A string inside JSON may continue until the context is full.
     for (format, most) in [(schema, -1), (json!("json"), 256)] {
         let options = json!({"seed": 7, "num_predict": most});
         let body = json!({"messages": user("Say a number."), "format": format, "options": options});
@@ -345,7 +345,7 @@ fn vectors() {
         older["embedding"].as_array().map(Vec::len),
         vectors[0].as_array().map(Vec::len)
     );
-    // Without a text the model is only loaded.
+    // Without a prompt the model is only loaded.
     assert_eq!(
         one(&daemon, "/api/embed", &json!({"input": []}))["embeddings"],
         json!([])
@@ -412,7 +412,7 @@ fn models_are_shown_copied_and_deleted() {
     assert!(told(&ask(&daemon, "/api/chat", &body).1, "content").contains("Rome"));
 }
 
-/// Each is refused with this status and a reason that contains this.
+/// Each is rejected with this status and a reason that contains this text.
 fn refused(daemon: &Daemon, cases: &[(&str, Value, u32, &str)]) {
     for (path, body, status, part) in cases {
         let (code, lines) = ask(daemon, path, body);

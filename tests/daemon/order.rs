@@ -1,4 +1,4 @@
-//! Who is served when, and until when.
+//! The order of requests, and their deadlines.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
@@ -53,7 +53,7 @@ fn a_deadline_ends_what_waits() {
     assert!(said.contains("Error.DeadlineExceeded"), "{said}");
     assert!(said.contains("within 50 ms"), "{said}");
     assert_eq!(bus.tokens_generated(&job), 0);
-    // What ran before it runs on.
+    // The request that ran before continues.
     let (text, error) = running.end();
     assert!(error.is_null(), "{error}");
     assert_eq!(text, format!("!slow {}", "word ".repeat(40)));

@@ -1,4 +1,4 @@
-//! The real polkitd on the private bus: its rules say who may load and manage models.
+//! The real polkitd on the private bus: its rules decide who may load and manage models.
 
 use std::fs;
 use std::path::Path;
@@ -10,12 +10,12 @@ use crate::harness::{Daemon, Setup, error, group, hearthctl, ok, root, until};
 use crate::not_checked::not_checked;
 
 const POLKITD: &str = "/usr/lib/polkit-1/polkitd";
-/// The account nobody plays the part of hearthd, and sync that of a member of group
-/// hearth: on Debian its group is nobody's.
+/// The account nobody stands in for hearthd, and sync for a member of the group hearth:
+/// on Debian its group is nobody's.
 const NOBODY: u32 = 65534;
 const MEMBER: u32 = 4;
 
-/// A rule of an administrator.
+/// Rules of an administrator.
 const RULES: &str = r#"
 polkit.addRule(function(action, subject) {
     if (subject.user != "sync") return polkit.Result.NOT_HANDLED;
@@ -25,8 +25,8 @@ polkit.addRule(function(action, subject) {
 });
 "#;
 
-/// hearthctl, started by the member. It lets people be asked for a password; there is
-/// nobody here who could be.
+/// hearthctl, run by the member. It allows interactive authorization, but there is no
+/// agent here.
 fn member(daemon: &Daemon, args: &[&str]) -> Output {
     let group = group().to_string();
     Command::new("setpriv")
@@ -70,7 +70,7 @@ fn start_polkit(daemon: &Daemon, actions: &str) -> Child {
     child
 }
 
-/// Why the real one cannot be used here.
+/// Why the real polkitd cannot be used here.
 fn missing() -> Option<&'static str> {
     let mount = Command::new("unshare").args(["-m", "true"]).status();
     if !nix::unistd::geteuid().is_root() {
@@ -112,7 +112,7 @@ fn polkit_decides_where_it_is_installed() {
         )
         .unwrap();
     };
-    // Nobody to ask: members load and unload, root imports and removes.
+    // Without polkit, members load and unload, and root imports and removes.
     installed();
     ok(&member(&daemon, &["load", "fake"]));
     ok(&member(&daemon, &["unload"]));
@@ -133,7 +133,7 @@ fn polkit_decides_where_it_is_installed() {
         .collect();
     let actions = "clear-cache import-model load-model remove-model unload-model";
     assert_eq!(listed.join(" "), actions);
-    // The shipped answers, and those of the administrator's rules.
+    // The shipped defaults, and the administrator's rules.
     ok(&member(&daemon, &["load", "fake"]));
     ok(&member(&daemon, &["cache", "clear"]));
     let said = error(&member(&daemon, &["unload"]));
@@ -147,7 +147,7 @@ fn polkit_decides_where_it_is_installed() {
     let import = ["import", "--name", "mine", model.to_str().unwrap()];
     let said = error(&member(&daemon, &import));
     assert!(said.contains("administrator's password"), "{said}");
-    // Root is asked nothing.
+    // Root needs no authorization.
     ok(&daemon.call("UnloadModel", &[]));
     polkit.kill().unwrap();
     polkit.wait().unwrap();
@@ -171,7 +171,7 @@ fn a_polkit_that_does_not_know_the_actions_allows_nothing() {
         said.contains("polkit cannot be asked") && said.contains("load-model"),
         "{said}"
     );
-    // Answers need no permission but that to use the service.
+    // Requests need no permission other than that to use the service.
     assert!(ok(&member(&daemon, &["generate", "hello"])).contains("hello"));
     polkit.kill().unwrap();
     polkit.wait().unwrap();

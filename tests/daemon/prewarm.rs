@@ -1,4 +1,4 @@
-//! Prompts computed before anyone asks.
+//! Prompts computed ahead of time.
 
 use std::fs;
 use std::process::Command;
@@ -33,7 +33,7 @@ fn until_finished(daemon: &Daemon, count: u32) {
 #[test]
 fn a_prewarmed_system_prompt_is_found_in_the_cache() {
     let daemon = Daemon::real();
-    // What all conversations begin with is in the cache without further doing.
+    // The common beginning of all conversations is in the cache without further action.
     let other = cached(&daemon.chat(&chat("Speak like a pirate.")));
     ok(&daemon.call("Prewarm", &["sa{sv}", SYSTEM, "0"]));
     until_finished(&daemon, 2);
@@ -59,9 +59,9 @@ fn a_prewarmed_system_prompt_is_found_in_the_cache() {
     body["tools"] = tool;
     let answer = daemon.chat(&body.to_string());
     let question = answer["usage"]["prompt_tokens"].as_u64().unwrap() - cached(&answer);
-    // All but the question and the marks around it; some 8 tokens of text.
+    // All but the question and its template tokens; the question has some 8 tokens.
     assert!(question < 24, "{answer}");
-    // It made no answer, and its speed is nobody's.
+    // Prewarming generates no answer and sets no speed.
     assert!(!daemon.property("TokensPerSecond").contains("d 0\n"));
 }
 
@@ -77,7 +77,7 @@ fn the_configs_prompts_are_computed_for_all_after_each_load() {
     assert!(cached(&daemon.chat(&chat(SYSTEM))) > 5);
     assert!(daemon.log().contains("number 2 waits for its model"));
     ok(&daemon.call("UnloadModel", &[]));
-    // The service is not asked to load it again by its own prompts.
+    // The daemon's own prompts do not load the model again.
     assert_eq!(daemon.health()["service"]["state"], "unloaded");
     ok(&daemon.call("LoadModel", &["sa{sv}", "", "0"]));
     until_finished(&daemon, 3);
@@ -102,7 +102,7 @@ fn the_configs_prompts_are_computed_for_all_after_each_load() {
     assert!(cached(&answer) > 5, "{answer}");
 }
 
-/// With one slot and one place in the queue, nothing of this may take either.
+/// With one slot and one place in the queue, prewarming may use neither.
 #[test]
 fn the_configs_prompts_stand_in_nobodys_way() {
     let config = format!(

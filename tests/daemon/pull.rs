@@ -1,4 +1,4 @@
-//! Models from elsewhere, up to the answer.
+//! Downloaded and imported models, up to the answer.
 
 use std::fs::{self, File};
 use std::io::{Cursor, Write as _};
@@ -77,7 +77,7 @@ fn a_pulled_model_answers() {
     answers(&daemon, "demo-Q8_0");
     assert_eq!(kept(&daemon), 0, "what is imported is not kept twice");
 
-    // A name that is taken is refused before anything is fetched.
+    // A name that is taken is refused before the download.
     let before = server.seen().len();
     let said = error(&pull(&[]).output().unwrap());
     assert!(
@@ -186,7 +186,7 @@ fn models_are_imported_in_every_form() {
     assert!(said.contains("there is no model in it"), "{said}");
 }
 
-/// An executable with an archive behind it.
+/// An executable followed by a zip archive.
 fn llamafile(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);

@@ -1,4 +1,4 @@
-//! The README's examples, run as they stand there.
+//! The README's examples, run unchanged.
 
 use std::fs;
 use std::process::Command;
@@ -20,7 +20,7 @@ fn the_examples_work_as_written() {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut answers = String::new();
     for example in examples {
-        // Nothing is installed here: the socket lies elsewhere.
+        // Nothing is installed here: the socket is elsewhere.
         let here = example.replace(
             "/run/hearthd/hearthd.sock",
             &daemon.socket().display().to_string(),

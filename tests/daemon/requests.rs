@@ -1,4 +1,4 @@
-//! Requests of odd forms, damaged ones, and ones made to be costly.
+//! Unusual, damaged and deliberately expensive requests.
 
 use std::io::{Read as _, Write as _};
 
@@ -10,12 +10,12 @@ use crate::harness::{Daemon, PATIENCE};
 const CHAT: &str = "/v1/chat/completions";
 const BODY: &str = r#"{"messages":[{"role":"user","content":"hello"}]}"#;
 
-/// A POST with further header lines, each with its line break, and this body.
+/// A POST with more header lines, each with its line break, and this body.
 fn post(path: &str, version: &str, lines: &str, body: &str) -> Vec<u8> {
     format!("POST {path} HTTP/{version}\r\n{lines}\r\n{body}").into_bytes()
 }
 
-/// The statuses of all answers in a text.
+/// The statuses of all responses in a text.
 fn statuses(said: &str) -> Vec<&str> {
     let lines = said.split("HTTP/1.").skip(1);
     lines.filter_map(|rest| rest.get(2..5)).collect()
@@ -99,7 +99,7 @@ fn every_form_of_a_request_is_understood() {
         let fine = expected.iter().filter(|status| **status == "200").count();
         assert!(answers == fine || what == "upgrade", "{what}: {said}");
     }
-    // Who waits to be told to go on is told.
+    // A client that expects `100 Continue` gets it.
     let mut socket = connect(&daemon);
     let head = post(CHAT, "1.1", &format!("{last}Expect: 100-continue\r\n"), "");
     socket.write_all(&head).unwrap();
@@ -143,7 +143,7 @@ fn bodies_are_bounded() {
     let daemon = Daemon::fake("token-ms=4");
     let text = counted(100);
     let other = Streamed::open(&daemon, chat(&text));
-    // Announced only: nothing has to be sent to be refused.
+    // The announced length is enough to be rejected: no body is sent.
     for length in ["8388609", "999999999999", "9223372036854775807"] {
         for path in [CHAT, "/api/chat"] {
             let said = raw(
@@ -154,7 +154,7 @@ fn bodies_are_bounded() {
             assert!(said.contains("`http.body_max_mib`"), "{said}");
         }
     }
-    // Endless: it ends when the daemon has had enough.
+    // Endless: the daemon ends it at its limit.
     let mut socket = connect(&daemon);
     socket.set_write_timeout(Some(PATIENCE)).unwrap();
     socket
@@ -164,7 +164,7 @@ fn bodies_are_bounded() {
     let sent = (0..10_000).take_while(|_| socket.write_all(chunk.as_bytes()).is_ok());
     assert!(sent.count() < 1000);
     assert_eq!(statuses(&rest(&mut socket)), ["413"]);
-    // Costly to read.
+    // Expensive to parse.
     let message =
         |more: &str| format!(r#"{{"messages":[{{"role":"user","content":"hello"}}]{more}}}"#);
     let keys: Vec<String> = (0..200_000).map(|n| format!(",\"k{n}\":{n}")).collect();
@@ -209,7 +209,7 @@ fn bodies_are_bounded() {
             let lines = format!("Connection: close\r\nContent-Length: {}\r\n", body.len());
             let said = raw(&daemon, &post(path, "1.1", &lines, &body));
             let fits = statuses(&said) == [expected];
-            // Ollama's has its own ways with these.
+            // Ollama's endpoint treats these differently.
             let is_odd = path == "/api/chat" && ["200", "400"].contains(&statuses(&said)[0]);
             assert!(fits || is_odd, "{what} at {path}: {said:.500}");
             assert!(said.len() < 2000, "{what}: {} bytes", said.len());
@@ -219,8 +219,7 @@ fn bodies_are_bounded() {
     assert_eq!(daemon.health()["service"]["engine_crashes"], 0);
 }
 
-/// Texts inside the quotes of a JSON string, and what that string is; `None` where it is
-/// none.
+/// Contents of a JSON string, and the text that it stands for; `None` if it is invalid.
 const TEXTS: &[(&str, &[u8], Option<&str>)] = &[
     ("plain", b"hello", Some("hello")),
     ("escaped NUL", br"a\u0000b", Some("a\0b")),
@@ -270,7 +269,7 @@ fn damaged_texts(daemon: &Daemon, is_fake: bool) {
             let json = said.split_once("\r\n\r\n").unwrap().1;
             let answer: Value = serde_json::from_str(json).unwrap();
             if let Some(valid) = valid.filter(|_| is_fake && path == CHAT) {
-                // The fake engine says what it was asked, as far as it may.
+                // The fake engine echoes the request, as far as it may.
                 let answer = content(&answer);
                 let is_whole = valid.len() <= 4;
                 assert!(
@@ -283,14 +282,15 @@ fn damaged_texts(daemon: &Daemon, is_fake: bool) {
                 );
             }
         }
-        // A BOM in front of JSON is no part of it.
+        // A BOM before JSON is not part of it.
         let body = format!("\u{feff}{before}x{after}");
         let head = format!("Connection: close\r\nContent-Length: {}\r\n", body.len());
         let said = raw(daemon, &post(path, "1.1", &head, &body));
         assert_eq!(statuses(&said), ["400"], "{path}: {said}");
     }
     let bus = Bus::connect(daemon);
-    // On the bus texts are valid UTF-8 without NUL; what is inside the JSON is not said.
+    // On the bus, strings are valid UTF-8 without NUL; that does not cover the JSON
+    // inside.
     for (what, text, valid) in TEXTS {
         let Ok(text) = std::str::from_utf8(text) else {
             continue;

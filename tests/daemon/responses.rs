@@ -1,4 +1,4 @@
-//! `/v1/responses` of the real daemon: what the official client does not look at.
+//! `/v1/responses` of the real daemon: what the official client does not check.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ fn ask(daemon: &Daemon, body: &Value) -> (String, Value) {
     reply(send_to(daemon, PATH, &body.to_string()))
 }
 
-/// The events of a stream, each with the name that it was sent under.
+/// The events of a stream, each with its event name.
 fn stream(daemon: &Daemon, mut body: Value) -> (String, Vec<Value>) {
     body["stream"] = true.into();
     let text = ok(&daemon.curl(PATH, &["-N", "-d", &body.to_string()]));
@@ -30,7 +30,7 @@ fn stream(daemon: &Daemon, mut body: Value) -> (String, Vec<Value>) {
     (text, events)
 }
 
-/// The fake engine answers with the prompt.
+/// The fake engine echoes the prompt.
 #[test]
 fn reasoning_and_calls_are_items_whole_and_streamed() {
     let daemon = Daemon::fake("");
@@ -77,7 +77,7 @@ fn a_conversation_goes_on_with_what_the_response_said() {
 #[test]
 fn a_failure_in_the_middle_is_the_last_event() {
     let daemon = Daemon::fake("token-ms=20");
-    // Long enough that the stream has begun before.
+    // Long enough that the stream has begun before the failure.
     let said = format!("{} !fail", counted(20));
     let (text, events) = stream(&daemon, json!({"input": said}));
     let last = events.last().unwrap();
@@ -87,7 +87,7 @@ fn a_failure_in_the_middle_is_the_last_event() {
         (&response["status"], &response["error"]["code"]),
         (&json!("failed"), &json!("server_error"))
     );
-    // Refused before it begins, it has a status.
+    // A rejection before the stream begins has a status.
     let body = json!({"input": "x", "stream": true, "model": "nope"});
     let (head, error) = ask(&daemon, &body);
     assert!(head.starts_with("http/1.1 404 "), "{head}");

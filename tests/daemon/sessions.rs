@@ -1,4 +1,4 @@
-//! Conversations that the daemon keeps.
+//! Conversations stored by the daemon.
 
 use std::process::Command;
 
@@ -65,7 +65,7 @@ fn what_is_appended_is_part_of_the_next_turn() {
     assert!(say(" ").unwrap_err().contains("nothing to answer"));
     append("The door is open.").unwrap();
     append("It is cold.").unwrap();
-    // The fake engine answers with the last message.
+    // The fake engine echoes the last message.
     assert_eq!(
         say("Why?").unwrap(),
         "The door is open.\n\nIt is cold.\n\nWhy?"
@@ -90,7 +90,7 @@ fn without_an_answer_it_stays_as_it_was() {
     let deadline = Options::from([("deadline_ms", 300_u32.into())]);
     let said = bus.say(&session, &counted(200), &deadline).unwrap_err();
     assert!(said.contains("DeadlineExceeded"), "{said}");
-    // The second call comes while the first one runs, from another connection.
+    // The second call arrives while the first one runs, from another connection.
     let path = session.clone();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| {
@@ -109,7 +109,7 @@ fn without_an_answer_it_stays_as_it_was() {
                 "{said}"
             );
         }
-        // What was said before can be cloned, and gone on with.
+        // A session can be cloned and continued.
         let other = clone(&bus, &session).unwrap();
         assert_eq!(bus.say(&other, "two", &Options::new()).unwrap(), "two");
         assert_eq!((turns(&bus, &session), turns(&bus, &other)), (1, 2));
@@ -145,7 +145,7 @@ fn a_caller_that_leaves_takes_its_sessions_with_it() {
     let daemon = Daemon::fake("token-ms=5");
     let (bus, stays) = (Bus::connect(&daemon), Bus::connect(&daemon));
     let session = bus.open_session(&Options::new()).unwrap();
-    // Another connection of the same user may use it, but it is not its owner.
+    // Another connection of the same user may use it, but does not own it.
     assert_eq!(
         stays.say(&session, "hello", &Options::new()).unwrap(),
         "hello"
@@ -160,7 +160,7 @@ fn a_caller_that_leaves_takes_its_sessions_with_it() {
         stays.say(&own, "still here", &Options::new()).unwrap(),
         "still here"
     );
-    // busctl leaves with the answer to its call.
+    // busctl disconnects after the reply to its call.
     let path = ok(&daemon.call("OpenSession", &["a{sv}", "0"]));
     let path = path
         .trim()
@@ -250,7 +250,7 @@ fn options_are_known_by_name() {
     let session = bus.open_session(&Options::new()).unwrap();
     let said = bus.say(&session, "x", &Options::from([("system", "y".into())]));
     assert!(said.unwrap_err().contains("unknown option \"system\""));
-    // A turn's options are this turn's alone.
+    // A turn's options apply to this turn only.
     let short = Options::from([("max_tokens", 3_u32.into())]);
     assert_eq!(bus.say(&session, "abcdef", &short).unwrap(), "abc");
     assert_eq!(

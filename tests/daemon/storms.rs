@@ -1,4 +1,4 @@
-//! Many at once: cancels at any moment, and more requests than the queue holds.
+//! High load: cancellations at any moment, and more requests than the queue holds.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::client::{Bus, Streamed, chat, content, post, reply};
 use crate::harness::{Daemon, Engine, Setup, ok, until};
 
-/// How far memory may go up and down by itself, in KiB.
+/// Normal variation of the memory, in KiB.
 pub const RSS_SLACK: u64 = 8192;
 
-/// What a process holds: open files, and resident memory of its own in KiB.
+/// Resources of a process: open files, and private resident memory in KiB.
 pub fn held(pid: u32) -> (usize, u64) {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -23,7 +23,7 @@ pub fn held(pid: u32) -> (usize, u64) {
     (files, rss.parse().unwrap())
 }
 
-/// How many requests ended so.
+/// The number of requests with this outcome.
 pub fn ended(daemon: &Daemon, outcome: &str) -> u64 {
     let metrics = ok(&daemon.curl("/metrics", &[]));
     let end = format!(",outcome=\"{outcome}\"}}");
@@ -39,7 +39,7 @@ pub fn idle(daemon: &Daemon) {
     });
 }
 
-/// Asks and goes away, each time in another way and after another while.
+/// Sends requests and disconnects, each time in another way and after another delay.
 fn go_away(daemon: &Daemon, seed: u64, times: u64, request: &Value) {
     let bus = Bus::connect(daemon);
     let mut streamed = request.clone();
@@ -72,7 +72,7 @@ fn go_away(daemon: &Daemon, seed: u64, times: u64, request: &Value) {
                 pause();
             }
         }
-        // All at the same time, too.
+        // Some are cancelled all at the same time.
         if n % 50 == 0 {
             let _clients: Vec<_> = (0..4).map(|_| post(daemon, &streamed)).collect();
         }
@@ -88,7 +88,7 @@ fn survive_cancels(daemon: &Daemon, times: u64, request: &Value, after: (&str, &
         });
         idle(daemon);
     };
-    // Requests are numbered in the order of their admission.
+    // Requests are numbered in the order of acceptance.
     let ask = || -> u64 {
         let answer = daemon.chat(&chat(after.0).to_string());
         assert!(content(&answer).contains(after.1), "{answer}");
@@ -102,7 +102,8 @@ fn survive_cancels(daemon: &Daemon, times: u64, request: &Value, after: (&str, &
     let before = pids.map(held);
     let (first, finished) = (ask(), ended(daemon, "finished"));
     storm(times);
-    // Else nothing was tried: a client that is gone before it is heard counts for none.
+    // Ensures that requests were accepted: a client that disconnects earlier does not
+    // count.
     let finished = ended(daemon, "finished") - finished;
     let admitted = ask() - first;
     assert!(
@@ -134,7 +135,8 @@ fn a_thousand_cancels_leave_nothing_behind() {
 fn cancels_leave_nothing_behind_in_a_real_model() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Real,
-        // The KV cache becomes resident as it is used: a small one is soon.
+        // The KV cache becomes resident as it is used; a small one is fully resident
+        // soon.
         config: "[queue]\njob_keep_s = 1\n[model]\ncontext = 1536\n[cache]\nmemory_mib = 0\n",
         ..Setup::default()
     });
@@ -156,7 +158,7 @@ fn a_full_queue_refuses_the_surplus_and_answers_the_rest_once() {
     });
     let text = |n: usize| format!("this is number {n}");
     let mut first = chat(&format!("!slow {}", "on and on ".repeat(300)));
-    // Of the highest class, so that those who wait never grow over it.
+    // Of the highest class, so that ageing never lifts waiting requests above it.
     first["priority"] = "interactive".into();
     let running = Streamed::open(&daemon, first);
 

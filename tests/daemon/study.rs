@@ -1,5 +1,5 @@
-//! `hearthctl bench study`: the daemon through both of its APIs, and beside servers that
-//! answer oddly.
+//! `hearthctl bench study`: the daemon through both of its APIs, and other servers with
+//! unusual responses.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::clients::listening;
 use crate::harness::{Daemon, Engine, Setup, error, ok, text};
 
-/// One of the two that lie in the folder.
+/// One of the two models in the folder.
 const MODEL: &str = "hearth-demo-q8_0";
 
 fn real() -> Setup {
@@ -28,7 +28,7 @@ fn study(daemon: &Daemon, args: &[&str]) -> Output {
     daemon.ctl(&[&words, args].concat())
 }
 
-/// The same, where there are two models.
+/// The same, with two models.
 fn study_of_one(daemon: &Daemon, args: &[&str]) -> Output {
     study(daemon, &[&["--model", MODEL], args].concat())
 }
@@ -113,7 +113,7 @@ fn of_several_models_the_default_is_asked() {
         config: "[model]\ndefault = \"hearth-demo-f16\"\n",
         ..real()
     });
-    // With nothing loaded first, then with what the first one loaded.
+    // First with no model loaded, then with the model that the first study loaded.
     for api in ["openai", "ollama"] {
         let output = study(&daemon, &["--api", api, "--runs", "1", "--json"]);
         ok(&output);
@@ -182,7 +182,7 @@ fn answers_of_one_length() {
     }
 }
 
-/// A server that gives every chat this answer, byte for byte, and ends.
+/// A server that answers every chat with these bytes and closes the connection.
 fn odd(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -217,7 +217,7 @@ fn serve(stream: TcpStream, answer: &str) -> std::io::Result<()> {
     let mut stream = reader.into_inner();
     stream.write_all(answer.as_bytes())?;
     if answer.is_empty() {
-        // It only listens, until nobody is there any more.
+        // It only accepts, until the client has disconnected.
         _ = stream.read(&mut [0]);
     }
     Ok(())
@@ -336,7 +336,7 @@ fn wrong_usage_is_refused_before_anything_is_asked() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(error(&output).contains(words), "{args:?}: {output:?}");
     }
-    // Neither is a server that says nothing waited for, nor one that cannot unload.
+    // Neither a silent server nor one that cannot unload is waited for.
     let silent = ["bench", "study", "--endpoint", &odd(""), "--timeout", "1"];
     let said = error(&daemon.ctl(&silent));
     assert!(said.contains("within 1 s"), "{said}");

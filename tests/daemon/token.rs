@@ -1,4 +1,4 @@
-//! The token that requests over TCP have to show.
+//! The token that requests over TCP require.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,7 +19,7 @@ fn write(path: &Path, token: &str, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A daemon on TCP that asks for a token, and its file.
+/// A daemon on TCP that requires a token, and its file.
 fn asking(token: &str) -> (Daemon, String, PathBuf, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
@@ -32,7 +32,7 @@ fn asking(token: &str) -> (Daemon, String, PathBuf, TempDir) {
     (daemon, url, file, dir)
 }
 
-/// Asks over TCP: the status, the head in small letters and the body.
+/// Sends a request over TCP: the status, the head in lower case and the body.
 fn ask(url: &str, path: &str, token: Option<&str>, body: Option<&str>) -> (String, String, String) {
     let mut curl = Command::new("curl");
     curl.args(["-sS", "-i", "--noproxy", "*", "--max-time", "120"]);
@@ -77,11 +77,11 @@ fn over_tcp_a_token_is_asked_for() {
     );
     assert!(body.starts_with("{\"error\":\"a token"), "{body}");
 
-    // Whether it is well is no secret; what it does is.
+    // Without a token, only the health status is visible.
     assert_eq!(ask(&url, "/health", None, None).2, "{\"status\":\"ok\"}");
     let told = ask(&url, "/health", Some("Bearer first-token"), None).2;
     assert!(told.contains("\"service\":{"), "{told}");
-    // The Unix socket knows its user.
+    // The Unix socket identifies the user.
     assert!(daemon.chat(CHAT)["choices"].is_array());
 
     write(&file, "second-token", 0o600);

@@ -1,4 +1,5 @@
-//! A real model calls tools, through every door: twelve tools as Home Assistant offers them.
+//! A real model calls tools, over every transport, with twelve tools like Home
+//! Assistant's.
 
 use std::fs;
 
@@ -11,7 +12,7 @@ use crate::real_models::real_model;
 const NAME: &str = "qwen2.5-coder-0.5b";
 const QUESTION: &str = "Turn on the kitchen light.";
 
-/// The daemon with this model alone; `None` where the model is not here.
+/// The daemon with only this model; `None` if the model is not available.
 fn daemon() -> Option<Daemon> {
     let model = real_model(NAME)?;
     let daemon = Daemon::start(Setup {
@@ -76,7 +77,7 @@ fn request(choice: &Value) -> Value {
             {"role": "user", "content": QUESTION}]})
 }
 
-/// A call of a tool that was offered, with what it requires.
+/// A call of an offered tool, with its required arguments.
 fn assert_call(name: &Value, arguments: &Value) {
     let offered = tools();
     let tool = offered
@@ -153,7 +154,7 @@ fn over_http_in_every_mode_and_back_again() {
     };
     assert_call(&call["function"]["name"], &arguments(&call["function"]));
 
-    // The result goes back, and the answer to it is text.
+    // The result is sent back, and the answer to it is text.
     let mut body = request(&json!("none"));
     let messages = body["messages"].as_array_mut().unwrap();
     messages.push(json!({"role": "assistant", "content": null, "tool_calls": [call]}));
@@ -168,7 +169,7 @@ fn over_http_in_every_mode_and_back_again() {
     );
     assert_no_markup(content);
 
-    // What is cut off in the middle of a call is no call, and nothing of it is text.
+    // A truncated call is neither a call nor text.
     let mut body = request(&json!("required"));
     body["max_tokens"] = 6.into();
     let answer = daemon.chat(&body.to_string());
@@ -221,7 +222,7 @@ fn json_is_a_call_where_that_was_asked_for() {
     let prompt = daemon.chat(&asked.to_string());
     asked["tool_call_mode"] = "lenient".into();
     let answer = daemon.chat(&asked.to_string());
-    // The choice binds, and is no part of the prompt.
+    // The tool choice is enforced and is not part of the prompt.
     assert_eq!(
         answer["usage"]["prompt_tokens"], prompt["usage"]["prompt_tokens"],
         "{answer}"

@@ -1,4 +1,4 @@
-//! Measuring a model by thread count, on boards whose sensors are files.
+//! Measuring a model by number of threads, on boards whose sensors are files.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::client::{Bus, chat};
 use crate::harness::{Daemon, Engine, Setup, error, ok, until};
 
-/// Two threads, wherever the tests run; a board of four cores at so many degrees.
+/// Two threads on any test machine; a board with four cores at this temperature.
 fn on_board(celsius: i32) -> Daemon {
     let daemon = Daemon::start(Setup {
         engine: Engine::Real,
@@ -69,7 +69,7 @@ fn what_is_measured_is_kept_and_used() {
     let steady = measured["steady"] == true;
     assert_eq!(people.contains("used for answers"), steady, "{people}");
 
-    // It survives the daemon, and damage is no harm.
+    // It survives a restart, and a damaged file does no harm.
     stop(&mut daemon);
     daemon.restart();
     assert_eq!(tune(&daemon, &["--show"])[0], measured);
@@ -94,7 +94,7 @@ fn a_board_that_is_warm_is_not_measured() {
         "{said}"
     );
     assert!(!daemon.dir.path().join("tuning.json").exists());
-    // It goes on once it is cool.
+    // It continues once the board has cooled down.
     let mut waiting = daemon.ctl_command(&["tune"]);
     let mut waiting = waiting.stdout(Stdio::piped()).spawn().unwrap();
     until("it waits", || {
@@ -125,7 +125,7 @@ fn who_asks_meanwhile_is_answered_and_what_that_disturbed_measured_again() {
     }
     assert!(measuring.wait().unwrap().success() && answers > 0);
 
-    // One that goes away is no longer measured for.
+    // The measurement stops when its caller disconnects.
     let mut gone: Command = daemon.ctl_command(&["tune"]);
     let mut gone = gone.stdout(Stdio::null()).spawn().unwrap();
     until("it measures", || {

@@ -1,5 +1,5 @@
-"""Which models' answers llama.cpp's tests of its chat layer read, and what of them: a table
-from the text of test-chat.cpp. That all of these cases hold is what running it says.
+"""Creates a table of the models, and their features, that llama.cpp's tests of its chat layer
+cover, from the source text of test-chat.cpp. Running the tests shows whether they pass.
 
 usage: families.py TESTS/test-chat.cpp [OUT]
   OUT   write the table between OUT's lines <!-- families --> and <!-- /families -->
@@ -9,7 +9,7 @@ import pathlib
 import re
 import sys
 
-# A case begins with `tst.test(`; what it asks for are calls that follow in a chain.
+# A case begins with `tst.test(`; its properties are chained calls.
 ASKED = {
     "tools": r"\.tools\(",
     "several": r"\.parallel_tool_calls\(true\)",
@@ -20,8 +20,8 @@ ASKED = {
 
 
 def cases(text):
-    """(template, text of the case), in the order of the file."""
-    # A function that is called for each template of a list.
+    """Yields (template, text of the case), in file order."""
+    # A function that is called for each template in a list.
     functions = r"^static void (\w+)\(const std::string & template_path.*?\{\n(.*?)^\}"
     for name, body in re.findall(functions, text, re.M | re.S):
         listed = re.search(r"for \([^{;]*\{([^}]*)\}\)\s*\{\s*%s\(" % name, text)

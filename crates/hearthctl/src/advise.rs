@@ -1,4 +1,4 @@
-//! `advise`: which of several quantizations of a model, and with which context.
+//! `advise`: selects one of several quantizations of a model, and a context.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,8 +17,8 @@ use crate::fit::{find, header, memory};
 use crate::output;
 use crate::table::Table;
 
-/// A divergence below this does not matter, in nats: it makes a text less likely by about
-/// one per cent a token, as the perplexity does that is one per cent higher.
+/// A divergence below this is negligible, in nats: it makes a text less probable by about
+/// one per cent per token, as a perplexity that is one per cent higher does.
 const LOSS_SMALL: f64 = 0.01;
 
 /// One of the files, with what is known of it.
@@ -27,13 +27,13 @@ struct Candidate {
     path: PathBuf,
     bytes: u64,
     fitted: Result<Fitted, NoFit>,
-    /// Whether the context is as large as was wanted.
+    /// Whether the context is as large as requested.
     is_whole: bool,
-    /// Divergence from the best one and its error; without figures none.
+    /// Divergence from the best one and its standard error; `None` without figures.
     loss: Option<(f64, f64)>,
-    /// Tokens a second of an answer.
+    /// Tokens per second of an answer.
     speed: Option<f64>,
-    /// Which model's weights it has.
+    /// The model whose weights the file has.
     identity: Identity,
 }
 
@@ -42,7 +42,7 @@ struct Candidate {
 struct Identity {
     architecture: String,
     name: String,
-    /// Blocks, width, width of the feed-forward part, tokens of the vocabulary.
+    /// Blocks, embedding width, feed-forward width, tokens of the vocabulary.
     shape: [u32; 4],
 }
 
@@ -61,7 +61,7 @@ impl Identity {
         }
     }
 
-    /// Why two files cannot be of one model; empty where they can.
+    /// Why two files cannot be of the same model; empty if they can.
     fn difference(&self, other: &Self) -> String {
         if self.architecture != other.architecture {
             return format!("{} and {}", self.architecture, other.architecture);
@@ -76,14 +76,14 @@ impl Identity {
     }
 }
 
-/// Which one, and why.
+/// The selected file, and the reason.
 #[derive(Debug, PartialEq, Eq)]
 struct Choice {
     at: usize,
     why: String,
 }
 
-/// Why none was chosen, with the kind of failure.
+/// Why no file was selected, with the kind of failure.
 #[derive(Debug)]
 struct NoChoice {
     kind: &'static str,
@@ -133,8 +133,8 @@ pub async fn run(as_json: bool, args: &AdviseArgs) -> Result {
         .map_err(|no| CtlError::service(no.kind, no.why))
 }
 
-/// Says where the files are not of one model: a divergence compares types of the same
-/// weights, and says nothing of which model is better.
+/// Warns if the files are not of one model: a divergence compares types of the same
+/// weights, and does not tell which model is better.
 fn warning(candidates: &[Candidate]) -> Option<String> {
     let (first, others) = candidates.split_first()?;
     let (other, why) = others.iter().find_map(|other| {
@@ -189,7 +189,7 @@ fn candidate(
     })
 }
 
-/// Evaluates those that fit, where there is anything to choose.
+/// Evaluates the files that fit, if there is more than one.
 async fn measure(candidates: &[Candidate], quiet: bool) -> Result<Option<Evaluation>> {
     let fitting = candidates.iter().filter(|c| c.fitted.is_ok());
     let models: Vec<String> = fitting
@@ -201,7 +201,7 @@ async fn measure(candidates: &[Candidate], quiet: bool) -> Result<Option<Evaluat
     evaluate(quiet, &EvaluateArgs::of(models)).await.map(Some)
 }
 
-/// The divergence; the reference has none from itself.
+/// The divergence; `None` for the reference.
 fn loss(judged: &Judged, figures: &Evaluation) -> Option<(f64, f64)> {
     if judged.path == figures.reference {
         return Some((0.0, 0.0));
@@ -210,8 +210,8 @@ fn loss(judged: &Judged, figures: &Evaluation) -> Option<(f64, f64)> {
     Some((divergence.mean, divergence.error))
 }
 
-/// Of those that fit, the smallest whose loss does not matter; else the one with the
-/// least. Those with the whole context go first.
+/// Selects, among the files that fit, the smallest whose loss is negligible; otherwise
+/// the one with the least loss. Files that fit with the whole context are preferred.
 fn choose(candidates: &[Candidate], min_speed: Option<u32>) -> Result<Choice, NoChoice> {
     let fits = |c: &Candidate| c.fitted.is_ok();
     let fast = |c: &Candidate| match (min_speed, c.speed) {
@@ -284,7 +284,7 @@ fn described(loss: Option<(f64, f64)>) -> String {
     }
 }
 
-/// The next larger one's figures, to see what is given up and what is had for it.
+/// Compares with the next larger file: the accuracy given up and the speed gained.
 fn compared(candidates: &[Candidate], at: usize, left: &[usize]) -> String {
     let chosen = &candidates[at];
     let larger = left.iter().map(|n| &candidates[*n]);
@@ -452,7 +452,7 @@ mod tests {
             why.contains("q8") && why.contains("12.0 against 10.0"),
             "{why}"
         );
-        // Only what is fast enough; then the least loss.
+        // Only those that are fast enough; then the least loss.
         assert_eq!(chosen(&all(), Some(15)), "q4");
         let why = choose(&all(), Some(50)).unwrap_err().why;
         assert!(why.contains("18.0 tokens/s"), "{why}");

@@ -1,4 +1,4 @@
-//! One answer: its events from the service's pipe, and what is made of them.
+//! One answer: reads its events from the service's pipe and prints it.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::output;
 use crate::page::Page;
 use crate::progress::Progress;
 
-/// How often to ask what the service does while it has not begun.
+/// How often to query the service's state before the answer begins.
 const STATE_POLL: Duration = Duration::from_millis(700);
 
 /// One line of the pipe.
@@ -57,7 +57,7 @@ enum Event {
         kind: String,
         message: String,
     },
-    /// The interface may grow.
+    /// Events of later versions of the interface.
     #[serde(other)]
     Unknown,
 }
@@ -65,16 +65,16 @@ enum Event {
 /// A call of a tool that was offered.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ToolCall {
-    /// Names it within the conversation.
+    /// Identifies the call within the conversation.
     pub id: String,
-    /// The tool.
+    /// Name of the tool.
     pub name: String,
-    /// An object.
+    /// Arguments: a JSON object.
     pub arguments: Value,
 }
 
 impl ToolCall {
-    /// As `OpenAI` writes it.
+    /// In the form that `OpenAI`'s API uses.
     pub fn to_json(&self) -> Value {
         json!({
             "id": self.id,
@@ -84,33 +84,33 @@ impl ToolCall {
     }
 }
 
-/// What of the answer goes to standard output, and when.
+/// What is written to standard output, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Show {
-    /// The text, as it comes.
+    /// The text, as it arrives.
     Text,
-    /// The events, line by line as they come.
+    /// The events, line by line as they arrive.
     Events,
-    /// Nothing; the caller prints the whole.
+    /// Nothing; the caller prints the complete answer.
     Nothing,
 }
 
-/// An answer as far as it is known.
+/// An answer as received so far.
 #[derive(Debug)]
 pub struct Answer {
     /// The text so far.
     pub text: String,
-    /// What the model thought before it answered.
+    /// The reasoning before the answer.
     pub reasoning: String,
     /// The tools it called.
     pub calls: Vec<ToolCall>,
     /// Tokens so far.
     pub generated: u32,
-    /// Why it ended; empty while it has not.
+    /// Finish reason; empty while the answer is incomplete.
     pub reason: String,
-    /// What it cost, known at the end.
+    /// Token usage, known at the end.
     pub usage: Usage,
-    /// From asking to the first token.
+    /// From the request to the first token.
     pub first_token: Option<Duration>,
     asked: Instant,
     show: Show,
@@ -118,7 +118,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Nothing yet; the clock for the first token starts.
+    /// An empty answer; starts the clock for the first token.
     #[expect(
         clippy::disallowed_methods,
         reason = "what a person waits for is measured here, by the person's clock"
@@ -138,8 +138,8 @@ impl Answer {
         }
     }
 
-    /// Asks, and follows the answer to its end. Dropping the future closes the
-    /// pipe, which cancels; what came until then is in `self`.
+    /// Sends the request and reads the answer to its end. Dropping the future closes the
+    /// pipe, which cancels the request; what was received until then is in `self`.
     pub async fn follow(&mut self, bus: &Bus, request: &str, options: &Options<'_>) -> Result {
         let mut progress = Progress::new("waiting", self.show == Show::Events);
         let (_job, pipe) = tokio::select! {
@@ -202,13 +202,13 @@ impl Answer {
         }
     }
 
-    /// Ends the last line of a streamed text, so that what follows starts anew.
+    /// Ends the last line of a streamed text, so that the next output starts a new line.
     pub fn end_line(&mut self) -> Result {
         let end = self.page.end();
         self.write(&end)
     }
 
-    /// The whole as people read it.
+    /// The complete answer as text.
     pub fn to_text(&self) -> String {
         let mut page = Page::new(output::stdout_is_terminal());
         let mut text = page.reasoning(&self.reasoning);
@@ -245,7 +245,8 @@ impl Answer {
         parts.join(", ")
     }
 
-    /// The whole as one document; reasoning and tool calls where there are any.
+    /// The complete answer as one document, with reasoning and tool calls if there are
+    /// any.
     pub fn to_json(&self) -> Value {
         let mut whole = json!({ "text": self.text, "reason": self.reason, "usage": self.usage });
         if !self.reasoning.is_empty() {
@@ -272,7 +273,8 @@ impl Answer {
     }
 }
 
-/// The next line; a pipe that ends without a last event is the end of the service.
+/// The next line. A pipe that ends without a final event means that the service has
+/// ended.
 async fn next_line(
     lines: &mut Lines<BufReader<Receiver>>,
     bus: &Bus,
@@ -282,7 +284,7 @@ async fn next_line(
     let line = if started {
         lines.next_line().await
     } else {
-        // A line that is only half there stays in `lines` for the next round.
+        // A partial line stays in `lines` until the next iteration.
         tokio::select! {
             line = lines.next_line() => line,
             never = watch_state(bus, progress) => never,
@@ -294,12 +296,12 @@ async fn next_line(
         })
 }
 
-/// Shows that the model is being loaded, which is why nothing happens.
+/// Shows that the model is being loaded, which is why no answer arrives.
 async fn watch_state<T>(bus: &Bus, progress: &Progress) -> T {
     if progress.is_shown() {
         loop {
             tokio::time::sleep(STATE_POLL).await;
-            // Only for show: the request itself tells of real trouble.
+            // For display only: errors are reported by the request itself.
             if bus.state().await.is_ok_and(|state| state == "loading") {
                 progress.say("loading the model");
             }

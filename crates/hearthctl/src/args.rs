@@ -42,15 +42,14 @@ Exit codes:
 With --json, a failure is a document too, on the last line of standard output:
   {\"error\":{\"kind\":\"QueueFull\",\"message\":\"...\",\"exit_code\":5}}";
 
-/// Talk to Hearthd: language models on the small computer in the house.
+/// Control and query hearthd, the local language model service.
 #[derive(Debug, Parser)]
 #[command(name = "hearthctl", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 #[command(max_term_width = 100)]
 pub struct Cli {
-    /// What every command understands.
+    /// Options that every command accepts.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -58,7 +57,7 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Print JSON: one document, or one object a line for what streams.
+    /// Print JSON: one document, or one object per line for streamed output.
     #[arg(long, global = true, display_order = 900)]
     pub json: bool,
     /// Bus to use instead of the system bus, e.g. `unix:path=/tmp/bus`.
@@ -67,68 +66,68 @@ pub struct Global {
     pub bus_address: Option<String>,
 }
 
-/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Answer one prompt, writing while the model thinks.
+    /// Answer one prompt and print the answer as it is generated.
     Generate(GenerateArgs),
-    /// Hold a conversation: interactive, or one message a line from a pipe.
+    /// Hold a conversation: interactive, or one message per line from a pipe.
     Chat(ChatArgs),
-    /// Show what the service is doing, and what limits it.
+    /// Show the state of the service and what limits it.
     Status(StatusArgs),
-    /// Watch the board: temperature, threads, memory, and what was decided.
+    /// Monitor temperature, threads, memory and the decisions of the governor.
     ///
-    /// Draws on the terminal until you press q.
+    /// Updates the terminal until you press q.
     Top,
-    /// List the installed models, or with --fit all that this board could run.
+    /// List the installed models, or with --fit the models that this board can run.
     Models(ModelsArgs),
-    /// Show how much memory a model takes, and whether that fits.
+    /// Estimate the memory that a model needs, and whether it is available.
     ///
-    /// Only the file's header is read, and no service is needed. The settings are those
-    /// of the default configuration but for what you give here.
+    /// Reads only the header of the file and does not contact the service. Options that
+    /// are omitted take the values of the default configuration.
     Fit(FitArgs),
-    /// Fetch a model from the network and give it to the service.
+    /// Download a model and import it into the service.
     ///
-    /// This is done as you: the service has no network. What was fetched before a break,
-    /// Ctrl-C or a power cut stays in ~/.cache/hearthd/downloads, and the same command goes
-    /// on from there. The file's digest is checked before anything uses it. Importing is
-    /// for root, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says otherwise.
+    /// The download runs as the calling user, because the service has no network access.
+    /// An interrupted download stays in ~/.cache/hearthd/downloads, and the same command
+    /// resumes it. The digest of the file is verified before the file is used. Importing
+    /// requires root, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says
+    /// otherwise.
     ///
-    /// `HF_TOKEN` and `HF_ENDPOINT` are those of Hugging Face's tools; proxies are taken from
-    /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+    /// `HF_TOKEN` and `HF_ENDPOINT` have the same meaning as in Hugging Face's tools.
+    /// Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     Pull(PullArgs),
     /// Copy a model into the service's store.
     ///
-    /// Only root may, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says
-    /// otherwise. The file is checked before it gets its name.
+    /// Requires root, unless `dbus.model_admins` in /etc/hearthd/hearthd.toml says
+    /// otherwise. The file is verified before it appears under its name.
     Import(ImportArgs),
     /// Load a model and wait until it is ready.
     Load {
-        /// A name that `hearthctl models` shows; the default model if left out.
+        /// A name that `hearthctl models` lists; the default model if omitted.
         name: Option<String>,
     },
-    /// Free the memory of the loaded model.
+    /// Unload the model and free its memory.
     Unload,
     /// Delete an imported model from the store.
     ///
-    /// Only root may, unless polkit allows it or, where there is no polkit,
-    /// `dbus.model_admins` in /etc/hearthd/hearthd.toml.
+    /// Requires root, unless polkit or, on systems without polkit, `dbus.model_admins` in
+    /// /etc/hearthd/hearthd.toml allows it.
     Remove {
-        /// A name that `hearthctl models` shows.
+        /// A name that `hearthctl models` lists.
         name: String,
     },
     /// Manage the prompt cache on disk.
     ///
-    /// The beginnings of prompts that recur are kept, so that the first answer after a
-    /// restart does not read them again. You see yours and those that all share; root
-    /// sees all.
+    /// Recurring beginnings of prompts are cached, so that the first answer after a
+    /// restart does not compute them again. You see your own entries and the shared ones;
+    /// root sees all.
     #[command(subcommand)]
     Cache(CacheCommand),
-    /// List the jobs, own and others'.
+    /// List the jobs of all users.
     Jobs,
-    /// Queue a prompt as a job, which goes on after hearthctl ends.
+    /// Queue a prompt as a job, which continues after hearthctl exits.
     Submit(SubmitArgs),
-    /// Print a job's answer, waiting for it if need be.
+    /// Print the answer of a job; wait for it if necessary.
     Result {
         /// The number or path that `submit` printed.
         #[arg(value_parser = job_id)]
@@ -140,48 +139,50 @@ pub enum Command {
         #[arg(value_parser = job_id)]
         id: String,
     },
-    /// Print the vectors of texts, one JSON list a line.
+    /// Print the embedding vectors of texts, one JSON list per line.
     Embed {
-        /// The texts; `-`, or none with a pipe, reads standard input as one.
+        /// The texts; `-`, or no text with piped input, reads standard input as one text.
         texts: Vec<String>,
     },
-    /// Have a system prompt computed ahead, so that conversations with it start at once.
+    /// Compute a system prompt ahead of time, so that conversations with it start sooner.
     ///
-    /// It is computed when nothing else is to do, and kept for your user. See
-    /// `[[prewarm]]` in /etc/hearthd/hearthd.toml for one that is computed whenever its
-    /// model has been loaded, for everyone.
+    /// The prompt is computed when the service is idle, and is cached for your user. To
+    /// compute a prompt for all users each time its model is loaded, see `[[prewarm]]` in
+    /// /etc/hearthd/hearthd.toml.
     Prewarm(PrewarmArgs),
-    /// Measure how many threads a model is fastest with on this board.
+    /// Find the fastest number of threads for a model on this board.
     ///
-    /// Waits until the board is cool and has nothing else to do, then asks the model with
-    /// 1, 2, ... threads, three times each. The service uses the result from then on.
+    /// Waits until the board is cool and idle, then runs the model with 1, 2, ...
+    /// threads, three times each. The service uses the result from then on.
     Tune(TuneArgs),
-    /// Measure this board: how fast a model is on it.
+    /// Measure the speed of models on this board.
     #[command(subcommand)]
     Bench(BenchCommand),
     /// Compare models: perplexity on a text, answers to questions, speed.
     ///
-    /// No service is needed. One model is in memory at a time. The text is cut into pieces
-    /// of `--context` tokens, and the second half of each is scored. Quantizations of one
-    /// model are compared with a reference by the Kullback-Leibler divergence of their
-    /// distributions, which says more with less text than their perplexities do.
+    /// The service is not contacted. Only one model is in memory at a time. The text is
+    /// divided into chunks of `--context` tokens, and the second half of each chunk is
+    /// scored. Quantizations of one model are compared with a reference by the
+    /// Kullback-Leibler divergence of their distributions, which needs less text than a
+    /// comparison of perplexities.
     Evaluate(EvaluateArgs),
-    /// Choose among files of one model in several types: type and context for this board.
+    /// Recommend a quantization and a context for this board.
     ///
-    /// Of those that fit the memory with the context, it takes the smallest whose
-    /// divergence from the best one does not matter (0.01 nats, about 1 % of perplexity),
-    /// since smaller ones are faster; where there is none, the one with the least.
+    /// Takes several files of one model. Among those that fit into memory with the
+    /// context, selects the smallest one whose divergence from the best one is negligible
+    /// (0.01 nats, about 1 % of perplexity), because smaller files are faster. If there is
+    /// none, selects the file with the least divergence.
     Advise(AdviseArgs),
-    /// Write a smaller file of a model: its weights in another type.
+    /// Write a smaller file of a model with its weights in another type.
     ///
-    /// No service is needed. Memory is bounded whatever the model's size: about 200 MiB,
-    /// which is checked before. The new file is loaded and run before it gets its name; an
-    /// interrupted run leaves nothing.
+    /// The service is not contacted. Memory use does not depend on the size of the model:
+    /// about 200 MiB, which is checked first. The new file is loaded and run before it
+    /// gets its name. An interrupted run leaves no file behind.
     Quantize(QuantizeArgs),
-    /// Find out what matters in each matrix of a model, for `quantize --imatrix`.
+    /// Compute the importance matrix of a model, for `quantize --imatrix`.
     ///
-    /// The model reads a text, and the squares of what goes into each matrix are summed up
-    /// by column, as llama.cpp's llama-imatrix does; the file is of the same form.
+    /// Runs the model on a text and sums the squares of the inputs of each matrix by
+    /// column, as llama.cpp's llama-imatrix does. The file has the same format.
     Imatrix(ImatrixArgs),
     /// Count the tokens of a text.
     CountTokens {
@@ -190,139 +191,126 @@ pub enum Command {
     },
     /// Simulate the governor on a model of a board.
     ///
-    /// A model of the board's heat, of what its firmware does and of decoding without a
-    /// break drives the governor as it is. Nothing is asked of the service. Models are not
-    /// boards: the figures compare policies, they promise nothing.
+    /// Runs the governor against a model of the board's temperature, its firmware and
+    /// continuous decoding. The service is not contacted. The model is an approximation:
+    /// use the figures to compare policies, not as predictions.
     Simulate(SimulateArgs),
-    /// Write the manual pages into a folder (for packaging).
+    /// Write the manual pages into a directory (for packaging).
     #[command(hide = true)]
     GenerateMan {
-        /// An existing folder.
+        /// An existing directory.
         dir: PathBuf,
     },
-    /// Write shell completions into a folder (for packaging).
+    /// Write shell completions into a directory (for packaging).
     #[command(hide = true)]
     GenerateCompletions {
-        /// An existing folder.
+        /// An existing directory.
         dir: PathBuf,
     },
 }
 
-/// `cache`.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum CacheCommand {
-    /// List them.
+    /// List the cached prompts.
     List,
-    /// Read each as a whole and compare it with its checksums.
+    /// Read each cached prompt in full and verify its checksums.
     Verify,
-    /// Delete yours, in memory and on disk; all of them as root.
+    /// Delete your cached prompts, in memory and on disk; as root, all cached prompts.
     Clear,
 }
 
-/// How to answer; sent with the request, the service fills in the rest.
+/// How to answer. Only what is given is sent; the service has defaults for the rest.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RequestArgs {
-    /// System prompt: what the model is told before the conversation.
+    /// System prompt: instructions that precede the conversation.
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
-    /// Model to use; the loaded or default one if left out.
+    /// Model to use; the loaded or default model if omitted.
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// The most tokens of an answer.
+    /// Maximum number of tokens in an answer.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: Option<u32>,
-    /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Offer the tools in this file: a JSON list, in OpenAI's form. A call is printed, not
-    /// run.
+    /// Offer the tools in this file: a JSON list in OpenAI's format. Tool calls are
+    /// printed, not run.
     #[arg(long, value_name = "FILE", value_parser = json_file)]
     pub tools: Option<Value>,
     /// Answer with JSON that is valid against the JSON schema in this file.
     #[arg(long, value_name = "FILE", value_parser = json_file, conflicts_with = "regex")]
     pub schema: Option<Value>,
-    /// Answer with a text that this regular expression matches as a whole.
+    /// Answer with a text that this regular expression matches in full.
     #[arg(long, value_name = "RE")]
     pub regex: Option<String>,
 }
 
-/// Place in the queue.
 #[derive(Clone, Debug, Default, Args)]
 pub struct QueueArgs {
-    /// Give up this many seconds after asking.
+    /// Give up after this many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub deadline: Option<u32>,
 }
 
-/// `generate`.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// The prompt; `-`, or none with a pipe, reads standard input.
+    /// The prompt; `-`, or no prompt with piped input, reads standard input.
     pub prompt: Option<String>,
-    /// How to answer.
     #[command(flatten)]
     pub request: RequestArgs,
-    /// Who goes first.
+    /// Scheduling priority of the request.
     #[arg(long, default_value = "interactive", value_parser = PRIORITIES)]
     pub priority: String,
-    /// Place in the queue.
     #[command(flatten)]
     pub queue: QueueArgs,
-    /// Print the answer when it is complete, not token by token.
+    /// Print the answer when it is complete instead of token by token.
     #[arg(long)]
     pub no_stream: bool,
-    /// Print speed and token counts on standard error even without a terminal.
+    /// Print speed and token counts on standard error even if it is not a terminal.
     #[arg(long)]
     pub stats: bool,
 }
 
-/// `chat`.
 #[derive(Debug, Args)]
 pub struct ChatArgs {
-    /// How to answer.
     #[command(flatten)]
     pub request: RequestArgs,
-    /// Who goes first.
+    /// Scheduling priority of the requests.
     #[arg(long, default_value = "interactive", value_parser = PRIORITIES)]
     pub priority: String,
 }
 
-/// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Show it again every second until Ctrl-C.
+    /// Refresh every second until Ctrl-C.
     #[arg(long, short)]
     pub watch: bool,
 }
 
-/// `fit`.
 #[derive(Debug, Args)]
 pub struct FitArgs {
-    /// A GGUF file, or a name that `hearthctl models` shows.
+    /// A GGUF file, or a name that `hearthctl models` lists.
     pub model: String,
-    /// Context in tokens; what the model was trained for, at most 4096, if left out.
+    /// Context in tokens; the training context of the model, at most 4096, if omitted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub context: Option<u32>,
     /// Type of the key cache: f16 or `q8_0`.
     #[arg(long, value_name = "TYPE", value_parser = kv_type)]
     pub kv_type: Option<KvType>,
-    /// Memory to fit into, in MiB; what is free here and now if left out.
+    /// Memory limit in MiB; the memory that is available now if omitted.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 24))]
     pub memory: Option<u64>,
 }
 
-/// `submit`.
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
-    /// The prompt; `-`, or none with a pipe, reads standard input.
+    /// The prompt; `-`, or no prompt with piped input, reads standard input.
     pub prompt: Option<String>,
-    /// How to answer.
     #[command(flatten)]
     pub request: RequestArgs,
-    /// Who goes first.
+    /// Scheduling priority of the job.
     #[arg(long, default_value = "normal", value_parser = PRIORITIES)]
     pub priority: String,
-    /// Place in the queue.
     #[command(flatten)]
     pub queue: QueueArgs,
     /// Wait for the answer and print it.
@@ -330,28 +318,26 @@ pub struct SubmitArgs {
     pub wait: bool,
 }
 
-/// `prewarm`.
 #[derive(Debug, Args)]
 pub struct PrewarmArgs {
-    /// The file with the system prompt; `-` reads standard input.
+    /// File with the system prompt; `-` reads standard input.
     pub file: PathBuf,
-    /// Model to use; the loaded or default one if left out.
+    /// Model to use; the loaded or default model if omitted.
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// The tools that the conversations will offer: a JSON list, in OpenAI's form.
+    /// Tools that the conversations will offer: a JSON list in OpenAI's format.
     #[arg(long, value_name = "FILE", value_parser = json_file)]
     pub tools: Option<Value>,
 }
 
-/// `tune`.
 #[derive(Debug, Args)]
 pub struct TuneArgs {
-    /// Model to measure; the loaded or default one if left out.
+    /// Model to measure; the loaded or default model if omitted.
     pub model: Option<String>,
-    /// Show what has been measured, and measure nothing.
+    /// Show the stored results and measure nothing.
     #[arg(long, conflicts_with_all = ["model", "clear"])]
     pub show: bool,
-    /// Forget all that has been measured.
+    /// Delete the stored results.
     #[arg(long, conflicts_with = "model")]
     pub clear: bool,
     /// Give up when the board has not been cool and idle for this many seconds in all.
@@ -359,16 +345,15 @@ pub struct TuneArgs {
     pub wait: u32,
 }
 
-/// `simulate`.
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
-    /// The board; see `--list`.
+    /// Board to simulate; see `--list`.
     #[arg(required_unless_present = "list", value_parser = boards())]
     pub board: Option<String>,
     /// List the boards.
     #[arg(long)]
     pub list: bool,
-    /// Temperature of the air in degrees Celsius.
+    /// Ambient temperature in degrees Celsius.
     #[arg(
         long,
         value_name = "CELSIUS",
@@ -377,20 +362,20 @@ pub struct SimulateArgs {
     )]
     #[arg(value_parser = ambient_celsius)]
     pub ambient: f64,
-    /// For how many hours, up to 48.
+    /// Simulated duration in hours, up to 48.
     #[arg(long, default_value = "1", value_parser = hours)]
     pub hours: f64,
-    /// The policy, as `governor.policy` in /etc/hearthd/hearthd.toml.
+    /// Governor policy, as `governor.policy` in /etc/hearthd/hearthd.toml.
     #[arg(long, default_value = "balanced", value_parser = ["balanced", "throughput", "quiet"])]
     pub policy: String,
-    /// Share of the computing power that the policy quiet allows.
+    /// Share of the computing power that the policy quiet allows, in percent.
     #[arg(long, value_name = "N", default_value = "60")]
     #[arg(value_parser = clap::value_parser!(u8).range(5..=100))]
     pub power_percent: u8,
-    /// What happens meanwhile, e.g. `fan-fails@20m,ambient+10@40m`.
+    /// Events during the simulation, e.g. `fan-fails@20m,ambient+10@40m`.
     #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = event)]
     pub events: Vec<Event>,
-    /// Draw it into this file, as SVG.
+    /// Write a plot to this file, as SVG.
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
 }
@@ -399,10 +384,10 @@ fn boards() -> PossibleValuesParser {
     BOARDS.map(|board| board.name).into()
 }
 
-/// The words for `--priority`, first to last.
+/// Values of `--priority`, highest first.
 const PRIORITIES: [&str; 3] = ["interactive", "normal", "background"];
 
-/// Refuses a malformed address as wrong usage, before anything is tried.
+/// Rejects a malformed address as a usage error, before connecting.
 fn bus_address(text: &str) -> Result<String, String> {
     match text.parse::<zbus::Address>() {
         Ok(_) => Ok(text.to_owned()),
@@ -412,12 +397,12 @@ fn bus_address(text: &str) -> Result<String, String> {
     }
 }
 
-/// The names of the configuration file.
+/// Accepts the names that the configuration file uses.
 fn kv_type(text: &str) -> Result<KvType, String> {
     serde_json::from_value(text.into()).map_err(|_| "use f16 or q8_0".to_owned())
 }
 
-/// Reads the file, so that a mistake in it is seen before anything is tried.
+/// Reads the file while parsing, so that a mistake in it is a usage error.
 fn json_file(path: &str) -> Result<Value, String> {
     let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     serde_json::from_str(&text).map_err(|e| format!("{path} is not valid JSON: {e}"))
@@ -426,7 +411,7 @@ fn json_file(path: &str) -> Result<Value, String> {
 /// Accepts `7` as well as the job's object path.
 fn job_id(text: &str) -> Result<String, String> {
     let id = text.strip_prefix(JOBS).unwrap_or(text);
-    // What an element of an object path may be.
+    // The characters that an element of an object path may have.
     if !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         Ok(id.to_owned())
     } else {
@@ -434,7 +419,6 @@ fn job_id(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads an event, for the command line.
 fn event(text: &str) -> Result<Event, String> {
     text.parse().map_err(|e| format!("{e}"))
 }

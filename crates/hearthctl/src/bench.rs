@@ -1,4 +1,4 @@
-//! `bench`: what this board makes of a model.
+//! `bench`: measures the speed of models on this board.
 
 pub mod study;
 

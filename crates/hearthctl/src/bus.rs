@@ -1,4 +1,4 @@
-//! The service's objects on the bus, and the way there.
+//! The service's objects on the bus, and the connection to it.
 //!
 //! No method has a timeout: loading or a long prompt may take minutes on a small
 //! board, and zbus waits for as long as the connection lives unless told otherwise.
@@ -12,9 +12,9 @@ use zbus::{Connection, Fd, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, conn
 use crate::args::Global;
 use crate::error::{CtlError, Result};
 
-/// `a{sv}` that is sent.
+/// `a{sv}` of a call.
 pub type Options<'a> = HashMap<&'a str, Variant<'a>>;
-/// `a{sv}` that is received, in a fixed order.
+/// `a{sv}` of a reply, sorted by key.
 pub type Dict = BTreeMap<String, OwnedVariant>;
 
 /// The main object.
@@ -24,26 +24,26 @@ pub type Dict = BTreeMap<String, OwnedVariant>;
     default_path = "/org/hearthd/Inference1"
 )]
 pub trait Inference {
-    /// Starts an answer; events come as lines of JSON on the pipe.
+    /// Starts an answer; events are lines of JSON on the pipe.
     fn open_stream(
         &self,
         request: &str,
         options: &Options<'_>,
     ) -> zbus::Result<(OwnedObjectPath, OwnedFd)>;
-    /// Queues a job that outlives its sender.
+    /// Queues a job that continues after its sender has left the bus.
     fn submit(&self, request: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
-    /// Vectors of texts.
+    /// Returns the embedding vectors of texts.
     fn embed(&self, texts: &[String]) -> zbus::Result<Vec<Vec<f64>>>;
-    /// Has the beginning of conversations computed ahead.
+    /// Computes the beginning of conversations ahead of time.
     fn prewarm(&self, system_prompt: &str, options: &Options<'_>) -> zbus::Result<()>;
     /// Counts the tokens of a text.
     fn count_tokens(&self, text: &str) -> zbus::Result<u32>;
-    /// The installed models.
+    /// Lists the installed models.
     fn list_models(&self) -> zbus::Result<Vec<Dict>>;
     /// Loads a model; returns when it is ready.
     #[zbus(allow_interactive_auth)]
     fn load_model(&self, name: &str, options: &Options<'_>) -> zbus::Result<()>;
-    /// Ends the engine.
+    /// Stops the engine.
     #[zbus(allow_interactive_auth)]
     fn unload_model(&self) -> zbus::Result<()>;
     /// Copies a model from a file descriptor into the store.
@@ -52,19 +52,19 @@ pub trait Inference {
     /// Deletes a model from the store.
     #[zbus(allow_interactive_auth)]
     fn remove_model(&self, name: &str) -> zbus::Result<()>;
-    /// The board now.
+    /// Returns the current state of the board.
     fn get_board(&self) -> zbus::Result<Dict>;
     /// Measures a model by thread count.
     fn tune(&self, model: &str, options: &Options<'_>) -> zbus::Result<Dict>;
-    /// What has been measured.
+    /// Lists the results of `tune`.
     fn list_tunings(&self) -> zbus::Result<Vec<Dict>>;
-    /// Forgets what has been measured.
+    /// Deletes the results of `tune`.
     fn forget_tunings(&self) -> zbus::Result<()>;
-    /// The prompts kept on disk.
+    /// Lists the prompts cached on disk.
     fn list_prompts(&self) -> zbus::Result<Vec<Dict>>;
-    /// The same, with all contents checked.
+    /// Lists the prompts cached on disk and verifies their checksums.
     fn verify_prompts(&self) -> zbus::Result<Vec<Dict>>;
-    /// Deletes kept prompts.
+    /// Deletes cached prompts.
     #[zbus(allow_interactive_auth)]
     fn clear_prompts(&self) -> zbus::Result<u32>;
 }
@@ -75,9 +75,9 @@ pub trait Inference {
     default_service = "org.hearthd.Inference1"
 )]
 pub trait Job {
-    /// Stops it.
+    /// Cancels the job.
     fn cancel(&self) -> zbus::Result<()>;
-    /// Waits for its end: the OpenAI response as JSON.
+    /// Waits for the job to end; returns the OpenAI response as JSON.
     fn get_result(&self) -> zbus::Result<String>;
 }
 
@@ -90,19 +90,18 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Connects to the bus; the service itself is started by the first call.
+    /// Connects to the bus. The first call starts the service.
     pub async fn connect(global: &Global) -> Result<Self> {
         let builder = match &global.bus_address {
             Some(address) => connection::Builder::address(address.as_str()),
             None => connection::Builder::system(),
         };
-        // Whatever goes wrong here, the service is out of reach.
+        // Any error here means that the service cannot be reached.
         let connection = builder
             .build()
             .await
             .map_err(|e| CtlError::Unreachable(e.to_string()))?;
-        // Without the cache there are no signals that would pile up unread while
-        // the person types.
+        // Without the cache no signals accumulate unread while the user types.
         let service = InferenceProxy::builder(&connection)
             .cache_properties(CacheProperties::No)
             .build()
@@ -124,7 +123,7 @@ impl Bus {
             .await
     }
 
-    /// The one word for what the service does.
+    /// The state of the service, in one word.
     pub async fn state(&self) -> Result<String> {
         let state = self.service.inner().get_property::<String>("State").await?;
         Ok(state)
@@ -139,7 +138,7 @@ impl Bus {
             .await?)
     }
 
-    /// The properties of all jobs, by id, in the order of their numbers.
+    /// The properties of all jobs by id, in numerical order.
     pub async fn jobs(&self) -> Result<Vec<(String, Dict)>> {
         let manager = fdo::ObjectManagerProxy::builder(&self.connection)
             .destination(NAME)

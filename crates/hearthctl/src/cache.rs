@@ -1,4 +1,4 @@
-//! `cache`: the prompts that are kept on disk.
+//! `cache`: manages the prompt cache on disk.
 
 use hearth_proto::units::Bytes;
 use serde_json::{Value, json};

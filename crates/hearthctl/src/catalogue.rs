@@ -1,10 +1,9 @@
-//! Models that can be had (`config/models.toml`), and what each would take,
-//! known before it is downloaded. Pure.
+//! Models that can be downloaded (`config/models.toml`), and the memory that each needs,
+//! known before the download. No I/O.
 
 use hearth_gguf::{ElementType, Header, Place, Recurrent, Shape, Weights, takes_more_bits};
 use serde::Deserialize;
 
-/// The catalogue as it is compiled in.
 const TEXT: &str = include_str!("../../../config/models.toml");
 
 #[derive(Debug, Deserialize)]
@@ -17,24 +16,24 @@ struct Catalogue {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// What to call it.
+    /// Name of the model.
     pub name: String,
-    /// What `hearthctl pull` takes.
+    /// Argument of `hearthctl pull`.
     pub source: String,
     /// The model's licence.
     pub licence: String,
-    /// For people.
+    /// What it is suited for.
     pub good_for: String,
-    /// The smallest board that it is for: its memory in GiB.
+    /// The smallest board that it is meant for: memory in GiB.
     pub board_gib: u32,
-    /// What it answers with.
+    /// What it returns.
     #[serde(default)]
     pub kind: Kind,
-    /// How its weights are stored.
+    /// Type of its weights.
     pub quantization: Quantization,
     /// `general.architecture`.
     pub architecture: String,
-    /// Tokens that it was trained for.
+    /// Training context in tokens.
     pub context: u32,
     layers: u32,
     width: u32,
@@ -44,10 +43,10 @@ pub struct Entry {
     head_width: u32,
     #[serde(default)]
     sliding_window: u32,
-    /// So many of the last layers use the keys of others.
+    /// Number of last layers that use the keys of other layers.
     #[serde(default)]
     shared_kv_layers: u32,
-    /// Layers with keys and values; all where it is not said.
+    /// Number of layers with keys and values; all if omitted.
     attention_layers: Option<u32>,
     #[serde(default)]
     ssm_conv_kernel: u32,
@@ -59,33 +58,33 @@ pub struct Entry {
     ssm_group_count: u32,
     #[serde(default)]
     short_conv: u32,
-    /// The file's size where its matrices are not a plain transformer's.
+    /// Size of the file if the matrices are not those of a plain transformer.
     file_bytes: Option<u64>,
     vocabulary: u32,
-    /// Whether the embeddings serve as the last matrix, too.
+    /// Whether the embeddings also serve as the output matrix.
     tied: bool,
 }
 
-/// What a model answers with.
+/// What a model returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Text.
     #[default]
     Chat,
-    /// The vector of a text.
+    /// The embedding vector of a text.
     Embedding,
-    /// How well a text answers a question.
+    /// How relevant a text is to a question.
     Reranker,
 }
 
-/// The types of llama.cpp's mixtures that the catalogue has.
+/// The llama.cpp file types that occur in the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[allow(non_camel_case_types, reason = "llama.cpp's names")]
 pub enum Quantization {
-    /// Everything in signed bytes.
+    /// All matrices in 8 bits.
     Q8_0,
-    /// Four bits, and six where the loss is felt most.
+    /// Four bits, and six where the loss is largest.
     Q4_K_M,
 }
 
@@ -95,13 +94,13 @@ type Matrix = (Place, u64, u64, bool);
 /// The models, smallest first.
 ///
 /// # Errors
-/// That of the file, which the tests rule out.
+/// The parse error of the file, which the tests rule out.
 pub fn catalogue() -> Result<Vec<Entry>, toml::de::Error> {
     toml::from_str::<Catalogue>(TEXT).map(|catalogue| catalogue.model)
 }
 
 impl Entry {
-    /// The header that its file has, as far as memory depends on it.
+    /// The header of its file, as far as the memory estimate depends on it.
     pub fn header(&self) -> Header {
         let mut header = Header {
             architecture: self.architecture.clone(),
@@ -116,7 +115,7 @@ impl Entry {
                 key_length: self.head_width,
                 value_length: self.head_width,
                 vocabulary: self.vocabulary,
-                // About as many as tokens where there are merges at all.
+                // About as many as tokens, if there are merges at all.
                 merges: self.vocabulary,
                 sliding_window: self.sliding_window,
                 shared_kv_blocks: self.shared_kv_layers,
@@ -150,7 +149,7 @@ impl Entry {
             });
         }
         if let Some(file) = self.file_bytes {
-            // What is not the vocabulary's is in the layers, whatever it is there.
+            // Everything outside the vocabulary counts as layers, whatever it is.
             let known = header.weight_bytes() + self.vocabulary_bytes();
             let bytes = file.saturating_sub(known);
             header.weights.push(Weights {
@@ -163,7 +162,7 @@ impl Entry {
         header
     }
 
-    /// Bytes of its file, approximately: the matrices, and what the vocabulary takes.
+    /// Approximate size of its file in bytes: the matrices and the vocabulary.
     pub fn file_bytes(&self) -> u64 {
         self.header().weight_bytes() + self.vocabulary_bytes()
     }
@@ -173,8 +172,8 @@ impl Entry {
         u64::from(self.vocabulary) * 40
     }
 
-    /// One number for all layers, or one for each where not all have attention. Which ones
-    /// do makes no difference to the memory.
+    /// One number for all layers, or one for each if not all have attention. Which ones
+    /// have it makes no difference to the memory.
     fn kv_heads(&self) -> Vec<u32> {
         match self.attention_layers {
             None => vec![self.kv_heads],
@@ -202,7 +201,7 @@ impl Entry {
         for block in 0..self.layers {
             let matters = takes_more_bits(block, self.layers);
             all.extend([
-                // Queries, keys, values and the way out.
+                // Query, key, value and output.
                 (Place::Block, width, all_heads, false),
                 (Place::Block, width, kv, false),
                 (Place::Block, width, kv, matters),
@@ -217,7 +216,7 @@ impl Entry {
 }
 
 impl Quantization {
-    /// llama.cpp's name.
+    /// Name of the type in llama.cpp.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Q8_0 => "Q8_0",
@@ -225,10 +224,10 @@ impl Quantization {
         }
     }
 
-    /// How a matrix with rows of so many elements is stored
-    /// (`llama_tensor_get_type` in llama-quant.cpp).
+    /// Type of a matrix with this many columns (`llama_tensor_get_type` in
+    /// llama-quant.cpp).
     fn of(self, columns: u64, matters: bool) -> ElementType {
-        // Rows that are no multiple of 256 cannot have the K types.
+        // K types need rows of a multiple of 256 elements.
         match (self, matters, columns.is_multiple_of(256)) {
             (Self::Q8_0, _, _) | (Self::Q4_K_M, true, false) => ElementType::Q8_0,
             (Self::Q4_K_M, true, true) => ElementType::Q6_K,
@@ -246,8 +245,8 @@ mod tests {
 
     use super::*;
 
-    /// What a system without a desktop leaves: 400 MiB are the kernel's, the firmware's and
-    /// the system's, and as much as [`hearth_gguf::fit::budget`] reserves stays free.
+    /// The memory available without a desktop: 400 MiB are used by the kernel, the
+    /// firmware and the system, and [`hearth_gguf::fit::budget`] reserves some.
     fn board(gib: u32) -> Budget {
         let total = Bytes::mib(u64::from(gib) * 1024).0;
         Budget {
@@ -294,8 +293,8 @@ mod tests {
 
     #[test]
     fn parameters_are_those_the_makers_name() {
-        // Millions, from the model cards; norms and biases are not counted here, nor the
-        // layers of those whose file is of another form.
+        // Millions, from the model cards. Norms and biases are not counted here, nor the
+        // layers of models with `file_bytes`.
         for (name, millions) in [
             ("smollm2-135m", 135),
             ("gemma-3-270m", 268),
@@ -314,7 +313,7 @@ mod tests {
 
     #[test]
     fn sizes_are_those_of_the_published_files() {
-        // Bytes, as Hugging Face lists the files that `source` names.
+        // File sizes in bytes that Hugging Face lists for `source`.
         for (name, bytes) in [
             ("gemma-3-270m", 291_545_600_u64),
             ("granite-4.0-350m", 378_138_016),
@@ -344,10 +343,11 @@ mod tests {
 
     #[test]
     fn hybrids_have_keys_in_few_layers_and_a_state_in_the_others() {
-        // Bytes of a token's keys and values: the heads of six layers of 24, in 16 bits.
+        // Bytes of a token's keys and values: the heads of six of the 24 layers, in 16
+        // bits.
         let small = entry("qwen3.5-0.8b").header();
         assert_eq!(fit::cell_bytes(&small, KvType::F16), 6 * 2 * 256 * 2 * 2);
-        // Short convolutions keep two columns of each of ten layers.
+        // Short convolutions store two columns for each of ten layers.
         let lfm = entry("lfm2.5-350m").header();
         assert_eq!(fit::cell_bytes(&lfm, KvType::F16), 6 * 8 * 64 * 2 * 2);
         assert_eq!(lfm.shape.recurrent.short_conv, 3);
@@ -367,13 +367,13 @@ mod tests {
         fit::estimate(&entry.header(), &settings).total.0
     }
 
-    /// The table of docs/models.md.
+    /// The table in docs/models.md.
     fn table() -> String {
         let mut out = String::from(
             "| Name | File | 4k | 8k | Board | Licence | Good for |\n|---|--:|--:|--:|--:|---|---|\n",
         );
         for entry in catalogue().unwrap() {
-            // A model may be made for less.
+            // A model may be trained for a smaller context.
             let cell = |context: u32| {
                 let fits = context <= entry.context;
                 let total = fits.then(|| Bytes(memory(&entry, context)).to_string());
@@ -398,7 +398,7 @@ mod tests {
         out
     }
 
-    /// `HEARTH_WRITE=1` writes it anew.
+    /// `HEARTH_WRITE=1` regenerates it.
     #[test]
     fn the_table_in_the_documentation_is_the_catalogues() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/models.md");

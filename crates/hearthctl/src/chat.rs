@@ -1,5 +1,5 @@
-//! `chat`: a conversation. The whole of it is sent with each turn; the service
-//! keeps the part it has read in its cache.
+//! `chat`: a conversation. The whole conversation is sent with each turn; the prefix
+//! cache of the service has the part that it has already computed.
 
 use crate::answer::{Answer, Show, ToolCall};
 use crate::args::{ChatArgs, Global, QueueArgs, RequestArgs};
@@ -10,7 +10,7 @@ use crate::output;
 use crate::request::{self, Turn};
 use crate::signals::interrupted;
 
-/// What `/help` says.
+/// Output of `/help`.
 const HELP: &str = "\
 /help         this list
 /clear        forget the conversation, keep the system prompt
@@ -53,12 +53,12 @@ pub async fn run(global: &Global, args: &ChatArgs) -> Result {
         };
         match ended {
             Err(e) if person && !e.is_broken_pipe() => {
-                // The conversation goes on; a person can decide what to do.
+                // The conversation continues; the user decides what to do.
                 if !matches!(e, CtlError::Interrupted) {
                     output::report(&e, global.json);
                 }
             }
-            // A script has to be told.
+            // A script needs the exit code.
             other => other?,
         }
     }
@@ -74,7 +74,7 @@ async fn next_line(input: &mut Input) -> Result<Option<String>> {
     }
 }
 
-/// A conversation under way.
+/// The state of a conversation.
 struct Chat {
     bus: Bus,
     args: RequestArgs,
@@ -85,7 +85,7 @@ struct Chat {
 }
 
 impl Chat {
-    /// Says something and shows the answer.
+    /// Sends a message and prints the answer.
     async fn turn(&mut self, text: &str) -> Result {
         self.turns.push(Turn::user(text));
         let request = request::chat(&self.turns, &self.args);
@@ -97,8 +97,8 @@ impl Chat {
             () = interrupted() => Err(CtlError::Interrupted),
         };
         answer.end_line()?;
-        // What was seen was said. A question without any answer is taken back:
-        // templates want the roles to take turns.
+        // Text that was printed stays in the conversation. A message without any answer
+        // is removed: templates require alternating roles.
         if answer.text.is_empty() && answer.calls.is_empty() {
             self.turns.pop();
         } else {
@@ -111,7 +111,7 @@ impl Chat {
 
     fn obey(&mut self, command: &Slash<'_>) {
         match command {
-            // Ends the chat before it comes here.
+            // Handled by the caller.
             Slash::Quit => {}
             Slash::Help => output::note(HELP),
             Slash::Clear => {
@@ -143,7 +143,7 @@ impl Chat {
     }
 }
 
-/// A line that is for the chat, not for the model.
+/// A chat command, which is not sent to the model.
 #[derive(Debug, PartialEq, Eq)]
 enum Slash<'a> {
     Help,
@@ -166,7 +166,7 @@ impl<'a> Slash<'a> {
             "/system" => Self::System(rest.trim()),
             "/stats" => Self::Stats,
             "/quit" | "/exit" => Self::Quit,
-            // A path such as /etc/fstab is something to talk about.
+            // A path such as /etc/fstab is a message.
             word if word[1..].contains('/') => return None,
             word => Self::Unknown(word),
         })

@@ -1,4 +1,4 @@
-//! `models --fit`: which models this board could run, installed or not.
+//! `models --fit`: the models that this board could run, installed or not.
 
 use std::fs;
 use std::path::Path;
@@ -17,14 +17,14 @@ use crate::fit::{available, header, memory};
 use crate::output;
 use crate::table::Table;
 
-/// One model and what became of it.
+/// One model and its memory estimate.
 struct Choice {
     name: String,
     installed: bool,
     size: u64,
     quantization: String,
     fitted: std::result::Result<Fitted, NoFit>,
-    /// Where it is available, its licence, what it is good for.
+    /// Where it is available, its licence, what it is suited for.
     catalogue: Option<[String; 3]>,
 }
 
@@ -57,7 +57,7 @@ pub fn run(as_json: bool, args: &ModelsArgs) -> Result {
     show(&choices, budget)
 }
 
-/// The models of a folder, by name; none where it cannot be read.
+/// The models in a folder, by name; none if it cannot be read.
 fn installed(
     folder: &Path,
     quiet: bool,
@@ -102,7 +102,7 @@ fn show(choices: &[Choice], budget: Budget) -> Result {
             Ok(fitted) => (fitted.settings.context.to_string(), fitted.estimate.total),
             Err(no) => ("no room".to_owned(), no.estimate.total),
         };
-        // Only what is on the disk is known to the byte.
+        // Only the size of an installed model is exact.
         let about = if choice.installed { "" } else { "~" };
         let [_, licence, good_for] = choice.catalogue.clone().unwrap_or_default();
         let notes = if choice.installed {

@@ -1,6 +1,5 @@
-//! Manual pages and shell completions, written from the command line's own
-//! definition and from the interface's introspection, so that they cannot differ from
-//! them.
+//! Manual pages and shell completions, generated from the definition of the command line
+//! and from the introspection of the interface, so that they always agree.
 
 mod interface;
 
@@ -16,10 +15,10 @@ use hearth_proto::bus::NAME;
 use crate::args::Cli;
 use crate::error::{CtlError, Result};
 
-/// Writes `hearthctl.1`, a page for each command people see, and one for the D-Bus
+/// Writes `hearthctl.1`, a page for each visible command, and one for the D-Bus
 /// interface.
 pub fn man(dir: &Path) -> Result {
-    // The page of `help` would only repeat the others.
+    // The page of `help` would duplicate the others.
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
@@ -30,8 +29,8 @@ pub fn man(dir: &Path) -> Result {
     fs::write(&path, interface::page()).map_err(|e| failed(&path, e))
 }
 
-/// Writes completions under the names that the shells look for, where these do
-/// not depend on the folder: `hearthctl.bash`, `_hearthctl`, `hearthctl.fish`.
+/// Writes completions under the names that the shells expect, if these do not depend on
+/// the folder: `hearthctl.bash`, `_hearthctl`, `hearthctl.fish`.
 pub fn completions(dir: &Path) -> Result {
     let mut command = Cli::command();
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
@@ -42,7 +41,7 @@ pub fn completions(dir: &Path) -> Result {
 }
 
 fn page(dir: &Path, command: Command) -> Result {
-    // No date: the same source gives the same package.
+    // No date, so that the output is reproducible.
     let man = Man::new(command)
         .source(concat!("hearthctl ", env!("CARGO_PKG_VERSION")))
         .manual("Hearthd");
@@ -53,8 +52,8 @@ fn page(dir: &Path, command: Command) -> Result {
     fs::write(&path, text).map_err(|e| failed(&path, e))
 }
 
-/// Keeps the lines of what follows the help as they are: they are lists, which
-/// roff would fill up and justify into paragraphs.
+/// Turns off filling for the text after the help: it contains lists, which roff would
+/// join into justified paragraphs.
 fn unfilled(page: &str) -> String {
     let Some((before, after)) = page.split_once("\n.SH EXTRA\n") else {
         return page.to_owned();

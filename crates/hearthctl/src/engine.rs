@@ -1,5 +1,5 @@
-//! What needs llama.cpp but no service is done by `hearth-engine`, as a child of this
-//! process: a file that llama.cpp dies of ends the child.
+//! Runs work that needs llama.cpp but no service in `hearth-engine`, as a child process:
+//! a file that crashes llama.cpp ends the child only.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -12,10 +12,10 @@ use tokio::process::Command;
 use crate::error::{CtlError, Result};
 use crate::progress::Progress;
 
-/// Where the package has it, seen from `/usr/bin`.
+/// Path in the package, relative to `/usr/bin`.
 const INSTALLED: &str = "../libexec/hearthd/hearth-engine";
 
-/// Has `job` done and shows how far it is; ends with what the job says.
+/// Runs `job` and shows its progress; returns its result.
 pub async fn run<T: DeserializeOwned>(job: &OfflineJob, text: &str, quiet: bool) -> Result<T> {
     let engine = executable();
     let failed = |source| CtlError::File {
@@ -30,7 +30,7 @@ pub async fn run<T: DeserializeOwned>(job: &OfflineJob, text: &str, quiet: bool)
         )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        // Ctrl-C is for this process, which ends it.
+        // Only this process receives Ctrl-C; it then kills the child.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
@@ -39,7 +39,7 @@ pub async fn run<T: DeserializeOwned>(job: &OfflineJob, text: &str, quiet: bool)
         return Err(CtlError::Unexpected("the engine has no pipes".to_owned()));
     };
     let description = serde_json::to_vec(job).map_err(|e| CtlError::Unexpected(e.to_string()))?;
-    // One that does not read it ends, and then says why.
+    // A child that does not read its input exits and reports why.
     _ = to.write_all(&description).await;
     drop(to);
 
@@ -69,7 +69,7 @@ pub async fn run<T: DeserializeOwned>(job: &OfflineJob, text: &str, quiet: bool)
     ))
 }
 
-/// The executable of the same package, or of the same build.
+/// The executable of the same package or build.
 fn executable() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     let beside = own.with_file_name("hearth-engine");
@@ -84,7 +84,7 @@ pub fn threads() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }
 
-/// The kind's name as it crosses the process.
+/// The kind's serialized name.
 fn kind(kind: FailureKind) -> String {
     let name = serde_json::to_value(kind).unwrap_or_default();
     name.as_str().unwrap_or("internal").to_owned()

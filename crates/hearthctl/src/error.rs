@@ -1,4 +1,4 @@
-//! What can go wrong, and the exit code that says so to a script.
+//! Errors and their exit codes.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,13 +9,13 @@ use zbus::DBusError;
 
 /// Prefix of the standard error names.
 const STANDARD_ERRORS: &str = "org.freedesktop.DBus.Error.";
-/// Prefix of what systemd answers when activation fails.
+/// Prefix of the error names that systemd returns when activation fails.
 const SYSTEMD_ERRORS: &str = "org.freedesktop.systemd1.";
 
-/// Any end of `hearthctl` other than success.
+/// Any outcome of `hearthctl` other than success.
 #[derive(Debug, thiserror::Error)]
 pub enum CtlError {
-    /// The command line asks for something that cannot be done.
+    /// The command line requests something impossible.
     #[error("{0}")]
     Usage(String),
     /// The service refused or failed; its message says what to do next.
@@ -23,13 +23,13 @@ pub enum CtlError {
     Service {
         /// Last part of the error's name, e.g. `QueueFull`.
         kind: String,
-        /// For people.
+        /// For the user.
         message: String,
     },
-    /// Nobody answers on the bus.
+    /// The service cannot be reached on the bus.
     #[error("hearthd cannot be reached: {0}\nIs hearthd running? Try: systemctl status hearthd")]
     Unreachable(String),
-    /// The bus itself refuses the call: its policy lets only the group through.
+    /// The bus refuses the call: its policy admits only the group.
     #[error(
         "the bus does not let you talk to hearthd\nAre you in the group hearth? Try: \
          sudo adduser $USER hearth, then log in again"
@@ -41,12 +41,11 @@ pub enum CtlError {
     /// The answer could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
-    /// A file of the caller's could not be used.
+    /// A file of the user could not be used.
     #[error("{}: {source}", path.display())]
     File {
-        /// Which.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A server on the network cannot be reached, or refuses.
@@ -54,19 +53,19 @@ pub enum CtlError {
     Download {
         /// `Network` or `AccessDenied`.
         kind: &'static str,
-        /// For people.
+        /// For the user.
         message: String,
     },
-    /// The service said something that this client does not understand.
+    /// The service sent something that this client does not understand.
     #[error("{0}\nDo hearthctl and the running hearthd have the same version?")]
     Unexpected(String),
 }
 
-/// What every command returns.
+/// The result of every command.
 pub type Result<T = (), E = CtlError> = std::result::Result<T, E>;
 
 impl CtlError {
-    /// A failure of the service, by the last part of its name.
+    /// An error of the service, by the last part of its name.
     pub fn service(kind: impl AsRef<str>, message: impl Into<String>) -> Self {
         Self::Service {
             kind: camel_case(kind.as_ref()),
@@ -90,12 +89,12 @@ impl CtlError {
         }
     }
 
-    /// Whether the reader of our output has left, which is its good right.
+    /// Whether the reader of the output has closed it, which is not an error.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// The error as the one JSON document that `--json` prints instead of an answer.
+    /// The error as the JSON document that `--json` prints instead of an answer.
     pub fn to_json(&self) -> Value {
         let kind = match self {
             Self::Usage(_) => "Usage",
@@ -113,11 +112,11 @@ impl CtlError {
     }
 }
 
-/// Kinds come as `QueueFull` (bus) or `queue_full` (stream events); scripts see
-/// the first only.
+/// Kinds are `QueueFull` on the bus or `queue_full` in stream events; scripts get the
+/// former only.
 fn camel_case(kind: &str) -> String {
     if kind.contains('.') {
-        // The full name of an error that is not the service's own.
+        // The full name of an error that is not one of the service.
         return kind.to_owned();
     }
     let capital = |word: &str| {
@@ -155,7 +154,7 @@ impl From<zbus::fdo::Error> for CtlError {
     }
 }
 
-/// Sorts an error reply by its full name on the bus.
+/// Classifies an error reply by its full name on the bus.
 fn by_name(name: &str, message: String) -> CtlError {
     if let Some(kind) = name.strip_prefix(ERROR_PREFIX) {
         return CtlError::service(kind, or_name(message, kind));
@@ -178,7 +177,7 @@ fn by_name(name: &str, message: String) -> CtlError {
     }
 }
 
-/// An error without a text still has a name.
+/// The name of the error if it has no message.
 fn or_name(message: String, name: &str) -> String {
     if message.is_empty() {
         name.to_owned()
@@ -187,8 +186,8 @@ fn or_name(message: String, name: &str) -> String {
     }
 }
 
-/// `AccessDenied` comes from the bus as well as from the service, under the same
-/// name; only the wording of dbus-daemon and dbus-broker tells the two apart.
+/// `AccessDenied` is sent by the bus as well as by the service, under the same name; only
+/// the wording of dbus-daemon and dbus-broker distinguishes them.
 fn by_bus_policy(message: &str) -> bool {
     message.starts_with("Rejected send message")
         || message.starts_with("Sender is not authorized to send message")

@@ -1,4 +1,4 @@
-//! `evaluate`: models compared by a text, by questions, by size and by speed.
+//! `evaluate`: compares models by perplexity, answers, size and speed.
 
 mod plot;
 pub mod report;
@@ -15,15 +15,15 @@ use crate::input::text_file;
 use crate::made::temporary;
 use crate::{draw, engine, fit, output};
 
-/// Judged by when nothing else is given.
+/// The default text.
 const TEXT: &str = include_str!("evaluate/text.txt");
-/// What is measured of speed: tokens of a prompt, and tokens after it.
+/// Length of a speed measurement: tokens of the prompt, and tokens decoded after it.
 const SPEED_TOKENS: (u32, u32) = (128, 32);
 
-/// What came out about all models.
+/// The results of all models.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// The text's file; none for the one that comes with hearthctl.
+    /// The text's file; `None` for the included text.
     pub text: Option<PathBuf>,
     /// The file that the others were compared with.
     pub reference: PathBuf,
@@ -33,32 +33,32 @@ pub struct Evaluation {
     pub models: Vec<Judged>,
 }
 
-/// What came out about one.
+/// The results of one model.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Judged {
     /// The file.
     pub path: PathBuf,
     /// Its size.
     pub file_bytes: u64,
-    /// Bits of the file for each weight of the model.
+    /// Bits of the file per weight of the model.
     pub bits_per_weight: f64,
-    /// By text and questions.
+    /// Results on the text and the questions.
     #[serde(flatten)]
     pub result: JudgeResult,
-    /// Its speed, where that was measured.
+    /// Its speed, if it was measured.
     pub speed: Option<Speed>,
 }
 
 /// Medians.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Speed {
-    /// Until the file is loaded.
+    /// Time to load the file.
     pub load_ms: f64,
-    /// Tokens a second of a prompt.
+    /// Tokens per second of a prompt.
     pub prefill_tokens_per_s: f64,
-    /// Tokens a second of an answer.
+    /// Tokens per second of an answer.
     pub decode_tokens_per_s: f64,
-    /// Memory of the process, mapped files included.
+    /// Resident memory of the process, mapped files included.
     pub resident_bytes: u64,
 }
 
@@ -75,7 +75,7 @@ pub async fn run(as_json: bool, args: &EvaluateArgs) -> Result {
     report::show(&evaluation)
 }
 
-/// Judges all models.
+/// Evaluates all models.
 pub async fn evaluate(quiet: bool, args: &EvaluateArgs) -> Result<Evaluation> {
     let mut files: Vec<PathBuf> = Vec::new();
     let reference = args.reference.iter();
@@ -95,7 +95,7 @@ pub async fn evaluate(quiet: bool, args: &EvaluateArgs) -> Result<Evaluation> {
         sized.push((file, bytes));
     }
     if args.reference.is_none() {
-        // The largest first, the others as they were given.
+        // The largest first, the others in the given order.
         let most = sized.iter().map(|(_, bytes)| *bytes).max();
         let at = sized.iter().position(|(_, bytes)| Some(*bytes) == most);
         let first = sized.remove(at.unwrap_or(0));
@@ -146,8 +146,8 @@ pub async fn evaluate(quiet: bool, args: &EvaluateArgs) -> Result<Evaluation> {
     })
 }
 
-/// Measures the speed of each `runs` times, in turn: what else the board does meanwhile
-/// then slows all of them.
+/// Measures the speed of each `runs` times, in turn, so that other load on the board
+/// affects all of them.
 async fn measure(models: &mut [Judged], runs: u32, threads: u32, quiet: bool) -> Result {
     let mut results: Vec<Vec<BenchResult>> = models.iter().map(|_| Vec::new()).collect();
     for run in 1..=runs {
@@ -180,7 +180,7 @@ async fn measure(models: &mut [Judged], runs: u32, threads: u32, quiet: bool) ->
     Ok(())
 }
 
-/// Reads a question file; a mistake in it is seen before anything is loaded.
+/// Reads a file of questions; reports a mistake in it before any model is loaded.
 fn read_questions(path: &Path) -> Result<Vec<Question>> {
     let mut questions = Vec::new();
     for (number, line) in (1..).zip(text_file(path)?.lines()) {

@@ -40,7 +40,7 @@ pub fn run(as_json: bool, args: &FitArgs) -> Result {
         .map_err(|no| CtlError::service("OutOfMemory", no.to_string()))
 }
 
-/// So many MiB, or what is free here and now.
+/// A budget of this many MiB, or of the memory that is available now.
 pub fn memory(sensors: &Sensors, mib: Option<u64>) -> Result<Budget> {
     if let Some(mib) = mib {
         return Ok(Budget::all(Bytes::mib(mib)));
@@ -85,7 +85,7 @@ fn show(fitted: &Result<Fitted, NoFit>, budget: Budget) -> Result {
     Ok(())
 }
 
-/// What is free and what of it is not to be used; empty where all may be.
+/// The available memory, and what of it is reserved; empty if nothing is.
 pub fn available(budget: Budget) -> String {
     if budget.reserved.0 == 0 {
         return String::new();
@@ -116,7 +116,7 @@ fn document(path: &Path, fitted: &Result<Fitted, NoFit>, budget: Budget) -> Valu
     })
 }
 
-/// A file, or a name in the service's folders.
+/// Resolves a path, or a name in the service's folders.
 pub fn find(model: &str) -> Result<PathBuf> {
     let given = PathBuf::from(model);
     if model.contains('/') || given.is_file() {
@@ -135,7 +135,7 @@ pub fn find(model: &str) -> Result<PathBuf> {
     })
 }
 
-/// What a file's header says.
+/// Reads the header of a file.
 pub fn header(path: &Path) -> Result<Header> {
     let fail = |source: io::Error| CtlError::File {
         path: path.to_owned(),

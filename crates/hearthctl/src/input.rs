@@ -1,4 +1,4 @@
-//! Texts: a prompt from the command line or from standard input, files to be read.
+//! Input texts: a prompt from the command line or from standard input, and files.
 
 use std::fs;
 use std::io::{self, IsTerminal, Read};
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::error::{CtlError, Result};
 
-/// Takes the argument, or standard input where the argument is `-` or missing and
-/// something is piped in.
+/// Returns the argument, or standard input if the argument is `-`, or missing while input
+/// is piped.
 pub fn text(argument: Option<&str>, what: &str) -> Result<String> {
     let text = match argument {
         Some("-") => read_stdin()?,
@@ -22,7 +22,7 @@ pub fn text(argument: Option<&str>, what: &str) -> Result<String> {
     not_empty(text, what)
 }
 
-/// Reads a file, or standard input where it is `-`.
+/// Reads a file, or standard input if the path is `-`.
 pub fn file(path: &Path, what: &str) -> Result<String> {
     let text = if path == Path::new("-") {
         read_stdin()?
@@ -36,11 +36,11 @@ pub fn file(path: &Path, what: &str) -> Result<String> {
     not_empty(text, what)
 }
 
-/// The longest text to be read by a model: tokenizing more takes a minute without a sign
-/// of life.
+/// The longest text for a model: tokenizing more takes a minute without any progress
+/// shown.
 const TEXT_BYTES_MAX: u64 = 8 << 20;
 
-/// Reads a text that a model is to read, as it is.
+/// Reads a text for a model, unmodified.
 pub fn text_file(path: &Path) -> Result<String> {
     let failed = |source| CtlError::File {
         path: path.to_owned(),

@@ -1,4 +1,5 @@
-//! `submit`, `jobs`, `result` and `cancel`: work that outlives its sender.
+//! `submit`, `jobs`, `result` and `cancel`: work that continues after its sender has
+//! left.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::table::Table;
 use crate::value::{dict_to_json, float, number, text};
 use crate::{input, output};
 
-/// How often to ask how far a job is, while someone watches.
+/// How often to poll the progress of a job while it is shown.
 const JOB_POLL: Duration = Duration::from_millis(500);
 
 /// `hearthctl submit`.
@@ -62,7 +63,7 @@ pub async fn result(bus: &Bus, json: bool, id: &str) -> Result {
     ))
 }
 
-/// A message of the model as people read it.
+/// A message of the model as text.
 fn readable(message: &Value, person: bool) -> String {
     let mut page = Page::new(person);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -80,7 +81,7 @@ pub async fn cancel(bus: &Bus, json: bool, id: &str) -> Result {
     let before = bus.job_properties(id).await.map_err(|e| known(e, id))?;
     let state = text(&before, "State");
     let over = matches!(state, "done" | "failed" | "cancelled");
-    // Asked in any case: whether the caller may is for the service to say.
+    // Called in any case: the service decides whether the caller may.
     let job = bus.job(id).await?;
     job.cancel().await.map_err(|e| known(e.into(), id))?;
     if json {
@@ -132,7 +133,7 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
     table.print()
 }
 
-/// A job that is not there has no object to call.
+/// A job that does not exist has no object to call.
 fn known(error: CtlError, id: &str) -> CtlError {
     match error {
         CtlError::Service { kind, .. } if kind == "UnknownObject" => {
@@ -148,10 +149,10 @@ fn gone(id: &str) -> String {
     format!("no job {id}: see `hearthctl jobs`; finished jobs are forgotten after a while")
 }
 
-/// Shows how far the job is.
+/// Shows the progress of the job.
 async fn watch_job<T>(bus: &Bus, id: &str, progress: &Progress) -> T {
     while progress.is_shown() {
-        // Only for show: the result itself tells of real trouble.
+        // For display only: errors are reported by the result itself.
         if let Ok(job) = bus.job_properties(id).await {
             progress.say(&match text(&job, "State") {
                 "queued" => format!("job {id}: {} before it", number(&job, "QueuePosition")),

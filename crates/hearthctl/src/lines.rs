@@ -1,4 +1,4 @@
-//! Where a chat's lines come from: an editor in a terminal, else a pipe.
+//! The input lines of a chat: an editor in a terminal, otherwise a pipe.
 
 use std::fs::DirBuilder;
 use std::io::{self, BufRead, IsTerminal};
@@ -12,16 +12,16 @@ use tokio::sync::mpsc;
 use crate::error::{CtlError, Result};
 use crate::output;
 
-/// What the person sees when it is their turn.
+/// Prompt of the editor.
 const PROMPT: &str = "> ";
 
-/// Lines of the person.
+/// Source of the user's lines.
 pub enum Input {
     /// A terminal, with history.
     Editor {
         /// Reads and edits lines.
         editor: Box<DefaultEditor>,
-        /// Where they are kept, if anywhere.
+        /// File of the history, if there is one.
         history: Option<PathBuf>,
     },
     /// A pipe or file.
@@ -29,7 +29,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// The editor if a person sits at both ends, else the pipe.
+    /// The editor if both input and output are a terminal, otherwise the pipe.
     pub fn open() -> Result<Self> {
         if !(io::stdin().is_terminal() && output::stdout_is_terminal()) {
             return Ok(Self::Pipe(read_in_background()));
@@ -37,7 +37,7 @@ impl Input {
         let mut editor = DefaultEditor::new().map_err(|e| terminal(&e))?;
         let history = history_file();
         if let Some(path) = &history {
-            // There is none before the first chat.
+            // The file does not exist before the first chat.
             let _ = editor.load_history(path);
         }
         Ok(Self::Editor {
@@ -46,7 +46,7 @@ impl Input {
         })
     }
 
-    /// Whether a person types.
+    /// Whether input is a terminal.
     pub fn is_person(&self) -> bool {
         matches!(self, Self::Editor { .. })
     }
@@ -54,7 +54,7 @@ impl Input {
     /// The next line; `None` at the end (Ctrl-D).
     pub async fn next(&mut self) -> Result<Option<String>> {
         match self {
-            // Blocks the whole client, which has nothing else to do meanwhile.
+            // Blocks the whole client, which has nothing else to do.
             Self::Editor { editor, .. } => loop {
                 match editor.readline(PROMPT) {
                     Ok(line) => {
@@ -63,7 +63,7 @@ impl Input {
                         }
                         return Ok(Some(line));
                     }
-                    // Ctrl-C only throws away the line.
+                    // Ctrl-C discards the line only.
                     Err(ReadlineError::Interrupted) => {}
                     Err(ReadlineError::Eof) => return Ok(None),
                     Err(e) => return Err(terminal(&e)),
@@ -88,14 +88,14 @@ impl Drop for Input {
             history: Some(path),
         } = self
         {
-            // A chat is not worth less for a history that cannot be kept.
+            // A history that cannot be saved is not an error.
             let _ = editor.save_history(path);
         }
     }
 }
 
-/// A thread of its own: a blocked read of standard input cannot be given up, and
-/// Ctrl-C has to work all the same.
+/// Reads on a separate thread: a blocked read of standard input cannot be cancelled, and
+/// Ctrl-C has to work in any case.
 fn read_in_background() -> mpsc::Receiver<io::Result<String>> {
     let (sender, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
@@ -108,11 +108,11 @@ fn read_in_background() -> mpsc::Receiver<io::Result<String>> {
     receiver
 }
 
-/// `$XDG_STATE_HOME/hearthctl/history`, in a folder for the person alone.
+/// `$XDG_STATE_HOME/hearthctl/history`, in a folder that only the user can access.
 fn history_file() -> Option<PathBuf> {
     let absolute = |name| {
         let path = PathBuf::from(std::env::var_os(name)?);
-        // The specification has relative paths ignored.
+        // The specification says to ignore relative paths.
         path.is_absolute().then_some(path)
     };
     let state =

@@ -1,5 +1,5 @@
-//! Files in the making: they get their names when they are complete, and never take
-//! another's; or they go with the command.
+//! Output files that appear under their names when they are complete and never replace
+//! another file, and temporary files.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -10,9 +10,9 @@ use tempfile::NamedTempFile;
 
 use crate::error::{CtlError, Result};
 
-/// Where large temporary files belong: `/tmp` may be memory (file-hierarchy(7)).
+/// Folder of large temporary files: `/tmp` may be in memory (file-hierarchy(7)).
 const LARGE_TEMPORARY: &str = "/var/tmp";
-/// A file in the making: a temporary one beside its place, gone when dropped.
+/// An incomplete file: a temporary one in the target's folder, deleted when dropped.
 #[derive(Debug)]
 pub struct Made {
     file: NamedTempFile,
@@ -20,7 +20,7 @@ pub struct Made {
 }
 
 impl Made {
-    /// Begins a file that is to be called `target`.
+    /// Creates the temporary file of `target`.
     pub fn begin(target: &Path) -> Result<Self> {
         let taken = fs::symlink_metadata(target).is_ok();
         if taken {
@@ -35,7 +35,7 @@ impl Made {
         let file = tempfile::Builder::new()
             .prefix(&prefix)
             .suffix(".partial")
-            // What the umask leaves of it, as for any new file.
+            // The usual mode of a new file; the umask applies.
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(folder);
         let file = file.map_err(|source| CtlError::File {
@@ -46,12 +46,12 @@ impl Made {
         Ok(Self { file, target })
     }
 
-    /// Where it is meanwhile.
+    /// Path of the temporary file.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Gives it its name.
+    /// Renames it to the target.
     pub fn finish(self) -> Result {
         let Self { file, target } = self;
         let failed = |source| CtlError::File {
@@ -75,7 +75,7 @@ fn exists(target: &Path) -> CtlError {
     ))
 }
 
-/// A large file that goes with the command.
+/// A large temporary file, deleted when dropped.
 pub fn temporary() -> Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("hearthctl-");
@@ -98,7 +98,7 @@ mod tests {
         let target = folder.path().join("a");
         let made = Made::begin(&target).unwrap();
         fs::write(made.path(), "new").unwrap();
-        // Somebody else was faster.
+        // Another process creates the file first.
         fs::write(&target, "old").unwrap();
         assert!(
             made.finish()

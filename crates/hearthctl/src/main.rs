@@ -1,8 +1,8 @@
 //! `hearthctl`: Hearthd's client for people and scripts, over D-Bus.
 //!
-//! Standard output carries the answer and nothing else; progress, statistics and
-//! errors go to standard error. With `--json` errors too are a document on
-//! standard output, so that a script reads one stream.
+//! Standard output has only the answer; progress, statistics and errors go to standard
+//! error. With `--json`, errors are also a document on standard output, so that a script
+//! reads one stream.
 
 mod advise;
 mod answer;
@@ -64,20 +64,20 @@ fn main() -> ExitCode {
         Err(e) => return finish(Err(e.into()), json),
     };
     let result = runtime.block_on(run(cli));
-    // A thread may still wait for a line of standard input; it must not hold us.
+    // Does not wait for a thread that still reads standard input.
     runtime.shutdown_background();
     finish(result, json)
 }
 
 async fn run(cli: Cli) -> Result {
-    // A chat outlives Ctrl-C; everything else ends with it, and closing the
-    // connection and the pipe cancels what was asked for.
+    // A chat continues after Ctrl-C. Every other command ends, and closing the connection
+    // and the pipe cancels its request.
     if let Command::Chat(args) = &cli.command {
         return chat::run(&cli.global, args).await;
     }
     tokio::select! {
         biased;
-        // First: what a command begins is removed by a signal from its first moment on.
+        // Polled first, so that a signal at any moment removes what a command has begun.
         () = interrupted() => Err(CtlError::Interrupted),
         result = dispatch(&cli) => result,
     }
@@ -98,7 +98,7 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Imatrix(args) => return quantize::imatrix(json, args).await,
         _ => {}
     }
-    // What has input of its own reads it before it connects: wrong usage is that
+    // Commands with input read it before they connect, so that a usage error is reported
     // with or without a service.
     match &cli.command {
         Command::Generate(args) => generate::run(&cli.global, args).await,
@@ -138,15 +138,15 @@ async fn dispatch(cli: &Cli) -> Result {
     }
 }
 
-/// Shows help where it was asked for, else what is wrong with the command line.
+/// Shows help if it was requested, otherwise the error in the command line.
 fn refuse(error: &clap::Error) -> ExitCode {
-    // The options are not parsed, but whoever wrote `--json` expects JSON.
+    // The options are not parsed, but the caller of `--json` expects JSON.
     if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
         let text = error.to_string();
         let text = text.trim().strip_prefix("error: ").unwrap_or(&text);
         return finish(Err(CtlError::Usage(text.to_owned())), true);
     }
-    // A reader that has left is the only thing that can go wrong here.
+    // The only possible error is that the reader has closed its end.
     let _ = error.print();
     if error.use_stderr() {
         ExitCode::from(2)
@@ -155,11 +155,11 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Says what went wrong, in the form asked for, and picks the exit code.
+/// Reports an error in the requested form and returns the exit code.
 fn finish(result: Result, json: bool) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader has seen enough: no reason to complain.
+        // The reader has closed its end, which is not an error.
         Err(e) if e.is_broken_pipe() => ExitCode::SUCCESS,
         Err(e) => {
             output::report(&e, json);

@@ -74,7 +74,7 @@ pub async fn remove(bus: &Bus, json: bool, name: &str) -> Result {
     )
 }
 
-/// Says what was done, in the form asked for.
+/// Reports what was done, in the requested form.
 pub fn done(json: bool, document: &Value, note: &str) -> Result {
     if json {
         return output::json(document);
@@ -101,7 +101,7 @@ fn notes(model: &Dict) -> String {
     notes.join(", ")
 }
 
-/// `494 M`, `1.5 B`: as people name models.
+/// `494 M`, `1.5 B`: the usual notation of model sizes.
 fn count(n: u64) -> String {
     let (whole, unit) = match n {
         0 => return String::new(),

@@ -1,5 +1,5 @@
-//! Standard output and standard error: colour, JSON, and text that cannot harm a
-//! terminal.
+//! Standard output and standard error: colour, JSON, and text without terminal control
+//! characters.
 
 use std::borrow::Cow;
 use std::fs::Permissions;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::error::{CtlError, Result};
 
-/// Bold green: all is well.
+/// Bold green: normal.
 pub const GOOD: &str = "1;32";
 /// Bold yellow: limited.
 pub const WARN: &str = "1;33";
@@ -19,7 +19,7 @@ pub const WARN: &str = "1;33";
 pub const BAD: &str = "1;31";
 /// Bold: headings.
 pub const BOLD: &str = "1";
-/// Faint: what is only said by the way.
+/// Faint: secondary information.
 pub const FAINT: &str = "2";
 
 /// Writes one line.
@@ -27,7 +27,7 @@ pub fn line(text: &str) -> Result {
     write(&format!("{text}\n"))
 }
 
-/// Writes text at once, so that a stream is seen as it comes.
+/// Writes and flushes text, so that a stream is visible immediately.
 pub fn write(text: &str) -> Result {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -39,13 +39,13 @@ pub fn json(document: &Value) -> Result {
     line(&document.to_string())
 }
 
-/// Writes a file that the person named: whole, or not at all.
+/// Writes a file that the user named, atomically.
 pub fn file(path: &Path, content: &[u8]) -> Result {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    // As a file that is simply created: the mask takes away what it does.
+    // The usual mode of a new file; the umask applies.
     let mode = Permissions::from_mode(0o666);
     let new = tempfile::Builder::new()
         .permissions(mode)
@@ -60,23 +60,22 @@ pub fn file(path: &Path, content: &[u8]) -> Result {
     })
 }
 
-/// A remark for the person, on standard error. That it cannot be written is no
-/// reason to fail.
+/// A note for the user, on standard error. A failure to write it is ignored.
 pub fn note(text: &str) {
     let mut err = io::stderr().lock();
     let _ = writeln!(err, "{}", paint(&err, FAINT, text));
 }
 
-/// Says why the command failed.
+/// Reports why the command failed.
 pub fn report(error: &CtlError, as_json: bool) {
     if as_json {
-        // Where even this cannot be written, the exit code has to do.
+        // If this cannot be written either, only the exit code is left.
         let _ = json(&error.to_json());
         return;
     }
     let mut err = io::stderr().lock();
     if matches!(error, CtlError::Interrupted) {
-        // The terminal has shown ^C; go on below it.
+        // The terminal has printed ^C; continue on the next line.
         if err.is_terminal() {
             let _ = writeln!(err);
         }
@@ -86,23 +85,23 @@ pub fn report(error: &CtlError, as_json: bool) {
     let _ = writeln!(err, "{} {}", paint(&err, BAD, "error:"), clean(&text));
 }
 
-/// Colours text for standard output, where that is wanted.
+/// Colours text for standard output, if colour is enabled.
 pub fn coloured<'a>(style: &str, text: &'a str) -> Cow<'a, str> {
     paint(&io::stdout(), style, text)
 }
 
-/// Whether a person looks at standard output.
+/// Whether standard output is a terminal.
 pub fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether a person looks at standard error.
+/// Whether standard error is a terminal.
 pub fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Takes out what a terminal would obey instead of show. Answers and names come
-/// from models and files, and must not move the cursor or set a title.
+/// Removes control characters. Answers and names come from models and files, and must not
+/// move the cursor or set a title.
 pub fn clean(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
     if text.contains(harmful) {
@@ -120,7 +119,7 @@ fn paint<'a>(to: &impl IsTerminal, style: &str, text: &'a str) -> Cow<'a, str> {
     }
 }
 
-/// See <https://no-color.org>: any value but the empty one counts.
+/// See <https://no-color.org>: any value other than the empty one disables colour.
 fn colour_wanted() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
         && std::env::var_os("TERM").is_none_or(|v| v != "dumb")

@@ -1,5 +1,5 @@
-//! An answer as people read it: reasoning faint and in a terminal only, the answer
-//! itself, and each tool call on a line of its own.
+//! The layout of an answer as text: reasoning in faint and only in a terminal, the answer
+//! itself, and each tool call on a separate line.
 
 use std::borrow::Cow;
 
@@ -13,18 +13,18 @@ enum Kind {
     Call,
 }
 
-/// Lays an answer out. What the methods return is to be written as it is.
+/// Formats an answer. The returned strings are to be written unchanged.
 #[derive(Debug)]
 pub struct Page {
-    /// Whether a person looks at it, in a terminal.
+    /// Whether the output is a terminal.
     person: bool,
     last: Option<Kind>,
-    /// The last line is not ended.
+    /// Whether the last line is incomplete.
     open: bool,
 }
 
 impl Page {
-    /// A page with nothing on it.
+    /// An empty page.
     pub fn new(person: bool) -> Self {
         Self {
             person,
@@ -38,7 +38,7 @@ impl Page {
         self.add(Kind::Content, text)
     }
 
-    /// More of what the model thought before; nothing for a pipe.
+    /// More of the reasoning; nothing for a pipe.
     pub fn reasoning(&mut self, text: &str) -> String {
         if self.person {
             self.add(Kind::Reasoning, text)
@@ -53,7 +53,7 @@ impl Page {
         line + &self.end()
     }
 
-    /// Ends the last line, so that what follows starts anew.
+    /// Ends the last line, so that the next output starts a new line.
     pub fn end(&mut self) -> String {
         let end = if self.open { "\n" } else { "" };
         self.open = false;

@@ -1,4 +1,4 @@
-//! `prewarm`: the beginning of conversations, computed before anyone asks.
+//! `prewarm`: computes the beginning of conversations ahead of time.
 
 use serde_json::json;
 use zbus::Variant;

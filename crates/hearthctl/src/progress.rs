@@ -1,4 +1,4 @@
-//! What a waiting person sees, on standard error and only in a terminal.
+//! Progress shown to the user, on standard error and only in a terminal.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output;
 
-/// How often the spinner moves.
+/// Update interval of the spinner.
 const TICK: Duration = Duration::from_millis(120);
 
-/// A line that says what is going on; gone when dropped.
+/// A status line, removed when dropped.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
@@ -33,12 +33,12 @@ impl Progress {
         progress
     }
 
-    /// Whether anyone sees it; if not, nothing needs to be asked for it.
+    /// Whether the line is visible; if not, no progress needs to be queried.
     pub fn is_shown(&self) -> bool {
         self.shown
     }
 
-    /// A remark that stays, above the line; nothing when `quiet`.
+    /// A note that stays, above the line; nothing when `quiet`.
     pub fn note(&self, text: &str) {
         if !self.quiet {
             self.bar.suspend(|| output::note(text));
@@ -87,9 +87,9 @@ impl Progress {
         self.say(text);
     }
 
-    /// Takes the line away; the answer comes.
+    /// Removes the line, before the answer is printed.
     pub fn clear(&mut self) {
-        // Once only: a second time could take away a line of the answer.
+        // Only once: a second time could remove a line of the answer.
         if self.shown {
             self.bar.finish_and_clear();
             self.shown = false;
@@ -97,7 +97,7 @@ impl Progress {
     }
 
     fn measured(&self, text: &str, done: u64, of: u64, template: &str) {
-        // The style last: the bar must not be drawn with old numbers.
+        // The style is set last, so that the bar is never drawn with old numbers.
         self.say(text);
         self.bar.set_position(done.min(of));
         if self.bar.length() != Some(of)
@@ -105,7 +105,7 @@ impl Progress {
         {
             self.bar.set_length(of);
             self.bar.set_style(style);
-            // What was there before says nothing of the speed.
+            // The previous steps say nothing about the speed.
             self.bar.reset_eta();
         }
     }

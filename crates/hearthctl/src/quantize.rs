@@ -14,7 +14,7 @@ use crate::made::Made;
 use crate::table::Table;
 use crate::{engine, fit, output};
 
-/// With fewer pieces of text the figures of rarely used columns are chance.
+/// With fewer chunks of text, the statistics of rarely used columns are not reliable.
 const CHUNKS_FEW: u64 = 20;
 /// `hearthctl quantize`.
 pub async fn run(as_json: bool, args: &QuantizeArgs) -> Result {

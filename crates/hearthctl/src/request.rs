@@ -1,4 +1,4 @@
-//! Requests as the service wants them: OpenAI's chat-completions JSON.
+//! Requests in the format of the service: OpenAI's chat-completions JSON.
 
 use serde_json::{Map, Value, json};
 use zbus::Variant;
@@ -11,14 +11,14 @@ use crate::bus::Options;
 pub struct Turn {
     /// `user` or `assistant`.
     pub role: &'static str,
-    /// What was said.
+    /// The text.
     pub content: String,
-    /// Tools that the model called, as OpenAI writes them.
+    /// Tool calls of the model, in OpenAI's format.
     pub calls: Vec<Value>,
 }
 
 impl Turn {
-    /// What the person said.
+    /// A message of the user.
     pub fn user(content: impl Into<String>) -> Self {
         Self {
             role: "user",
@@ -27,7 +27,7 @@ impl Turn {
         }
     }
 
-    /// What the model said.
+    /// A message of the model.
     pub fn assistant(content: &str, calls: Vec<Value>) -> Self {
         Self {
             role: "assistant",
@@ -56,10 +56,10 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
     }
     request.insert("messages".into(), system.chain(said).collect());
     if turns.len() > 1 {
-        // A long chat goes on, without its oldest turns.
+        // A long chat continues without its oldest turns.
         request.insert("truncation".into(), "auto".into());
     }
-    // What is not given is left out: the service knows better defaults.
+    // Options that were not given are omitted: the service has better defaults.
     if let Some(n) = args.max_tokens {
         request.insert("max_tokens".into(), n.into());
     }
@@ -76,7 +76,7 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
     Value::Object(request).to_string()
 }
 
-/// The options beside it: the place in the queue.
+/// The options of the D-Bus call: the place in the queue.
 pub fn options<'a>(priority: &'a str, queue: &QueueArgs) -> Options<'a> {
     let mut options = Options::from([("priority", Variant::from(priority))]);
     if let Some(seconds) = queue.deadline {

@@ -2,9 +2,9 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Resolves at Ctrl-C, or when the terminal closes or the system shuts down: what is
-/// half done is then removed. Never where the signals cannot be watched, since then they
-/// end the process by themselves.
+/// Resolves at Ctrl-C, when the terminal closes or when the system shuts down; incomplete
+/// files are then removed. Never resolves if the signals cannot be watched: they then end
+/// the process directly.
 pub async fn interrupted() {
     let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
         signal(SignalKind::interrupt()),

@@ -93,7 +93,7 @@ fn show(board: &Board, args: &SimulateArgs, governed: &Trace, firmware: &Trace) 
     Ok(())
 }
 
-/// Which of the two yields more, said plainly.
+/// States which of the two yields more tokens.
 fn verdict(ours: &Summary, firmware: &Summary) -> String {
     let kelvin = firmware.celsius_settled - ours.celsius_settled;
     let ratio = firmware.tokens / ours.tokens.max(f64::MIN_POSITIVE);
@@ -191,7 +191,7 @@ mod tests {
             svg.contains("a &lt; b &amp; c"),
             "what people write is no markup"
         );
-        // Temperature and speed twice, threads and duty once, the limit.
+        // Lines: temperature and speed twice, threads and duty once, and the limit.
         assert!(svg.matches("<polyline").count() >= 7);
         assert!(svg.len() < 400_000, "{} bytes", svg.len());
         let empty = Trace {

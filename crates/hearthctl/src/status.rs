@@ -1,4 +1,4 @@
-//! `status`: what the service does, and why it does not do more.
+//! `status`: shows the state of the service and what limits it.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use crate::error::Result;
 use crate::output::{self, BAD, FAINT, GOOD, WARN};
 use crate::value::{dict_to_json, float, number, text, texts};
 
-/// How often `--watch` looks.
+/// Refresh interval of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Cursor to the top left, and all below it gone.
+/// Moves the cursor to the top left and clears the screen below it.
 const HOME_AND_CLEAR: &str = "\x1b[H\x1b[J";
 
 /// `hearthctl status`.
@@ -23,7 +23,7 @@ pub async fn run(bus: &Bus, json: bool, args: &StatusArgs) -> Result {
     let mut tick = tokio::time::interval(WATCH_EVERY);
     let mut last = None;
     loop {
-        // In a pipe only news is worth a line.
+        // In a pipe, only changes are printed.
         let news = dict_to_json(&status);
         if redraw {
             output::write(HOME_AND_CLEAR)?;
@@ -70,7 +70,7 @@ fn state_style(status: &Dict) -> &'static str {
     }
 }
 
-/// The lines for people; what the board or the service does not have is left out.
+/// The status as lines of text, without what the board or the service does not report.
 fn lines(status: &Dict) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let mut add = |name, value: String| {
@@ -113,7 +113,7 @@ fn lines(status: &Dict) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// 0 stands for a board without a sensor, not for ice.
+/// 0 means that the board has no temperature sensor.
 fn temperature(status: &Dict) -> String {
     let (state, celsius) = (
         text(status, "ThermalState"),
@@ -125,7 +125,7 @@ fn temperature(status: &Dict) -> String {
     format!("{celsius:.1} °C, {state}")
 }
 
-/// A daemon that was not restarted after an upgrade is worth a word.
+/// Points out a daemon that was not restarted after an upgrade.
 fn version(service: &str) -> String {
     let own = env!("CARGO_PKG_VERSION");
     if service.is_empty() || service == own {

@@ -10,7 +10,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these headings; `right` are the columns of numbers.
+    /// A table with these headings; `right` lists the right-aligned columns.
     pub fn new(headings: &[&str], right: &'static [usize]) -> Self {
         Self {
             rows: vec![headings.iter().map(ToString::to_string).collect()],
@@ -18,19 +18,19 @@ impl Table {
         }
     }
 
-    /// Adds a row of as many cells as there are headings.
+    /// Adds a row with one cell per heading.
     pub fn row(&mut self, cells: Vec<String>) {
         // A line break in a cell would break the table.
         let one_line = |cell: String| output::clean(&cell).replace(['\n', '\t'], " ");
         self.rows.push(cells.into_iter().map(one_line).collect());
     }
 
-    /// Whether there is nothing but the heading.
+    /// Whether the table has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.len() == 1
     }
 
-    /// The lines, the first being the heading.
+    /// The lines of the table, starting with the heading.
     pub fn lines(&self) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
@@ -56,7 +56,7 @@ impl Table {
         self.rows.iter().map(line).collect()
     }
 
-    /// Prints it, the heading in bold where there is colour.
+    /// Prints the table, with a bold heading if colour is enabled.
     pub fn print(&self) -> crate::error::Result {
         for (i, line) in self.lines().iter().enumerate() {
             if i == 0 {

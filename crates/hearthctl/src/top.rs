@@ -1,4 +1,4 @@
-//! `top`: the board and the service at a glance, until the person has seen enough.
+//! `top`: monitors the board and the service.
 
 mod screen;
 
@@ -14,9 +14,9 @@ use crate::output;
 use crate::value::dict_to_json;
 use screen::{Screen, View};
 
-/// How often keys and the window's size are looked at.
+/// How often to poll the keys and the size of the window.
 const KEYS_EVERY: Duration = Duration::from_millis(50);
-/// So often for each time that the service is asked: every [`screen::LOOK_EVERY_S`].
+/// Polls of the keys per query of the service: every [`screen::LOOK_EVERY_S`].
 const KEYS_PER_LOOK: u32 = 20;
 
 /// `hearthctl top`.
@@ -27,7 +27,7 @@ pub async fn run(bus: &Bus, json: bool) -> Result {
                 .into(),
         ));
     }
-    // Fails before the screen is taken where the service is out of reach.
+    // Fails before the terminal is switched if the service cannot be reached.
     let began = Instant::now();
     let first = look(bus, began).await?;
     let mut terminal = ratatui::init();

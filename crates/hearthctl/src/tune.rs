@@ -1,4 +1,4 @@
-//! `tune`: which number of threads suits a model on this board.
+//! `tune`: finds the best number of threads for a model on this board.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::table::Table;
 use crate::value::dict_to_json;
 
-/// How often it is asked how far it is.
+/// How often to query the progress.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// `hearthctl tune`.
@@ -64,7 +64,7 @@ async fn measure(bus: &Bus, args: &TuneArgs) -> Result<Dict> {
     Ok(measured?)
 }
 
-/// Shows how far it is, until it is no longer waited for.
+/// Shows the progress until dropped.
 async fn watch(bus: &Bus, progress: &Progress) -> Infallible {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;

@@ -1,15 +1,15 @@
-//! Bus values as JSON and as what a table needs.
+//! Conversion of bus values to JSON and to table cells.
 //!
-//! Dictionaries may grow; what is unknown is passed on in JSON and left out of
-//! tables, what is missing shows as nothing.
+//! Dictionaries may grow: unknown entries are passed on in JSON and left out of tables;
+//! missing entries are shown as empty.
 
 use serde_json::{Map, Value};
 use zbus::Variant;
 
 use crate::bus::Dict;
 
-/// The whole dictionary as a JSON object; `ActiveThreads` becomes `active_threads`,
-/// so that properties and dictionaries read alike.
+/// The whole dictionary as a JSON object; `ActiveThreads` becomes `active_threads`, so
+/// that properties and dictionaries have the same form.
 pub fn dict_to_json(dict: &Dict) -> Value {
     dict.iter()
         .map(|(key, value)| (snake_case(key), to_json(value)))
@@ -17,7 +17,7 @@ pub fn dict_to_json(dict: &Dict) -> Value {
         .into()
 }
 
-/// A string entry; empty where missing.
+/// A string entry; empty if missing.
 pub fn text<'a>(dict: &'a Dict, key: &str) -> &'a str {
     match dict.get(key).map(|v| unwrapped(v)) {
         Some(Variant::Str(s)) => s.as_str(),
@@ -25,7 +25,7 @@ pub fn text<'a>(dict: &'a Dict, key: &str) -> &'a str {
     }
 }
 
-/// An unsigned entry of any width; 0 where missing.
+/// An unsigned entry of any width; 0 if missing.
 pub fn number(dict: &Dict, key: &str) -> u64 {
     match dict.get(key).map(|v| unwrapped(v)) {
         Some(Variant::U64(n)) => *n,
@@ -34,7 +34,7 @@ pub fn number(dict: &Dict, key: &str) -> u64 {
     }
 }
 
-/// A floating point entry; 0 where missing.
+/// A floating-point entry; 0 if missing.
 pub fn float(dict: &Dict, key: &str) -> f64 {
     match dict.get(key).map(|v| unwrapped(v)) {
         Some(Variant::F64(x)) => *x,
@@ -42,7 +42,7 @@ pub fn float(dict: &Dict, key: &str) -> f64 {
     }
 }
 
-/// A boolean entry; false where missing.
+/// A boolean entry; false if missing.
 pub fn flag(dict: &Dict, key: &str) -> bool {
     matches!(
         dict.get(key).map(|v| unwrapped(v)),
@@ -50,7 +50,7 @@ pub fn flag(dict: &Dict, key: &str) -> bool {
     )
 }
 
-/// An entry that is a list of strings; empty where missing.
+/// An entry that is a list of strings; empty if missing.
 pub fn texts<'a>(dict: &'a Dict, key: &str) -> Vec<&'a str> {
     match dict.get(key).map(|v| unwrapped(v)) {
         Some(Variant::Array(items)) => items
@@ -65,7 +65,7 @@ pub fn texts<'a>(dict: &'a Dict, key: &str) -> Vec<&'a str> {
     }
 }
 
-/// Looks through variants in variants.
+/// Unwraps nested variants.
 fn unwrapped<'a>(value: &'a Variant<'a>) -> &'a Variant<'a> {
     match value {
         Variant::Variant(inner) => unwrapped(inner),
@@ -98,7 +98,7 @@ fn to_json(value: &Variant<'_>) -> Value {
             })
             .collect::<Map<_, _>>()
             .into(),
-        // A descriptor means nothing outside this process.
+        // A file descriptor has no meaning outside this process.
         Variant::Fd(_) => Value::Null,
     }
 }

@@ -1,5 +1,5 @@
-//! `hearthctl` as a script sees it, where no service is needed: usage, exit codes,
-//! the JSON form of failures, and the generated documentation.
+//! `hearthctl` as a script uses it, without a service: usage, exit codes, the JSON form
+//! of failures, and the generated documentation.
 
 #[path = "../../../tests/common/executables.rs"]
 mod executables;
@@ -17,10 +17,10 @@ use serde_json::Value;
 
 use executables::beside;
 
-/// An address where nobody listens.
+/// An address without a listener.
 const NOWHERE: &str = "unix:path=/nonexistent/hearthctl-test-bus";
 
-/// The commands that people see.
+/// The visible commands.
 const COMMANDS: [&str; 26] = [
     "advise",
     "imatrix",
@@ -59,7 +59,7 @@ fn hearthctl(args: &[&str]) -> Command {
     command
 }
 
-/// The engine, which makes the models.
+/// The engine, which creates the models.
 fn engine() -> PathBuf {
     beside(env!("CARGO_BIN_EXE_hearthctl"), "hearth-engine")
 }
@@ -76,7 +76,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("stderr is UTF-8")
 }
 
-/// The one document on standard output.
+/// The only document on standard output.
 fn failure(output: &Output) -> Value {
     let text = stdout(output);
     let document: Value = serde_json::from_str(&text).expect("one JSON document");
@@ -216,7 +216,7 @@ fn wrong_usage_is_exit_code_2() {
         &["generate", "--temperature", "-1", "x"],
         &["--bus-address", "nonsense", "status"],
         &["cancel", "../1"],
-        // Standard input is empty: there is no prompt.
+        // Standard input is empty, so there is no prompt.
         &["generate"],
         &["submit", "-"],
         &["prewarm"],
@@ -334,7 +334,7 @@ fn there_is_a_manual_page_for_every_command() {
         assert!(text.contains(".TH hearthctl"), "{page}");
         accepted("man", &["--warnings", "-l"], &path);
     }
-    // The one page besides is that of the D-Bus interface.
+    // The only other page is that of the D-Bus interface.
     let interface = dir.path().join("org.hearthd.Inference1.5");
     let text = fs::read_to_string(&interface).expect("the interface's page");
     assert!(text.contains("\n.B OpenSession("), "{text}");
@@ -343,7 +343,7 @@ fn there_is_a_manual_page_for_every_command() {
     assert_eq!(files, pages.len() + 1, "no page for hidden commands");
 }
 
-/// It asks nothing of the service, which is not there.
+/// The service is not contacted; none is running.
 #[test]
 fn a_board_is_simulated_without_a_service() {
     let list = run(&["simulate", "--list"]);
@@ -408,7 +408,7 @@ fn documentation_needs_a_folder() {
     }
 }
 
-/// Has a tool check a file, where there is such a tool.
+/// Checks a file with a tool, if the tool is installed.
 fn accepted(tool: &str, args: &[&str], path: &Path) {
     let output = Command::new(tool)
         .args(args)

@@ -9,69 +9,68 @@ use serde::Serialize;
 
 use crate::bench::study::{Address, Api, Server};
 
-/// `bench`.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Measure what llama.cpp makes of a model file here, without the service.
+    /// Measure the speed of llama.cpp with a model file, without the service.
     Model(BenchModelArgs),
-    /// Ask servers on this computer short questions again and again, and compare them.
+    /// Benchmark servers on this computer with short questions and compare them.
     ///
-    /// One question and three after each other, as in the study that docs/performance.md
-    /// describes: response time, time to the first token, tokens a second, CPU and memory
-    /// of the server's processes, temperature. Hearthd's socket is asked unless another is
-    /// named; with --against other servers that speak OpenAI's or Ollama's API are asked in
-    /// turn with it. Memory and CPU of another user's processes are for root to see.
+    /// Asks one question and three in sequence, as in the study that docs/performance.md
+    /// describes. Measures response time, time to the first token, tokens per second,
+    /// temperature, and CPU and memory of the server's processes. Measures Hearthd's
+    /// socket unless another server is given. With --against, other servers with OpenAI's
+    /// or Ollama's API are measured in turn with it. Run as root, or give --pid, to
+    /// measure the processes of another user.
     Study(BenchStudyArgs),
-    /// Measure how fast a model would be here before downloading it.
+    /// Measure how fast a model would be on this board before downloading it.
     ///
-    /// Writes a model of random weights with its dimensions into /var/tmp, measures it with
-    /// 1, 2, 4, ... threads, and removes it. Decoding a token reads all weights once: the
-    /// share is that of the speed at which this board reads its memory.
+    /// Writes a model of random weights with the same dimensions into /var/tmp, measures
+    /// it with 1, 2, 4, ... threads, and removes it. Decoding a token reads all weights
+    /// once: SHARE is the fraction of this board's memory read speed that was reached.
     Shape(BenchShapeArgs),
 }
 
-/// `bench study`.
 #[derive(Debug, Args)]
 pub struct BenchStudyArgs {
-    /// Ask this server instead of Hearthd's socket, e.g. `http://localhost:11434`.
+    /// Measure this server instead of Hearthd's socket, e.g. `http://localhost:11434`.
     #[arg(long, value_name = "URL", conflicts_with = "unix", value_parser = str::parse::<Address>)]
     pub endpoint: Option<Address>,
-    /// Ask the server on this Unix socket.
+    /// Measure the server on this Unix socket.
     #[arg(long, value_name = "PATH")]
     pub unix: Option<PathBuf>,
-    /// How to ask it.
+    /// API of the server.
     #[arg(long, value_enum, default_value = "openai")]
     pub api: Api,
-    /// The model to ask for; where the server has only one, or one in memory, that one.
+    /// Model to request; if omitted, the only one of the server or the one in memory.
     #[arg(long)]
     pub model: Option<String>,
-    /// What to call the server in tables and plots.
+    /// Label of the server in tables and plots.
     #[arg(long, value_name = "LABEL")]
     pub name: Option<String>,
-    /// The server's process, where it is not found by itself.
+    /// Process ID of the server, if it is not found automatically.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
-    /// Another server to ask in turn; several times for several, e.g.
-    /// `ollama=http://localhost:11434,api=ollama,model=llama3.2:1b`. Known are api=, model=
-    /// and pid=; a Unix socket is `unix:PATH`.
+    /// Another server to measure in turn; may be repeated, e.g.
+    /// `ollama=http://localhost:11434,api=ollama,model=llama3.2:1b`. The options are
+    /// api=, model= and pid=; a Unix socket is `unix:PATH`.
     #[arg(long, value_name = "LABEL=URL", value_parser = str::parse::<Server>)]
     pub against: Vec<Server>,
-    /// Counted runs of each form.
+    /// Number of measured runs of each form.
     #[arg(long, value_name = "N", default_value = "10")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
-    /// Have every answer be of this many tokens, so that servers are compared by the same
-    /// work; as long as the model makes it, up to 256, if left out.
+    /// Make every answer exactly this many tokens long, so that servers do the same work.
+    /// If omitted, the model ends the answer, after 256 tokens at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65536))]
     pub tokens: Option<u32>,
-    /// What to reset before each question.
+    /// What to reset before each run.
     #[arg(long, value_enum, default_value = "prompt")]
     pub reset: Reset,
-    /// Give an answer up after this many seconds.
+    /// Give up on an answer after this many seconds.
     #[arg(long, value_name = "SECONDS", default_value = "600")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub timeout: u32,
-    /// Draw it into this file, as SVG.
+    /// Write a plot to this file, as SVG.
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
 }
@@ -80,64 +79,59 @@ pub struct BenchStudyArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Reset {
-    /// Nothing: the same question again, and the server may use what it kept of it.
+    /// Nothing: the same question is repeated, and the server may use its prompt cache.
     None,
-    /// The conversation: each begins with words that none began with before, so that no
-    /// prompt cache has it. The model stays in memory.
+    /// The conversation: each one begins with different words, so that no prompt cache
+    /// matches. The model stays in memory.
     Prompt,
-    /// The same, and the model: it is unloaded before each run, and loading counts. For
-    /// servers with Ollama's `keep_alive`, as Hearthd.
+    /// The conversation and the model: the model is unloaded before each run, and the
+    /// loading time is measured. For servers with Ollama's `keep_alive`, such as Hearthd.
     Unload,
 }
 
-/// How much a measurement computes.
 #[derive(Debug, Args)]
 pub struct LengthArgs {
-    /// Tokens of the prompt.
+    /// Number of prompt tokens.
     #[arg(long, value_name = "N", default_value = "128")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub prompt_tokens: u32,
-    /// Tokens decoded one by one.
+    /// Number of decoded tokens.
     #[arg(long, value_name = "N", default_value = "32")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub tokens: u32,
 }
 
-/// `bench model`.
 #[derive(Debug, Args)]
 pub struct BenchModelArgs {
     /// A GGUF file, or the name of an installed model.
     pub model: String,
-    /// How much is computed.
     #[command(flatten)]
     pub length: LengthArgs,
-    /// Compute threads; all processors if left out.
+    /// Number of compute threads; all processors if omitted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub threads: Option<u32>,
-    /// Measured runs; the median counts.
+    /// Number of measured runs, of which the median is reported.
     #[arg(long, value_name = "N", default_value = "5")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
 }
 
-/// `bench shape`.
 #[derive(Debug, Args)]
 pub struct BenchShapeArgs {
-    /// The model whose dimensions it has.
+    /// The model whose dimensions are used.
     #[arg(value_parser = names(&SHAPES), ignore_case = true)]
     pub shape: String,
-    /// How its weights are stored.
+    /// Type of the weights.
     #[arg(long = "type", value_name = "TYPE", default_value = "q4_0")]
     #[arg(value_parser = names(&STORAGES), ignore_case = true)]
     pub storage: String,
-    /// How much is computed.
     #[command(flatten)]
     pub length: LengthArgs,
-    /// Numbers of compute threads, e.g. `1,4`.
+    /// Numbers of compute threads to measure, e.g. `1,4`.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=512))]
     pub threads: Vec<u32>,
-    /// Measured runs; the median counts.
+    /// Number of measured runs, of which the median is reported.
     #[arg(long, value_name = "N", default_value = "3")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,

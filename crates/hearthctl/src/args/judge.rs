@@ -5,50 +5,49 @@ use std::path::PathBuf;
 use clap::Args;
 use hearth_gguf::{FILE_TYPES, FileType};
 
-/// Tokens of a piece of a text, as llama.cpp's tools have it.
+/// Tokens of a chunk of text, the default of llama.cpp's tools.
 const CONTEXT: u32 = 512;
-/// Runs of which a speed is the median.
+/// Default number of speed measurements.
 const RUNS: u32 = 3;
 
-/// How like a wrong name must be to be meant, from 0 to 1.
+/// Least similarity (Jaro-Winkler, 0 to 1) at which a wrong type name gets a suggestion.
 const ALIKE: f64 = 0.7;
 
-/// `evaluate`.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
     /// GGUF files, or names of installed models.
     #[arg(required = true, value_name = "MODEL")]
     pub models: Vec<String>,
-    /// The text for the perplexity; a small one that comes with hearthctl if left
-    /// out.
+    /// Text for the perplexity; a short one included in hearthctl if omitted.
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
-    /// What the others are compared with; the largest file if left out.
+    /// Model that the others are compared with; the largest file if omitted.
     #[arg(long, value_name = "MODEL")]
     pub reference: Option<String>,
-    /// Questions that they are to answer, one JSON object a line: `id`, `messages`, and
-    /// `accept` (texts of which one must be in the answer), `reject` (none may be), or
-    /// `accept_call`.
+    /// Questions to answer, one JSON object per line: `id`, `messages`, and `accept`
+    /// (texts of which the answer must contain one), `reject` (texts that it must not
+    /// contain), or `accept_call`.
     #[arg(long, value_name = "FILE")]
     pub questions: Option<PathBuf>,
-    /// Tokens of a piece of the text.
+    /// Number of tokens per chunk of the text.
     #[arg(long, value_name = "N", default_value_t = CONTEXT)]
     #[arg(value_parser = clap::value_parser!(u32).range(32..=32768))]
     pub context: u32,
-    /// Compute threads; all processors if left out.
+    /// Number of compute threads; all processors if omitted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub threads: Option<u32>,
-    /// How often the speed of each is measured, in turn; the medians count. 0: not at all.
+    /// Number of speed measurements per model, taken in turn; the medians are reported. 0
+    /// measures no speed.
     #[arg(long, value_name = "N", default_value_t = RUNS)]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100))]
     pub runs: u32,
-    /// Draw size against loss into this file, as SVG.
+    /// Write a plot of size against loss to this file, as SVG.
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
 }
 
 impl EvaluateArgs {
-    /// Of these models, everything else as usual.
+    /// The given models, with the default of every other option.
     pub fn of(models: Vec<String>) -> Self {
         Self {
             models,
@@ -63,68 +62,65 @@ impl EvaluateArgs {
     }
 }
 
-/// `advise`.
 #[derive(Debug, Args)]
 pub struct AdviseArgs {
     /// GGUF files of one model in several types, or names of installed models.
     #[arg(value_name = "MODEL", required_unless_present = "from")]
     pub models: Vec<String>,
-    /// Take the figures from this file, which `evaluate --json` wrote, and measure nothing.
+    /// Read the figures from this file, written by `evaluate --json`, and measure
+    /// nothing.
     #[arg(long, value_name = "FILE", conflicts_with = "models")]
     pub from: Option<PathBuf>,
-    /// Context in tokens; what the model was trained for, at most 4096, if left out.
+    /// Context in tokens; the training context of the model, at most 4096, if omitted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub context: Option<u32>,
-    /// Memory to fit into, in MiB; what is free here and now if left out.
+    /// Memory limit in MiB; the memory that is available now if omitted.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 24))]
     pub memory: Option<u64>,
-    /// Slower ones are out: tokens a second of an answer.
+    /// Exclude files that generate fewer tokens per second than this.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub min_speed: Option<u32>,
 }
 
-/// `quantize`.
 #[derive(Debug, Args)]
 #[command(after_help = types_help())]
 pub struct QuantizeArgs {
-    /// The file to read, in F16, BF16 or F32; or the name of an installed model.
+    /// File to read, in F16, BF16 or F32; or the name of an installed model.
     pub model: String,
-    /// The file to write; one that is there is left as it is.
+    /// File to write; an existing file is not replaced.
     pub out: PathBuf,
-    /// How to store the weights; see below.
+    /// Type of the weights; see below.
     #[arg(long = "type", value_name = "TYPE", value_parser = file_type)]
     pub file_type: &'static FileType,
-    /// What matters in each matrix, as `hearthctl imatrix` writes it.
+    /// Importance matrix, as written by `hearthctl imatrix`.
     #[arg(long, value_name = "FILE")]
     pub imatrix: Option<PathBuf>,
-    /// Compute threads; all processors if left out.
+    /// Number of compute threads; all processors if omitted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub threads: Option<u32>,
-    /// Quantize what is quantized already, which loses twice.
+    /// Allow a source that is already quantized, which loses accuracy twice.
     #[arg(long)]
     pub allow_requantize: bool,
 }
 
-/// `imatrix`.
 #[derive(Debug, Args)]
 pub struct ImatrixArgs {
-    /// A GGUF file in the best type there is, or the name of an installed model.
+    /// A GGUF file in the most precise type available, or the name of an installed model.
     pub model: String,
-    /// A text like those that the model will read and write; some hundred kilobytes.
+    /// A text similar to what the model will read and write; some hundred kilobytes.
     pub text: PathBuf,
-    /// The file to write; one that is there is left as it is.
+    /// File to write; an existing file is not replaced.
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
-    /// Tokens of a piece of the text.
+    /// Number of tokens per chunk of the text.
     #[arg(long, value_name = "N", default_value_t = CONTEXT)]
     #[arg(value_parser = clap::value_parser!(u32).range(32..=32768))]
     pub context: u32,
-    /// Compute threads; all processors if left out.
+    /// Number of compute threads; all processors if omitted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub threads: Option<u32>,
 }
 
-/// Reads a type, for the command line.
 fn file_type(name: &str) -> Result<&'static FileType, String> {
     FileType::named(name).ok_or_else(|| {
         let wanted = name.to_ascii_uppercase();
@@ -141,7 +137,6 @@ fn file_type(name: &str) -> Result<&'static FileType, String> {
     })
 }
 
-/// The types, for the help.
 fn types_help() -> String {
     let line = |t: &FileType| format!("\n  {:<10} {}", t.name, t.about);
     let lines: String = FILE_TYPES.iter().map(line).collect();

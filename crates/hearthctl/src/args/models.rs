@@ -4,59 +4,57 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// `models`.
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
-    /// Show which models fit this board, and with which context: those that are installed
-    /// and those of the catalogue, which `hearthctl pull NAME` fetches. No service is
-    /// needed.
+    /// Show which models fit this board, and with which context: the installed models and
+    /// those of the catalogue, which `hearthctl pull NAME` downloads. The service is not
+    /// contacted.
     #[arg(long)]
     pub fit: bool,
-    /// With --fit: memory to fit into, in MiB; what is free here and now if left out.
+    /// With --fit: memory limit in MiB; the memory that is available now if omitted.
     #[arg(long, value_name = "MIB", requires = "fit")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..1 << 24))]
     pub memory: Option<u64>,
 }
 
-/// `pull`.
 #[derive(Debug, Args)]
 pub struct PullArgs {
-    /// What to fetch: a name of the catalogue (`hearthctl models --fit`), `hf:ORG/REPO[:QUANT]` or `hf:ORG/REPO:FILE.gguf` from Hugging Face,
-    /// `ollama:NAME[:TAG]` or `ollama:HOST/NAMESPACE/NAME[:TAG]` from a registry of Ollama's
-    /// kind, or the http(s) address of a GGUF file.
+    /// What to download: a name from the catalogue (`hearthctl models --fit`),
+    /// `hf:ORG/REPO[:QUANT]` or `hf:ORG/REPO:FILE.gguf` from Hugging Face,
+    /// `ollama:NAME[:TAG]` or `ollama:HOST/NAMESPACE/NAME[:TAG]` from an Ollama registry,
+    /// or the HTTP(S) URL of a GGUF file.
     #[arg(value_name = "REF")]
     pub reference: String,
-    /// Name of the model; the file's or the registry's if left out.
+    /// Name of the model; the name of the file or in the registry if omitted.
     #[arg(long)]
     pub name: Option<String>,
-    /// Write the model into this file instead of giving it to the service.
+    /// Write the model to this file instead of importing it.
     #[arg(long, value_name = "FILE", conflicts_with = "name")]
     pub output: Option<PathBuf>,
-    /// The SHA-256 that the file at a plain address must have.
+    /// Expected SHA-256 of the file; only for a URL.
     #[arg(long, value_name = "HEX", value_parser = sha256)]
     pub sha256: Option<String>,
-    /// Give a connection up that is silent for so many seconds, and try again.
+    /// Close a connection after this many seconds without data, and retry.
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub timeout: u32,
-    /// Try so many times again, with longer and longer pauses; all of them count anew
-    /// when something came through.
+    /// Retry this many times, with increasing delays. The count starts again whenever
+    /// data was received.
     #[arg(long, value_name = "N", default_value = "6")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100))]
     pub retries: u32,
 }
 
-/// `import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// A GGUF file (of a split one the first part), a .llamafile, Ollama's store
+    /// A GGUF file (the first part of a split one), a .llamafile, an Ollama store
     /// (~/.ollama/models or /usr/share/ollama/.ollama/models), a Hugging Face cache
-    /// (~/.cache/huggingface/hub) or any folder with GGUF files; opened as you, so the
-    /// service needs no access to it.
+    /// (~/.cache/huggingface/hub) or any directory with GGUF files. It is opened as the
+    /// calling user, so the service needs no access to it.
     pub path: PathBuf,
-    /// Which model of a folder; where it has several and none is given, they are listed.
+    /// Which model of a directory; if it has several and none is given, they are listed.
     pub model: Option<String>,
-    /// Name of the model; the file's name without `.gguf` if left out.
+    /// Name of the model; the file name without `.gguf` if omitted.
     #[arg(long)]
     pub name: Option<String>,
 }

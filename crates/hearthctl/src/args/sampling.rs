@@ -1,33 +1,33 @@
-//! How tokens are chosen.
+//! Sampling options.
 
 use clap::Args;
 use serde_json::{Map, Value};
 
-/// How tokens are chosen; what is left out is for the model file or the service to say.
+/// Sampling options. Those that are omitted are up to the model file or the service.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SamplingArgs {
-    /// How varied the answer is: 0 always takes the likeliest token.
+    /// Randomness of the answer; 0 always selects the most probable token.
     #[arg(long, value_name = "T", value_parser = temperature)]
     pub temperature: Option<f64>,
-    /// Choose among the K likeliest tokens only; 0: among all.
+    /// Sample from the K most probable tokens only; 0 means all.
     #[arg(long, value_name = "K")]
     pub top_k: Option<u32>,
-    /// Choose among the likeliest tokens that together reach this probability.
+    /// Sample from the most probable tokens whose probabilities add up to P.
     #[arg(long, value_name = "P", value_parser = share)]
     pub top_p: Option<f64>,
-    /// Leave out tokens less likely than this share of the likeliest.
+    /// Exclude tokens less probable than P times the most probable one.
     #[arg(long, value_name = "P", value_parser = share)]
     pub min_p: Option<f64>,
-    /// Make tokens that came lately less likely; 1 is off.
+    /// Make recently used tokens less probable; 1 disables the penalty.
     #[arg(long, value_name = "X", value_parser = penalty)]
     pub repeat_penalty: Option<f64>,
-    /// Start of the random numbers, to get the same answer again.
+    /// Seed of the random numbers, to get the same answer again.
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,
 }
 
 impl SamplingArgs {
-    /// Adds what was given to a request.
+    /// Adds the options that were given to a request.
     pub fn add_to(&self, request: &mut Map<String, Value>) {
         let mut add = |name: &str, value: Option<Value>| {
             if let Some(value) = value {

@@ -1,5 +1,5 @@
-//! `bench study`: one question and three, asked again and again of servers on this
-//! computer, in turn. docs/performance.md says where the protocol comes from.
+//! `bench study`: sends one question and three in sequence, repeatedly, to servers on
+//! this computer, in turn. docs/performance.md has the source of the protocol.
 
 mod address;
 mod plot;
@@ -27,20 +27,20 @@ use proc::Proc;
 use result::{Measured, Run};
 use watch::Watch;
 
-/// The questions; the first alone is the form of one prompt.
+/// The questions; the form with one prompt uses the first only.
 const QUESTIONS: [&str; 3] = [
     "What is the capital of Italy?",
     "What is the largest planet in the solar system?",
     "What is the chemical formula of water?",
 ];
 
-/// Added to each where all answers are to be of one length.
+/// Appended to each question if all answers are to have the same length.
 const AT_LENGTH: &str = "Answer at length.";
 
-/// Tokens of an answer of its own length, at most: a model may never end.
+/// Maximum tokens of an answer whose length is up to the model: a model may never stop.
 const ANSWER_MAX: u32 = 256;
 
-/// A server that fails so often in a row is not asked again.
+/// A server that fails this many times in a row is not measured any more.
 const FAILURES_MAX: usize = 3;
 
 /// How many questions a run has.
@@ -68,16 +68,16 @@ impl Form {
     }
 }
 
-/// What is asked.
+/// One request.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// A system prompt that no conversation had before.
+    /// A system prompt that no earlier conversation had.
     pub opening: Option<String>,
-    /// The user's words.
+    /// The user's message.
     pub text: String,
-    /// Tokens of the answer, at most.
+    /// Maximum tokens of the answer.
     pub tokens: u32,
-    /// The answer is to have exactly so many.
+    /// Whether the answer must have exactly that many tokens.
     pub fixed_length: bool,
 }
 
@@ -103,7 +103,7 @@ pub async fn run(as_json: bool, args: &BenchStudyArgs) -> Result {
     }
     progress.clear();
     if let Some(path) = &args.plot {
-        // What was measured is shown all the same.
+        // Print the results measured so far in any case.
         if let Err(e) = draw::write(path, plot::svg(&show::title(args), &study.servers)) {
             show::print(as_json, args, &study.servers)?;
             return Err(e);
@@ -113,12 +113,12 @@ pub async fn run(as_json: bool, args: &BenchStudyArgs) -> Result {
     show::verdict(&study.servers)
 }
 
-/// All servers and what came of them.
+/// All servers and their results.
 struct Study<'a> {
     args: &'a BenchStudyArgs,
     servers: Vec<Measured>,
     proc: Proc,
-    /// Conversations that were begun, and where their numbers start.
+    /// Number of the last conversation; starts at a multiple of the start time.
     conversations: u64,
 }
 
@@ -147,7 +147,7 @@ impl<'a> Study<'a> {
         })
     }
 
-    /// Which server is asked first changes from round to round.
+    /// The server that is measured first changes from round to round.
     fn order(&self, round: u32) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.servers.len()).collect();
         let first = round as usize % order.len().max(1);
@@ -155,7 +155,8 @@ impl<'a> Study<'a> {
         order
     }
 
-    /// Finds out about a server and asks it once, uncounted.
+    /// Looks up the model and the process of a server and sends one question that is not
+    /// counted.
     async fn warm_up(&mut self, n: usize) {
         let found = match self.servers[n].server.find_model().await {
             Ok(model) => {
@@ -170,7 +171,7 @@ impl<'a> Study<'a> {
             measured.is_out = true;
             return;
         }
-        // Not before: it may only now have the processes that it needs.
+        // Not before: the processes that it needs may have been started just now.
         match measured.server.find_process(&self.proc).await {
             Ok(pid) => measured.pid = Some(pid),
             Err(why) => measured.note(format!("no CPU and memory: {why}")),
@@ -237,16 +238,16 @@ impl<'a> Study<'a> {
     }
 }
 
-/// A system prompt that differs from all others from its first characters on: no prompt
-/// cache has it. The multiplier is Knuth's (The Art of Computer Programming, 6.4): it
-/// makes neighbours differ in their leading digits.
+/// A system prompt that differs from all others from its first characters on, so that no
+/// prompt cache matches. The multiplier is Knuth's (The Art of Computer Programming,
+/// 6.4): it makes successive numbers differ in their leading digits.
 fn opening(number: u64) -> String {
     let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     format!("{mixed:016x} is the number of this conversation.")
 }
 
 impl BenchStudyArgs {
-    /// The server of `--endpoint` or `--unix`, Hearthd's socket where neither is given.
+    /// The server of `--endpoint` or `--unix`; Hearthd's socket if neither is given.
     fn own_server(&self) -> Server {
         let address = match (&self.endpoint, &self.unix) {
             (Some(address), _) => address.clone(),

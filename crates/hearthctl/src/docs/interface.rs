@@ -1,11 +1,11 @@
-//! The manual page of the D-Bus interface, from its introspection files: these are
-//! compared with the running service by a test.
+//! The manual page of the D-Bus interface, generated from its introspection files. A test
+//! compares these with the running service.
 
 use std::fmt::Write as _;
 
 use hearth_proto::bus::{ERRORS, NAME, PATH};
 
-/// The introspection files, with the object that each interface is found on.
+/// The introspection files, with the path of the object below the main one.
 const INTERFACES: [(&str, &str); 3] = [
     (
         include_str!("../../../../docs/api/org.hearthd.Inference1.xml"),
@@ -48,7 +48,7 @@ struct Member {
 }
 
 impl Member {
-    /// As it is called: `Name(s text) -> u tokens`.
+    /// The call syntax: `Name(s text) -> u tokens`.
     fn signature(&self) -> String {
         let list = |out: bool| {
             let args = self.args.iter().filter(|arg| arg.2 == out);
@@ -64,7 +64,7 @@ impl Member {
     }
 }
 
-/// The whole page; no date, so that the same source gives the same package.
+/// The whole page. It has no date, so that the output is reproducible.
 pub fn page() -> String {
     let mut page = format!(
         ".TH {} 5 \"\" \"hearthd {}\" \"Hearthd\"\n.SH NAME\n{} \\- the D\\-Bus interface of hearthd\n\
@@ -111,8 +111,8 @@ pub fn page() -> String {
     page
 }
 
-/// The interface's name and members, in their order. These files have one element or
-/// comment mark in a line.
+/// The name and members of the interface, in file order. These files have one element or
+/// comment delimiter per line.
 fn parse(xml: &str) -> (String, Vec<Member>) {
     let (mut interface, mut members) = (String::new(), Vec::<Member>::new());
     let (mut doc, mut in_comment) = (String::new(), false);
@@ -139,7 +139,7 @@ fn parse(xml: &str) -> (String, Vec<Member>) {
             }),
             "arg" => {
                 if let Some(member) = members.last_mut() {
-                    // A signal's arguments have no direction: they all come from it.
+                    // The arguments of a signal have no direction: all are output.
                     let out = attribute(line, "direction") != "in";
                     member
                         .args
@@ -160,14 +160,14 @@ fn attribute(line: &str, name: &str) -> String {
     value.unwrap_or_default().to_owned()
 }
 
-/// Text with empty lines between paragraphs; what stands in backticks becomes bold.
+/// Text with blank lines between paragraphs; text in backticks becomes bold.
 fn paragraphs(page: &mut String, text: &str) {
     for (n, paragraph) in text.trim().split("\n\n").enumerate() {
         if n > 0 {
             page.push_str(".PP\n");
         }
         for line in bold(&escaped(paragraph)).lines() {
-            // A dot or quote at the begin of a line is a request of roff.
+            // A dot or quote at the start of a line is a roff request.
             if line.starts_with(['.', '\'']) {
                 page.push_str("\\&");
             }

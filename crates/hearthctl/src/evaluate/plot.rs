@@ -1,5 +1,5 @@
-//! Size against loss, with the frontier: the models of which no other is both smaller
-//! and better.
+//! A plot of size against loss with the Pareto frontier: the models of which no other one
+//! is both smaller and better.
 
 use plotters::prelude::*;
 
@@ -19,7 +19,7 @@ struct Point {
     is_reference: bool,
 }
 
-/// What is drawn upwards.
+/// The vertical coordinate and its error.
 fn loss(model: &Judged, by_divergence: bool) -> (f64, f64) {
     let text = &model.result.text;
     match text.divergence {
@@ -29,7 +29,7 @@ fn loss(model: &Judged, by_divergence: bool) -> (f64, f64) {
     }
 }
 
-/// Places of the points that no other one beats in both, by size.
+/// Indices of the points that no other one beats in both coordinates, by size.
 fn frontier(points: &[(f64, f64)]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..points.len()).collect();
     order.sort_by(|a, b| {
@@ -45,7 +45,7 @@ fn frontier(points: &[(f64, f64)]) -> Vec<usize> {
     order
 }
 
-/// Draws it: by divergence where all but the reference have one, else by perplexity.
+/// Plots by divergence if all but the reference have one, otherwise by perplexity.
 pub fn svg(evaluation: &Evaluation) -> Drawn<String> {
     let models = &evaluation.models;
     let is_reference = |model: &Judged| model.path == evaluation.reference;
@@ -91,7 +91,7 @@ fn draw(title: &str, upwards: &str, points: &[Point]) -> Drawn<String> {
     let most = |of: fn(&Point) -> f64| points.iter().map(of).fold(0.0, f64::max);
     let right = most(|p| p.mib).max(f64::MIN_POSITIVE) * 1.15;
     let top = most(|p| p.loss + p.error).max(1e-9) * 1.12;
-    // Of small files the first digit would repeat.
+    // Without a decimal, the labels of a small axis would repeat.
     let digits = usize::from(right < 10.0);
     let mut text = String::new();
     {

@@ -1,4 +1,4 @@
-//! An evaluation as a table, with what to think of it.
+//! An evaluation as a table with remarks.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::output;
 use crate::table::Table;
 
-/// A perplexity with a larger share of error says little.
+/// A perplexity with a larger relative error is not conclusive.
 const FIRM: f64 = 0.02;
 
 /// A file's name without `.gguf`.
@@ -19,14 +19,14 @@ pub fn name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Bits of a file for each weight of its model.
+/// Bits of a file per weight of its model.
 pub fn bits_per_weight(file_bytes: u64, parameters: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "both are far below 2^52")]
     let (bits, weights) = (file_bytes as f64 * 8.0, parameters.max(1) as f64);
     bits / weights
 }
 
-/// Prints it.
+/// Prints the report.
 pub fn show(evaluation: &Evaluation) -> Result {
     let models = &evaluation.models;
     let any = |has: fn(&Judged) -> bool| models.iter().any(has);
@@ -107,7 +107,7 @@ fn remarks(evaluation: &Evaluation) {
     }
 }
 
-/// Divergence and agreement, for the table.
+/// Divergence and agreement, as cells of the table.
 fn divergence(is_reference: bool, divergence: Option<Divergence>) -> [String; 2] {
     match divergence {
         Some(d) => [
@@ -123,7 +123,7 @@ fn divergence(is_reference: bool, divergence: Option<Divergence>) -> [String; 2]
     }
 }
 
-/// As many digits as the error leaves.
+/// Formats a value with the digits that are significant given its error.
 fn with_error(value: f64, error: f64) -> String {
     let digits = if value < 100.0 { 3 } else { 1 };
     format!("{value:.digits$} ± {error:.digits$}")

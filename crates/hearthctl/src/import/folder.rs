@@ -1,5 +1,5 @@
-//! Folders in which other programs keep models: Ollama's store, the cache of Hugging
-//! Face's tools, and any folder with GGUF files.
+//! Folders in which other programs store models: Ollama's store, the Hugging Face cache,
+//! and any folder with GGUF files.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,12 +12,12 @@ use crate::error::{CtlError, Result};
 use crate::output;
 use crate::pull::ollama::{Manifest, short_name};
 
-/// Folders inside folders that are looked into: those of a cache are five deep.
+/// Maximum depth of the search: files in a cache are five levels deep.
 const DEPTH: usize = 8;
-/// What comes before a model's name where it is from Ollama's own library.
+/// Prefix of the models from Ollama's own library.
 const LIBRARY: &str = "registry.ollama.ai/library/";
 
-/// Finds a model in it.
+/// Finds a model in a folder.
 pub fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
     let stores = [path.to_owned(), path.join("models")];
     let is_store = |store: &&PathBuf| store.join("manifests").is_dir();
@@ -53,7 +53,7 @@ fn ollama(store: &Path, wanted: Option<&str>) -> Result<Found> {
         output::note(&note);
     }
     let digest = layer.sha256().unwrap_or_default();
-    // Older versions wrote a colon.
+    // Older versions used a colon.
     let blobs = ['-', ':'].map(|c| store.join(format!("blobs/sha256{c}{digest}")));
     let blob = blobs.iter().find(|blob| blob.exists()).unwrap_or(&blobs[0]);
     let (repo, tag) = name.rsplit_once(':').unwrap_or((name, ""));
@@ -63,14 +63,14 @@ fn ollama(store: &Path, wanted: Option<&str>) -> Result<Found> {
     })
 }
 
-/// GGUF files at any depth. Of a Hugging Face cache those of `snapshots`, which are links
-/// to blobs without a name.
+/// GGUF files at any depth. In a Hugging Face cache, those of `snapshots`, which are
+/// links to blobs without a name.
 fn files(folder: &Path, wanted: Option<&str>) -> Result<Found> {
     let mut found = Vec::new();
     collect(folder, DEPTH, &mut found)?;
     found.retain(|path| path.extension() == Some(OsStr::new("gguf")));
     found.retain(|path| {
-        // Other parts come with the first.
+        // Other parts are opened with the first.
         let part = path
             .file_name()
             .and_then(OsStr::to_str)
@@ -90,8 +90,8 @@ fn files(folder: &Path, wanted: Option<&str>) -> Result<Found> {
     file(path)
 }
 
-/// All files below a folder, by name; links to files count, links to folders are not
-/// followed.
+/// All files below a folder, by name. Links to files are included; links to folders are
+/// not followed.
 fn collect(folder: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result {
     let fail = |source| CtlError::File {
         path: folder.to_owned(),

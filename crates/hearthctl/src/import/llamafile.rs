@@ -1,5 +1,5 @@
-//! A llamafile: an executable and a zip archive in one file, with the model in it, not
-//! compressed.
+//! A llamafile: an executable and a zip archive in one file, with the model stored
+//! uncompressed.
 
 use std::io::BufReader;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::{Form, Found, choose, model_name, open};
 use crate::error::{CtlError, Result};
 use crate::pull::reference::is_gguf;
 
-/// Finds the model in it.
+/// Finds the model in a llamafile.
 pub fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
     let (file, size) = open(path)?;
     let invalid =

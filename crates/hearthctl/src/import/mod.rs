@@ -1,5 +1,5 @@
-//! `import`: a model that lies on this computer, in whatever form, into the service's
-//! store.
+//! `import`: copies a model that is on this computer, in any supported form, into the
+//! service's store.
 
 mod folder;
 mod llamafile;
@@ -26,25 +26,25 @@ use crate::value::text;
 
 /// First bytes of every GGUF file.
 const GGUF_MAGIC: [u8; 4] = *b"GGUF";
-/// How often the bar of an import moves.
+/// Update interval of the progress bar.
 const IMPORT_POLL: Duration = Duration::from_millis(200);
 
-/// A model that was found, open.
+/// A model that was found, with its files open.
 #[derive(Debug)]
 struct Found {
-    /// What to call it, unless the person says otherwise.
+    /// Default name of the model.
     name: String,
     form: Form,
 }
 
-/// How it lies there.
+/// How it is stored.
 #[derive(Debug)]
 enum Form {
-    /// As a file of its own.
+    /// As a separate file.
     Whole(File),
     /// In several files, in order.
     Parts(Vec<File>),
-    /// In another file, from here and so long.
+    /// Inside another file: offset and length.
     Inside(File, u64, u64),
 }
 
@@ -88,7 +88,7 @@ fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
     file(path)
 }
 
-/// A GGUF file; with its other parts, where it is the first of several.
+/// Opens a GGUF file, and the other parts if it is the first of several.
 fn file(path: &Path) -> Result<Found> {
     let name = path.file_name().and_then(|name| name.to_str());
     match name.and_then(PartName::parse) {
@@ -107,10 +107,11 @@ fn file(path: &Path) -> Result<Found> {
     }
 }
 
-/// Gives a whole file to the service and waits until it is checked; says its size.
+/// Passes a complete file to the service and waits until it is verified; returns its
+/// size.
 ///
 /// # Errors
-/// The service's.
+/// Those of the service.
 pub async fn hand_over(bus: &Bus, name: &str, file: &File, progress: &Progress) -> Result<u64> {
     let size = file.metadata()?.len();
     progress.spin(&format!("importing {name}"));
@@ -122,10 +123,10 @@ pub async fn hand_over(bus: &Bus, name: &str, file: &File, progress: &Progress) 
     Ok(size)
 }
 
-/// Refuses a name that another model has, before anything takes long.
+/// Refuses a name that another model has, before a long operation.
 ///
 /// # Errors
-/// `Usage`, or that nobody answers.
+/// `Usage`, or that the service cannot be reached.
 pub async fn name_is_free(bus: &Bus, name: &str) -> Result {
     let models = bus.service.list_models().await?;
     if models.iter().any(|model| text(model, "name") == name) {
@@ -136,12 +137,12 @@ pub async fn name_is_free(bus: &Bus, name: &str) -> Result {
     Ok(())
 }
 
-/// Opens the file as the person who calls, and turns away at once what cannot be
-/// a model: copying gigabytes first would be a poor way to find out.
+/// Opens the file as the calling user and rejects early what cannot be a model, before
+/// gigabytes are copied.
 fn open_model(path: &Path) -> Result<File> {
     let (file, _) = open(path)?;
     let mut magic = [0; GGUF_MAGIC.len()];
-    // Positioned, since the service reads from where the descriptor stands.
+    // `pread` leaves the file offset alone: the service reads from there.
     if file.read_exact_at(&mut magic, 0).is_err() || magic != GGUF_MAGIC {
         return Err(CtlError::service(
             "ModelInvalid",
@@ -154,7 +155,7 @@ fn open_model(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Opens a regular file; also says its size.
+/// Opens a regular file; also returns its size.
 fn open(path: &Path) -> Result<(File, u64)> {
     let fail = |source| CtlError::File {
         path: path.to_owned(),
@@ -168,7 +169,7 @@ fn open(path: &Path) -> Result<(File, u64)> {
     Ok((file, metadata.len()))
 }
 
-/// The file's name without its ending; the service decides whether it will do.
+/// The file name without its extension; the service decides whether it is valid.
 fn model_name(path: &Path) -> Result<String> {
     let name = path
         .file_name()
@@ -179,8 +180,8 @@ fn model_name(path: &Path) -> Result<String> {
         .ok_or_else(|| CtlError::Usage("the file's name will not do: give one with --name".into()))
 }
 
-/// Shows how far the service has read: its descriptor is a duplicate of ours and
-/// shares the position. Where it reads without moving that, the spinner stays.
+/// Shows how far the service has read: its descriptor is a duplicate of ours and shares
+/// the offset. If the service reads without changing the offset, the spinner stays.
 async fn watch_copy<T>(mut file: &File, size: u64, progress: &Progress) -> T {
     while progress.is_shown() {
         tokio::time::sleep(IMPORT_POLL).await;
@@ -193,7 +194,7 @@ async fn watch_copy<T>(mut file: &File, size: u64, progress: &Progress) -> T {
     std::future::pending().await
 }
 
-/// One of several by its name; what there is where none or more than one fits.
+/// Selects one by its name; the error lists them if none or more than one matches.
 fn choose<'a, T>(
     place: &Path,
     all: &'a [(String, T)],

@@ -1,5 +1,5 @@
-//! Whole files made of what is not one: in the cache folder, without a name, so that
-//! nothing stays whatever happens.
+//! Complete files assembled from parts or extracted from other files: unnamed files in
+//! the cache folder, so that nothing is left behind.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -15,13 +15,13 @@ use crate::error::{CtlError, Result};
 use crate::progress::Progress;
 use crate::pull::space;
 
-/// How often the bar moves.
+/// Update interval of the progress bar.
 const POLL: Duration = Duration::from_millis(200);
-/// Copied between two looks; the copy stays in the kernel, and shares blocks where the
-/// file system can.
+/// Bytes copied between two progress updates. The copy stays in the kernel, and shares
+/// blocks if the file system supports that.
 const STEP: u64 = 64 << 20;
 
-/// The model whose files are `parts`, in order.
+/// The model that consists of `parts`, in order.
 ///
 /// # Errors
 /// `ModelInvalid`, `File`.
@@ -42,7 +42,7 @@ pub async fn merged(folder: &Path, parts: Vec<File>, progress: &Progress) -> Res
     Ok(out)
 }
 
-/// A file that lies inside another, from `start` and so long.
+/// Extracts a file embedded in another one, given its offset and length.
 ///
 /// # Errors
 /// `File`.
@@ -63,7 +63,7 @@ pub async fn taken_out(
     Ok(out)
 }
 
-/// A copy of a file under a name that nothing has yet.
+/// Copies a file to a new name; an existing file is not replaced.
 ///
 /// # Errors
 /// `File`.
@@ -78,7 +78,7 @@ pub async fn copied(file: &File, output: &Path, progress: &Progress) -> Result {
     space::check(parent, length)?;
     let named = tempfile::Builder::new()
         .prefix(".hearthctl-")
-        // As any file that the person makes; the umask takes off what it takes.
+        // The usual mode of a new file; the umask applies.
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(parent)
         .map_err(fail)?;
@@ -97,7 +97,7 @@ pub async fn copied(file: &File, output: &Path, progress: &Progress) -> Result {
     Ok(())
 }
 
-/// An open file without a name, twice, on a disk that has room for so many bytes.
+/// Two handles of an unnamed file, on a disk with room for this many bytes.
 fn nameless(folder: &Path, size: u64) -> Result<(File, File)> {
     space::check(folder, size)?;
     let out = tempfile::tempfile_in(folder).map_err(|source| CtlError::File {
@@ -137,7 +137,7 @@ async fn copy(
     .await
 }
 
-/// How far something is.
+/// Progress of an operation.
 #[derive(Debug, Default)]
 struct Done {
     bytes: AtomicU64,
@@ -151,7 +151,7 @@ impl Done {
     }
 }
 
-/// Does what blocks beside the loop that watches for signals.
+/// Runs blocking work beside the loop that watches for signals.
 async fn in_background<T: Send + 'static>(
     what: &str,
     progress: &Progress,

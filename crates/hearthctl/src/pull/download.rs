@@ -1,4 +1,4 @@
-//! Fetching one file, whatever happens on the way.
+//! Downloads one file, with retries.
 
 use std::path::Path;
 
@@ -18,8 +18,8 @@ use crate::progress::Progress;
 /// First bytes of every GGUF file.
 const MAGIC: &[u8] = b"GGUF";
 
-/// Fetches `remote` into `folder`, goes on where an earlier try ended, and checks the
-/// digest of the whole file.
+/// Downloads `remote` into `folder`, resumes an earlier attempt, and verifies the digest
+/// of the whole file.
 ///
 /// # Errors
 /// `Download`, `ModelNotFound`, `ModelInvalid` (then the file is deleted), `File`.
@@ -46,7 +46,7 @@ pub async fn fetch<'a>(
     check(partial, remote).await
 }
 
-/// Asks for what is missing and writes what comes; well if that was all.
+/// Requests the missing part and writes it; succeeds if the file is then complete.
 async fn go_on(
     http: &Http,
     remote: &Remote,
@@ -59,8 +59,8 @@ async fn go_on(
     let mut response = http.get(&remote.url, token, headers).await?;
     if asked_rest && !continues(&response, partial) {
         if response.status() != StatusCode::OK {
-            // Another version than ours, or nothing at that place: once more, from the
-            // beginning.
+            // The version has changed, or the range is not satisfiable: request the whole
+            // file.
             response = http.get(&remote.url, token, HeaderMap::new()).await?;
         }
         begin(&response, remote, partial)?;
@@ -76,10 +76,10 @@ async fn go_on(
     receive(response, remote, partial, progress).await
 }
 
-/// The headers that ask for the rest; none where everything is to come.
+/// The headers that request the rest; empty to request the whole file.
 fn range(remote: &Remote, partial: &Partial<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    // Without a name for the version and without a digest, a rest could be of anything.
+    // Without a validator or a digest, the rest could belong to another version.
     let known = partial.validator().is_some() || remote.sha256.is_some();
     if partial.length() < MAGIC.len() as u64 || !known {
         return headers;
@@ -96,7 +96,7 @@ fn range(remote: &Remote, partial: &Partial<'_>) -> HeaderMap {
     headers
 }
 
-/// Whether the answer is the rest of the file that there is a part of.
+/// Whether the response continues the partial file.
 fn continues(response: &Response, partial: &Partial<'_>) -> bool {
     let headers = response.headers();
     let range = text(headers, &CONTENT_RANGE);
@@ -113,7 +113,7 @@ fn continues(response: &Response, partial: &Partial<'_>) -> bool {
         && size.zip(partial.size()).is_none_or(|(a, b)| a == b)
 }
 
-/// A whole file comes: what there was is nothing any more.
+/// Starts the file over: the response has the whole file.
 fn begin(response: &Response, remote: &Remote, partial: &mut Partial<'_>) -> Result {
     if response.status() != StatusCode::OK {
         let message = format!("{}: the server answers {}", remote.url, response.status());
@@ -208,7 +208,7 @@ async fn check<'a>(mut partial: Partial<'a>, remote: &Remote) -> Result<Partial<
     ))
 }
 
-/// What may stand in `If-Range`: a strong tag, or else a date (RFC 9110, 13.1.5).
+/// The value of `If-Range`: a strong tag, otherwise a date (RFC 9110, 13.1.5).
 fn validator(headers: &HeaderMap) -> Option<String> {
     let tag = text(headers, &ETAG).filter(|tag| !tag.starts_with("W/"));
     let found = tag.or_else(|| text(headers, &LAST_MODIFIED));

@@ -1,4 +1,4 @@
-//! Requests to model servers: what may be tried again, and what a refusal means.
+//! Requests to model servers: which errors are retried, and what a refusal means.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,28 +11,28 @@ use crate::args::PullArgs;
 use crate::error::{CtlError, Result};
 use crate::progress::Progress;
 
-/// The longest wait between two tries, unless the server asks for more.
+/// The longest delay between two attempts, unless the server asks for more.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// The longest wait that a server's `Retry-After` gets.
+/// The longest `Retry-After` that is obeyed; a longer one is an error.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
 /// Redirects that are followed for one request.
 const REDIRECTS_MAX: usize = 10;
-/// The longest list or manifest that is read; real ones are below 1 MiB.
+/// Maximum size of a list or manifest; real ones are below 1 MiB.
 const DOCUMENT_MAX: usize = 8 << 20;
 
-/// What can go wrong with a request.
+/// An error of a request.
 #[derive(Debug)]
 pub enum Trouble {
-    /// It may go well the next time.
+    /// A transient error.
     Passing {
-        /// For people.
+        /// For the user.
         why: String,
-        /// What to look at where it does not pass.
+        /// What to check if it persists.
         advice: &'static str,
-        /// What the server asks for.
+        /// `Retry-After` of the server.
         after: Option<Duration>,
     },
-    /// It will not.
+    /// A permanent error.
     Lasting(CtlError),
 }
 
@@ -42,7 +42,7 @@ impl From<CtlError> for Trouble {
     }
 }
 
-/// A client, and how patient it is.
+/// A client and the number of its retries.
 #[derive(Debug)]
 pub struct Http {
     client: Client,
@@ -50,10 +50,10 @@ pub struct Http {
 }
 
 impl Http {
-    /// A client that trusts the system's certificates and obeys the proxies of the
+    /// A client that trusts the system's certificates and uses the proxies of the
     /// environment.
     pub fn new(args: &PullArgs) -> Result<Self> {
-        // Fails where there is one already, which then is the same.
+        // Fails if a provider is installed already, which then is the same one.
         _ = rustls::crypto::ring::default_provider().install_default();
         let silence = Duration::from_secs(args.timeout.into());
         let client = Client::builder()
@@ -86,7 +86,7 @@ impl Http {
         })
     }
 
-    /// How patient to be with one transfer.
+    /// The retry state of one transfer.
     pub fn patience(&self) -> Patience {
         Patience {
             tries: self.tries,
@@ -94,7 +94,7 @@ impl Http {
         }
     }
 
-    /// Asks once; anything but success is trouble.
+    /// Sends one request; any response other than a success is an error.
     pub async fn get(
         &self,
         url: &Url,
@@ -117,8 +117,8 @@ impl Http {
         Err(refused(url, &response, token.is_some()))
     }
 
-    /// Asks for a JSON document, as often as it takes; also says where it goes on (the
-    /// `Link` header's `next`).
+    /// Requests a JSON document, with retries; also returns the next page (the `Link`
+    /// header's `next`).
     pub async fn document<T: DeserializeOwned>(
         &self,
         url: &Url,
@@ -163,7 +163,7 @@ impl Http {
     }
 }
 
-/// How often something is tried again.
+/// Counts the retries of a transfer.
 #[derive(Debug)]
 pub struct Patience {
     tries: u32,
@@ -171,7 +171,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Something came through: all tries are there again.
+    /// Restores the number of retries, after data was received.
     pub fn renew(&mut self) {
         self.left = self.tries;
     }
@@ -179,7 +179,7 @@ impl Patience {
     /// Waits before the next try.
     ///
     /// # Errors
-    /// What does not pass, or has not passed for too long.
+    /// A permanent error, or a transient one that exhausted the retries.
     pub async fn pause(&mut self, trouble: Trouble, progress: &Progress) -> Result {
         let (why, advice, after) = match trouble {
             Trouble::Lasting(error) => return Err(error),
@@ -208,7 +208,7 @@ impl Patience {
     }
 }
 
-/// What failed on the way.
+/// Classifies an error of the transfer.
 pub fn trouble(url: &Url, error: &reqwest::Error) -> Trouble {
     let host = url.host_str().unwrap_or_default();
     let kind = "Network";
@@ -226,7 +226,7 @@ pub fn trouble(url: &Url, error: &reqwest::Error) -> Trouble {
     } else {
         format!("the connection to {host} broke: {}", root(error))
     };
-    // A certificate that is not trusted stays so.
+    // An untrusted certificate is a permanent error.
     if root(error).contains("certificate") {
         return CtlError::Download { kind, message: why }.into();
     }
@@ -237,7 +237,7 @@ pub fn trouble(url: &Url, error: &reqwest::Error) -> Trouble {
     }
 }
 
-/// What the server says, where that is no success.
+/// Classifies a response without a success status.
 fn refused(url: &Url, response: &Response, with_token: bool) -> Trouble {
     let status = response.status();
     let host = response.url().host_str().unwrap_or_default();
@@ -293,7 +293,7 @@ fn next_page(headers: &HeaderMap) -> Option<String> {
     })
 }
 
-/// The innermost cause: the others only say that there is one.
+/// The innermost cause, which has the specific message.
 fn root(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

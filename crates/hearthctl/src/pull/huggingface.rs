@@ -1,4 +1,4 @@
-//! Files of a repository on Hugging Face, or on a server that speaks alike.
+//! Files of a repository on Hugging Face, or on a server with the same API.
 //!
 //! The list is `/api/models/REPO/tree/REVISION?recursive=true`, in pages; a file is
 //! `/REPO/resolve/REVISION/PATH`; `HF_ENDPOINT` and `HF_TOKEN` are those of the library
@@ -17,15 +17,15 @@ use crate::error::{CtlError, Result};
 use crate::progress::Progress;
 
 const ENDPOINT: &str = "https://huggingface.co";
-/// Pages of a list that are read; each has a thousand files.
+/// Maximum number of pages of a list; each has a thousand files.
 const PAGES_MAX: usize = 20;
-/// What suits a small board best, in this order: good for its size, then smaller, then
-/// better.
+/// Preferred quantizations for a small board: first those that are good for their size,
+/// then smaller ones, then better ones.
 const PREFERRED: [&str; 14] = [
     "Q4_K_M", "Q4_0", "Q4_K_S", "IQ4_NL", "IQ4_XS", "Q4_K_XL", "Q4_1", "Q5_K_M", "Q5_0", "Q6_K",
     "Q8_0", "Q3_K_M", "F16", "BF16",
 ];
-/// Files that belong to a model but are none: projectors of pictures, importance
+/// GGUF files that belong to a model but are not models: image projectors, importance
 /// matrices.
 const NO_MODELS: [&str; 2] = ["mmproj", "imatrix"];
 
@@ -38,7 +38,7 @@ struct Entry {
     lfs: Option<Lfs>,
 }
 
-/// What Git LFS knows of a file.
+/// Git LFS metadata of a file.
 #[derive(Clone, Debug, Deserialize)]
 struct Lfs {
     /// SHA-256.
@@ -49,13 +49,13 @@ struct Lfs {
 /// One model of a repository: a file, or several parts.
 #[derive(Clone, Debug)]
 struct Candidate {
-    /// The file's name without folder, part and ending.
+    /// The file name without folder, part number and extension.
     stem: String,
     quant: String,
     parts: Vec<Entry>,
 }
 
-/// Looks the repository up and chooses.
+/// Looks the repository up and selects a model.
 pub async fn find(
     http: &Http,
     (repo, revision, choice): (&str, &str, &Choice),
@@ -78,7 +78,7 @@ pub async fn find(
         let asked = http.document::<Vec<Entry>>(&url, token.as_deref(), json, progress);
         let (more, next) = asked.await?;
         entries.extend(more);
-        // A page elsewhere would get the token.
+        // A page on another host would receive the token.
         page = next.filter(|next| next.origin() == url.origin());
     }
     let chosen = choose(repo, candidates(entries), choice)?;
@@ -101,7 +101,7 @@ pub async fn find(
     })
 }
 
-/// `HF_TOKEN`, or what `hf auth login` has left.
+/// `HF_TOKEN`, or the token stored by `hf auth login`.
 fn token() -> Option<String> {
     let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let stored = || {
@@ -137,7 +137,7 @@ fn candidates(entries: Vec<Entry>) -> Vec<Candidate> {
                 let folder = entry.path.strip_suffix(name).unwrap_or_default();
                 let paths = part.all().into_iter().map(|name| format!("{folder}{name}"));
                 let of_path = |path: String| whole.iter().find(|e| e.path == path).cloned();
-                // One that lacks a part is no model.
+                // Skips a model that lacks a part.
                 let Some(parts) = paths.map(of_path).collect() else {
                     continue;
                 };
@@ -207,8 +207,7 @@ fn there_are(repo: &str, candidates: &[Candidate]) -> String {
     format!("there are: {}", names.join(", "))
 }
 
-/// The quantization that a file's name ends with, e.g. `Q4_K_M`; empty where none can be
-/// told.
+/// The quantization at the end of a file name, e.g. `Q4_K_M`; empty if there is none.
 fn quant(name: &str) -> String {
     let name = name.trim_end_matches(".gguf").to_ascii_uppercase();
     let words = name.split(['-', '.']).rev();

@@ -1,4 +1,4 @@
-//! `pull`: fetches a model as the person who calls, and hands it to the service.
+//! `pull`: downloads a model as the calling user and passes it to the service.
 
 mod download;
 mod http;
@@ -32,24 +32,23 @@ use reference::Reference;
 /// A file on a server.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    /// Where.
     pub url: Url,
-    /// What opens it; sent to that host only.
+    /// Bearer token; sent to this host only.
     pub token: Option<String>,
-    /// For people.
+    /// For the user.
     pub file_name: String,
-    /// Bytes, where a list says so.
+    /// Size in bytes, if a list has it.
     pub size: Option<u64>,
-    /// Its digest in hexadecimal digits, where it is known.
+    /// Expected SHA-256 in hexadecimal digits, if known.
     pub sha256: Option<String>,
 }
 
 /// A model on a server.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// What to call it, unless the person says otherwise.
+    /// Default name of the model.
     pub name: String,
-    /// Its files: one, or several to be put together.
+    /// Its files: one, or several parts to be merged.
     pub parts: Vec<Remote>,
 }
 
@@ -57,7 +56,7 @@ pub struct Source {
 pub async fn run(global: &Global, args: &PullArgs) -> Result {
     let quiet = global.json;
     let (reference, called) = known(&args.reference)?;
-    // What would be refused in the end is refused before an hour of downloading.
+    // Checks before the download what would be refused after it.
     if let Some(output) = &args.output {
         can_be_written(output)?;
     }
@@ -128,7 +127,7 @@ fn can_be_written(output: &Path) -> Result {
     }
 }
 
-/// The reference, and for a name of the catalogue that name.
+/// The reference, and the name if it is one of the catalogue.
 fn known(text: &str) -> Result<(Reference, Option<String>)> {
     if let Some(reference) = Reference::parse(text)? {
         return Ok((reference, None));
@@ -166,7 +165,7 @@ async fn find(
     }
 }
 
-/// One file, or the parts that its name says there are.
+/// One file, or all parts that its name implies.
 fn address(url: &Url, sha256: Option<&str>) -> Result<Source> {
     let last = url.path_segments().and_then(|mut all| all.next_back());
     let file_name = last
@@ -203,7 +202,8 @@ fn address(url: &Url, sha256: Option<&str>) -> Result<Source> {
     })
 }
 
-/// What the list says, before the first byte; for plain addresses the answer says it.
+/// Checks the sizes in the list before the download; for plain URLs the response has the
+/// size.
 fn check_space(
     folder: &Path,
     source: &Source,
@@ -225,7 +225,7 @@ fn check_space(
         have += partial.length();
         partial.silence();
     }
-    // Parts are there beside the whole that is made of them.
+    // The merged file exists in addition to its parts.
     let whole = if sizes.len() > 1 { size } else { 0 };
     let missing = size.saturating_sub(have) + whole;
     match output {
@@ -234,7 +234,7 @@ fn check_space(
     }
 }
 
-/// Gives the model to the service; what was fetched stays if it does not want it.
+/// Passes the model to the service; the download stays if the service refuses it.
 async fn hand_over(
     bus: &Bus,
     name: &str,
@@ -262,7 +262,7 @@ async fn hand_over(
     imported
 }
 
-/// Puts the model where the person wants it.
+/// Writes the model to the file that the user named.
 async fn keep(
     output: &Path,
     folder: &Path,
@@ -276,7 +276,7 @@ async fn keep(
     let size = |file: &File| file.metadata().map(|m| m.len()).map_err(fail);
     match parts {
         [one] => {
-            // On one file system it is there at once, and never replaces a file.
+            // A link on the same file system is immediate and never replaces a file.
             match std::fs::hard_link(one.path(), output) {
                 Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
                     whole::copied(one.file(), output, progress).await?;

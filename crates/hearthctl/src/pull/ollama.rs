@@ -1,5 +1,5 @@
-//! Models of a registry of Ollama's kind: the manifest of a tag names the blobs by their
-//! digests (OCI distribution specification, `/v2/REPO/manifests/TAG` and
+//! Models of an Ollama registry: the manifest of a tag lists the blobs by their digests
+//! (OCI distribution specification, `/v2/REPO/manifests/TAG` and
 //! `/v2/REPO/blobs/DIGEST`).
 
 use reqwest::Url;
@@ -12,32 +12,31 @@ use crate::progress::Progress;
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const MODEL: &str = "application/vnd.ollama.image.model";
-/// Layers without which a model does less than its name says.
+/// Layers that extend a model and are not supported, with a description.
 const MORE: [(&str, &str); 2] = [
     ("application/vnd.ollama.image.projector", "pictures"),
     ("application/vnd.ollama.image.adapter", "its adapter"),
 ];
 
-/// What a tag stands for.
+/// The manifest of a tag.
 #[derive(Debug, Deserialize)]
 pub struct Manifest {
-    /// Its parts.
     layers: Vec<Layer>,
 }
 
-/// One part of a model.
+/// One layer of a model.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Layer {
     media_type: String,
     /// `sha256:` and 64 hexadecimal digits.
     digest: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
 impl Manifest {
-    /// The layer that is the model; what else would be needed is a remark.
+    /// The layer with the model weights, and a note about layers that are ignored.
     ///
     /// # Errors
     /// `ModelNotFound`.
@@ -70,7 +69,7 @@ impl Layer {
     }
 }
 
-/// Looks the tag up.
+/// Looks up a tag.
 pub async fn find(
     http: &Http,
     (registry, repo, tag): (&Url, &str, &str),
@@ -101,7 +100,7 @@ pub async fn find(
     })
 }
 
-/// `llama3.2:1b`, or without a tag that says nothing.
+/// `llama3.2:1b`, without the tag if it is the default.
 pub fn short_name(repo: &str, tag: &str) -> String {
     let name = repo.rsplit('/').next().unwrap_or(repo);
     match tag {

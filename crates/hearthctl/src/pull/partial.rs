@@ -1,8 +1,8 @@
-//! A file that is not whole yet, in the caller's cache folder, and what is known of it.
+//! A partially downloaded file in the caller's cache folder, with its state.
 //!
-//! Beside `NAME.part` lies `NAME.json`. The first bytes of the part are those of the
-//! server's file up to its length, as long as this computer was not started anew; after
-//! that, up to what was synced: a power cut may leave zeros where data were to come.
+//! The state of `NAME.part` is in `NAME.json`. Until the next boot, the whole part is
+//! known to be the beginning of the server's file; after a reboot, only what was synced,
+//! because a power failure may leave zeros in place of data.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -17,30 +17,30 @@ use super::Remote;
 use crate::error::{CtlError, Result};
 use crate::progress::Progress;
 
-/// Bytes between two syncs: what a power cut may cost.
+/// Bytes between two syncs: the most that a power failure may cost.
 const SYNC_EVERY: u64 = 16 << 20;
-/// Bytes hashed between two looks at the signals.
+/// Bytes hashed between two checks for signals.
 const STEP: usize = 1 << 20;
-/// Changes with every start of the system (random(4)).
+/// Changes with every boot (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// What is known of a part.
+/// The state of a partial file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
     /// Where it comes from.
     url: String,
-    /// The server's name for this version of the file.
+    /// The validator of this version of the file (`ETag` or date).
     validator: Option<String>,
-    /// Bytes of the whole file, where the server says so.
+    /// Size of the whole file in bytes, if the server reports it.
     size: Option<u64>,
-    /// So many of the first bytes are on the disk for good.
+    /// Number of bytes from the beginning that are synced.
     synced: u64,
-    /// The run of the system in which it was written.
+    /// Boot ID at the time of writing.
     boot: String,
 }
 
-/// A part, open and locked.
+/// A partial file, open and locked.
 #[derive(Debug)]
 pub struct Partial<'a> {
     file: File,
@@ -48,11 +48,11 @@ pub struct Partial<'a> {
     state: State,
     length: u64,
     progress: &'a Progress,
-    /// Whether to say at the end that it is kept.
+    /// Whether to report at the end that the file is kept.
     speaks: bool,
 }
 
-/// `$XDG_CACHE_HOME/hearthd/downloads`; made if need be.
+/// `$XDG_CACHE_HOME/hearthd/downloads`; created if necessary.
 pub fn folder() -> Result<PathBuf> {
     let set = |name| std::env::var_os(name).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
@@ -69,10 +69,10 @@ pub fn folder() -> Result<PathBuf> {
 }
 
 impl<'a> Partial<'a> {
-    /// Opens what there is of `remote`, or an empty one.
+    /// Opens the partial file of `remote`, or creates an empty one.
     ///
     /// # Errors
-    /// `File`; also where another process is at it.
+    /// `File`; also if another process has locked it.
     pub fn open(folder: &Path, remote: &Remote, progress: &'a Progress) -> Result<Self> {
         let path = folder.join(format!("{}.part", key(remote)));
         let fail = |source| CtlError::File {
@@ -107,7 +107,7 @@ impl<'a> Partial<'a> {
             } else {
                 state.synced
             };
-            // A file shorter than what was synced is not the one that was written.
+            // A file shorter than its synced length is not the one that was written.
             if good <= length && state.size.is_none_or(|size| good <= size) {
                 partial.length = good;
                 partial.state = state;
@@ -118,37 +118,36 @@ impl<'a> Partial<'a> {
         Ok(partial)
     }
 
-    /// Bytes that are there.
+    /// Number of bytes present.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Bytes of the whole, where that is known.
+    /// Size of the whole file, if known.
     pub fn size(&self) -> Option<u64> {
         self.state.size
     }
 
-    /// The server's name for the version that this is a part of.
+    /// The validator of the version that this is a part of.
     pub fn validator(&self) -> Option<&str> {
         self.state.validator.as_deref()
     }
 
-    /// Whether nothing is missing.
+    /// Whether the file is complete.
     pub fn is_whole(&self) -> bool {
         self.state.size == Some(self.length)
     }
 
-    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where to read it.
+    /// The open file.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Begins anew, with a file of this version and size.
+    /// Starts over with a file of this version and size.
     pub fn restart(&mut self, validator: Option<String>, size: Option<u64>) -> Result {
         self.cut(0)?;
         self.state.synced = 0;
@@ -157,12 +156,12 @@ impl<'a> Partial<'a> {
         self.checkpoint()
     }
 
-    /// The stream has ended, and the server did not say where.
+    /// Marks the file as complete at this length: the stream ended without a stated size.
     pub fn ends_here(&mut self) {
         self.state.size = Some(self.length);
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result {
         self.file.write_all(bytes).map_err(|e| self.fail(e))?;
         self.length += bytes.len() as u64;
@@ -172,7 +171,7 @@ impl<'a> Partial<'a> {
         Ok(())
     }
 
-    /// Syncs the data, then says so in the state.
+    /// Syncs the data, then records that in the state.
     pub fn checkpoint(&mut self) -> Result {
         self.file.sync_data().map_err(|e| self.fail(e))?;
         self.state.synced = self.length;
@@ -190,7 +189,7 @@ impl<'a> Partial<'a> {
         File::open(folder).and_then(|f| f.sync_all()).map_err(fail)
     }
 
-    /// The SHA-256 of what is on the disk, in hexadecimal digits.
+    /// The SHA-256 of the file's contents, in hexadecimal digits.
     pub async fn digest(&mut self) -> Result<String> {
         let mut hash = Sha256::new();
         self.file.rewind().map_err(|e| self.fail(e))?;
@@ -209,14 +208,14 @@ impl<'a> Partial<'a> {
         Ok(hex(&hash.finalize()))
     }
 
-    /// Deletes it: it is not needed any more, or wrong.
+    /// Deletes the file: it is no longer needed, or corrupt.
     pub fn delete(mut self) {
         self.speaks = false;
         _ = fs::remove_file(self.state_path());
         _ = fs::remove_file(&self.path);
     }
 
-    /// Whoever hands it on says what became of it.
+    /// Suppresses the message of `drop`, if the caller reports the result.
     pub fn silence(&mut self) {
         self.speaks = false;
     }
@@ -242,7 +241,7 @@ impl<'a> Partial<'a> {
 }
 
 impl Drop for Partial<'_> {
-    /// However it ends, what is there stays.
+    /// Keeps the partial file in every case.
     fn drop(&mut self) {
         if self.length == 0 {
             _ = fs::remove_file(self.state_path());
@@ -252,7 +251,7 @@ impl Drop for Partial<'_> {
         if !self.speaks {
             return;
         }
-        // Where that fails there is less to go on from.
+        // A failure only means that less can be resumed.
         _ = self.checkpoint();
         self.progress.note(&format!(
             "{} are kept in {}; the same command goes on from there",
@@ -262,15 +261,15 @@ impl Drop for Partial<'_> {
     }
 }
 
-/// Whether a part belongs to what is wanted now.
+/// Whether a partial file belongs to `remote`.
 fn fits(state: &State, remote: &Remote) -> bool {
-    // By its digest a file is the same, wherever it comes from.
+    // Files with the same digest are the same, whatever their source.
     let same = remote.sha256.is_some() || state.url == remote.url.as_str();
     let sizes = state.size.zip(remote.size);
     same && sizes.is_none_or(|(a, b)| a == b)
 }
 
-/// The name of a part without its ending: readable, and one for each file there is.
+/// The name of a partial file without extension: readable and unique per file.
 fn key(remote: &Remote) -> String {
     let digest = match &remote.sha256 {
         Some(sha256) => sha256.clone(),
@@ -333,7 +332,7 @@ mod tests {
         assert!(second.to_string().contains("another hearthctl"), "{second}");
         drop(again);
 
-        // After a power cut only what was synced counts.
+        // After a power failure only the synced bytes count.
         let state = path.with_extension("json");
         let text = fs::read_to_string(&state).expect("a state");
         fs::write(&state, text.replace(&boot(), "another-boot")).expect("writes");
@@ -360,12 +359,12 @@ mod tests {
             let again = Partial::open(dir.path(), &remote, quiet()).expect("opens");
             assert_eq!((again.length(), again.validator()), (0, None), "{spoil}");
         }
-        // Another size than the list of files says.
+        // A size that differs from the list.
         write(dir.path(), b"GGUF1234", 50);
         let again = Partial::open(dir.path(), &remote, quiet()).expect("opens");
         assert_eq!(again.length(), 0);
         drop(again);
-        // A file that was shortened from outside.
+        // A file that another program has truncated.
         let path = write(dir.path(), b"GGUF1234", 100);
         let text = fs::read_to_string(path.with_extension("json")).expect("a state");
         let other = text.replace(&boot(), "another-boot");

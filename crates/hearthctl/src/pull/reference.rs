@@ -1,4 +1,4 @@
-//! What a person writes to name a model somewhere else.
+//! Parsing of references to remote models.
 
 use std::path::Path;
 
@@ -6,18 +6,18 @@ use reqwest::Url;
 
 use crate::error::{CtlError, Result};
 
-/// What may be written.
+/// The supported forms.
 const FORMS: &str = "write hf:ORG/REPO[:QUANT], ollama:NAME[:TAG], an http(s) address of a GGUF \
                      file, or a name that `hearthctl models --fit` shows";
 /// The registry of Ollama's library.
 const OLLAMA_REGISTRY: &str = "https://registry.ollama.ai";
-/// Hosts whose file addresses are those of Hugging Face's repositories.
+/// Hosts whose file URLs have the form of Hugging Face's.
 const HUGGING_FACE: [&str; 2] = ["huggingface.co", "hf.co"];
 
-/// A model somewhere else.
+/// A remote model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
-    /// A repository of Hugging Face or a server that speaks alike.
+    /// A repository on Hugging Face or a server with the same API.
     HuggingFace {
         /// `ORG/REPO`.
         repo: String,
@@ -26,23 +26,23 @@ pub enum Reference {
         /// Which of its files.
         choice: Choice,
     },
-    /// A name in a registry of Ollama's kind.
+    /// A name in an Ollama registry.
     Ollama {
         /// Scheme and host.
         registry: Url,
         /// `NAMESPACE/NAME`.
         repo: String,
-        /// `latest` if none was given.
+        /// `latest` if none is given.
         tag: String,
     },
-    /// One file.
+    /// The URL of a file.
     Address(Url),
 }
 
-/// Which file of a repository.
+/// Selects a file of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// The best of those that suit a small board.
+    /// The most suitable one for a small board.
     Any,
     /// The one of this quantization.
     Quant(String),
@@ -51,10 +51,10 @@ pub enum Choice {
 }
 
 impl Reference {
-    /// Reads one; `None` where it can only be a name of the catalogue.
+    /// Parses a reference; `None` if it can only be a name of the catalogue.
     ///
     /// # Errors
-    /// `Usage`, saying what may be written.
+    /// `Usage`, with the supported forms.
     pub fn parse(text: &str) -> Result<Option<Self>> {
         if let Some(rest) = text.strip_prefix("hf:") {
             return hugging_face(rest).map(Some);
@@ -73,12 +73,12 @@ impl Reference {
     }
 }
 
-/// Whether a file of this name is a model.
+/// Whether a file of this name is a GGUF model.
 pub fn is_gguf(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == "gguf")
 }
 
-/// An error that says what may be written.
+/// An error that lists the supported forms.
 pub fn usage(what: &str) -> CtlError {
     CtlError::Usage(format!("{what}: {FORMS}"))
 }
@@ -105,7 +105,7 @@ fn hugging_face(text: &str) -> Result<Reference> {
     })
 }
 
-/// `[[SCHEME://]HOST/[NAMESPACE/]]NAME[:TAG]`, as Ollama reads it.
+/// `[[SCHEME://]HOST/[NAMESPACE/]]NAME[:TAG]`, parsed as Ollama does.
 fn ollama(text: &str) -> Result<Reference> {
     let wrong = || usage(&format!("ollama:{text} names no model"));
     let (scheme, rest) = match text.split_once("://") {
@@ -114,7 +114,7 @@ fn ollama(text: &str) -> Result<Reference> {
         None => (None, text),
     };
     let (path, tag) = match rest.rsplit_once(':') {
-        // A colon before a slash belongs to a host's port.
+        // A colon before a slash belongs to the host's port.
         Some((path, tag)) if !tag.contains('/') => (path, tag),
         _ => (rest, "latest"),
     };
@@ -134,7 +134,7 @@ fn ollama(text: &str) -> Result<Reference> {
         (None, _) => Url::parse(OLLAMA_REGISTRY),
         (Some(host), Some(scheme)) => Url::parse(&format!("{scheme}://{host}")),
         (Some(host), None) => Url::parse(&format!("https://{host}")).and_then(|url| {
-            // Nobody can listen in on the way to this computer itself.
+            // Plain HTTP is safe on the loopback interface.
             if is_loopback(&url) {
                 Url::parse(&format!("http://{host}"))
             } else {
@@ -149,7 +149,8 @@ fn ollama(text: &str) -> Result<Reference> {
     })
 }
 
-/// A link to a file as the browser shows it: then its digest is known.
+/// A URL of a file in a repository, as a browser shows it; the API then provides its
+/// digest.
 fn of_repository(url: &Url) -> Option<Reference> {
     let ours = std::env::var("HF_ENDPOINT").ok();
     let ours = ours.and_then(|endpoint| Url::parse(&endpoint).ok());
@@ -160,7 +161,7 @@ fn of_repository(url: &Url) -> Option<Reference> {
         return None;
     };
     let file = file.join("/");
-    // What is escaped in an address is left as it is.
+    // Paths with percent-escapes are not converted.
     let known = known && is_gguf(&file) && !url.path().contains('%');
     known.then(|| Reference::HuggingFace {
         repo: format!("{org}/{repo}"),
@@ -169,7 +170,7 @@ fn of_repository(url: &Url) -> Option<Reference> {
     })
 }
 
-/// Whether only this computer is asked.
+/// Whether the host is the loopback interface.
 pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');

@@ -1,4 +1,4 @@
-//! Whether there is room, asked before gigabytes come.
+//! Checks the free disk space before a download.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use nix::sys::statvfs::statvfs;
 
 use crate::error::{CtlError, Result};
 
-/// What is left to others of the disk.
+/// Free space that is left to others.
 const MARGIN: u64 = Bytes::mib(16).0;
 
-/// Looks whether `need` bytes more fit the file system of `path`.
+/// Checks whether the file system of `path` has `need` bytes.
 ///
 /// # Errors
 /// `File`, with both numbers.
@@ -33,8 +33,8 @@ pub fn check(path: &Path, need: u64) -> Result {
     })
 }
 
-/// Looks whether a model of `size` bytes, of which `missing` are still to come into
-/// `downloads`, fits there and then into the service's `store` as well.
+/// Checks whether a model of `size` bytes, of which `missing` are still to be downloaded
+/// into `downloads`, fits there and then also into the service's `store`.
 ///
 /// # Errors
 /// `File`, with the numbers.
@@ -63,7 +63,7 @@ fn free(path: &Path) -> Option<u64> {
     Some(stat.blocks_available().saturating_mul(stat.fragment_size()))
 }
 
-/// The folder, or the nearest one above it that can be looked at.
+/// The folder, or its nearest ancestor that is accessible.
 fn existing(path: &Path) -> Option<PathBuf> {
     let mut above = path.ancestors();
     above.find(|path| path.is_dir()).map(Path::to_owned)

@@ -1,4 +1,4 @@
-//! A simulation as four graphs above each other, in SVG.
+//! A simulation as four stacked graphs in SVG.
 
 use hearth_policy::simulator::{Row, Trace};
 use plotters::prelude::*;
@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use crate::draw::{self, Area, Drawn, FONT, TEXT};
 
 const SIZE: (u32, u32) = (920, 860);
-/// More points than a screen has columns only make the file large.
+/// More points than a screen has columns would only enlarge the file.
 const POINTS: usize = 900;
 const OURS: RGBColor = draw::BLUE;
 const FIRMWARE: RGBColor = draw::ORANGE;
@@ -15,7 +15,7 @@ const LIMIT: RGBColor = draw::RED;
 /// One line of a graph: its points, colour and width.
 type Line = (Vec<(f64, f64)>, RGBColor, u32);
 
-/// Draws the run under the governor and, thinner, the one without.
+/// Plots the run under the governor and, as thinner lines, the one without.
 pub fn svg(title: &str, governed: &Trace, firmware: &Trace) -> Drawn<String> {
     let mut text = String::new();
     {
@@ -119,7 +119,7 @@ fn graph(
     Ok(())
 }
 
-/// The length of a run in minutes; never zero, which no axis can show.
+/// The length of a run in minutes; never zero, which an axis cannot show.
 fn minutes(trace: &Trace) -> f64 {
     let last = trace.rows.last().map_or(0.0, |row| row.at.as_secs_f64());
     (last / 60.0).max(1.0)

@@ -1,4 +1,4 @@
-//! What `top` draws; it knows neither the terminal nor the bus.
+//! Rendering of `top`, independent of the terminal and the bus.
 
 use std::collections::VecDeque;
 
@@ -10,23 +10,23 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Wrap};
 use serde_json::Value;
 
-/// Looks remembered for the curves.
+/// Number of samples in a curve.
 const REMEMBERED: usize = 300;
-/// Time between two looks, in s.
+/// Sampling interval in seconds.
 pub const LOOK_EVERY_S: f64 = 1.0;
-/// The speed is that of so many looks: of one alone it would jump by a token.
+/// The speed is averaged over this many samples: a single one would vary by a token.
 const SPEED_LOOKS: usize = 5;
-/// From so many lines on there is room for a second curve.
+/// Minimum number of lines that leaves room for a second curve.
 const TALL: u16 = 40;
 
-/// What the service said in one look: its properties and the board.
+/// One sample of the service: its properties and the board.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// The properties.
+    /// Properties of the main object.
     pub status: Value,
-    /// What `GetBoard` returned.
+    /// Result of `GetBoard`.
     pub board: Value,
-    /// When it did, in seconds.
+    /// Time of the sample, in seconds.
     pub at_s: f64,
 }
 
@@ -45,24 +45,24 @@ impl View {
     }
 }
 
-/// What is drawn, and what was seen so far, the latest first.
+/// What is drawn: the samples so far, the latest first.
 #[derive(Debug, Default)]
 pub struct Screen {
     temperatures: VecDeque<f64>,
-    /// Tokens a second of all answers together, over the last [`SPEED_LOOKS`].
+    /// Tokens per second of all answers together, over the last [`SPEED_LOOKS`].
     speeds: VecDeque<f64>,
-    /// When so many tokens had been generated.
+    /// Time and total of generated tokens.
     counts: VecDeque<(f64, u64)>,
 }
 
 impl Screen {
-    /// Remembers a look.
+    /// Stores a sample.
     pub fn note(&mut self, view: &View) {
         if let Some(temperature) = view.float("temperature_celsius") {
             remember(&mut self.temperatures, temperature);
         }
         if let Some(tokens) = view.board["tokens_generated"].as_u64() {
-            // A service that was started anew counts from 0 again.
+            // The counter of a restarted service starts at 0 again.
             if self
                 .counts
                 .front()
@@ -73,7 +73,7 @@ impl Screen {
             self.counts.push_front((view.at_s, tokens));
             self.counts.truncate(SPEED_LOOKS + 1);
             let (since, before) = self.counts.back().copied().unwrap_or_default();
-            // A look takes time itself, so they are more than a second apart.
+            // A query takes time, so samples are more than a second apart.
             let passed = view.at_s - since;
             #[expect(clippy::cast_precision_loss, reason = "tokens of some seconds")]
             let made = tokens.saturating_sub(before) as f64;
@@ -84,7 +84,7 @@ impl Screen {
         }
     }
 
-    /// Draws everything in the space there is.
+    /// Draws everything in the available area.
     pub fn draw(&self, frame: &mut Frame<'_>, view: &View) {
         let is_tall = frame.area().height >= TALL;
         let [head, middle, decisions, foot] = Layout::vertical([
@@ -194,7 +194,7 @@ fn remember(values: &mut VecDeque<f64>, value: f64) {
     values.push_front(value);
 }
 
-/// Values over their ages, and the width of the plot in looks.
+/// Values by age, and the width of the plot in samples.
 fn curve(values: &VecDeque<f64>) -> (Vec<(f64, f64)>, f64) {
     let ages = (0u32..).map(|age| -f64::from(age));
     let curve: Vec<(f64, f64)> = ages.zip(values.iter().copied()).collect();
@@ -414,7 +414,7 @@ mod tests {
     fn the_head_and_the_chart_show_the_speed_of_the_same_seconds() {
         let mut screen = Screen::default();
         let mut view = hot();
-        // 20 tokens a second, seen every 1.25 s.
+        // 20 tokens per second, sampled every 1.25 s.
         for look in 0..20u32 {
             view.at_s = 1.25 * f64::from(look);
             view.board["tokens_generated"] = (5000 + 25 * look).into();
@@ -431,7 +431,7 @@ mod tests {
             text.contains("Tokens a second, all answers: 20.0"),
             "{text}"
         );
-        // Another service begins at 0: no speed of the difference is made up.
+        // Another service starts at 0: the difference does not count as speed.
         view.at_s += 1.25;
         view.board["tokens_generated"] = 10.into();
         screen.note(&view);

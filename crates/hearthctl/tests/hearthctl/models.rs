@@ -1,4 +1,4 @@
-//! What is done with model files: evaluate, quantize, imatrix, advise, bench shape.
+//! Commands on model files: evaluate, quantize, imatrix, advise, bench shape.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -110,7 +110,7 @@ fn a_model_is_shrunk_judged_and_chosen() {
     advised(&dir, &figures, &q4, &q8);
 }
 
-/// How far a model is from the reference.
+/// The divergence of a model from the reference.
 fn far(figures: &Value, n: usize) -> f64 {
     let mean = &figures["models"][n]["text"]["divergence"]["mean"];
     mean.as_f64().expect("a number")
@@ -284,7 +284,7 @@ fn quantize_takes_nothing_from_anyone_and_leaves_nothing_behind() {
 fn an_interrupted_run_leaves_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let model = dir.path().join("f16.gguf");
-    // Large enough to be caught at work: 70 MB, into a slow type.
+    // Large enough to be interrupted: 70 MB, into a slow type.
     make(&model, "8,512,2048,8,4,20000", "f16");
     let out = dir.path().join("out.gguf");
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
@@ -311,7 +311,7 @@ fn an_interrupted_run_leaves_nothing() {
     }
 }
 
-/// On a file system with little room, where this user may mount one.
+/// On a small file system, if this user may mount one.
 #[test]
 fn a_full_disk_is_seen_before_anything_is_written() {
     let (dir, model) = folder();
@@ -327,7 +327,7 @@ fn a_full_disk_is_seen_before_anything_is_written() {
         .args(["-rm", "sh", "-c", &script])
         .output()
         .expect("unshare starts");
-    // Whatever came of it, what is in there is counted once there is a mount.
+    // The script counts the files if the mount succeeds, whatever the result.
     if output.stdout.is_empty() {
         let why = stderr(&output);
         not_checked(&format!("a full disk: no mount namespaces here: {why}"));

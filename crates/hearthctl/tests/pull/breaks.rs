@@ -1,4 +1,4 @@
-//! What breaks off goes on where it was.
+//! Interrupted downloads are resumed.
 
 use std::fs;
 use std::process::Stdio;
@@ -15,7 +15,7 @@ use crate::servers::{Answer, Fault, Request, Server};
 const TAG: &str = "\"one\"";
 const MIB: usize = 1 << 20;
 
-/// Sends `model`; the first time only so many bytes of it.
+/// Sends `model`; applies the fault to the first request only.
 fn faulty(model: &Arc<Vec<u8>>, fault: Fault) -> Server {
     let model = Arc::clone(model);
     Server::start(move |request, before| {
@@ -89,8 +89,8 @@ fn after_a_power_cut_only_what_was_synced_counts() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    // What a start of the system after that finds: another run of it, and zeros where data
-    // had not been written.
+    // The state after a reboot: another boot ID, and zeros where data had not been
+    // written.
     let kept = home.kept();
     let state = fs::read_to_string(&kept[1]).unwrap();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();

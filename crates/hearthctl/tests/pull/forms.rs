@@ -11,7 +11,7 @@ use crate::harness::{Home, ill, run, well};
 use crate::models::{bytes, demo, sha256, split};
 use crate::servers::{Answer, Server};
 
-/// A repository of Hugging Face's: its list in two pages, its files on another host.
+/// A Hugging Face repository: its list in two pages, its files on another host.
 struct Repository {
     api: Server,
     files: Arc<Server>,
@@ -191,7 +191,7 @@ fn a_tag_of_a_registry_stands_for_its_model() {
     assert!(said.contains("no such file"), "{said}");
 }
 
-/// Has llama.cpp load a file.
+/// Loads a file with llama.cpp.
 fn check(path: &std::path::Path) {
     let output = Command::new(beside(env!("CARGO_BIN_EXE_hearthctl"), "hearth-engine"))
         .arg("check")
@@ -218,7 +218,7 @@ fn a_model_in_several_files_becomes_one() {
     );
     assert!(home.kept().is_empty(), "{:?}", home.kept());
 
-    // The same by an address, which names the others.
+    // The same by a URL, whose name implies the others.
     let home = Home::new();
     well(home.pull(&repository.files.url(&format!("/cdn/{}", name(0))), &[]));
     assert!(home.result() == model);
@@ -270,7 +270,7 @@ fn folders_and_llamafiles_say_what_is_in_them() {
         said.contains("there is no \"d\"") && said.contains("sub/b.gguf"),
         "{said}"
     );
-    // Found: the next thing that is missing is the service.
+    // The reference is resolved: the next error is the missing service.
     ill(import(&["b"]), 3);
 
     let file = folder.join("x.llamafile");

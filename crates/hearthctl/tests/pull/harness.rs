@@ -1,4 +1,4 @@
-//! The real `hearthctl` with a home of its own.
+//! The real `hearthctl` with a separate home directory.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// What of the caller's environment would change where a download goes.
+/// Environment variables of the caller that affect downloads.
 const UNSET: [&str; 12] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -37,7 +37,7 @@ impl Home {
         self.dir.path().join("model.gguf")
     }
 
-    /// `hearthctl pull REF --output …` and more.
+    /// `hearthctl pull REF --output …` with further arguments.
     pub fn pull(&self, reference: &str, more: &[&str]) -> Command {
         let mut command = self.ctl(&["pull", reference, "--output"]);
         command.arg(self.output()).args(more);
@@ -57,7 +57,7 @@ impl Home {
         command
     }
 
-    /// The files kept for later, parts first.
+    /// The files kept to resume, partial files first.
     pub fn kept(&self) -> Vec<PathBuf> {
         let folder = self.dir.path().join("cache/hearthd/downloads");
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -66,7 +66,7 @@ impl Home {
         files
     }
 
-    /// Bytes of the only part.
+    /// Size of the only partial file.
     pub fn part_length(&self) -> u64 {
         let part = self.kept().into_iter().next();
         part.and_then(|path| fs::metadata(path).ok())
@@ -82,7 +82,7 @@ pub fn run(mut command: Command) -> Output {
     command.output().unwrap()
 }
 
-/// Runs it; it must go well. Returns what it said.
+/// Runs the command, which must succeed. Returns its output.
 pub fn well(command: Command) -> String {
     let output = run(command);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -90,7 +90,7 @@ pub fn well(command: Command) -> String {
     said
 }
 
-/// Runs it; it must fail with this code. Returns what it said.
+/// Runs the command, which must fail with this code. Returns its output.
 pub fn ill(command: Command, code: i32) -> String {
     let output = run(command);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -98,7 +98,7 @@ pub fn ill(command: Command, code: i32) -> String {
     said
 }
 
-/// Waits for a condition; how long it takes is never the point.
+/// Waits for a condition, without asserting how long that takes.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {

@@ -1,4 +1,4 @@
-//! `hearthctl pull` against servers that behave badly.
+//! `hearthctl pull` against misbehaving servers.
 #![expect(
     clippy::disallowed_methods,
     reason = "tests wait by the clock, they do not judge by it"

@@ -1,4 +1,4 @@
-//! Models to send.
+//! Models that the servers send.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,7 +17,7 @@ pub fn demo() -> Vec<u8> {
     fs::read(demo_path()).unwrap()
 }
 
-/// Bytes that begin as a model does, no two stretches alike.
+/// Bytes that begin as a GGUF file does, without repetition.
 pub fn bytes(n: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut out = b"GGUF".to_vec();
@@ -39,8 +39,8 @@ pub fn sha256(bytes: &[u8]) -> String {
     })
 }
 
-/// Splits a model as `llama-gguf-split` does: the metadata are in the first part, each
-/// has the descriptions and data of its tensors, and says what it is.
+/// Splits a model as `llama-gguf-split` does: the metadata are in the first part; each
+/// part has the descriptions and data of its tensors, and its part number.
 pub fn split(model: &[u8], parts: usize) -> Vec<Vec<u8>> {
     let mut at = 8;
     let tensors = usize::try_from(u64(model, &mut at)).unwrap();

@@ -1,4 +1,4 @@
-//! What servers refuse, and what is refused of theirs.
+//! Refusals by servers, and responses of servers that are refused.
 
 use std::fs;
 use std::sync::Arc;
@@ -136,7 +136,7 @@ fn a_proxy_is_used_where_the_environment_says_so() {
     assert_eq!(home.result(), *model);
     assert_eq!(server.seen()[0].target, "http://models.invalid/x.gguf");
 
-    // HTTPS goes through it as a tunnel, which this one does not dig.
+    // HTTPS goes through the proxy as a tunnel, which this one does not support.
     fs::remove_file(home.output()).unwrap();
     let mut pull = home.pull("https://models.invalid/x.gguf", &["--retries", "0"]);
     pull.env("HTTPS_PROXY", server.url(""));

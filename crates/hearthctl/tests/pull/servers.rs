@@ -1,4 +1,4 @@
-//! Small servers that speak HTTP as badly as a test wants.
+//! Small HTTP servers with the faults that a test requests.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What was asked.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// As it stands in the request: a path, or for a proxy a whole address.
+    /// The target in the request line: a path, or a whole URL for a proxy.
     pub target: String,
-    /// By their names in small letters.
+    /// By lower-case name.
     pub headers: BTreeMap<String, String>,
 }
 
@@ -22,20 +22,20 @@ impl Request {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// Where a range begins that was asked for.
+    /// The start of the requested range.
     pub fn range(&self) -> Option<usize> {
         let range = self.header("range")?.strip_prefix("bytes=")?;
         range.strip_suffix('-')?.parse().ok()
     }
 }
 
-/// What happens after some bytes of a body.
+/// A fault after some bytes of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     None,
     /// The connection is closed.
     Cut(usize),
-    /// Nothing more comes, until the other side leaves.
+    /// Nothing more is sent, until the client closes the connection.
     Stall(usize),
 }
 
@@ -68,7 +68,7 @@ impl Answer {
         Self::status(302).with("Location", to)
     }
 
-    /// A file as a good server sends it, or the rest of it.
+    /// A file as a correct server sends it, or the requested rest of it.
     pub fn file(request: &Request, bytes: &[u8], tag: &str) -> Self {
         let same = request.header("if-range").is_none_or(|t| t == tag);
         let answer = match request.range() {
@@ -97,19 +97,19 @@ impl Answer {
     }
 }
 
-/// A server on the loopback; it lives as long as the test's process.
+/// A server on the loopback interface; it runs as long as the test process.
 pub struct Server {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
-    /// Answers by `handler`, which also hears how many requests came before.
+    /// Answers with `handler`, which also gets the number of earlier requests.
     pub fn start(handler: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
         Self::start_on(Some, handler)
     }
 
-    /// The same over another protocol, e.g. TLS; `wrap` says `None` where that fails.
+    /// The same over another protocol, e.g. TLS; `wrap` returns `None` if that fails.
     pub fn start_on<S: Read + Write>(
         wrap: impl Fn(TcpStream) -> Option<S> + Send + Sync + 'static,
         handler: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
@@ -180,7 +180,7 @@ fn serve<S: Read + Write>(
         Fault::Stall(n) => (n.min(answer.body.len()), true),
     };
     let stream = stream.get_mut();
-    // A reader that has left is none of the server's business.
+    // A client that has closed the connection is not an error of the server.
     _ = stream.write_all(format!("{head}\r\n").as_bytes());
     _ = stream.write_all(&answer.body[..end]);
     _ = stream.flush();

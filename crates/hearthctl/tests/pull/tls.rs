@@ -1,4 +1,4 @@
-//! HTTPS: who is trusted, and that the way back to HTTP is closed.
+//! HTTPS: which certificates are trusted, and that a redirect to HTTP is not followed.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::models::bytes;
 use crate::not_checked::not_checked;
 use crate::servers::{Answer, Request, Server};
 
-/// Makes a key and a certificate for this computer, signed by itself.
+/// Generates a key and a self-signed certificate for this computer.
 fn certificate(folder: &Path) -> bool {
     let mut openssl = Command::new("openssl");
     openssl.current_dir(folder).args([

@@ -1,4 +1,4 @@
-//! Where a server is, and a connection to it: plain HTTP over TCP or a Unix socket.
+//! The address of a server, and a connection to it: plain HTTP over TCP or a Unix socket.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,10 +16,10 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::wire::{error, short};
 
-/// How long a server may take to take a connection.
+/// Time limit for connecting.
 const CONNECTING: Duration = Duration::from_secs(10);
 
-/// An error's body is read up to here.
+/// Maximum bytes read of an error's body.
 const BODY_MAX: usize = 1 << 20;
 
 /// A server's address.
@@ -27,13 +27,13 @@ const BODY_MAX: usize = 1 << 20;
 pub enum Address {
     /// A Unix socket.
     Unix(PathBuf),
-    /// Host and port, and what comes before each path (`/proxy`, or nothing).
+    /// Host and port, and the prefix of each path (`/proxy`, or nothing).
     Tcp {
-        /// As connected to, with the port.
+        /// `HOST:PORT`, to connect to.
         authority: String,
         /// The port alone.
         port: u16,
-        /// Without a slash at its end.
+        /// Path prefix, without a trailing slash.
         base: String,
     },
 }
@@ -69,7 +69,7 @@ impl FromStr for Address {
         Ok(Self::Tcp {
             authority: format!("{host}:{port}"),
             port,
-            // Many write the address as OpenAI's clients want it.
+            // OpenAI's clients take base URLs that end in `/v1`.
             base: uri
                 .path()
                 .trim_end_matches('/')
@@ -93,10 +93,10 @@ impl fmt::Display for Address {
 /// One connection, for one request.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    /// Path before each path, and the name of the host.
+    /// Prefix of each path, and the name of the host.
     base: String,
     host: String,
-    /// Who listens, where the socket says so.
+    /// Process ID of the listener, if the socket reports it.
     pub peer: Option<u32>,
 }
 
@@ -104,7 +104,7 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// Why nobody answers there.
+    /// Why the connection failed.
     pub async fn open(to: &Address) -> Result<Self, String> {
         let failed = |e: &dyn fmt::Display| format!("no connection to {to}: {e}");
         let connect = async {
@@ -119,7 +119,7 @@ impl Connection {
                     let stream = TcpStream::connect(authority)
                         .await
                         .map_err(|e| failed(&e))?;
-                    // A request must not wait for more to send.
+                    // Disables Nagle's algorithm: a small request is sent at once.
                     _ = stream.set_nodelay(true);
                     Ok((shake(TokioIo::new(stream)).await?, None))
                 }
@@ -143,11 +143,11 @@ impl Connection {
         })
     }
 
-    /// Sends a request; `body` makes it a POST. An answer that is no success is an error
-    /// with what the server says about it.
+    /// Sends a request; with `body` as a POST. A response without a success status is an
+    /// error with the message of the server.
     ///
     /// # Errors
-    /// As above, or the connection's.
+    /// The server's, or the connection's.
     pub async fn send(
         &mut self,
         path: &str,
@@ -177,10 +177,10 @@ impl Connection {
     }
 }
 
-/// A JSON document.
+/// Requests a JSON document.
 ///
 /// # Errors
-/// The connection's, the server's, or that it is none.
+/// The connection's, the server's, or that the response is not JSON.
 pub async fn ask(to: &Address, path: &str, body: Option<&Value>) -> Result<Value, String> {
     let response = Connection::open(to).await?.send(path, body).await?;
     let text = text(response).await?;
@@ -192,7 +192,7 @@ where
     TokioIo<I>: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
     let (sender, connection) = http1::handshake(stream).await.map_err(|e| e.to_string())?;
-    // It ends with its sender and the answer's body; what goes wrong, these say.
+    // The task ends with its sender and the response body, which report its errors.
     tokio::spawn(connection);
     Ok(sender)
 }

@@ -1,4 +1,5 @@
-//! The study as bars, in SVG: a graph for each figure, a bar for each server and form.
+//! The study as bar charts in SVG: a chart for each figure, a bar for each server and
+//! form.
 
 use plotters::prelude::*;
 
@@ -7,7 +8,7 @@ use super::stats::Summary;
 use super::{FORMS, Form};
 use crate::draw::{Area, BLUE as FIRST, Drawn, FONT, ORANGE as SECOND, TEXT};
 
-/// The figures that are drawn, by key.
+/// Keys of the figures that are plotted.
 const DRAWN: [&str; 6] = [
     "response_s",
     "first_token_s",
@@ -16,19 +17,19 @@ const DRAWN: [&str; 6] = [
     "memory_average_mib",
     "memory_peak_mib",
 ];
-/// Graphs beside each other.
+/// Charts in a row.
 const COLUMNS: usize = 2;
 const WIDTH: u32 = 920;
-/// Pixels: above the graphs, of a graph's title, of a bar with its gap, between servers.
+/// Pixels: above the charts, of a chart's title, of a bar with its gap, between servers.
 const TOP: u32 = 64;
 const TITLE: i32 = 28;
 const BAR: i32 = 16;
 const GAP: i32 = 8;
-/// Pixels for the servers' names and for the figures behind the bars.
+/// Pixels for the servers' names and for the figures after the bars.
 const NAMES: i32 = 130;
 const FIGURES: i32 = 80;
 
-/// Draws all servers that have runs.
+/// Plots all servers that have runs.
 pub fn svg(title: &str, servers: &[Measured]) -> Drawn<String> {
     let forms: Vec<Form> = FORMS
         .into_iter()
@@ -105,7 +106,7 @@ fn graph(area: &Area, metric: &Metric, forms: &[Form], servers: &[Measured]) -> 
         .flat_map(|m| forms.iter().filter_map(move |f| summary(m, *f)));
     let most = all.map(|s| s.median + s.deviation).fold(0.0, f64::max);
     let room = f64::from(area.dim_in_pixel().0.cast_signed() - NAMES - FIGURES - 20);
-    // Whole pixels, of at most the graph's width.
+    // Whole pixels, at most the width of the chart.
     #[expect(clippy::cast_possible_truncation, reason = "at most the graph's width")]
     let pixels = |value: f64| NAMES + 10 + (value.max(0.0) / most.max(1e-9) * room) as i32;
     for (n, measured) in servers.iter().enumerate() {
@@ -145,7 +146,7 @@ fn graph(area: &Area, metric: &Metric, forms: &[Form], servers: &[Measured]) -> 
     Ok(())
 }
 
-/// Three digits, which is more than two runs have in common.
+/// About three significant digits: runs vary by more than that.
 fn figure(value: f64) -> String {
     let digits = match value {
         v if v >= 100.0 => 0,
@@ -156,7 +157,7 @@ fn figure(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// As much of a name as there is room for.
+/// Truncates a name to the available width.
 fn shortened(name: &str) -> String {
     if name.chars().count() <= 18 {
         return name.to_owned();
@@ -189,7 +190,7 @@ mod tests {
             "what people write is no markup"
         );
         assert!(drawn.contains("one prompt") && !drawn.contains("three prompts"));
-        // Of the other server, and of what the first one's runs lack.
+        // Of the other server, and of the figures that the first one's runs lack.
         assert_eq!(drawn.matches("no figure").count(), 10);
         assert!(svg("", &[]).is_ok());
     }

@@ -1,5 +1,5 @@
-//! Whose process a server is, and what it and its children use: `/proc` (proc(5)) under
-//! an injected root.
+//! Finds the process of a server and measures what its process tree uses: `/proc`
+//! (proc(5)) under an injected root.
 
 use std::collections::HashSet;
 use std::fs;
@@ -28,10 +28,11 @@ pub enum Door<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Proportional set size: what several processes share is counted once in all.
+    /// Proportional set size: pages shared by several processes are counted once in
+    /// total.
     Pss,
-    /// Resident set size: what processes share is counted for each. All that others'
-    /// processes show.
+    /// Resident set size: shared pages are counted for each process. The only figure that
+    /// is readable of other users' processes.
     Rss,
 }
 
@@ -42,15 +43,15 @@ pub struct Proc {
     ticks_per_second: f64,
 }
 
-/// What one line of `/proc/PID/stat` says.
+/// The fields read from `/proc/PID/stat`.
 struct Stat {
     parent: u32,
-    /// User and system time of itself and of the children it has waited for.
+    /// User and system time of the process and of the children it has waited for.
     ticks: u64,
 }
 
 impl Proc {
-    /// Processes below `root` (`/proc`), whose times are in these ticks.
+    /// The processes in `root` (`/proc`); their times are in ticks of this length.
     pub fn new(root: impl Into<PathBuf>, ticks_per_second: f64) -> Self {
         Self {
             root: root.into(),
@@ -58,21 +59,21 @@ impl Proc {
         }
     }
 
-    /// Those of this computer.
+    /// The processes of this computer.
     pub fn here() -> Self {
         let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
         let ticks = ticks
             .ok()
             .flatten()
             .and_then(|ticks| i32::try_from(ticks).ok());
-        // 100 on every Linux architecture that this runs on.
+        // USER_HZ: 100 on every Linux architecture that is supported.
         Self::new("/proc", ticks.map_or(100.0, f64::from))
     }
 
-    /// The process that listens there; the topmost where several share the socket.
+    /// The process that listens there; the topmost if several share the socket.
     ///
     /// # Errors
-    /// Why it cannot be known, and what helps.
+    /// Why it cannot be determined, and what to do.
     pub fn listener(&self, door: Door<'_>) -> Result<u32, String> {
         let wanted = self.sockets(door);
         if wanted.is_empty() {
@@ -84,7 +85,7 @@ impl Proc {
         }
         let mut denied = false;
         let mut holders = Vec::new();
-        // The first process is systemd, which only keeps sockets for others.
+        // Process 1 is systemd, which only holds sockets for other processes.
         for pid in self.pids().into_iter().filter(|pid| *pid != 1) {
             match self.holds(pid, &wanted) {
                 Some(true) => holders.push(pid),
@@ -117,7 +118,7 @@ impl Proc {
         self.stat(pid).is_some()
     }
 
-    /// A process and all below it.
+    /// A process and all its descendants.
     pub fn tree(&self, top: u32) -> Vec<u32> {
         let parents: Vec<(u32, u32)> = self
             .pids()
@@ -138,18 +139,18 @@ impl Proc {
         tree
     }
 
-    /// CPU time that the tree has used, with children that have ended and were waited
-    /// for; exact to a tick a process.
+    /// CPU time that the tree has used, including children that have ended and were
+    /// waited for; exact to one tick per process.
     pub fn cpu(&self, tree: &[u32]) -> Duration {
         let ticks = tree.iter().filter_map(|pid| Some(self.stat(*pid)?.ticks));
         let ticks = u32::try_from(ticks.sum::<u64>()).unwrap_or(u32::MAX);
         Duration::from_secs_f64(f64::from(ticks) / self.ticks_per_second)
     }
 
-    /// Memory of the tree: `Pss` where all of it may be read, else `Rss`; `None` where it
-    /// has ended.
+    /// Memory of the tree: `Pss` if all of it is readable, otherwise `Rss`; `None` if the
+    /// tree has ended.
     pub fn memory(&self, tree: &[u32]) -> Option<(Bytes, Kind)> {
-        // One that ends meanwhile has no memory any more.
+        // A process that ends in the meantime does not count.
         let alive = || tree.iter().filter(|pid| self.exists(**pid));
         let file = |pid: &u32, name: &str| fs::read_to_string(self.of(*pid).join(name));
         let pss: Option<u64> = alive()
@@ -179,7 +180,7 @@ impl Proc {
     fn stat(&self, pid: u32) -> Option<Stat> {
         let bytes = fs::read(self.of(pid).join("stat")).ok()?;
         let line = String::from_utf8_lossy(&bytes);
-        // The name before may have blanks and parentheses of its own.
+        // The name, which precedes, may contain blanks and parentheses.
         let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = fields.get(11..15)?;
         Some(Stat {
@@ -188,7 +189,7 @@ impl Proc {
         })
     }
 
-    /// Inodes of the sockets that listen there, as links in `fd/` name them.
+    /// Inodes of the sockets that listen there, in the form of the links in `fd/`.
     fn sockets(&self, door: Door<'_>) -> HashSet<String> {
         let table = |name| fs::read_to_string(self.root.join("net").join(name)).unwrap_or_default();
         let lines = match door {
@@ -216,7 +217,7 @@ impl Proc {
         lines.lines().filter_map(inode).collect()
     }
 
-    /// Whether a process has one of these open; `None` where that may not be seen.
+    /// Whether a process has one of these sockets open; `None` if that is not readable.
     fn holds(&self, pid: u32, wanted: &HashSet<String>) -> Option<bool> {
         let files = fs::read_dir(self.of(pid).join("fd")).ok()?;
         let mut links = files
@@ -288,7 +289,7 @@ mod tests {
             proc.listener(Door::Socket(Path::new("/run/a b/h.sock"))),
             Ok(10)
         );
-        // A connection's end is no listener.
+        // An established connection is not a listener.
         assert!(
             proc.listener(Door::Port(0x9000))
                 .unwrap_err()
@@ -309,7 +310,7 @@ mod tests {
         assert_eq!(all, [10, 11, 12]);
         assert_eq!(proc.cpu(&all), Duration::from_millis(3660));
         assert_eq!(proc.memory(&all), Some((Bytes(3 * 700 * 1024), Kind::Pss)));
-        // An engine that ends leaves its time to the daemon that has waited for it.
+        // The time of an engine that has ended is added to the daemon that waited for it.
         fs::remove_dir_all(root.path().join("11")).unwrap();
         assert_eq!(proc.tree(10), [10]);
         assert_eq!(proc.memory(&all), Some((Bytes(2 * 700 * 1024), Kind::Pss)));

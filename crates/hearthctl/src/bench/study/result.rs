@@ -1,4 +1,4 @@
-//! What came of the runs, server by server.
+//! The results of the runs, by server.
 
 use hearth_proto::units::Bytes;
 use serde::Serialize;
@@ -9,44 +9,44 @@ use super::stats::Summary;
 use super::watch::Used;
 use super::{FORMS, Form};
 
-/// One run: one question, or three after each other.
+/// One run: one question, or three in sequence.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Run {
-    /// Until the answer was complete; of three, their sum.
+    /// Time to the complete answer; for three questions, the sum.
     pub response_s: f64,
-    /// Until the first text; of three, their mean.
+    /// Time to the first text; for three questions, the mean.
     pub first_token_s: Option<f64>,
-    /// Between the first text and the last.
+    /// Tokens per second between the first text and the last.
     pub tokens_per_s: Option<f64>,
-    /// Over the whole response.
+    /// Tokens per second over the whole response.
     pub tokens_per_response_s: f64,
-    /// Of the answers.
+    /// Tokens of the answers.
     pub tokens: u64,
-    /// Whether the server counted them; else the pieces of its stream were.
+    /// Whether the server counted them; otherwise the chunks of its stream were counted.
     pub counted_by_server: bool,
-    /// Of the prompts, where the server says so.
+    /// Tokens of the prompts, if the server reports them.
     pub prompt_tokens: Option<u64>,
-    /// Of these, from the server's prompt cache, where it says so.
+    /// How many of these came from the server's prompt cache, if it reports that.
     pub cached_tokens: Option<u64>,
     /// CPU time of the process tree.
     pub cpu_s: Option<f64>,
-    /// The same as a share of the time; 100 is one core.
+    /// CPU time as a share of the response time; 100 is one core.
     pub cpu_percent: Option<f64>,
     /// Mean over the run.
     pub memory_average_bytes: Option<u64>,
-    /// The most.
+    /// Peak.
     pub memory_peak_bytes: Option<u64>,
     /// How memory was counted.
     pub memory_kind: Option<Kind>,
-    /// The board's hottest moment.
+    /// The highest temperature of the board.
     pub celsius: Option<f64>,
-    /// What was answered.
+    /// The texts of the answers.
     #[serde(skip)]
     pub text: String,
 }
 
 impl Run {
-    /// Puts the answers of a run together.
+    /// Combines the answers of a run.
     #[expect(clippy::cast_precision_loss, reason = "tokens and questions are few")]
     pub fn new(answers: &[Answer], used: &Used) -> Self {
         let sum = |of: fn(&Answer) -> f64| answers.iter().map(of).sum::<f64>();
@@ -55,7 +55,7 @@ impl Run {
         let writing = sum(|a| a.writing.as_secs_f64());
         let firsts = answers.iter().filter_map(|a| Some(a.first?.as_secs_f64()));
         let tokens: u64 = answers.iter().map(Answer::tokens).sum();
-        // The first token of each answer is the prompt's.
+        // The time of the first token is that of the prompt.
         let later: u64 = answers.iter().map(|a| a.tokens().saturating_sub(1)).sum();
         let cpu_s = used.cpu.map(|cpu| cpu.as_secs_f64());
         Self {
@@ -82,17 +82,17 @@ impl Run {
     }
 }
 
-/// A figure that a run has.
+/// A figure of a run.
 pub struct Metric {
-    /// In JSON.
+    /// Key in JSON.
     pub key: &'static str,
-    /// Over a graph, with its unit.
+    /// Title of the chart, with the unit.
     pub title: &'static str,
-    /// The value, in the graph's unit.
+    /// The value, in that unit.
     pub of: fn(&Run) -> Option<f64>,
 }
 
-/// What is summed up over the runs.
+/// The figures that are summarized over the runs.
 pub const METRICS: [Metric; 9] = [
     Metric {
         key: "response_s",
@@ -150,39 +150,37 @@ fn count(number: Option<u64>) -> Option<f64> {
     number.map(|number| number as f64)
 }
 
-/// A run that came to nothing.
+/// A failed run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Failure {
-    /// Where: `warm-up`, or the form.
+    /// `warm-up`, or the form.
     pub at: &'static str,
-    /// Which run, counted from 1; 0 is the warm-up.
+    /// Number of the run, from 1; 0 is the warm-up.
     pub run: u32,
-    /// Why.
+    /// The reason.
     pub message: String,
 }
 
 /// A server and its runs.
 #[derive(Debug)]
 pub struct Measured {
-    /// Which.
     pub server: Server,
-    /// The model that was asked.
+    /// The model that was requested.
     pub model: String,
-    /// The top of its process tree, where it is known.
+    /// The root of its process tree, if known.
     pub pid: Option<u32>,
-    /// What a reader of its figures has to know.
+    /// What affects the interpretation of the figures.
     pub notes: Vec<String>,
-    /// What failed.
+    /// The failed runs.
     pub failures: Vec<Failure>,
-    /// Since the last success.
+    /// Failures since the last success.
     pub failures_in_row: usize,
-    /// It is not asked any more.
+    /// Whether the server is excluded from further runs.
     pub is_out: bool,
     runs: [Vec<Run>; FORMS.len()],
 }
 
 impl Measured {
-    /// Nothing yet.
     pub fn new(server: Server) -> Self {
         Self {
             server,
@@ -201,7 +199,7 @@ impl Measured {
         &self.runs[form as usize]
     }
 
-    /// One more run.
+    /// Adds a run.
     pub fn take(&mut self, form: Form, run: Run) {
         self.failures_in_row = 0;
         if !run.counted_by_server {
@@ -217,13 +215,13 @@ impl Measured {
         self.runs[form as usize].push(run);
     }
 
-    /// A run that failed.
+    /// Adds a failed run.
     pub fn failed(&mut self, at: &'static str, run: u32, message: String) {
         self.failures_in_row += 1;
         self.failures.push(Failure { at, run, message });
     }
 
-    /// Says something once.
+    /// Adds a note unless it is there already.
     pub fn note(&mut self, text: String) {
         if !self.notes.contains(&text) {
             self.notes.push(text);

@@ -1,4 +1,4 @@
-//! One server of the study: which model, which process, and one question.
+//! One server of the study: which model, which process, and one request.
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -11,23 +11,22 @@ use super::address::{Address, Connection, ask};
 use super::proc::{Door, Proc};
 use super::wire::{Api, Lines, Piece, Usage};
 
-/// How long a server may take to let its model go.
+/// Time limit for unloading the model.
 const UNLOADING: Duration = Duration::from_secs(30);
-/// How often it is asked whether it has.
+/// How often to check that it is unloaded.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A server, as the command line names it.
+/// A server, as given on the command line.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// For tables and plots.
+    /// Label in tables and plots.
     pub name: String,
     /// Where it listens.
     pub address: Address,
-    /// How it is asked.
     pub api: Api,
-    /// The model to ask for; where there is only one, that one.
+    /// The model to request; the only one if `None`.
     pub model: Option<String>,
-    /// Its process, where it is not to be looked for.
+    /// Its process; searched for if `None`.
     pub pid: Option<u32>,
 }
 
@@ -69,28 +68,28 @@ impl FromStr for Server {
     }
 }
 
-/// One answer, by this client's clock.
+/// One answer, with times measured by this client.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
-    /// From before the connection to the end of the answer.
+    /// From before connecting to the end of the answer.
     pub response: Duration,
-    /// To the first text.
+    /// Time to the first text.
     pub first: Option<Duration>,
     /// From the first text to the last.
     pub writing: Duration,
-    /// Pieces of text.
+    /// Chunks of text.
     pub pieces: u64,
-    /// What the server counted.
+    /// Token counts of the server.
     pub usage: Usage,
     /// The text.
     pub text: String,
 }
 
 impl Server {
-    /// The name of the model to ask for.
+    /// The name of the model to request.
     ///
     /// # Errors
-    /// If there is none, or a choice.
+    /// If there is none, or more than one to choose from.
     pub async fn find_model(&self) -> Result<String, String> {
         if let Some(model) = &self.model {
             return Ok(model.clone());
@@ -109,8 +108,8 @@ impl Server {
         }
     }
 
-    /// Of several models the one in memory, where there is such a list; else the one that
-    /// it says it would take (`/props` of llama.cpp's server and of Hearthd).
+    /// Of several models the one in memory, if the server lists it; otherwise the one
+    /// that it reports as its default (`/props` of llama.cpp's server and of Hearthd).
     async fn find_among(&self, names: &[String]) -> Option<String> {
         if let [one] = self.list("/api/ps").await.unwrap_or_default().as_slice() {
             return Some(one.clone());
@@ -121,10 +120,10 @@ impl Server {
         names.iter().find(is_it).cloned()
     }
 
-    /// The top of its process tree.
+    /// The root of its process tree.
     ///
     /// # Errors
-    /// Why it cannot be known.
+    /// Why it cannot be determined.
     pub async fn find_process(&self, proc: &Proc) -> Result<u32, String> {
         if let Some(pid) = self.pid {
             let missing = || format!("there is no process {pid}");
@@ -134,14 +133,14 @@ impl Server {
             Address::Tcp { port, .. } => proc.listener(Door::Port(*port)),
             Address::Unix(path) => {
                 let peer = Connection::open(&self.address).await?.peer;
-                // systemd's own, where it made the socket.
+                // systemd's process if it created the socket.
                 if let Some(peer) = peer.filter(|pid| *pid != 1) {
                     return Ok(peer);
                 }
                 let found = proc.listener(Door::Socket(path));
                 match found {
                     Ok(pid) => Ok(pid),
-                    // Hearthd says which process its engine is.
+                    // Hearthd reports the process of its engine.
                     Err(why) => {
                         let health = ask(&self.address, "/health", None)
                             .await
@@ -155,10 +154,10 @@ impl Server {
         }
     }
 
-    /// Has the model let go, and waits until it is gone.
+    /// Unloads the model and waits until it is gone.
     ///
     /// # Errors
-    /// If the server has no such request, or keeps the model.
+    /// If the server does not support the request, or keeps the model.
     pub async fn unload(&self, model: &str) -> Result<(), String> {
         let body = json!({"model": model, "keep_alive": 0});
         ask(&self.address, "/api/generate", Some(&body))
@@ -179,10 +178,10 @@ impl Server {
         tokio::time::timeout(UNLOADING, gone).await.map_err(kept)?
     }
 
-    /// Asks a question and reads the answer to its end.
+    /// Sends a question and reads the answer to its end.
     ///
     /// # Errors
-    /// What went wrong, from the connection to the last line.
+    /// The cause, from the connection to the last line.
     pub async fn answer(&self, model: &str, question: &Question) -> Result<Answer, String> {
         let body = self.api.request(model, question);
         let began = now();
@@ -203,7 +202,7 @@ impl Server {
                 }
             }
         }
-        // The last line may lack its end.
+        // The last line may lack a line end.
         if answer.line(self.api, &lines.rest(), now() - began)? {
             return Ok(answer);
         }
@@ -222,12 +221,12 @@ impl Server {
 }
 
 impl Answer {
-    /// As the server counted them; where it did not, pieces of text.
+    /// As counted by the server; otherwise the number of text chunks.
     pub fn tokens(&self) -> u64 {
         self.usage.answer.unwrap_or(self.pieces)
     }
 
-    /// Takes a line that came at this time; whether it was the last.
+    /// Processes a line received at this time; returns whether it was the last.
     fn line(&mut self, api: Api, line: &str, at: Duration) -> Result<bool, String> {
         for piece in api.read(line)? {
             match piece {

@@ -1,4 +1,4 @@
-//! The study's results, for people and as JSON.
+//! The study's results, as text and as JSON.
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +10,7 @@ use crate::error::{CtlError, Result};
 use crate::output;
 use crate::table::Table;
 
-/// What was done, in a line.
+/// A description of the study in one line.
 pub fn title(args: &BenchStudyArgs) -> String {
     let length = match args.tokens {
         Some(tokens) => format!("answers of {tokens} tokens"),
@@ -24,7 +24,7 @@ pub fn title(args: &BenchStudyArgs) -> String {
     format!("{} runs, {length}, {reset}", args.runs)
 }
 
-/// The table and what belongs to it, or the JSON document.
+/// Prints the table with its notes, or the JSON document.
 pub fn print(as_json: bool, args: &BenchStudyArgs, servers: &[Measured]) -> Result {
     if as_json {
         return output::json(&document(args, servers));
@@ -53,7 +53,7 @@ pub fn print(as_json: bool, args: &BenchStudyArgs, servers: &[Measured]) -> Resu
     Ok(())
 }
 
-/// Whether all went well, after everything was shown.
+/// Fails if any run failed; called after everything was printed.
 pub fn verdict(servers: &[Measured]) -> Result {
     let failed: Vec<&str> = servers
         .iter()
@@ -124,7 +124,7 @@ fn table(servers: &[Measured]) -> Table {
     table
 }
 
-/// Milliseconds where seconds would need many digits.
+/// Milliseconds if seconds would need many digits.
 fn seconds(value: f64) -> String {
     if value < 1.0 {
         format!("{:.1} ms", value * 1000.0)
@@ -133,7 +133,7 @@ fn seconds(value: f64) -> String {
     }
 }
 
-/// Answers that were to have a length and did not come to it.
+/// Notes answers that are shorter than requested.
 fn shorter(args: &BenchStudyArgs, measured: &Measured) -> Option<String> {
     let wanted = f64::from(args.tokens?);
     let metric = METRICS.iter().find(|metric| metric.key == "tokens")?;

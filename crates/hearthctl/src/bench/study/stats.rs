@@ -1,11 +1,11 @@
-//! What many runs say together.
+//! Statistics over several runs.
 
 use serde::Serialize;
 
-/// Mean, median and deviation of one figure.
+/// Mean, median and standard deviation of one figure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// How many values there were; a run may lack one.
+    /// The number of values; a run may lack one.
     pub runs: usize,
     /// Arithmetic mean.
     pub mean: f64,
@@ -16,7 +16,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// `None` where there is nothing to sum up.
+    /// `None` if there are no values.
     #[expect(clippy::cast_precision_loss, reason = "runs are few")]
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
@@ -48,7 +48,7 @@ mod tests {
         assert_eq!((one.mean, one.median, one.deviation), (3.0, 3.0, 0.0));
         let even = Summary::of([4.0, 1.0, 2.0, 9.0]).unwrap();
         assert_eq!((even.runs, even.mean, even.median), (4, 4.0, 3.0));
-        // Squares 0, 9, 4, 25 over three.
+        // The sum of the squares 0, 9, 4, 25, divided by three.
         assert!((even.deviation - (38.0_f64 / 3.0).sqrt()).abs() < 1e-12);
         let odd = Summary::of([5.0, 1.0, 100.0]).map(|s| s.median);
         assert_eq!(odd, Some(5.0));

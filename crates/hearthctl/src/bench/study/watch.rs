@@ -1,5 +1,5 @@
-//! What a server's processes use while they answer, looked at from a thread of its own:
-//! the answer's clock must not wait for that.
+//! Samples what a server's processes use while they answer, on a separate thread, so that
+//! it does not delay the measured times.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,21 +11,21 @@ use hearth_sensors::Sensors;
 
 use super::proc::{Kind, Proc};
 
-/// How often: adding up the pages of a large process takes milliseconds.
+/// Sampling interval: adding up the pages of a large process takes milliseconds.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// What was used.
+/// Resources used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Used {
     /// CPU time of the process tree.
     pub cpu: Option<Duration>,
-    /// Memory: the mean of all looks, the largest, and how it was counted.
+    /// Memory: the mean of all samples, the largest, and how it was counted.
     pub memory: Option<(Bytes, Bytes, Kind)>,
-    /// The board's temperature in degrees Celsius at its hottest.
+    /// The highest temperature of the board in degrees Celsius.
     pub celsius: Option<f64>,
 }
 
-/// A thread that looks.
+/// The sampling thread.
 #[derive(Debug)]
 pub struct Watch {
     stop: Arc<AtomicBool>,
@@ -33,11 +33,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to look at a process and all below it; without one, at the board alone.
+    /// Starts to sample a process and its descendants; without one, the board only.
     pub fn begin(top: Option<u32>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        // Before the question is asked, not when the thread comes to run.
+        // Before the question is sent, not when the thread is scheduled.
         let (proc, sensors) = (Proc::here(), Sensors::new("/"));
         let before = top.map(|top| proc.cpu(&proc.tree(top)));
         let thread = std::thread::spawn(move || {
@@ -62,7 +62,7 @@ impl Watch {
         Self { stop, thread }
     }
 
-    /// Looks once more and ends.
+    /// Takes a last sample and ends.
     pub fn end(self) -> Used {
         self.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::Question;
 
-/// A line longer than this is no answer of a language model.
+/// A longer line is not an answer of a language model.
 const LINE_MAX: usize = 4 << 20;
 
-/// Which API a server is asked by.
+/// The API of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Api {
@@ -20,12 +20,12 @@ pub enum Api {
     Ollama,
 }
 
-/// What a line of a stream brings.
+/// What a line of a stream contains.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     /// More of the answer, or of the reasoning before it.
     Text(String),
-    /// Counts; what is not said is `None`.
+    /// Token counts; `None` for those that are not reported.
     Usage(Usage),
     /// The answer is complete.
     End,
@@ -34,16 +34,16 @@ pub enum Piece {
 /// Tokens, as the server counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Of the prompt, with the template around it.
+    /// Of the prompt, including the chat template.
     pub prompt: Option<u64>,
-    /// Of these, found in a prompt cache.
+    /// How many of these were found in a prompt cache.
     pub cached: Option<u64>,
     /// Of the answer.
     pub answer: Option<u64>,
 }
 
 impl Usage {
-    /// Later counts replace earlier ones; what they do not say stays.
+    /// Replaces the counts that `later` reports.
     pub fn take(&mut self, later: Self) {
         self.prompt = later.prompt.or(self.prompt);
         self.cached = later.cached.or(self.cached);
@@ -52,7 +52,7 @@ impl Usage {
 }
 
 impl Api {
-    /// Where a chat is sent.
+    /// Path of the chat endpoint.
     pub fn path(self) -> &'static str {
         match self {
             Self::OpenAi => "/v1/chat/completions",
@@ -60,7 +60,7 @@ impl Api {
         }
     }
 
-    /// A greedy, streamed chat of its own.
+    /// A greedy, streamed chat request.
     pub fn request(self, model: &str, question: &Question) -> Value {
         let mut messages = vec![json!({"role": "user", "content": question.text})];
         if let Some(opening) = &question.opening {
@@ -75,7 +75,7 @@ impl Api {
                     "temperature": 0, "seed": 1, "max_tokens": question.tokens,
                 });
                 if fixed {
-                    // Not OpenAI's: llama.cpp's servers and Hearthd have it.
+                    // An extension of llama.cpp's servers and Hearthd.
                     body["ignore_eos"] = true.into();
                 }
                 body
@@ -84,7 +84,7 @@ impl Api {
                 let mut options =
                     json!({"temperature": 0, "seed": 1, "num_predict": question.tokens});
                 if fixed {
-                    // Hearthd's; Ollama itself ignores it.
+                    // An extension of Hearthd; Ollama ignores it.
                     options["ignore_eos"] = true.into();
                 }
                 json!({"model": model, "messages": messages, "stream": true, "options": options})
@@ -92,10 +92,10 @@ impl Api {
         }
     }
 
-    /// What a line of the answer's stream says.
+    /// Parses a line of the answer's stream.
     ///
     /// # Errors
-    /// What the server says is wrong, or what is odd about the line.
+    /// The error that the server reports, or what is unexpected about the line.
     pub fn read(self, line: &str) -> Result<Vec<Piece>, String> {
         let line = line.trim();
         let data = match self {
@@ -103,7 +103,7 @@ impl Api {
             Self::OpenAi => match line.strip_prefix("data:") {
                 Some(data) => data.trim(),
                 None if line.starts_with('{') => line,
-                // Comments and fields that say nothing here (HTML standard, 9.2.6).
+                // Comments and fields without meaning here (HTML standard, 9.2.6).
                 None => "",
             },
         };
@@ -131,7 +131,7 @@ impl Api {
     }
 }
 
-/// What an error says, in either API's form.
+/// The message of an error, in either API's form.
 pub fn error(event: &Value) -> Option<String> {
     let error = event.get("error").filter(|error| !error.is_null())?;
     let text = error.get("message").unwrap_or(error);
@@ -141,7 +141,7 @@ pub fn error(event: &Value) -> Option<String> {
     )
 }
 
-/// So much of a text as fits into a message.
+/// Truncates a text for use in a message.
 pub fn short(text: &str) -> String {
     let mut short: String = text.chars().take(120).collect();
     if short.len() < text.len() {
@@ -162,7 +162,7 @@ fn openai(event: &Value) -> Vec<Piece> {
             answer: count(&usage["completion_tokens"]),
         }));
     }
-    // llama-server's own figures, which say what came from its cache.
+    // llama-server's own figures include the tokens from its cache.
     if let Some(cached) = count(&event["timings"]["cache_n"]) {
         pieces.push(Piece::Usage(Usage {
             cached: Some(cached),
@@ -191,17 +191,17 @@ fn texts(from: &Value, names: &[&str]) -> Vec<Piece> {
     texts.map(|text| Piece::Text(text.to_owned())).collect()
 }
 
-/// Bytes as they come, cut into lines.
+/// Splits received bytes into lines.
 #[derive(Debug, Default)]
 pub struct Lines {
     open: Vec<u8>,
 }
 
 impl Lines {
-    /// The lines that these bytes complete.
+    /// Returns the lines that these bytes complete.
     ///
     /// # Errors
-    /// If a line does not end.
+    /// If a line is too long.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<String>, String> {
         let mut lines = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -215,7 +215,7 @@ impl Lines {
         Ok(lines)
     }
 
-    /// What came after the last line's end.
+    /// The bytes after the last line end.
     pub fn rest(&mut self) -> String {
         let line = String::from_utf8_lossy(&self.open).trim_end().to_owned();
         self.open.clear();
