@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run as root inside of a booted container (boot-test.sh: the folder is /mnt) or machine
-# (vm/run.sh): the folder has the package, and its file `log` takes what is to be shown.
+# (vm/run.sh): the folder contains the package, and output is written to its file `log`.
 set -u
 share=$(dirname "$0")
 exec >"$share/log" 2>&1
@@ -48,7 +48,7 @@ has "llama.cpp's log, with its level" "$(journalctl --no-pager --output=json --u
     TARGET=llama.cpp PRIORITY=6 | tail -n 1)" '"SYSLOG_IDENTIFIER":"hearth-engine"'
 rm -r /run/systemd/system/hearthd.service.d
 systemctl daemon-reload
-# So many starts in so short a time are the test's doing: the count begins anew.
+# The test starts the service more often than the start limit allows: reset the counter.
 systemctl reset-failed hearthd.service
 
 echo "--- activation"
@@ -113,7 +113,7 @@ has "it answers" "$(generate member)" Rome
 install_package older.deb --allow-downgrades
 is "downgraded" "$(installed) $(state hearthd.service)" "0.0.9-1 active"
 has "it answers" "$(generate member)" Rome
-# What an owner does with it.
+# A change by the administrator.
 echo '# The owner was here.' >>"$config"
 printf '[queue]\nlength_max = 7\n' >/etc/hearthd/hearthd.toml.d/owner.toml
 cp /usr/share/hearthd/models/hearth-demo-q8_0.gguf /root/owners.gguf
@@ -131,7 +131,7 @@ is "what was enabled is, what was disabled is not" \
     "$(systemctl is-enabled hearthd-tcp.socket) $(systemctl is-enabled hearthd.service)" "enabled disabled"
 dpkg -P hearthd >/tmp/dpkg 2>&1 || cat /tmp/dpkg
 is "a purge leaves nothing of it" "$(ls -d /var/lib/hearthd /var/cache/hearthd /run/hearthd 2>/dev/null)" ""
-# dpkg leaves a folder in which something lies that is not the package's.
+# dpkg keeps a directory that contains files which are not from the package.
 is "but the owner's own file" "$(find /etc/hearthd -type f)" /etc/hearthd/hearthd.toml.d/owner.toml
 rm -r /etc/hearthd
 

@@ -27,7 +27,7 @@ for release in "$@"; do
   if [ ! -d "$tree" ]; then
     echo "boot-test: fetching $release"
     rm -rf "$tree.new"
-    # What the package depends on, and curl to ask with.
+    # The package's dependencies, and curl for requests.
     mmdebstrap --quiet --mode=root --variant=minbase \
       --include=systemd-sysv,dbus,libstdc++6,curl "$release" "$tree.new"
     mv "$tree.new" "$tree"
@@ -40,7 +40,7 @@ for release in "$@"; do
   "$here/older-deb.sh" "$deb" "$share/older.deb"
   begin=$SECONDS
   status=0
-  # Process 1 runs the test instead of a full boot, and leaves with its status.
+  # Process 1 runs the test instead of a full boot, and exits with its status.
   SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout 600 systemd-nspawn --quiet --boot \
     --directory="$tree" --volatile=overlay --private-network --keep-unit --register=no \
     --console=pipe --bind="$share:/mnt" --uuid="$(cat /proc/sys/kernel/random/uuid)" \

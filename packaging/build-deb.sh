@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes target/debian/hearthd_VERSION_ARCH.deb (or target/TRIPLE/debian/...) of
-# executables that are built already, and checks it.
+# Makes target/debian/hearthd_VERSION_ARCH.deb (or target/TRIPLE/debian/...) from
+# executables that are already built, and checks it.
 #
 # usage: packaging/build-deb.sh [--target TRIPLE]
 set -euo pipefail
@@ -33,8 +33,8 @@ done
 rm -rf "$assets"
 mkdir -p "$assets"/{bin,lib,man,completions}
 
-# Manual pages and completions come from the command line's own definition, and
-# are the same on every architecture: the host's executable will do.
+# Manual pages and completions are generated from the command line's definition, and are
+# the same on every architecture: the host's executable is used.
 ctl=$out/hearthctl
 if [ -n "$prefix" ]; then
   ctl=${CARGO_TARGET_DIR:-target}/release/hearthctl
@@ -46,20 +46,20 @@ fi
 for bin in hearthd hearth-engine hearthctl; do
   "${prefix}strip" --strip-unneeded --remove-section=.comment -o "$assets/bin/$bin" "$out/$bin"
 done
-# What the engine is linked with, under the names it asks for, and every CPU
-# variant. libllama-common is not used: the chat layer is a library of its own.
+# The libraries that the engine is linked with, under their sonames, and every CPU
+# variant. libllama-common is not used: the chat layer is a separate library.
 for lib in "$out"/hearth-lib/lib{llama,ggml,ggml-base,hearth-chat}.so.0 "$out"/hearth-lib/libggml-cpu-*.so; do
   "${prefix}strip" --strip-unneeded --remove-section=.comment -o "$assets/lib/${lib##*/}" "$lib"
 done
 
-# The integration for Home Assistant, without what running its tests leaves behind.
+# The integration for Home Assistant, without files left by test runs.
 mkdir "$assets/home-assistant"
 cp -r packaging/home-assistant/custom_components "$assets/home-assistant/"
 find "$assets/home-assistant" -name __pycache__ -prune -exec rm -r {} +
 
 packaging/third-party.sh ${triple:+"$triple"} | gzip -9n >"$assets/third-party.gz"
 
-# --no-build: Cargo would only look again; --no-strip: done above. It prints the path.
+# --no-build: already built; --no-strip: done above. It prints the path.
 deb=$(cargo deb --quiet --no-build --no-strip "${target[@]}" | tail -1)
 packaging/check-deb.sh --lintian "$deb"
 echo "$deb"

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Runs what is in an arm64 package, on this machine, as different processors (QEMU's
-# user mode): which CPU kernels the engine takes on each, whether its answers are those
-# of this machine's own engine, and what it says of broken files.
+# Runs the executables of an arm64 package on this machine as different processors
+# (QEMU's user mode): checks which CPU kernels the engine selects on each, whether its
+# answers equal those of this machine's engine, and its errors for broken files.
 #
 # usage: packaging/check-arm64.sh FILE.deb
 set -euo pipefail
@@ -16,15 +16,16 @@ dpkg-deb -x "$deb" "$work/root"
 status=0
 wrong() { echo "check-arm64: $*" >&2; status=1; }
 
-# The engine starts itself anew where the C library was not told of huge pages. That takes
-# binfmt_misc under an emulator, which not every machine has: so it is told.
+# The engine re-executes itself where the C library is not configured for huge pages.
+# Under an emulator that needs binfmt_misc, which not every machine has: so configure
+# it.
 engine() {
   local cpu=$1
   shift
   QEMU_CPU=$cpu QEMU_LD_PREFIX=/usr/aarch64-linux-gnu GLIBC_TUNABLES=glibc.malloc.hugetlb=0 \
     qemu-aarch64-static "$work/root/usr/libexec/hearthd/hearth-engine" "$@"
 }
-# Greedy: nothing is left to chance.
+# Greedy: deterministic.
 answers() {
   while read -r question; do
     "$@" run --temperature 0 --threads 2 --prompt "$question" "$work/root/usr/share/hearthd/models/hearth-demo-q8_0.gguf"
@@ -38,7 +39,8 @@ QUESTIONS
 
 answers "$own" >"$work/own" 2>/dev/null
 [ "$(wc -l <"$work/own")" -ge 4 ] || wrong "this machine's engine does not answer"
-# Raspberry Pi 3 and 4, Pi 5, and all that QEMU has; which kernels, and why not better ones.
+# Raspberry Pi 3 and 4, Pi 5, and all features of QEMU; which kernels, and why not
+# better ones.
 while read -r cpu kernels why; do
   got=$(engine "$cpu" cpu)
   case $got in
@@ -59,7 +61,7 @@ cortex-a76 armv8.2_2 ; armv8.2_3 needs SVE
 max armv9.2_2
 PROCESSORS
 
-# broken WHAT PART: the engine does not start, and says so.
+# broken WHAT PART: the engine does not start, and reports it.
 broken() {
   local said code=0
   said=$(engine cortex-a76 cpu 2>&1) || code=$?

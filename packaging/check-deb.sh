@@ -1,5 +1,5 @@
 #!/bin/bash
-# Checks a built .deb by what is in it: files and modes, relations, conffiles, and
+# Checks the contents of a built .deb: files and modes, relations, conffiles, and
 # that the executables find their libraries where the package puts them.
 #
 # usage: packaging/check-deb.sh [--lintian] FILE.deb
@@ -95,7 +95,7 @@ done
 # --- executables and libraries ---------------------------------------------------
 mapfile -t elf < <(find "$root/usr/bin" "$root/usr/libexec" "$root/usr/lib/hearthd" -type f)
 
-# The newest symbol versions asked for, against what Depends promises.
+# The newest symbol versions required, against what Depends guarantees.
 newest() {
   for file in "${elf[@]}"; do readelf -W --version-info "$file"; done |
     grep -o "$1_[0-9][0-9.]*" | sed "s/$1_//" | sort -Vu | tail -1
@@ -115,8 +115,8 @@ for file in "${elf[@]}"; do
       *) [ -f "$root/usr/lib/hearthd/$lib" ] || wrong "${file#"$root"} needs $lib, which nothing provides" ;;
     esac
   done < <(readelf -d "$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
-  # A library's own RUNPATH would switch off the executable's for what it needs, and
-  # a path of the build machine has no business in a package.
+  # A library's own RUNPATH would disable the executable's for its dependencies, and a
+  # path of the build machine must not be in a package.
   paths=$(readelf -d "$file" | sed -n 's/.*(R\(UN\)\?PATH).*\[\(.*\)\]/\2/p')
   case :$paths in
     : | :\$ORIGIN*) ;;
@@ -125,12 +125,12 @@ for file in "${elf[@]}"; do
   if readelf -S "$file" | grep -q '\.debug_info'; then wrong "${file#"$root"} is not stripped"; fi
 done
 
-# The rooms are kept apart: only the engine links llama.cpp.
+# Process separation: only the engine links llama.cpp.
 for bin in usr/bin/hearthctl usr/libexec/hearthd/hearthd; do
   if readelf -d "$root/$bin" | grep -Eq 'NEEDED.*lib(llama|ggml)'; then wrong "/$bin links llama.cpp"; fi
 done
 
-# Started from where the package puts them, with nothing of the build in sight.
+# Started from where the package puts them, without access to the build tree.
 if [ "$(field Architecture)" = "$(dpkg --print-architecture)" ]; then
   for bin in usr/bin/hearthctl usr/libexec/hearthd/hearthd usr/libexec/hearthd/hearth-engine; do
     if ! (cd / && env -i PATH=/usr/bin:/bin "$root/$bin" --help >"$work/help" 2>&1); then
@@ -149,7 +149,7 @@ fi
 if [ -n "$lintian" ]; then
   command -v lintian >/dev/null || { echo "check-deb: lintian is not installed" >&2; exit 1; }
   options=(--fail-on 'error,warning')
-  # It refuses to be root unless told that it is meant.
+  # It refuses to run as root unless that is explicitly allowed.
   [ "$(id -u)" != 0 ] || options+=(--allow-root)
   lintian "${options[@]}" "$deb" || wrong "lintian has complaints"
 fi

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Checks the bus policy and the activation file on a private bus: who may own the
-# name and who may call it. Needs root, to take the parts of several accounts.
+# name and who may call it. Needs root, to act as several accounts.
 #
 # usage: packaging/check-policy.sh
 set -euo pipefail
@@ -17,8 +17,8 @@ dir=$(mktemp -d)
 chmod 755 "$dir"
 trap 'kill "${bus_pid-}" 2>/dev/null; rm -rf "$dir"' EXIT
 
-# Accounts that every Debian has: daemon plays hearthd, games is in group games,
-# which plays hearth; nobody is nobody.
+# Accounts that every Debian has: daemon stands for hearthd, games is in group games,
+# which stands for hearth; nobody is an account without access.
 mkdir "$dir/services"
 cp packaging/dbus/org.hearthd.Inference1.service "$dir/services/"
 private_bus "$dir" daemon games
@@ -29,8 +29,8 @@ as() {
   shift
   setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups busctl --timeout=10 call "$@" 2>&1 || true
 }
-# expect allowed|denied WHAT ANSWER. Both have to show: an answer of some other kind
-# (no bus, no such method) is neither.
+# expect allowed|denied WHAT ANSWER. The answer must match one of the two: any other
+# answer (no bus, no such method) is neither.
 expect() {
   local got="neither"
   case $3 in
@@ -46,7 +46,7 @@ expect() {
   fi
 }
 own() { as "$1" org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus RequestName su org.hearthd.Inference1 0; }
-# Nobody has the name: a call that is let through ends in a failed activation.
+# No process owns the name: an allowed call ends in a failed activation.
 send() { as "$1" org.hearthd.Inference1 /org/hearthd/Inference1 org.hearthd.Inference1 ListModels; }
 
 expect allowed "root owns" "$(own root)"

@@ -13,14 +13,14 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() { echo "check-units: $*" >&2; exit 1; }
 
-# verify wants the executables to exist: it gets copies that name one that does.
+# verify requires the executables to exist: it gets copies that name an existing one.
 mkdir "$work/units"
 for unit in systemd/*.service systemd/*.socket; do
   sed 's|^ExecStart=/usr/libexec/hearthd/[^ ]*|ExecStart=/bin/true|' "$unit" \
     >"$work/units/${unit##*/}"
 done
 
-# It returns 0 on misspelt keys: what counts is that it says nothing.
+# It returns 0 on misspelt keys: check that it prints nothing.
 SYSTEMD_UNIT_PATH="$work/units:" systemd-analyze verify --man=no "$work"/units/* \
   >"$work/verify" 2>&1 || true
 [ ! -s "$work/verify" ] || { cat "$work/verify" >&2; fail "systemd-analyze verify has complaints"; }
@@ -36,7 +36,7 @@ if grep -E '^[^#]*hearthd-tcp' systemd/hearthd.service systemd/hearthd.socket >&
   fail "the lines above name hearthd-tcp.socket"
 fi
 
-# Users and folders come out as the units and the bus policy expect them.
+# Users and directories are created as the units and the bus policy expect them.
 root=$work/root
 mkdir -p "$root/etc" "$root/usr/lib/sysusers.d" "$root/usr/lib/tmpfiles.d"
 cp systemd/sysusers.d/hearthd.conf "$root/usr/lib/sysusers.d/"

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Shows Hearthd as it was built, with the demo model: nothing is installed, no root
-# needed, and nothing is left behind. It gets a system bus of its own with the
-# shipped policy, on which you are the daemon's user and your group is "hearth".
+# Demonstrates the built Hearthd with the demo model: nothing is installed, root is not
+# needed, and no files are left behind. It uses a private system bus with the shipped
+# policy, on which the caller is the daemon's user and the caller's group is "hearth".
 #
 # usage: packaging/demo.sh           ask one question each way, check the answers
 #        packaging/demo.sh --stay [BOARD]
@@ -76,7 +76,7 @@ EOF
 
 private_bus "$dir" "$(id -u)" "$(id -g)"
 
-# The folder systemd would hand over (CacheDirectory=).
+# The directory that systemd would pass (CacheDirectory=).
 export CACHE_DIRECTORY=$dir/cache
 if [ -n "$stay" ]; then
   "$bin/hearthd" --config "$dir/hearthd.toml" "${simulate[@]}" &
@@ -105,7 +105,7 @@ by_dbus=(busctl --timeout=120 call org.hearthd.Inference1 /org/hearthd/Inference
 by_http=(curl -sS --max-time 120 --unix-socket "$dir/hearthd.sock"
   http://localhost/v1/chat/completions -H "Content-Type: application/json" -d "$request")
 
-# A command as one can paste it.
+# A command in a form that can be pasted.
 show() {
   local word line='$'
   for word in "$@"; do

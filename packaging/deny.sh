@@ -1,5 +1,5 @@
 #!/bin/bash
-# What is compiled in: bans, licences and sources always; known security problems
+# Checks the dependencies: bans, licences and sources always; known vulnerabilities
 # where their database can be fetched.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Fuzzes what reads input from outside, one target after the other, with what it needs:
-# a nightly toolchain and cargo-fuzz. Inputs found on the way stay in fuzz/corpus; one
-# that fails is kept in fuzz/artifacts, and ends it.
+# Fuzzes the parsers of external input, one target after the other; installs a nightly
+# toolchain and cargo-fuzz. New inputs are stored in fuzz/corpus; an input that fails is
+# stored in fuzz/artifacts and ends the run.
 #
 # usage: packaging/fuzz.sh SECONDS [TARGET...]   default: all targets
 set -euo pipefail

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# What the tests inside of a container or a machine have in common. Read by
+# Functions shared by the tests inside a container or a machine. Sourced by
 # boot-test-inside.sh and vm/inside.sh, which set `share`, the folder with the package.
 share=${share:?the folder with the package}
 export DEBIAN_FRONTEND=noninteractive
@@ -56,7 +56,7 @@ install_package() {
     shift
     apt-get install -qq -y --reinstall "$@" "$share/$file" >/tmp/apt 2>&1 || { cat /tmp/apt; exit 1; }
 }
-# The end: what the service said where something was wrong, and the verdict.
+# At the end: the service's log where something was wrong, and the result.
 finish() {
     if [ "$bad" = 0 ]; then
         : >"$share/passed"

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs the Cargo tools of packaging and checks, each in exactly the version the
-# project was checked with; does nothing where that is there.
+# Installs the Cargo tools for packaging and checks, each in exactly the version the
+# project was checked with; does nothing where it is already installed.
 #
 # usage: packaging/install-tools.sh
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes what an older version of a package could have been, to upgrade from: the same
-# files under a lower version, with another /etc/hearthd/hearthd.toml.
+# Makes a package that stands for an older version, to upgrade from: the same files with
+# a lower version number and a different /etc/hearthd/hearthd.toml.
 #
 # usage: packaging/older-deb.sh FILE.deb OLDER.deb
 set -euo pipefail
@@ -16,5 +16,5 @@ echo '# As version 0.0.9 had it.' >>"$work/root/etc/hearthd/hearthd.toml"
 (cd "$work/root" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' | sort -z |
   xargs -0 md5sum) >"$work/md5sums"
 mv "$work/md5sums" "$work/root/DEBIAN/md5sums"
-# Quickly: it is installed once and thrown away.
+# Fast compression: it is installed once and deleted.
 dpkg-deb --root-owner-group -Zgzip -z1 -b "$work/root" "$older" >/dev/null

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Debian's own test of a package: in a bare system of a release it is installed, removed,
-# purged, and upgraded to from an older version; what is left behind afterwards, or
-# belongs to nobody, is an error. Needs root and a Debian mirror; the first run of a release
-# fetches its base system into target/piuparts.
+# purged, and upgraded to from an older version; files that remain afterwards, or belong
+# to no package, are an error. Needs root and a Debian mirror; the first run of a
+# release fetches its base system into target/piuparts.
 #
 # usage: packaging/piuparts.sh FILE.deb [RELEASE...]    default: bookworm trixie
 set -euo pipefail
@@ -21,7 +21,7 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$cache" "$work/archive"
-# What there is to upgrade from.
+# The version to upgrade from.
 "$here/older-deb.sh" "$deb" "$work/archive/hearthd.deb"
 (cd "$work/archive" && dpkg-scanpackages . >Packages 2>/dev/null)
 
@@ -33,7 +33,7 @@ for release in "$@"; do
     mv "$base.new.tar.gz" "$base"
   fi
   begin=$SECONDS
-  # A broken link is lintian's to find; those here are systemd's own.
+  # Broken links are checked by lintian; those here are systemd's own.
   if ! piuparts --basetgz="$base" --distribution="$release" --no-eatmydata \
     --no-symlinks --warn-on-leftovers-after-purge --bindmount="$work/archive" \
     --extra-repo="deb [trusted=yes] file://$work/archive ./" "$deb" \
@@ -41,7 +41,7 @@ for release in "$@"; do
     grep -E 'ERROR|FAIL|WARN' -A 12 "$work/$release" >&2 || tail -n 60 "$work/$release" >&2
     fail "$release: the package does not pass"
   fi
-  # What systemd and dbus leave, which came as its dependencies, is not the package's.
+  # Files left by systemd and dbus, its dependencies, are not the package's.
   if sed -n '/left files on system/,/^$/p' "$work/$release" | grep hearth >&2; then
     fail "$release: a purge leaves the files above"
   fi

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Sourced, not run: a system bus of one's own, with the shipped policy in force.
+# Sourced, not run: a private system bus with the shipped policy in force.
 
 # private_bus DIR USER GROUP
-#   Starts a dbus-daemon that listens on DIR/bus. USER plays the part of hearthd and
-#   GROUP that of hearth: names or numbers of accounts that exist here, since
-#   dbus-daemon drops rules for those it does not know.
+#   Starts a dbus-daemon that listens on DIR/bus. USER stands for hearthd and GROUP
+#   for hearth: names or numbers of existing accounts, since dbus-daemon drops rules
+#   for unknown ones.
 #   Sets bus_pid and exports DBUS_SYSTEM_BUS_ADDRESS.
 private_bus() {
   local dir=$1 user=$2 group=$3 here
@@ -12,7 +12,7 @@ private_bus() {
   mkdir -p "$dir/system.d" "$dir/services"
   sed "s/user=\"hearthd\"/user=\"$user\"/; s/group=\"hearth\"/group=\"$group\"/" \
     "$here/dbus/org.hearthd.Inference1.conf" >"$dir/system.d/org.hearthd.Inference1.conf"
-  # What /usr/share/dbus-1/system.conf says, in short: closed unless opened.
+  # A short form of /usr/share/dbus-1/system.conf: denied unless allowed.
   cat >"$dir/bus.conf" <<EOF
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Makes `cargo build --target aarch64-unknown-linux-gnu` work on a Debian machine of
 # another architecture: Debian's cross compiler, and Rust's standard library for the
-# target. rustup brings the latter; where it cannot (no way to its server, or a
-# compiler that is not rustup's), it is built for exactly this compiler from Debian's
-# rust-src package. Quick and silent where all is there.
+# target. rustup provides the latter; where it cannot (its server is not reachable, or
+# the compiler is not rustup's), it is built for exactly this compiler from Debian's
+# rust-src package. Fast and silent where everything is installed.
 #
 # usage: packaging/setup-cross.sh
 #   RUSTUP=no     do not ask rustup
@@ -36,7 +36,7 @@ mirror=$(apt-get indextargets --format "\$(REPO_URI)" 'Created-By: Packages' | h
 mirror=${mirror%/}
 for architecture in all amd64; do
   curl -fsSL "$mirror/dists/$suite/main/binary-$architecture/Packages.xz" -o "$work/list.xz" || continue
-  # One paragraph a package: where its file is, and its digest.
+  # One paragraph per package: the location of its file, and its digest.
   read -r file digest < <(xzcat "$work/list.xz" | awk -v version="$version" '
     BEGIN { RS = ""; FS = "\n" }
     $1 == "Package: rust-src" {
@@ -55,7 +55,7 @@ curl -fsSL "$mirror/$file" -o "$work/rust-src.deb"
 echo "$digest  $work/rust-src.deb" | sha256sum --check --quiet
 dpkg-deb --fsys-tarfile "$work/rust-src.deb" | tar -x -C "$work" "./usr/src/rustc-$version/library"
 
-# `dist` is the profile of the official one; the library is of this very compiler, so
+# `dist` is the profile of the official one; the library matches this exact compiler, so
 # its unstable features may be used.
 (
   cd "$work/usr/src/rustc-$version/library"
@@ -63,7 +63,7 @@ dpkg-deb --fsys-tarfile "$work/rust-src.deb" | tar -x -C "$work" "./usr/src/rust
   export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
   cargo build --quiet --locked --profile dist -p sysroot --features backtrace --target "$target"
 )
-# Whole or not at all.
+# Install it completely or not at all.
 rm -rf "$libdir" "$libdir.new"
 mkdir -p "$libdir.new"
 find "$work/target/$target/dist/deps" -name 'lib*.rlib' ! -name 'libsysroot-*' -exec cp -t "$libdir.new" {} +

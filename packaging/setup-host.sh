@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what building (and, where asked, testing, checking, packaging or building
-# for a Raspberry Pi) needs from Debian, and nothing that is there already. Quick and
-# silent then; works offline.
+# for a Raspberry Pi) needs from Debian, except what is already installed. Then it is
+# fast and silent; works offline.
 #
 # usage: packaging/setup-host.sh [build] [test] [check] [package] [cross] [models] [vm] [home-assistant]
 #        default: build
@@ -10,7 +10,7 @@ set -euo pipefail
 [ $# -gt 0 ] || set -- build
 missing=()
 
-# need COMMAND PACKAGE: the package is wanted where the command is not there.
+# need COMMAND PACKAGE: the package is needed where the command is missing.
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 # want PACKAGE: for packages without a command of their own.
 want() {
@@ -28,12 +28,12 @@ for part in "$@"; do
       need cmake cmake
       need clang clang
       want libclang-dev
-      # Compiling llama.cpp takes ten minutes on two cores; once is enough.
+      # Compiling llama.cpp takes ten minutes on two cores; ccache avoids repeating it.
       need ccache ccache
       need pkg-config pkg-config
       need curl curl
       need xz xz-utils
-      # `make demo` and `make run`: a bus of their own, and calls on it.
+      # `make demo` and `make run`: a private bus, and calls on it.
       need dbus-daemon dbus-daemon
       need busctl systemd
       ;;
@@ -43,7 +43,7 @@ for part in "$@"; do
       need setpriv util-linux
       need readelf binutils
       need dpkg-deb dpkg
-      # What hearthctl writes is read by who it is for: pages, completions, plots.
+      # The readers of hearthctl's output: manual pages, completions, plots.
       need man man-db
       need zsh zsh
       need fish fish
@@ -56,9 +56,9 @@ for part in "$@"; do
       # The official clients are Python packages (tests/clients).
       need python3 python3
       python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-      # The page is looked at in a browser; Playwright's own is none of Debian's.
+      # The page is tested in a browser; Playwright's own browser is no Debian package.
       need chromium chromium
-      # The real one says what its rules let people do; it has no command of its own.
+      # The real polkitd evaluates the rules; it has no command of its own.
       want polkitd
       ;;
     check)
@@ -67,23 +67,23 @@ for part in "$@"; do
     package)
       need strip binutils
       need lintian lintian
-      # lintian reads the manual pages with it.
+      # Used by lintian to check the manual pages.
       need man man-db
       ;;
     cross)
       # For aarch64-unknown-linux-gnu.
       need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
       need aarch64-linux-gnu-strip binutils-aarch64-linux-gnu
-      # Runs what was built.
+      # Runs the cross-compiled executables.
       need qemu-aarch64-static qemu-user-static
       ;;
     models)
-      # llama.cpp's server out of Debian's packages, which are unpacked.
+      # llama.cpp's server from Debian's packages, which are unpacked.
       need python3 python3
       need mmdebstrap mmdebstrap
       ;;
     vm)
-      # Machines to test in (packaging/vm), whose QEMU comes by itself.
+      # Virtual machines to test in (packaging/vm), which download their own QEMU.
       need mmdebstrap mmdebstrap
       need arch-test arch-test
       need qemu-aarch64-static qemu-user-static
@@ -92,7 +92,7 @@ for part in "$@"; do
       need mkfs.ext4 e2fsprogs
       ;;
     home-assistant)
-      # Home Assistant's Python comes from a newer Debian where there is none.
+      # Home Assistant's Python comes from a newer Debian where it is missing.
       command -v python3.14 >/dev/null || need mmdebstrap mmdebstrap
       ;;
     *)
@@ -118,7 +118,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
   fi
   echo "setup-host: installing ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
-  # The lists may be absent or too old: fetched only when the first try fails.
+  # The package lists may be absent or too old: updated only when the first attempt fails.
   install=(env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}")
   "${root[@]}" "${install[@]}" >/dev/null 2>&1 || {
     "${root[@]}" apt-get update -qq
@@ -126,7 +126,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
   }
 fi
 
-# The compiler is no Debian package: Debian's is too old.
+# The compiler is not installed from Debian: Debian's is too old.
 wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
 if ! command -v cargo >/dev/null; then
   echo "setup-host: Rust $wanted or newer is needed: https://rustup.rs" >&2

@@ -1,7 +1,6 @@
 #!/bin/bash
-# Prints what is compiled into the executables besides Hearthd itself: each crate with
-# its licence, then every licence text once. The licences ask for that in
-# packages.
+# Prints the third-party code compiled into the executables: each crate with its
+# licence, then every licence text once. The licences require that in packages.
 #
 # usage: packaging/third-party.sh [TRIPLE]
 set -euo pipefail
@@ -16,7 +15,7 @@ trap 'rm -rf "$texts"' EXIT
 echo "Crates compiled into hearthd, hearth-engine and hearthctl, and their licences"
 echo "============================================================================="
 while IFS='|' read -r crate licence; do
-  # "name vVERSION", with notes in brackets behind it for procedural macros.
+  # "name vVERSION", followed by notes in brackets for procedural macros.
   read -r name version _ <<<"$crate"
   case $name in hearthd | hearthctl | hearth-*) continue ;; esac
   version=${version#v}

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Says sentences to a model in homes that exist in files only, in Home Assistant's test
-# harness with the daemon that `make build` made, and prints what was right, what was done
-# wrongly and how long it took.
+# Sends sentences to a model in simulated homes defined in files, in Home Assistant's
+# test harness with the daemon that `make build` made, and prints which were right,
+# which actions were wrong and how long it took.
 #
 # usage: packaging/home-assistant/eval.sh MODEL.gguf [OPTION]...
 #
@@ -23,7 +23,7 @@ case "${1-}" in
 esac
 HOME_EVAL_MODEL=$("$here/inside-model.sh" "$1")
 export HOME_EVAL_MODEL
-# Only this folder is seen there, too.
+# Only this folder is visible there, too.
 target=${CARGO_TARGET_DIR:-$here/../../target}/home-assistant
 json=
 shift

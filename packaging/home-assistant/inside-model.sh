@@ -1,6 +1,6 @@
 #!/bin/bash
-# Puts a model file where Home Assistant's Python sees it (inside.sh: it may have a tree of
-# its own, with the target folder in it), and prints its path there.
+# Puts a model file where Home Assistant's Python can read it (inside.sh: it may run in
+# a separate tree, which contains the target folder), and prints its path there.
 #
 # usage: packaging/home-assistant/inside-model.sh MODEL.gguf
 set -euo pipefail

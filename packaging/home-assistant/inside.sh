@@ -1,7 +1,7 @@
 #!/bin/bash
-# Runs a command where python3.14 is: here, or in the tree that setup.sh made. There, the
-# system's own files are not seen, but for the repository, the temporary folder and the
-# tree of processes; users, network and everything else are as outside.
+# Runs a command where python3.14 is: here, or in the tree that setup.sh made. There,
+# the system's own files are not visible, except the repository, the temporary folder
+# and /proc; users, network and everything else are as outside.
 #
 # usage: packaging/home-assistant/inside.sh COMMAND...
 set -euo pipefail

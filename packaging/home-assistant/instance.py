@@ -1,4 +1,4 @@
-"""A Home Assistant that runs, spoken to as its own pages do."""
+"""A running Home Assistant, controlled through the API of its own pages."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -34,7 +34,7 @@ logger:
 
 @dataclass
 class Answer:
-    """What came of something that was said."""
+    """The result of a sentence."""
 
     text: str = ""
     calls: list[dict[str, Any]] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Answer:
 
 
 class Instance:
-    """Home Assistant in a folder of its own."""
+    """Home Assistant in a separate folder."""
 
     def __init__(self, folder: Path, more: str = "") -> None:
         """Write the configuration; `more` is YAML."""
@@ -66,7 +66,7 @@ class Instance:
 
     async def start(self) -> None:
         """Start it and wait for its pages."""
-        # What it would install is installed: setup.sh --real.
+        # Its requirements are already installed: setup.sh --real.
         words = ["-m", "homeassistant", "--config", str(self.folder), "--skip-pip"]
         with (self.folder / "output").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
@@ -97,17 +97,17 @@ class Instance:
             await self._process.wait()
 
     def log(self) -> str:
-        """What it logged."""
+        """Return its log."""
         return (self.folder / "output").read_text()
 
     async def logged(self, words: str) -> None:
-        """Wait until it logged this."""
+        """Wait until the log contains this."""
         async with asyncio.timeout(PATIENCE_S):
             while words not in self.log():
                 await asyncio.sleep(0.3)
 
     async def onboard(self) -> None:
-        """Make the owner's account and leave the first pages behind."""
+        """Create the owner's account and complete onboarding."""
         assert self._session is not None
         client = f"{self.url}/"
         account = {"name": "Jane", "username": "jane", "password": "demo-only"}
@@ -124,7 +124,7 @@ class Instance:
         await self.post("onboarding/analytics", {})
         await self.post("onboarding/integration", {"client_id": client, "redirect_uri": client})
         self._socket = await self._connect()
-        # An address out of the configuration is on trial, for five minutes.
+        # A URL from the configuration is on trial, for five minutes.
         await self.ask("http/config/promote")
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:
@@ -151,11 +151,11 @@ class Instance:
     async def flow(
         self, handler: Any, *steps: dict[str, Any], kind: str = "", **begin: Any
     ) -> dict[str, Any]:
-        """Go through a form, page by page, and return what came of it."""
+        """Complete a form, page by page, and return the result."""
         path = f"config/config_entries/{kind}flow"
         page = await self.post(path, {"handler": handler, **begin})
         while page.get("reason") == "entry_not_loaded":
-            # Adding one has all of them set up anew.
+            # Adding one reloads all of them.
             await asyncio.sleep(0.3)
             page = await self.post(path, {"handler": handler, **begin})
         for step in steps:
@@ -188,7 +188,7 @@ class Instance:
             return message["result"]
 
     async def stream(self, kind: str, **fields: Any) -> AsyncGenerator[dict[str, Any]]:
-        """Send a command and yield what comes back."""
+        """Send a command and yield the responses."""
         assert self._socket is not None
         self._number += 1
         number = self._number
@@ -199,7 +199,7 @@ class Instance:
                 yield message
 
     async def task(self, entity: str, instructions: str, structure: dict | None = None) -> Any:
-        """Have an AI task done and return its data."""
+        """Run an AI task and return its data."""
         data: dict[str, Any] = {
             "task_name": "test",
             "entity_id": entity,
@@ -253,7 +253,7 @@ class Instance:
     async def leave(
         self, pipeline: str, text: str, begun: Callable[[], Awaitable[None]]
     ) -> None:
-        """Speak through Assist on a page of its own, and close that once it is answered."""
+        """Speak through Assist on a separate page, and close that once it is answered."""
         page = await self._connect()
         await page.send_json({"id": 1, "type": "assist_pipeline/run", **_run(pipeline, text)})
         await begun()
@@ -274,7 +274,7 @@ class Instance:
 
 
 def _run(pipeline: str, text: str) -> dict[str, Any]:
-    """Return what has something said, however long the answer takes."""
+    """Return a function that speaks a sentence, without a time limit for the answer."""
     return {
         "start_stage": "intent",
         "end_stage": "intent",

@@ -1,4 +1,4 @@
-"""What a real model does with a home, through our integration and core's own."""
+"""How a real model controls a home, through our integration and core's own."""
 
 from collections.abc import Callable, Coroutine
 import re
@@ -10,7 +10,7 @@ from instance import Instance
 from scene import AGENT, pipeline_of, seen, set_up
 
 LIGHT, LAMP = "input_boolean.kitchen_light", "input_boolean.bedroom_lamp"
-# Calls that a model writes as bare JSON count for core's integrations, too.
+# Accept calls that a model writes as bare JSON, for core's integrations, too.
 CONFIG = """\
 [engine]
 threads = 1
@@ -36,7 +36,7 @@ async def by_a_model(
     report: dict[str, Any],
     cores: tuple[tuple[str, Add], ...],
 ) -> None:
-    """Have it turn things on and off, and say how they are."""
+    """Have it turn things on and off, and report their states."""
     pipeline = await set_up(home, board, (LIGHT, LAMP))
     right = await commands(home, pipeline, "Hearthd", report)
     assert right == len(COMMANDS), right
@@ -53,7 +53,7 @@ async def by_a_model(
 
 
 async def switch(home: Instance, entity: str, to: str) -> None:
-    """Turn something on or off by hand."""
+    """Turn something on or off without the model."""
     service = {"domain": "input_boolean", "service": f"turn_{to}"}
     await home.ask("call_service", **service, target={"entity_id": entity})
     await home.until(entity, lambda state: state == to)
@@ -62,7 +62,7 @@ async def switch(home: Instance, entity: str, to: str) -> None:
 async def commands(
     home: Instance, pipeline: str, who: str, report: dict[str, Any]
 ) -> int:
-    """Say all commands, and return how many did what was wanted and nothing else."""
+    """Speak all commands, and return how many did what was expected and nothing else."""
     right, took = 0, []
     for text, entity, wanted in COMMANDS:
         await switch(home, entity, "off" if wanted == "on" else "on")

@@ -1,4 +1,4 @@
-"""Pictures of Home Assistant's pages, by a Chromium that listens for its DevTools."""
+"""Screenshots of Home Assistant's pages, by Chromium through its DevTools port."""
 
 import asyncio
 import base64
@@ -13,10 +13,10 @@ from PIL import Image
 from instance import Instance
 
 WIDTH, HEIGHT = 1000, 700
-# What the page needs until it stands still: it says so nowhere.
+# The time that the page needs to settle: it gives no signal.
 SETTLE_S = 8
 PATIENCE_S = 60
-# Elements are in trees within trees.
+# Elements are in nested shadow trees.
 FIND = """
 (() => {
   const all = (root) => [...root.querySelectorAll('*')].flatMap(
@@ -42,7 +42,7 @@ class Camera:
         self._number = 0
 
     async def dialog(self, home: Instance, pipeline: str, words: list[str]) -> None:
-        """Take a picture of a talk in Assist's dialog."""
+        """Take a picture of a conversation in Assist's dialog."""
         await home.ask("assist_pipeline/pipeline/set_preferred", pipeline_id=pipeline)
         await self._open(home, "/home/overview?conversation=1")
         for text in words:
@@ -62,7 +62,7 @@ class Camera:
         await self._shoot("form")
 
     async def integration(self, home: Instance) -> None:
-        """Take a picture of what there is once it was added."""
+        """Take a picture of the integration once it was added."""
         await self._open(home, "/config/integrations/integration/hearthd")
         await self._shoot("integration")
 
@@ -74,7 +74,7 @@ class Camera:
         await self._shoot("sensors")
 
     async def close(self) -> None:
-        """Leave the browser."""
+        """Close the browser."""
         if self._session is not None:
             await self._session.close()
 
@@ -96,7 +96,7 @@ class Camera:
         await self._do("Page.enable")
         size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
         await self._do("Emulation.setDeviceMetricsOverride", **size)
-        # What the page keeps after somebody logged in.
+        # What the page stores after a login.
         tokens = home.token | {
             "hassUrl": home.url,
             "clientId": f"{home.url}/",

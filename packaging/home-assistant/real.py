@@ -1,4 +1,4 @@
-"""Hearthd in a Home Assistant that runs: see real.sh.
+"""Hearthd in a running Home Assistant: see real.sh.
 
 What the demo model does by itself is counted and reported; what has to hold is asserted.
 """
@@ -35,7 +35,7 @@ input_boolean:
   bedroom_lamp:
     name: Bedroom lamp
 """
-# The home's prompt is long, and a small model that knows no answer writes on and on.
+# The home's prompt is long, and a small model without an answer does not stop.
 CONFIG = """\
 [engine]
 threads = 1
@@ -62,7 +62,7 @@ STRUCTURE = {
     "urgent": {"required": True, "selector": {"boolean": {}}},
     "score": SCORE,
 }
-# Half a minute of it, unless somebody ends it.
+# Takes half a minute, unless cancelled.
 SLOW = "!slow " + "on " * 500
 # A pi4-poor in warm air: near its limit before it does anything.
 WARM_AIR = ("--simulate-board", "pi4-poor", "--simulate-ambient", "36")
@@ -75,9 +75,9 @@ def call(tool: str, **arguments: Any) -> str:
 
 
 async def by_echo(home: Instance, board: Board) -> None:
-    """Play the model's part: the engine repeats what it is told."""
+    """Simulate the model: the engine repeats its input."""
     pipeline = await set_up(home, board, (LIGHT, LAMP))
-    # What is repeated names Home Assistant's tools.
+    # The repeated text names Home Assistant's tools.
     await home.change("hearthd", "conversation", tools="own")
     await home.until(AGENT, lambda state: state != "unavailable")
     await light(home, pipeline, "Assist")
@@ -87,7 +87,7 @@ async def by_echo(home: Instance, board: Board) -> None:
 
 
 async def light(home: Instance, pipeline: str, who: str) -> None:
-    """Light a light by a call of a tool, as a model that has learnt them writes it."""
+    """Turn on a light by a tool call, in the format that a trained model writes."""
     for tool, wanted in ((ON, "on"), (OFF, "off")):
         assert (await home.states())[LIGHT] != wanted
         answer = await home.talk(pipeline, call(tool, name="Kitchen light"))
@@ -97,7 +97,7 @@ async def light(home: Instance, pipeline: str, who: str) -> None:
 
 
 async def cancelled(board: Board) -> int:
-    """How many answers were ended by who asked."""
+    """Return how many answers were cancelled by the caller."""
     url = f"http://127.0.0.1:{board.port}/metrics"
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         found = re.findall(r'outcome="cancelled"} (\d+)', await answer.text())
@@ -105,7 +105,7 @@ async def cancelled(board: Board) -> int:
 
 
 async def leave(home: Instance, board: Board, pipeline: str, who: str) -> None:
-    """Close the dialog in the middle of an answer."""
+    """Close the dialog during an answer."""
 
     async def begun() -> None:
         while not await jobs(board):
@@ -122,7 +122,7 @@ async def leave(home: Instance, board: Board, pipeline: str, who: str) -> None:
 
 
 async def issues(home: Instance) -> dict[str, str]:
-    """What is to be repaired, and why."""
+    """Return the issues under Repairs, with their reasons."""
     found = (await home.ask("repairs/list_issues"))["issues"]
     return {
         i["issue_id"]: i["translation_placeholders"]["reason"]
@@ -132,7 +132,7 @@ async def issues(home: Instance) -> dict[str, str]:
 
 
 async def crash(home: Instance, pipeline: str) -> None:
-    """Have the engine end in the middle of an answer."""
+    """Crash the engine during an answer."""
     assert not await issues(home)
     answer = await home.talk(pipeline, "Good !abort night")
     assert "engine" in answer.text, answer
@@ -149,7 +149,7 @@ async def crash(home: Instance, pipeline: str) -> None:
 
 
 async def cores_own_by_echo(home: Instance, board: Board) -> None:
-    """Play the model's part for Home Assistant's own integrations, too."""
+    """Simulate the model for Home Assistant's own integrations, too."""
     url = f"http://127.0.0.1:{board.port}"
     for who, agent in (
         ("core's ollama", await add_ollama(home, url, "fake")),
@@ -161,7 +161,7 @@ async def cores_own_by_echo(home: Instance, board: Board) -> None:
         answer = await home.talk(pipeline, "Good !abort night", may_fail=True)
         words = "the engine process ended"
         if "ollama" in who:
-            # Of what fails in a stream it lets only the log know, which is written later.
+            # It reports failures in a stream only in the log, which is written later.
             await home.logged(words)
         else:
             assert words in answer.text, answer
@@ -224,7 +224,7 @@ async def add_llama_cpp(home: Instance, url: str, model: str) -> str:
 async def by_the_demo_model(
     home: Instance, board: Board, report: dict[str, Any], camera: Camera | None
 ) -> None:
-    """Do what 1.8 million parameters can."""
+    """Run the commands that a model of 1.8 million parameters supports."""
     pipeline = await set_up(home, board, (LIGHT, LAMP), camera)
     await home.change("hearthd", "conversation", max_tokens=100)
     await home.change("hearthd", "ai_task_data", max_tokens=300)
@@ -247,7 +247,7 @@ async def by_the_demo_model(
 
 
 async def commands(home: Instance, pipeline: str, report: dict[str, Any]) -> list[str]:
-    """Count what the model does when it is told to; returns what it did."""
+    """Count the commands that the model executes; returns what it did."""
     obeyed = []
     counts = dict.fromkeys(
         ("called a tool", "the right one", "with the right name", "and then told so"), 0
@@ -271,7 +271,7 @@ async def commands(home: Instance, pipeline: str, report: dict[str, Any]) -> lis
 
 
 async def a_task(home: Instance, entity: str, structure: dict[str, Any], who: str) -> None:
-    """Have a task done, whose answer has a structure."""
+    """Run a task whose answer has a structure."""
     made = await home.task(entity, "Rate the kitchen light.", structure)
     assert set(made) == set(structure), made
     assert isinstance(made.get("urgent", True), bool), made
@@ -313,7 +313,7 @@ async def heat(
                 async with session.post(url, json=body) as answer:
                     assert answer.status == 200, await answer.text()
 
-    # What was asked before has warmed it.
+    # Earlier requests have warmed it.
     await home.until(LIMITED, lambda state: state == "off")
     working = asyncio.ensure_future(work())
     # It may be limited before it is at its limit.
@@ -370,7 +370,7 @@ async def reconfigure(home: Instance, board: Board) -> None:
 
 
 async def cores_own(home: Instance, board: Board) -> None:
-    """Have Home Assistant's own integrations ask the demo model."""
+    """Use the demo model through Home Assistant's own integrations."""
     url = f"http://127.0.0.1:{board.port}"
     agent = await add_ollama(home, url, DEMO)
     answer = await home.talk(await pipeline_of(home, agent), QUESTION)
@@ -420,7 +420,7 @@ async def by_a_model(folder: Path, model: Path, report: dict[str, Any]) -> None:
 
 
 async def run_all(folder: Path, report: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """See to everything but the times."""
+    """Run everything except the measurement of times."""
     camera = None
     if arguments.pictures:
         camera = Camera(arguments.pictures, arguments.browser)

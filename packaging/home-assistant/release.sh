@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes the zip that HACS fetches from a release: the integration's files at its top, the
-# same bytes each time. Prints its path.
+# Makes the zip that HACS fetches from a release: the integration's files at its top,
+# reproducible. Prints its path.
 #
 # usage: packaging/home-assistant/release.sh
 set -euo pipefail

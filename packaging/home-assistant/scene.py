@@ -1,4 +1,4 @@
-"""What all runs in a Home Assistant share: the way to an assistant, start and end."""
+"""Shared by all runs in a Home Assistant: creating an assistant, start and end."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -14,12 +14,12 @@ AGENT = "conversation.hearthd_conversation"
 
 
 def seen(what: str) -> None:
-    """Say what was seen to hold."""
+    """Print a check that passed."""
     print(f"seen: {what}", flush=True)
 
 
 async def pipeline_of(home: Instance, agent: str, name: str = "") -> str:
-    """Make an assistant of an agent."""
+    """Create an assistant for an agent."""
     unused = ("stt_engine", "stt_language", "tts_engine", "tts_language", "tts_voice")
     fields = dict.fromkeys((*unused, "wake_word_entity", "wake_word_id"))
     made = await home.ask(
@@ -37,7 +37,7 @@ async def pipeline_of(home: Instance, agent: str, name: str = "") -> str:
 async def set_up(
     home: Instance, board: Board, exposed: tuple[str, ...] = (), camera: Camera | None = None
 ) -> str:
-    """Go from the first page to an assistant that sees what is exposed."""
+    """Go from onboarding to an assistant with the exposed entities."""
     await home.start()
     await home.onboard()
     seen(f"onboarding of Home Assistant {(await home.ask('get_config'))['version']}")
@@ -60,7 +60,7 @@ async def set_up(
 
 
 async def jobs(board: Board) -> int:
-    """How many answers are being made."""
+    """Return the number of running answers."""
     status = await asyncio.to_thread(board.ctl, "--json", "status")
     return json.loads(status)["active_jobs"]
 

@@ -1,12 +1,12 @@
 #!/bin/bash
 # Makes an environment with Home Assistant and its test plugin, as locked in
-# requirements.txt, under target/home-assistant, and prints the command to put before what
-# is to run in it. Quick where it is there already; the first time it needs the network
-# and takes some minutes.
+# requirements.txt, under target/home-assistant, and prints the command prefix that runs
+# a program in it. Fast where it already exists; the first time it needs the network and
+# takes some minutes.
 #
-# Home Assistant wants a newer Python than most systems have. Where there is no python3.14,
-# it comes from Debian's forky, as a tree of its own that nothing on this system sees
-# (needs root, or a kernel that lets others make namespaces, and mmdebstrap).
+# Home Assistant needs a newer Python than most systems have. Where there is no
+# python3.14, it comes from Debian's forky, in a separate tree that does not affect this
+# system (needs root, or a kernel that allows unprivileged namespaces, and mmdebstrap).
 #
 # usage: packaging/home-assistant/setup.sh          for the tests
 #        packaging/home-assistant/setup.sh --real   also what a Home Assistant that runs
@@ -44,14 +44,14 @@ if [ "$(cat "$venv/made-of" 2>/dev/null)" != "$wanted" ]; then
         }
         echo "home-assistant: fetching Python 3.14 from Debian forky"
         rm -rf "$dir/tree"
-        # Old lists of packages will do.
+        # Old package lists are sufficient.
         mmdebstrap --quiet --variant=apt --aptopt='Acquire::Check-Valid-Until "false"' \
           --include=python3.14,python3.14-venv,ca-certificates,dbus-daemon,libstdc++6 \
           forky "$dir/tree"
         touch "$dir/tree/made"
       fi
       if [ "$name" = venv-real ]; then
-        # One of its packages has no wheel for this Python.
+        # One of its dependencies has no wheel for this Python.
         "$inside" bash -c 'apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq \
           install -y --no-install-recommends python3.14-dev g++ libturbojpeg0' >/dev/null
       fi

@@ -1,4 +1,4 @@
-"""How long a home waits for the first word, and how much of its prompt was kept."""
+"""Time to the first word in a home, and the cached share of its prompt."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -32,7 +32,7 @@ QUESTION = "Turn on the kitchen light."
 def steps(
     folder: Path, model: Path, report: dict[str, Any]
 ) -> tuple[Board, Callable[[Instance, Board], Coroutine[Any, Any, None]], str]:
-    """Return what `run` is to do."""
+    """Return the steps for `run`."""
     taught = folder / model.name
     demo = ROOT / "packaging/demo-model/hearth-demo-q8_0.gguf"
     words.give(model, demo, taught)
@@ -55,14 +55,14 @@ class Measuring:
         self.rooms: dict[str, str] = {}
 
     async def run(self) -> None:
-        """Go through the day of a home."""
+        """Run all measurements in a home."""
         await set_up(self.home, self.board)
         await self.furnish()
         await self.home.change("hearthd", "conversation", max_tokens=8)
         self.pipeline = await pipeline_of(self.home, AGENT)
         kitchen, bedroom = (self.rooms[name] for name in ROOMS[:2])
 
-        # What is computed ahead comes ten seconds after the daemon: this is before.
+        # Prewarming starts ten seconds after the daemon: this is before.
         await self.start_anew(forget=True)
         first = await self.say("the first words, nothing computed ahead", kitchen)
         await self.idle()
@@ -93,7 +93,7 @@ class Measuring:
     async def furnish(self) -> None:
         """Put the demo's entities into rooms, and expose some dozens of them."""
         home = self.home
-        # There are some rooms in any new home.
+        # A new home has some rooms by default.
         known = {a["name"]: a for a in await home.ask("config/area_registry/list")}
         areas = []
         for name in ROOMS:
@@ -132,27 +132,27 @@ class Measuring:
         print(f"  {len(exposed)} exposed entities in {len(ROOMS)} rooms", flush=True)
 
     async def rename(self) -> None:
-        """Give an entity in the middle of the prompt another name."""
+        """Rename an entity in the middle of the prompt."""
         name = f"Number {time.monotonic_ns() // 1_000_000 % 100_000}"
         await self.home.ask(
             "config/entity_registry/update", entity_id=self.entity, name=name
         )
 
     async def idle(self) -> None:
-        """Wait until nothing is computed any more."""
+        """Wait until the engine is idle."""
         async with asyncio.timeout(PATIENCE_S):
             quiet = 0
             while quiet < 5:
-                # Home Assistant leaves pages that do not answer its pings.
+                # Home Assistant disconnects pages that do not answer its pings.
                 await self.home.states()
                 quiet = 0 if await jobs(self.board) else quiet + 1
                 await asyncio.sleep(0.5)
 
     async def start_anew(self, *, forget: bool) -> None:
-        """Restart the daemon; its prompts on disk may go."""
+        """Restart the daemon; optionally delete its prompts on disk."""
         await asyncio.to_thread(self.board.stop)
         if forget:
-            # What was to be computed ahead by now finds nobody.
+            # A prewarm that is due now fails because the daemon is down.
             await asyncio.sleep(12)
             shutil.rmtree(self.board.dir / "prompts")
         await asyncio.to_thread(self.board.start)
@@ -160,11 +160,11 @@ class Measuring:
         await self.home.until("sensor.hearthd_state", lambda s: s in ("ready", "busy", "limited"))
 
     async def say(self, what: str, device: str | None, talk: str | None = None) -> Answer:
-        """Say something, and report how it went."""
+        """Speak a sentence, and report its figures."""
         before = len(KEPT.findall(self.home.log()))
         answer = await self.home.talk(self.pipeline, QUESTION, talk, device)
         async with asyncio.timeout(PATIENCE_S):
-            # It is written a little later.
+            # It is written slightly later.
             while len(found := KEPT.findall(self.home.log())) == before:
                 await asyncio.sleep(0.1)
         kept, whole = map(int, found[before])

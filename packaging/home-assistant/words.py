@@ -1,4 +1,4 @@
-"""Gives a model of random weights the words and the chat template of another one.
+"""Gives a model of random weights the vocabulary and the chat template of another one.
 
 `hearth-engine make-model` writes a model whose every byte is a token and that knows no
 tools, so that prompts would be several times as long as with a real one, and lack them.
@@ -15,12 +15,12 @@ from typing import BinaryIO
 ALIGNMENT = 32
 STRING, ARRAY = 8, 9
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-# Of each token: this one ends nothing and is written as it is.
+# The type of a normal token: no control token, written unchanged.
 NORMAL = 1
 
 
 class Header:
-    """What a GGUF file begins with: keys with their values as bytes, and tensors."""
+    """The header of a GGUF file: keys with their values as bytes, and tensors."""
 
     def __init__(self, file: BinaryIO) -> None:
         """Read it, up to where the tensors' numbers begin."""
@@ -64,18 +64,18 @@ class Header:
             self._file.seek(SIZES[kind], 1)
 
     def number_of(self, key: str) -> int:
-        """How many items an array has."""
+        """Return the number of items in an array."""
         return struct.unpack_from("<Q", self.values[key], 8)[0]
 
 
 def text(value: str) -> bytes:
-    """Return a string as GGUF has it."""
+    """Return a string in GGUF's encoding."""
     data = value.encode()
     return struct.pack("<Q", len(data)) + data
 
 
 def give(shape: Path, words: Path, out: Path) -> None:
-    """Write the first with the words of the second."""
+    """Write the first model with the vocabulary of the second."""
     with words.open("rb") as file:
         taught = Header(file)
         known = taught.values
@@ -85,7 +85,7 @@ def give(shape: Path, words: Path, out: Path) -> None:
         size, more = header.number_of(tokens), taught.number_of(tokens)
         values = {k: v for k, v in header.values.items() if not k.startswith("tokenizer.")}
         values |= {k: v for k, v in known.items() if k.startswith("tokenizer.")}
-        # The vocabulary stays as large as the matrix that goes with it.
+        # The vocabulary keeps the size of its matrix.
         filler = b"".join(text(f"\u0120w{n}") for n in range(more, size))
         values[tokens] = (
             struct.pack("<IIQ", ARRAY, STRING, size) + known[tokens][16:] + filler

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Makes, once, what the machine tests boot: a Debian of some architecture with its own
-# kernel, as a disk image, and QEMU for it. Nothing is installed on this machine, and
-# no code of the other architecture runs but for Debian's own package scripts.
-# Needs root, mmdebstrap, kmod and, for another architecture, qemu-user-static.
+# Makes, once, the disk image that the machine tests boot: a Debian of the given
+# architecture with its own kernel, and QEMU for it. Nothing is installed on this
+# machine, and no code of the other architecture runs except Debian's own package
+# scripts. Needs root, mmdebstrap, kmod and, for another architecture, qemu-user-static.
 #
 # usage: packaging/vm/image.sh ARCH RELEASE FOLDER
 #        ARCH: arm64 or amd64; RELEASE: trixie (Debian 13) or bookworm (12)
@@ -36,8 +36,8 @@ fi
 [ ! -d "$folder/$image" ] || exit 0
 say "fetching Debian $release for $arch"
 
-# Package scripts of the other architecture run through qemu-user. F: the interpreter
-# is opened now, so that it is found from inside of the tree.
+# Package scripts of the other architecture run through qemu-user. F: the interpreter is
+# opened now, so that it is found inside the tree.
 if [ "$arch" = arm64 ] && ! arch-test arm64 >/dev/null 2>&1; then
   binfmt=/proc/sys/fs/binfmt_misc
   [ -e "$binfmt/register" ] || mount -t binfmt_misc binfmt_misc "$binfmt"
@@ -48,7 +48,7 @@ fi
 
 tree=$work/tree
 kernel=$work/kernel
-# What hearthd depends on, polkit, and what the test asks with.
+# Dependencies of hearthd, polkit, and the clients of the test.
 bootstrap --variant=minbase --arch="$arch" \
   --include=systemd-sysv,udev,kmod,dbus,polkitd,libstdc++6,curl,procps,jq "$release" "$tree"
 bootstrap --variant=extract --arch="$arch" --include="linux-image-$arch,busybox-static" "$release" "$kernel"
@@ -65,7 +65,7 @@ cp -a "$base/lib/modules/$version" "$tree/usr/lib/modules/"
 echo vm >"$tree/etc/hostname"
 : >"$tree/etc/machine-id"
 mkdir -p "$tree/mnt/host"
-# Nothing is newer than the last boot: no caches are made anew at the first, which takes
+# Marks the system as up to date: no caches are rebuilt at the first boot, which takes
 # minutes where the processor is emulated.
 touch "$tree/etc/.updated" "$tree/var/.updated"
 cat >"$tree/etc/fstab" <<'FSTAB'
@@ -75,7 +75,7 @@ FSTAB
 cat >"$tree/etc/systemd/system/vm-test.service" <<'UNIT'
 [Unit]
 Description=What packaging/vm/run.sh wants to be done
-# A machine that has no such mount finds the folder on its disk.
+# A machine without this mount finds the folder on its disk.
 After=multi-user.target mnt-host.mount
 Wants=mnt-host.mount
 [Service]
@@ -91,9 +91,9 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
   ln -sf /dev/null "$tree/etc/systemd/system/$unit"
 done
 
-# --- initrd: a busybox that loads what the disk needs ---------------------------------
+# --- initrd: a busybox that loads the modules for the disk ---------------------------
 modules=(virtio_pci virtio_blk ext4)
-# The memory card of the board that has a sensor.
+# The memory card of the board with the sensor.
 [ "$arch" != arm64 ] || modules+=(sdhci-esdhc-imx mmc_block)
 initrd=$work/initrd
 mkdir -p "$initrd"/{bin,dev,proc,sys,root,modules}

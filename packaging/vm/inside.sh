@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run as root in the machine of run.sh, at each of its starts with another word in the
-# file `phase`. The disk is the same all the way.
+# Run as root in the machine of run.sh, at each of its boots with another word in the
+# file `phase`. All phases use the same disk.
 set -u
 share=$(dirname "$0")
 exec >"$share/log" 2>&1
@@ -12,14 +12,14 @@ health() { curl -sS --unix-socket /run/hearthd/hearthd.sock http://localhost/hea
 field() { health | jq -r ".service.$1"; }
 said() { journalctl --no-pager --output=cat --unit=hearthd.service --boot; }
 resident_mib() { awk '/^VmRSS:/ { print int($2 / 1024) }' "/proc/$1/status"; }
-# Without another process, which takes its time in an emulated machine.
+# Without a subprocess, which is slow in an emulated machine.
 uptime_ms() {
     read -r up _ </proc/uptime
     echo "${up%.*}${up#*.}0"
 }
 daemon_pid() { systemctl show -P MainPID hearthd.service; }
 
-# A long beginning that recurs, as a house's assistant has it.
+# A long recurring prefix, like that of a home assistant.
 house() {
     words=$(seq -f "Lamp %g is in the hall, and the window beside it is shut." -s " " 20)
     printf '{"messages":[{"role":"system","content":"%s"},{"role":"user","content":"What is the capital of Italy?"}],"temperature":0,"max_tokens":8}' "$words" >/tmp/house
@@ -51,7 +51,7 @@ start_time() {
     has "started anew" "$(cat /tmp/start)" "first token"
     cat /tmp/start
 }
-# So much of the memory in per cent is taken: by files that only live in it.
+# Fill this percentage of the memory, with files in tmpfs.
 fill_to() {
     mkdir -p /run/ballast
     mountpoint -q /run/ballast || mount -t tmpfs -o size=100% none /run/ballast
@@ -87,14 +87,14 @@ use)
         has "systemd names the file" "$environment" MEMORY_PRESSURE_WATCH=/sys
         has "it is watched" "$(ls -l "/proc/$(daemon_pid)/fd")" memory.pressure
     else
-        # What is left then is to look now and then.
+        # What remains is periodic polling.
         is "systemd $version does not know it" "$(echo "$environment" | grep MEMORY_PRESSURE)" ""
         has "the stalls are read" "$(as member busctl call org.hearthd.Inference1 /org/hearthd/Inference1 \
             org.hearthd.Inference1 GetBoard)" "memory pressure: /sys/fs/cgroup/system.slice/hearthd.service/memory.pressure"
     fi
     is "the memory is enough" "$(field memory_state)" normal
-    # A neighbour in the same control group that wants more than it may have: the kernel
-    # slows it down, and counts that as a stall of the group.
+    # Another process in the same control group that uses more than its limit: the
+    # kernel throttles it, and counts that as a stall of the group.
     group=/sys/fs/cgroup/system.slice/hearthd.service
     systemctl set-property --runtime hearthd.service \
         MemoryHigh=$(($(cat "$group/memory.current") + 4194304))
@@ -197,7 +197,7 @@ pi)
     comes "the model is gone" null field engine_pid
     rm -r /run/ballast/*
     is "nobody was killed" "$(journalctl --no-pager --dmesg --boot | grep -ci 'out of memory')" 0
-    # A state a minute on the way back.
+    # One state per minute during recovery.
     tries=0
     while [ "$(field memory_state)" != normal ] && [ "$tries" -lt 300 ]; do
         tries=$((tries + 1))
@@ -218,16 +218,16 @@ small | tiny)
     is "the memory is enough" "$(field memory_state)" normal
     ;;
 idle)
-    # A memory card wears with every write: ten minutes, with a model in memory.
+    # Writes wear a memory card: ten minutes without any, with a model in memory.
     systemctl set-property --runtime hearthd.service IOAccounting=yes
     comes "it runs" active state hearthd.service
     house >/dev/null
     house >/dev/null
-    # Until what the answers left to write is on the disk: the kernel's own delay is 30 s.
+    # Wait until pending writes of the answers are on disk: the kernel's own delay is 30 s.
     sleep 60
     sync
     engine=$(field engine_pid)
-    # By the processes, by the service's control group, by its journal.
+    # Counted by the processes, by the service's control group, by its journal.
     own() {
         awk '/^write_bytes:/ { sum += $2 } END { print sum " bytes by the processes" }' \
             "/proc/$(daemon_pid)/io" "/proc/$engine/io"

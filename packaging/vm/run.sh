@@ -1,8 +1,8 @@
 #!/bin/bash
-# Installs a package in a whole machine that QEMU emulates, as a person would on a
-# board, and uses it there: a Debian with its own kernel, cgroups and memory pressure
-# as they are, reboots. See inside.sh for what is tried. Needs root; nothing it does
-# reaches any network. An emulated machine takes minutes to start.
+# Installs a package in a machine emulated by QEMU, as a user would on a board, and uses
+# it there: a Debian with its own kernel, real cgroups and memory pressure, and reboots.
+# See inside.sh for the tests. Needs root; it does not use any network. An emulated
+# machine takes minutes to start.
 #
 # usage: packaging/vm/run.sh [--release bookworm] FILE.deb [PHASE...]
 #        default: trixie, and all phases of inside.sh that this machine can do but `idle`
@@ -15,7 +15,7 @@ if [ "${1-}" = --release ]; then
 fi
 deb=$(realpath "${1:?usage: packaging/vm/run.sh [--release bookworm] FILE.deb [PHASE...]}")
 shift
-# No phase takes longer, also where other work goes on.
+# No phase takes longer, even on a loaded host.
 patience_s=2400
 
 fail() { echo "vm: $*" >&2; exit 1; }
@@ -44,7 +44,7 @@ cp "$here/../inside-lib.sh" "$share/lib.sh"
 cp "$deb" "$share/hearthd.deb"
 "$here/../older-deb.sh" "$deb" "$share/older.deb"
 
-# Programs of the tree that QEMU was fetched into, by its loader and libraries.
+# Runs programs of the tree that QEMU was fetched into, with its loader and libraries.
 libraries=$(echo "$folder"/tools/usr/lib/*-linux-gnu)
 loader=$(echo "$libraries"/ld-linux-*.so.*)
 fetched=("$loader" --library-path "$libraries:$libraries/pulseaudio")
@@ -56,7 +56,7 @@ qemu() {
     -accel tcg,thread=multi -smp 4 -nodefaults -display none -no-reboot "$@"
 }
 
-# The board of the phase `heat` has no way to the share: it goes on the disk.
+# The board of the phase `heat` has no access to the share: it is copied to the disk.
 disk_has() {
   local name
   e2fsck -fp "$work/disk" >"$work/fsck" || [ $? -lt 4 ] || { cat "$work/fsck"; return 1; }
@@ -69,24 +69,23 @@ disk_has() {
   } | debugfs -w -f - "$work/disk" >/dev/null 2>&1
 }
 
-# A disk that goes through all phases, as a board's does.
+# One disk for all phases, as on a board.
 cp --sparse=always "$image/disk" "$work/disk"
 status=0
 for phase in "$@"; do
   memory_mib=4096
-  # The test of the timer runs against the clock: on a busy host the emulated one fails it.
+  # The kernel's timer test depends on the clock: on a busy host the emulated timer fails it.
   append=no_timer_check
   script=inside.sh
   case $phase in
     package) script=boot-test-inside.sh ;;
-    # What Raspberry Pi OS starts its kernel with.
+    # The kernel parameters of Raspberry Pi OS.
     pi) append+=" psi=0 cgroup_disable=memory" ;;
     small) memory_mib=1024 ;;
     tiny) memory_mib=512 ;;
   esac
   case $arch-$phase in
-    # A board of four Cortex-A53 that has buses, and on one of them a sensor whose
-    # temperature is set from here.
+    # A board with four Cortex-A53 and an I2C sensor whose temperature is set from here.
     arm64-heat)
       machine=(aarch64 -M imx8mp-evk)
       console=ttymxc1 disk=mmcblk2 cpu=armv8.0_1
@@ -97,7 +96,7 @@ for phase in "$@"; do
         -drive "file=$work/disk,format=raw,if=sd,bus=2,cache=unsafe"
         -serial null -serial "file:$work/console")
       ;;
-    # As a Raspberry Pi 4: Cortex-A72, four cores.
+    # Like a Raspberry Pi 4: Cortex-A72, four cores.
     arm64-*)
       machine=(aarch64 -M virt -cpu cortex-a72)
       console=ttyAMA0 disk=vda cpu=armv8.0_1
@@ -141,7 +140,7 @@ for phase in "$@"; do
       kill "$qemu_pid"
     fi
     sleep 1
-    # What came since, so that one can watch. `sensor: N` asks for a temperature.
+    # New output, to follow the progress. `sensor: N` requests a temperature.
     lines=$(wc -l <"$log")
     while [ "$lines" -gt "$shown" ] && IFS= read -r line; do
       shown=$((shown + 1))

@@ -1,4 +1,4 @@
-"""Hearthd on a system bus of its own, as a board has it."""
+"""Hearthd on a private system bus, as on a board."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ PATIENCE_S = 60.0
 
 
 class Board:
-    """A bus with the shipped policy, and the daemon; each can come and go."""
+    """A bus with the shipped policy, and the daemon; each can be started and stopped."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Board:
         return f"unix:path={self.dir / 'bus'}"
 
     def start_bus(self) -> None:
-        """Start the bus, as packaging/private-bus.sh has it."""
+        """Start the bus, as packaging/private-bus.sh does."""
         (self.dir / "bus").unlink(missing_ok=True)
         script = (
             'trap "kill \\$bus_pid" TERM EXIT; . packaging/private-bus.sh; '
@@ -61,7 +61,7 @@ class Board:
         assert self._bus.stdout.readline() == b"up\n"
 
     def stop_bus(self) -> None:
-        """End the bus, as an update of its package might."""
+        """Stop the bus, as an update of its package might."""
         if self._bus is not None:
             self._bus.terminate()
             self._bus.wait()
@@ -70,16 +70,16 @@ class Board:
             self._bus = None
 
     def make_activatable(self) -> None:
-        """Let the bus know the service, which it then cannot start."""
+        """Make the service activatable on the bus, which then fails to start it."""
         service = ROOT / "packaging" / "dbus" / f"{NAME}.service"
-        # The helper that starts services as other users is not there on a private bus.
+        # The helper that starts services as other users does not exist on a private bus.
         lines = service.read_text().splitlines()
         kept = [line for line in lines if not line.startswith(("User=", "SystemdService="))]
         (self.dir / "services" / service.name).write_text("\n".join(kept) + "\n")
         self._reload_bus()
 
     def forbid(self) -> None:
-        """Let nobody ask the service, as who is in no group is not let."""
+        """Deny access to the service, as for a user who is not in the group."""
         rule = f'<deny send_destination="{NAME}" send_type="method_call"/>'
         (self.dir / "system.d" / "forbid.conf").write_text(
             f'<busconfig><policy context="mandatory">{rule}</policy></busconfig>'
@@ -91,11 +91,11 @@ class Board:
         children = f"/proc/{self._bus.pid}/task/{self._bus.pid}/children"
         for pid in Path(children).read_text().split():
             os.kill(int(pid), signal.SIGHUP)
-        # It says nothing when it is done, on a bus that one cannot ask.
+        # A reload is not signalled on a bus that denies calls.
         time.sleep(0.3)
 
     def start(self) -> None:
-        """Start the daemon and wait until it has its name."""
+        """Start the daemon and wait until it owns its name."""
         (self.dir / "models").mkdir(exist_ok=True)
         engine = BIN / "hearth-engine"
         packaged = ROOT / "packaging" / "demo-model"
@@ -132,7 +132,7 @@ class Board:
         until(lambda: self._ready(), "hearthd is up")
 
     def _listen(self) -> list[str | Path]:
-        """Return words that hand the daemon its sockets, as systemd does."""
+        """Return the command prefix that passes the daemon its sockets, as systemd does."""
         if not self.tcp:
             return []
         (self.dir / "hearthd.sock").unlink(missing_ok=True)
@@ -153,11 +153,11 @@ class Board:
             self._daemon.terminate()
             self._daemon.wait()
             self._daemon = None
-            # What the next one says counts.
+            # Only the next one's output counts.
             shutil.move(self.dir / "hearthd.log", self.dir / "hearthd.log.1")
 
     def log(self) -> str:
-        """What the daemon said."""
+        """Return the daemon's output."""
         with contextlib.suppress(FileNotFoundError):
             return (self.dir / "hearthd.log").read_text()
         return ""
@@ -175,7 +175,7 @@ class Board:
 
 
 def until(holds, what: str) -> None:
-    """Wait for a condition; how long it takes is never the point."""
+    """Wait for a condition; the duration is not tested."""
     end = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < end, f"waited in vain until {what}"

@@ -1,6 +1,6 @@
 """A board with Hearthd, and a Home Assistant with a small home."""
 
-# Before anything else: the test plugin has a package of this name as well.
+# First: the test plugin has a package of this name as well.
 import custom_components.hearthd  # noqa: F401  isort: skip
 
 import asyncio
@@ -22,7 +22,7 @@ from homeassistant.setup import async_setup_component
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_setup() -> None:
-    """Let the tests reach the bus; the test plugin has forbidden all sockets."""
+    """Let the tests reach the bus; the test plugin blocks all sockets."""
     pytest_socket.socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
 
 
@@ -33,20 +33,20 @@ def _custom(enable_custom_integrations: None) -> None:
 
 @pytest.fixture(scope="session")
 def demo_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
-    """The demo model, on a simulated board; for tests that leave it as it is."""
+    """The demo model, on a simulated board; for tests that do not change it."""
     board = Board(tmp_path_factory.mktemp("demo"), args=("--simulate-board", "pi4-poor"))
     yield from _running(board)
 
 
 @pytest.fixture(scope="session")
 def fake_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
-    """An engine that repeats the last message: what the "model" says is the test's choice."""
+    """An engine that repeats the last message: the test chooses the "model's" answer."""
     yield from _running(Board(tmp_path_factory.mktemp("fake"), fake=""))
 
 
 @pytest.fixture
 def own_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
-    """A demo model of the test's own, to stop and start."""
+    """A demo model for one test, to stop and start."""
     yield from _running(Board(tmp_path_factory.mktemp("own")))
 
 
@@ -92,7 +92,7 @@ def make_entry(board: Board, **settings: object) -> MockConfigEntry:
         data={CONF_BUS_ADDRESS: board.address},
         subentries_data=[
             ConfigSubentryData(
-                # Demo model and repeating engine know Home Assistant's own tools.
+                # Demo model and repeating engine use Home Assistant's own tools.
                 data=_defaults(kind)
                 | ({"tools": "own"} | settings if kind == "conversation" else {}),
                 subentry_type=kind,
@@ -124,7 +124,7 @@ async def add(home: HomeAssistant) -> AsyncGenerator[Callable]:
 
 
 async def until(holds: Callable[[], object], what: str) -> None:
-    """Wait for a condition; how long it takes is never the point."""
+    """Wait for a condition; the duration is not tested."""
     async with asyncio.timeout(PATIENCE_S):
         while not holds():
             await asyncio.sleep(0.02)

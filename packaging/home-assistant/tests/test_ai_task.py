@@ -32,7 +32,7 @@ async def test_text(home: HomeAssistant, add: Callable, demo_board: Board) -> No
 
 
 async def test_structure(home: HomeAssistant, add: Callable, demo_board: Board) -> None:
-    """Data has the structure that was asked for, whatever the model knows."""
+    """Data has the requested structure, whatever the model's knowledge is."""
     await add(demo_board)
     for words in ("Describe the kitchen.", "What is 2 plus 2?"):
         result = await ai_task.async_generate_data(
@@ -47,7 +47,7 @@ async def test_structure(home: HomeAssistant, add: Callable, demo_board: Board) 
 async def test_structure_after_tools(
     home: HomeAssistant, add: Callable, demo_board: Board
 ) -> None:
-    """With tools as well, the form holds for what comes after them."""
+    """With tools as well, the constraint applies to the answer after the calls."""
     await add(demo_board)
     result = await ai_task.async_generate_data(
         home,
@@ -61,7 +61,7 @@ async def test_structure_after_tools(
 
 
 async def test_cut_off(home: HomeAssistant, add: Callable, demo_board: Board) -> None:
-    """An answer that ends before its structure does is an error, not half the data."""
+    """An answer that ends before its structure does is an error, not incomplete data."""
     entry = await add(demo_board)
     subentry = next(s for s in entry.subentries.values() if s.subentry_type == "ai_task_data")
     home.config_entries.async_update_subentry(

@@ -13,7 +13,7 @@ from homeassistant.data_entry_flow import FlowResultType
 
 
 async def test_setting_up(home: HomeAssistant, demo_board: Board) -> None:
-    """One form, and there is an agent and an entity for tasks."""
+    """One form creates an agent and an entity for tasks."""
     flow = await home.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
     assert (flow["type"], flow["errors"]) == (FlowResultType.FORM, {})
     done = await home.config_entries.flow.async_configure(
@@ -28,7 +28,7 @@ async def test_setting_up(home: HomeAssistant, demo_board: Board) -> None:
     assert home.states.get("conversation.hearthd_conversation")
     assert home.states.get("ai_task.hearthd_ai_task")
 
-    # There is one system bus.
+    # There is only one system bus.
     flow = await home.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
     assert (flow["type"], flow["reason"]) == (FlowResultType.ABORT, "single_instance_allowed")
     assert await home.config_entries.async_unload(entry.entry_id)
@@ -50,7 +50,7 @@ async def test_errors_and_going_on(
     spoil: Callable[[Board], None] | None,
     error: str,
 ) -> None:
-    """Each problem has a text of its own, and the form stays for another try."""
+    """Each problem has its own text, and the form stays open for a retry."""
     if spoil is Board.forbid:
         bare_board.start()
     if spoil:
@@ -72,7 +72,7 @@ async def test_errors_and_going_on(
 async def test_another_bus(
     home: HomeAssistant, add: Callable, demo_board: Board, bare_board: Board
 ) -> None:
-    """The address of the bus can be changed, to one where the service is."""
+    """The address of the bus can be changed, to a bus with the service."""
     entry = await add(demo_board)
     flow = await entry.start_reconfigure_flow(home)
     flow = await home.config_entries.flow.async_configure(
@@ -126,7 +126,7 @@ async def test_one_more_and_changing_it(
 async def test_nothing_to_choose_from(
     home: HomeAssistant, add: Callable, own_board: Board
 ) -> None:
-    """Without the service there are no models, and it is said why."""
+    """Without the service there are no models, and the reason is shown."""
     entry = await add(own_board)
     own_board.stop()
     context = {"source": SOURCE_USER}

@@ -1,4 +1,4 @@
-"""Talking."""
+"""Conversations."""
 
 import asyncio
 from collections.abc import Callable
@@ -37,12 +37,12 @@ async def say(
 
 
 def spoken(result: conversation.ConversationResult) -> str:
-    """What it answered."""
+    """Return its answer."""
     return result.response.speech["plain"]["speech"]
 
 
 def log_of(hass: HomeAssistant, result: conversation.ConversationResult) -> list:
-    """What was said in a talk."""
+    """Return the messages of a conversation."""
     logs = hass.data[conversation.chat_log.DATA_CHAT_LOGS]
     return logs[result.conversation_id].content
 
@@ -56,7 +56,7 @@ def call(tool: str, **arguments: object) -> str:
 async def test_the_demo_model_answers(
     home: HomeAssistant, add: Callable, demo_board: Board
 ) -> None:
-    """A question gets its answer, in pieces, and the talk goes on."""
+    """A question gets its answer, in pieces, and the conversation continues."""
     await add(demo_board, llm_hass_api=[], prompt="Answer briefly.")
     result = await say(home, "What is the capital of Italy?")
     assert "Rome" in spoken(result), spoken(result)
@@ -70,7 +70,7 @@ async def test_the_demo_model_answers(
 async def test_an_answer_comes_in_pieces(
     home: HomeAssistant, add: Callable, fake_board: Board
 ) -> None:
-    """Who speaks it can begin before it is whole."""
+    """Speech output can begin before the answer is complete."""
     await add(fake_board, llm_hass_api=[])
     deltas: list[dict] = []
     with (
@@ -90,7 +90,7 @@ async def test_an_answer_comes_in_pieces(
 async def test_a_tool_turns_the_light_on(
     home: HomeAssistant, add: Callable, fake_board: Board
 ) -> None:
-    """What the model calls is done, and it hears what came of it."""
+    """The model's calls are executed, and it gets their results."""
     await add(fake_board)
     assert home.states.is_state("input_boolean.kitchen_light", "off")
     result = await say(home, call("intent__HassTurnOn", name="Kitchen light"))
@@ -98,14 +98,14 @@ async def test_a_tool_turns_the_light_on(
     called, told = log_of(home, result)[2:4]
     assert called.tool_calls[0].tool_args == {"name": "Kitchen light"}
     assert told.result.error is False
-    # The engine repeats what the tool said.
+    # The engine repeats the tool's result.
     assert "action_done" in spoken(result)
 
 
 async def test_a_tool_that_fails_is_told(
     home: HomeAssistant, add: Callable, fake_board: Board
 ) -> None:
-    """The model hears why, and the talk goes on."""
+    """The model gets the reason, and the conversation continues."""
     await add(fake_board)
     result = await say(home, call("intent__HassTurnOn", name="No such light"))
     assert log_of(home, result)[3].result.error is True
@@ -115,9 +115,9 @@ async def test_a_tool_that_fails_is_told(
 async def test_thoughts_are_not_spoken(
     home: HomeAssistant, add: Callable, fake_board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reasoning is kept apart from the answer."""
+    """Reasoning is separate from the answer."""
     await add(fake_board, llm_hass_api=[])
-    # The engine repeats the question alone, without the time that stands before it.
+    # The engine repeats only the question, without the time before it.
     thought = [{"role": "user", "content": "<think>\nHm.\n</think>\n\nYes."}]
     monkeypatch.setattr(entity, "messages", lambda *_: {"messages": thought})
     result = await say(home, "Is it warm?")
@@ -162,7 +162,7 @@ async def test_who_leaves_ends_the_answer(
 async def test_the_daemons_words_are_heard(
     home: HomeAssistant, add: Callable, demo_board: Board
 ) -> None:
-    """A model that is not there is said, and raised for who keeps the home."""
+    """A missing model is spoken, and raised as an issue."""
     await add(demo_board, llm_hass_api=[], model="not-installed")
     result = await say(home, "Hello")
     assert result.response.error_code == "unknown"
@@ -173,14 +173,14 @@ async def test_the_daemons_words_are_heard(
 async def test_a_stopped_daemon_is_said(
     home: HomeAssistant, add: Callable, own_board: Board
 ) -> None:
-    """Without the service, what to do is spoken."""
+    """Without the service, the answer says what to do."""
     await add(own_board, llm_hass_api=[])
     await home.async_add_executor_job(own_board.stop)
     assert "sudo apt install" in spoken(await say(home, "Hello"))
 
 
 def kept(caplog: pytest.LogCaptureFixture) -> list[tuple[int, int]]:
-    """Kept and all tokens of each prompt so far."""
+    """Cached tokens and all tokens of each prompt so far."""
     found = re.findall(r"(\d+) of (\d+) tokens of the prompt were kept", caplog.text)
     return [(int(some), int(all_)) for some, all_ in found]
 
@@ -191,7 +191,7 @@ async def test_the_beginning_is_computed_before_anyone_speaks(
     own_board: Board,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The first words find instructions, home and tools ready, in every room."""
+    """The first sentence finds instructions, home and tools cached, in every room."""
     caplog.set_level(logging.DEBUG, "custom_components.hearthd")
     rooms = []
     for name in ("Kitchen", "Bedroom"):
@@ -210,12 +210,12 @@ async def test_the_beginning_is_computed_before_anyone_speaks(
     # One more for each tool that the model calls.
     counts = kept(caplog)
     assert len(counts) >= 3
-    # What is left is what was said, the room, and the begin of the answer.
+    # The rest is the sentence, the room, and the start of the answer.
     assert all(some > 500 and all_ - some < 100 for some, all_ in counts), counts
     asked = log_of(home, await say(home, "Hello", device=rooms[1]))
     assert "Bedroom" in asked[0].content
 
-    # Another light, another beginning.
+    # Another light, another prefix.
     before = prompts(own_board)
     assert await async_setup_component(
         home, "input_button", {"input_button": {"doorbell": {"name": "Doorbell"}}}
@@ -230,7 +230,7 @@ async def test_a_satellite_with_timers_shares_the_beginning(
     own_board: Board,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its own tools come behind everybody's, and are computed ahead as well."""
+    """Its own tools follow the common ones, and are prewarmed as well."""
     caplog.set_level(logging.DEBUG, "custom_components.hearthd")
     entry = MockConfigEntry(domain="test")
     entry.add_to_hass(home)
@@ -241,19 +241,19 @@ async def test_a_satellite_with_timers_shares_the_beginning(
     dr.async_get(home).async_update_device(satellite.id, area_id=kitchen.id)
     await add(own_board)
     await until(lambda: prompts(own_board), "the beginning is on disk")
-    # It comes up after Home Assistant did.
+    # It appears after Home Assistant has started.
     entry.async_on_unload(
         intent.async_register_timer_handler(home, satellite.id, lambda *_: None)
     )
     home.states.async_set("assist_satellite.kitchen", "idle")
     service = home.config_entries.async_entries("hearthd")[0].runtime_data.service
-    # Not what was there before: that one said that there are no timers.
+    # Not the earlier prefix: that one states that there are no timers.
     await until(lambda: prompts(own_board) > 2, "prewarmed for it, and for all others")
     while (await service.properties())["ActiveJobs"] > 0:
         await asyncio.sleep(0.02)
     asked = await say(home, "Hello", device=satellite.id)
     assert "Kitchen" in log_of(home, asked)[0].content
-    # The model may call a tool, whose result is read as well.
+    # The model may call a tool, whose result is processed as well.
     (first, longer), *_ = kept(caplog)
     caplog.clear()
     await say(home, "Hello")
@@ -263,6 +263,6 @@ async def test_a_satellite_with_timers_shares_the_beginning(
 
 
 def prompts(board: Board) -> int:
-    """How many prompts are kept on disk."""
+    """Return the number of prompts cached on disk."""
     return len(list((board.dir / "prompts").glob("*")))
 

@@ -41,7 +41,7 @@ async def test_sensors_say_what_the_service_says(
             async for _ in events:
                 pass
 
-    # How much work it takes until a step of the sensor is seen is the computer's affair.
+    # The work needed for one step of the sensor depends on the computer.
     working = asyncio.ensure_future(work())
     await until(lambda: float(state(home, "temperature")) > cool, "it gets warmer")
     working.cancel()
@@ -53,7 +53,7 @@ async def test_sensors_say_what_the_service_says(
 
 
 async def test_buttons(home: HomeAssistant, add: Callable, own_board: Board) -> None:
-    """The model comes and goes when somebody presses."""
+    """The buttons load and unload the model."""
     await add(own_board)
 
     async def press(key: str) -> None:
@@ -71,7 +71,7 @@ async def test_buttons(home: HomeAssistant, add: Callable, own_board: Board) -> 
 async def test_a_model_that_cannot_be_loaded_is_an_issue(
     home: HomeAssistant, add: Callable, bare_board: Board
 ) -> None:
-    """It is raised with the service's reason, and settled once a model runs."""
+    """It is raised with the service's reason, and resolved once a model runs."""
     bare_board.fake = "load=oom"
     await home.async_add_executor_job(bare_board.start)
     await add(bare_board)
@@ -101,7 +101,7 @@ async def test_a_model_that_cannot_be_loaded_is_an_issue(
 async def test_diagnostics(
     home: HomeAssistant, add: Callable, demo_board: Board, hass_client: Callable
 ) -> None:
-    """What is needed to help, and no text of anybody."""
+    """The data needed for support, and no text of users."""
     entry = await add(demo_board, prompt="My name is Jane Doe.")
     found = await get_diagnostics_for_config_entry(home, hass_client, entry)
     assert found["connected"] is True

@@ -9,7 +9,7 @@ from homeassistant.helpers import area_registry as ar, entity_registry as er
 
 
 async def test_the_home_is_exported(home: HomeAssistant, add: Callable, fake_board: Board) -> None:
-    """What may be seen, with what can be done with it, and nothing else."""
+    """What is exposed, with its capabilities, and nothing else."""
     await add(fake_board)
     registry = er.async_get(home)
     hall = ar.async_get(home).async_get_or_create("Hall")

@@ -1,4 +1,4 @@
-"""A home as a small model is told of it: pure, without Home Assistant."""
+"""A home as described to a small model: pure, without Home Assistant."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -33,12 +33,12 @@ def light(name: str, area: str | None, *aliases: str, id_: str = "") -> Exposed:
 
 
 def labels(home: Home, verb: str) -> list[str]:
-    """What a verb can be done to."""
+    """Return the targets of a verb."""
     return list(home.verbs[verb].targets)
 
 
 def meant(home: Home, verb: str, target: str, *value: Any) -> list[tuple[str, Mapping]]:
-    """What a call is for Home Assistant."""
+    """Return Home Assistant's calls for a call."""
     arguments = {"target": target, "action": verb} | ({"value": value[0]} if value else {})
     return [(call.tool, call.arguments) for call in home.calls(CONTROL, arguments)]
 
@@ -49,7 +49,7 @@ def one_of(*names: str) -> dict[str, Any]:
 
 
 def ways(home: Home) -> list[dict[str, Any]]:
-    """What binds what is done with what."""
+    """Return the schema of the actions of each target."""
     bound = home.offer()[0]["function"]["parameters"]["x-hearthd-schema"]
     return [way["properties"] for way in bound.get("anyOf", [bound])]
 
@@ -94,7 +94,7 @@ def test_things_of_one_name_are_told_apart() -> None:
 
 
 def test_a_rooms_things_are_done_together() -> None:
-    """In one call where the room has no others of the kind."""
+    """One call where the room has no others of the kind."""
     two = [light("Left", "Hall"), light("Right", "Hall")]
     assert meant(Home(two, OFFERED), "turn_on", "Hall lights") == [
         ("x__HassTurnOn", {"area": "Hall", "domain": ["light"]})
@@ -124,7 +124,7 @@ def test_a_rooms_things_are_done_together() -> None:
     ],
 )
 def test_names_are_names(name: str, label: str) -> None:
-    """Whatever a device is called, it is no part of the form, and gives no tool."""
+    """Whatever a device is called, its name has no effect on the format or the tools."""
     home = Home([light(name, None, id_="odd")], OFFERED)
     assert labels(home, "turn_on") == [label, "light"]
     assert "unlock" not in home.verbs
@@ -153,14 +153,14 @@ def test_what_does_not_exist_cannot_be_meant() -> None:
 
 
 def test_nothing_exposed_is_no_home() -> None:
-    """There is still something to say."""
+    """Replies are still possible."""
     home = Home([], OFFERED)
     assert [tool["function"]["name"] for tool in home.offer()] == [REPLY]
     assert home.overview == ""
 
 
 def test_only_what_is_offered_is_done() -> None:
-    """Whose tools are missing has no verbs, whatever its features are."""
+    """An entity whose tools are missing has no verbs, whatever its features are."""
     lock = Exposed("lock.door", ("Door",), ("Entry",), noun="lock", features=EVERYTHING)
     assert set(Home([lock], OFFERED).verbs) == {"lock", "unlock"}
     assert set(Home([lock], ["x__HassTurnOn"]).verbs) == {"lock"}
@@ -213,12 +213,12 @@ def test_a_large_home_is_short() -> None:
 
 
 def sure(probability: float, before: str, *choices: tuple[str, float]) -> dict[str, Any]:
-    """What the service tells of how sure a call is."""
+    """The service's confidence of a call."""
     return {"probability": probability, "before": before, "choices": choices}
 
 
 def test_what_is_not_sure_is_asked() -> None:
-    """Where different things may be meant; sooner where somebody could get in."""
+    """Where several things may be meant; at a higher threshold where somebody could get in."""
     front = Exposed("lock.front", ("Front door",), noun="lock")
     back = Exposed("lock.back", ("Back door", "Bath door"), noun="lock")
     home = Home([front, back, light("Lamp", None)], OFFERED)
@@ -239,7 +239,7 @@ def test_what_is_not_sure_is_asked() -> None:
     assert isinstance(asked("lock", close), list), "locking lets nobody in"
     assert isinstance(asked("lock", sure(0.3, before, ("Front", 0.5), ("Back", 0.4))), Doubt)
     assert isinstance(asked("unlock", sure(0.9, before, ("Front", 0.9))), list)
-    # Two names of one thing are no choice.
+    # Two names of one thing are not an ambiguity.
     names = sure(0.3, before, ("Back", 0.5), ("Bath", 0.4))
     assert isinstance(asked("unlock", names, "Bath door"), list)
     (call,) = asked("lock", sure(1.0, ""))
@@ -258,7 +258,7 @@ def test_what_is_not_sure_is_asked() -> None:
     ],
 )
 def test_as_many_calls_as_things_are_named(text: str, number: int) -> None:
-    """A room that holds what is named counts once."""
+    """A room that contains what is named counts once."""
     home = Home(
         [
             light("Kitchen light", "Kitchen"),
@@ -271,7 +271,7 @@ def test_as_many_calls_as_things_are_named(text: str, number: int) -> None:
 
 
 def test_floors_and_the_only_one_of_a_kind() -> None:
-    """All of a floor's, and of the home's where a mistake does little."""
+    """All of a floor, and all of the home where a mistake does little harm."""
     up = [
         Exposed(f"light.{n}", (f"Lamp {n}",), (f"Room {n}",), "Upstairs", "light")
         for n in (1, 2)
@@ -305,7 +305,7 @@ def test_floors_and_the_only_one_of_a_kind() -> None:
     ],
 )
 def test_what_is_not_named_is_asked(text: str, is_said: bool) -> None:
-    """A call of something that nobody has spoken of is a guess."""
+    """A call of something that was not mentioned is a guess."""
     lamp = light("Parlour lampa", "Parlour", "Stehlampe", "Lamp", id_="lamp")
     home = Home([lamp, light("Stove", "Kitchen")], OFFERED)
     assert home.is_said(text, ("light.lamp",)) == is_said
@@ -328,7 +328,7 @@ def test_what_is_not_named_is_asked(text: str, is_said: bool) -> None:
     ],
 )
 def test_it_is_what_was_spoken_of(before: conversation.Content) -> None:
-    """Words as "it" and "yes" mean what was named before."""
+    """Words such as "it" and "yes" refer to what was named before."""
     home = Home([light("Lamp", None), light("Stove", None)], OFFERED)
     offer = HomeOffer(llm.APIInstance(None, "", None, []), None, home, "en")
     offer.options([before, conversation.UserContent("Yes, turn it off")])

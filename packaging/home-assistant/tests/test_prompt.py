@@ -1,4 +1,4 @@
-"""What is sent: pure, without a service."""
+"""The prompt: pure, without a service."""
 
 from datetime import UTC, datetime
 import json
@@ -30,7 +30,7 @@ HOME = "Static Context:\n- names: Lamp\n{room}\nThis device is not able to start
 
 
 def test_what_changes_goes_behind() -> None:
-    """Rooms and times share one beginning."""
+    """Rooms and times share one prefix."""
     rooms = [HOME.format(room=f"You are in area {name}.") for name in ("Kitchen", "Hall")]
     nowhere = HOME.format(room="Ask for an area.")
     found = [
@@ -54,7 +54,7 @@ def test_what_changes_goes_behind() -> None:
 
 
 def test_without_an_api_there_is_nothing_to_share() -> None:
-    """Instructions stay as they are, and the time goes."""
+    """Instructions are unchanged, and the time is removed."""
     assert split(f"Be brief.\n{CLOCK}", "", None, None) == Parts("Be brief.", "", True)
     assert split("Be brief.\n", "", None, None) == Parts("Be brief.", "", False)
 
@@ -96,7 +96,7 @@ def test_a_talk() -> None:
 
 
 def test_old_rounds_go_in_steps() -> None:
-    """So that the begin of a talk stays the same for some turns."""
+    """So that the prefix of a conversation stays the same for some turns."""
     kept = []
     for rounds in range(1, 12):
         content = [SystemContent("s")]
@@ -112,7 +112,7 @@ def test_old_rounds_go_in_steps() -> None:
 
 
 def test_both_languages_say_the_same() -> None:
-    """Every text is there in both, with the same places to fill."""
+    """Every text exists in both, with the same placeholders."""
     folder = Path(__file__).parents[1] / "custom_components/hearthd/translations"
 
     def flat(value: object, path: str = "") -> dict[str, set[str]]:

@@ -1,4 +1,4 @@
-"""Setting up, what can be wrong, coming back, unloading."""
+"""Setup, its errors, reconnecting, unloading."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +14,12 @@ TEMPERATURE = "sensor.hearthd_temperature"
 
 
 def available(hass: HomeAssistant) -> bool:
-    """Tell whether the service's entities have states."""
+    """Return whether the service's entities have states."""
     return hass.states.get(TEMPERATURE).state != "unavailable"
 
 
 async def test_up_and_away(home: HomeAssistant, add: Callable, demo_board: Board) -> None:
-    """Everything is there after setting up, and gone after unloading."""
+    """Everything exists after setup, and nothing after unloading."""
     entry = await add(demo_board)
     assert entry.state is ConfigEntryState.LOADED
     for domain, number in {
@@ -38,7 +38,7 @@ async def test_up_and_away(home: HomeAssistant, add: Callable, demo_board: Board
 
 
 def absent(board: Board) -> None:
-    """Leave the bus as it is without Hearthd."""
+    """Leave the bus without Hearthd."""
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ async def test_what_is_wrong_is_said(
     spoil: Callable[[Board], None],
     words: str,
 ) -> None:
-    """Home Assistant tries again later, and says what to do meanwhile."""
+    """Home Assistant retries later, and shows what to do meanwhile."""
     if spoil is Board.forbid:
         bare_board.start()
     await home.async_add_executor_job(spoil, bare_board)
@@ -70,7 +70,7 @@ async def test_what_is_wrong_is_said(
 async def test_the_daemon_comes_back(
     home: HomeAssistant, add: Callable, own_board: Board
 ) -> None:
-    """Entities are unavailable while it is away, and only then."""
+    """Entities are unavailable while the service is absent, and only then."""
     await add(own_board)
     assert available(home)
     await home.async_add_executor_job(own_board.stop)
@@ -82,7 +82,7 @@ async def test_the_daemon_comes_back(
 async def test_the_bus_comes_back(
     home: HomeAssistant, add: Callable, own_board: Board
 ) -> None:
-    """The connection is made anew when the bus itself was restarted."""
+    """The connection is re-established when the bus itself was restarted."""
     await add(own_board)
     for act in (own_board.stop, own_board.stop_bus):
         await home.async_add_executor_job(act)
@@ -93,7 +93,7 @@ async def test_the_bus_comes_back(
 
 
 def test_no_file_was_forgotten() -> None:
-    """What Home Assistant and HACS look for is there."""
+    """The files that Home Assistant and HACS require exist."""
     here = Path(__file__).parents[1]
     for name in ("manifest.json", "icons.json", "quality_scale.yaml", "brand/icon.png"):
         assert (here / "custom_components/hearthd" / name).exists(), name

@@ -24,7 +24,7 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Set up what does not depend on an entry."""
+    """Set up the parts that do not depend on an entry."""
     async_setup_actions(hass)
     return True
 
@@ -56,5 +56,5 @@ async def async_unload_entry(hass: HomeAssistant, entry: HearthdConfigEntry) -> 
 
 
 async def _async_reload(hass: HomeAssistant, entry: HearthdConfigEntry) -> None:
-    """Set up anew with other settings."""
+    """Reload with changed settings."""
     await hass.config_entries.async_reload(entry.entry_id)

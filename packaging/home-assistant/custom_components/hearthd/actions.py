@@ -1,4 +1,4 @@
-"""What can be done in a home: one tool per verb, as people say it.
+"""The actions in a home: one tool per verb, as people say it.
 
 Small models choose rightly between "open" and "close", and wrongly between ways to call
 one general tool. Each verb stands for one of Home Assistant's intents, which does it.
@@ -19,7 +19,7 @@ from homeassistant.components.vacuum import VacuumEntityFeature
 from homeassistant.components.valve import ValveEntityFeature
 
 _PERCENT = {"type": "integer", "minimum": 0, "maximum": 100}
-# Nothing of it is another verb: off.
+# Zero is another verb: off.
 _SOME_PERCENT = _PERCENT | {"minimum": 1}
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
 
@@ -29,7 +29,7 @@ class Value:
     """What a verb takes besides its target."""
 
     slot: str
-    """As the intent knows it."""
+    """The name of the intent's slot."""
     schema: Mapping[str, Any]
     example: int | float | str
 
@@ -44,18 +44,18 @@ class Action:
     domains: Mapping[str, int]
     """Domains, with the feature that an entity needs; 0: none."""
     example: str
-    """What somebody may say, with `{target}` and `{value}`."""
+    """An example sentence, with `{target}` and `{value}`."""
     value: Value | None = None
     groups: bool = True
-    """Whether a room's devices can be meant together."""
+    """Whether the devices of a room can be one target."""
     everywhere: bool = False
-    """Whether all of the home's can be meant: nothing is lost where that was a mistake."""
+    """Whether all devices of the home can be the target: a mistake does no harm."""
     careful: bool = False
     """Whether a mistake lets somebody in, or water out."""
     modes: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] | None = field(
         default=None, compare=False
     )
-    """Bounds of the value that are the entity's own, from its attributes; None: it has none."""
+    """Bounds of the value from the entity's attributes; None: it has none."""
 
 
 def _temperatures(attributes: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -14,7 +14,7 @@ from .entity import HearthdModelEntity
 from .offer import Offer
 from .prompt import split
 
-# The service has a queue of its own.
+# The service has its own queue.
 PARALLEL_UPDATES = 0
 
 

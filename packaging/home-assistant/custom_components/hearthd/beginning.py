@@ -1,4 +1,4 @@
-"""What conversations begin with: the same for everybody, so that it is computed once."""
+"""The prefix of conversations: the same for all speakers, so that it is computed once."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ async def async_offer(
     api: llm.APIInstance | None,
     system: tuple[str, str | None],
 ) -> tuple[Parts, Offer]:
-    """Return a conversation's beginning, and what the model is offered.
+    """Return a conversation's prefix, and the tools that the model is offered.
 
     `system` is Home Assistant's system prompt and what was added for this talk alone.
     """
@@ -42,7 +42,7 @@ async def async_offer(
     names = [tool.name for tool in api.tools]
     home = await async_home(hass, context.assistant, language, names)
     offer = HomeOffer(api, shared, home, language)
-    # The home is described by ourselves; other APIs say how their tools are used.
+    # The integration describes the home itself; other APIs describe the use of their tools.
     parts = split(prompt.replace(api.api_prompt, "", 1), "", None, extra)
     others = [one for one in _listed(apis) if one != llm.LLM_API_ASSIST]
     texts = [
@@ -56,7 +56,7 @@ async def async_offer(
 def wants_home(
     coordinator: HearthdCoordinator, subentry: ConfigSubentry, apis: str | list[str]
 ) -> bool:
-    """Tell whether verbs for this home are offered instead of Home Assistant's tools."""
+    """Return whether verbs for this home are offered instead of Home Assistant's tools."""
     if llm.LLM_API_ASSIST not in _listed(apis):
         return False
     loaded = (coordinator.data or {}).get("Model") or coordinator.default_model
@@ -70,7 +70,7 @@ def _listed(apis: str | list[str]) -> list[str]:
 
 
 def _room(hass: HomeAssistant, device_id: str | None) -> list[str]:
-    """Say where somebody speaks."""
+    """Return a sentence with the speaker's location."""
     device = dr.async_get(hass).async_get(device_id) if device_id else None
     area_id = dr.async_get_effective_area_id(hass, device) if device else None
     area = ar.async_get(hass).async_get_area(area_id) if area_id else None
@@ -83,7 +83,7 @@ async def async_shared(
     context: llm.LLMContext,
     api: llm.APIInstance,
 ) -> Shared:
-    """Return what does not depend on who speaks where.
+    """Return the part that does not depend on speaker and location.
 
     Told by comparing it with what others would get: somebody without a room, in
     one, and with a device that has timers, which come with tools of their own.

@@ -1,4 +1,4 @@
-"""Whether the board holds the service back."""
+"""Whether the board limits the service."""
 
 from typing import override
 
@@ -14,7 +14,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .coordinator import HearthdConfigEntry
 from .entity import HearthdEntity
 
-# Nothing is polled.
+# No polling.
 PARALLEL_UPDATES = 0
 
 LIMITED = BinarySensorEntityDescription(
@@ -34,12 +34,12 @@ async def async_setup_entry(
 
 
 class HearthdLimited(HearthdEntity, BinarySensorEntity):
-    """On while heat, memory or a setting keep answers from full speed."""
+    """On while heat, memory or a setting keep answers below full speed."""
 
     _attr_entity_category = EntityCategory.DIAGNOSTIC
 
     @property
     @override
     def is_on(self) -> bool:
-        """Return whether the service gives a reason; it has a sensor of its own."""
+        """Return whether the service gives a reason; the reason is a separate sensor."""
         return self.coordinator.data["LimitReason"] != ""

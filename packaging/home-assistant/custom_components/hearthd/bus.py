@@ -1,4 +1,4 @@
-"""The service on the bus: calls, streams and what it tells by itself."""
+"""The service on the bus: calls, streams and signals."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -21,7 +21,7 @@ _ERROR = "org.freedesktop.DBus.Error."
 # One event is one line; a call of a tool is one event.
 _LINE_MAX = 16 * 1024 * 1024
 
-# The bus could not start the service, or lost it before it answered.
+# The bus could not start the service, or the service left before it answered.
 _NOT_RUNNING = (
     f"{_ERROR}Spawn.",
     f"{_ERROR}NoReply",
@@ -33,12 +33,12 @@ _NOT_RUNNING = (
 
 
 class HearthdError(HomeAssistantError):
-    """The service cannot be asked; the text says what to do."""
+    """The service is not reachable; the text says what to do."""
 
     key = ""
 
     def __init__(self, **placeholders: str) -> None:
-        """Initialize with what the translated text names."""
+        """Initialize with the placeholders of the translated text."""
         super().__init__(
             translation_domain=DOMAIN,
             translation_key=self.key,
@@ -47,31 +47,31 @@ class HearthdError(HomeAssistantError):
 
 
 class NoBus(HearthdError):
-    """There is no system bus to be seen from here."""
+    """No system bus is reachable."""
 
     key = "no_bus"
 
 
 class NotInstalled(HearthdError):
-    """Nobody has the name, and the bus knows nobody to start."""
+    """The name has no owner and is not activatable."""
 
     key = "not_installed"
 
 
 class NotRunning(HearthdError):
-    """The service is installed and does not come up."""
+    """The service is installed and does not start."""
 
     key = "not_running"
 
 
 class NotAllowed(HearthdError):
-    """The bus lets this user not ask the service."""
+    """The bus policy denies this user access to the service."""
 
     key = "not_allowed"
 
 
 class RequestFailed(HearthdError):
-    """The service said no; its own words say what to do next."""
+    """The service refused; its message says what to do next."""
 
     key = "request_failed"
 
@@ -106,7 +106,7 @@ class Hearthd:
         return cls(bus)
 
     def disconnect(self) -> None:
-        """Leave the bus."""
+        """Disconnect from the bus."""
         self._bus.disconnect()
 
     async def wait_closed(self) -> None:
@@ -121,7 +121,7 @@ class Hearthd:
         changed: Callable[[dict[str, Any]], None],
         owned: Callable[[bool], None],
     ) -> None:
-        """Tell what properties change to, and when the service comes and goes."""
+        """Report property changes, and when the service appears and disappears."""
 
         def handle(message: Message) -> None:
             if message.message_type is not MessageType.SIGNAL:
@@ -151,7 +151,7 @@ class Hearthd:
         return (await self._call(BUS_NAME, "ListModels"))[0]
 
     async def board(self) -> dict[str, Any]:
-        """Return what the service knows of the board."""
+        """Return the service's state of the board."""
         return (await self._call(BUS_NAME, "GetBoard"))[0]
 
     async def load(self, model: str = "") -> None:
@@ -159,7 +159,7 @@ class Hearthd:
         await self._call(BUS_NAME, "LoadModel", "sa{sv}", model, {})
 
     async def unload(self) -> None:
-        """Give the model's memory back."""
+        """Release the model's memory."""
         await self._call(BUS_NAME, "UnloadModel")
 
     async def prewarm(
@@ -169,7 +169,7 @@ class Hearthd:
         tools: list[dict[str, Any]],
         model: str | None,
     ) -> None:
-        """Have the beginning of conversations computed when there is time."""
+        """Have the prefix of conversations computed when the service is idle."""
         options = {"cancel_when_gone": Variant("b", True)}
         if messages:
             options["messages"] = Variant("s", json.dumps(messages))
@@ -182,7 +182,7 @@ class Hearthd:
     async def stream(
         self, request: Mapping[str, Any], priority: str
     ) -> AsyncGenerator[dict[str, Any]]:
-        """Yield the events of an answer; who leaves the generator ends the answer."""
+        """Yield the events of an answer; closing the generator cancels the answer."""
         options = {"priority": Variant("s", priority)}
         opened = asyncio.ensure_future(
             self._call(BUS_NAME, "OpenStream", "sa{sv}", json.dumps(request), options)
@@ -190,7 +190,7 @@ class Hearthd:
         try:
             _, fd = await asyncio.shield(opened)
         except asyncio.CancelledError:
-            # The pipe is on its way: closed once it is here, the answer ends.
+            # The pipe has not arrived yet: closing it on arrival cancels the answer.
             opened.add_done_callback(_close_stream)
             raise
         pipe = os.fdopen(fd, "rb", buffering=0)
@@ -203,7 +203,7 @@ class Hearthd:
             pipe.close()
             raise
         try:
-            # A line without an end is what a service that died had begun to write.
+            # A line without an end was being written when the service died.
             while (line := await reader.readline()).endswith(b"\n"):
                 yield json.loads(line)
         finally:
@@ -255,27 +255,27 @@ class Hearthd:
             raise NoBus(reason=str(err)) from err
 
     async def _failure(self, reply: Message) -> HearthdError:
-        """Say in what way the service failed us."""
+        """Return the error for a failed call."""
         name, text = reply.error_name or "", _text(reply)
         if name == f"{_ERROR}ServiceUnknown":
             known = await self._ask_bus("ListActivatableNames")
             return NotRunning(reason=text) if BUS_NAME in known else NotInstalled()
         if name.startswith(_NOT_RUNNING):
             return NotRunning(reason=text)
-        # The bus says no in its own name; the service says why.
+        # A refusal by the bus has the bus's error name; the service gives a reason.
         if name == f"{_ERROR}AccessDenied" and reply.sender == _DBUS:
             return NotAllowed()
         return RequestFailed(name.rpartition(".")[2], text)
 
 
 def _close_stream(opened: asyncio.Future[list[Any]]) -> None:
-    """Close the pipe of a stream that nobody waits for any more."""
+    """Close the pipe of a stream that has no reader any more."""
     if not opened.cancelled() and opened.exception() is None:
         os.close(opened.result()[-1])
 
 
 def _text(reply: Message) -> str:
-    """Return what an error says, for people."""
+    """Return the message of an error, for users."""
     if reply.body and isinstance(reply.body[0], str):
         return reply.body[0]
     return reply.error_name or ""

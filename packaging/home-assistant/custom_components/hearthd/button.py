@@ -13,13 +13,13 @@ from .bus import Hearthd, HearthdError
 from .coordinator import HearthdConfigEntry
 from .entity import HearthdEntity
 
-# The service has a queue of its own.
+# The service has its own queue.
 PARALLEL_UPDATES = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class HearthdButtonDescription(ButtonEntityDescription):
-    """A button, and what it asks for."""
+    """A button, and its request."""
 
     press: Callable[[Hearthd], Awaitable[None]]
 
@@ -52,13 +52,13 @@ async def async_setup_entry(
 
 
 class HearthdButton(HearthdEntity, ButtonEntity):
-    """Asks the service for something."""
+    """Sends a request to the service."""
 
     entity_description: HearthdButtonDescription
 
     @override
     async def async_press(self) -> None:
-        """Ask, and wait until it is done."""
+        """Send the request, and wait until it is done."""
         try:
             await self.entity_description.press(self.coordinator.service)
         except HearthdError as err:

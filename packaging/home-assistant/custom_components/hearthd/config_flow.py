@@ -63,7 +63,7 @@ _BUS = probatio.Schema({probatio.Optional(CONF_BUS_ADDRESS): TextSelector()})
 
 
 def _user() -> str:
-    """Return who Home Assistant runs as; in a container it may have no name."""
+    """Return the user that Home Assistant runs as; in a container it may have no name."""
     try:
         return getpass.getuser()
     except OSError:
@@ -71,7 +71,7 @@ def _user() -> str:
 
 
 async def _problem(address: str | None) -> tuple[dict[str, str], dict[str, str]]:
-    """Ask the service, and return errors and what their texts name."""
+    """Query the service, and return errors and the placeholders of their texts."""
     placeholders = {"user": _user(), "reason": ""}
     try:
         service = await Hearthd.connect(address)
@@ -130,7 +130,7 @@ class HearthdConfigFlow(ConfigFlow, domain=DOMAIN):
         if user_input is not None:
             errors, placeholders = await _problem(user_input.get(CONF_BUS_ADDRESS))
             if not errors:
-                # Who listens for updates sets it up anew.
+                # The update listener reloads the entry.
                 return self.async_update_and_abort(entry, data=user_input)
         return self.async_show_form(
             step_id="reconfigure",
@@ -201,7 +201,7 @@ class HearthdSubentryFlow(ConfigSubentryFlow):
 
 
 def _defaults(kind: str) -> dict[str, Any]:
-    """Return settings to begin with."""
+    """Return the default settings."""
     settings: dict[str, Any] = {CONF_PRIORITY: DEFAULT_PRIORITY[kind]}
     if kind == SUBENTRY_CONVERSATION:
         settings[CONF_PROMPT] = llm.DEFAULT_INSTRUCTIONS_PROMPT

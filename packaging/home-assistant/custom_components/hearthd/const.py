@@ -19,21 +19,21 @@ CONF_CONFIRMATION = "confirmation"
 # Verbs for this home, for small models, or Home Assistant's own tools.
 TOOLS_HOME = "home"
 TOOLS_OWN = "own"
-# It has learnt Home Assistant's own tools.
+# It was trained on Home Assistant's own tools.
 DEMO_MODEL = "hearth-demo"
 
 SUBENTRY_CONVERSATION = "conversation"
 SUBENTRY_AI_TASK = "ai_task_data"
 
 PRIORITIES = ["interactive", "normal", "background"]
-# Who speaks waits; an AI task is asked for by an automation.
+# A speaker waits for the answer; an AI task is started by an automation.
 DEFAULT_PRIORITY = {
     SUBENTRY_CONVERSATION: "interactive",
     SUBENTRY_AI_TASK: "background",
 }
 DEFAULT_MAX_HISTORY = 20
 
-# Calls of tools and answers to them, for one thing that was said.
+# Rounds of tool calls and their results, for one sentence.
 MAX_TOOL_ROUNDS = 10
-# Of them where the home's verbs are offered: a command is one, a question two.
+# Rounds where the home's verbs are offered: a command needs one, a question two.
 MAX_HOME_ROUNDS = 3

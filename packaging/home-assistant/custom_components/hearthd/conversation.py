@@ -13,7 +13,7 @@ from .coordinator import HearthdConfigEntry
 from .entity import HearthdModelEntity
 from .beginning import async_offer
 
-# The service has a queue of its own.
+# The service has its own queue.
 PARALLEL_UPDATES = 0
 
 
@@ -36,7 +36,7 @@ class HearthdConversation(
     conversation.ConversationEntity,
     conversation.AbstractConversationAgent,
 ):
-    """Answers, and acts on the home where it is allowed to."""
+    """Answers, and controls the home where it is allowed to."""
 
     _attr_supports_streaming = True
 
@@ -51,18 +51,18 @@ class HearthdConversation(
     @property
     @override
     def supported_languages(self) -> list[str] | Literal["*"]:
-        """Return all languages: which ones it speaks is the model's affair."""
+        """Return all languages: which ones are supported depends on the model."""
         return MATCH_ALL
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Become an agent."""
+        """Register as an agent."""
         await super().async_added_to_hass()
         conversation.async_set_agent(self.hass, self.entry, self)
 
     @override
     async def async_will_remove_from_hass(self) -> None:
-        """Be no agent any more."""
+        """Unregister as an agent."""
         conversation.async_unset_agent(self.hass, self.entry)
         await super().async_will_remove_from_hass()
 
@@ -72,7 +72,7 @@ class HearthdConversation(
         user_input: conversation.ConversationInput,
         chat_log: conversation.ChatLog,
     ) -> conversation.ConversationResult:
-        """Answer what was said."""
+        """Answer the user's sentence."""
         apis = self.subentry.data.get(CONF_LLM_HASS_API)
         context = user_input.as_llm_context(DOMAIN)
         try:

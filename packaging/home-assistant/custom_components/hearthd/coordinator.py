@@ -1,4 +1,4 @@
-"""What the service says of itself, as it says it."""
+"""The service's state, updated as the service announces it."""
 
 import asyncio
 from itertools import count
@@ -16,7 +16,7 @@ from .const import CONF_BUS_ADDRESS, DOMAIN, LOGGER
 type HearthdConfigEntry = ConfigEntry[HearthdCoordinator]
 
 # The service announces changes ten times a second; every state is a row in a database
-# that lives on an SD card.
+# on an SD card.
 _WRITE_EVERY_S = 1.0
 _RECONNECT_S = (1, 2, 5, 10, 30, 60)
 
@@ -30,7 +30,7 @@ class HearthdCoordinator(DataUpdateCoordinator[dict[str, Any]]):
     config_entry: HearthdConfigEntry
     service: Hearthd
     default_model = ""
-    """The name of the model that answers where none is loaded or asked for."""
+    """The name of the model that answers where none is loaded or requested."""
 
     def __init__(self, hass: HomeAssistant, entry: HearthdConfigEntry) -> None:
         """Initialize without a connection."""
@@ -45,20 +45,20 @@ class HearthdCoordinator(DataUpdateCoordinator[dict[str, Any]]):
         )
 
     async def async_start(self) -> None:
-        """Connect, and stay connected until the entry goes."""
+        """Connect, and stay connected until the entry is unloaded."""
         await self._connect()
         self.config_entry.async_create_background_task(
             self.hass, self._stay_connected(), f"{DOMAIN} connection"
         )
 
     async def async_stop(self) -> None:
-        """Leave the bus."""
+        """Disconnect from the bus."""
         self._writing.async_shutdown()
         self.service.disconnect()
 
     @callback
     def async_report(self, failure: HearthdError) -> None:
-        """Make what only a person can mend an issue."""
+        """Create an issue for problems that only a user can solve."""
         if isinstance(failure, RequestFailed):
             if failure.kind == "EngineCrashed":
                 self._raise(ISSUE_ENGINE, str(failure))
@@ -72,7 +72,7 @@ class HearthdCoordinator(DataUpdateCoordinator[dict[str, Any]]):
         return dict(self._properties)
 
     async def _connect(self) -> None:
-        """Join the bus and read everything once."""
+        """Connect to the bus and read everything once."""
         service = await Hearthd.connect(self.config_entry.data.get(CONF_BUS_ADDRESS))
         try:
             await service.listen(self._changed, self._owned)
@@ -87,7 +87,7 @@ class HearthdCoordinator(DataUpdateCoordinator[dict[str, Any]]):
         self._write()
 
     async def _stay_connected(self) -> None:
-        """Join the bus again whenever it went away."""
+        """Reconnect to the bus whenever the connection is lost."""
         while True:
             await self.service.wait_closed()
             self._lost(NoBus(reason="the connection was closed"))
@@ -102,13 +102,13 @@ class HearthdCoordinator(DataUpdateCoordinator[dict[str, Any]]):
 
     @callback
     def _changed(self, values: dict[str, Any]) -> None:
-        """Take what the service announces."""
+        """Handle changes that the service announces."""
         self._properties |= values
         self._writing.async_schedule_call()
 
     @callback
     def _owned(self, owned: bool) -> None:
-        """Take that the service went or came."""
+        """Handle that the service appeared or disappeared."""
         if owned:
             self.config_entry.async_create_background_task(
                 self.hass, self._read_again(), f"{DOMAIN} after a restart"
@@ -117,7 +117,7 @@ class HearthdCoordinator(DataUpdateCoordinator[dict[str, Any]]):
             self._lost(NotRunning(reason="it was stopped"))
 
     async def _read_again(self) -> None:
-        """Read everything of a service that has just come up."""
+        """Read everything of a service that has just started."""
         try:
             self._properties = await self.service.properties()
         except HearthdError as err:
@@ -133,7 +133,7 @@ class HearthdCoordinator(DataUpdateCoordinator[dict[str, Any]]):
 
     @callback
     def _write(self) -> None:
-        """Tell the entities, and raise or settle issues."""
+        """Update the entities, and create or delete issues."""
         properties = dict(self._properties)
         state = properties.get("State")
         if state == "failed":
@@ -145,7 +145,7 @@ class HearthdCoordinator(DataUpdateCoordinator[dict[str, Any]]):
 
     @callback
     def _raise(self, issue: str, reason: str) -> None:
-        """Tell the person who keeps this home."""
+        """Create an issue for the administrator of this home."""
         ir.async_create_issue(
             self.hass,
             DOMAIN,

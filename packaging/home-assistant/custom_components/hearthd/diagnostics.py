@@ -1,4 +1,4 @@
-"""What to send along with a report of something that does not work."""
+"""The data to attach to a bug report."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from homeassistant.core import HomeAssistant
 from .bus import HearthdError
 from .coordinator import HearthdConfigEntry
 
-# People write names and habits into it.
+# Users write names and habits into it.
 _PRIVATE = {CONF_PROMPT}
 
 
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: HearthdConfigEntry
 ) -> dict[str, Any]:
-    """Return settings, properties, board and models; no text of anybody."""
+    """Return settings, properties, board and models; no text of users."""
     coordinator = entry.runtime_data
     found: dict[str, Any] = {
         "entry": dict(entry.data),

@@ -1,4 +1,4 @@
-"""What all entities have in common."""
+"""The common part of all entities."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -32,13 +32,13 @@ from .spoken import async_confirmation, which
 
 
 class TooManyToolCalls(HearthdError):
-    """The model goes on calling tools instead of answering."""
+    """The model keeps calling tools instead of answering."""
 
     key = "too_many_tool_calls"
 
 
 class HearthdEntity(CoordinatorEntity[HearthdCoordinator]):
-    """Something that the service tells of itself."""
+    """A state of the service."""
 
     _attr_has_entity_name = True
 
@@ -60,7 +60,7 @@ class HearthdEntity(CoordinatorEntity[HearthdCoordinator]):
 
 
 class HearthdModelEntity(Entity):
-    """Something that the model answers.
+    """An entity whose requests the model answers.
 
     Available while the service is not: the bus starts it for a request.
     """
@@ -69,7 +69,7 @@ class HearthdModelEntity(Entity):
     _attr_name = None
 
     def __init__(self, entry: HearthdConfigEntry, subentry: ConfigSubentry) -> None:
-        """Initialize as a device of its own."""
+        """Initialize as a separate device."""
         self.entry = entry
         self.subentry = subentry
         self._said = Said()
@@ -89,7 +89,7 @@ class HearthdModelEntity(Entity):
         offer: Offer,
         structure: probatio.Schema | None = None,
     ) -> None:
-        """Have the model answer, calling tools where it wants to."""
+        """Have the model answer, with calls of tools."""
         api = chat_log.llm_api
         serializer = api.custom_serializer if api else None
         form = None
@@ -105,7 +105,7 @@ class HearthdModelEntity(Entity):
         for left in reversed(range(offer.rounds)):
             request = self._request(chat_log, parts, offer)
             if form is not None:
-                # Where tools are offered as well, each answer is a call or has the form.
+                # With tools as well, each answer is a call or valid against the schema.
                 request["response_format"] = form
                 if not left:
                     request["tool_choice"] = "none"
@@ -117,7 +117,7 @@ class HearthdModelEntity(Entity):
             calls, results = _last_calls(chat_log)
             text = await self._confirmation(results)
             if not text and calls in seen:
-                # It goes round in circles: what the tool says is all there is to say.
+                # The model repeats its call: the result of the tool is the answer.
                 text = next(filter(None, map(_error_text, results)), "")
             seen.append(calls)
             if text:
@@ -129,7 +129,7 @@ class HearthdModelEntity(Entity):
     async def _confirmation(
         self, results: list[conversation.ToolResultContent]
     ) -> str:
-        """Return what is said of actions that all succeeded; empty: the model is to say."""
+        """Return the confirmation of actions that all succeeded; empty: the model answers."""
         if not self.subentry.data.get(CONF_CONFIRMATION, True):
             return ""
         texts: dict[str, None] = {}
@@ -152,7 +152,7 @@ class HearthdModelEntity(Entity):
         limit = int(options.get(CONF_MAX_HISTORY, DEFAULT_MAX_HISTORY))
         request: dict[str, Any] = {
             **messages(parts, chat_log.content, limit, self._said),
-            # Rather answer without the middle of a long talk than not at all.
+            # Omit the middle of a long conversation instead of failing.
             "truncation": "auto",
             **offer.options(chat_log.content),
         }
@@ -169,7 +169,7 @@ class HearthdModelEntity(Entity):
     async def _round(
         self, chat_log: conversation.ChatLog, request: dict[str, Any], offer: Offer
     ) -> None:
-        """Put one answer of the model, and what tools said to it, into the log."""
+        """Put one answer of the model, and the results of its tool calls, into the log."""
         coordinator = self.entry.runtime_data
         default = DEFAULT_PRIORITY[self.subentry.subentry_type]
         priority = self.subentry.data.get(CONF_PRIORITY, default)
@@ -187,7 +187,7 @@ class HearthdModelEntity(Entity):
     async def _deltas(
         self, events: AsyncGenerator[dict[str, Any]], offer: Offer
     ) -> AsyncGenerator[conversation.AssistantContentDeltaDict]:
-        """Say what the service tells in Home Assistant's words."""
+        """Convert the service's events to Home Assistant's."""
         yield {"role": "assistant"}
         asked, called = False, 0
         async for event in events:
@@ -208,7 +208,7 @@ class HearthdModelEntity(Entity):
                     yield {"tool_calls": meant}
                     called += 1
                     if called == offer.calls:
-                        # Closing the stream ends the answer.
+                        # Closing the stream cancels the answer.
                         return
                 case "started":
                     LOGGER.debug(
@@ -221,7 +221,7 @@ class HearthdModelEntity(Entity):
                     raise RequestFailed(kind, event["message"])
                 case "finished":
                     return
-        # The service went away in the middle of it.
+        # The service disappeared during the answer.
         raise RequestFailed(
             "Cancelled", "The service stopped while it answered; ask again."
         )
@@ -230,7 +230,7 @@ class HearthdModelEntity(Entity):
 def _last_calls(
     chat_log: conversation.ChatLog,
 ) -> tuple[list[Any], list[conversation.ToolResultContent]]:
-    """Return what was called last, and what came of it."""
+    """Return the last call and its result."""
     results: list[conversation.ToolResultContent] = []
     for content in reversed(chat_log.content):
         if isinstance(content, conversation.ToolResultContent):

@@ -1,4 +1,4 @@
-"""The home as data that `eval.sh` reads: to try models on one's own home beforehand."""
+"""The home as data for `eval.sh`: to test models on one's own home beforehand."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from .exposed import async_home
 from .targets import Exposed
 
 EXPORT_HOME = "export_home"
-# What says what can be done with a thing; nothing of where somebody is or was.
+# Attributes that describe capabilities; no location data.
 _ATTRIBUTES = (
     "supported_features device_class supported_color_modes brightness current_position "
     "volume_level temperature current_temperature"
@@ -32,7 +32,7 @@ def async_setup_actions(hass: HomeAssistant) -> None:
 
 
 async def _async_export(call: ServiceCall) -> ServiceResponse:
-    """Return areas and exposed entities in the form of home-assistant-datasets."""
+    """Return areas and exposed entities in the format of home-assistant-datasets."""
     hass = call.hass
     home = await async_home(hass, conversation.DOMAIN, hass.config.language, ())
     areas: dict[str, dict[str, str]] = {}

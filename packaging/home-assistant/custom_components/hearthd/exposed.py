@@ -1,4 +1,4 @@
-"""What of Home Assistant an assistant may see, as the model is told of it."""
+"""The exposed part of Home Assistant, as it is described to the model."""
 
 from collections.abc import Iterable
 
@@ -17,9 +17,9 @@ from homeassistant.helpers import (
 from .home import Home
 from .targets import Exposed
 
-# They come as tools of their own.
+# They are separate tools.
 _WITH_OWN_TOOLS = ("calendar", "script")
-# In rooms people ask for these as "the light", "the blind".
+# In rooms users refer to these as "the light", "the blind".
 _NAMED_BY_KIND = (
     "climate cover fan humidifier lawn_mower light lock media_player switch vacuum valve"
 ).split()
@@ -28,7 +28,7 @@ _NAMED_BY_KIND = (
 async def async_home(
     hass: HomeAssistant, assistant: str, language: str, tools: Iterable[str]
 ) -> Home:
-    """Return what is exposed, and what can be done with it by tools of these names."""
+    """Return what is exposed, and the actions that tools of these names provide for it."""
     kinds = await translation.async_get_translations(
         hass, language, "entity_component", _NAMED_BY_KIND
     )
@@ -64,10 +64,10 @@ def _exposed(hass: HomeAssistant, state: State, noun: str) -> Exposed:
 
 
 def _kind(state: State, kinds: dict[str, str], language: str) -> str:
-    """Return what kind of thing it is, in the user's words."""
+    """Return the kind of thing, in the user's language."""
     base = f"component.{state.domain}.entity_component"
     device_class = state.attributes.get(ATTR_DEVICE_CLASS)
     name = kinds.get(f"{base}.{device_class}.name") or kinds.get(f"{base}._.name", "")
-    # Not a word of a sentence, in English, but where it is an abbreviation.
+    # In English lower case within a sentence, except for abbreviations.
     is_word = language.startswith("en") and not name.isupper()
     return name.lower() if is_word else name

@@ -1,4 +1,4 @@
-"""A home as a small model is told of it: what there is, and what can be done with it.
+"""A home as described to a small model: the things in it, and the actions they support.
 
 Pure: made from a list of entities, the same for the same list. Whatever the model calls
 names something that exists, since each tool's targets are an enumeration; they become
@@ -20,9 +20,9 @@ STATE = "get_state"
 REPLY = "reply"
 _LIVE = "GetLiveContext"
 _ITEMS = "get_items"
-# What the model is told with what is said, or what there is a verb for.
+# Tools whose information is in the user's message, or that have a verb.
 _TOLD = ("GetDateTime", "HassCancelAllTimers", "HassVacuumCleanArea")
-# Values that bind the model and are not in its prompt.
+# Values that constrain the model and are not in its prompt.
 _UNSEEN = "x-hearthd-schema"
 
 
@@ -34,13 +34,13 @@ class Call:
     """Its name."""
     arguments: dict[str, Any]
     entity_ids: tuple[str, ...]
-    """What it is meant for."""
+    """Its target."""
     careful: bool = False
 
 
 @dataclass(frozen=True)
 class Verb:
-    """What can be done, with what it can be done to here."""
+    """An action, with its targets in this home."""
 
     action: Action
     tool: str
@@ -52,7 +52,7 @@ class Verb:
 
 @dataclass(frozen=True)
 class Example:
-    """Something said, and the call that it asks for."""
+    """An example sentence, and the call for it."""
 
     said: str
     name: str
@@ -60,7 +60,7 @@ class Example:
 
 
 class Home:
-    """What is exposed, and the tools for it."""
+    """The exposed part of the home, and the tools for it."""
 
     def __init__(self, entities: Iterable[Exposed], offered: Iterable[str]) -> None:
         """Initialize with the names of Home Assistant's tools that are offered."""
@@ -69,7 +69,7 @@ class Home:
 
     @cached_property
     def verbs(self) -> dict[str, Verb]:
-        """Return what can be done here, by name."""
+        """Return the actions of this home, by name."""
         made = {}
         for action in ACTIONS:
             tool = self._offered.get(action.intent)
@@ -82,7 +82,7 @@ class Home:
         return made
 
     def calls(self, name: str, arguments: Mapping[str, Any]) -> list[Call]:
-        """Return what a call is in Home Assistant's words; none: it is not one of ours."""
+        """Return the Home Assistant calls for a call; none: it is not one of ours."""
         label = str(arguments.get("target"))
         if name == STATE and (target := self.states.get(label)):
             if (listed := self._list(target)) is not None:
@@ -103,7 +103,7 @@ class Home:
         ]
 
     def _list(self, target: Target) -> str | None:
-        """Return the name of a to-do list, whose state is what is on it."""
+        """Return the name of a to-do list, whose state is its items."""
         if _ITEMS not in self._offered:
             return None
         lists = (e for e in self.entities if e.domain == "todo")
@@ -111,16 +111,16 @@ class Home:
 
     @cached_property
     def replaced(self) -> set[str]:
-        """Return the names of Home Assistant's tools that the verbs stand for."""
+        """Return the names of Home Assistant's tools that the verbs replace."""
         known = {action.intent for action in ACTIONS} | {_LIVE, _ITEMS, *_TOLD}
         if "HassStartTimer" in self._offered:
-            # Who speaks there has timers.
+            # The speaker's device has timers.
             known.discard("HassCancelAllTimers")
         return {name for base, name in self._offered.items() if base in known}
 
     @cached_property
     def states(self) -> dict[str, Target]:
-        """Return whose state can be asked for: entities, rooms, kinds of things in rooms."""
+        """Return the targets of `get_state`: entities, rooms, kinds of things in rooms."""
         if _LIVE not in self._offered:
             return {}
         made = by_name(self.entities)
@@ -133,7 +133,7 @@ class Home:
         return made
 
     def offer(self) -> list[dict[str, Any]]:
-        """Return the tools in OpenAI's form.
+        """Return the tools in OpenAI's format.
 
         What the target is comes before what is done with it: small models find a name that
         was said, and then have a few verbs to choose from. The names bind the call and are
@@ -162,12 +162,12 @@ class Home:
 
     @cached_property
     def _control(self) -> dict[str, Any]:
-        """Return the schema of what can be done with what."""
+        """Return the schema of the actions of each target."""
         able: dict[str, list[Verb]] = {}
         for verb in self.verbs.values():
             for label in verb.targets:
                 able.setdefault(label, []).append(verb)
-        # Labels for which there are the same verbs stand together.
+        # Labels with the same verbs are grouped.
         alike: dict[tuple[str, ...], list[str]] = {}
         for label, verbs in able.items():
             alike.setdefault(tuple(v.action.name for v in verbs), []).append(label)
@@ -209,7 +209,7 @@ class Home:
         return max(1, len({e.entity_id for e in found}) + len(rooms - seen))
 
     def is_said(self, text: str, entity_ids: Collection[str]) -> bool:
-        """Tell whether a sentence has a word of a name of these, or of their kind.
+        """Return whether a sentence has a word of a name of these, or of their kind.
 
         The name of a room does not tell which of the things in it is meant.
         """
@@ -276,7 +276,7 @@ class Home:
         if self.states:
             label = unused(self.states)
             made.append(Example(f"What about the {label}?", STATE, {"target": label}))
-        # Last, and not first: there half as many mistakes were made.
+        # Last, not first: this gives half as many mistakes.
         made.append(Example("Who wrote Hamlet?", REPLY, {"text": "William Shakespeare."}))
         made.append(Example("Thank you!", REPLY, {"text": "You're welcome."}))
         return made

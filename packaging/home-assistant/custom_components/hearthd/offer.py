@@ -1,4 +1,4 @@
-"""What the model is offered: Home Assistant's tools as they are, or verbs for this home."""
+"""The tools offered to the model: Home Assistant's tools unchanged, or verbs for this home."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from .home import CONTROL, REPLY, STATE, Home
 from .prompt import Parts, Shared, Wording, own_tool
 from .targets import plain
 
-# Tokens of an answer, where the settings say nothing.
+# Tokens of an answer, where not set in the settings.
 _ANSWER_MAX = 400
 # Calls remembered as the model wrote them.
 _SAID_MAX = 500
-# Below this probability of a call somebody is asked first; with doors and the like sooner.
+# Below this probability of a call the user is asked first; higher for doors and the like.
 _SURE = 0.4
 _SURE_CAREFUL = 0.7
 # Another choice counts from this probability on.
@@ -36,17 +36,17 @@ Devices by area:\
 
 @dataclass(frozen=True)
 class Doubt:
-    """A call that is not sure enough to be made."""
+    """A call whose probability is too low to be made."""
 
     labels: tuple[str, ...]
-    """What may be meant."""
+    """The possible targets."""
 
 
 class Said(Wording):
-    """Calls in the model's words, by id: what it reads again is what it wrote."""
+    """Calls in the model's format, by id: the prompt repeats exactly what it wrote."""
 
     def __init__(self) -> None:
-        """Initialize without any."""
+        """Initialize empty."""
         self._calls: OrderedDict[str, tuple[str, Mapping[str, Any]]] = OrderedDict()
 
     def note(self, call_id: str, name: str, arguments: Mapping[str, Any]) -> None:
@@ -64,7 +64,7 @@ class Said(Wording):
 
     @override
     def result(self, content: conversation.ToolResultContent) -> str | None:
-        """Return a result as a small model reads it best."""
+        """Return a result in the form that small models handle best."""
         if "/" in content.tool_call_id:
             return None
         name, _ = self._calls.get(content.tool_call_id, (content.tool_name, {}))
@@ -78,13 +78,13 @@ class Offer:
 
     home: Home | None = None
     language = "en"
-    """Of who speaks."""
+    """Of the speaker."""
     rounds = MAX_TOOL_ROUNDS
     calls: int | None = None
     """How many calls of one answer count; None: all."""
 
     def __init__(self, api: llm.APIInstance | None, shared: Shared | None) -> None:
-        """Initialize with what of the API is the same for everybody."""
+        """Initialize with the constant part of the API."""
         offered = list(api.tools) if api else []
         if shared is not None:
             offered.sort(key=lambda tool: tool.name not in shared.tools)
@@ -96,11 +96,11 @@ class Offer:
         return {}
 
     def said(self, event: Mapping[str, Any]) -> str | None:
-        """Return what a call of the model says, where it is nothing but speech."""
+        """Return the text of a call that is only speech."""
         return None
 
     def meant(self, event: Mapping[str, Any]) -> list[llm.ToolInput] | Doubt:
-        """Return the calls of Home Assistant's tools that a call of the model is."""
+        """Return the calls of Home Assistant's tools for a call of the model."""
         return [
             llm.ToolInput(
                 id=event["id"], tool_name=event["name"], tool_args=event["arguments"]
@@ -109,7 +109,7 @@ class Offer:
 
 
 class HomeOffer(Offer):
-    """Verbs for what this home has, and the tools that no verb stands for."""
+    """Verbs for the things of this home, and the tools that no verb replaces."""
 
     rounds = MAX_HOME_ROUNDS
 
@@ -127,7 +127,7 @@ class HomeOffer(Offer):
 
     @override
     def options(self, content: list[conversation.Content]) -> dict[str, Any]:
-        """Have each answer be a call, speech too.
+        """Require each answer to be a call, speech included.
 
         Small models stray from their family's form, or say that they did what they did
         not. What a tool has answered is to be told; what failed may be tried otherwise.
@@ -141,24 +141,24 @@ class HomeOffer(Offer):
         said = [c for c in content if c.role in ("user", "assistant")]
         last_said = next((c.content for c in reversed(said) if c.role == "user"), "")
         self.calls = self.home.mentions(last_said)
-        # What was spoken of or asked before may be meant by words as "it" and "yes".
+        # Words such as "it" and "yes" may refer to what was mentioned or asked before.
         self._said = " ".join(c.content or "" for c in said)
         return {
             "tool_choice": choice,
             "parallel_tool_calls": self.calls > 1,
-            # What is to be done is no matter of taste: the likeliest call.
+            # Actions are not sampled: use the likeliest call.
             "temperature": 0,
             "max_tokens": _ANSWER_MAX,
         }
 
     @override
     def said(self, event: Mapping[str, Any]) -> str | None:
-        """Return what the model says instead of doing something."""
+        """Return the text that the model says instead of an action."""
         return str(event["arguments"]["text"]) if event["name"] == REPLY else None
 
     @override
     def meant(self, event: Mapping[str, Any]) -> list[llm.ToolInput] | Doubt:
-        """Return Home Assistant's calls, or what is to be asked before."""
+        """Return Home Assistant's calls, or the question to ask first."""
         assert self.home is not None
         calls = self.home.calls(event["name"], event["arguments"])
         if not calls:
@@ -176,13 +176,13 @@ class HomeOffer(Offer):
         ]
 
     def begin(self, parts: Parts, others: str = "") -> Parts:
-        """Return what conversations begin with: instructions, the home, examples."""
+        """Return the prefix of conversations: instructions, the home, examples."""
         assert self.home is not None
         stable = "\n".join(filter(None, (parts.stable, _TASK, self.home.overview, others)))
         return replace(parts, stable=stable, examples=_examples(self.home))
 
     def _doubt(self, event: Mapping[str, Any], careful: bool) -> Doubt | None:
-        """Return what may be meant, where that is not sure."""
+        """Return the possible targets, where the target is not certain."""
         assert self.home is not None
         targets = self.home.verbs[event["arguments"]["action"]].targets
         chosen = event["arguments"]["target"]
@@ -206,14 +206,14 @@ class HomeOffer(Offer):
                 for label in targets
                 if label.startswith(begins)
             }
-            # Another name of the same thing is no other choice.
+            # Another name of the same thing is not a different target.
             if probability >= _LIKELY and targets[chosen].entity_ids not in others:
                 meant |= others
         return Doubt(tuple(meant.values())) if len(meant) > 1 else None
 
 
 def _examples(home: Home) -> list[dict[str, Any]]:
-    """Return examples as a conversation that took place before."""
+    """Return examples as an earlier conversation."""
     told: list[dict[str, Any]] = []
     for n, example in enumerate(home.examples):
         call = {
@@ -230,7 +230,7 @@ def _examples(home: Home) -> list[dict[str, Any]]:
 
 
 def state_lines(result: llm.ToolResult) -> list[str]:
-    """Return a line for each device of what Home Assistant writes as YAML.
+    """Return one line for each device of Home Assistant's YAML.
 
     Empty where it wrote something else.
     """
@@ -249,7 +249,7 @@ def _state_line(entity: Mapping[str, Any]) -> str:
     area = f" ({plain(str(entity['areas']).split(', ')[0])})" if "areas" in entity else ""
     attributes = dict(entity.get("attributes") or {})
     unit = attributes.pop("unit_of_measurement", "")
-    # It is there in percent as well.
+    # It is also present in percent.
     attributes.pop("brightness", None)
     attributes.pop("device_class", None)
     more = "".join(f", {key} {value}" for key, value in attributes.items())

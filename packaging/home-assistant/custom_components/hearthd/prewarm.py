@@ -1,4 +1,4 @@
-"""Has the beginnings of conversations computed before anyone speaks."""
+"""Prewarms the prefixes of conversations."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ from .const import DOMAIN, LOGGER, SUBENTRY_CONVERSATION
 from .coordinator import HearthdConfigEntry, HearthdCoordinator
 from .prompt import Parts
 
-# Someone who exposes entities exposes several.
+# Entities are usually exposed several at a time.
 _SETTLE_S = 10.0
 _EVENTS = (
     ar.EVENT_AREA_REGISTRY_UPDATED,
@@ -44,7 +44,7 @@ _EVENTS = (
 
 @callback
 def async_keep_warm(hass: HomeAssistant, entry: HearthdConfigEntry) -> None:
-    """Compute the beginnings now, and anew whenever they change."""
+    """Compute the prefixes now, and again whenever they change."""
     coordinator = entry.runtime_data
     sent: dict[tuple[str, bool], object] = {}
     reachable = True
@@ -53,7 +53,7 @@ def async_keep_warm(hass: HomeAssistant, entry: HearthdConfigEntry) -> None:
         for subentry in entry.subentries.values():
             if subentry.subentry_type != SUBENTRY_CONVERSATION:
                 continue
-            # Those with timers begin as the others do, and have some tools more.
+            # Those with timers have the same prefix, and some more tools.
             for device_id in dict.fromkeys((None, timer_device(hass))):
                 await warm(subentry, device_id)
 
@@ -68,7 +68,7 @@ def async_keep_warm(hass: HomeAssistant, entry: HearthdConfigEntry) -> None:
                 parts.stable, parts.examples, tools, model
             )
         except HomeAssistantError as err:
-            # A conversation says the same to who can do something about it.
+            # A conversation reports the same error to the user.
             LOGGER.debug("%s was not prewarmed: %s", subentry.title, err)
         else:
             sent[key] = begin
@@ -108,13 +108,13 @@ def async_keep_warm(hass: HomeAssistant, entry: HearthdConfigEntry) -> None:
     entry.async_on_unload(
         hass.bus.async_listen(EVENT_STATE_CHANGED, again, event_filter=_satellite_came)
     )
-    # Before, most of the home is not there yet.
+    # Before that, most of the home is not set up yet.
     entry.async_on_unload(async_at_started(hass, started))
 
 
 @callback
 def _satellite_came(data: EventStateChangedData) -> bool:
-    """Tell whether a device that may have timers has just come up."""
+    """Return whether a device that may have timers has just appeared."""
     old, new = data["old_state"], data["new_state"]
     return (
         data["entity_id"].startswith("assist_satellite.")

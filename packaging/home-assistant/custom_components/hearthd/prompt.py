@@ -1,4 +1,4 @@
-"""What is sent to the model, in an order that lets the service reuse its work.
+"""The prompt for the model, in an order that lets the service reuse its cache.
 
 A prompt begins with what stays the same: instructions, the home, the tools. What changes
 (the time, the area of who speaks) goes behind it, into what the user says, so that the
@@ -18,7 +18,7 @@ from homeassistant.helpers import llm, selector
 from homeassistant.helpers.json import json_dumps
 from homeassistant.util import dt as dt_util
 
-# Home Assistant's own words (helpers/llm.py, DATE_TIME_PROMPT).
+# Home Assistant's text (helpers/llm.py, DATE_TIME_PROMPT).
 _CLOCK = re.compile(
     r"^Current time is \d\d:\d\d:\d\d\. Today's date is \d{4}-\d\d-\d\d\.\n?", re.M
 )
@@ -26,21 +26,21 @@ _CLOCK = re.compile(
 
 @dataclass(frozen=True)
 class Parts:
-    """A system prompt, taken apart."""
+    """A parsed system prompt."""
 
     stable: str
     """The same for all turns and rooms."""
     notes: str
     """True for this conversation only."""
     clock: bool
-    """Whether the model is to be told the time."""
+    """Whether the prompt contains the time."""
     examples: list[dict[str, Any]] = field(default_factory=list)
     """Messages between them and the conversation."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What of an API is the same for everybody."""
+    """The part of an API that is the same for all speakers."""
 
     lines: list[str]
     """Of its prompt."""
@@ -49,21 +49,21 @@ class Shared:
 
 
 class Wording:
-    """How calls and results are told to the model that made them."""
+    """How calls and results are presented to the model that made them."""
 
     def call(self, call: llm.ToolInput) -> tuple[str, Mapping[str, Any]] | None:
-        """Return name and arguments; None where it is not told."""
+        """Return name and arguments; None where the call is omitted."""
         return call.tool_name, call.tool_args
 
     def result(self, content: conversation.ToolResultContent) -> str | None:
-        """Return what a tool answered; None where it is not told."""
+        """Return the result of a tool; None where it is omitted."""
         return json_dumps(content.result.data)
 
 
 def split(
     system: str, api_prompt: str, shared: Shared | None, extra: str | None
 ) -> Parts:
-    """Take apart what Home Assistant made of instructions, API and time.
+    """Parse the prompt that Home Assistant made of instructions, API and time.
 
     `shared` is None where all of the API's prompt is.
     """
@@ -93,7 +93,7 @@ def messages(
     max_history: int,
     wording: Wording,
 ) -> dict[str, Any]:
-    """Return the conversation as the service takes it."""
+    """Return the conversation in the service's format."""
     told = [{"role": "system", "content": parts.stable}] if parts.stable else []
     told += parts.examples
     shared = len(told)
@@ -114,7 +114,7 @@ def messages(
 def trim(
     content: list[conversation.Content], max_history: int
 ) -> list[conversation.Content]:
-    """Leave out the system prompt and the oldest rounds.
+    """Omit the system prompt and the oldest rounds.
 
     Several rounds go at once: after each cut the service has to read anew what is left.
     """
@@ -131,7 +131,7 @@ def trim(
 def own_tool(
     offered: llm.Tool, custom_serializer: Callable[[Any], Any] | None
 ) -> dict[str, Any]:
-    """Return a tool in OpenAI's form."""
+    """Return a tool in OpenAI's format."""
     function: dict[str, Any] = {"name": offered.name}
     if offered.description:
         function["description"] = offered.description
@@ -145,7 +145,7 @@ def schema(
     """Return a JSON schema."""
 
     def serialize(value: Any) -> Any:
-        """Ask for whole numbers where the steps are whole.
+        """Require integers where the steps are integers.
 
         Small models write digits without end where they may.
         """
@@ -163,7 +163,7 @@ def schema(
 
 
 def _time(moment: datetime) -> str:
-    """Say when something was said."""
+    """Return a sentence with the time of a message."""
     return dt_util.as_local(moment).strftime(
         "Current time is %H:%M:%S. Today's date is %Y-%m-%d."
     )
@@ -172,7 +172,7 @@ def _time(moment: datetime) -> str:
 def _message(
     item: conversation.Content, wording: Wording
 ) -> dict[str, Any] | None:
-    """Return what the model or a tool said."""
+    """Return a message of the model or a tool."""
     if isinstance(item, conversation.ToolResultContent):
         if (text := wording.result(item)) is None:
             return None

@@ -18,15 +18,15 @@ from homeassistant.helpers.typing import StateType
 from .coordinator import HearthdConfigEntry
 from .entity import HearthdEntity
 
-# Nothing is polled.
+# No polling.
 PARALLEL_UPDATES = 0
-# A state has room for so many characters.
+# The maximum length of a state.
 _TEXT_MAX = 255
 
 
 @dataclass(frozen=True, kw_only=True)
 class HearthdSensorDescription(SensorEntityDescription):
-    """A sensor, and how it is read from the service's properties."""
+    """A sensor, and how its value is read from the service's properties."""
 
     value: Callable[[dict[str, Any]], StateType]
 
@@ -111,11 +111,11 @@ class HearthdSensor(HearthdEntity, SensorEntity):
     """One property of the service."""
 
     entity_description: HearthdSensorDescription
-    # Assist is not to take the board's temperature for the room's.
+    # Assist must not report the board's temperature as the room's.
     _attr_entity_category = EntityCategory.DIAGNOSTIC
 
     @property
     @override
     def native_value(self) -> StateType:
-        """Return what the service said last."""
+        """Return the last value from the service."""
         return self.entity_description.value(self.coordinator.data)

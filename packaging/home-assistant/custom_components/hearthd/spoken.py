@@ -1,4 +1,4 @@
-"""What is said after something was done: Home Assistant's own words, in its languages."""
+"""Confirmations of actions: Home Assistant's own texts, in its languages."""
 
 from functools import partial
 import json
@@ -20,7 +20,7 @@ _SLOT_KEYS = ("brightness", "color", "temperature")
 _CACHE = "hearthd_responses"
 
 
-# There is nothing in Home Assistant to ask with.
+# Home Assistant has no texts for such questions.
 _WHICH = {
     "de": ("Was ist gemeint: {}?", " oder ", "Ist das gemeint: {}?"),
     "en": ("Which one do you mean: {}?", " or ", "Do you mean {}?"),
@@ -28,7 +28,7 @@ _WHICH = {
 
 
 def which(language: str, labels: tuple[str, ...]) -> str:
-    """Ask what is meant."""
+    """Return the question which target is meant."""
     question, either, whether = _WHICH.get(language.split("-")[0], _WHICH["en"])
     *first, last = labels
     if not first:
@@ -39,7 +39,7 @@ def which(language: str, labels: tuple[str, ...]) -> str:
 async def async_confirmation(
     hass: HomeAssistant, language: str, response: intent.IntentResponse
 ) -> str:
-    """Return the words that Home Assistant itself has for what an intent did.
+    """Return Home Assistant's own text for the result of an intent.
 
     Empty where it has none.
     """

@@ -1,4 +1,4 @@
-"""What can be named in a home: entities by their names, and what is of a kind in a room."""
+"""The targets in a home: entities by their names, and all things of a kind in a room."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from os.path import commonprefix
 import re
 from typing import Any
 
-# A model's control tokens, and what ends a line: a name is to be read as a name.
+# A model's control tokens, and line ends: they must not take effect in a name.
 _CONTROL = re.compile(r"<\|.*?\|>|<[/]?\w{1,20}>|\[/?[A-Z_]{2,20}\]|[\x00-\x1f\x7f\u2028\u2029]")
 _NAME_MAX = 60
 
@@ -22,7 +22,7 @@ class Exposed:
     """The area's name and its aliases; none: it is in no area."""
     floor: str | None = None
     noun: str = ""
-    """What kind of thing it is, in the language of the home."""
+    """The kind of thing, in the language of the home."""
     features: int = 0
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -34,7 +34,7 @@ class Exposed:
 
 @dataclass(frozen=True)
 class Target:
-    """What one label stands for."""
+    """The entities that one label refers to."""
 
     slots: tuple[Mapping[str, Any], ...]
     """Of an intent; several where it has to be called several times."""
@@ -47,17 +47,17 @@ class Target:
 
 
 def plain(name: str) -> str:
-    """Return a name that is nothing but a name, whatever somebody called a device."""
+    """Return a sanitized name, whatever the name of the device is."""
     return " ".join(_CONTROL.sub(" ", name).split())[:_NAME_MAX].strip()
 
 
 def words(text: str) -> set[str]:
-    """Return the words of a text that can tell things apart."""
+    """Return the words of a text that distinguish things."""
     return {word for word in re.findall(r"\w+", text.casefold()) if len(word) > 1}
 
 
 def alike(one: str, other: str) -> bool:
-    """Tell whether two words have to do with each other: lamp, lamps; Licht, Küchenlicht.
+    """Return whether two words are related: lamp, lamps; Licht, Küchenlicht.
 
     Or differ in their endings, as in many languages' cases.
     """
@@ -79,7 +79,7 @@ def by_name(entities: Iterable[Exposed]) -> dict[str, Target]:
         for entity in several:
             one = label
             if len(several) > 1:
-                # Things of one name: the area tells them apart, or the id.
+                # Things with the same name: distinguished by the area, or the id.
                 area = plain(entity.areas[0]) if entity.areas else entity.entity_id
                 one = f"{label} ({area})"
             if one in made:
@@ -91,7 +91,7 @@ def by_name(entities: Iterable[Exposed]) -> dict[str, Target]:
 def targets(
     able: list[Exposed], everything: list[Exposed], groups: bool, everywhere: bool
 ) -> dict[str, Target]:
-    """Return labels: entities by all their names, and what is of a kind somewhere.
+    """Return labels: entities by all their names, and things of a kind in a place.
 
     `groups`: several in a room or on a floor together; `everywhere`: in the whole home. The
     only one of its kind is called by that alone.

@@ -1,4 +1,4 @@
-"""Devices of a home that exists in a file only: they do at once what they are told."""
+"""Simulated devices of a home defined in a file: they change state at once."""
 
 from typing import Any
 
@@ -37,12 +37,12 @@ def _features(kind: Any, names: list[str] | int | None, default: Any) -> Any:
 
 
 class _Device(Entity):
-    """What all of them have."""
+    """The common part of all devices."""
 
     _attr_should_poll = False
 
     def __init__(self, entity: dict[str, Any], state: dict[str, Any]) -> None:
-        """Initialize from the file: what it is, and what state it is in."""
+        """Initialize from the file: kind and state."""
         self.entity_id = entity["id"]
         self._attr_unique_id = entity["id"]
         self._attr_name = entity["name"]

@@ -1,4 +1,4 @@
-"""Says sentences in homes that exist in files, and looks what became of the homes.
+"""Speaks sentences in simulated homes defined in files, and checks the resulting states.
 
 Run by ../eval.sh. The files have the form of home-assistant-datasets: in a folder for each
 home `_fixtures.yaml`, which is the home, and others with what is said and what is then so.
@@ -49,7 +49,7 @@ LEAST = float(os.environ.get("HOME_EVAL_LEAST", "0"))
 
 @dataclass
 class Outcome:
-    """What came of a sentence."""
+    """The result of a sentence."""
 
     home: str
     category: str
@@ -69,7 +69,7 @@ OUTCOMES: list[Outcome] = []
 
 
 def sentences() -> list[Any]:
-    """All that is said in all homes."""
+    """All sentences of all homes."""
     found = []
     for path in sorted(DATA.glob("*/[!_]*.yaml")):
         group = yaml.safe_load(path.read_text())
@@ -91,7 +91,7 @@ def model_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
 
 @pytest.fixture
 def talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """What the service tells; and levers that are left out."""
+    """The service's events; and the measures that are disabled."""
     heard: list[dict[str, Any]] = []
     real = bus.Hearthd.stream
 
@@ -133,7 +133,7 @@ async def test_sentence(
     task: dict[str, Any],
     text: str,
 ) -> None:
-    """Say one sentence, and note what came of it."""
+    """Speak one sentence, and record the result."""
     await build(hass, yaml.safe_load((folder / "_fixtures.yaml").read_text()), task)
     settings: dict[str, Any] = {"confirmation": "confirmation" not in WITHOUT}
     settings["tools"] = "own" if "verbs" in WITHOUT else "home"
@@ -170,7 +170,7 @@ async def test_sentence(
 
 
 async def build(hass: HomeAssistant, home: dict[str, Any], task: dict[str, Any]) -> None:
-    """Make the home, in the state that the task begins with."""
+    """Create the home, in the initial state of the task."""
     for component in ("homeassistant", "conversation", "ai_task", "intent"):
         assert await async_setup_component(hass, component, {})
     areas = {}
@@ -203,7 +203,7 @@ async def build(hass: HomeAssistant, home: dict[str, Any], task: dict[str, Any])
     entry.add_to_hass(hass)
 
     class Flow(ConfigFlow):
-        """Nothing asks for it."""
+        """Not used."""
 
     with mock_config_flow("eval_home", Flow):
         assert await hass.config_entries.async_setup(entry.entry_id)
@@ -215,7 +215,7 @@ async def build(hass: HomeAssistant, home: dict[str, Any], task: dict[str, Any])
         if area := entity.get("area"):
             changes["area_id"] = areas[area]
         if aliases := entity.get("aliases"):
-            # The first stands for the name itself.
+            # The first is the name itself.
             changes["aliases"] = [er.COMPUTED_NAME, *aliases]
         er.async_get(hass).async_update_entity(entity["id"], **changes)
         async_expose_entity(hass, "conversation", entity["id"], True)
@@ -223,7 +223,7 @@ async def build(hass: HomeAssistant, home: dict[str, Any], task: dict[str, Any])
 
 
 def seen(hass: HomeAssistant) -> dict[str, dict[str, Any]]:
-    """What can be seen of the home."""
+    """The exposed part of the home."""
     return {
         state.entity_id: {"state": state.state} | dict(state.attributes)
         for state in hass.states.async_all()
@@ -236,7 +236,7 @@ def judge(
     after: dict[str, dict[str, Any]],
     task: dict[str, Any],
 ) -> tuple[bool, bool]:
-    """Tell whether all is so that should be, and whether anything was done wrongly."""
+    """Return whether all expected states hold, and whether there was a wrong action."""
     expected = task.get("expect_changes") or {}
     wanted = {
         (entity, name): value
@@ -254,7 +254,7 @@ def judge(
 
 @pytest.fixture(scope="session", autouse=True)
 def _report() -> Iterator[None]:
-    """Say at the end how it went."""
+    """Print the results at the end."""
     yield
     if not OUTCOMES:
         return
