@@ -356,7 +356,7 @@ mod tests {
         assert!(more("qwen3.5-0.8b") < more("qwen3-0.6b") / 4);
     }
 
-    /// What it takes on a Raspberry Pi 5, with prompts kept as they are by default.
+    /// Memory on a Raspberry Pi 5, without room for cached prompts.
     fn memory(entry: &Entry, context: u32) -> u64 {
         let settings = Settings {
             repack: Repack::DotProd,
