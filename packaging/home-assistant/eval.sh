@@ -37,7 +37,7 @@ while [ $# -gt 0 ]; do
       ;;
     --without) export HOME_EVAL_WITHOUT=${2//,/ } ;;
     --json)
-      json=$2
+      json=$(realpath -m "$2")
       HOME_EVAL_OUT=$(realpath "$target")/eval.json && export HOME_EVAL_OUT
       ;;
     --least) export HOME_EVAL_LEAST=$2 ;;
@@ -51,6 +51,8 @@ while [ $# -gt 0 ]; do
 done
 mapfile -t python < <("$here/setup.sh")
 cd "$here"
+# Never another run's.
+[ -z "$json" ] || rm -f "$HOME_EVAL_OUT"
 status=0
 "${python[@]}" -m pytest -q -s --no-header -p no:logging \
   -o timeout=1800 tests/eval/run_eval.py || status=$?
