@@ -7,9 +7,8 @@ from typing import Any
 
 from board import Board
 from instance import Instance
-from scene import AGENT, pipeline_of, seen, set_up
+from scene import AGENT, LAMP, LIGHT, pipeline_of, seen, set_up
 
-LIGHT, LAMP = "input_boolean.kitchen_light", "input_boolean.bedroom_lamp"
 # Accept calls that a model writes as bare JSON, for core's integrations, too.
 CONFIG = """\
 [engine]

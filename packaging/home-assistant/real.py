@@ -19,22 +19,14 @@ from board import BIN, Board
 from instance import PATIENCE_S, Instance
 import obey
 from pictures import Camera
-from scene import AGENT, jobs, pipeline_of, run, seen, set_up
+from scene import AGENT, HOME, LAMP, LIGHT, jobs, pipeline_of, run, seen, set_up
 import times
 
 TASK = "ai_task.hearthd_ai_task"
-LIGHT, LAMP = "input_boolean.kitchen_light", "input_boolean.bedroom_lamp"
 TEMPERATURE, STATE = "sensor.hearthd_temperature", "sensor.hearthd_state"
 THERMAL = "sensor.hearthd_thermal_state"
 REASON, LIMITED = "sensor.hearthd_limited_by", "binary_sensor.hearthd_limited"
 DEMO = "hearth-demo-q8_0"
-HOME = """\
-input_boolean:
-  kitchen_light:
-    name: Kitchen light
-  bedroom_lamp:
-    name: Bedroom lamp
-"""
 # The home's prompt is long, and a small model without an answer does not stop.
 CONFIG = """\
 [engine]

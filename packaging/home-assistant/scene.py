@@ -11,6 +11,14 @@ from instance import Instance
 from pictures import Camera
 
 AGENT = "conversation.hearthd_conversation"
+LIGHT, LAMP = "input_boolean.kitchen_light", "input_boolean.bedroom_lamp"
+HOME = """\
+input_boolean:
+  kitchen_light:
+    name: Kitchen light
+  bedroom_lamp:
+    name: Bedroom lamp
+"""
 
 
 def seen(what: str) -> None:
