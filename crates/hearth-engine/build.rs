@@ -139,8 +139,8 @@ fn out_dir() -> PathBuf {
     PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default())
 }
 
-/// Links a shared library, so that it contains only what the interface needs, and its C++
-/// symbols do not clash with those of llama.cpp.
+/// Links a shared library of what the interface needs and nothing else; it goes where
+/// llama.cpp's own libraries are.
 fn link(linker: &mut Command, llama: &Path) -> io::Result<PathBuf> {
     let out = out_dir();
     let name = format!("{LIBRARY}.0");
