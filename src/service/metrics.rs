@@ -154,12 +154,12 @@ fn seconds(registry: &mut Registry, name: &str, help: &str, buckets: Buckets) ->
 impl Metrics {
     /// Counts a request that was not accepted.
     pub(super) fn refused(&self, sender: &str, kind: FailureKind) {
-        self.count(sender, format!("refused_{}", word(kind)));
+        self.count(sender, format!("refused_{}", kind.as_str()));
     }
 
     /// Counts a request that ended while it was queued.
     pub(super) fn given_up(&self, sender: &str, kind: FailureKind) {
-        self.count(sender, word(kind));
+        self.count(sender, kind.as_str().to_owned());
     }
 
     /// Counts a request that ended in the engine.
@@ -169,7 +169,7 @@ impl Metrics {
                 self.count(&over.sender, "finished".to_owned());
                 self.used(usage, over.from_disk);
             }
-            Err(failure) => self.count(&over.sender, word(failure.kind)),
+            Err(failure) => self.count(&over.sender, failure.kind.as_str().to_owned()),
         }
         self.user_requests
             .get_or_create(&self.user(over.user))
@@ -259,14 +259,6 @@ fn door(sender: &str) -> &'static str {
         _ if sender.starts_with("http:") => "http",
         _ => "own",
     }
-}
-
-/// The kind as its JSON name.
-fn word(kind: FailureKind) -> String {
-    serde_json::to_value(kind)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

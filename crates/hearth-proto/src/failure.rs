@@ -45,6 +45,52 @@ pub enum FailureKind {
     Internal,
 }
 
+impl FailureKind {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: [Self; 17] = [
+        Self::Busy,
+        Self::QueueFull,
+        Self::QuotaExceeded,
+        Self::Cancelled,
+        Self::DeadlineExceeded,
+        Self::ContextTooLong,
+        Self::ModelNotFound,
+        Self::ModelInvalid,
+        Self::OutOfMemory,
+        Self::Overheated,
+        Self::InvalidSchema,
+        Self::NotSupported,
+        Self::EngineCrashed,
+        Self::AccessDenied,
+        Self::InvalidArgs,
+        Self::Io,
+        Self::Internal,
+    ];
+
+    /// The name in JSON and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::QueueFull => "queue_full",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::Cancelled => "cancelled",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::ContextTooLong => "context_too_long",
+            Self::ModelNotFound => "model_not_found",
+            Self::ModelInvalid => "model_invalid",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Overheated => "overheated",
+            Self::InvalidSchema => "invalid_schema",
+            Self::NotSupported => "not_supported",
+            Self::EngineCrashed => "engine_crashed",
+            Self::AccessDenied => "access_denied",
+            Self::InvalidArgs => "invalid_args",
+            Self::Io => "io",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// A failure with a message that says what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -92,3 +138,17 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_one_name() {
+        for (place, kind) in FailureKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place);
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        assert_eq!(FailureKind::Internal as usize + 1, FailureKind::ALL.len());
+    }
+}

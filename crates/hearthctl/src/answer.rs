@@ -196,7 +196,9 @@ impl Answer {
                     self.usage = usage;
                     return Ok(());
                 }
-                Event::Failed { kind, message } => return Err(CtlError::service(kind, message)),
+                Event::Failed { kind, message } => {
+                    return Err(CtlError::service(kind.as_str(), message));
+                }
                 Event::Unknown => {}
             }
         }

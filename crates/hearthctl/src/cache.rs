@@ -54,8 +54,7 @@ async fn verify(bus: &Bus, json: bool) -> Result {
             "{damaged} kept prompts are damaged; they are deleted when their model is loaded \
              next, and computed again"
         );
-        let kind = "Damaged".to_owned();
-        return Err(CtlError::Service { kind, message });
+        return Err(CtlError::service("Damaged", message));
     }
     Ok(())
 }

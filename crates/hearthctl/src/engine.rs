@@ -51,7 +51,7 @@ pub async fn run<T: DeserializeOwned>(job: &OfflineJob, text: &str, quiet: bool)
         match event {
             OfflineEvent::Progress { what, done, total } => progress.steps(&what, done, total),
             OfflineEvent::Failed(failure) => {
-                return Err(CtlError::service(kind(failure.kind), failure.message));
+                return Err(CtlError::service(failure.kind, failure.message));
             }
             OfflineEvent::Done(result) => {
                 return serde_json::from_value(result)
@@ -61,7 +61,7 @@ pub async fn run<T: DeserializeOwned>(job: &OfflineJob, text: &str, quiet: bool)
     }
     let status = child.wait().await.map_err(failed)?;
     Err(CtlError::service(
-        "EngineCrashed",
+        FailureKind::EngineCrashed,
         format!(
             "the engine ended without a result ({status}); is the model file whole? Try: {} check FILE",
             engine.display()
@@ -82,10 +82,4 @@ fn executable() -> PathBuf {
 /// One compute thread for each processor that this process may use.
 pub fn threads() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
-}
-
-/// The kind's serialized name.
-fn kind(kind: FailureKind) -> String {
-    let name = serde_json::to_value(kind).unwrap_or_default();
-    name.as_str().unwrap_or("internal").to_owned()
 }

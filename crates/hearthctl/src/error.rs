@@ -1,8 +1,10 @@
 //! Errors and their exit codes.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use hearth_proto::FailureKind;
 use hearth_proto::bus::ERROR_PREFIX;
 use serde_json::{Value, json};
 use zbus::DBusError;
@@ -11,6 +13,40 @@ use zbus::DBusError;
 const STANDARD_ERRORS: &str = "org.freedesktop.DBus.Error.";
 /// Prefix of the error names that systemd returns when activation fails.
 const SYSTEMD_ERRORS: &str = "org.freedesktop.systemd1.";
+
+/// The kind of an error of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One of the service's own.
+    Known(FailureKind),
+    /// Any other, by the last part of its name on the bus, or by its full name.
+    Other(String),
+}
+
+impl From<FailureKind> for Kind {
+    fn from(kind: FailureKind) -> Self {
+        Self::Known(kind)
+    }
+}
+
+impl From<&str> for Kind {
+    /// Kinds are `QueueFull` on the bus and `queue_full` in stream events.
+    fn from(name: &str) -> Self {
+        let is_named = |kind: &FailureKind| kind.as_str() == name || format!("{kind:?}") == name;
+        let known = FailureKind::ALL.into_iter().find(is_named);
+        known.map_or_else(|| Self::Other(name.to_owned()), Self::Known)
+    }
+}
+
+/// The name for scripts, as on the bus.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(kind) => write!(f, "{kind:?}"),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
 
 /// Any outcome of `hearthctl` other than success.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +57,8 @@ pub enum CtlError {
     /// The service refused or failed; its message says what to do next.
     #[error("{message}")]
     Service {
-        /// Last part of the error's name, e.g. `QueueFull`.
-        kind: String,
+        /// The kind.
+        kind: Kind,
         /// For the user.
         message: String,
     },
@@ -65,10 +101,10 @@ pub enum CtlError {
 pub type Result<T = (), E = CtlError> = std::result::Result<T, E>;
 
 impl CtlError {
-    /// An error of the service, by the last part of its name.
-    pub fn service(kind: impl AsRef<str>, message: impl Into<String>) -> Self {
+    /// An error of the service.
+    pub fn service(kind: impl Into<Kind>, message: impl Into<String>) -> Self {
         Self::Service {
-            kind: camel_case(kind.as_ref()),
+            kind: kind.into(),
             message: message.into(),
         }
     }
@@ -81,10 +117,16 @@ impl CtlError {
             Self::Download { .. } => 6,
             Self::Interrupted => 130,
             Self::Output(_) | Self::Unexpected(_) => 1,
-            Self::Service { kind, .. } => match kind.as_str() {
-                "ModelNotFound" | "ModelInvalid" | "OutOfMemory" => 4,
-                "Busy" | "QueueFull" | "QuotaExceeded" => 5,
-                _ => 1,
+            Self::Service { kind, .. } => match kind {
+                Kind::Known(
+                    FailureKind::ModelNotFound
+                    | FailureKind::ModelInvalid
+                    | FailureKind::OutOfMemory,
+                ) => 4,
+                Kind::Known(
+                    FailureKind::Busy | FailureKind::QueueFull | FailureKind::QuotaExceeded,
+                ) => 5,
+                Kind::Known(_) | Kind::Other(_) => 1,
             },
         }
     }
@@ -98,7 +140,7 @@ impl CtlError {
     pub fn to_json(&self) -> Value {
         let kind = match self {
             Self::Usage(_) => "Usage",
-            Self::Service { kind, .. } => kind,
+            Self::Service { kind, .. } => &kind.to_string(),
             Self::Unreachable(_) => "Unreachable",
             Self::NotInGroup => "NotInGroup",
             Self::Download { kind, .. } => kind,
@@ -110,22 +152,6 @@ impl CtlError {
             "error": { "kind": kind, "message": self.to_string(), "exit_code": self.exit_code() }
         })
     }
-}
-
-/// Kinds are `QueueFull` on the bus or `queue_full` in stream events; scripts get the
-/// former only.
-fn camel_case(kind: &str) -> String {
-    if kind.contains('.') {
-        // The full name of an error that is not one of the service.
-        return kind.to_owned();
-    }
-    let capital = |word: &str| {
-        let mut letters = word.chars();
-        letters.next().map_or_else(String::new, |first| {
-            first.to_ascii_uppercase().to_string() + letters.as_str()
-        })
-    };
-    kind.split('_').map(capital).collect()
 }
 
 impl From<zbus::Error> for CtlError {

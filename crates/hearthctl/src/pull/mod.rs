@@ -12,16 +12,16 @@ use std::fs::File;
 use std::path::Path;
 
 use hearth_gguf::PartName;
-use hearth_proto::check_name;
 use hearth_proto::paths::MODELS;
 use hearth_proto::units::Bytes;
+use hearth_proto::{FailureKind, check_name};
 use reqwest::Url;
 use serde_json::json;
 
 use crate::args::{Global, PullArgs};
 use crate::bus::Bus;
 use crate::catalogue::catalogue;
-use crate::error::{CtlError, Result};
+use crate::error::{CtlError, Kind, Result};
 use crate::import::{self, whole};
 use crate::output;
 use crate::progress::Progress;
@@ -252,7 +252,7 @@ async fn hand_over(
     };
     let imported = import::hand_over(bus, name, file, progress).await;
     if let (Err(CtlError::Service { kind, .. }), [one]) = (&imported, parts)
-        && kind == "AccessDenied"
+        && *kind == Kind::Known(FailureKind::AccessDenied)
     {
         let path = one.path().display();
         progress.note(&format!(
