@@ -36,8 +36,8 @@ pub(super) async fn embeddings(
         None | Some("float") => false,
         Some("base64") => true,
         Some(_) => {
-            let message = "`encoding_format` must be \"float\" or \"base64\"";
-            return Err(Failure::invalid(message).into());
+            let what = "must be \"float\" or \"base64\"";
+            return Err(Failure::invalid_field("encoding_format", what).into());
         }
     };
     let texts = texts(request.input)?;
@@ -72,20 +72,22 @@ pub(super) fn check_width(made: &Embeddings, wanted: Option<u32>) -> Result<(), 
     Err(Failure::new(
         FailureKind::NotSupported,
         format!("`dimensions`: this model's vectors have {width}, they are not shortened"),
-    ))
+    )
+    .about("dimensions"))
 }
 
 pub(super) fn texts(input: Value) -> Result<Vec<String>, Failure> {
-    let wrong = || Failure::invalid("`input` must be a string or a list of strings");
+    let wrong = || Failure::invalid_field("input", "must be a string or a list of strings");
     match input {
         Value::String(text) => Ok(vec![text]),
         Value::Array(list) => list
             .into_iter()
             .map(|value| match value {
                 Value::String(text) => Ok(text),
-                Value::Number(_) | Value::Array(_) => Err(Failure::new(
+                Value::Number(_) | Value::Array(_) => Err(Failure::of_field(
                     FailureKind::NotSupported,
-                    "`input` as token numbers is not supported: send the text",
+                    "input",
+                    "as token numbers is not supported: send the text",
                 )),
                 _ => Err(wrong()),
             })

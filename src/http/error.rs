@@ -33,7 +33,9 @@ impl ApiError {
     /// OpenAI's error object.
     pub fn body(failure: &Failure) -> Value {
         let (_, kind, code) = table(failure.kind);
-        json!({"error": {"message": failure.message, "type": kind, "code": code, "param": param(&failure.message)}})
+        json!({"error": {
+            "message": failure.message, "type": kind, "code": code, "param": failure.field,
+        }})
     }
 }
 
@@ -106,18 +108,13 @@ fn table(kind: FailureKind) -> (StatusCode, &'static str, &'static str) {
     }
 }
 
-/// The field that a message names first, in backticks.
-fn param(message: &str) -> Option<&str> {
-    message.strip_prefix('`')?.split('`').next()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn openai_form() {
-        let body = ApiError::body(&Failure::invalid("`stop` must be a string"));
+        let body = ApiError::body(&Failure::invalid_field("stop", "must be a string"));
         assert_eq!(body["error"]["param"], "stop");
         assert_eq!(body["error"]["type"], "invalid_request_error");
         for (kind, code) in [

@@ -58,13 +58,15 @@ pub(super) fn sampling(body: &Map<String, Value>) -> Result<Sampling, Failure> {
         logit_bias: Vec::new(),
         ignore_eos: get("ignore_eos").flag()?,
     };
-    sampling.check().map_err(|(_, why)| Failure::invalid(why))?;
+    let wrong = |(name, why): (&str, String)| Failure::invalid(why).about(name);
+    sampling.check().map_err(wrong)?;
     Ok(sampling)
 }
 
 /// Samplers by name, or as a text with one letter for each: llama.cpp accepts both.
 fn samplers(value: Option<&Value>) -> Result<Option<Vec<SamplerName>>, Failure> {
-    let wrong = || Failure::invalid("`samplers` must be a list of names, or a text of letters");
+    let wrong =
+        || Failure::invalid_field("samplers", "must be a list of names, or a text of letters");
     let parsed: Result<Vec<SamplerName>, String> = match value {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(letters)) => letters.chars().map(SamplerName::of_letter).collect(),
@@ -75,7 +77,8 @@ fn samplers(value: Option<&Value>) -> Result<Option<Vec<SamplerName>>, Failure> 
         }
         Some(_) => return Err(wrong()),
     };
-    let parsed = parsed.map_err(|why| Failure::invalid(format!("`samplers`: {why}")))?;
+    let parsed =
+        parsed.map_err(|why| Failure::invalid(format!("`samplers`: {why}")).about("samplers"))?;
     Ok(Some(parsed))
 }
 
@@ -83,8 +86,11 @@ fn samplers(value: Option<&Value>) -> Result<Option<Vec<SamplerName>>, Failure> 
 pub(super) fn priority(body: &Map<String, Value>) -> Result<Priority, Failure> {
     match body.get("priority") {
         None | Some(Value::Null) => Ok(Priority::Normal),
-        Some(Value::String(s)) => s.parse().map_err(Failure::invalid),
-        Some(_) => Err(Failure::invalid("`priority` must be a string")),
+        Some(Value::String(s)) => {
+            let wrong = |why: String| Failure::invalid(why).about("priority");
+            s.parse().map_err(wrong)
+        }
+        Some(_) => Err(Failure::invalid_field("priority", "must be a string")),
     }
 }
 
@@ -98,18 +104,20 @@ pub(super) fn content(value: Option<&Value>) -> Result<String, Failure> {
             .map(
                 |part| match (part.get("type").and_then(Value::as_str), part.get("text")) {
                     (Some("text"), Some(Value::String(text))) => Ok(text.as_str()),
-                    (kind, _) => Err(Failure::new(
+                    (kind, _) => Err(Failure::of_field(
                         FailureKind::NotSupported,
+                        "content",
                         format!(
-                            "`content` parts of type {:?} are not supported, only \"text\"",
+                            "parts of type {:?} are not supported, only \"text\"",
                             kind.unwrap_or("?")
                         ),
                     )),
                 },
             )
             .collect(),
-        Some(_) => Err(Failure::invalid(
-            "`content` must be a string or a list of parts",
+        Some(_) => Err(Failure::invalid_field(
+            "content",
+            "must be a string or a list of parts",
         )),
     }
 }
@@ -130,7 +138,8 @@ pub(super) fn tool_call(call: &Value) -> Value {
 
 /// Strings before which an answer ends.
 pub(super) fn stop(value: Option<&Value>) -> Result<Vec<String>, Failure> {
-    let wrong = || Failure::invalid("`stop` must be a string or a list of at most 16 strings");
+    let wrong =
+        || Failure::invalid_field("stop", "must be a string or a list of at most 16 strings");
     match value {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one.clone()]),
@@ -150,7 +159,10 @@ pub(super) struct Field<'a> {
 
 impl Field<'_> {
     pub(super) fn wrong<T>(&self, what: &str) -> Result<T, Failure> {
-        Err(Failure::invalid(format!("`{}` must be {what}", self.name)))
+        Err(Failure::invalid_field(
+            self.name,
+            format_args!("must be {what}"),
+        ))
     }
 
     pub(super) fn float(&self) -> Result<Option<f32>, Failure> {

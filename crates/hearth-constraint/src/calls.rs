@@ -65,13 +65,13 @@ pub(super) fn check(tools: &[Value], choice: &ToolChoice) -> Result<(), Failure>
         )));
     }
     match choice {
-        ToolChoice::Named(name) if !names.contains(&name.as_str()) => {
-            Err(Failure::invalid(format!(
-                "`tool_choice` names {name:?}, which is not among `tools`; offer it or choose another"
-            )))
-        }
-        ToolChoice::Required if tools.is_empty() => Err(Failure::invalid(
-            "`tool_choice` asks for a call, but there are no `tools`; offer at least one",
+        ToolChoice::Named(name) if !names.contains(&name.as_str()) => Err(Failure::invalid_field(
+            "tool_choice",
+            format!("names {name:?}, which is not among `tools`; offer it or choose another"),
+        )),
+        ToolChoice::Required if tools.is_empty() => Err(Failure::invalid_field(
+            "tool_choice",
+            "asks for a call, but there are no `tools`; offer at least one",
         )),
         _ => Ok(()),
     }

@@ -101,6 +101,9 @@ pub struct Failure {
     /// Seconds after which a retry makes sense; `None` if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u32>,
+    /// The field of the request that it is about, as the client named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
 }
 
 impl Failure {
@@ -110,7 +113,14 @@ impl Failure {
             kind,
             message: message.into(),
             retry_after_s: None,
+            field: None,
         }
+    }
+
+    /// A failure about one field of the request; its message is the field's name in
+    /// backticks, a space and `what`.
+    pub fn of_field(kind: FailureKind, field: &str, what: impl fmt::Display) -> Self {
+        Self::new(kind, format!("`{field}` {what}")).about(field)
     }
 
     /// The same failure, with a hint when to retry.
@@ -120,9 +130,21 @@ impl Failure {
         self
     }
 
+    /// The same failure, about this field of the request.
+    #[must_use]
+    pub fn about(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
     /// Shorthand for an [`FailureKind::InvalidArgs`] failure.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(FailureKind::InvalidArgs, message)
+    }
+
+    /// As [`Self::of_field`], for an [`FailureKind::InvalidArgs`] failure.
+    pub fn invalid_field(field: &str, what: impl fmt::Display) -> Self {
+        Self::of_field(FailureKind::InvalidArgs, field, what)
     }
 
     /// The failure of a cancelled request.
@@ -150,5 +172,20 @@ mod tests {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
         assert_eq!(FailureKind::Internal as usize + 1, FailureKind::ALL.len());
+    }
+
+    #[test]
+    fn a_field_is_data_and_part_of_the_message() {
+        let failure = Failure::invalid_field("stop", "must be a string");
+        assert_eq!(failure.message, "`stop` must be a string");
+        assert_eq!(failure.field.as_deref(), Some("stop"));
+        let json = serde_json::to_value(&failure).unwrap();
+        assert_eq!(json["field"], "stop");
+        assert_eq!(serde_json::from_value::<Failure>(json).unwrap(), failure);
+        let older = serde_json::json!({"kind": "busy", "message": "m"});
+        assert_eq!(
+            serde_json::from_value::<Failure>(older).unwrap().field,
+            None
+        );
     }
 }

@@ -30,8 +30,9 @@ pub(super) fn keep_alive(value: Option<&Value>) -> Result<Option<KeepAlive>, Fai
     match seconds {
         Some(s) if !(0.0..=FOREVER_S).contains(&s) => Ok(Some(KeepAlive::Forever)),
         Some(s) => Ok(Some(KeepAlive::For(Duration::from_secs_f64(s)))),
-        None => Err(Failure::invalid(
-            "`keep_alive` must be a number of seconds or a duration as \"5m\"; -1 is for ever",
+        None => Err(Failure::invalid_field(
+            "keep_alive",
+            "must be a number of seconds or a duration as \"5m\"; -1 is for ever",
         )),
     }
 }

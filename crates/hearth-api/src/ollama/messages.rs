@@ -17,7 +17,7 @@ pub(super) fn messages(list: &[Value]) -> Result<Vec<Message>, Failure> {
 
 fn message(value: &Value, calls: &mut Calls) -> Result<Message, Failure> {
     let Value::Object(map) = value else {
-        return Err(Failure::invalid("`messages` must hold objects"));
+        return Err(Failure::invalid_field("messages", "must hold objects"));
     };
     let text = |name| field(map, name).text();
     let Some(role) = text("role")?.filter(|role| !role.is_empty()) else {
@@ -31,7 +31,7 @@ fn message(value: &Value, calls: &mut Calls) -> Result<Message, Failure> {
         tool_calls: match map.get("tool_calls") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(list)) => list.iter().map(|call| calls.asked(call)).collect(),
-            Some(_) => return Err(Failure::invalid("`tool_calls` must be a list")),
+            Some(_) => return Err(Failure::invalid_field("tool_calls", "must be a list")),
         },
         tool_call_id: text("tool_call_id")?,
         name: match text("tool_name")? {
@@ -96,11 +96,13 @@ pub(super) fn no_images(map: &Map<String, Value>) -> Result<(), Failure> {
         None | Some(Value::Null) => Ok(()),
         Some(Value::Array(images)) if images.is_empty() => Ok(()),
         Some(_) => Err(unsupported(
-            "`images`: this service reads text only, leave them out",
+            "images",
+            "this service reads text only, leave them out",
         )),
     }
 }
 
-pub(super) fn unsupported(message: &str) -> Failure {
-    Failure::new(FailureKind::NotSupported, message)
+/// A field that is not supported; `what` follows its name and a colon.
+pub(super) fn unsupported(field: &str, what: &str) -> Failure {
+    Failure::new(FailureKind::NotSupported, format!("`{field}`: {what}")).about(field)
 }

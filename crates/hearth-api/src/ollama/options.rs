@@ -34,7 +34,7 @@ pub(super) fn options(body: &Map<String, Value>) -> Result<Options, Failure> {
     let mut options = match body.get("options") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(options)) => options.clone(),
-        Some(_) => return Err(Failure::invalid("`options` must be an object")),
+        Some(_) => return Err(Failure::invalid_field("options", "must be an object")),
     };
     field(&options, "use_mmap").flag()?;
     for name in WHOLE {

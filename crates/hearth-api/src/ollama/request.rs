@@ -49,7 +49,7 @@ pub fn decode_chat(body: &[u8]) -> Result<Request, Failure> {
     let messages = match body.get("messages") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(list)) => messages(list)?,
-        Some(_) => return Err(Failure::invalid("`messages` must be a list")),
+        Some(_) => return Err(Failure::invalid_field("messages", "must be a list")),
     };
     let tools = Tools::decode(&body)?;
     let is_empty = messages.is_empty();
@@ -76,22 +76,30 @@ pub fn decode_generate(body: &[u8]) -> Result<Request, Failure> {
     let has_context = match body.get("context") {
         None | Some(Value::Null) => false,
         Some(Value::Array(context)) => !context.is_empty(),
-        Some(_) => return Err(Failure::invalid("`context` must be a list of numbers")),
+        Some(_) => {
+            return Err(Failure::invalid_field(
+                "context",
+                "must be a list of numbers",
+            ));
+        }
     };
     if !text("suffix")?.is_empty() {
         return Err(unsupported(
-            "`suffix`: text is not filled in between, leave it out",
+            "suffix",
+            "text is not filled in between, leave it out",
         ));
     }
     no_images(&body)?;
     if is_raw && (has_template || has_context || !system.is_empty()) {
-        return Err(Failure::invalid(
-            "`raw` goes with `prompt` alone, not with `system`, `template` or `context`",
+        return Err(Failure::invalid_field(
+            "raw",
+            "goes with `prompt` alone, not with `system`, `template` or `context`",
         ));
     }
     if has_template {
         return Err(unsupported(
-            "`template`: the model file's own is used; leave it out, or send the whole text as `prompt` with `raw`",
+            "template",
+            "the model file's own is used; leave it out, or send the whole text as `prompt` with `raw`",
         ));
     }
     let is_empty = prompt.is_empty();
@@ -146,9 +154,10 @@ pub fn decode_name(body: &[u8], field_name: &'static str) -> Result<(String, boo
         field(&body, field_name).text()?.unwrap_or_default()
     };
     if named.is_empty() {
-        return Err(Failure::invalid(format!(
-            "`{field_name}` must name a model"
-        )));
+        return Err(Failure::invalid_field(
+            field_name,
+            format!("must name a model"),
+        ));
     }
     Ok((named, stream(&body)?))
 }
@@ -208,8 +217,9 @@ fn format(value: Option<&Value>) -> Result<Option<Constraint>, Failure> {
         Some(Value::String(word)) if word.is_empty() => Ok(None),
         Some(Value::String(word)) if word == "json" => Ok(Some(Constraint::JsonObject)),
         Some(schema @ Value::Object(_)) => Ok(Some(Constraint::LenientSchema(schema.clone()))),
-        Some(_) => Err(Failure::invalid(
-            "`format` must be \"json\" or a JSON schema",
+        Some(_) => Err(Failure::invalid_field(
+            "format",
+            "must be \"json\" or a JSON schema",
         )),
     }
 }
@@ -223,8 +233,9 @@ fn think(value: Option<&Value>) -> Result<Option<Thinking>, Failure> {
             Some("low") => Ok(Some(Thinking::Low)),
             Some("medium") => Ok(Some(Thinking::Medium)),
             Some("high" | "max") => Ok(Some(Thinking::High)),
-            _ => Err(Failure::invalid(
-                "`think` must be true, false, \"low\", \"medium\" or \"high\"",
+            _ => Err(Failure::invalid_field(
+                "think",
+                "must be true, false, \"low\", \"medium\" or \"high\"",
             )),
         },
     }

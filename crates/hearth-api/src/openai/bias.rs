@@ -19,8 +19,9 @@ pub(super) fn logit_bias(value: Option<&Value>) -> Result<Vec<(Biased, f32)>, Fa
 }
 
 fn wrong() -> Failure {
-    Failure::invalid(
-        "`logit_bias` must map tokens, by number or text, to numbers from -100 to 100 or false",
+    Failure::invalid_field(
+        "logit_bias",
+        "must map tokens, by number or text, to numbers from -100 to 100 or false",
     )
 }
 

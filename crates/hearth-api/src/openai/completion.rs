@@ -29,28 +29,31 @@ pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
         Some(Value::Array(list)) => match list.as_slice() {
             [Value::String(text)] => text,
             [] | [Value::String(_), ..] => {
-                return Err(Failure::new(
+                return Err(Failure::of_field(
                     FailureKind::NotSupported,
-                    "`prompt` with several texts is not supported: send a request for each",
+                    "prompt",
+                    "with several texts is not supported: send a request for each",
                 ));
             }
             _ => {
-                return Err(Failure::new(
+                return Err(Failure::of_field(
                     FailureKind::NotSupported,
-                    "`prompt` must be text, token numbers are not supported",
+                    "prompt",
+                    "must be text, token numbers are not supported",
                 ));
             }
         },
-        _ => return Err(Failure::invalid("`prompt` must be a string")),
+        _ => return Err(Failure::invalid_field("prompt", "must be a string")),
     };
     for name in ["suffix", "echo"] {
         if !matches!(
             body.get(name),
             None | Some(Value::Null | Value::Bool(false))
         ) {
-            return Err(Failure::new(
+            return Err(Failure::of_field(
                 FailureKind::NotSupported,
-                format!("`{name}` is not supported"),
+                name,
+                format!("is not supported"),
             ));
         }
     }
@@ -64,7 +67,10 @@ fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
     let bounded = |name, max| match field(body, name).whole()?.map(u8::try_from) {
         None => Ok(None),
         Some(Ok(n)) if n <= max => Ok(Some(n)),
-        Some(_) => Err(Failure::invalid(format!("`{name}` must be at most {max}"))),
+        Some(_) => Err(Failure::invalid_field(
+            name,
+            format!("must be at most {max}"),
+        )),
     };
     // llama.cpp's name for them; 0 means none there.
     let probs = bounded("n_probs", PROBS_MAX)?.filter(|n| *n > 0);

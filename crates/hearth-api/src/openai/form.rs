@@ -34,13 +34,14 @@ pub(super) fn constraint(body: &Map<String, Value>) -> Result<Option<Constraint>
             // llama.cpp's clients send an empty one for none.
             Some(Value::String(text)) if text.is_empty() => {}
             Some(Value::String(text)) => found.push((name, make(text.clone()))),
-            Some(_) => return Err(Failure::invalid(format!("`{name}` must be a string"))),
+            Some(_) => return Err(Failure::invalid_field(name, format!("must be a string"))),
         }
     }
     if let [(first, _), (second, _), ..] = found.as_slice() {
-        return Err(Failure::invalid(format!(
-            "`{first}` and `{second}` exclude each other; send one of them"
-        )));
+        return Err(Failure::invalid_field(
+            first,
+            format!("and `{second}` exclude each other; send one of them"),
+        ));
     }
     let is_open = field(body, "additional_properties").flag()?;
     let found = found.pop().map(|(_, constraint)| constraint);
@@ -60,18 +61,19 @@ fn response_format(format: &Value) -> Result<Option<Constraint>, Failure> {
         })),
         Some("json_schema") => match format.pointer("/json_schema/schema") {
             Some(schema) => Ok(Some(Constraint::JsonSchema(schema.clone()))),
-            None => Err(Failure::invalid(
-                "`response_format` of type \"json_schema\" needs `json_schema.schema`",
+            None => Err(Failure::invalid_field(
+                "response_format",
+                "of type \"json_schema\" needs `json_schema.schema`",
             )),
         },
-        Some(other) => Err(Failure::new(
+        Some(other) => Err(Failure::of_field(
             FailureKind::NotSupported,
-            format!(
-                "`response_format` {other:?} is not supported: use \"text\", \"json_object\" or \"json_schema\""
-            ),
+            "response_format",
+            format!("{other:?} is not supported: use \"text\", \"json_object\" or \"json_schema\""),
         )),
-        None => Err(Failure::invalid(
-            "`response_format` must be an object with a `type`",
+        None => Err(Failure::invalid_field(
+            "response_format",
+            "must be an object with a `type`",
         )),
     }
 }

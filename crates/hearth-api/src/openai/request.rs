@@ -38,9 +38,10 @@ impl ChatRequest {
         if self.n == 1 {
             return Ok(self);
         }
-        Err(Failure::new(
+        Err(Failure::of_field(
             FailureKind::NotSupported,
-            "`n` other than 1 works with Chat and over HTTP only: submit the request so often",
+            "n",
+            "other than 1 works with Chat and over HTTP only: submit the request so often",
         ))
     }
 }
@@ -58,8 +59,9 @@ pub(super) fn chat(body: &Map<String, Value>) -> Result<ChatRequest, Failure> {
     let messages = match body.get("messages") {
         Some(Value::Array(list)) if !list.is_empty() => list,
         _ => {
-            return Err(Failure::invalid(
-                "`messages` must be a list of at least one message",
+            return Err(Failure::invalid_field(
+                "messages",
+                "must be a list of at least one message",
             ));
         }
     };
@@ -98,16 +100,17 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
         some => some,
     };
     if max_tokens == Some(0) {
-        return Err(Failure::invalid("`max_tokens` must be at least 1"));
+        return Err(Failure::invalid_field("max_tokens", "must be at least 1"));
     }
     let usage = body
         .get("stream_options")
         .and_then(|o| o.get("include_usage"));
     let n = get("n").whole()?.unwrap_or(1);
     if !(1..=CHOICES_MAX).contains(&n) {
-        return Err(Failure::invalid(format!(
-            "`n` must be from 1 to {CHOICES_MAX}"
-        )));
+        return Err(Failure::invalid_field(
+            "n",
+            format!("must be from 1 to {CHOICES_MAX}"),
+        ));
     }
     // llama.cpp's name, and the name used here.
     get("cache_prompt").flag()?;
@@ -155,16 +158,17 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
 pub fn decode_messages(text: &str) -> Result<Vec<Message>, Failure> {
     match serde_json::from_str(text) {
         Ok(Value::Array(list)) => list.iter().map(message).collect(),
-        Ok(_) => Err(Failure::invalid("`messages` must be a list")),
-        Err(error) => Err(Failure::invalid(format!(
-            "`messages` is not valid JSON: {error}"
-        ))),
+        Ok(_) => Err(Failure::invalid_field("messages", "must be a list")),
+        Err(error) => Err(Failure::invalid_field(
+            "messages",
+            format!("is not valid JSON: {error}"),
+        )),
     }
 }
 
 fn message(value: &Value) -> Result<Message, Failure> {
     let Value::Object(map) = value else {
-        return Err(Failure::invalid("`messages` must hold objects"));
+        return Err(Failure::invalid_field("messages", "must hold objects"));
     };
     let Some(Value::String(role)) = map.get("role") else {
         return Err(Failure::invalid("each message needs a `role`"));
@@ -203,8 +207,9 @@ fn overflow(truncation: Option<&str>) -> Result<Overflow, Failure> {
     match truncation {
         None | Some("disabled") => Ok(Overflow::Error),
         Some("auto") => Ok(Overflow::TruncateMiddle),
-        Some(_) => Err(Failure::invalid(
-            "`truncation` must be \"auto\" or \"disabled\"",
+        Some(_) => Err(Failure::invalid_field(
+            "truncation",
+            "must be \"auto\" or \"disabled\"",
         )),
     }
 }
@@ -214,7 +219,10 @@ fn kwargs(body: &Map<String, Value>) -> Result<Map<String, Value>, Failure> {
     match body.get("chat_template_kwargs") {
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(map)) => Ok(map.clone()),
-        Some(_) => Err(Failure::invalid("`chat_template_kwargs` must be an object")),
+        Some(_) => Err(Failure::invalid_field(
+            "chat_template_kwargs",
+            "must be an object",
+        )),
     }
 }
 
@@ -227,8 +235,9 @@ fn thinking(effort: Option<&str>) -> Result<Option<Thinking>, Failure> {
         Some("medium") => Thinking::Medium,
         Some("high" | "xhigh" | "max") => Thinking::High,
         Some(_) => {
-            return Err(Failure::invalid(
-                "`reasoning_effort` must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \
+            return Err(Failure::invalid_field(
+                "reasoning_effort",
+                "must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \
                  \"xhigh\" or \"max\"",
             ));
         }
@@ -241,13 +250,15 @@ fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
     let (wanted, top) = (get("logprobs").flag()?, get("top_logprobs").whole()?);
     let bound = |name, top| match u8::try_from(top) {
         Ok(top) if top <= TOP_LOGPROBS_MAX => Ok(Some(top)),
-        _ => Err(Failure::invalid(format!(
-            "`{name}` must be at most {TOP_LOGPROBS_MAX}"
-        ))),
+        _ => Err(Failure::invalid_field(
+            name,
+            format!("must be at most {TOP_LOGPROBS_MAX}"),
+        )),
     };
     match (top, get("n_probs").whole()?) {
-        (Some(_), _) if !wanted => Err(Failure::invalid(
-            "`top_logprobs` needs `logprobs` to be true",
+        (Some(_), _) if !wanted => Err(Failure::invalid_field(
+            "top_logprobs",
+            "needs `logprobs` to be true",
         )),
         (Some(top), _) => bound("top_logprobs", top),
         // llama.cpp's name for both fields in one.

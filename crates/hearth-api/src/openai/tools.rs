@@ -22,7 +22,7 @@ impl Tools {
         let mut list = match body.get("tools") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(list)) => list.clone(),
-            Some(_) => return Err(Failure::invalid("`tools` must be a list")),
+            Some(_) => return Err(Failure::invalid_field("tools", "must be a list")),
         };
         let names = names(&list)?;
         let choice = choice(body.get("tool_choice"), &names)?;
@@ -34,7 +34,9 @@ impl Tools {
         let one_call = !parallel.flag()? && parallel.value == Some(&Value::Bool(false));
         let mode = field(body, "tool_call_mode").text()?;
         let mode = mode.map(|mode| mode.parse()).transpose();
-        let mode = mode.map_err(|why| Failure::invalid(format!("`tool_call_mode`: {why}")))?;
+        let mode = mode.map_err(|why| {
+            Failure::invalid(format!("`tool_call_mode`: {why}")).about("tool_call_mode")
+        })?;
         Ok(Self {
             list,
             choice,
@@ -58,11 +60,12 @@ impl Tools {
 pub fn decode_tools(text: &str) -> Result<Vec<Value>, Failure> {
     let list = match serde_json::from_str(text) {
         Ok(Value::Array(list)) => list,
-        Ok(_) => return Err(Failure::invalid("`tools` must be a list")),
+        Ok(_) => return Err(Failure::invalid_field("tools", "must be a list")),
         Err(error) => {
-            return Err(Failure::invalid(format!(
-                "`tools` is not valid JSON: {error}"
-            )));
+            return Err(Failure::invalid_field(
+                "tools",
+                format!("is not valid JSON: {error}"),
+            ));
         }
     };
     names(&list)?;
@@ -97,19 +100,22 @@ fn choice(value: Option<&Value>, names: &[String]) -> Result<ToolChoice, Failure
         },
     };
     match &choice {
-        ToolChoice::Required if names.is_empty() => Err(Failure::invalid(
-            "`tool_choice` is \"required\", but `tools` holds none",
+        ToolChoice::Required if names.is_empty() => Err(Failure::invalid_field(
+            "tool_choice",
+            "is \"required\", but `tools` holds none",
         )),
-        ToolChoice::Named(name) if !names.contains(name) => Err(Failure::invalid(format!(
-            "`tool_choice` names {name:?}, which is not among `tools`"
-        ))),
+        ToolChoice::Named(name) if !names.contains(name) => Err(Failure::invalid_field(
+            "tool_choice",
+            format!("names {name:?}, which is not among `tools`"),
+        )),
         _ => Ok(choice),
     }
 }
 
 fn wrong_choice() -> Failure {
-    Failure::invalid(
-        "`tool_choice` must be \"auto\", \"none\", \"required\" or \
+    Failure::invalid_field(
+        "tool_choice",
+        "must be \"auto\", \"none\", \"required\" or \
          {\"type\": \"function\", \"function\": {\"name\": …}}",
     )
 }

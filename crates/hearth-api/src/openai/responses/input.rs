@@ -1,5 +1,7 @@
 //! `instructions` and `input` as the messages of a chat.
 
+use std::fmt::Display;
+
 use hearth_proto::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
 
@@ -22,8 +24,9 @@ pub(super) fn messages(body: &Map<String, Value>) -> Result<Vec<Value>, Failure>
             }
         }
         _ => {
-            return Err(Failure::invalid(
-                "`input` must be a string or a list of at least one item",
+            return Err(Failure::invalid_field(
+                "input",
+                "must be a string or a list of at least one item",
             ));
         }
     }
@@ -44,15 +47,19 @@ fn add(messages: &mut Vec<Value>, item: &Value) -> Result<(), Failure> {
         Some("reasoning") => {}
         Some("item_reference") => {
             return Err(not_supported(
-                "`input` items of type \"item_reference\" name what was kept, and this service \
+                "input",
+                "items of type \"item_reference\" name what was kept, and this service \
                  keeps nothing: send the item itself",
             ));
         }
         Some(kind) => {
-            return Err(not_supported(format!(
-                "`input` items of type {kind:?} are not supported: send messages, function calls \
-                 and their outputs"
-            )));
+            return Err(not_supported(
+                "input",
+                format!(
+                    "items of type {kind:?} are not supported: send messages, function calls and \
+                     their outputs"
+                ),
+            ));
         }
     }
     Ok(())
@@ -60,7 +67,7 @@ fn add(messages: &mut Vec<Value>, item: &Value) -> Result<(), Failure> {
 
 fn message(item: &Value) -> Result<Value, Failure> {
     if !item.is_object() {
-        return Err(Failure::invalid("`input` must hold objects"));
+        return Err(Failure::invalid_field("input", "must hold objects"));
     }
     Ok(json!({"role": string(item, "role")?, "content": text(item.get("content"))?}))
 }
@@ -88,8 +95,9 @@ fn text(content: Option<&Value>) -> Result<String, Failure> {
         None | Some(Value::Null) => Ok(String::new()),
         Some(Value::String(text)) => Ok(text.clone()),
         Some(Value::Array(parts)) => parts.iter().map(part).collect(),
-        Some(_) => Err(Failure::invalid(
-            "`input` must have strings or lists of parts as contents",
+        Some(_) => Err(Failure::invalid_field(
+            "input",
+            "must have strings or lists of parts as contents",
         )),
     }
 }
@@ -100,13 +108,16 @@ fn part(part: &Value) -> Result<&str, Failure> {
         "input_text" | "output_text" | "text" => "text",
         "refusal" => "refusal",
         other => {
-            return Err(not_supported(format!(
-                "`input` parts of type {other:?} are not supported, only texts"
-            )));
+            return Err(not_supported(
+                "input",
+                format!("parts of type {other:?} are not supported, only texts"),
+            ));
         }
     };
     let text = part.get(key).and_then(Value::as_str);
-    text.ok_or_else(|| Failure::invalid(format!("`input` parts of type {kind:?} need a `{key}`")))
+    text.ok_or_else(|| {
+        Failure::invalid_field("input", format!("parts of type {kind:?} need a `{key}`"))
+    })
 }
 
 fn string<'a>(item: &'a Value, name: &str) -> Result<&'a str, Failure> {
@@ -114,14 +125,15 @@ fn string<'a>(item: &'a Value, name: &str) -> Result<&'a str, Failure> {
     value.ok_or_else(|| {
         let kind = item.get("type").and_then(Value::as_str);
         let kind = kind.unwrap_or("message");
-        Failure::invalid(format!(
-            "`input` items of type {kind:?} need `{name}`, a string"
-        ))
+        Failure::invalid_field(
+            "input",
+            format!("items of type {kind:?} need `{name}`, a string"),
+        )
     })
 }
 
-pub(super) fn not_supported(message: impl Into<String>) -> Failure {
-    Failure::new(FailureKind::NotSupported, message)
+pub(super) fn not_supported(field: &str, what: impl Display) -> Failure {
+    Failure::of_field(FailureKind::NotSupported, field, what)
 }
 
 #[cfg(test)]

@@ -46,7 +46,10 @@ pub fn decode_responses(body: &[u8]) -> Result<ResponsesRequest, Failure> {
         .collect();
     let most = field(&body, "max_output_tokens").whole()?;
     if most == Some(0) {
-        return Err(Failure::invalid("`max_output_tokens` must be at least 1"));
+        return Err(Failure::invalid_field(
+            "max_output_tokens",
+            "must be at least 1",
+        ));
     }
     let effort = body.get("reasoning").and_then(|r| r.get("effort"));
     for (name, value) in [
@@ -69,15 +72,17 @@ pub fn decode_responses(body: &[u8]) -> Result<ResponsesRequest, Failure> {
 fn refuse_what_is_kept(body: &Map<String, Value>) -> Result<(), Failure> {
     for name in ["previous_response_id", "conversation", "prompt"] {
         if body.get(name).is_some_and(|value| !value.is_null()) {
-            return Err(not_supported(format!(
-                "`{name}` is not supported, this service keeps nothing: send the whole \
-                 conversation in `input`"
-            )));
+            return Err(not_supported(
+                name,
+                "is not supported, this service keeps nothing: send the whole conversation in \
+                 `input`",
+            ));
         }
     }
     if field(body, "background").flag()? {
         return Err(not_supported(
-            "`background` is not supported, this service keeps nothing: wait for the answer, \
+            "background",
+            "is not supported, this service keeps nothing: wait for the answer, \
              or submit a job over D-Bus",
         ));
     }
@@ -89,29 +94,33 @@ fn tools(value: Option<&Value>) -> Result<Vec<Value>, Failure> {
     let list = match value {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Array(list)) => list,
-        Some(_) => return Err(Failure::invalid("`tools` must be a list")),
+        Some(_) => return Err(Failure::invalid_field("tools", "must be a list")),
     };
     let function = |tool: &Value| match (tool.get("type").and_then(Value::as_str), tool) {
         (Some("function"), Value::Object(function)) => {
             let mut function = function.clone();
             function.remove("type");
             if !matches!(function.get("name"), Some(Value::String(name)) if !name.is_empty()) {
-                return Err(Failure::invalid("`tools` must have a `name` each"));
+                return Err(Failure::invalid_field("tools", "must have a `name` each"));
             }
             Ok(json!({"type": "function", "function": function}))
         }
-        (kind, _) => Err(not_supported(format!(
-            "`tools` of type {:?} are not supported, only functions of the caller's own",
-            kind.unwrap_or("?")
-        ))),
+        (kind, _) => Err(not_supported(
+            "tools",
+            format!(
+                "of type {:?} are not supported, only functions of the caller's own",
+                kind.unwrap_or("?")
+            ),
+        )),
     };
     list.iter().map(function).collect()
 }
 
 fn tool_choice(value: Option<&Value>) -> Result<Value, Failure> {
     let wrong = || {
-        Failure::invalid(
-            "`tool_choice` must be \"auto\", \"none\", \"required\" or \
+        Failure::invalid_field(
+            "tool_choice",
+            "must be \"auto\", \"none\", \"required\" or \
              {\"type\": \"function\", \"name\": …}",
         )
     };
@@ -126,9 +135,10 @@ fn tool_choice(value: Option<&Value>) -> Result<Value, Failure> {
                 Ok(json!({"type": "function", "function": {"name": name}}))
             }
             (Some("function") | None, _) => Err(wrong()),
-            (Some(kind), _) => Err(not_supported(format!(
-                "`tool_choice` of type {kind:?} is not supported, only \"function\""
-            ))),
+            (Some(kind), _) => Err(not_supported(
+                "tool_choice",
+                format!("of type {kind:?} is not supported, only \"function\""),
+            )),
         },
     }
 }
@@ -138,7 +148,7 @@ fn format(body: &Map<String, Value>) -> Result<Value, Failure> {
     let text = match body.get("text") {
         None | Some(Value::Null) => return Ok(Value::Null),
         Some(text @ Value::Object(_)) => text,
-        Some(_) => return Err(Failure::invalid("`text` must be an object")),
+        Some(_) => return Err(Failure::invalid_field("text", "must be an object")),
     };
     match (&text["format"], text["format"]["type"].as_str()) {
         (Value::Null, _) => Ok(Value::Null),
@@ -146,15 +156,17 @@ fn format(body: &Map<String, Value>) -> Result<Value, Failure> {
         (format, Some("json_schema")) if !format["schema"].is_null() => {
             Ok(json!({"type": "json_schema", "json_schema": {"schema": format["schema"]}}))
         }
-        (_, Some("json_schema")) => Err(Failure::invalid(
-            "`text.format` of type \"json_schema\" needs a `schema`",
+        (_, Some("json_schema")) => Err(Failure::invalid_field(
+            "text.format",
+            "of type \"json_schema\" needs a `schema`",
         )),
-        (_, Some(other)) => Err(not_supported(format!(
-            "`text.format` {other:?} is not supported: use \"text\", \"json_object\" or \
-             \"json_schema\""
-        ))),
-        (_, None) => Err(Failure::invalid(
-            "`text.format` must be an object with a `type`",
+        (_, Some(other)) => Err(not_supported(
+            "text.format",
+            format!("{other:?} is not supported: use \"text\", \"json_object\" or \"json_schema\""),
+        )),
+        (_, None) => Err(Failure::invalid_field(
+            "text.format",
+            "must be an object with a `type`",
         )),
     }
 }
@@ -164,7 +176,12 @@ fn echo(body: &Map<String, Value>) -> Result<Map<String, Value>, Failure> {
     match body.get("metadata") {
         None | Some(Value::Null) => {}
         Some(Value::Object(pairs)) if pairs.values().all(Value::is_string) => {}
-        Some(_) => return Err(Failure::invalid("`metadata` must map names to strings")),
+        Some(_) => {
+            return Err(Failure::invalid_field(
+                "metadata",
+                "must map names to strings",
+            ));
+        }
     }
     let of = |(name, default): (&str, Value)| {
         let given = body.get(name).filter(|value| !value.is_null());
