@@ -3,7 +3,6 @@
 use zbus::message::{Header, Message};
 use zbus::names::ErrorName;
 
-use crate::protocol::bus::error_name;
 use crate::protocol::{Failure, FailureKind};
 
 /// A failure to be sent on the bus; its message is the error's text.
@@ -34,7 +33,7 @@ impl zbus::DBusError for Error {
     }
 
     fn name(&self) -> ErrorName<'_> {
-        ErrorName::from_static_str_unchecked(error_name(self.0.kind))
+        ErrorName::from_static_str_unchecked(self.0.kind.names().bus)
     }
 
     fn description(&self) -> Option<&str> {

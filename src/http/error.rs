@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::ollama::OllamaError;
-use crate::protocol::{Failure, FailureKind};
+use crate::protocol::Failure;
 
 /// A failure to be sent as a response.
 #[derive(Debug)]
@@ -21,28 +21,23 @@ impl ApiError {
         Self { status, failure }
     }
 
-    /// The `code` of a failed response: OpenAI's Responses API has only a few.
-    pub(super) fn response_code(kind: FailureKind) -> &'static str {
-        match table(kind).1 {
-            INVALID => "invalid_prompt",
-            RATE_LIMIT => "rate_limit_exceeded",
-            _ => "server_error",
-        }
-    }
-
     /// OpenAI's error object.
     pub fn body(failure: &Failure) -> Value {
-        let (_, kind, code) = table(failure.kind);
+        let names = failure.kind.names();
         json!({"error": {
-            "message": failure.message, "type": kind, "code": code, "param": failure.field,
+            "message": failure.message,
+            "type": names.openai_type.as_str(),
+            "code": names.openai_code,
+            "param": failure.field,
         }})
     }
 }
 
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
+        let status = StatusCode::from_u16(failure.kind.names().status);
         Self {
-            status: table(failure.kind).0,
+            status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             failure,
         }
     }
@@ -75,54 +70,19 @@ impl IntoResponse for ApiError {
     }
 }
 
-const INVALID: &str = "invalid_request_error";
-const RATE_LIMIT: &str = "rate_limit_error";
-const SERVER: &str = "server_error";
-
-/// The table of status, OpenAI's `type` and `code`. The OpenAI client retries on 408, 409,
-/// 429 and 5xx, so no failure that cannot succeed later has one of these.
-fn table(kind: FailureKind) -> (StatusCode, &'static str, &'static str) {
-    use StatusCode as S;
-    match kind {
-        FailureKind::Busy => (S::SERVICE_UNAVAILABLE, SERVER, "busy"),
-        FailureKind::QueueFull => (S::TOO_MANY_REQUESTS, RATE_LIMIT, "queue_full"),
-        FailureKind::QuotaExceeded => (S::TOO_MANY_REQUESTS, RATE_LIMIT, "quota_exceeded"),
-        // nginx's status for a client that closed the connection; nobody reads it.
-        FailureKind::Cancelled => (
-            S::from_u16(499).unwrap_or(S::BAD_REQUEST),
-            SERVER,
-            "cancelled",
-        ),
-        FailureKind::DeadlineExceeded => (S::GATEWAY_TIMEOUT, SERVER, "deadline_exceeded"),
-        FailureKind::ContextTooLong => (S::BAD_REQUEST, INVALID, "context_length_exceeded"),
-        FailureKind::ModelNotFound => (S::NOT_FOUND, INVALID, "model_not_found"),
-        FailureKind::ModelInvalid => (S::UNPROCESSABLE_ENTITY, INVALID, "model_invalid"),
-        FailureKind::OutOfMemory => (S::INSUFFICIENT_STORAGE, SERVER, "out_of_memory"),
-        FailureKind::Overheated => (S::SERVICE_UNAVAILABLE, SERVER, "overheated"),
-        FailureKind::InvalidSchema => (S::BAD_REQUEST, INVALID, "invalid_schema"),
-        FailureKind::NotSupported => (S::BAD_REQUEST, INVALID, "not_supported"),
-        FailureKind::EngineCrashed => (S::INTERNAL_SERVER_ERROR, SERVER, "engine_crashed"),
-        FailureKind::AccessDenied => (S::FORBIDDEN, INVALID, "access_denied"),
-        FailureKind::InvalidArgs => (S::BAD_REQUEST, INVALID, "invalid_request"),
-        FailureKind::Io | FailureKind::Internal => (S::INTERNAL_SERVER_ERROR, SERVER, "internal"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::FailureKind;
 
     #[test]
     fn openai_form() {
         let body = ApiError::body(&Failure::invalid_field("stop", "must be a string"));
         assert_eq!(body["error"]["param"], "stop");
         assert_eq!(body["error"]["type"], "invalid_request_error");
-        for (kind, code) in [
-            (FailureKind::ContextTooLong, "invalid_prompt"),
-            (FailureKind::QuotaExceeded, "rate_limit_exceeded"),
-            (FailureKind::EngineCrashed, "server_error"),
-        ] {
-            assert_eq!(ApiError::response_code(kind), code);
+        for kind in FailureKind::ALL {
+            let status = ApiError::from(Failure::new(kind, "x")).status.as_u16();
+            assert_eq!(status, kind.names().status);
         }
         let response = ApiError::from(Failure::new(FailureKind::QueueFull, "x").retry_after(5))
             .into_response();

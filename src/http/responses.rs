@@ -39,7 +39,7 @@ pub(super) async fn responses(
         let object = match parts.next().await? {
             Ok(object) => object,
             Err(failure) => {
-                let code = ApiError::response_code(failure.kind);
+                let code = failure.kind.names().openai_type.response_code();
                 parts.chunks().failed(code, &failure.message)
             }
         };

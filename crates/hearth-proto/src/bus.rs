@@ -62,38 +62,3 @@ pub const ERRORS: [(FailureKind, &str); 13] = [
         "The engine died of this request; the service has started another one.",
     ),
 ];
-
-/// The name of a failure on the bus: the interface's own, or a standard one.
-pub fn error_name(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::Busy => "org.hearthd.Inference1.Error.Busy",
-        FailureKind::QueueFull => "org.hearthd.Inference1.Error.QueueFull",
-        FailureKind::QuotaExceeded => "org.hearthd.Inference1.Error.QuotaExceeded",
-        FailureKind::Cancelled => "org.hearthd.Inference1.Error.Cancelled",
-        FailureKind::DeadlineExceeded => "org.hearthd.Inference1.Error.DeadlineExceeded",
-        FailureKind::ContextTooLong => "org.hearthd.Inference1.Error.ContextTooLong",
-        FailureKind::ModelNotFound => "org.hearthd.Inference1.Error.ModelNotFound",
-        FailureKind::ModelInvalid => "org.hearthd.Inference1.Error.ModelInvalid",
-        FailureKind::OutOfMemory => "org.hearthd.Inference1.Error.OutOfMemory",
-        FailureKind::Overheated => "org.hearthd.Inference1.Error.Overheated",
-        FailureKind::InvalidSchema => "org.hearthd.Inference1.Error.InvalidSchema",
-        FailureKind::NotSupported => "org.hearthd.Inference1.Error.NotSupported",
-        FailureKind::EngineCrashed => "org.hearthd.Inference1.Error.EngineCrashed",
-        FailureKind::AccessDenied => "org.freedesktop.DBus.Error.AccessDenied",
-        FailureKind::InvalidArgs => "org.freedesktop.DBus.Error.InvalidArgs",
-        FailureKind::Io => "org.freedesktop.DBus.Error.IOError",
-        FailureKind::Internal => "org.freedesktop.DBus.Error.Failed",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_explained_is_what_is_sent() {
-        for (kind, _) in ERRORS {
-            assert_eq!(error_name(kind), format!("{ERROR_PREFIX}{kind:?}"));
-        }
-    }
-}

@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The kind of a failure; each transport maps these in one table, to D-Bus names or HTTP
-/// status codes.
+/// The kind of a failure; [`names`](Self::names) has what each transport calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {

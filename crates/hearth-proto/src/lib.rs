@@ -9,6 +9,7 @@
 mod answer;
 pub mod bus;
 mod failure;
+mod failure_names;
 pub mod framing;
 mod kind;
 mod limits;
@@ -25,6 +26,7 @@ pub mod units;
 
 pub use answer::{AnswerPart, Confidence, ToolCall};
 pub use failure::{Failure, FailureKind};
+pub use failure_names::{FailureNames, OpenAiType};
 pub use kind::{KindFacts, ModelKind, Pooling, Use};
 pub use limits::Limits;
 pub use message::{
