@@ -2,9 +2,10 @@
 
 #![no_main]
 
+use hearth_api::{ollama, openai};
 use hearthd::constraint;
 use hearthd::protocol::Failure;
-use hearthd::service::{Submission, ollama, openai};
+use hearthd::service::Submission;
 use libfuzzer_sys::fuzz_target;
 
 /// Longest message of a refusal, in bytes: it names a field and quotes little of the
@@ -56,7 +57,7 @@ fuzz_target!(|data: &[u8]| {
         // Options of a session on the bus.
         6 => {
             if let Ok(fields) = serde_json::from_slice(body) {
-                fine(openai::decode_fields(&fields, Vec::new()));
+                fine(openai::decode_options(&fields));
             }
         }
         // Tools of a prewarmed prompt.

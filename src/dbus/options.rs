@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use hearth_api::openai::{decode_messages, decode_tools};
+use hearth_api::openai::{decode_messages, decode_options, decode_tools};
 use serde_json::{Map, Number, Value};
 use zbus::{OwnedVariant, Variant};
 
 use super::turn::schema;
-use crate::protocol::Failure;
+use crate::protocol::{Failure, Priority, RequestOptions};
 use crate::service::{Prewarm, Submission, Turn};
 
 /// Options of a session that are fields of a `Chat` request; also accepted for one turn.
@@ -125,24 +125,25 @@ fn ends_with_caller(options: &Options) -> Result<bool, Failure> {
     })
 }
 
-/// Decodes the options of `OpenSession`: the system prompt, and the fields for every turn.
-pub(super) fn session(options: &Options) -> Result<(String, Map<String, Value>), Failure> {
+/// Decodes the options of `OpenSession`: the system prompt, and the options of every turn.
+pub(super) fn session(options: &Options) -> Result<(String, RequestOptions), Failure> {
     check(options, &[&["system", "model"], FIELDS].concat())?;
     let system = text(options, "system")?.unwrap_or_default().to_owned();
-    let mut fields = fields(options, &["system"])?;
+    let mut options = decode_options(&fields(options, &["system"])?)?;
     // The user of a conversation waits for the next answer.
-    fields
-        .entry("priority")
-        .or_insert_with(|| "interactive".into());
-    Ok((system, fields))
+    options.priority.get_or_insert(Priority::Interactive);
+    Ok((system, options))
 }
 
 /// Decodes the options of a session's `Generate`.
 pub(super) fn session_turn(options: &Options) -> Result<Turn, Failure> {
     check(options, &[&["json_schema", "deadline_ms"], FIELDS].concat())?;
+    let fields = fields(options, &["json_schema", "deadline_ms"])?;
     Ok(Turn {
-        fields: fields(options, &["json_schema", "deadline_ms"])?,
-        constraint: text(options, "json_schema")?.map(schema).transpose()?,
+        options: RequestOptions {
+            constraint: text(options, "json_schema")?.map(schema).transpose()?,
+            ..decode_options(&fields)?
+        },
         deadline: deadline(options)?,
     })
 }
@@ -196,6 +197,7 @@ fn json(value: &Variant<'_>) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{Constraint, SamplerName, Sampling};
 
     fn options<const N: usize>(pairs: [(&str, Variant<'static>); N]) -> Options {
         let owned = |(key, value): (&str, Variant<'static>)| {
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_s_options_become_fields_of_a_request() {
+    fn a_session_s_options_are_those_of_a_request() {
         let given = options([
             ("system", "Be brief.".into()),
             ("temperature", 0.5.into()),
@@ -214,24 +216,29 @@ mod tests {
             ("samplers", vec!["top_k", "dry"].into()),
             ("mirostat_tau", 4.5.into()),
         ]);
-        let (system, mut fields) = session(&given).unwrap();
+        let (system, read) = session(&given).unwrap();
         assert_eq!(system, "Be brief.");
-        fields.sort_keys();
-        let expected = serde_json::json!({
-            "max_tokens": 7, "mirostat_tau": 4.5, "priority": "interactive",
-            "samplers": ["top_k", "dry"], "stop": ["a", "b"], "temperature": 0.5,
-        });
-        assert_eq!(Value::Object(fields), expected);
+        let expected = RequestOptions {
+            sampling: Sampling {
+                temperature: Some(0.5),
+                samplers: Some(vec![SamplerName::TopK, SamplerName::Dry]),
+                mirostat_tau: Some(4.5),
+                ..Sampling::default()
+            },
+            max_tokens: Some(7),
+            stop: Some(vec!["a".into(), "b".into()]),
+            priority: Some(Priority::Interactive),
+            ..RequestOptions::default()
+        };
+        assert_eq!(read, expected);
         let given = options([("json_schema", "".into()), ("deadline_ms", 5_u32.into())]);
         let turn = session_turn(&given).unwrap();
-        assert_eq!(
-            turn.constraint,
-            Some(crate::protocol::Constraint::JsonObject)
-        );
-        assert_eq!(
-            (turn.deadline, turn.fields.len()),
-            (Some(Duration::from_millis(5)), 0)
-        );
+        let expected = RequestOptions {
+            constraint: Some(Constraint::JsonObject),
+            ..RequestOptions::default()
+        };
+        assert_eq!(turn.options, expected);
+        assert_eq!(turn.deadline, Some(Duration::from_millis(5)));
     }
 
     #[test]

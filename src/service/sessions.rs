@@ -5,13 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use hearth_api::openai::decode_fields;
-use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::types::{Answer, Caller, SessionState, SessionView, Turn};
 use super::{Service, check_bytes, stopping};
-use crate::protocol::{Failure, FailureKind, Message};
+use crate::protocol::{Failure, FailureKind, Message, Prompt, RequestOptions};
 
 /// The most sessions at once: each may hold a prompt of the largest size.
 const SESSIONS_MAX: usize = 64;
@@ -34,8 +32,8 @@ struct Session {
 /// The messages so far, and the settings for further turns.
 #[derive(Clone, Debug, Default)]
 struct Conversation {
-    /// Fields of an `OpenAI` request that apply to every turn.
-    fields: Map<String, Value>,
+    /// Options of every turn.
+    options: RequestOptions,
     messages: Vec<Message>,
     /// The user's text since the last answer.
     appended: String,
@@ -142,16 +140,15 @@ impl Service {
         &self,
         caller: &Caller,
         system: String,
-        fields: Map<String, Value>,
+        options: RequestOptions,
     ) -> Result<u64, Failure> {
-        decode_fields(&fields, Vec::new())?;
         let system = Message {
             role: "system".into(),
             content: system,
             ..Message::default()
         };
         let conversation = Conversation {
-            fields,
+            options,
             messages: Some(system)
                 .into_iter()
                 .filter(|message| !message.content.is_empty())
@@ -214,11 +211,14 @@ impl Service {
             ));
         }
         conversation.take_turn();
-        let mut fields = conversation.fields.clone();
-        fields.extend(turn.fields);
-        let mut submission = decode_fields(&fields, conversation.messages.clone())?;
-        let constrained = turn.constraint.is_some();
-        submission.request.constraint = turn.constraint;
+        let mut submission = turn
+            .options
+            .or(&conversation.options)
+            .submission(Prompt::Chat {
+                messages: conversation.messages.clone(),
+                tools: Vec::new(),
+            });
+        let constrained = submission.request.constraint.is_some();
         submission.deadline = turn.deadline;
         let stream = self.submit(caller, submission)?;
         let closed = async {

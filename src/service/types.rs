@@ -5,11 +5,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::keep_alive::Keep;
-use crate::protocol::{Constraint, Failure, Priority, RequestId};
+use crate::protocol::{Failure, Priority, RequestId, RequestOptions};
 
 pub use crate::protocol::{Answer, ModelEntry, StreamEvent, Submission};
 
@@ -227,10 +226,8 @@ pub struct JobView {
 /// Options of one turn of a session.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Turn {
-    /// Fields of an `OpenAI` request, which override those of the session.
-    pub fields: Map<String, Value>,
-    /// What the answer must look like.
-    pub constraint: Option<Constraint>,
+    /// Options that override those of the session.
+    pub options: RequestOptions,
     /// Give up this long after the call.
     pub deadline: Option<Duration>,
 }

@@ -56,7 +56,7 @@ pub(super) fn sampling(body: &Map<String, Value>) -> Result<Sampling, Failure> {
         // Larger seeds are legal in OpenAI's API; their low bits are used.
         seed: get("seed").seed()?,
         logit_bias: Vec::new(),
-        ignore_eos: get("ignore_eos").flag()?,
+        ignore_eos: get("ignore_eos").flag()?.unwrap_or_default(),
     };
     let wrong = |(name, why): (&str, String)| Failure::invalid(why).about(name);
     sampling.check().map_err(wrong)?;
@@ -83,12 +83,12 @@ fn samplers(value: Option<&Value>) -> Result<Option<Vec<SamplerName>>, Failure> 
 }
 
 /// The request's class.
-pub(super) fn priority(body: &Map<String, Value>) -> Result<Priority, Failure> {
+pub(super) fn priority(body: &Map<String, Value>) -> Result<Option<Priority>, Failure> {
     match body.get("priority") {
-        None | Some(Value::Null) => Ok(Priority::Normal),
+        None | Some(Value::Null) => Ok(None),
         Some(Value::String(s)) => {
             let wrong = |why: String| Failure::invalid(why).about("priority");
-            s.parse().map_err(wrong)
+            s.parse().map(Some).map_err(wrong)
         }
         Some(_) => Err(Failure::invalid_field("priority", "must be a string")),
     }
@@ -137,16 +137,17 @@ pub(super) fn tool_call(call: &Value) -> Value {
 }
 
 /// Strings before which an answer ends.
-pub(super) fn stop(value: Option<&Value>) -> Result<Vec<String>, Failure> {
+pub(super) fn stop(value: Option<&Value>) -> Result<Option<Vec<String>>, Failure> {
     let wrong =
         || Failure::invalid_field("stop", "must be a string or a list of at most 16 strings");
     match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(one)) => Ok(vec![one.clone()]),
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(one)) => Ok(Some(vec![one.clone()])),
         Some(Value::Array(list)) if list.len() <= 16 => list
             .iter()
             .map(|s| s.as_str().map(str::to_owned).ok_or_else(wrong))
-            .collect(),
+            .collect::<Result<_, _>>()
+            .map(Some),
         Some(_) => Err(wrong()),
     }
 }
@@ -242,10 +243,10 @@ impl Field<'_> {
         }
     }
 
-    pub(super) fn flag(&self) -> Result<bool, Failure> {
+    pub(super) fn flag(&self) -> Result<Option<bool>, Failure> {
         match self.value {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(b)) => Ok(*b),
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(b)) => Ok(Some(*b)),
             Some(_) => self.wrong("true or false"),
         }
     }

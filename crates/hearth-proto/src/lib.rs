@@ -16,6 +16,7 @@ mod limits;
 mod message;
 mod models;
 mod offline;
+mod options;
 pub mod paths;
 pub mod reading;
 mod request;
@@ -38,6 +39,7 @@ pub use offline::{
     OfflineEvent, OfflineJob, QuantizeJob, QuantizeResult, Question, Reference, ShapeJob,
     ShapeResult, ShapeRow, TextScore,
 };
+pub use options::RequestOptions;
 pub use request::{
     COMPILE_STACK, CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow,
     Priority, Prompt, RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,

@@ -61,7 +61,7 @@ pub(super) fn options(body: &Map<String, Value>) -> Result<Options, Failure> {
     Ok(Options {
         sampling: sampling(&options)?,
         max_tokens,
-        stop: stop(options.get("stop"))?,
+        stop: stop(options.get("stop"))?.unwrap_or_default(),
     })
 }
 

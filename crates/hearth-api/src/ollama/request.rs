@@ -72,7 +72,7 @@ pub fn decode_generate(body: &[u8]) -> Result<Request, Failure> {
     let text = |name| Ok::<_, Failure>(field(&body, name).text()?.unwrap_or_default());
     let (prompt, system) = (text("prompt")?, text("system")?);
     let has_template = !text("template")?.is_empty();
-    let is_raw = field(&body, "raw").flag()?;
+    let is_raw = field(&body, "raw").flag()?.unwrap_or_default();
     let has_context = match body.get("context") {
         None | Some(Value::Null) => false,
         Some(Value::Array(context)) => !context.is_empty(),
@@ -171,8 +171,7 @@ fn name(body: &Map<String, Value>) -> Result<String, Failure> {
 
 /// Unlike in other APIs, streaming is the default.
 fn stream(body: &Map<String, Value>) -> Result<bool, Failure> {
-    let stream = field(body, "stream");
-    Ok(stream.flag()? || stream.value.is_none_or(Value::is_null))
+    Ok(field(body, "stream").flag()?.unwrap_or(true))
 }
 
 fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Request, Failure> {
@@ -182,7 +181,6 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Request, Failure>
         stop,
     } = options(body)?;
     let name = name(body)?;
-    let truncate = field(body, "truncate");
     Ok(Request {
         stream: stream(body)?,
         keep_alive: keep_alive(body.get("keep_alive"))?,
@@ -196,8 +194,8 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Request, Failure>
                 stop,
                 constraint: format(body.get("format"))?,
                 thinking: think(body.get("think"))?,
-                priority: priority(body)?,
-                overflow: if truncate.flag()? || truncate.value.is_none_or(Value::is_null) {
+                priority: priority(body)?.unwrap_or_default(),
+                overflow: if field(body, "truncate").flag()?.unwrap_or(true) {
                     Overflow::TruncateMiddle
                 } else {
                     Overflow::Error

@@ -43,7 +43,7 @@ pub(super) fn constraint(body: &Map<String, Value>) -> Result<Option<Constraint>
             format!("and `{second}` exclude each other; send one of them"),
         ));
     }
-    let is_open = field(body, "additional_properties").flag()?;
+    let is_open = field(body, "additional_properties").flag()? == Some(true);
     let found = found.pop().map(|(_, constraint)| constraint);
     Ok(found.map(|constraint| match constraint {
         Constraint::JsonSchema(schema) if is_open => Constraint::OpenSchema(schema),

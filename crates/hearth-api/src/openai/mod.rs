@@ -8,6 +8,7 @@
 mod bias;
 mod completion;
 mod form;
+mod options;
 mod request;
 mod response;
 mod responses;
@@ -15,7 +16,8 @@ mod stream;
 mod tools;
 
 pub use completion::{CompletionStream, completion_response, decode_completion};
-pub use request::{ChatRequest, decode_chat, decode_fields, decode_messages};
+pub use options::decode_options;
+pub use request::{ChatRequest, decode_chat, decode_messages};
 pub use response::{call_id, chat_response};
 pub use responses::{ResponsesRequest, ResponsesStream, decode_responses};
 pub use stream::ChatStream;

@@ -1,15 +1,11 @@
 //! Requests into submissions.
 
-use hearth_proto::{
-    Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, Reuse, Sampling, Submission,
-    Thinking,
-};
+use hearth_proto::{Failure, FailureKind, Message, Prompt, Submission};
 use serde_json::{Map, Value};
 
-use super::bias::logit_bias;
-use super::form;
+use super::options::decode_options;
 use super::tools::Tools;
-use crate::fields::{content, field, object, priority, sampling, stop, tool_call};
+use crate::fields::{content, field, object, tool_call};
 
 /// OpenAI's own limit.
 const TOP_LOGPROBS_MAX: u8 = 20;
@@ -80,28 +76,9 @@ pub(super) fn chat(body: &Map<String, Value>) -> Result<ChatRequest, Failure> {
     Ok(request)
 }
 
-/// Decodes the fields of a request besides its messages, which are passed separately.
-///
-/// # Errors
-/// As [`decode_chat`].
-pub fn decode_fields(
-    fields: &Map<String, Value>,
-    messages: Vec<Message>,
-) -> Result<Submission, Failure> {
-    let tools = Vec::new();
-    Ok(common(fields, Prompt::Chat { messages, tools })?.submission)
-}
-
-/// The fields that chats and completions have in common.
+/// The options, and the form of the response.
 pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Failure> {
     let get = |name| field(body, name);
-    let max_tokens = match get("max_completion_tokens").whole()? {
-        None => get("max_tokens").whole()?,
-        some => some,
-    };
-    if max_tokens == Some(0) {
-        return Err(Failure::invalid_field("max_tokens", "must be at least 1"));
-    }
     let usage = body
         .get("stream_options")
         .and_then(|o| o.get("include_usage"));
@@ -112,42 +89,11 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
             format!("must be from 1 to {CHOICES_MAX}"),
         ));
     }
-    // llama.cpp's name, and the name used here.
-    get("cache_prompt").flag()?;
-    let reuse = if get("reproducible").flag()? {
-        Reuse::Reproducible
-    } else if body.get("cache_prompt") == Some(&Value::Bool(false)) {
-        Reuse::Denied
-    } else {
-        Reuse::Allowed
-    };
     Ok(ChatRequest {
         n,
-        stream: get("stream").flag()?,
+        stream: get("stream").flag()?.unwrap_or_default(),
         include_usage: usage == Some(&Value::Bool(true)),
-        submission: Submission {
-            model: get("model").text()?,
-            request: GenerateRequest {
-                prompt,
-                sampling: Sampling {
-                    logit_bias: logit_bias(body.get("logit_bias"))?,
-                    ..sampling(body)?
-                },
-                max_tokens,
-                stop: stop(body.get("stop"))?,
-                constraint: form::constraint(body)?,
-                priority: priority(body)?,
-                overflow: overflow(get("truncation").text()?.as_deref())?,
-                thinking: thinking(get("reasoning_effort").text()?.as_deref())?,
-                reasoning_budget: get("reasoning_budget").whole()?,
-                chat_template_kwargs: kwargs(body)?,
-                shared_messages: get("shared_messages").whole()?,
-                continue_final_message: get("continue_final_message").flag()?,
-                reuse,
-                ..GenerateRequest::default()
-            },
-            ..Submission::default()
-        },
+        submission: decode_options(body)?.submission(prompt),
     })
 }
 
@@ -201,53 +147,11 @@ fn reasoning(message: &Map<String, Value>) -> Result<String, Failure> {
     }
 }
 
-/// What to do with a conversation that is too long, in the terms of OpenAI's Responses API,
-/// where `auto` drops items from the middle.
-fn overflow(truncation: Option<&str>) -> Result<Overflow, Failure> {
-    match truncation {
-        None | Some("disabled") => Ok(Overflow::Error),
-        Some("auto") => Ok(Overflow::TruncateMiddle),
-        Some(_) => Err(Failure::invalid_field(
-            "truncation",
-            "must be \"auto\" or \"disabled\"",
-        )),
-    }
-}
-
-/// Further variables of the chat template, as llama-server and vLLM accept them.
-fn kwargs(body: &Map<String, Value>) -> Result<Map<String, Value>, Failure> {
-    match body.get("chat_template_kwargs") {
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(Value::Object(map)) => Ok(map.clone()),
-        Some(_) => Err(Failure::invalid_field(
-            "chat_template_kwargs",
-            "must be an object",
-        )),
-    }
-}
-
-/// The reasoning effort, in OpenAI's terms.
-fn thinking(effort: Option<&str>) -> Result<Option<Thinking>, Failure> {
-    Ok(Some(match effort {
-        None => return Ok(None),
-        Some("none") => Thinking::Off,
-        Some("minimal" | "low") => Thinking::Low,
-        Some("medium") => Thinking::Medium,
-        Some("high" | "xhigh" | "max") => Thinking::High,
-        Some(_) => {
-            return Err(Failure::invalid_field(
-                "reasoning_effort",
-                "must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \
-                 \"xhigh\" or \"max\"",
-            ));
-        }
-    }))
-}
-
 /// How many likely tokens to report for each chosen one; `None`: report nothing.
 fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
     let get = |name| field(body, name);
-    let (wanted, top) = (get("logprobs").flag()?, get("top_logprobs").whole()?);
+    let wanted = get("logprobs").flag()?.unwrap_or_default();
+    let top = get("top_logprobs").whole()?;
     let bound = |name, top| match u8::try_from(top) {
         Ok(top) if top <= TOP_LOGPROBS_MAX => Ok(Some(top)),
         _ => Err(Failure::invalid_field(
@@ -269,7 +173,7 @@ fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use hearth_proto::Biased;
+    use hearth_proto::{Biased, Thinking};
     use proptest::prelude::*;
     use serde_json::json;
 

@@ -30,8 +30,7 @@ impl Tools {
             // The model cannot call tools that it does not see.
             list.clear();
         }
-        let parallel = field(body, "parallel_tool_calls");
-        let one_call = !parallel.flag()? && parallel.value == Some(&Value::Bool(false));
+        let one_call = field(body, "parallel_tool_calls").flag()? == Some(false);
         let mode = field(body, "tool_call_mode").text()?;
         let mode = mode.map(|mode| mode.parse()).transpose();
         let mode = mode.map_err(|why| {

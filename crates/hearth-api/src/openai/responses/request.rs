@@ -79,7 +79,7 @@ fn refuse_what_is_kept(body: &Map<String, Value>) -> Result<(), Failure> {
             ));
         }
     }
-    if field(body, "background").flag()? {
+    if field(body, "background").flag()? == Some(true) {
         return Err(not_supported(
             "background",
             "is not supported, this service keeps nothing: wait for the answer, \
