@@ -17,10 +17,11 @@ use simulated::Simulated;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::board::Board;
 use crate::config::{Config, ConfigError, Layer, parse_layers};
-use crate::service::Service;
+use crate::daemon::Daemon;
+use crate::engines::Launcher;
 use crate::{dbus, http};
+use hearth_policy::simulator::Board;
 
 /// The command-line options.
 #[derive(Clone, Debug)]
@@ -140,11 +141,11 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
 
-    let service = Service::new(config);
-    let mut listeners = sockets::listeners(&service.config().http)?;
+    let daemon = Daemon::open(config, Launcher::Executable).await;
+    let mut listeners = sockets::listeners(&daemon.config.get().http)?;
     let supervisor = tokio::spawn({
-        let service = service.clone();
-        async move { service.supervise().await }
+        let daemon = daemon.clone();
+        async move { daemon.run().await }
     });
 
     let (stop, stopped) = watch::channel(false);
@@ -154,7 +155,7 @@ async fn serve(options: &Options) -> Result<(), AppError> {
         let mut stopped = stopped.clone();
         async move { _ = stopped.wait_for(|s| *s).await }
     };
-    let connections = http::Connections::new(service.clone());
+    let connections = http::Connections::new(daemon.clone());
     for listener in listeners.unix.drain(..) {
         let serving = connections.clone().serve_unix(listener, until_stop());
         transports.push(tokio::spawn(serving));
@@ -163,11 +164,11 @@ async fn serve(options: &Options) -> Result<(), AppError> {
         let serving = connections.clone().serve_tcp(listener, until_stop());
         transports.push(tokio::spawn(serving));
     }
-    let bus = connect_bus(&service, has_socket).await?;
+    let bus = connect_bus(&daemon, has_socket).await?;
 
-    let feeder = tokio::spawn(feed_watchdog(service.clone()));
-    let simulation = simulated.map(|board| tokio::spawn(board.follow(service.clone())));
-    pressure::watch(&service);
+    let feeder = tokio::spawn(feed_watchdog(daemon.clone()));
+    let simulation = simulated.map(|board| tokio::spawn(board.follow(daemon.clone())));
+    pressure::watch(&daemon.board);
     notify(&[NotifyState::Ready, NotifyState::Status("ready")]);
     log::info!(version = env!("CARGO_PKG_VERSION"), dbus = bus.is_some(), socket = has_socket; "hearthd is ready");
 
@@ -175,7 +176,7 @@ async fn serve(options: &Options) -> Result<(), AppError> {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
-            _ = hang_up.recv() => reload(options, &service),
+            _ = hang_up.recv() => reload(options, &daemon).await,
             () = bus_lost(bus.as_ref()) => {
                 log::error!("the D-Bus connection was lost");
                 break Err(AppError::BusLost);
@@ -187,7 +188,7 @@ async fn serve(options: &Options) -> Result<(), AppError> {
         NotifyState::Stopping,
         NotifyState::Status("finishing running answers"),
     ]);
-    service.drain().await;
+    daemon.drain().await;
     _ = stop.send(true);
     feeder.abort();
     if let Some(simulation) = simulation {
@@ -209,17 +210,17 @@ async fn serve(options: &Options) -> Result<(), AppError> {
 
 /// The bus connection, if there is a bus: the socket is still useful without it.
 async fn connect_bus(
-    service: &Service,
+    daemon: &Daemon,
     has_socket: bool,
 ) -> Result<Option<zbus::Connection>, AppError> {
-    if !service.config().dbus.enabled {
+    if !daemon.config.get().dbus.enabled {
         return if has_socket {
             Ok(None)
         } else {
             Err(AppError::NoFront("disabled".into()))
         };
     }
-    match dbus::serve(service).await {
+    match dbus::serve(daemon).await {
         Ok(connection) => Ok(Some(connection)),
         Err(error) if has_socket => {
             log::warn!("no D-Bus ({error}): serving the socket only");
@@ -236,13 +237,16 @@ async fn bus_lost(bus: Option<&zbus::Connection>) {
     }
 }
 
-fn reload(options: &Options, service: &Service) {
+async fn reload(options: &Options, daemon: &Daemon) {
     // systemd 252 knows no notify-reload: ExecReload sends SIGHUP, and these two
     // lines bracket it for newer ones.
     notify(&[NotifyState::Reloading]);
-    match load_config(options) {
+    let options = options.clone();
+    let loaded = tokio::task::spawn_blocking(move || load_config(&options));
+    let loaded = loaded.await.map_err(|error| AppError::Io(error.into()));
+    match loaded.flatten() {
         Ok(config) => {
-            service.set_config(config);
+            daemon.set_config(config);
             log::info!("configuration read anew; model settings hold from the next load on");
         }
         Err(error) => log::error!("configuration not changed: {error}"),
@@ -252,14 +256,14 @@ fn reload(options: &Options, service: &Service) {
 
 /// Feeds systemd's watchdog, but only while the supervisor advances: an engine
 /// that hangs and cannot be replaced must not look alive.
-async fn feed_watchdog(service: Service) {
+async fn feed_watchdog(daemon: Daemon) {
     let Some(timeout) = sd_notify::watchdog_enabled() else {
         return;
     };
     let mut interval = tokio::time::interval(timeout / 2);
     loop {
         interval.tick().await;
-        if service.is_advancing() {
+        if daemon.pool.is_advancing() {
             notify(&[NotifyState::Watchdog]);
         } else {
             log::error!("the supervisor makes no progress: not feeding the watchdog");

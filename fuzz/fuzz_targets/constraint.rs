@@ -5,8 +5,8 @@
 
 use std::sync::{Arc, LazyLock};
 
-use hearthd::constraint::{BareCalls, Binding, CallGrammar, Matcher, Vocabulary, check};
-use hearthd::protocol::{Constraint, GenerateRequest};
+use hearth_constraint::{BareCalls, Binding, CallGrammar, Matcher, Vocabulary, check};
+use hearth_proto::{Constraint, GenerateRequest};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use hearthd::gguf::read_header;
+use hearth_gguf::read_header;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 
-use hearthd::protocol::{Command, Event, framing};
+use hearth_proto::{Command, Event, framing};
 use libfuzzer_sys::fuzz_target;
 
 fn all<T: serde::de::DeserializeOwned + serde::Serialize + Debug>(mut bytes: &[u8]) {

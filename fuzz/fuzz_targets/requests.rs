@@ -3,9 +3,9 @@
 #![no_main]
 
 use hearth_api::{ollama, openai};
-use hearthd::constraint;
-use hearthd::protocol::Failure;
-use hearthd::service::Submission;
+use hearth_constraint as constraint;
+use hearth_proto::Failure;
+use hearth_proto::Submission;
 use libfuzzer_sys::fuzz_target;
 
 /// Longest message of a refusal, in bytes: it names a field and quotes little of the

@@ -15,14 +15,14 @@ use base64::engine::general_purpose::STANDARD;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::service::Service;
+use crate::board::BoardMonitor;
 
 /// Warnings closer together than this count as one: the kernel sends one in every window.
 const APART: Duration = Duration::from_secs(1);
 
 /// Reports every warning to the service, where the service manager provides them. Runs on a
 /// thread of its own, which blocks in the kernel.
-pub(super) fn watch(service: &Service) {
+pub(super) fn watch(board: &BoardMonitor) {
     let Some(path) = env::var_os("MEMORY_PRESSURE_WATCH").map(PathBuf::from) else {
         return;
     };
@@ -31,9 +31,9 @@ pub(super) fn watch(service: &Service) {
         return;
     }
     let wanted = env::var("MEMORY_PRESSURE_WRITE").unwrap_or_default();
-    let service = service.clone();
+    let board = board.clone();
     let follow = move || {
-        if let Err(error) = follow(&service, &path, &wanted) {
+        if let Err(error) = follow(&board, &path, &wanted) {
             let path = path.display();
             log::warn!("no warnings of memory pressure: {path}: {error}");
         }
@@ -45,7 +45,7 @@ pub(super) fn watch(service: &Service) {
 }
 
 /// Waits for warnings; ends only with an error.
-fn follow(service: &Service, path: &Path, wanted: &str) -> io::Result<()> {
+fn follow(board: &BoardMonitor, path: &Path, wanted: &str) -> io::Result<()> {
     let wanted = STANDARD.decode(wanted);
     let wanted = wanted.map_err(|_| io::Error::other("MEMORY_PRESSURE_WRITE is not Base64"))?;
     let kind = path.metadata()?.file_type();
@@ -82,7 +82,7 @@ fn follow(service: &Service, path: &Path, wanted: &str) -> io::Result<()> {
         if !is_file && from.read(&mut [0; 256])? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        service.warn_of_memory();
+        board.warn_of_memory();
         std::thread::sleep(APART);
     }
 }

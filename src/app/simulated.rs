@@ -10,8 +10,9 @@ use std::time::Duration;
 use nix::unistd::{SysconfVar, sysconf};
 use tempfile::TempDir;
 
-use crate::board::{Board, Plant};
-use crate::service::Service;
+use crate::daemon::Daemon;
+use hearth_policy::simulator::{Board, Plant};
+use hearth_sensors::process::cpu_time;
 
 /// How often the board's files are rewritten.
 const STEP: Duration = Duration::from_millis(500);
@@ -56,28 +57,43 @@ impl Simulated {
         self.root.path().to_owned()
     }
 
-    /// Heats the board with the engine's work; never returns.
-    pub(super) async fn follow(mut self, service: Service) {
-        let status = service.status();
+    /// Heats the board with the engine's work, until the daemon ends.
+    pub(super) async fn follow(self, daemon: Daemon) {
         let mut interval = tokio::time::interval(STEP);
-        let mut before = (None, Duration::ZERO);
+        let (mut simulated, mut before) = (self, (None, Duration::ZERO));
         loop {
             interval.tick().await;
-            let (pid, most) = {
-                let status = status.borrow();
-                (status.engine_pid, status.max_threads)
+            let status = daemon.status();
+            let stepped = tokio::task::spawn_blocking(move || {
+                let after = simulated.step_of(status.engine_pid, status.max_threads, before);
+                (simulated, after)
+            });
+            let Ok(after) = stepped.await else {
+                return;
             };
-            let used = pid.and_then(cpu_time).unwrap_or_default();
-            let worked = match before {
-                (last, so_far) if last == pid => used.saturating_sub(so_far),
-                _ => Duration::ZERO,
-            };
-            before = (pid, used);
-            self.step(worked, most);
-            if let Err(error) = self.write() {
-                log::warn!("the simulated board stands still: {error}");
-            }
+            (simulated, before) = after;
         }
+    }
+
+    /// One step with the CPU time that the engine has used since `before`; returns the
+    /// process and the time that it has used now.
+    fn step_of(
+        &mut self,
+        pid: Option<u32>,
+        threads_max: u32,
+        before: (Option<u32>, Duration),
+    ) -> (Option<u32>, Duration) {
+        let used = pid.and_then(|pid| cpu_time(pid, ticks_per_second()));
+        let used = used.unwrap_or_default();
+        let worked = match before {
+            (last, so_far) if last == pid => used.saturating_sub(so_far),
+            _ => Duration::ZERO,
+        };
+        self.step(worked, threads_max);
+        if let Err(error) = self.write() {
+            log::warn!("the simulated board does not change: {error}");
+        }
+        (pid, used)
     }
 
     /// Simulates one step (half a second) in which the engine used this much CPU time. All
@@ -115,25 +131,18 @@ impl Simulated {
     }
 }
 
-/// The CPU time that a process has used so far (proc(5): the 14th and 15th field of stat).
-fn cpu_time(pid: u32) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is a name in brackets, and may contain anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<f64>().ok();
-    let ticks = ticks()? + ticks()?;
-    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
-    #[expect(clippy::cast_precision_loss, reason = "one hundred")]
-    Duration::try_from_secs_f64(ticks / per_second as f64).ok()
+/// Units per second of CPU time in proc(5).
+#[expect(clippy::cast_precision_loss, reason = "one hundred")]
+fn ticks_per_second() -> f64 {
+    sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100) as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::{BOARDS, board};
-    use crate::sensors::Sensors;
-    use crate::units::MilliCelsius;
+    use hearth_policy::simulator::{BOARDS, board};
+    use hearth_proto::units::MilliCelsius;
+    use hearth_sensors::Sensors;
 
     #[test]
     fn the_sensors_read_what_the_board_is() {
@@ -179,13 +188,5 @@ mod tests {
         assert!(all > MilliCelsius(80_000), "{all:?}");
         // Half of two cores gives the same power as half of four.
         assert_eq!(half, celsius(STEP * 2, 4));
-    }
-
-    #[test]
-    fn this_process_has_had_time() {
-        let own = std::process::id();
-        let before = cpu_time(own).unwrap();
-        while cpu_time(own).unwrap() == before {}
-        assert_eq!(cpu_time(u32::MAX), None);
     }
 }

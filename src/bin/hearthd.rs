@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hearth_policy::simulator::{BOARDS, Board, board};
 use hearthd::app::{self, Options};
-use hearthd::board::{self, BOARDS, Board};
 use hearthd::config;
 
 /// Serves language models over D-Bus and a Unix socket. Started by systemd
@@ -39,7 +39,7 @@ struct Args {
 }
 
 fn simulated(name: &str) -> Result<&'static Board, String> {
-    board::board(name).ok_or_else(|| {
+    board(name).ok_or_else(|| {
         let names: Vec<&str> = BOARDS.iter().map(|board| board.name).collect();
         format!("there is {}", names.join(", "))
     })

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::{Config, GovernorConfig, HttpConfig, PrewarmConfig, SamplingConfig};
-use crate::protocol::Sampling;
+use hearth_proto::Sampling;
 
 /// One file of the configuration, already read.
 #[derive(Clone, Debug)]

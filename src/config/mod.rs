@@ -3,6 +3,7 @@
 //! The doc comments of these structs are the documentation: `config/hearthd.toml`
 //! is rendered from them (`hearthd --print-config`) and a test compares the two.
 
+mod handle;
 mod load;
 mod render;
 mod sampling;
@@ -13,12 +14,13 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use handle::{ConfigReader, ConfigWriter};
 pub use load::{ConfigError, Layer, parse_layers};
 pub use render::render_default;
 pub use sampling::SamplingConfig;
 pub use token::Token;
 
-use crate::protocol::{KvType, paths};
+use hearth_proto::{KvType, paths};
 
 /// Hearthd's configuration. Values shown are the defaults; what is commented out
 /// does not need to be set. Files in `hearthd.toml.d/*.toml` are read after this

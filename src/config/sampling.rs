@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{CallMode, SAMPLERS, SamplerName, Sampling};
+use hearth_proto::{CallMode, SAMPLERS, SamplerName, Sampling};
 
 /// How tokens are chosen where neither the request nor the model file says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

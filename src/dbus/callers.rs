@@ -1,9 +1,10 @@
 //! Identifies callers: uids by bus name, and which callers have left the bus.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use zbus::connection::Connection;
 use zbus::fdo::DBusProxy;
@@ -11,13 +12,14 @@ use zbus::message::Header;
 use zbus::names::BusName;
 
 use super::Error;
-use crate::protocol::{Failure, FailureKind};
-use crate::service::{Caller, Service};
+use crate::board::BoardMonitor;
+use crate::caller::{Caller, Origin, Principal};
+use hearth_proto::{Failure, FailureKind};
 
 /// Known callers. The uid of a unique name never changes, so it is requested once.
 #[derive(Clone, Debug)]
 pub struct Callers {
-    service: Service,
+    board: BoardMonitor,
     known: Arc<Mutex<HashMap<String, Known>>>,
 }
 
@@ -44,9 +46,9 @@ impl Present {
 }
 
 impl Callers {
-    pub(super) fn new(service: Service) -> Self {
+    pub(super) fn new(board: BoardMonitor) -> Self {
         Self {
-            service,
+            board,
             known: Arc::default(),
         }
     }
@@ -64,7 +66,7 @@ impl Callers {
             while let Some(change) = changes.next().await {
                 let Ok(args) = change.args() else { continue };
                 if args.new_owner().is_none()
-                    && let Some(known) = callers.lock().remove(args.name().as_str())
+                    && let Some(known) = callers.known.lock().remove(args.name().as_str())
                 {
                     known.left.send_replace(true);
                 }
@@ -80,30 +82,37 @@ impl Callers {
         connection: &Connection,
     ) -> Result<Present, Error> {
         let sender = header.sender().map(ToString::to_string).unwrap_or_default();
-        let known = self.lock().get(&sender).cloned();
+        let known = self.known.lock().get(&sender).cloned();
         let known = if let Some(known) = known {
             known
         } else {
             let (uid, pid) = self.ask(&sender, connection).await?;
+            let unit = match pid {
+                Some(pid) => self.board.unit_of(pid).await,
+                None => None,
+            };
             let known = Known {
                 uid,
-                unit: pid.and_then(|pid| self.service.unit_of(pid)),
+                unit,
                 left: watch::Sender::default(),
             };
-            let known = self.lock().entry(sender.clone()).or_insert(known).clone();
+            let known = self
+                .known
+                .lock()
+                .entry(sender.clone())
+                .or_insert(known)
+                .clone();
             // It may have left before it was known; no further signal reports that.
             if !is_present(&sender, connection).await {
-                self.lock().remove(&sender);
+                self.known.lock().remove(&sender);
                 known.left.send_replace(true);
             }
             known
         };
         Ok(Present {
             caller: Caller {
-                uid: known.uid,
-                sender,
-                keep: None,
                 unit: known.unit.clone(),
+                ..Caller::new(Principal::Uid(known.uid), Origin::Bus(sender))
             },
             left: known.left.subscribe(),
         })
@@ -132,10 +141,6 @@ impl Callers {
         };
         let uid = credentials.unix_user_id().ok_or_else(unknown)?;
         Ok((uid, credentials.process_id()))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

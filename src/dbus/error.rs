@@ -3,7 +3,7 @@
 use zbus::message::{Header, Message};
 use zbus::names::ErrorName;
 
-use crate::protocol::{Failure, FailureKind};
+use hearth_proto::{Failure, FailureKind};
 
 /// A failure to be sent on the bus; its message is the error's text.
 #[derive(Debug)]

@@ -11,8 +11,10 @@ use zbus::{OwnedObjectPath, interface};
 
 use super::callers::{Callers, Present};
 use super::{Error, PATH};
-use crate::protocol::Failure;
-use crate::service::{Caller, JobState, JobView, Service};
+use crate::caller::Principal;
+use crate::daemon::Daemon;
+use crate::jobs::{JobState, JobView};
+use hearth_proto::Failure;
 
 /// Progress is published at most this often.
 const COALESCE: Duration = Duration::from_millis(250);
@@ -22,7 +24,7 @@ const COALESCE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Job {
     id: u64,
-    service: Service,
+    daemon: Daemon,
     callers: Callers,
     view: watch::Receiver<JobView>,
 }
@@ -36,7 +38,7 @@ impl Job {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
         let present = self.callers.identify(&header, connection).await?;
-        Ok(self.service.cancel_job(&present.caller, self.id)?)
+        Ok(self.daemon.jobs.cancel(&present.caller, self.id)?)
     }
 
     /// Moves the job to another class while it is queued: interactive, normal or
@@ -50,7 +52,7 @@ impl Job {
         let present = self.callers.identify(&header, connection).await?;
         let priority = priority.parse().map_err(Failure::invalid)?;
         let caller = &present.caller;
-        Ok(self.service.set_job_priority(caller, self.id, priority)?)
+        Ok(self.daemon.jobs.set_priority(caller, self.id, priority)?)
     }
 
     /// Waits for the result: the OpenAI response as JSON.
@@ -61,7 +63,11 @@ impl Job {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<String, Error> {
         let present = self.callers.identify(&header, connection).await?;
-        Ok(self.service.job_result(&present.caller, self.id).await?)
+        Ok(self
+            .daemon
+            .jobs
+            .result(present.caller.principal, self.id)
+            .await?)
     }
 
     /// The job is over; sent to its submitter alone.
@@ -118,16 +124,16 @@ impl Job {
 }
 
 /// Cancels a job when its submitter leaves the bus.
-pub(super) fn end_with_caller(service: &Service, submitter: Present, id: u64) {
-    let Some(mut view) = service.watch_job(id) else {
+pub(super) fn end_with_caller(daemon: &Daemon, submitter: Present, id: u64) {
+    let Some(mut view) = daemon.jobs.watch(id) else {
         return;
     };
-    let service = service.clone();
+    let daemon = daemon.clone();
     tokio::spawn(async move {
         tokio::select! {
             () = submitter.left() => {
                 // The job is over or forgotten: there is nothing to cancel.
-                _ = service.cancel_job(&submitter.caller, id);
+                _ = daemon.jobs.cancel(&submitter.caller, id);
             }
             _ = view.wait_for(|view| view.state.is_over()) => {}
         }
@@ -136,27 +142,27 @@ pub(super) fn end_with_caller(service: &Service, submitter: Present, id: u64) {
 
 /// Serves a job's object until the job is forgotten.
 pub(super) async fn serve(
-    service: &Service,
+    daemon: &Daemon,
     callers: &Callers,
     server: &ObjectServer,
     connection: &Connection,
     id: u64,
 ) -> Result<OwnedObjectPath, Error> {
     let gone = || Failure::invalid(format!("job {id} is forgotten already"));
-    let view = service.watch_job(id).ok_or_else(gone)?;
+    let view = daemon.jobs.watch(id).ok_or_else(gone)?;
     let path = OwnedObjectPath::try_from(format!("{PATH}/jobs/{id}"))?;
     let job = Job {
         id,
-        service: service.clone(),
+        daemon: daemon.clone(),
         callers: callers.clone(),
         view: view.clone(),
     };
     server.at(&path, job).await?;
     let interface = server.interface::<_, Job>(&path).await?;
-    let (service, server) = (service.clone(), connection.object_server().clone());
+    let (daemon, server) = (daemon.clone(), connection.object_server().clone());
     let at = path.clone();
     tokio::spawn(async move {
-        if let Err(error) = publish(&service, &interface, view).await {
+        if let Err(error) = publish(&daemon, &interface, view).await {
             log::debug!("cannot publish job {id}: {error}");
         }
         if let Err(error) = server.remove::<Job, _>(&at).await {
@@ -168,7 +174,7 @@ pub(super) async fn serve(
 
 /// Publishes changes; returns when the job is forgotten.
 async fn publish(
-    service: &Service,
+    daemon: &Daemon,
     interface: &InterfaceRef<Job>,
     mut view: watch::Receiver<JobView>,
 ) -> zbus::Result<()> {
@@ -193,7 +199,7 @@ async fn publish(
         if shown.state != now.state {
             job.state_changed(to).await?;
             if now.state.is_over() {
-                finished(service, to, &now).await?;
+                finished(daemon, to, &now).await?;
             }
         }
         drop(job);
@@ -209,17 +215,12 @@ async fn publish(
 
 /// Sends the end to the submitter alone: it contains the answer.
 async fn finished(
-    service: &Service,
+    daemon: &Daemon,
     emitter: &SignalEmitter<'_>,
     view: &JobView,
 ) -> zbus::Result<()> {
-    let owner = Caller {
-        uid: view.uid,
-        sender: view.sender.clone(),
-        keep: None,
-        unit: None,
-    };
-    let result = match service.job_result(&owner, view.id).await {
+    let owner = Principal::Uid(view.uid);
+    let result = match daemon.jobs.result(owner, view.id).await {
         Ok(result) => result,
         Err(failure) => failure.message,
     };

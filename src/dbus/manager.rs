@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd as StdFd;
 use std::slice::from_ref;
 
 use hearth_api::openai::{chat_response, decode_chat};
-use tokio::sync::watch;
 use zbus::connection::Connection;
 use zbus::message::Header;
 use zbus::object_server::ObjectServer;
@@ -18,8 +17,9 @@ use super::polkit::{self, Action};
 use super::turn::{schema, turn};
 use super::values::{board, entry, prompt_entry, tuning};
 use super::{Error, jobs, sessions, stream};
-use crate::protocol::Failure;
-use crate::service::{Answer, Service, Status, Submission};
+use hearth_proto::{Answer, Failure, ModelRef, Submission};
+
+use crate::daemon::{Daemon, Status};
 
 /// Features of this build, for clients that want to check before a call.
 const FEATURES: &[&str] = &[
@@ -40,19 +40,16 @@ const FEATURES: &[&str] = &[
 /// The interface `org.hearthd.Inference1`.
 #[derive(Debug)]
 pub struct Manager {
-    service: Service,
+    daemon: Daemon,
     callers: Callers,
-    status: watch::Receiver<Status>,
 }
 
 impl Manager {
     /// Creates the object for a service.
-    pub fn new(service: Service) -> Self {
-        let status = service.status();
+    pub fn new(daemon: Daemon) -> Self {
         Self {
-            callers: Callers::new(service.clone()),
-            service,
-            status,
+            callers: Callers::new(daemon.board.clone()),
+            daemon,
         }
     }
 
@@ -60,13 +57,17 @@ impl Manager {
         &self.callers
     }
 
-    fn status(&self) -> watch::Ref<'_, Status> {
-        self.status.borrow()
+    fn status(&self) -> Status {
+        self.daemon.status()
     }
 
     /// Waits for a complete answer, as [`Self::until_left`] does.
     async fn answer(&self, present: &Present, submission: Submission) -> Result<Answer, Error> {
-        let stream = self.service.submit(&present.caller, submission)?;
+        let stream = self
+            .daemon
+            .dispatcher
+            .submit(&present.caller, submission)
+            .await?;
         Self::until_left(present, stream.collect()).await
     }
 
@@ -125,10 +126,12 @@ impl Manager {
     ) -> Result<String, Error> {
         let present = self.callers.identify(&header, connection).await?;
         let request = decode_chat(request.as_bytes())?;
-        let choices =
-            self.service
-                .submit_choices(&present.caller, &request.submission, request.n)?;
-        let answers = Self::until_left(&present, choices.collect()).await?;
+        let candidates = self
+            .daemon
+            .dispatcher
+            .submit_candidates(&present.caller, &request.submission, request.n)
+            .await?;
+        let answers = Self::until_left(&present, candidates.collect()).await?;
         Ok(chat_response(&answers).to_string())
     }
 
@@ -142,7 +145,7 @@ impl Manager {
     ) -> Result<Vec<Vec<f64>>, Error> {
         let present = self.callers.identify(&header, connection).await?;
         let made = tokio::select! {
-            made = self.service.embed(&present.caller, "", texts) => made?,
+            made = self.daemon.dispatcher.embed(&present.caller, &ModelRef::Default, texts) => made?,
             () = present.left() => return Err(Failure::cancelled().into()),
         };
         let vectors = made.vectors.into_iter();
@@ -160,7 +163,11 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
         let present = self.callers.identify(&header, connection).await?;
-        Ok(self.service.count_tokens(&present.caller, text).await?)
+        Ok(self
+            .daemon
+            .dispatcher
+            .count_tokens(&present.caller, text)
+            .await?)
     }
 
     /// Admits a chat request as a job and returns at once. Options: `priority` (s) is
@@ -179,14 +186,16 @@ impl Manager {
         let mut request = decode_chat(request.as_bytes())?.single()?;
         let ends_with_caller = options::apply(&options, &mut request.submission)?;
         let id = self
-            .service
-            .submit_job(&present.caller, request.submission, |answer| {
+            .daemon
+            .jobs
+            .submit(&present.caller, request.submission, |answer| {
                 chat_response(from_ref(answer)).to_string()
-            })?;
+            })
+            .await?;
         if ends_with_caller {
-            jobs::end_with_caller(&self.service, present, id);
+            jobs::end_with_caller(&self.daemon, present, id);
         }
-        jobs::serve(&self.service, &self.callers, server, connection, id).await
+        jobs::serve(&self.daemon, &self.callers, server, connection, id).await
     }
 
     /// As `Submit`, with the events as lines of JSON on a pipe; closing it cancels.
@@ -204,16 +213,18 @@ impl Manager {
         // Closing the pipe ends the job; a caller that has left the bus may still read from
         // it.
         let ends_with_caller = options::apply(&options, &mut request.submission)?;
-        let (id, events) =
-            self.service
-                .submit_streamed_job(&present.caller, request.submission, |answer| {
-                    chat_response(from_ref(answer)).to_string()
-                })?;
-        let reader = stream::start(&self.service, present.caller.clone(), id, events)?;
+        let (id, events) = self
+            .daemon
+            .jobs
+            .submit_streamed(&present.caller, request.submission, |answer| {
+                chat_response(from_ref(answer)).to_string()
+            })
+            .await?;
+        let reader = stream::start(&self.daemon, present.caller.clone(), id, events)?;
         if ends_with_caller {
-            jobs::end_with_caller(&self.service, present, id);
+            jobs::end_with_caller(&self.daemon, present, id);
         }
-        let path = jobs::serve(&self.service, &self.callers, server, connection, id).await?;
+        let path = jobs::serve(&self.daemon, &self.callers, server, connection, id).await?;
         Ok((path, reader.into()))
     }
 
@@ -231,9 +242,12 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<OwnedObjectPath, Error> {
         let present = self.callers.identify(&header, connection).await?;
-        let (system, fields) = options::session(&options)?;
-        let id = self.service.open_session(&present.caller, system, fields)?;
-        sessions::serve(&self.service, &self.callers, connection, present, id).await
+        let (system, options) = options::session(&options)?;
+        let id = self
+            .daemon
+            .sessions
+            .open(&present.caller, system, options)?;
+        sessions::serve(&self.daemon, &self.callers, connection, present, id).await
     }
 
     /// Has the beginning of conversations with this system prompt computed when nothing
@@ -250,7 +264,12 @@ impl Manager {
     ) -> Result<(), Error> {
         let present = self.callers.identify(&header, connection).await?;
         let (prewarm, ends_with_caller) = options::prewarm(system_prompt, &options)?;
-        if let Some(stream) = self.service.prewarm(&present.caller, prewarm)? {
+        if let Some(stream) = self
+            .daemon
+            .dispatcher
+            .prewarm(&present.caller, prewarm)
+            .await?
+        {
             tokio::spawn(async move {
                 let gone = async {
                     if ends_with_caller {
@@ -271,8 +290,8 @@ impl Manager {
 
     /// The installed models.
     #[zbus(out_args("models"))]
-    fn list_models(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
-        self.service.models().into_iter().map(entry).collect()
+    async fn list_models(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
+        self.daemon.models().await.into_iter().map(entry).collect()
     }
 
     /// Loads a model and waits until it is ready; an empty name means the default. It
@@ -287,7 +306,11 @@ impl Manager {
         options::check(&options, &[])?;
         let present = self.callers.identify(&header, connection).await?;
         polkit::check(&present, &header, connection, Action::LoadModel).await?;
-        Ok(self.service.load_model(&present.caller, &name).await?)
+        Ok(self
+            .daemon
+            .pool
+            .load(&present.caller, &name.as_str().into())
+            .await?)
     }
 
     /// Gives the model's memory back.
@@ -298,7 +321,7 @@ impl Manager {
     ) -> Result<(), Error> {
         let present = self.callers.identify(&header, connection).await?;
         polkit::check(&present, &header, connection, Action::UnloadModel).await?;
-        Ok(self.service.unload_model(&present.caller).await?)
+        Ok(self.daemon.pool.unload(&present.caller).await?)
     }
 
     /// Keeps the model in memory, loading it where needed, until the cookie is released
@@ -310,11 +333,15 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
         let present = self.callers.identify(&header, connection).await?;
-        let cookie = self.service.keep_loaded(&present.caller, &reason).await?;
-        let service = self.service.clone();
+        let cookie = self
+            .daemon
+            .pool
+            .inhibit_unload(&present.caller, &reason)
+            .await?;
+        let daemon = self.daemon.clone();
         tokio::spawn(async move {
             present.left().await;
-            service.release(&present.caller, cookie);
+            daemon.pool.release(&present.caller, cookie);
         });
         Ok(cookie)
     }
@@ -327,7 +354,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
         let present = self.callers.identify(&header, connection).await?;
-        if self.service.release(&present.caller, cookie) {
+        if self.daemon.pool.release(&present.caller, cookie) {
             return Ok(());
         }
         let message =
@@ -348,8 +375,8 @@ impl Manager {
         let present = self.callers.identify(&header, connection).await?;
         let allowed = polkit::check(&present, &header, connection, Action::ImportModel).await?;
         let file = File::from(StdFd::from(file));
-        let (service, caller) = (&self.service, &present.caller);
-        Ok(service.import_model(caller, allowed, &name, file).await?)
+        let (store, caller) = (&self.daemon.store, &present.caller);
+        Ok(store.import(caller, allowed, &name, file).await?)
     }
 
     /// Deletes an imported model.
@@ -361,7 +388,10 @@ impl Manager {
     ) -> Result<(), Error> {
         let present = self.callers.identify(&header, connection).await?;
         let allowed = polkit::check(&present, &header, connection, Action::RemoveModel).await?;
-        Ok(self.service.remove_model(&present.caller, allowed, &name)?)
+        Ok(self
+            .daemon
+            .remove_model(&present.caller, allowed, &name)
+            .await?)
     }
 
     /// The prompts kept on disk, the caller's and those that are shared; all for root.
@@ -371,7 +401,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Vec<HashMap<&'static str, OwnedVariant>>, Error> {
         let present = self.callers.identify(&header, connection).await?;
-        let prompts = self.service.prompts(&present.caller, false).await?;
+        let prompts = self.daemon.prompts.list(&present.caller, false).await?;
         Ok(prompts.into_iter().map(prompt_entry).collect())
     }
 
@@ -382,7 +412,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Vec<HashMap<&'static str, OwnedVariant>>, Error> {
         let present = self.callers.identify(&header, connection).await?;
-        let prompts = self.service.prompts(&present.caller, true).await?;
+        let prompts = self.daemon.prompts.list(&present.caller, true).await?;
         Ok(prompts.into_iter().map(prompt_entry).collect())
     }
 
@@ -394,14 +424,14 @@ impl Manager {
     ) -> Result<u32, Error> {
         let present = self.callers.identify(&header, connection).await?;
         polkit::check(&present, &header, connection, Action::ClearCache).await?;
-        Ok(self.service.clear_prompts(&present.caller).await?)
+        Ok(self.daemon.prompts.clear(&present.caller).await?)
     }
 
     /// The board now: temperature, limits, memory, and what was concluded from them last.
     /// What the board does not have is left out.
     #[zbus(out_args("board"))]
-    fn get_board(&self) -> HashMap<&'static str, OwnedVariant> {
-        board(self.service.board())
+    async fn get_board(&self) -> HashMap<&'static str, OwnedVariant> {
+        board(self.daemon.board_snapshot().await)
     }
 
     /// Measures how fast a model is with 1, 2, … threads, when the board is cool and idle,
@@ -417,19 +447,20 @@ impl Manager {
     ) -> Result<HashMap<&'static str, OwnedVariant>, Error> {
         let wait = options::tune(&options)?;
         let present = self.callers.identify(&header, connection).await?;
-        let measured = self.service.tune(&present.caller, &model, wait);
+        let model = ModelRef::from(model.as_str());
+        let measured = self.daemon.tuner.tune(&present.caller, &model, wait);
         Ok(tuning(&Self::until_left(&present, measured).await?))
     }
 
     /// What has been measured.
     #[zbus(out_args("tunings"))]
     fn list_tunings(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
-        self.service.tunings().iter().map(tuning).collect()
+        self.daemon.tuner.list().iter().map(tuning).collect()
     }
 
     /// Forgets what has been measured.
-    fn forget_tunings(&self) -> Result<(), Error> {
-        Ok(self.service.forget_tunings()?)
+    async fn forget_tunings(&self) -> Result<(), Error> {
+        Ok(self.daemon.tuner.forget().await?)
     }
 
     /// The package's version.
@@ -453,7 +484,7 @@ impl Manager {
     /// The loaded or loading model; empty when none.
     #[zbus(property)]
     fn model(&self) -> String {
-        self.status().model.clone()
+        self.status().model
     }
 
     /// Context in tokens; 0 when no model is loaded.
@@ -476,29 +507,26 @@ impl Manager {
 
     /// cool, warm, hot, limit or emergency.
     #[zbus(property)]
-    fn thermal_state(&self) -> &'static str {
-        self.service.refresh_sensors();
-        self.status().thermal_state
+    async fn thermal_state(&self) -> &'static str {
+        self.daemon.board.recent().await.verdict.thermal.as_str()
     }
 
     /// The hottest CPU zone; 0 where the board has none.
     #[zbus(property)]
-    fn temperature_celsius(&self) -> f64 {
-        self.service.refresh_sensors();
-        self.status().temperature_celsius
+    async fn temperature_celsius(&self) -> f64 {
+        self.daemon.board.recent().await.temperature_celsius()
     }
 
     /// normal, moderate, critical or emergency.
     #[zbus(property)]
-    fn memory_state(&self) -> &'static str {
-        self.service.refresh_sensors();
-        self.status().memory_state
+    async fn memory_state(&self) -> &'static str {
+        self.daemon.board.recent().await.verdict.memory.as_str()
     }
 
     /// Why the service is limited or failed; empty when it is not.
     #[zbus(property)]
     fn limit_reason(&self) -> String {
-        self.status().limit_reason.clone()
+        self.status().limit_reason
     }
 
     /// Requests waiting.
@@ -522,6 +550,6 @@ impl Manager {
     /// The engine's CPU kernels; empty before the first load.
     #[zbus(property)]
     fn cpu(&self) -> String {
-        self.status().cpu.clone()
+        self.status().cpu
     }
 }

@@ -18,11 +18,11 @@ mod values;
 use zbus::connection::{Builder, Connection};
 use zbus::fdo::{self, RequestNameFlags};
 
-use crate::service::Service;
+use crate::daemon::Daemon;
 
-pub use crate::protocol::bus::{ERRORS, NAME, PATH};
 pub use callers::Callers;
 pub use error::Error;
+pub use hearth_proto::bus::{ERRORS, NAME, PATH};
 pub use manager::Manager;
 
 /// Serves the API on the system bus and requests the name. The connection lives as long as
@@ -30,9 +30,9 @@ pub use manager::Manager;
 ///
 /// # Errors
 /// There is no bus, the name has an owner, or the policy does not let this user own it.
-pub async fn serve(service: &Service) -> zbus::Result<Connection> {
-    let connection = objects(Builder::system(), service)?.build().await?;
-    start(&connection, service).await?;
+pub async fn serve(daemon: &Daemon) -> zbus::Result<Connection> {
+    let connection = objects(Builder::system(), daemon)?.build().await?;
+    start(&connection, daemon).await?;
     // By zbus's default another process can take the name away, and this one takes it from
     // another: a daemon started by hand beside the service would make the service
     // unreachable.
@@ -45,8 +45,8 @@ pub async fn serve(service: &Service) -> zbus::Result<Connection> {
 ///
 /// # Errors
 /// Those of the builder.
-pub fn objects<'a>(builder: Builder<'a>, service: &Service) -> zbus::Result<Builder<'a>> {
-    let manager = Manager::new(service.clone());
+pub fn objects<'a>(builder: Builder<'a>, daemon: &Daemon) -> zbus::Result<Builder<'a>> {
+    let manager = Manager::new(daemon.clone());
     Ok(builder
         .serve_at(PATH, manager)
         .serve_at(PATH, fdo::ObjectManager))
@@ -56,13 +56,13 @@ pub fn objects<'a>(builder: Builder<'a>, service: &Service) -> zbus::Result<Buil
 ///
 /// # Errors
 /// Errors of the bus.
-pub async fn start(connection: &Connection, service: &Service) -> zbus::Result<()> {
+pub async fn start(connection: &Connection, daemon: &Daemon) -> zbus::Result<()> {
     let interface = connection
         .object_server()
         .interface::<_, Manager>(PATH)
         .await?;
     let callers = interface.get().await.callers().clone();
     callers.watch(connection).await?;
-    tokio::spawn(publish::publish(interface, service.status()));
+    tokio::spawn(publish::publish(interface, daemon.watch_status()));
     Ok(())
 }

@@ -8,8 +8,10 @@ use serde_json::{Map, Number, Value};
 use zbus::{OwnedVariant, Variant};
 
 use super::turn::schema;
-use crate::protocol::{Failure, Priority, RequestOptions};
-use crate::service::{Prewarm, Submission, Turn};
+use crate::dispatch::Prewarm;
+use crate::sessions::Turn;
+use hearth_proto::Submission;
+use hearth_proto::{Failure, Priority, RequestOptions};
 
 /// Options of a session that are fields of a `Chat` request; also accepted for one turn.
 const FIELDS: &[&str] = &[
@@ -197,7 +199,7 @@ fn json(value: &Variant<'_>) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Constraint, SamplerName, Sampling};
+    use hearth_proto::{Constraint, SamplerName, Sampling};
 
     fn options<const N: usize>(pairs: [(&str, Variant<'static>); N]) -> Options {
         let owned = |(key, value): (&str, Variant<'static>)| {

@@ -9,8 +9,8 @@ use zbus::{Variant, fdo, proxy};
 
 use super::Error;
 use super::callers::Present;
-use crate::protocol::{Failure, FailureKind};
-use crate::service::Permission;
+use crate::caller::Permission;
+use hearth_proto::{Failure, FailureKind};
 
 /// Timeout for an answer that needs no user interaction; libdbus has the same default.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -67,7 +67,7 @@ pub(super) async fn check(
     action: Action,
 ) -> Result<Permission, Error> {
     let caller = &present.caller;
-    if caller.uid == 0 || caller.uid == nix::unistd::geteuid().as_raw() || !connection.is_bus() {
+    if caller.principal.is_admin() || !connection.is_bus() {
         return Ok(Permission::ByRule);
     }
     let may_ask = header
@@ -75,12 +75,13 @@ pub(super) async fn check(
         .flags()
         .contains(Flags::ALLOW_INTERACTIVE_AUTH);
     let authority = AuthorityProxy::new(connection).await?;
+    let sender = caller.origin.to_string();
     let subject = (
         "system-bus-name",
-        HashMap::from([("name", caller.sender.as_str().into())]),
+        HashMap::from([("name", sender.as_str().into())]),
     );
     // Unique among the caller's checks: calls of one sender have different serials.
-    let cancellation = format!("{}-{}", caller.sender, header.primary().serial_num());
+    let cancellation = format!("{sender}-{}", header.primary().serial_num());
     let asked = authority.check_authorization(
         &subject,
         action.id(),

@@ -2,22 +2,21 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 use zbus::object_server::InterfaceRef;
 
 use super::Manager;
-use crate::service::Status;
+use crate::daemon::{Status, StatusWatch};
 
 /// Property changes are coalesced for this long: the queue and the thread count may change
 /// with every request.
 const COALESCE: Duration = Duration::from_millis(100);
 
 /// Emits PropertiesChanged for what changed, until the service ends.
-pub(super) async fn publish(interface: InterfaceRef<Manager>, mut status: watch::Receiver<Status>) {
-    let mut shown = status.borrow_and_update().clone();
-    while status.changed().await.is_ok() {
+pub(super) async fn publish(interface: InterfaceRef<Manager>, mut status: StatusWatch) {
+    let mut shown = status.current();
+    while status.changed().await.is_some() {
         tokio::time::sleep(COALESCE).await;
-        let now = status.borrow_and_update().clone();
+        let now = status.current();
         if let Err(error) = emit(&interface, &shown, &now).await {
             log::debug!("cannot emit PropertiesChanged: {error}");
         }

@@ -9,15 +9,16 @@ use zbus::{OwnedObjectPath, interface};
 use super::callers::{Callers, Present};
 use super::options::{self, Options};
 use super::{Error, PATH};
-use crate::protocol::Failure;
-use crate::service::{Service, SessionView};
+use crate::daemon::Daemon;
+use crate::sessions::SessionView;
+use hearth_proto::Failure;
 
 /// The interface `org.hearthd.Inference1.Session`: for its owner's user and root; others
 /// see only that it exists.
 #[derive(Debug)]
 pub(super) struct Session {
     id: u64,
-    service: Service,
+    daemon: Daemon,
     callers: Callers,
     view: watch::Receiver<SessionView>,
 }
@@ -34,7 +35,7 @@ impl Session {
     ) -> Result<(), Error> {
         let present = self.callers.identify(&header, connection).await?;
         let caller = &present.caller;
-        Ok(self.service.append_to_session(caller, self.id, &text)?)
+        Ok(self.daemon.sessions.append(caller, self.id, &text)?)
     }
 
     /// Adds the user's turn, answers, and keeps the answer as the next turn; an empty
@@ -53,9 +54,9 @@ impl Session {
     ) -> Result<String, Error> {
         let present = self.callers.identify(&header, connection).await?;
         let turn = options::session_turn(&options)?;
-        let (service, caller) = (&self.service, &present.caller);
+        let (sessions, caller) = (&self.daemon.sessions, &present.caller);
         tokio::select! {
-            answer = service.answer_in_session(caller, self.id, &text, turn) => Ok(answer?),
+            answer = sessions.answer(caller, self.id, &text, turn) => Ok(answer?),
             () = present.left() => Err(Failure::cancelled().into()),
         }
     }
@@ -68,8 +69,11 @@ impl Session {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<OwnedObjectPath, Error> {
         let present = self.callers.identify(&header, connection).await?;
-        let id = self.service.clone_session(&present.caller, self.id)?;
-        serve(&self.service, &self.callers, connection, present, id).await
+        let id = self
+            .daemon
+            .sessions
+            .clone_session(&present.caller, self.id)?;
+        serve(&self.daemon, &self.callers, connection, present, id).await
     }
 
     /// Forgets the conversation; an answer that is under way is cancelled.
@@ -79,7 +83,7 @@ impl Session {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
         let present = self.callers.identify(&header, connection).await?;
-        Ok(self.service.close_session(&present.caller, self.id)?)
+        Ok(self.daemon.sessions.close(&present.caller, self.id)?)
     }
 
     /// idle or answering.
@@ -121,25 +125,25 @@ impl Session {
 
 /// Serves a session's object until it is closed, or its owner leaves the bus.
 pub(super) async fn serve(
-    service: &Service,
+    daemon: &Daemon,
     callers: &Callers,
     connection: &Connection,
     owner: Present,
     id: u64,
 ) -> Result<OwnedObjectPath, Error> {
     let gone = || Failure::invalid(format!("session {id} was closed already"));
-    let view = service.watch_session(id).ok_or_else(gone)?;
+    let view = daemon.sessions.watch(id).ok_or_else(gone)?;
     let path = OwnedObjectPath::try_from(format!("{PATH}/sessions/{id}"))?;
     let session = Session {
         id,
-        service: service.clone(),
+        daemon: daemon.clone(),
         callers: callers.clone(),
         view: view.clone(),
     };
     let server = connection.object_server().clone();
     server.at(&path, session).await?;
     let interface = server.interface::<_, Session>(&path).await?;
-    let (service, at) = (service.clone(), path.clone());
+    let (daemon, at) = (daemon.clone(), path.clone());
     tokio::spawn(async move {
         tokio::select! {
             published = publish(&interface, view) => {
@@ -150,7 +154,7 @@ pub(super) async fn serve(
             () = owner.left() => {}
         }
         // It is already closed if that is why publishing ended.
-        _ = service.close_session(&owner.caller, id);
+        _ = daemon.sessions.close(&owner.caller, id);
         if let Err(error) = server.remove::<Session, _>(&at).await {
             log::debug!("cannot remove session {id}: {error}");
         }

@@ -11,19 +11,21 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use super::Error;
-use crate::protocol::{AnswerPart, Failure, FailureKind, RequestId};
-use crate::service::{Caller, Service, StreamEvent};
+use crate::caller::Caller;
+use crate::daemon::Daemon;
+use hearth_proto::StreamEvent;
+use hearth_proto::{AnswerPart, Failure, FailureKind, RequestId};
 
 /// Starts writing; returns the reading end.
 pub(super) fn start(
-    service: &Service,
+    daemon: &Daemon,
     caller: Caller,
     id: u64,
     mut events: mpsc::UnboundedReceiver<StreamEvent>,
 ) -> Result<OwnedFd, Error> {
     let (reader, writer) = io::pipe().map_err(failed)?;
     let mut writer = pipe::Sender::from_owned_fd(writer.into()).map_err(failed)?;
-    let service = service.clone();
+    let daemon = daemon.clone();
     let mut lines = Lines {
         id: RequestId(id),
         calls: 0,
@@ -42,14 +44,14 @@ pub(super) fn start(
                 text.push('\n');
             }
             // A reader that does not read occupies a file descriptor of the daemon.
-            let unread = Duration::from_secs(u64::from(service.config().queue.unread_s));
+            let unread = Duration::from_secs(u64::from(daemon.config.get().queue.unread_s));
             let write = tokio::time::timeout(unread, writer.write_all(text.as_bytes()));
             if !matches!(write.await, Ok(Ok(()))) {
                 break;
             }
         }
         // Cancelling a job that is over has no effect.
-        _ = service.cancel_job(&caller, id);
+        _ = daemon.jobs.cancel(&caller, id);
     });
     Ok(reader.into())
 }
@@ -139,7 +141,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{FinishReason, ToolCall, Usage};
+    use hearth_proto::{FinishReason, ToolCall, Usage};
 
     #[test]
     fn reasoning_and_calls_have_lines_of_their_own() {

@@ -1,7 +1,7 @@
 //! Single turns: the submission of the methods that are usually called by hand.
 
-use crate::protocol::{Constraint, Failure, FailureKind, Message, Priority, Prompt};
-use crate::service::Submission;
+use hearth_proto::Submission;
+use hearth_proto::{Constraint, Failure, FailureKind, Message, Priority, Prompt};
 
 /// A turn of a caller that waits for the answer.
 pub(super) fn turn(prompt: String) -> Submission {

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 
 use zbus::{OwnedVariant, Str, Variant};
 
-use crate::protocol::ModelKind;
-use crate::service::{Board, ModelEntry, PromptEntry, Tuning};
-use crate::units::{MilliCelsius, Permille};
+use crate::daemon::BoardSnapshot;
+use crate::prompt_cache::PromptEntry;
+use crate::tuning::Tuning;
+use hearth_proto::ModelEntry;
+use hearth_proto::ModelKind;
+use hearth_proto::units::{MilliCelsius, Permille};
 
 /// A model as `ListModels` shows it.
 pub(super) fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
@@ -30,7 +33,7 @@ pub(super) fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
 }
 
 /// The board as `GetBoard` shows it.
-pub(super) fn board(board: Board) -> HashMap<&'static str, OwnedVariant> {
+pub(super) fn board(board: BoardSnapshot) -> HashMap<&'static str, OwnedVariant> {
     let share = |permille: Permille| f64::from(permille.0) / 1000.0;
     let ages = board.decisions.into_iter();
     let decisions: Vec<(u64, String)> = ages.map(|(age, text)| (age.as_secs(), text)).collect();
@@ -62,11 +65,11 @@ pub(super) fn board(board: Board) -> HashMap<&'static str, OwnedVariant> {
         ),
         ("frequency_cap", board.frequency_cap.map(share)),
     ];
-    let tuned = board.tuned.into_iter().flat_map(|tuned| {
+    let tuning = board.tuning.into_iter().flat_map(|tuning| {
         [
-            ("tuning", text(tuned.doing)),
-            ("tuning_done", tuned.done.into()),
-            ("tuning_total", tuned.total.into()),
+            ("tuning", text(tuning.doing)),
+            ("tuning_done", tuning.done.into()),
+            ("tuning_total", tuning.total.into()),
         ]
     });
     let bytes = bytes
@@ -75,7 +78,7 @@ pub(super) fn board(board: Board) -> HashMap<&'static str, OwnedVariant> {
     let floats = floats
         .into_iter()
         .filter_map(|(key, f)| Some((key, f?.into())));
-    let always = always.into_iter().chain(tuned);
+    let always = always.into_iter().chain(tuning);
     always.chain(bytes).chain(floats).collect()
 }
 

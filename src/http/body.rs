@@ -11,9 +11,10 @@ use axum::response::Response;
 use futures_util::StreamExt as _;
 
 use super::ApiError;
-use super::share::{Share, Shares, Who};
-use crate::protocol::{Failure, FailureKind};
-use crate::service::Service;
+use super::share::{Share, Shares};
+use crate::caller::Principal;
+use crate::daemon::Daemon;
+use hearth_proto::{Failure, FailureKind};
 
 /// Bodies up to this size are always read: the limit on connections bounds them, and chats
 /// of usual length are not refused because other clients send large ones.
@@ -40,15 +41,15 @@ impl Deref for Body {
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     pub(super) shares: Shares,
-    pub(super) who: Who,
+    pub(super) who: Principal,
 }
 
-impl FromRequest<Service> for Body {
+impl FromRequest<Daemon> for Body {
     type Rejection = Response;
 
-    async fn from_request(request: Request, service: &Service) -> Result<Self, Response> {
+    async fn from_request(request: Request, daemon: &Daemon) -> Result<Self, Response> {
         let (parts, body) = request.into_parts();
-        let http = service.config().http.clone();
+        let http = daemon.config.get().http.clone();
         let body_max = http.body_max_mib as usize * 1024 * 1024;
         let room = parts.extensions.get::<Room>();
         let patience = Duration::from_secs(u64::from(http.body_s));
@@ -145,7 +146,7 @@ mod tests {
     #[tokio::test]
     async fn large_ones_need_room_and_small_ones_do_not() {
         let shares = Shares::default();
-        let who = Some(7);
+        let who = Principal::Uid(7);
         let room = Room {
             shares: shares.clone(),
             who,

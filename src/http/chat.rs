@@ -18,8 +18,10 @@ use hearth_api::openai::{
 use super::body::Body;
 use super::stream::Parts;
 use super::{ApiError, Connection};
-use crate::protocol::Failure;
-use crate::service::{Choices, Service, Submission};
+use crate::daemon::Daemon;
+use crate::dispatch::Candidates;
+use hearth_proto::Failure;
+use hearth_proto::Submission;
 
 /// Interval of the heartbeat while a stream is silent.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -27,15 +29,18 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const PRIORITY_HEADER: &str = "x-hearthd-priority";
 
 pub(super) async fn chat(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let mut request = decode_chat(&body)?;
     set_priority(&mut request.submission, &headers)?;
-    let caller = connection.0.caller(&service);
-    let choices = service.submit_choices(&caller, &request.submission, request.n)?;
+    let caller = connection.0.caller();
+    let choices = daemon
+        .dispatcher
+        .submit_candidates(&caller, &request.submission, request.n)
+        .await?;
     if !request.stream {
         return Ok(Json(chat_response(&choices.collect().await?)).into_response());
     }
@@ -45,15 +50,18 @@ pub(super) async fn chat(
 }
 
 pub(super) async fn completion(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let mut request = decode_completion(&body)?;
     set_priority(&mut request.submission, &headers)?;
-    let caller = connection.0.caller(&service);
-    let choices = service.submit_choices(&caller, &request.submission, request.n)?;
+    let caller = connection.0.caller();
+    let choices = daemon
+        .dispatcher
+        .submit_candidates(&caller, &request.submission, request.n)
+        .await?;
     if request.stream {
         let (ids, model) = (choices.ids(), choices.model());
         let chunks = CompletionStream::new(ids, model, request.include_usage);
@@ -75,7 +83,7 @@ pub(super) fn set_priority(
 
 /// Server-sent events, with a heartbeat while nothing else comes.
 async fn start_stream<C: Chunks + Send + 'static>(
-    choices: Choices,
+    choices: Candidates,
     chunks: C,
 ) -> Result<Response, ApiError> {
     let parts = Parts::open(choices, chunks).await?;

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::body::Body;
 use super::{ApiError, Connection};
-use crate::protocol::{Failure, FailureKind};
-use crate::service::{Embeddings, Service};
+use crate::daemon::Daemon;
+use crate::dispatch::Embeddings;
+use hearth_proto::{Failure, FailureKind};
 
 /// OpenAI's request; other fields are ignored.
 #[derive(Deserialize)]
@@ -26,7 +27,7 @@ struct Request {
 }
 
 pub(super) async fn embeddings(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -41,9 +42,12 @@ pub(super) async fn embeddings(
         }
     };
     let texts = texts(request.input)?;
-    let caller = connection.0.caller(&service);
+    let caller = connection.0.caller();
     let model = request.model.unwrap_or_default();
-    let made = service.embed(&caller, &model, texts).await?;
+    let made = daemon
+        .dispatcher
+        .embed(&caller, &model.as_str().into(), texts)
+        .await?;
     check_width(&made, request.dimensions)?;
     let data = made.vectors.iter().enumerate().map(|(index, vector)| {
         let embedding = if as_base64 {

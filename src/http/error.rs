@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::ollama::OllamaError;
-use crate::protocol::Failure;
+use hearth_proto::Failure;
 
 /// A failure to be sent as a response.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl IntoResponse for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::FailureKind;
+    use hearth_proto::FailureKind;
 
     #[test]
     fn openai_form() {

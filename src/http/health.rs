@@ -7,18 +7,18 @@ use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::token::Stranger;
-use crate::service::{Board, Service, State as ServiceState};
-use crate::units::{Bytes, MilliCelsius, Permille};
+use crate::daemon::{BoardSnapshot, Daemon, State as DaemonState};
+use hearth_proto::units::{Bytes, MilliCelsius, Permille};
 
 /// A client that has to show a token and does not is told only whether the service is
 /// healthy.
 pub(super) async fn health(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     stranger: Option<Extension<Stranger>>,
 ) -> Response {
-    let board = service.board();
-    let status = service.status().borrow().clone();
-    let usable = !status.draining && status.state != ServiceState::Failed;
+    let board = daemon.board_snapshot().await;
+    let status = daemon.status();
+    let usable = !status.draining && status.state != DaemonState::Failed;
     let (code, word) = if usable {
         (StatusCode::OK, "ok")
     } else {
@@ -33,7 +33,7 @@ pub(super) async fn health(
 }
 
 /// Encodes with the names of `GetBoard`; unknown values are null.
-fn to_json(board: &Board) -> Value {
+fn to_json(board: &BoardSnapshot) -> Value {
     let share = |permille: Permille| f64::from(permille.0) / 1000.0;
     let bytes = |bytes: Option<Bytes>| bytes.map(|b| b.0);
     let celsius = |temperature: Option<MilliCelsius>| temperature.map(MilliCelsius::celsius);

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::ApiError;
-use crate::protocol::{Failure, FailureKind};
+use hearth_proto::{Failure, FailureKind};
 
 /// Passes on only requests that name this machine.
 pub(super) async fn check(request: Request, next: Next) -> Response {

@@ -31,8 +31,11 @@ use axum::{Json, Router, middleware};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::protocol::{Failure, ModelKind};
-use crate::service::{Caller, Client, Service};
+use crate::board::BoardMonitor;
+use crate::caller::{Caller, Origin, Principal};
+use crate::daemon::Daemon;
+use hearth_policy::holds::Client;
+use hearth_proto::{Failure, ModelKind};
 
 pub use error::ApiError;
 pub use serve::Connections;
@@ -40,28 +43,47 @@ pub use serve::Connections;
 /// Characters of a `User-Agent` that are stored.
 const AGENT_MAX: usize = 128;
 
-/// The peer of a Unix socket (`SO_PEERCRED`).
+/// The peer of a connection, as known when it was accepted.
 #[derive(Clone, Debug)]
-pub struct Peer(Option<(u32, i32)>);
+pub struct Peer {
+    principal: Principal,
+    origin: Origin,
+    unit: Option<String>,
+}
 
 impl Peer {
-    /// The caller; without credentials it has no user.
-    fn caller(&self, service: &Service) -> Caller {
-        let (uid, pid) = self.0.unwrap_or((u32::MAX, 0));
-        let process = u32::try_from(pid).ok().filter(|pid| *pid > 0);
+    fn new(principal: Principal, origin: Origin) -> Self {
+        Self {
+            principal,
+            origin,
+            unit: None,
+        }
+    }
+
+    /// The same peer, with its systemd unit where that is known.
+    async fn identify(self, board: &BoardMonitor) -> Self {
+        let unit = match self.origin {
+            Origin::Unix(Some(pid)) => board.unit_of(pid).await,
+            _ => None,
+        };
+        Self { unit, ..self }
+    }
+
+    fn caller(&self) -> Caller {
         Caller {
-            uid,
-            sender: format!("http:{pid}"),
-            keep: None,
-            unit: process.and_then(|pid| service.unit_of(pid)),
+            unit: self.unit.clone(),
+            ..Caller::new(self.principal, self.origin.clone())
         }
     }
 
     /// Identifies the client that sets a keep-alive, as far as clients can be told apart.
     fn client(&self, agent: &str) -> Client {
-        let (uid, pid) = self.0.unwrap_or((u32::MAX, 0));
+        let pid = match self.origin {
+            Origin::Unix(Some(pid)) => i32::try_from(pid).unwrap_or(0),
+            _ => 0,
+        };
         Client {
-            uid,
+            uid: self.principal.uid(),
             pid,
             agent: agent.chars().take(AGENT_MAX).collect(),
         }
@@ -69,7 +91,7 @@ impl Peer {
 }
 
 /// All routes.
-pub fn router(service: Service) -> Router {
+pub fn router(daemon: Daemon) -> Router {
     Router::new()
         .route("/", get(page::page))
         .route("/health", get(health::health))
@@ -85,13 +107,13 @@ pub fn router(service: Service) -> Router {
         .merge(ollama::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(service)
+        .with_state(daemon)
 }
 
 impl Connections {
     /// Serves a Unix socket until `stop` resolves; open answers are finished.
     pub async fn serve_unix(self, listener: UnixListener, stop: impl Future<Output = ()>) {
-        let app = router(self.service.clone());
+        let app = router(self.daemon.clone());
         self.serve(listener, app, stop).await;
     }
 
@@ -99,9 +121,9 @@ impl Connections {
     /// must name this machine in their `Host` and `Origin` headers. If a token is
     /// configured, they have to show it.
     pub async fn serve_tcp(self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let app = router(self.service.clone())
+        let app = router(self.daemon.clone())
             .layer(middleware::from_fn_with_state(
-                self.service.clone(),
+                self.daemon.clone(),
                 token::check,
             ))
             .layer(middleware::from_fn(local::check));
@@ -111,14 +133,15 @@ impl Connections {
 
 type Connection = ConnectInfo<Peer>;
 
-async fn metrics(State(service): State<Service>) -> Response {
+async fn metrics(State(daemon): State<Daemon>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], service.metrics()).into_response()
+    ([(header::CONTENT_TYPE, kind)], daemon.metrics().await).into_response()
 }
 
-async fn models(State(service): State<Service>) -> Response {
-    let data: Vec<_> = service
+async fn models(State(daemon): State<Daemon>) -> Response {
+    let data: Vec<_> = daemon
         .models()
+        .await
         .into_iter()
         .map(|model| {
             json!({

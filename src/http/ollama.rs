@@ -21,8 +21,12 @@ use super::chat::set_priority;
 use super::embeddings::{check_width, texts};
 use super::stream::Parts;
 use super::{ApiError, Connection};
-use crate::protocol::{Failure, FailureKind};
-use crate::service::{Caller, Embeddings, Keep, KeepAlive, ModelEntry, Permission, Service};
+use crate::caller::{Caller, Permission};
+use crate::daemon::Daemon;
+use crate::dispatch::Embeddings;
+use hearth_policy::holds::Keep;
+use hearth_proto::{Failure, FailureKind};
+use hearth_proto::{KeepAlive, ModelEntry, ModelRef};
 
 /// The version of Ollama whose API is implemented. Clients compare it to know what they may
 /// request.
@@ -57,7 +61,7 @@ pub(super) fn error_line(failure: &Failure) -> Value {
 
 type Answer = Result<Response, OllamaError>;
 
-pub(super) fn routes() -> Router<Service> {
+pub(super) fn routes() -> Router<Daemon> {
     Router::new()
         .route("/api/chat", post(chat))
         .route("/api/generate", post(generate))
@@ -73,42 +77,48 @@ pub(super) fn routes() -> Router<Service> {
 }
 
 async fn chat(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     let request = decode_chat(&body)?;
-    answer(&service, Form::Chat, &connection, &headers, request).await
+    answer(&daemon, Form::Chat, &connection, &headers, request).await
 }
 
 async fn generate(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     let request = decode_generate(&body)?;
-    answer(&service, Form::Generate, &connection, &headers, request).await
+    answer(&daemon, Form::Generate, &connection, &headers, request).await
 }
 
 async fn answer(
-    service: &Service,
+    daemon: &Daemon,
     form: Form,
     connection: &Connection,
     headers: &HeaderMap,
     mut request: Request,
 ) -> Answer {
-    let elapsed = stopwatch(service);
+    let elapsed = stopwatch(daemon);
     set_priority(&mut request.submission, headers)?;
-    let caller = caller(service, connection, headers, request.keep_alive);
+    let caller = caller(connection, headers, request.keep_alive);
     if request.is_empty {
         let model = name_of(&request.name);
-        let stays = service.load_or_let_go(&caller, model).await?;
+        let stays = daemon
+            .dispatcher
+            .load_or_release(&caller, &model.into())
+            .await?;
         let reason = if stays { "load" } else { "unload" };
         return Ok(Json(form.nothing(&request.name, reason, elapsed())).into_response());
     }
-    let choices = service.submit_choices(&caller, &request.submission, 1)?;
+    let choices = daemon
+        .dispatcher
+        .submit_candidates(&caller, &request.submission, 1)
+        .await?;
     let name = match request.name {
         name if name.is_empty() => tagged(choices.model()),
         name => name,
@@ -131,13 +141,13 @@ async fn answer(
 }
 
 async fn embed(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let elapsed = stopwatch(&service);
-    let (name, made) = vectors(&service, &connection, &headers, body).await?;
+    let elapsed = stopwatch(&daemon);
+    let (name, made) = vectors(&daemon, &connection, &headers, body).await?;
     let took = u64::try_from(elapsed().as_nanos()).unwrap_or(u64::MAX);
     Ok(Json(json!({
         "model": name, "embeddings": made.vectors,
@@ -148,25 +158,25 @@ async fn embed(
 
 /// The older form: one text, one vector.
 async fn embeddings(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let (_, made) = vectors(&service, &connection, &headers, body).await?;
+    let (_, made) = vectors(&daemon, &connection, &headers, body).await?;
     let vector = made.vectors.into_iter().next().unwrap_or_default();
     Ok(Json(json!({"embedding": vector})).into_response())
 }
 
 /// Vectors, and the model's name for the client. Without a text the model is only loaded.
 async fn vectors(
-    service: &Service,
+    daemon: &Daemon,
     connection: &Connection,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(String, Embeddings), OllamaError> {
     let request = decode_embed(&body)?;
-    let caller = caller(service, connection, headers, request.keep_alive);
+    let caller = caller(connection, headers, request.keep_alive);
     let model = name_of(&request.name);
     let texts = match request.input {
         Value::Null => Vec::new(),
@@ -174,7 +184,10 @@ async fn vectors(
         input => texts(input)?,
     };
     if texts.is_empty() {
-        service.load_or_let_go(&caller, model).await?;
+        daemon
+            .dispatcher
+            .load_or_release(&caller, &model.into())
+            .await?;
         let nothing = Embeddings {
             vectors: Vec::new(),
             tokens: 0,
@@ -182,9 +195,9 @@ async fn vectors(
         };
         return Ok((request.name, nothing));
     }
-    let made = service.embed(&caller, model, texts).await;
+    let made = daemon.dispatcher.embed(&caller, &model.into(), texts).await;
     if let Ok(made) = &made {
-        service.used(&caller, &made.model);
+        daemon.dispatcher.used(&caller, &made.model);
     }
     let made = made?;
     check_width(&made, request.dimensions)?;
@@ -195,23 +208,25 @@ async fn vectors(
     Ok((name, made))
 }
 
-async fn tags(State(service): State<Service>) -> Response {
-    let models: Vec<Value> = service.models().iter().map(tag).collect();
+async fn tags(State(daemon): State<Daemon>) -> Response {
+    let models: Vec<Value> = daemon.models().await.iter().map(tag).collect();
     Json(json!({"models": models})).into_response()
 }
 
-async fn ps(State(service): State<Service>) -> Response {
-    let context = service.status().borrow().context_size;
-    let models = service.models();
+async fn ps(State(daemon): State<Daemon>) -> Response {
+    let context = daemon.status().context_size;
+    let models = daemon.models().await;
     // Without a context size it is still being loaded.
     let loaded = models.iter().filter(|model| model.loaded && context > 0);
-    let list = loaded.map(|model| process(model, context, SystemTime::now(), service.stays()));
+    let list = loaded.map(|model| process(model, context, SystemTime::now(), daemon.pool.stays()));
     Json(json!({"models": list.collect::<Vec<_>>()})).into_response()
 }
 
-async fn show(State(service): State<Service>, body: Body) -> Answer {
+async fn show(State(daemon): State<Daemon>, body: Body) -> Answer {
     let (name, _) = decode_name(&body, "model")?;
-    let model = installed(&service, &name).ok_or_else(|| not_installed(&name))?;
+    let model = installed(&daemon, &name)
+        .await
+        .ok_or_else(|| not_installed(&name))?;
     Ok(Json(describe(&model)).into_response())
 }
 
@@ -221,9 +236,9 @@ async fn version() -> Response {
 }
 
 /// Models are not downloaded here: only an installed one succeeds.
-async fn pull(State(service): State<Service>, body: Body) -> Answer {
+async fn pull(State(daemon): State<Daemon>, body: Body) -> Answer {
     let (name, streams) = decode_name(&body, "model")?;
-    if installed(&service, &name).is_none() {
+    if installed(&daemon, &name).await.is_none() {
         let message = format!(
             "{name} is not installed, and this service has no network to fetch it: run `sudo \
              hearthctl pull ollama:{name}`"
@@ -239,30 +254,39 @@ async fn pull(State(service): State<Service>, body: Body) -> Answer {
 }
 
 async fn copy(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     body: Body,
 ) -> Result<StatusCode, OllamaError> {
     let (source, _) = decode_name(&body, "source")?;
     let (destination, _) = decode_name(&body, "destination")?;
-    let caller = connection.0.caller(&service);
-    service.copy_model(&caller, name_of(&source), name_of(&destination))?;
+    let caller = connection.0.caller();
+    daemon
+        .store
+        .copy(
+            &caller,
+            &ModelRef::named(name_of(&source)),
+            name_of(&destination),
+        )
+        .await?;
     Ok(StatusCode::OK)
 }
 
 async fn remove(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     body: Body,
 ) -> Result<StatusCode, OllamaError> {
     let (name, _) = decode_name(&body, "model")?;
-    let caller = connection.0.caller(&service);
-    service.remove_model(&caller, Permission::ByRule, name_of(&name))?;
+    let caller = connection.0.caller();
+    daemon
+        .remove_model(&caller, Permission::ByRule, name_of(&name))
+        .await?;
     Ok(StatusCode::OK)
 }
 
-fn installed(service: &Service, name: &str) -> Option<ModelEntry> {
-    let models = service.models().into_iter();
+async fn installed(daemon: &Daemon, name: &str) -> Option<ModelEntry> {
+    let models = daemon.models().await.into_iter();
     models.into_iter().find(|model| model.name == name_of(name))
 }
 
@@ -274,25 +298,20 @@ fn not_installed(name: &str) -> Failure {
 }
 
 /// The caller, with the keep-alive that it set.
-fn caller(
-    service: &Service,
-    connection: &Connection,
-    headers: &HeaderMap,
-    keep: Option<KeepAlive>,
-) -> Caller {
+fn caller(connection: &Connection, headers: &HeaderMap, keep: Option<KeepAlive>) -> Caller {
     let agent = headers.get(header::USER_AGENT);
     let agent = agent.and_then(|agent| agent.to_str().ok());
     let client = connection.0.client(agent.unwrap_or_default());
     Caller {
         keep: keep.map(|time| Keep { client, time }),
-        ..connection.0.caller(service)
+        ..connection.0.caller()
     }
 }
 
 /// Returns a function that reports the time elapsed since this call.
-fn stopwatch(service: &Service) -> impl Fn() -> Duration + Send + use<> {
-    let (service, began) = (service.clone(), service.uptime());
-    move || service.uptime().saturating_sub(began)
+fn stopwatch(daemon: &Daemon) -> impl Fn() -> Duration + Send + use<> {
+    let (daemon, began) = (daemon.clone(), daemon.uptime());
+    move || daemon.uptime().saturating_sub(began)
 }
 
 /// A stream of objects, one per line.

@@ -5,15 +5,15 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::ApiError;
-use crate::service::Service;
+use crate::daemon::Daemon;
 
 /// The daemon's name and version, where llama.cpp's server reports its build.
 const BUILD: &str = concat!("hearthd ", env!("CARGO_PKG_VERSION"));
 
 /// Clients read the context size and the chat template from it. The engine is not asked,
 /// and no model is loaded for it.
-pub(super) async fn props(State(service): State<Service>) -> Result<Json<Value>, ApiError> {
-    let props = service.props()?;
+pub(super) async fn props(State(daemon): State<Daemon>) -> Result<Json<Value>, ApiError> {
+    let props = daemon.props().await?;
     Ok(Json(json!({
         "default_generation_settings": {"n_ctx": props.context_size},
         "total_slots": props.slots,

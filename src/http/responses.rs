@@ -14,19 +14,22 @@ use super::body::Body;
 use super::chat::{set_priority, sse_response};
 use super::stream::Parts;
 use super::{ApiError, Connection};
-use crate::protocol::Failure;
-use crate::service::Service;
+use crate::daemon::Daemon;
+use hearth_proto::Failure;
 
 pub(super) async fn responses(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let mut request = decode_responses(&body)?;
     set_priority(&mut request.chat.submission, &headers)?;
-    let caller = connection.0.caller(&service);
-    let choices = service.submit_choices(&caller, &request.chat.submission, 1)?;
+    let caller = connection.0.caller();
+    let choices = daemon
+        .dispatcher
+        .submit_candidates(&caller, &request.chat.submission, 1)
+        .await?;
     let id = choices.ids().first().copied().unwrap_or_default();
     let chunks = ResponsesStream::new(id, choices.model(), &request);
     if !request.chat.stream {

@@ -23,11 +23,12 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::body::Room;
-use super::share::{Shares, Who};
+use super::share::Shares;
 use super::unread::Unread;
 use super::{ApiError, Peer};
-use crate::protocol::{Failure, FailureKind};
-use crate::service::Service;
+use crate::caller::{Origin, Principal};
+use crate::daemon::Daemon;
+use hearth_proto::{Failure, FailureKind};
 
 /// Largest head of a request in bytes, as the default of other servers (nginx: 32 KiB in
 /// all). It has at most 100 lines, which is hyper's own bound.
@@ -50,7 +51,7 @@ const RETRY_S: u32 = 5;
 /// The state that the connections of all sockets share.
 #[derive(Clone, Debug)]
 pub struct Connections {
-    pub(super) service: Service,
+    pub(super) daemon: Daemon,
     open: Shares,
     bodies: Shares,
     refusals: Arc<Semaphore>,
@@ -75,8 +76,10 @@ impl Listener for UnixListener {
     async fn next(&self) -> io::Result<(UnixStream, Peer)> {
         let (stream, _) = self.accept().await?;
         let credentials = stream.peer_cred().ok();
-        let peer = Peer(credentials.map(|c| (c.uid(), c.pid().unwrap_or(0))));
-        Ok((stream, peer))
+        let pid = credentials.and_then(|c| u32::try_from(c.pid()?).ok());
+        let principal = credentials.map_or(Principal::Anonymous, |c| Principal::Uid(c.uid()));
+        let origin = Origin::Unix(pid.filter(|pid| *pid > 0));
+        Ok((stream, Peer::new(principal, origin)))
     }
 
     fn say_and_close(stream: UnixStream, text: &[u8]) -> io::Result<()> {
@@ -90,7 +93,7 @@ impl Listener for TcpListener {
     /// TCP reports no user.
     async fn next(&self) -> io::Result<(TcpStream, Peer)> {
         let (stream, _) = self.accept().await?;
-        Ok((stream, Peer(None)))
+        Ok((stream, Peer::new(Principal::Anonymous, Origin::Tcp)))
     }
 
     fn say_and_close(stream: TcpStream, text: &[u8]) -> io::Result<()> {
@@ -100,9 +103,9 @@ impl Listener for TcpListener {
 
 impl Connections {
     /// Creates the state without any connection.
-    pub fn new(service: Service) -> Self {
+    pub fn new(daemon: Daemon) -> Self {
         Self {
-            service,
+            daemon,
             open: Shares::default(),
             bodies: Shares::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
@@ -130,13 +133,15 @@ impl Connections {
             match next {
                 Ok((stream, peer)) => {
                     is_failing = false;
-                    let who = peer.0.map(|(uid, _)| uid);
+                    let who = peer.principal;
                     match self.open.take(who, 1, self.max()) {
                         Some(share) => {
-                            let answer = answerer(app.clone(), peer, self.room(who));
-                            let serving = self.connection(stream, answer, stopped.clone());
+                            let (connections, app) = (self.clone(), app.clone());
+                            let stopped = stopped.clone();
                             tokio::spawn(async move {
-                                serving.await;
+                                let peer = peer.identify(&connections.daemon.board).await;
+                                let answer = answerer(app, peer, connections.room(who));
+                                connections.connection(stream, answer, stopped).await;
                                 drop(share);
                             });
                         }
@@ -166,7 +171,7 @@ impl Connections {
 
     /// The most connections: as configured, and as the limit of open files allows.
     fn max(&self) -> usize {
-        let config = self.service.config();
+        let config = self.daemon.config.get();
         let jobs = config.queue.length_max.saturating_add(config.engine.slots);
         let reserved = (FILES_RESERVED + REFUSALS as u64).saturating_add(u64::from(jobs));
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
@@ -177,7 +182,7 @@ impl Connections {
         configured.min(usize::try_from(room).unwrap_or(usize::MAX))
     }
 
-    fn room(&self, who: Who) -> Room {
+    fn room(&self, who: Principal) -> Room {
         Room {
             shares: self.bodies.clone(),
             who,
@@ -195,7 +200,7 @@ impl Connections {
         T: AsyncRead + AsyncWrite + Unpin,
         A: HttpService<Incoming, ResBody = Body, Error = Infallible>,
     {
-        let config = self.service.config();
+        let config = self.daemon.config.get();
         let seconds = |s: u32| Duration::from_secs(u64::from(s));
         let io = TokioIo::new(Unread::new(stream, seconds(config.queue.unread_s)));
         let connection = http1::Builder::new()
@@ -220,11 +225,11 @@ impl Connections {
     }
 
     /// Refuses a surplus connection.
-    fn refuse<L: Listener>(&self, mut stream: L::Stream, who: Who) {
+    fn refuse<L: Listener>(&self, mut stream: L::Stream, who: Principal) {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
         // Logs only each doubling, not every refusal.
         if refused.is_power_of_two() {
-            log::warn!(uid = who, refused, max = self.max();
+            log::warn!(uid:% = who, refused, max = self.max();
                 "too many connections (`http.connections_max`): refusing");
         }
         let text = refusal();

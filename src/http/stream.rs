@@ -5,15 +5,16 @@ use std::time::Duration;
 use hearth_api::Chunks;
 use serde_json::Value;
 
-use crate::protocol::Failure;
-use crate::service::{Choices, StreamEvent};
+use crate::dispatch::Candidates;
+use hearth_proto::Failure;
+use hearth_proto::StreamEvent;
 
 /// A failure within this time gets its own status; after it, the stream begins.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reads events and returns objects for the client.
 pub(super) struct Parts<C> {
-    choices: Choices,
+    choices: Candidates,
     chunks: C,
     first: Option<(usize, StreamEvent)>,
     /// Objects to send, the next one last.
@@ -23,7 +24,7 @@ pub(super) struct Parts<C> {
 
 impl<C: Chunks> Parts<C> {
     /// Waits a short time for a failure, which can still have its own status.
-    pub(super) async fn open(mut choices: Choices, mut chunks: C) -> Result<Self, Failure> {
+    pub(super) async fn open(mut choices: Candidates, mut chunks: C) -> Result<Self, Failure> {
         let begun = async {
             while let Some(event) = choices.next().await {
                 if !matches!(event.1, StreamEvent::Queued { .. }) {

@@ -7,8 +7,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::ApiError;
-use crate::protocol::{Failure, FailureKind};
-use crate::service::Service;
+use crate::daemon::Daemon;
+use hearth_proto::{Failure, FailureKind};
 
 /// Marks a request that did not show the required token.
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +17,12 @@ pub(super) struct Stranger;
 /// Passes on requests that show the configured token. Without it a client gets the page at
 /// `/`, and from `/health` only whether the service is healthy.
 pub(super) async fn check(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let shown = bearer(request.headers());
-    let is_known = match &service.config().http.token {
+    let is_known = match &daemon.config.get().http.token {
         None => true,
         Some(token) => shown.is_some_and(|shown| token.is(shown.as_bytes())),
     };

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::body::Body;
 use super::{ApiError, Connection};
-use crate::protocol::Failure;
-use crate::service::Service;
+use crate::daemon::Daemon;
+use hearth_proto::Failure;
 
 #[derive(Deserialize)]
 struct Text {
@@ -23,24 +23,29 @@ struct Tokens {
 }
 
 pub(super) async fn tokenize(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let request: Text = serde_json::from_slice(&body).map_err(invalid)?;
-    let caller = connection.0.caller(&service);
-    let asked = service.tokenize(&caller, request.content, request.add_special);
+    let caller = connection.0.caller();
+    let asked = daemon
+        .dispatcher
+        .tokenize(&caller, request.content, request.add_special);
     Ok(Json(json!({"tokens": asked.await?})))
 }
 
 pub(super) async fn detokenize(
-    State(service): State<Service>,
+    State(daemon): State<Daemon>,
     connection: Connection,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let request: Tokens = serde_json::from_slice(&body).map_err(invalid)?;
-    let caller = connection.0.caller(&service);
-    let text = service.detokenize(&caller, request.tokens).await?;
+    let caller = connection.0.caller();
+    let text = daemon
+        .dispatcher
+        .detokenize(&caller, request.tokens)
+        .await?;
     Ok(Json(json!({"content": text})))
 }
 

@@ -1,6 +1,193 @@
-//! The model files: their location, their headers, import.
+//! The model store: owns the folders with model files and an index of them.
+//!
+//! Folders are listed and headers are read on the blocking pool; everyone else works on
+//! the index, which is never locked while a file is open.
 
-mod store;
+mod check;
+mod files;
+mod index;
 
-pub use crate::protocol::check_name;
-pub use store::{Import, Store, StoredModel};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_proto::{Failure, FailureKind, ModelRef};
+use tokio::sync::watch;
+
+use crate::caller::{Caller, Permission};
+use crate::config::{ConfigReader, ModelAdmins};
+use crate::engines::executable;
+pub use index::{ModelIndex, StoredModel};
+
+/// Handle on the store; clones share everything.
+#[derive(Clone, Debug)]
+pub struct ModelStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: ConfigReader,
+    /// The writable folder of imported models.
+    imported: PathBuf,
+    /// The read-only folder of packages.
+    packaged: PathBuf,
+    index: watch::Sender<Arc<ModelIndex>>,
+    /// Held while the folders are listed.
+    scanning: tokio::sync::Mutex<()>,
+}
+
+impl ModelStore {
+    /// Opens a store over both folders, deletes incomplete imports of an earlier process,
+    /// and lists the models.
+    pub async fn open(config: ConfigReader) -> Self {
+        let paths = config.get().paths.clone();
+        let store = Self {
+            shared: Arc::new(Shared {
+                config,
+                imported: paths.models,
+                packaged: paths.models_packaged,
+                index: watch::Sender::default(),
+                scanning: tokio::sync::Mutex::default(),
+            }),
+        };
+        let imported = store.shared.imported.clone();
+        _ = blocking(move || files::remove_incomplete(&imported)).await;
+        store.refresh().await;
+        store
+    }
+
+    /// The models as last listed.
+    pub fn index(&self) -> Arc<ModelIndex> {
+        Arc::clone(&self.shared.index.borrow())
+    }
+
+    /// Lists the folders anew: users may copy files into them.
+    pub async fn refresh(&self) -> Arc<ModelIndex> {
+        let _turn = self.shared.scanning.lock().await;
+        let (shared, before) = (Arc::clone(&self.shared), self.index());
+        let scanned =
+            blocking(move || ModelIndex::scan(&shared.imported, &shared.packaged, &before));
+        if let Ok(index) = scanned.await {
+            self.shared.index.send_replace(Arc::new(index));
+        }
+        self.index()
+    }
+
+    /// Finds an installed model; the default one is as configured.
+    ///
+    /// # Errors
+    /// `ModelNotFound`, naming the installed models.
+    pub async fn find(&self, model: &ModelRef) -> Result<StoredModel, Failure> {
+        let index = self.refresh().await;
+        index.find(model, &self.configured()).cloned()
+    }
+
+    /// The name of the default model as last listed; `None` if there is none.
+    pub fn default_name(&self) -> Option<String> {
+        let index = self.index();
+        let found = index.find(&ModelRef::Default, &self.configured());
+        found.ok().map(|model| model.name.clone())
+    }
+
+    fn configured(&self) -> ModelRef {
+        ModelRef::from(self.shared.config.get().model.default.as_str())
+    }
+
+    /// Copies a file into the store, has the engine check it, and gives it its name.
+    ///
+    /// # Errors
+    /// `AccessDenied`, `InvalidArgs` for the name, `Io` (disk full: nothing is left
+    /// behind), `ModelInvalid`.
+    pub async fn import(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+        name: &str,
+        mut file: File,
+    ) -> Result<(), Failure> {
+        self.check_admin(caller, permission)?;
+        let (folder, wanted) = (self.shared.imported.clone(), name.to_owned());
+        let import = blocking(move || files::receive(&folder, &wanted, &mut file)).await??;
+        let config = self.shared.config.get();
+        let limit = Duration::from_secs(u64::from(config.engine.load_timeout_s));
+        let engine = executable(&config.paths.engine);
+        check::check(&engine, name, import.path(), limit).await?;
+        blocking(move || import.persist()).await??;
+        self.refresh().await;
+        log::info!(uid:% = caller.principal, model = name; "model imported");
+        Ok(())
+    }
+
+    /// Gives a model one more name.
+    ///
+    /// # Errors
+    /// `AccessDenied`; `ModelNotFound`; `InvalidArgs` for a bad name or one that is in use;
+    /// `Io`, also if the model came with a package and lies on another file system.
+    pub async fn copy(
+        &self,
+        caller: &Caller,
+        source: &ModelRef,
+        name: &str,
+    ) -> Result<(), Failure> {
+        self.check_admin(caller, Permission::ByRule)?;
+        let model = self.find(source).await?;
+        if self.index().get(name).is_some() {
+            return Err(files::taken(name));
+        }
+        let (folder, source) = (self.shared.imported.clone(), model.name.clone());
+        let wanted = name.to_owned();
+        blocking(move || files::link(&folder, &model, &wanted)).await??;
+        self.refresh().await;
+        log::info!(uid:% = caller.principal, model = name; "model copied from {source}");
+        Ok(())
+    }
+
+    /// Removes an imported model, unless it is one of `in_memory`.
+    ///
+    /// # Errors
+    /// `AccessDenied`, also for a packaged one; `ModelNotFound`; `Busy` while it is loaded;
+    /// `Io`.
+    pub async fn remove(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+        name: &str,
+        in_memory: &[String],
+    ) -> Result<(), Failure> {
+        self.check_admin(caller, permission)?;
+        if in_memory.iter().any(|loaded| loaded == name) {
+            return Err(Failure::new(
+                FailureKind::Busy,
+                format!("{name} is in memory: unload it first (`hearthctl unload`)"),
+            ));
+        }
+        let model = self.find(&ModelRef::named(name)).await?;
+        blocking(move || files::remove(&model)).await??;
+        self.refresh().await;
+        log::info!(uid:% = caller.principal, model = name; "model removed");
+        Ok(())
+    }
+
+    fn check_admin(&self, caller: &Caller, permission: Permission) -> Result<(), Failure> {
+        let allowed = permission == Permission::Granted
+            || self.shared.config.get().dbus.model_admins == ModelAdmins::Group;
+        if allowed || caller.principal.is_admin() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            FailureKind::AccessDenied,
+            "importing and removing models is for root: use sudo, or set `dbus.model_admins = \"group\"`",
+        ))
+    }
+}
+
+/// Runs file operations on the blocking pool.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
+}

@@ -270,7 +270,7 @@ fn lists_health_and_metrics() {
     daemon.chat(r#"{"messages":[{"role":"user","content":"count me"}]}"#);
     let metrics = ok(&daemon.curl("/metrics", &[]));
     for part in [
-        "hearthd_requests_total{door=\"http\",outcome=\"finished\"} 1",
+        "hearthd_requests_total{origin=\"unix\",outcome=\"finished\"} 1",
         "hearthd_first_token_seconds_count 1",
         "# EOF",
     ] {

@@ -124,7 +124,7 @@ fn the_configs_prompts_stand_in_nobodys_way() {
         daemon.health()["service"]["active_jobs"] == 1
     });
     assert_eq!(say("b")["choices"][0]["message"]["content"], "b");
-    let finished = "door=\"own\",outcome=\"finished\"}";
+    let finished = "origin=\"config\",outcome=\"finished\"}";
     assert!(!ok(&daemon.curl("/metrics", &[])).contains(finished));
     ok(&daemon.call("UnloadModel", &[]));
     assert_eq!(daemon.health()["service"]["state"], "unloaded");

@@ -14,6 +14,7 @@ pub mod framing;
 mod kind;
 mod limits;
 mod message;
+mod model_ref;
 mod models;
 mod offline;
 mod options;
@@ -33,6 +34,7 @@ pub use limits::Limits;
 pub use message::{
     ChatAbilities, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
 };
+pub use model_ref::ModelRef;
 pub use models::{ModelEntry, check_name};
 pub use offline::{
     Accuracy, BenchJob, BenchResult, Divergence, ImatrixJob, ImatrixResult, JudgeJob, JudgeResult,

@@ -9,6 +9,7 @@ mod cpu;
 mod files;
 mod firmware;
 mod memory;
+pub mod process;
 mod psi;
 mod sources;
 mod thermal;

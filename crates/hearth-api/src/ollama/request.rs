@@ -154,10 +154,7 @@ pub fn decode_name(body: &[u8], field_name: &'static str) -> Result<(String, boo
         field(&body, field_name).text()?.unwrap_or_default()
     };
     if named.is_empty() {
-        return Err(Failure::invalid_field(
-            field_name,
-            format!("must name a model"),
-        ));
+        return Err(Failure::invalid_field(field_name, "must name a model"));
     }
     Ok((named, stream(&body)?))
 }

@@ -53,7 +53,7 @@ pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
             return Err(Failure::of_field(
                 FailureKind::NotSupported,
                 name,
-                format!("is not supported"),
+                "is not supported",
             ));
         }
     }

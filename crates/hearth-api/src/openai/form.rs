@@ -34,7 +34,7 @@ pub(super) fn constraint(body: &Map<String, Value>) -> Result<Option<Constraint>
             // llama.cpp's clients send an empty one for none.
             Some(Value::String(text)) if text.is_empty() => {}
             Some(Value::String(text)) => found.push((name, make(text.clone()))),
-            Some(_) => return Err(Failure::invalid_field(name, format!("must be a string"))),
+            Some(_) => return Err(Failure::invalid_field(name, "must be a string")),
         }
     }
     if let [(first, _), (second, _), ..] = found.as_slice() {

@@ -1,0 +1,41 @@
+//! What the kernel knows of one process (proc(5)).
+
+use std::fs;
+use std::time::Duration;
+
+use hearth_proto::units::Bytes;
+
+/// Resident memory of a process (`VmRSS`); `None` if there is no such process.
+pub fn resident(pid: u32) -> Option<Bytes> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(Bytes(kib * 1024))
+}
+
+/// CPU time that a process has used so far, in user and kernel mode: fields 14 and 15 of
+/// `stat`. `ticks_per_second` is `sysconf(_SC_CLK_TCK)`.
+pub fn cpu_time(pid: u32, ticks_per_second: f64) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets, and may contain anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    let ticks = ticks()? + ticks()?;
+    Duration::try_from_secs_f64(ticks / ticks_per_second).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_and_time() {
+        let own = std::process::id();
+        assert!(resident(own).unwrap() > Bytes::mib(1));
+        assert_eq!(resident(u32::MAX), None);
+        let before = cpu_time(own, 100.0).unwrap();
+        while cpu_time(own, 100.0).unwrap() == before {}
+        assert_eq!(cpu_time(u32::MAX, 100.0), None);
+    }
+}

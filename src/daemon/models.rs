@@ -1,0 +1,107 @@
+//! Information about models that needs no engine.
+
+use std::sync::Arc;
+
+use hearth_gguf::Header;
+use hearth_gguf::fit::{SLOTS_MAX, Wanted};
+use hearth_proto::{Failure, FailureKind, ModelEntry, ModelRef};
+
+use super::Daemon;
+use crate::engines::ResidentModel;
+use crate::models::StoredModel;
+
+/// What the chat layer uses where a model file has no template (`ChatML`).
+const CHATML: &str = "{%- for message in messages -%}\n  \
+{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}\n\
+{%- endfor -%}\n{%- if add_generation_prompt -%}\n  {{- '<|im_start|>assistant\\n' -}}\n{%- endif -%}";
+
+/// The settings with which a model is, or would be, served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Props {
+    /// Its name.
+    pub model: String,
+    /// Tokens of one conversation; if the model is not loaded, those that it is loaded with
+    /// if the memory allows.
+    pub context_size: u32,
+    /// Requests that run at once.
+    pub slots: u32,
+    /// Its chat template, `ChatML` if its file has none.
+    pub chat_template: String,
+    /// Whether it is in memory.
+    pub is_loaded: bool,
+}
+
+impl Daemon {
+    /// The installed models, by name.
+    pub async fn models(&self) -> Vec<ModelEntry> {
+        let index = self.store.refresh().await;
+        let default = self.store.default_name();
+        let pool = self.pool.status();
+        let entries = index.models().iter().map(|model| {
+            let resident = pool.get(&model.name);
+            ModelEntry {
+                is_default: default.as_ref() == Some(&model.name),
+                ..entry(model, resident)
+            }
+        });
+        entries.collect()
+    }
+
+    /// Properties of the loaded model, else of the default one, as far as its file's header
+    /// and the configuration determine them.
+    ///
+    /// # Errors
+    /// `ModelNotFound`; `ModelInvalid` where its header cannot be read.
+    pub async fn props(&self) -> Result<Props, Failure> {
+        let config = self.config.get();
+        let (pool, threads) = (self.pool.status(), self.board.status().threads_max);
+        let (wanted, info) = match pool.first() {
+            Some(loaded) => (ModelRef::named(&loaded.name), loaded.info.as_ref()),
+            None => (ModelRef::Default, None),
+        };
+        let model = self.store.find(&wanted).await?;
+        let header = model.header.map_err(|problem| {
+            let message = format!("{}: {problem}; import it again", model.name);
+            Failure::new(FailureKind::ModelInvalid, message)
+        })?;
+        Ok(Props {
+            context_size: match info {
+                Some(info) => info.context_size,
+                None => Wanted::from(&*config).settings(&header, threads).context,
+            },
+            slots: match info {
+                Some(info) => info.slots,
+                None => config.engine.slots.clamp(1, SLOTS_MAX),
+            },
+            chat_template: header
+                .chat_template
+                .clone()
+                .unwrap_or_else(|| CHATML.to_owned()),
+            is_loaded: info.is_some(),
+            model: model.name,
+        })
+    }
+}
+
+fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> ModelEntry {
+    let (header, problem) = match &model.header {
+        Ok(header) => (Arc::clone(header), String::new()),
+        Err(problem) => (Arc::<Header>::default(), problem.clone()),
+    };
+    let known = resident.and_then(|r| r.info.as_ref()).map(|info| info.kind);
+    let told = model.header.as_ref().ok().and_then(|h| h.model_kind());
+    ModelEntry {
+        kind: known.or(told),
+        loaded: resident.is_some(),
+        is_default: false,
+        name: model.name.clone(),
+        size_bytes: model.size_bytes,
+        architecture: header.architecture.clone(),
+        quantization: header.quantization.clone(),
+        context_train: header.context_train,
+        parameters: header.parameters,
+        packaged: model.packaged,
+        modified_s: model.modified_s,
+        problem,
+    }
+}

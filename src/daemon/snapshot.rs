@@ -1,0 +1,97 @@
+//! A snapshot of the board, for people and for tools that plot it.
+
+use std::time::Duration;
+
+use hearth_policy::governor::Cause;
+use hearth_proto::reading::Reading;
+use hearth_proto::units::{Bytes, MilliCelsius, Permille};
+
+use super::Daemon;
+use crate::tuning::TuningProgress;
+
+/// One snapshot of the board.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BoardSnapshot {
+    /// Hottest CPU zone, where the board has one.
+    pub temperature: Option<MilliCelsius>,
+    /// The temperature that it is not to exceed; `None` without a temperature sensor.
+    pub temperature_limit: Option<MilliCelsius>,
+    /// `cool`, `warm`, `hot`, `limit`, `emergency`.
+    pub thermal_state: &'static str,
+    /// Threads that compute now.
+    pub threads: u32,
+    /// Threads that may compute at most.
+    pub threads_max: u32,
+    /// Share of the time in which they compute; 0 while paused.
+    pub duty: Permille,
+    /// The highest frequency allowed, relative to the highest possible.
+    pub frequency_cap: Option<Permille>,
+    /// What keeps the board below full speed.
+    pub cause: Option<Cause>,
+    /// Problems that the firmware reports, in words.
+    pub firmware: Vec<&'static str>,
+    /// `MemTotal`.
+    pub memory_total: Option<Bytes>,
+    /// `MemAvailable`.
+    pub memory_available: Option<Bytes>,
+    /// `normal`, `moderate`, `critical`, `emergency`.
+    pub memory_state: &'static str,
+    /// Resident memory of the engine.
+    pub engine: Option<Bytes>,
+    /// Tokens generated since the daemon started, those of running answers included.
+    pub tokens_generated: u64,
+    /// Progress of the running measurement.
+    pub tuning: Option<TuningProgress>,
+    /// Which files the readings come from, a line for each kind.
+    pub sources: Vec<String>,
+    /// Decisions with their age, the latest first.
+    pub decisions: Vec<(Duration, String)>,
+}
+
+impl Daemon {
+    /// Reads the board and takes a snapshot of it.
+    pub async fn board_snapshot(&self) -> BoardSnapshot {
+        let board = self.board.read().await;
+        let pid = self.pool.status().first().and_then(|model| model.pid);
+        let resident =
+            tokio::task::spawn_blocking(move || pid.and_then(hearth_sensors::process::resident));
+        let (limits, verdict) = (board.limits, board.verdict);
+        BoardSnapshot {
+            temperature: board.reading.temperature,
+            temperature_limit: verdict.temperature_limit,
+            thermal_state: verdict.thermal.as_str(),
+            threads: limits.threads,
+            threads_max: board.threads_max,
+            duty: if limits.paused {
+                Permille::default()
+            } else {
+                limits.duty
+            },
+            frequency_cap: board.reading.frequency_cap,
+            cause: verdict.cause,
+            firmware: firmware_problems(&board.reading),
+            memory_total: board.reading.memory.total,
+            memory_available: board.reading.memory.available,
+            memory_state: verdict.memory.as_str(),
+            engine: resident.await.ok().flatten(),
+            sources: self.board.sources().await,
+            tokens_generated: self.dispatcher.tokens_generated(),
+            tuning: self.tuner.progress(),
+            decisions: self.board.decisions(),
+        }
+    }
+}
+
+/// Problems that the firmware reports.
+fn firmware_problems(reading: &Reading) -> Vec<&'static str> {
+    let flags = reading.firmware.unwrap_or_default();
+    [
+        (flags.under_voltage, "under-voltage"),
+        (flags.capped, "frequency capped"),
+        (flags.throttled, "throttled"),
+        (flags.soft_limit, "soft temperature limit"),
+    ]
+    .into_iter()
+    .filter_map(|(is_set, problem)| is_set.then_some(problem))
+    .collect()
+}

@@ -1,0 +1,225 @@
+//! The dispatcher: owns all requests, from their acceptance to their last event.
+//!
+//! `submit` is the only way to an engine. The dispatcher asks the pool for slots, routes
+//! the engines' events to the requests by id, and decides what happens to a request whose
+//! engine died.
+
+mod accept;
+mod candidates;
+mod embed;
+mod entry;
+mod limits;
+mod prewarm;
+mod requests;
+mod resume;
+mod run;
+mod stream;
+mod tokens;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_proto::{Command, Event, Failure, ModelRef, Priority, RequestId};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+use crate::board::BoardMonitor;
+use crate::caller::Caller;
+use crate::clock::Clock;
+use crate::config::ConfigReader;
+use crate::engines::{EnginePool, engine_died, stopping};
+use crate::metrics::Metrics;
+use crate::models::ModelStore;
+pub(crate) use accept::check_bytes;
+pub use candidates::Candidates;
+pub use embed::Embeddings;
+use entry::Asked;
+pub(crate) use entry::Completed;
+pub use prewarm::Prewarm;
+use requests::Requests;
+pub use stream::Stream;
+
+/// What the dispatcher publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct QueueStatus {
+    /// Requests that wait.
+    pub queued: u32,
+    /// Requests that engines work on.
+    pub running: u32,
+    /// Decode speed of the last finished answer.
+    pub tokens_per_second: f64,
+    /// Whether new requests are refused because the daemon stops.
+    pub draining: bool,
+}
+
+/// Handle on the dispatcher; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    config: ConfigReader,
+    board: BoardMonitor,
+    store: ModelStore,
+    pool: EnginePool,
+    metrics: Arc<Metrics>,
+    requests: Mutex<Requests>,
+    status: watch::Sender<QueueStatus>,
+}
+
+impl Dispatcher {
+    /// A dispatcher without requests.
+    pub fn new(
+        clock: Clock,
+        config: ConfigReader,
+        board: BoardMonitor,
+        store: ModelStore,
+        pool: EnginePool,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                clock,
+                config,
+                board,
+                store,
+                pool,
+                metrics,
+                requests: Mutex::default(),
+                status: watch::Sender::default(),
+            }),
+        }
+    }
+
+    /// The state of the queue.
+    pub fn status(&self) -> QueueStatus {
+        self.shared.requests.lock().status()
+    }
+
+    /// The state of the queue and its changes.
+    pub fn subscribe(&self) -> watch::Receiver<QueueStatus> {
+        self.shared.status.subscribe()
+    }
+
+    /// Tokens generated since the daemon started, those of running answers included.
+    pub fn tokens_generated(&self) -> u64 {
+        self.shared.requests.lock().tokens_generated
+    }
+
+    /// Whether nothing waits and nothing is worked on.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.shared.requests.lock().are_none()
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.shared.requests.lock().is_awaited()
+    }
+
+    /// The last id assigned.
+    pub(crate) fn last_id(&self) -> RequestId {
+        self.shared.requests.lock().last_id()
+    }
+
+    /// Loads a model, unless the caller's keep-alive is zero: then it is unloaded if nothing
+    /// else uses it or keeps it loaded. Returns whether it was to stay.
+    ///
+    /// # Errors
+    /// `ModelNotFound`, and those of loading.
+    pub async fn load_or_release(
+        &self,
+        caller: &Caller,
+        model: &ModelRef,
+    ) -> Result<bool, Failure> {
+        let pool = &self.shared.pool;
+        pool.load_or_release(caller, model, || self.is_awaited())
+            .await
+    }
+
+    /// Ends a use of a model that was not a request: from now on the caller's keep-alive
+    /// counts.
+    pub fn used(&self, caller: &Caller, model: &str) {
+        let keep = caller.keep.as_ref();
+        self.shared.pool.used(model, keep, self.is_awaited());
+    }
+
+    /// Refuses new work, fails what is queued, and lets running answers finish for at most
+    /// the configured time.
+    pub async fn drain(&self) {
+        let limit = Duration::from_secs(u64::from(self.shared.config.get().queue.drain_s));
+        let mut status = self.subscribe();
+        self.begin_drain();
+        let finished = status.wait_for(|s| s.running == 0);
+        if tokio::time::timeout(limit, finished).await.is_err() {
+            let seconds = limit.as_secs();
+            log::warn!("running answers did not finish within {seconds} s");
+        }
+    }
+
+    fn begin_drain(&self) {
+        let mut requests = self.shared.requests.lock();
+        requests.draining = true;
+        requests.cancel_prewarms();
+        requests.fail_queued(|_| true, &stopping());
+        self.publish(&requests);
+    }
+
+    /// Ends a request, queued or running.
+    pub(crate) fn cancel(&self, id: RequestId, failure: Failure) {
+        let mut requests = self.shared.requests.lock();
+        let kind = failure.kind;
+        if let Some(waiting) = requests.cancel(id, failure) {
+            self.shared.metrics.given_up(&waiting.caller.origin, kind);
+        }
+        self.pump(&mut requests);
+    }
+
+    /// Changes the class of a queued request; returns whether it was queued.
+    pub(crate) fn set_priority(&self, id: RequestId, priority: Priority) -> bool {
+        let mut requests = self.shared.requests.lock();
+        let was_queued = requests.set_priority(id, priority);
+        if was_queued {
+            self.pump(&mut requests);
+        }
+        was_queued
+    }
+
+    /// Sends the engine of a model a command that is answered by one event. `keeps`: the
+    /// caller sets the keep-alive itself.
+    async fn ask(
+        &self,
+        model: &str,
+        command: impl FnOnce(RequestId) -> Command,
+        keeps: bool,
+    ) -> Result<Event, Failure> {
+        let (sender, answered) = oneshot::channel();
+        {
+            let mut requests = self.shared.requests.lock();
+            let slot = self.shared.pool.slot(model).ok_or_else(engine_died)?;
+            let id = requests.next_id();
+            slot.send(command(id))?;
+            let asked = Asked {
+                sender,
+                keeps,
+                _slot: slot,
+            };
+            requests.asked.insert(id, asked);
+        }
+        answered.await.map_err(|_| engine_died())?
+    }
+
+    fn publish(&self, requests: &Requests) {
+        let status = requests.status();
+        self.shared.status.send_if_modified(|old| {
+            let changed = *old != status;
+            *old = status;
+            changed
+        });
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.clock.now()
+    }
+}

@@ -1,0 +1,379 @@
+//! All requests: what waits, what runs, what was consumed. Plain data and plain methods,
+//! with the time as an argument.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use hearth_policy::quota::Quotas;
+use hearth_policy::scheduler::{AGEING, Queue};
+use hearth_proto::{Command, Event, Failure, FailureKind, Priority, RequestId, StreamEvent, Usage};
+
+use super::QueueStatus;
+use super::entry::{Asked, Completed, Running, Waiting};
+use super::resume::Quarantine;
+use crate::engines::{Death, ReadyModel, Slot, engine_died};
+
+/// Everything behind the dispatcher's lock.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    pub(super) queue: Queue<RequestId, Waiting>,
+    pub(super) running: HashMap<RequestId, Running>,
+    /// Commands that one event answers.
+    pub(super) asked: HashMap<RequestId, Asked>,
+    pub(super) quarantine: Quarantine,
+    /// What users have consumed.
+    pub(super) quotas: Quotas,
+    pub(super) draining: bool,
+    last_id: u64,
+    tokens_per_second: f64,
+    /// Tokens generated so far, those of running answers included.
+    pub(super) tokens_generated: u64,
+}
+
+/// What an event of an engine ends.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// A request.
+    pub(super) completed: Option<Completed>,
+    /// A command whose caller set no keep-alive.
+    pub(super) is_use: bool,
+}
+
+impl Requests {
+    pub(super) fn next_id(&mut self) -> RequestId {
+        self.last_id += 1;
+        RequestId(self.last_id)
+    }
+
+    /// The last id assigned: the next request has the following one.
+    pub(super) fn last_id(&self) -> RequestId {
+        RequestId(self.last_id)
+    }
+
+    /// Whether nothing waits and nothing is worked on.
+    pub(super) fn are_none(&self) -> bool {
+        self.queue.is_empty() && self.running.is_empty() && self.asked.is_empty()
+    }
+
+    /// All requests that are queued or running.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Waiting> {
+        let waiting = self.queue.iter().map(|(_, waiting)| waiting);
+        waiting.chain(self.running.values().map(|running| &running.waiting))
+    }
+
+    /// Queued requests without the configured prompts, which take no place in the queue's
+    /// limit.
+    pub(super) fn queued_by_callers(&self) -> usize {
+        let waiting = self.queue.iter();
+        waiting.filter(|(_, w)| !w.is_configured_prompt()).count()
+    }
+
+    /// Whether a caller waits for an answer; the configured prompts have no caller.
+    pub(super) fn is_awaited(&self) -> bool {
+        let running = self.running.values();
+        !self.asked.is_empty()
+            || self.queued_by_callers() > 0
+            || running
+                .map(|r| &r.waiting)
+                .any(|w| !w.is_configured_prompt())
+    }
+
+    pub(super) fn status(&self) -> QueueStatus {
+        QueueStatus {
+            queued: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            running: u32::try_from(self.running.len()).unwrap_or(u32::MAX),
+            tokens_per_second: self.tokens_per_second,
+            draining: self.draining,
+        }
+    }
+
+    /// Ends a request; returns it if it was only queued.
+    pub(super) fn cancel(&mut self, id: RequestId, failure: Failure) -> Option<Waiting> {
+        if let Some(waiting) = self.queue.remove(id) {
+            waiting.fail(failure);
+            return Some(waiting);
+        }
+        if let Some(running) = self.running.get_mut(&id) {
+            running.cancel(failure);
+        }
+        None
+    }
+
+    /// Cancels all running requests.
+    pub(super) fn cancel_running(&mut self, failure: &Failure) {
+        for running in self.running.values_mut() {
+            running.cancel(failure.clone());
+        }
+    }
+
+    /// Fails all queued requests for which `condition` returns true.
+    pub(super) fn fail_queued(
+        &mut self,
+        condition: impl FnMut(&Waiting) -> bool,
+        failure: &Failure,
+    ) {
+        for waiting in self.queue.drain_where(condition) {
+            waiting.fail(failure.clone());
+        }
+    }
+
+    /// Changes the class of a queued request; returns whether it was queued.
+    pub(super) fn set_priority(&mut self, id: RequestId, priority: Priority) -> bool {
+        let Some(waiting) = self.queue.get_mut(id) else {
+            return false;
+        };
+        waiting.request.priority = priority;
+        self.queue.set_priority(id, priority);
+        true
+    }
+
+    /// Whether the next request in the queue can be sent to this model now. Of each class
+    /// and those above, as many are in the engine as it has slots, so that a higher one
+    /// always finds a slot; a preempted one keeps its own. A request that may have crashed
+    /// the engine runs alone.
+    pub(super) fn next_may_go(&self, now: Duration, ready: &ReadyModel, slots: u32) -> bool {
+        let Some(next) = self.queue.peek(now) else {
+            return false;
+        };
+        let is_suspect = |waiting: &Waiting| waiting.progress.is_suspect();
+        if next.model != ready.name
+            || self.running.values().any(|r| is_suspect(&r.waiting))
+            || is_suspect(next) && !self.running.is_empty()
+        {
+            return false;
+        }
+        let wanted = class(next, now);
+        let ahead = self.running.values().filter(|r| r.class <= wanted);
+        ahead.count() < slots as usize
+    }
+
+    /// Sends the next request to an engine.
+    pub(super) fn start_next(&mut self, now: Duration, slot: Slot) {
+        let Some(mut waiting) = self.queue.pop(now) else {
+            return;
+        };
+        let began_with = *waiting.file.get_or_insert(slot.file());
+        if began_with != slot.file() && !waiting.progress.tokens.is_empty() {
+            waiting.fail(replaced());
+            return;
+        }
+        waiting.file = Some(slot.file());
+        let class = class(&waiting, now);
+        let mut request = waiting.request.clone();
+        request.priority = class;
+        request.resume.clone_from(&waiting.progress.tokens);
+        // An engine that has ended is reported by the pool.
+        _ = slot.send(Command::Generate(request));
+        let running = Running {
+            class,
+            slot,
+            began: false,
+            from_disk: false,
+            waiting,
+            first_token: None,
+            failure: None,
+        };
+        self.running.insert(running.waiting.request.id, running);
+    }
+
+    /// Tells callers whose place in the queue has changed.
+    pub(super) fn tell_positions(&mut self, now: Duration) {
+        let keys: Vec<RequestId> = self.queue.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(position) = self.queue.position(now, key) else {
+                continue;
+            };
+            let position = u32::try_from(position).unwrap_or(u32::MAX);
+            if let Some(waiting) = self.queue.get_mut(key)
+                && waiting.position != Some(position)
+            {
+                waiting.position = Some(position);
+                _ = waiting.events.send(StreamEvent::Queued { position });
+            }
+        }
+    }
+
+    /// Routes an event of an engine to its request.
+    pub(super) fn route(&mut self, now: Duration, event: Event) -> Outcome {
+        self.charge(now, &event);
+        match event {
+            Event::Started {
+                id,
+                prompt_tokens,
+                cached_tokens,
+                from_disk,
+            } => {
+                let event = StreamEvent::Started {
+                    prompt_tokens,
+                    cached_tokens,
+                };
+                // The caller need not know that it was started again.
+                if self.is_first_start(id, from_disk) {
+                    self.emit(id, event);
+                }
+            }
+            Event::Prefill { id, done } => self.emit(id, StreamEvent::Prefill { done }),
+            Event::Token {
+                id,
+                parts,
+                generated,
+                logprobs,
+                tokens,
+            } => {
+                self.advance(now, id, &tokens);
+                let event = StreamEvent::Token {
+                    parts,
+                    generated,
+                    logprobs,
+                };
+                self.emit(id, event);
+            }
+            Event::Finished { id, reason, usage } => {
+                if usage.completion_tokens > 0 {
+                    self.tokens_per_second = usage.tokens_per_second();
+                }
+                let event = StreamEvent::Finished { reason, usage };
+                return self.end(now, id, event, Ok(usage));
+            }
+            Event::Failed { id, failure } => {
+                if let Some(asked) = self.asked.remove(&id) {
+                    _ = asked.sender.send(Err(failure));
+                    return Outcome::default();
+                }
+                let instead = self.running.get_mut(&id).and_then(|r| r.failure.take());
+                return self.fail(now, id, instead.unwrap_or(failure));
+            }
+            Event::Tokenized { id, .. }
+            | Event::Detokenized { id, .. }
+            | Event::Embedded { id, .. } => return self.answer(id, event),
+            // They are the pool's.
+            Event::Loaded(_)
+            | Event::Hello { .. }
+            | Event::Loading { .. }
+            | Event::LoadFailed(_)
+            | Event::Pong { .. } => {}
+        }
+        Outcome::default()
+    }
+
+    /// Notes that an engine has begun with a request; returns whether it is the first.
+    fn is_first_start(&mut self, id: RequestId, from_disk: bool) -> bool {
+        self.running.get_mut(&id).is_some_and(|running| {
+            running.began = true;
+            running.from_disk |= from_disk;
+            !std::mem::replace(&mut running.waiting.progress.is_started, true)
+        })
+    }
+
+    /// Notes tokens of an answer.
+    fn advance(&mut self, now: Duration, id: RequestId, tokens: &[i32]) {
+        if let Some(running) = self.running.get_mut(&id) {
+            running.first_token.get_or_insert(now);
+            running.waiting.progress.advance(tokens);
+        }
+        self.tokens_generated += tokens.len() as u64;
+    }
+
+    fn emit(&self, id: RequestId, event: StreamEvent) {
+        if let Some(running) = self.running.get(&id) {
+            // Dropping the stream cancels the request.
+            _ = running.waiting.events.send(event);
+        }
+    }
+
+    /// Answers a command.
+    fn answer(&mut self, id: RequestId, event: Event) -> Outcome {
+        let Some(asked) = self.asked.remove(&id) else {
+            return Outcome::default();
+        };
+        _ = asked.sender.send(Ok(event));
+        Outcome {
+            completed: None,
+            is_use: !asked.keeps,
+        }
+    }
+
+    fn fail(&mut self, now: Duration, id: RequestId, failure: Failure) -> Outcome {
+        let event = StreamEvent::Failed(failure.clone());
+        self.end(now, id, event, Err(failure))
+    }
+
+    fn end(
+        &mut self,
+        now: Duration,
+        id: RequestId,
+        event: StreamEvent,
+        result: Result<Usage, Failure>,
+    ) -> Outcome {
+        let Some(running) = self.running.remove(&id) else {
+            return Outcome::default();
+        };
+        let (waiting, first_token) = (running.waiting, running.first_token);
+        _ = waiting.events.send(event);
+        let completed = Completed {
+            id,
+            user: waiting.request.uid,
+            is_prewarm: waiting.request.prewarm,
+            caller: waiting.caller,
+            charged: waiting.charged.total(),
+            model: waiting.model,
+            from_disk: running.from_disk,
+            waited: now.saturating_sub(waiting.submitted),
+            first_token: first_token.map(|t| t.saturating_sub(waiting.submitted)),
+            result,
+        };
+        Outcome {
+            completed: Some(completed),
+            is_use: false,
+        }
+    }
+
+    /// The engine has ended. Its requests wait for the next one and continue where they
+    /// were; one fails if its cancellation was requested, or if it killed the engine too
+    /// often. Returns those that ended.
+    pub(super) fn engine_ended(&mut self, now: Duration, death: Option<Death>) -> Vec<Completed> {
+        for (_, asked) in self.asked.drain() {
+            _ = asked.sender.send(Err(engine_died()));
+        }
+        let ids: Vec<RequestId> = self.running.keys().copied().collect();
+        ids.into_iter()
+            .filter_map(|id| self.requeue(now, id, death).completed)
+            .collect()
+    }
+
+    fn requeue(&mut self, now: Duration, id: RequestId, death: Option<Death>) -> Outcome {
+        let Some(running) = self.running.get_mut(&id) else {
+            return Outcome::default();
+        };
+        let (progress, began) = (&mut running.waiting.progress, running.began);
+        let given_up = death.is_none_or(|death| progress.strike(death, began));
+        let asked = running.failure.take();
+        if asked.is_none() && given_up && death.is_some() {
+            self.quarantine.add(now, &running.waiting.request);
+        }
+        if asked.is_some() || given_up {
+            return self.fail(now, id, asked.unwrap_or_else(engine_died));
+        }
+        if let Some(running) = self.running.remove(&id) {
+            let mut waiting = running.waiting;
+            waiting.position = None;
+            let (since, class) = (waiting.submitted, waiting.request.priority);
+            let caller = waiting.fair_caller();
+            self.queue.push(since, id, class, caller, waiting);
+        }
+        Outcome::default()
+    }
+}
+
+/// A queued request's class after its waiting time.
+fn class(waiting: &Waiting, now: Duration) -> Priority {
+    let waited = now.saturating_sub(waiting.submitted);
+    waiting.request.priority.aged(waited, AGEING)
+}
+
+fn replaced() -> Failure {
+    Failure::new(
+        FailureKind::EngineCrashed,
+        "the engine ended in the middle of this answer, and the model file is another one now: ask again",
+    )
+}

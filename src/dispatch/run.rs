@@ -1,0 +1,157 @@
+//! The dispatcher's task: what the pool and the board report, and what follows.
+
+use hearth_policy::governor::MemoryState;
+use hearth_proto::{Event, Failure};
+use tokio::sync::mpsc;
+
+use super::Dispatcher;
+use super::entry::Completed;
+use super::requests::{Outcome, Requests};
+use crate::board::memory_short;
+use crate::engines::PoolEvent;
+
+impl Dispatcher {
+    /// Handles the events of the pool until it stops.
+    pub async fn run(&self, mut events: mpsc::UnboundedReceiver<PoolEvent>) {
+        let mut board = self.shared.board.subscribe();
+        let mut memory = MemoryState::Normal;
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    None | Some(PoolEvent::Stopped) => break,
+                    Some(event) => self.handle(event),
+                },
+                Ok(()) = board.changed() => {
+                    let state = board.borrow_and_update().verdict.memory;
+                    self.board_changed(memory, state);
+                    memory = state;
+                }
+            }
+        }
+        self.begin_drain();
+    }
+
+    fn handle(&self, event: PoolEvent) {
+        let now = self.now();
+        // A token changes nothing that others see: on the path of every token nothing is
+        // planned or published.
+        let is_quiet = matches!(
+            event,
+            PoolEvent::Engine(Event::Token { .. } | Event::Prefill { .. })
+        );
+        let mut requests = self.shared.requests.lock();
+        let mut outcome = Outcome::default();
+        match event {
+            PoolEvent::Engine(event) => outcome = requests.route(now, event),
+            PoolEvent::Ready { had_waiters } => {
+                outcome.is_use = !had_waiters && requests.queue.is_empty();
+            }
+            // The model and its cached prefixes are about to be unloaded.
+            PoolEvent::Replacing => requests.cancel_prewarms(),
+            PoolEvent::Unloading => requests.cancel_running(&Failure::cancelled()),
+            PoolEvent::LoadFailed { model, failure } => {
+                requests.fail_queued(|waiting| waiting.model == model, &failure);
+            }
+            PoolEvent::Ended(death) => {
+                for completed in &requests.engine_ended(now, death) {
+                    self.record(completed);
+                }
+            }
+            PoolEvent::Stopped => {}
+        }
+        if is_quiet {
+            return;
+        }
+        self.finish(&requests, outcome);
+        self.pump(&mut requests);
+    }
+
+    /// Records what has ended, and counts it as a use of its model.
+    fn finish(&self, requests: &Requests, outcome: Outcome) {
+        let pool = &self.shared.pool;
+        if outcome.is_use {
+            pool.used("", None, requests.is_awaited());
+        }
+        let Some(completed) = outcome.completed else {
+            return;
+        };
+        self.record(&completed);
+        if !completed.is_prewarm {
+            let keep = completed.caller.keep.as_ref();
+            pool.used(&completed.model, keep, requests.is_awaited());
+        }
+    }
+
+    /// Ends everything when the board's memory has run short.
+    fn board_changed(&self, before: MemoryState, state: MemoryState) {
+        let mut requests = self.shared.requests.lock();
+        if state == MemoryState::Emergency && before != MemoryState::Emergency {
+            requests.cancel_running(&memory_short());
+            requests.fail_queued(|_| true, &memory_short());
+            self.shared.pool.give_up();
+        }
+        self.pump(&mut requests);
+    }
+
+    /// Sends queued work to the engines, reports changed queue positions, and publishes the
+    /// state.
+    pub(super) fn pump(&self, requests: &mut Requests) {
+        self.plan(requests);
+        self.publish(requests);
+    }
+
+    fn plan(&self, requests: &mut Requests) {
+        let (now, pool) = (self.now(), &self.shared.pool);
+        let status = pool.status();
+        requests.drop_stale_prewarms(status.wanted.as_deref());
+        let Some(next) = requests.queue.peek(now).map(|w| w.model.clone()) else {
+            return;
+        };
+        if status.get(&next).is_none() {
+            requests.cancel_prewarms();
+            requests.tell_positions(now);
+            // A running answer is finished before its model is unloaded.
+            if requests.running.is_empty() && status.wanted.as_deref() != Some(&next) {
+                pool.want(&next);
+            }
+            return;
+        }
+        let allowed = self.shared.board.limits().slots;
+        while let Some(ready) = pool.ready() {
+            let slots = match allowed {
+                0 => ready.slots,
+                fewer => fewer.min(ready.slots),
+            };
+            if !requests.next_may_go(now, &ready, slots) {
+                break;
+            }
+            let Some(slot) = pool.slot(&ready.name) else {
+                break;
+            };
+            requests.start_next(now, slot);
+        }
+        requests.tell_positions(now);
+    }
+
+    /// Writes to journal and metrics: lengths and timings, never text.
+    fn record(&self, completed: &Completed) {
+        self.shared.metrics.completed(completed);
+        let ms = u64::try_from(completed.waited.as_millis()).unwrap_or(u64::MAX);
+        let (job, caller) = (completed.id.0, &completed.caller);
+        let (uid, sender) = (caller.principal, &caller.origin);
+        let caller_unit = caller.unit.as_deref().unwrap_or_default();
+        let (model, charged) = (completed.model.as_str(), completed.charged);
+        match &completed.result {
+            Ok(usage) => log::info!(
+                job, uid:%, caller_unit, sender:%, model, ms, charged,
+                prompt_tokens = usage.prompt_tokens, tokens = usage.completion_tokens,
+                tokens_per_second = usage.tokens_per_second();
+                "answered"
+            ),
+            Err(failure) => log::info!(
+                job, uid:%, caller_unit, sender:%, model, ms, charged;
+                "not answered: {failure}"
+            ),
+        }
+    }
+}

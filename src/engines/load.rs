@@ -1,0 +1,235 @@
+//! What the engine is requested to load: the configured settings, as far as the memory
+//! allows.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use hearth_gguf::fit::{Budget, Fitted, Wanted, budget, fit, memory_max};
+use hearth_gguf::{ElementType, Header, Place, Weights};
+use hearth_proto::reading::Memory;
+use hearth_proto::units::Bytes;
+use hearth_proto::{DiskCache, Failure, FailureKind, LoadRequest, ModelRef, Sampling};
+
+use super::EnginePool;
+use super::slot::FileId;
+use crate::board::BoardStatus;
+use crate::config::Config;
+use crate::models::StoredModel;
+
+/// The load request and what was reduced for it.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) request: LoadRequest,
+    /// What was reduced, and why; empty if nothing was.
+    pub(super) note: String,
+    /// The file that is to be loaded.
+    pub(super) file: FileId,
+}
+
+impl From<&Config> for Wanted {
+    fn from(config: &Config) -> Self {
+        Self {
+            context: config.model.context,
+            context_max: config.model.context_max,
+            kv_type: config.model.kv_type,
+            kept: Bytes::mib(u64::from(config.cache.memory_mib)),
+            slots: config.engine.slots,
+        }
+    }
+}
+
+/// The load request for a model, with settings that fit the memory available now.
+pub(super) async fn load_request(pool: &EnginePool, name: &str) -> Result<Admitted, Failure> {
+    let config = pool.shared.config.get();
+    let model = pool.shared.store.find(&ModelRef::named(name)).await?;
+    let board = pool.shared.board.read().await;
+    let prepared = tokio::task::spawn_blocking(move || prepare(&config, model, &board));
+    prepared
+        .await
+        .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?
+}
+
+fn prepare(config: &Config, model: StoredModel, board: &BoardStatus) -> Result<Admitted, Failure> {
+    let threads_max = board.threads_max;
+    let (header, fitted) = admit(config, &model, threads_max, &board.reading.memory)?;
+    let (settings, estimate) = (fitted.settings, fitted.estimate);
+    let name = model.name.as_str();
+    log::info!(
+        model = name, context = settings.context, kept = settings.kept,
+        weights = estimate.weights.0, kv = estimate.kv.0, compute = estimate.compute.0;
+        "loading a model that needs about {}", estimate.total
+    );
+    if !fitted.note.is_empty() {
+        log::warn!(model = name; "{}", fitted.note);
+    }
+    let file = file_id(&model.path);
+    let request = LoadRequest {
+        path: model.path,
+        context_size: settings.context,
+        kept_tokens: settings.kept,
+        kv_type: settings.kv_type,
+        threads_max,
+        slots: config.engine.slots,
+        lookup_tokens: config.engine.lookup_tokens,
+        memory_max: Some(memory_max(&header, &settings).0),
+        cache: disk_cache(config),
+        limits: board.limits,
+        sampling: Sampling::from(&config.sampling),
+    };
+    Ok(Admitted {
+        request,
+        note: fitted.note,
+        file,
+    })
+}
+
+/// Settings that fit, or the refusal with all numbers. If the available memory is not
+/// known, everything fits.
+fn admit(
+    config: &Config,
+    model: &StoredModel,
+    threads: u32,
+    memory: &Memory,
+) -> Result<(Arc<Header>, Fitted), Failure> {
+    let header = match &model.header {
+        Ok(header) => Arc::clone(header),
+        Err(_) => Arc::new(only_weights(model.size_bytes)),
+    };
+    let wanted = Wanted::from(config).settings(&header, threads);
+    let budget = budget(memory).unwrap_or(Budget::all(Bytes(u64::MAX)));
+    let fitted = fit(&header, &wanted, budget);
+    let fitted = fitted.map_err(|no| Failure::new(FailureKind::OutOfMemory, no.to_string()))?;
+    Ok((header, fitted))
+}
+
+/// A header that cannot be read still has a known file size; the engine reports what is
+/// wrong with the file.
+fn only_weights(bytes: u64) -> Header {
+    Header {
+        weights: vec![Weights {
+            place: Place::Other,
+            element: ElementType::F32,
+            bytes,
+            in_eights: 0,
+        }],
+        ..Header::default()
+    }
+}
+
+/// Identifies the file.
+fn file_id(path: &Path) -> FileId {
+    fs::metadata(path).map_or_else(
+        |_| FileId::default(),
+        |meta| FileId {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            modified_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+        },
+    )
+}
+
+/// The prompt cache on disk, if its folder can be used.
+fn disk_cache(config: &Config) -> Option<DiskCache> {
+    let folder = &config.paths.prompts;
+    if config.cache.disk_mib == 0 {
+        return None;
+    }
+    let mut builder = DirBuilder::new();
+    if let Err(error) = builder.recursive(true).mode(0o700).create(folder) {
+        log::warn!(
+            "prompts are not kept on disk: {}: {error}",
+            folder.display()
+        );
+        return None;
+    }
+    Some(DiskCache {
+        folder: folder.clone(),
+        max_bytes: Bytes::mib(u64::from(config.cache.disk_mib)).0,
+        daily_write_bytes: Bytes::mib(u64::from(config.cache.written_per_day_mib)).0,
+        min_tokens: config.cache.min_tokens,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hearth_gguf::Shape;
+    use hearth_proto::KvType;
+
+    /// A billion parameters in eight bits, and a cache of 32 KiB per token.
+    fn model(header: bool) -> StoredModel {
+        let mut full = only_weights(1 << 30);
+        full.context_train = 8192;
+        full.shape = Shape {
+            blocks: 16,
+            width: 2048,
+            heads: 32,
+            kv_heads: vec![8],
+            vocabulary: 32_000,
+            ..Shape::default()
+        };
+        StoredModel {
+            name: "m".into(),
+            path: "m.gguf".into(),
+            size_bytes: 1 << 30,
+            modified_s: 0,
+            packaged: false,
+            header: if header {
+                Ok(Arc::new(full))
+            } else {
+                Err("no".into())
+            },
+        }
+    }
+
+    fn memory(available_mib: u64) -> Memory {
+        Memory {
+            total: Some(Bytes::mib(4096)),
+            available: Some(Bytes::mib(available_mib)),
+            ..Memory::default()
+        }
+    }
+
+    #[test]
+    fn the_client_estimates_with_the_default_configuration() {
+        assert_eq!(Wanted::from(&Config::default()), Wanted::default());
+    }
+
+    #[test]
+    fn a_board_with_less_memory_gets_a_smaller_context() {
+        let config = Config::default();
+        let fitted = |mib| admit(&config, &model(true), 4, &memory(mib)).map(|(_, f)| f);
+        let whole = fitted(3000).unwrap();
+        assert_eq!((whole.settings.context, whole.settings.kept), (4096, 2048));
+        assert_eq!(whole.note, "");
+        let small = fitted(1480).unwrap();
+        assert!((2048..4096).contains(&small.settings.context), "{small:?}");
+        assert!(small.note.contains("instead of 4096"), "{}", small.note);
+        let refused = fitted(1000).unwrap_err();
+        assert_eq!(refused.kind, FailureKind::OutOfMemory);
+        assert!(refused.message.contains("would fit"), "{refused}");
+    }
+
+    #[test]
+    fn what_cannot_be_known_is_no_reason_to_refuse() {
+        let config = Config::default();
+        let (_, fitted) = admit(&config, &model(true), 4, &Memory::default()).unwrap();
+        assert_eq!(fitted.settings.context, 4096);
+        let (_, fitted) = admit(&config, &model(false), 4, &memory(3000)).unwrap();
+        assert_eq!(fitted.settings.context, config.model.context_max);
+        assert!(admit(&config, &model(false), 4, &memory(1000)).is_err());
+    }
+
+    #[test]
+    fn the_configured_context_holds_also_beyond_the_model_s() {
+        let mut config = Config::default();
+        config.model.context = 16_384;
+        config.model.kv_type = KvType::Q8_0;
+        let (_, fitted) = admit(&config, &model(true), 4, &memory(4000)).unwrap();
+        assert_eq!(fitted.settings.context, 16_384);
+        assert_eq!(fitted.settings.kv_type, KvType::Q8_0);
+    }
+}

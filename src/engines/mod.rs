@@ -1,0 +1,395 @@
+//! The engine pool: owns the engine processes and decides which model is in memory.
+//!
+//! One engine runs at a time; the interface takes the model's name wherever several could
+//! differ. What engines report comes out of one channel as [`PoolEvent`]s; the pool knows
+//! nothing of queues and callers.
+
+mod load;
+mod process;
+mod residency;
+mod slot;
+mod status;
+mod supervisor;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_policy::holds::Keep;
+use hearth_proto::{Command, Event, Failure, FailureKind, ModelRef};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::board::BoardMonitor;
+use crate::caller::Caller;
+use crate::clock::Clock;
+use crate::config::ConfigReader;
+use crate::models::ModelStore;
+pub(crate) use process::executable;
+pub use process::{EngineProcess, Launcher};
+pub(crate) use residency::ReadyModel;
+use residency::{Consequence, Residency};
+pub(crate) use slot::{FileId, Slot};
+pub use status::{PoolStatus, ResidentModel};
+
+/// The supervisor sends a heartbeat at least this often while an engine runs.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Seconds after which a caller may try again that was refused because the daemon stops.
+pub(crate) const RETRY_S: u32 = 5;
+
+/// How an engine died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// It crashed, or the daemon killed it because it hung.
+    Crashed,
+    /// By a SIGKILL that the daemon did not send.
+    Killed,
+}
+
+/// What the pool reports to the owner of the requests, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PoolEvent {
+    /// An engine's event about a request or a command.
+    Engine(Event),
+    /// A model is ready for requests.
+    Ready {
+        /// Whether callers waited for that alone, without a request.
+        had_waiters: bool,
+    },
+    /// The loaded model is to make room for another one, as soon as it is idle.
+    Replacing,
+    /// No model is wanted: whatever is running is to end.
+    Unloading,
+    /// The model cannot be loaded.
+    LoadFailed {
+        /// Its name.
+        model: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// The engine has ended: by itself, or (`None`) because it was told to.
+    Ended(Option<Death>),
+    /// The pool has stopped; no event follows.
+    Stopped,
+}
+
+/// Handle on the pool; clones share everything.
+#[derive(Clone, Debug)]
+pub struct EnginePool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    config: ConfigReader,
+    board: BoardMonitor,
+    store: ModelStore,
+    launcher: Launcher,
+    residency: Mutex<Residency>,
+    status: watch::Sender<PoolStatus>,
+    events: mpsc::UnboundedSender<PoolEvent>,
+    /// Wakes the supervisor when the wanted model or the work has changed.
+    changed: Arc<Notify>,
+}
+
+impl EnginePool {
+    /// A pool without an engine, and the events that it will report.
+    pub fn new(
+        clock: Clock,
+        config: ConfigReader,
+        board: BoardMonitor,
+        store: ModelStore,
+        launcher: Launcher,
+    ) -> (Self, mpsc::UnboundedReceiver<PoolEvent>) {
+        let (events, receiver) = mpsc::unbounded_channel();
+        let pool = Self {
+            shared: Arc::new(Shared {
+                clock,
+                config,
+                board,
+                store,
+                launcher,
+                residency: Mutex::default(),
+                status: watch::Sender::default(),
+                events,
+                changed: Arc::default(),
+            }),
+        };
+        (pool, receiver)
+    }
+
+    /// Runs an engine whenever a model is wanted; returns when the pool has stopped.
+    pub async fn run(&self) {
+        supervisor::run(self).await;
+        self.change(|pool| {
+            pool.answer_waiters(&Err(stopping()));
+            Consequence::None
+        });
+        self.report(PoolEvent::Stopped);
+    }
+
+    /// The state of the pool.
+    pub fn status(&self) -> PoolStatus {
+        self.shared.residency.lock().status()
+    }
+
+    /// The state of the pool and its changes.
+    pub fn subscribe(&self) -> watch::Receiver<PoolStatus> {
+        self.shared.status.subscribe()
+    }
+
+    /// Whether the supervisor advances; the watchdog is notified only while it does.
+    pub fn is_advancing(&self) -> bool {
+        self.shared.residency.lock().is_advancing(self.now())
+    }
+
+    /// Loads a model and waits until it is ready.
+    ///
+    /// # Errors
+    /// `ModelNotFound`, `ModelInvalid`, `OutOfMemory`, `Busy`.
+    pub async fn load(&self, caller: &Caller, model: &ModelRef) -> Result<(), Failure> {
+        let model = self.shared.store.find(model).await?.name;
+        let (sender, loaded) = oneshot::channel();
+        self.check_running()?;
+        log::info!(uid:% = caller.principal, model = model.as_str(); "load requested");
+        self.change(|pool| pool.want(&model, Some(sender), caller.keep.is_some()));
+        loaded.await.map_err(|_| engine_died())?
+    }
+
+    /// Waits until a model is ready and returns its name.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn ready_or_load(
+        &self,
+        caller: &Caller,
+        model: &ModelRef,
+    ) -> Result<String, Failure> {
+        let ready = self.ready().filter(|ready| model.accepts(&ready.name));
+        if let Some(ready) = ready {
+            return Ok(ready.name);
+        }
+        let name = self.shared.store.find(model).await?.name;
+        self.load(caller, &ModelRef::Named(name.clone())).await?;
+        Ok(name)
+    }
+
+    /// Has a model loaded that nobody waits for.
+    pub(crate) fn want(&self, model: &str) {
+        self.change(|pool| pool.want(model, None, false));
+    }
+
+    /// Loads a model, unless the caller's keep-alive is zero: then it is unloaded if nothing
+    /// else uses it or keeps it loaded. Returns whether it was to stay. `is_awaited`: other
+    /// callers wait for the loaded model.
+    ///
+    /// # Errors
+    /// `ModelNotFound`, and those of loading.
+    pub async fn load_or_release(
+        &self,
+        caller: &Caller,
+        model: &ModelRef,
+        is_awaited: impl Fn() -> bool,
+    ) -> Result<bool, Failure> {
+        let name = self.shared.store.find(model).await?.name;
+        let stays = !caller.keep.as_ref().is_some_and(Keep::is_over);
+        if stays {
+            self.load(caller, &ModelRef::Named(name.clone())).await?;
+        } else {
+            self.check_running()?;
+        }
+        self.used(&name, caller.keep.as_ref(), is_awaited());
+        Ok(stays)
+    }
+
+    /// Ends the engine and returns once its memory is free.
+    ///
+    /// # Errors
+    /// `Busy` while the daemon stops.
+    pub async fn unload(&self, caller: &Caller) -> Result<(), Failure> {
+        self.check_running()?;
+        log::info!(uid:% = caller.principal; "unload requested");
+        let mut status = self.subscribe();
+        let pids = |status: &PoolStatus| status.resident.iter().find_map(|m| m.pid);
+        let pid = pids(&self.status());
+        self.change(Residency::unload);
+        // Requests that wait may have started another engine by then.
+        if pid.is_some() {
+            _ = status.wait_for(|status| pids(status) != pid).await;
+        }
+        Ok(())
+    }
+
+    /// Ends the engine because the board's memory has run short.
+    pub(crate) fn give_up(&self) {
+        self.change(Residency::unload);
+    }
+
+    /// Ends the engine and loads no other one; running requests are to have ended.
+    pub(crate) fn stop(&self) {
+        self.change(Residency::stop);
+    }
+
+    /// Keeps the loaded model in memory until [`Self::release`], and loads the default one
+    /// if there is none; returns the inhibitor's cookie.
+    ///
+    /// # Errors
+    /// `Busy` where this caller has too many inhibitors, else those of loading.
+    pub async fn inhibit_unload(&self, caller: &Caller, reason: &str) -> Result<u32, Failure> {
+        let owner = caller.origin.to_string();
+        let (cookie, is_loaded) = {
+            let mut residency = self.shared.residency.lock();
+            let cookie = residency.inhibitors.add(&owner);
+            (cookie, residency.loaded().is_some())
+        };
+        let cookie = cookie.ok_or_else(|| {
+            Failure::new(
+                FailureKind::Busy,
+                "you hold the model many times already: release a cookie first",
+            )
+        })?;
+        if !is_loaded && let Err(failure) = self.load(caller, &ModelRef::Default).await {
+            self.release(caller, cookie);
+            return Err(failure);
+        }
+        log::info!(uid:% = caller.principal, sender = owner.as_str(), reason; "an inhibitor keeps the model in memory");
+        Ok(cookie)
+    }
+
+    /// Releases an inhibitor of this caller; returns whether there was one.
+    pub fn release(&self, caller: &Caller, cookie: u32) -> bool {
+        let owner = caller.origin.to_string();
+        self.shared
+            .residency
+            .lock()
+            .inhibitors
+            .release(&owner, cookie)
+    }
+
+    /// How long the loaded model stays if nothing uses it; `None`: for ever.
+    pub fn stays(&self) -> Option<Duration> {
+        let limit = Duration::from_secs(u64::from(self.shared.config.get().engine.idle_unload_s));
+        let until = self.shared.residency.lock().stays_until(limit)?;
+        Some(until.saturating_sub(self.now()))
+    }
+
+    /// Whether an engine works or loads.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.shared.residency.lock().is_busy()
+    }
+
+    /// The model that takes requests now.
+    pub(crate) fn ready(&self) -> Option<ReadyModel> {
+        self.shared.residency.lock().ready()
+    }
+
+    /// Opens a slot of a model that is ready.
+    pub(crate) fn slot(&self, model: &str) -> Option<Slot> {
+        let residency = self.shared.residency.lock();
+        let slot = residency.slot(model)?;
+        self.shared.board.set_activity(residency.activity());
+        Some(slot)
+    }
+
+    /// A use of a model ended: from now on its keep-alive counts. `is_awaited`: other
+    /// callers wait for it.
+    pub(crate) fn used(&self, model: &str, keep: Option<&Keep>, is_awaited: bool) {
+        let now = self.now();
+        self.change(|pool| pool.used(now, model, keep, is_awaited));
+    }
+
+    /// Has the engines forget cached prompts: those of one user, or all.
+    pub(crate) fn forget_prompts(&self, uid: Option<u32>) {
+        let residency = self.shared.residency.lock();
+        residency.tell(Command::ForgetPrompts { uid });
+    }
+
+    fn check_running(&self) -> Result<(), Failure> {
+        if self.shared.residency.lock().is_stopping() {
+            return Err(stopping());
+        }
+        Ok(())
+    }
+
+    /// Changes the state, publishes it, and reports what follows from the change.
+    fn change(&self, change: impl FnOnce(&mut Residency) -> Consequence) {
+        let (consequence, status) = {
+            let mut residency = self.shared.residency.lock();
+            let consequence = change(&mut residency);
+            self.shared.board.set_activity(residency.activity());
+            (consequence, residency.status())
+        };
+        self.shared.status.send_if_modified(|old| {
+            let changed = *old != status;
+            *old = status;
+            changed
+        });
+        let event = match consequence {
+            Consequence::None => None,
+            Consequence::Replace => Some(PoolEvent::Replacing),
+            Consequence::Unload => Some(PoolEvent::Unloading),
+        };
+        if let Some(event) = event {
+            self.report(event);
+        }
+        self.shared.changed.notify_one();
+    }
+
+    /// Reports an engine's event, after having taken note of a loaded model.
+    fn engine_event(&self, event: Event) {
+        let Event::Loaded(info) = event else {
+            self.report(PoolEvent::Engine(event));
+            return;
+        };
+        log::info!(
+            model = info.description.as_str(), context = info.context_size, ms = info.load_ms, cpu = info.cpu.as_str();
+            "model loaded"
+        );
+        let (now, mut had_waiters) = (self.now(), false);
+        self.change(|residency| {
+            had_waiters = residency.loaded_now(now, info);
+            Consequence::None
+        });
+        self.report(PoolEvent::Ready { had_waiters });
+    }
+
+    fn report(&self, event: PoolEvent) {
+        // Its receiver runs as long as the pool.
+        _ = self.shared.events.send(event);
+    }
+
+    /// Tells the monitor whether an engine works.
+    fn publish_activity(&self) {
+        let activity = self.shared.residency.lock().activity();
+        self.shared.board.set_activity(activity);
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.clock.now()
+    }
+}
+
+/// The failure of what an engine did not answer before it ended.
+pub(crate) fn engine_died() -> Failure {
+    Failure::new(
+        FailureKind::EngineCrashed,
+        "the engine process ended more than once while it worked on this; it is restarted by itself",
+    )
+}
+
+/// The failure of requests while the daemon stops.
+pub(crate) fn stopping() -> Failure {
+    Failure::new(
+        FailureKind::Busy,
+        "the service is stopping: try again when it is back",
+    )
+    .retry_after(RETRY_S)
+}
+
+/// Whether no process has this id.
+fn process_is_gone(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)
+}

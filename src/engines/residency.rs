@@ -1,0 +1,338 @@
+//! Which model is in memory, and for how long: plain data and rules, with the time as an
+//! argument.
+
+use std::time::Duration;
+
+use hearth_policy::holds::{Holds, Keep};
+use hearth_proto::{Command, Failure, FailureKind, ModelInfo};
+use tokio::sync::{mpsc, oneshot};
+
+use super::slot::{FileId, Slot, Slots};
+use super::status::{PoolStatus, ResidentModel};
+use super::{HEARTBEAT, process_is_gone};
+use crate::board::Activity;
+
+/// The state of the pool.
+#[derive(Debug, Default)]
+pub(super) struct Residency {
+    engine: Option<Engine>,
+    /// The model that should be in memory.
+    wanted: Option<String>,
+    waiters: Vec<LoadWaiter>,
+    failed: Option<Failure>,
+    pub(super) inhibitors: Holds,
+    /// When a model was last used by a caller that set no keep-alive of its own.
+    last_used: Option<Duration>,
+    /// When it was last seen in use.
+    last_busy: Duration,
+    /// When the supervisor last sent its heartbeat.
+    heartbeat: Duration,
+    crashes: u64,
+    loads: u64,
+    cpu: String,
+    stopping: bool,
+}
+
+/// The running engine process.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) model: String,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) pid: Option<u32>,
+    pub(super) file: FileId,
+    /// What was reduced to fit the memory; empty if nothing was.
+    pub(super) note: String,
+    pub(super) slots: Slots,
+    /// What it reported when the model was loaded.
+    pub(super) info: Option<ModelInfo>,
+    /// It was told to end: later requests wait for the next one.
+    pub(super) is_ending: bool,
+}
+
+/// A caller that waits for a model to be loaded.
+#[derive(Debug)]
+struct LoadWaiter {
+    model: String,
+    sender: oneshot::Sender<Result<(), Failure>>,
+    /// The caller sets the keep-alive itself.
+    keeps: bool,
+}
+
+/// A model that is ready for requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReadyModel {
+    /// Its name.
+    pub(crate) name: String,
+    /// Requests that its engine works on at once.
+    pub(crate) slots: u32,
+}
+
+/// What a user of the pool has to do after a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Consequence {
+    /// Nothing.
+    None,
+    /// The model that is loaded is to make room for another one.
+    Replace,
+    /// No model is wanted any more.
+    Unload,
+}
+
+impl Residency {
+    /// The model that is loaded or being loaded.
+    pub(super) fn loaded(&self) -> Option<&str> {
+        self.engine.as_ref().map(|e| e.model.as_str())
+    }
+
+    pub(super) fn wanted(&self) -> Option<&str> {
+        self.wanted.as_deref()
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        let engine = self.engine.as_ref();
+        engine.is_some_and(|e| e.info.is_some() && !e.is_ending)
+    }
+
+    /// The model that takes requests now.
+    pub(super) fn ready(&self) -> Option<ReadyModel> {
+        let engine = self.engine.as_ref().filter(|e| !e.is_ending)?;
+        Some(ReadyModel {
+            name: engine.model.clone(),
+            slots: engine.info.as_ref()?.slots,
+        })
+    }
+
+    /// Opens a slot of a model that is ready.
+    pub(super) fn slot(&self, model: &str) -> Option<Slot> {
+        let engine = self.engine.as_ref().filter(|e| e.model == model)?;
+        self.is_ready()
+            .then(|| engine.slots.open(engine.commands.clone(), engine.file))
+    }
+
+    /// Sends all engines a command that no event answers.
+    pub(super) fn tell(&self, command: Command) {
+        if let Some(engine) = &self.engine {
+            _ = engine.commands.send(command);
+        }
+    }
+
+    /// Whether an engine works or loads.
+    pub(super) fn is_busy(&self) -> bool {
+        let engine = self.engine.as_ref();
+        engine.is_some_and(|e| e.info.is_none() || e.is_ending || !e.slots.are_closed())
+    }
+
+    pub(super) fn activity(&self) -> Activity {
+        match &self.engine {
+            None => Activity::None,
+            Some(_) if self.is_busy() => Activity::Busy,
+            Some(_) => Activity::Idle,
+        }
+    }
+
+    /// Without an engine there is nothing to watch but the daemon's own loop, and the
+    /// caller runs in it.
+    pub(super) fn is_advancing(&self, now: Duration) -> bool {
+        self.engine.is_none() || now.saturating_sub(self.heartbeat) < HEARTBEAT * 3
+    }
+
+    /// Requests a model; the waiter is notified when it is ready or cannot be loaded.
+    /// `keeps`: the caller sets the keep-alive itself.
+    pub(super) fn want(
+        &mut self,
+        model: &str,
+        waiter: Option<oneshot::Sender<Result<(), Failure>>>,
+        keeps: bool,
+    ) -> Consequence {
+        if let Some(sender) = waiter {
+            if self.loaded() == Some(model) && self.is_ready() {
+                _ = sender.send(Ok(()));
+                return Consequence::None;
+            }
+            self.waiters.push(LoadWaiter {
+                model: model.to_owned(),
+                sender,
+                keeps,
+            });
+        }
+        self.failed = None;
+        self.wanted = Some(model.to_owned());
+        match self.loaded() {
+            Some(loaded) if loaded != model => Consequence::Replace,
+            _ => Consequence::None,
+        }
+    }
+
+    /// Sets that no model is wanted.
+    pub(super) fn unload(&mut self) -> Consequence {
+        self.wanted = None;
+        self.failed = None;
+        self.inhibitors.forget_wishes();
+        Consequence::Unload
+    }
+
+    /// No model is loaded any more after this one.
+    pub(super) fn stop(&mut self) -> Consequence {
+        self.stopping = true;
+        self.unload()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// An engine was started.
+    pub(super) fn started(&mut self, now: Duration, engine: Engine) {
+        self.engine = Some(engine);
+        self.beat(now);
+    }
+
+    /// The model is ready; returns whether callers waited for that alone.
+    pub(super) fn loaded_now(&mut self, now: Duration, info: ModelInfo) -> bool {
+        self.cpu.clone_from(&info.cpu);
+        if let Some(engine) = &mut self.engine {
+            engine.info = Some(info);
+        }
+        self.loads += 1;
+        self.last_busy = now;
+        if self.waiters.iter().any(|w| !w.keeps) {
+            self.last_used = Some(now);
+        }
+        let had_waiters = !self.waiters.is_empty();
+        self.answer_waiters(&Ok(()));
+        had_waiters
+    }
+
+    /// The wanted model cannot be loaded.
+    pub(super) fn load_failed(&mut self, model: &str, failure: &Failure) {
+        self.failed = Some(failure.clone());
+        if self.wanted() == Some(model) {
+            self.wanted = None;
+        }
+        self.answer_waiters(&Err(failure.clone()));
+    }
+
+    /// The engine has ended; `crashed`: without having been told to.
+    pub(super) fn ended(&mut self, crashed: bool) {
+        self.engine = None;
+        self.crashes += u64::from(crashed);
+    }
+
+    /// Answers those who wait for the model that is loaded or failed; the others requested
+    /// one that was superseded.
+    pub(super) fn answer_waiters(&mut self, result: &Result<(), Failure>) {
+        let loaded = self.loaded().map(str::to_owned);
+        for waiter in self.waiters.drain(..) {
+            let answer = if result.is_err() || loaded.as_deref() == Some(&waiter.model) {
+                result.clone()
+            } else {
+                Err(Failure::new(
+                    FailureKind::Busy,
+                    "another model was asked for meanwhile: try again",
+                ))
+            };
+            _ = waiter.sender.send(answer);
+        }
+    }
+
+    /// Whether the running engine has to end now: another model or none is wanted, and its
+    /// work is finished.
+    pub(super) fn end_unwanted(&mut self) -> bool {
+        let is_unwanted = self.loaded() != self.wanted();
+        match &mut self.engine {
+            Some(engine) if is_unwanted && engine.slots.are_closed() => {
+                engine.is_ending = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The supervisor's heartbeat.
+    pub(super) fn beat(&mut self, now: Duration) {
+        self.heartbeat = now;
+        if self.is_busy() {
+            self.last_busy = now;
+        }
+        if self.inhibitors.are_open() {
+            self.last_used = Some(now);
+        }
+    }
+
+    /// A use of a model ended: from now on its keep-alive counts, as the user or the
+    /// configuration sets it. `is_awaited`: other callers wait for it.
+    pub(super) fn used(
+        &mut self,
+        now: Duration,
+        model: &str,
+        keep: Option<&Keep>,
+        is_awaited: bool,
+    ) -> Consequence {
+        let Some(keep) = keep else {
+            self.last_used = Some(now);
+            return Consequence::None;
+        };
+        self.inhibitors.keep(keep, model, now, process_is_gone);
+        let is_released = self
+            .inhibitors
+            .until(model)
+            .is_some_and(|until| until <= now);
+        let is_loaded = self.is_ready() && self.loaded() == Some(model);
+        let is_held = is_awaited || self.inhibitors.are_open();
+        if keep.is_over() && is_released && is_loaded && !is_held {
+            log::info!(model = model; "the model is unloaded: its keep-alive is over");
+            return self.unload();
+        }
+        Consequence::None
+    }
+
+    /// Unloads a model that was idle for `limit` and has no inhibitor. A limit of zero keeps
+    /// it for ever.
+    pub(super) fn unload_idle(&mut self, now: Duration, limit: Duration) -> Consequence {
+        let is_due = self.is_ready()
+            && !self.is_busy()
+            && self.stays_until(limit).is_some_and(|until| until <= now);
+        if is_due {
+            self.unload()
+        } else {
+            Consequence::None
+        }
+    }
+
+    /// When the loaded model is unloaded if it is not used again; `None`: never.
+    pub(super) fn stays_until(&self, limit: Duration) -> Option<Duration> {
+        if limit.is_zero() || self.inhibitors.are_open() {
+            return None;
+        }
+        let model = self.loaded().unwrap_or_default();
+        let kept = self.inhibitors.until(model)?;
+        let used = self.last_used.map_or(Duration::ZERO, |used| used + limit);
+        // The caller that loaded it may be about to use it.
+        Some(kept.max(used).max(self.last_busy + HEARTBEAT))
+    }
+
+    pub(super) fn status(&self) -> PoolStatus {
+        PoolStatus {
+            resident: self
+                .engine
+                .iter()
+                .map(|engine| ResidentModel {
+                    name: engine.model.clone(),
+                    info: engine.info.clone(),
+                    pid: engine.pid,
+                    note: engine.note.clone(),
+                })
+                .collect(),
+            wanted: self.wanted.clone(),
+            failed: self.failed.clone(),
+            crashes: self.crashes,
+            loads: self.loads,
+            cpu: self.cpu.clone(),
+            stopping: self.stopping,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

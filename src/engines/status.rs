@@ -1,0 +1,52 @@
+//! What the pool publishes.
+
+use hearth_proto::{Failure, ModelInfo};
+
+/// The engines and what is to be loaded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PoolStatus {
+    /// The models in memory, or on their way there.
+    pub resident: Vec<ResidentModel>,
+    /// The model that is to be in memory.
+    pub wanted: Option<String>,
+    /// Why the last load failed; `None` if another one was asked for since.
+    pub failed: Option<Failure>,
+    /// How often an engine has died since the daemon started.
+    pub crashes: u64,
+    /// How often a model has become ready since the daemon started.
+    pub loads: u64,
+    /// The engine's CPU kernels; empty before the first load.
+    pub cpu: String,
+    /// Whether the daemon is stopping.
+    pub stopping: bool,
+}
+
+/// A model in memory, or on its way there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResidentModel {
+    /// Its name.
+    pub name: String,
+    /// What the engine reports about it; `None` while it loads.
+    pub info: Option<ModelInfo>,
+    /// The engine's process.
+    pub pid: Option<u32>,
+    /// What was reduced to fit the memory; empty if nothing was.
+    pub note: String,
+}
+
+impl PoolStatus {
+    /// The model that requests without a model's name are for.
+    pub fn first(&self) -> Option<&ResidentModel> {
+        self.resident.first()
+    }
+
+    /// The model of this name, if it is in memory or on its way there.
+    pub fn get(&self, name: &str) -> Option<&ResidentModel> {
+        self.resident.iter().find(|model| model.name == name)
+    }
+
+    /// The names of the models in memory.
+    pub fn names(&self) -> Vec<String> {
+        self.resident.iter().map(|m| m.name.clone()).collect()
+    }
+}

@@ -1,0 +1,377 @@
+//! The supervisor: one engine process for as long as its model is wanted; a lost
+//! one is replaced, with back-off.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use hearth_policy::governor::MemoryState;
+use hearth_proto::{Command, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION};
+use nix::sys::signal::Signal;
+use tokio::sync::{mpsc, watch};
+
+use super::process::{EngineProcess, executable};
+use super::residency::{Consequence, Engine};
+use super::slot::Slots;
+use super::{Death, EnginePool, HEARTBEAT, PoolEvent, load};
+use crate::board::BoardStatus;
+
+/// First pause after a crash; doubled up to the longest one.
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
+/// Consecutive crashes while loading after which loading the model fails.
+const LOAD_CRASHES_MAX: u32 = 3;
+/// The same for kills from outside, which do not imply a fault of the file: by a person, or
+/// by the kernel for lack of memory.
+const LOAD_KILLS_MAX: u32 = 8;
+/// How long an engine may take to send its hello (it loads shared libraries first).
+const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an engine may take to exit.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an engine may take to exit while it writes prompts to the disk cache.
+const WRITE_PATIENCE: Duration = Duration::from_secs(15);
+/// How often the heartbeat is sent while the engine works.
+const BUSY_TICK: Duration = Duration::from_secs(1);
+
+/// How one engine ended.
+enum Ended {
+    /// It ended as requested.
+    Unloaded,
+    /// The model cannot be loaded.
+    LoadFailed(Failure),
+    /// It died; `worked` if it had been useful before.
+    Crashed {
+        worked: bool,
+        how: String,
+        death: Death,
+    },
+}
+
+/// Runs engines until the pool stops.
+pub(super) async fn run(pool: &EnginePool) {
+    let mut crashes_in_row = 0;
+    loop {
+        let wanted = {
+            let residency = pool.shared.residency.lock();
+            if residency.is_stopping() && residency.wanted().is_none() {
+                return;
+            }
+            residency.wanted().map(str::to_owned)
+        };
+        let Some(model) = wanted else {
+            pool.shared.changed.notified().await;
+            continue;
+        };
+        let ended = run_engine(pool, &model).await;
+        crashes_in_row = clear_engine(pool, &model, ended, crashes_in_row);
+        if crashes_in_row > 0 {
+            let pause = BACKOFF_FIRST * 2u32.saturating_pow(crashes_in_row - 1);
+            tokio::time::sleep(pause.min(BACKOFF_LONGEST)).await;
+        }
+    }
+}
+
+/// Takes the ended engine out of the pool; returns the number of consecutive crashes.
+fn clear_engine(pool: &EnginePool, model: &str, ended: Ended, crashes_before: u32) -> u32 {
+    let death = match ended {
+        Ended::Crashed { death, .. } => Some(death),
+        Ended::Unloaded | Ended::LoadFailed(_) => None,
+    };
+    pool.change(|residency| {
+        residency.ended(death.is_some());
+        Consequence::None
+    });
+    pool.report(PoolEvent::Ended(death));
+    match ended {
+        Ended::Unloaded => 0,
+        Ended::LoadFailed(failure) => {
+            load_failed(pool, model, failure);
+            0
+        }
+        Ended::Crashed { worked, how, death } => {
+            let crashes = if worked { 1 } else { crashes_before + 1 };
+            log::error!(model = model, crashes = crashes; "the engine died: {how}");
+            let Some((kind, why)) = gives_up(worked, crashes, death) else {
+                return crashes;
+            };
+            let message = format!("the engine dies while loading {model} ({how}): {why}");
+            load_failed(pool, model, Failure::new(kind, message));
+            0
+        }
+    }
+}
+
+/// Whether a model whose engine keeps dying is not loaded any more, and why.
+fn gives_up(worked: bool, crashes: u32, death: Death) -> Option<(FailureKind, &'static str)> {
+    match death {
+        _ if worked => None,
+        Death::Crashed if crashes >= LOAD_CRASHES_MAX => Some((
+            FailureKind::ModelInvalid,
+            "the file is probably damaged, import it again",
+        )),
+        Death::Killed if crashes >= LOAD_KILLS_MAX => Some((
+            FailureKind::OutOfMemory,
+            "probably for want of memory, see `journalctl -k`: end other programs, or use a smaller model",
+        )),
+        Death::Crashed | Death::Killed => None,
+    }
+}
+
+fn load_failed(pool: &EnginePool, model: &str, failure: Failure) {
+    log::error!(model = model; "cannot load: {failure}");
+    pool.change(|residency| {
+        residency.load_failed(model, &failure);
+        Consequence::None
+    });
+    pool.report(PoolEvent::LoadFailed {
+        model: model.to_owned(),
+        failure,
+    });
+}
+
+/// Runs one engine from start to end.
+async fn run_engine(pool: &EnginePool, model: &str) -> Ended {
+    let admitted = match load::load_request(pool, model).await {
+        Ok(admitted) => admitted,
+        Err(failure) => return Ended::LoadFailed(failure),
+    };
+    let config = pool.shared.config.get();
+    let path = executable(&config.paths.engine);
+    let (commands, receiver) = mpsc::unbounded_channel();
+    let process = match pool.shared.launcher.start(&path, receiver) {
+        Ok(process) => process,
+        Err(error) => {
+            let message = format!("cannot start the engine {}: {error}", path.display());
+            return Ended::LoadFailed(Failure::new(FailureKind::Internal, message));
+        }
+    };
+    let engine = Engine {
+        model: model.to_owned(),
+        commands: commands.clone(),
+        pid: process.pid(),
+        file: admitted.file,
+        note: admitted.note,
+        slots: Slots::new(pool.shared.changed.clone()),
+        info: None,
+        is_ending: false,
+    };
+    let now = pool.now();
+    pool.change(|residency| {
+        residency.started(now, engine);
+        Consequence::None
+    });
+    let seconds = |s: u32| Duration::from_secs(u64::from(s));
+    let session = Session {
+        pool,
+        model,
+        process,
+        commands,
+        board: pool.shared.board.subscribe(),
+        memory: MemoryState::Normal,
+        progress: Progress::new(now),
+        worked: false,
+        load_timeout: seconds(config.engine.load_timeout_s),
+        hang_timeout: seconds(config.engine.hang_timeout_s),
+    };
+    session.run(admitted.request).await
+}
+
+/// One engine process, from its start to its end.
+struct Session<'a> {
+    pool: &'a EnginePool,
+    model: &'a str,
+    process: EngineProcess,
+    commands: mpsc::UnboundedSender<Command>,
+    board: watch::Receiver<BoardStatus>,
+    /// The memory state that the engine was last told of.
+    memory: MemoryState,
+    progress: Progress,
+    /// Whether it has been useful: it began to work on a request.
+    worked: bool,
+    load_timeout: Duration,
+    hang_timeout: Duration,
+}
+
+impl Session<'_> {
+    async fn run(mut self, request: LoadRequest) -> Ended {
+        let hello = tokio::time::timeout(HELLO_TIMEOUT, self.process.event()).await;
+        match hello {
+            Ok(Some(Event::Hello {
+                protocol: PROTOCOL_VERSION,
+                ..
+            })) => {}
+            Ok(Some(Event::Hello { version, .. })) => {
+                return Ended::LoadFailed(Failure::new(
+                    FailureKind::Internal,
+                    format!("the engine is of another version ({version}): reinstall the package"),
+                ));
+            }
+            _ => return self.died(END_PATIENCE).await,
+        }
+        let mut limits = request.limits;
+        self.memory = self.board.borrow_and_update().verdict.memory;
+        self.send(Command::Load(request));
+        // One timer across all events: a stream of tokens must not delay it.
+        let mut tick = std::pin::pin!(tokio::time::sleep(BUSY_TICK));
+        loop {
+            tokio::select! {
+                event = self.process.event() => match event {
+                    Some(event) => {
+                        if let Some(ended) = self.received(event).await {
+                            return ended;
+                        }
+                    }
+                    None => return self.died(END_PATIENCE).await,
+                },
+                () = self.pool.shared.changed.notified() => {}
+                Ok(()) = self.board.changed() => {
+                    let status = self.board.borrow_and_update().clone();
+                    if status.limits != limits {
+                        limits = status.limits;
+                        self.send(Command::SetLimits(limits));
+                    }
+                    self.give_up_memory(status.verdict.memory);
+                }
+                () = &mut tick => match self.beat() {
+                    Some(pause) => tick.as_mut().reset(tokio::time::Instant::now() + pause),
+                    None => return self.died(Duration::ZERO).await,
+                }
+            }
+            // If another model is wanted, running answers are finished first; if none is
+            // wanted, they were cancelled already.
+            let ends = self.pool.shared.residency.lock().end_unwanted();
+            if ends {
+                self.send(Command::Shutdown);
+                // Frames still in transit are no longer of use.
+                while self.process.left_over().is_some() {}
+                _ = self.process.end(WRITE_PATIENCE).await;
+                return Ended::Unloaded;
+            }
+            self.pool.publish_activity();
+        }
+    }
+
+    fn send(&self, command: Command) {
+        // An engine that has ended is noticed by the end of its events.
+        _ = self.commands.send(command);
+    }
+
+    /// Handles an event; returns how the engine ended if it did.
+    async fn received(&mut self, event: Event) -> Option<Ended> {
+        let now = self.pool.now();
+        match event {
+            Event::LoadFailed(failure) => {
+                _ = self.process.end(END_PATIENCE).await;
+                return Some(Ended::LoadFailed(failure));
+            }
+            Event::Pong { ticks, busy, .. } => self.progress.pong(now, ticks, busy),
+            event => {
+                self.worked |= matches!(event, Event::Started { .. });
+                self.progress.made(now);
+                self.pool.engine_event(event);
+            }
+        }
+        None
+    }
+
+    /// The worse the state of the memory becomes, the more is given up.
+    fn give_up_memory(&mut self, state: MemoryState) {
+        if state > self.memory && state < MemoryState::Emergency {
+            self.send(Command::Shrink);
+        }
+        self.memory = state;
+    }
+
+    /// Sends the heartbeat and unloads an idle model. Returns the time until the next
+    /// heartbeat; `None` if the engine hangs.
+    fn beat(&mut self) -> Option<Duration> {
+        let now = self.pool.now();
+        let idle_s = self.pool.shared.config.get().engine.idle_unload_s;
+        let idle_limit = Duration::from_secs(u64::from(idle_s));
+        self.pool.change(|residency| {
+            residency.beat(now);
+            let consequence = residency.unload_idle(now, idle_limit);
+            if consequence != Consequence::None {
+                log::info!("the model is unloaded: not used for {idle_s} s");
+            }
+            consequence
+        });
+        let (busy, ready) = {
+            let residency = self.pool.shared.residency.lock();
+            (residency.is_busy(), residency.is_ready())
+        };
+        if !busy {
+            self.progress.made(now);
+            return Some(HEARTBEAT);
+        }
+        self.send(Command::Ping { seq: 0 });
+        let limit = if ready {
+            self.hang_timeout
+        } else {
+            self.load_timeout
+        };
+        if self.progress.silent(now) > limit {
+            log::error!(model = self.model; "the engine makes no progress for {} s: killing it", limit.as_secs());
+            return None;
+        }
+        Some(BUSY_TICK)
+    }
+
+    /// The engine has ended or has to be ended: processes its remaining events and reports
+    /// how it ended. With zero patience the daemon kills it.
+    async fn died(mut self, patience: Duration) -> Ended {
+        let ended = self.process.end(patience).await;
+        let signal = ended.as_ref().ok().and_then(ExitStatus::signal);
+        let killed = signal == Some(Signal::SIGKILL as i32);
+        let death = if killed && !patience.is_zero() {
+            Death::Killed
+        } else {
+            Death::Crashed
+        };
+        let how = match ended {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        while let Some(event) = self.process.left_over() {
+            match event {
+                Event::LoadFailed(failure) => return Ended::LoadFailed(failure),
+                event => self.pool.engine_event(event),
+            }
+        }
+        Ended::Crashed {
+            worked: self.worked,
+            how,
+            death,
+        }
+    }
+}
+
+/// When the engine last made progress.
+struct Progress {
+    last: Duration,
+    ticks: u64,
+}
+
+impl Progress {
+    fn new(now: Duration) -> Self {
+        Self {
+            last: now,
+            ticks: 0,
+        }
+    }
+
+    fn made(&mut self, now: Duration) {
+        self.last = now;
+    }
+
+    fn pong(&mut self, now: Duration, ticks: u64, busy: bool) {
+        if ticks != self.ticks || !busy {
+            self.ticks = ticks;
+            self.last = now;
+        }
+    }
+
+    fn silent(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.last)
+    }
+}

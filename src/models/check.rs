@@ -1,0 +1,71 @@
+//! Has a separate process load a file, which may crash on it.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use hearth_proto::{Failure, FailureKind};
+use serde::Deserialize;
+use tokio::process::Command;
+
+/// What `hearth-engine check` prints.
+#[derive(Deserialize)]
+struct Checked {
+    ok: bool,
+    #[serde(default)]
+    failure: Option<Failure>,
+}
+
+/// Checks that `engine` can load the file at `path` within `limit`; `name` is that of the
+/// model in messages.
+///
+/// # Errors
+/// `ModelInvalid`, and what the engine reports; `Internal` if it cannot be started.
+pub(super) async fn check(
+    engine: &Path,
+    name: &str,
+    path: &Path,
+    limit: Duration,
+) -> Result<(), Failure> {
+    let output = Command::new(engine)
+        .arg("check")
+        .arg(path)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = match tokio::time::timeout(limit, output).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(error)) => {
+            return Err(Failure::new(
+                FailureKind::Internal,
+                format!("cannot start {}: {error}", engine.display()),
+            ));
+        }
+        Err(_) => {
+            let why = format!("it did not load within {} s", limit.as_secs());
+            return Err(invalid(name, &why));
+        }
+    };
+    match serde_json::from_slice::<Checked>(&output.stdout) {
+        Ok(checked) if checked.ok => Ok(()),
+        Ok(Checked {
+            failure: Some(failure),
+            ..
+        }) => Err(Failure {
+            // The temporary name means nothing to the caller.
+            message: failure.message.replace(&path.display().to_string(), name),
+            ..failure
+        }),
+        _ => {
+            let why = format!("the engine died of it ({})", output.status);
+            Err(invalid(name, &why))
+        }
+    }
+}
+
+fn invalid(name: &str, why: &str) -> Failure {
+    Failure::new(
+        FailureKind::ModelInvalid,
+        format!("{name} is not a usable model: {why}; nothing was kept"),
+    )
+}

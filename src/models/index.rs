@@ -1,0 +1,186 @@
+//! The index of model files: what the folders held when they were last scanned.
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use hearth_gguf::{Header, read_header};
+use hearth_proto::{Failure, FailureKind, ModelRef};
+
+/// An installed model file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredModel {
+    /// File name without `.gguf`.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Seconds since 1970 of its last change.
+    pub modified_s: u64,
+    /// Whether it came with a package.
+    pub packaged: bool,
+    /// What its header says, or why it cannot be read.
+    pub header: Result<Arc<Header>, String>,
+}
+
+/// All models by name; an imported one hides a packaged one of the same name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelIndex {
+    models: Vec<StoredModel>,
+}
+
+impl ModelIndex {
+    /// Lists both folders. Headers of files that are in `before` and did not change since
+    /// are taken from there: reading a large vocabulary takes long on a board.
+    pub(super) fn scan(imported: &Path, packaged: &Path, before: &Self) -> Self {
+        let mut models: Vec<StoredModel> = Vec::new();
+        for (folder, is_packaged) in [(imported, false), (packaged, true)] {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if let Some(model) = describe(&entry.path(), is_packaged, before)
+                    && !models.iter().any(|m| m.name == model.name)
+                {
+                    models.push(model);
+                }
+            }
+        }
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        Self { models }
+    }
+
+    /// The models by name.
+    pub fn models(&self) -> &[StoredModel] {
+        &self.models
+    }
+
+    /// The model of this name.
+    pub fn get(&self, name: &str) -> Option<&StoredModel> {
+        self.models.iter().find(|m| m.name == name)
+    }
+
+    /// Finds a model. The default is `configured` if that is set, else the only imported
+    /// one, else the smallest packaged one.
+    ///
+    /// # Errors
+    /// `ModelNotFound`, naming the installed models.
+    pub fn find(&self, model: &ModelRef, configured: &ModelRef) -> Result<&StoredModel, Failure> {
+        let found = match model.name().or(configured.name()) {
+            Some(name) => self.get(name),
+            None => self.only_imported().or_else(|| self.smallest_packaged()),
+        };
+        found.ok_or_else(|| self.not_found(model.name().or(configured.name())))
+    }
+
+    fn only_imported(&self) -> Option<&StoredModel> {
+        let mut imported = self.models.iter().filter(|m| !m.packaged);
+        imported.next().filter(|_| imported.next().is_none())
+    }
+
+    fn smallest_packaged(&self) -> Option<&StoredModel> {
+        let packaged = self.models.iter().filter(|m| m.packaged);
+        packaged.min_by_key(|m| m.size_bytes)
+    }
+
+    fn not_found(&self, name: Option<&str>) -> Failure {
+        let names: Vec<&str> = self.models.iter().map(|m| m.name.as_str()).collect();
+        let message = if names.is_empty() {
+            "no model is installed: get one with `hearthctl pull` or `hearthctl import FILE`"
+                .to_owned()
+        } else if let Some(name) = name {
+            format!(
+                "there is no model {name:?}; installed: {}",
+                names.join(", ")
+            )
+        } else {
+            format!(
+                "several models are installed, name one or set `model.default`: {}",
+                names.join(", ")
+            )
+        };
+        Failure::new(FailureKind::ModelNotFound, message)
+    }
+}
+
+fn describe(path: &Path, packaged: bool, before: &ModelIndex) -> Option<StoredModel> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
+    if name.starts_with('.') {
+        return None;
+    }
+    let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let modified = meta.modified().unwrap_or(UNIX_EPOCH);
+    let modified_s = modified
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    let size_bytes = meta.len();
+    let known = before
+        .models
+        .iter()
+        .find(|m| m.path == path && m.size_bytes == size_bytes && m.modified_s == modified_s);
+    let header = known.map_or_else(|| header(path), |m| m.header.clone());
+    Some(StoredModel {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        size_bytes,
+        modified_s,
+        packaged,
+        header,
+    })
+}
+
+fn header(path: &Path) -> Result<Arc<Header>, String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let header = read_header(&mut BufReader::new(file)).map_err(|e| e.to_string())?;
+    Ok(Arc::new(header))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(index: &ModelIndex, name: &str, configured: &str) -> Result<String, Failure> {
+        let found = index.find(&name.into(), &configured.into());
+        found.map(|model| model.name.clone())
+    }
+
+    #[test]
+    fn the_default_is_the_only_import_else_the_smallest_packaged() {
+        let root = tempfile::tempdir().unwrap();
+        let (imported, packaged) = (root.path().join("imported"), root.path().join("packaged"));
+        fs::create_dir(&imported).unwrap();
+        fs::create_dir(&packaged).unwrap();
+        let scan = || ModelIndex::scan(&imported, &packaged, &ModelIndex::default());
+        let none = found(&scan(), "", "").unwrap_err();
+        assert_eq!(none.kind, FailureKind::ModelNotFound);
+        fs::write(packaged.join("big.gguf"), "xxxx").unwrap();
+        fs::write(packaged.join("small.gguf"), "x").unwrap();
+        assert_eq!(found(&scan(), "", "").unwrap(), "small");
+        fs::write(imported.join("mine.gguf"), "xx").unwrap();
+        let index = scan();
+        assert_eq!(found(&index, "", "").unwrap(), "mine");
+        assert_eq!(found(&index, "default", "big").unwrap(), "big");
+        assert_eq!(found(&index, "big:latest", "").unwrap(), "big");
+        let error = found(&index, "nope", "").unwrap_err();
+        assert!(
+            error.message.contains("installed: big, mine, small"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_header_is_read_again_only_after_a_change() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("m.gguf");
+        fs::write(&path, "x").unwrap();
+        let nowhere = Path::new("/nonexistent");
+        let mut before = ModelIndex::scan(root.path(), nowhere, &ModelIndex::default());
+        assert!(before.models[0].header.is_err(), "one byte is no header");
+        before.models[0].header = Ok(Arc::default());
+        let same = ModelIndex::scan(root.path(), nowhere, &before);
+        assert!(same.models[0].header.is_ok());
+        fs::write(&path, "xx").unwrap();
+        let changed = ModelIndex::scan(root.path(), nowhere, &before);
+        assert!(changed.models[0].header.is_err());
+    }
+}

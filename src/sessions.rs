@@ -1,0 +1,394 @@
+//! Sessions: conversations that the daemon stores for their owner.
+//!
+//! Only text is stored here. Continuing one is cheap because of the prompt cache: a turn's
+//! prompt begins with what was computed for the turns before it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_proto::{Answer, Failure, FailureKind, Message, Prompt, RequestOptions};
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::caller::Caller;
+use crate::config::ConfigReader;
+use crate::dispatch::{Dispatcher, check_bytes};
+use crate::engines::stopping;
+
+/// The most sessions at once: each may hold a prompt of the largest size.
+const SESSIONS_MAX: usize = 64;
+/// The most sessions of one user.
+const SESSIONS_PER_USER_MAX: usize = 16;
+
+/// Options of one turn of a session.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Turn {
+    /// Options that override those of the session.
+    pub options: RequestOptions,
+    /// Give up this long after the call.
+    pub deadline: Option<Duration>,
+}
+
+/// State of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionState {
+    /// It waits for a turn.
+    #[default]
+    Idle,
+    /// Its owner waits for an answer.
+    Answering,
+}
+
+impl SessionState {
+    /// The word on the bus.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Answering => "answering",
+        }
+    }
+}
+
+/// The public view of a session: no text.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SessionView {
+    /// Its number, the last part of its object path.
+    pub id: u64,
+    /// Its owner.
+    pub uid: u32,
+    /// The bus name that it ends with.
+    pub sender: String,
+    /// Its state.
+    pub state: SessionState,
+    /// Answers stored.
+    pub turns: u32,
+    /// Tokens of the last answer's prompt.
+    pub prompt_tokens: u32,
+    /// Of these, found in the prompt cache.
+    pub cached_tokens: u32,
+}
+
+/// Handle on all open sessions; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    config: ConfigReader,
+    dispatcher: Dispatcher,
+    open: Arc<Mutex<Open>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    sessions: BTreeMap<u64, Session>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Session {
+    view: watch::Sender<SessionView>,
+    conversation: Conversation,
+}
+
+/// The messages so far, and the settings for further turns.
+#[derive(Clone, Debug, Default)]
+struct Conversation {
+    /// Options of every turn.
+    options: RequestOptions,
+    messages: Vec<Message>,
+    /// The user's text since the last answer.
+    appended: String,
+}
+
+impl Conversation {
+    /// Adds to the user's next turn. It becomes one turn: many chat templates require user
+    /// and assistant to alternate.
+    fn append(&mut self, text: &str) {
+        if !self.appended.is_empty() && !text.is_empty() {
+            self.appended.push_str("\n\n");
+        }
+        self.appended.push_str(text);
+    }
+
+    /// Adds the appended text as the user's turn.
+    fn take_turn(&mut self) {
+        let said = std::mem::take(&mut self.appended);
+        self.messages.push(Message::user(said));
+    }
+
+    /// Bytes of text in the conversation.
+    fn bytes(&self) -> usize {
+        let said: usize = self.messages.iter().map(|m| m.content.len()).sum();
+        said + self.appended.len()
+    }
+}
+
+impl Session {
+    fn set(&self, state: SessionState) {
+        self.view.send_modify(|view| view.state = state);
+    }
+}
+
+impl Open {
+    /// Opens a session with this conversation.
+    fn add(&mut self, owner: &Caller, conversation: Conversation) -> Result<u64, Failure> {
+        let uid = owner.principal.uid();
+        let owned = self.sessions.values();
+        let owned = owned.filter(|s| s.view.borrow().uid == uid).count();
+        if owned >= SESSIONS_PER_USER_MAX {
+            return Err(Failure::new(
+                FailureKind::QuotaExceeded,
+                format!("uid {uid} has {owned} sessions open: close one first"),
+            ));
+        }
+        if self.sessions.len() >= SESSIONS_MAX {
+            return Err(Failure::new(
+                FailureKind::Busy,
+                format!("{SESSIONS_MAX} sessions are open: try again when one was closed"),
+            ));
+        }
+        self.last += 1;
+        let view = SessionView {
+            id: self.last,
+            uid,
+            sender: owner.origin.to_string(),
+            ..SessionView::default()
+        };
+        let session = Session {
+            view: watch::Sender::new(view),
+            conversation,
+        };
+        self.sessions.insert(self.last, session);
+        Ok(self.last)
+    }
+
+    /// A session that this caller may use.
+    fn own(&mut self, caller: &Caller, id: u64) -> Result<&mut Session, Failure> {
+        let session = self.sessions.get_mut(&id).ok_or_else(|| unknown(id))?;
+        let owner = session.view.borrow().uid;
+        if caller.principal.may_use(owner) {
+            return Ok(session);
+        }
+        Err(Failure::new(
+            FailureKind::AccessDenied,
+            format!("session {id} belongs to uid {owner}: open one of your own"),
+        ))
+    }
+
+    /// The same, if no answer is running in it.
+    fn idle(&mut self, caller: &Caller, id: u64) -> Result<&mut Session, Failure> {
+        let session = self.own(caller, id)?;
+        if session.view.borrow().state == SessionState::Idle {
+            return Ok(session);
+        }
+        Err(Failure::new(
+            FailureKind::Busy,
+            format!("session {id} is answering: wait for the answer, or clone the session"),
+        ))
+    }
+}
+
+impl Sessions {
+    /// No sessions yet.
+    pub fn new(config: ConfigReader, dispatcher: Dispatcher) -> Self {
+        Self {
+            config,
+            dispatcher,
+            open: Arc::default(),
+        }
+    }
+
+    /// Opens a session. The options apply to every turn; an empty `system` is no system prompt.
+    ///
+    /// # Errors
+    /// `InvalidArgs` naming a field, `QuotaExceeded` and `Busy` where there are too many,
+    /// `ContextTooLong` where the system prompt is over the configured bound.
+    pub fn open(
+        &self,
+        caller: &Caller,
+        system: String,
+        options: RequestOptions,
+    ) -> Result<u64, Failure> {
+        let system = Message {
+            role: "system".into(),
+            content: system,
+            ..Message::default()
+        };
+        let conversation = Conversation {
+            options,
+            messages: Some(system)
+                .into_iter()
+                .filter(|message| !message.content.is_empty())
+                .collect(),
+            appended: String::new(),
+        };
+        check_bytes(
+            conversation.bytes(),
+            self.config.get().queue.prompt_max_bytes,
+        )?;
+        if self.dispatcher.status().draining {
+            return Err(stopping());
+        }
+        self.open.lock().add(caller, conversation)
+    }
+
+    /// Adds to the user's next turn, without an answer.
+    ///
+    /// # Errors
+    /// `AccessDenied` for anyone but its owner's user and root, `InvalidArgs` for an
+    /// unknown session, `Busy` while it answers, `ContextTooLong`.
+    pub fn append(&self, caller: &Caller, id: u64, text: &str) -> Result<(), Failure> {
+        let limit = self.config.get().queue.prompt_max_bytes;
+        let mut open = self.open.lock();
+        let session = open.idle(caller, id)?;
+        let before = session.conversation.appended.len();
+        session.conversation.append(text);
+        let fits = check_bytes(session.conversation.bytes(), limit);
+        if fits.is_err() {
+            session.conversation.appended.truncate(before);
+        }
+        fits
+    }
+
+    /// Adds the user's turn, answers, and adds the answer as the next turn. If there is no
+    /// answer, the session stays as it was.
+    ///
+    /// # Errors
+    /// As [`Self::append`] and [`Dispatcher::submit`]; `Cancelled` where the session
+    /// was closed meanwhile.
+    pub async fn answer(
+        &self,
+        caller: &Caller,
+        id: u64,
+        text: &str,
+        turn: Turn,
+    ) -> Result<String, Failure> {
+        let (mut conversation, mut view) = {
+            let mut open = self.open.lock();
+            let session = open.idle(caller, id)?;
+            session.set(SessionState::Answering);
+            (session.conversation.clone(), session.view.subscribe())
+        };
+        let answering = Answering { sessions: self, id };
+        conversation.append(text);
+        if conversation.appended.trim().is_empty() {
+            return Err(Failure::invalid(
+                "there is nothing to answer: give a text, or append one first",
+            ));
+        }
+        conversation.take_turn();
+        let mut submission = turn
+            .options
+            .or(&conversation.options)
+            .submission(Prompt::Chat {
+                messages: conversation.messages.clone(),
+                tools: Vec::new(),
+            });
+        let constrained = submission.request.constraint.is_some();
+        submission.deadline = turn.deadline;
+        let stream = self.dispatcher.submit(caller, submission).await?;
+        let closed = async {
+            // Waits only for the end: no view satisfies this condition.
+            _ = view.wait_for(|_| false).await;
+        };
+        let answer = tokio::select! {
+            answer = stream.collect() => answer?,
+            () = closed => return Err(closed_meanwhile(id)),
+        };
+        let answer = if constrained {
+            answer.whole_json()?
+        } else {
+            answer
+        };
+        let said = answer.content.clone();
+        conversation.messages.push(Message {
+            role: "assistant".into(),
+            content: said.clone(),
+            reasoning_content: answer.reasoning.clone(),
+            ..Message::default()
+        });
+        answering.end(conversation, &answer)?;
+        Ok(said)
+    }
+
+    /// Opens a session of this caller that begins with the conversation of another one.
+    ///
+    /// # Errors
+    /// `AccessDenied`, `InvalidArgs` as above, `QuotaExceeded` and `Busy` where there are
+    /// too many.
+    pub fn clone_session(&self, caller: &Caller, id: u64) -> Result<u64, Failure> {
+        let mut open = self.open.lock();
+        let session = open.own(caller, id)?;
+        let (conversation, view) = (session.conversation.clone(), session.view.borrow().clone());
+        let clone = open.add(caller, conversation)?;
+        if let Some(session) = open.sessions.get(&clone) {
+            session.view.send_modify(|new| {
+                new.turns = view.turns;
+                new.prompt_tokens = view.prompt_tokens;
+                new.cached_tokens = view.cached_tokens;
+            });
+        }
+        Ok(clone)
+    }
+
+    /// Closes a session; a running answer is cancelled.
+    ///
+    /// # Errors
+    /// `AccessDenied`, `InvalidArgs` as above.
+    pub fn close(&self, caller: &Caller, id: u64) -> Result<(), Failure> {
+        let mut open = self.open.lock();
+        open.own(caller, id)?;
+        open.sessions.remove(&id);
+        Ok(())
+    }
+
+    /// The public view of a session and its changes; closed with the session.
+    pub fn watch(&self, id: u64) -> Option<watch::Receiver<SessionView>> {
+        Some(self.open.lock().sessions.get(&id)?.view.subscribe())
+    }
+}
+
+/// A session with a running answer. If this is dropped before the end, nothing of the turn
+/// is stored.
+struct Answering<'a> {
+    sessions: &'a Sessions,
+    id: u64,
+}
+
+impl Answering<'_> {
+    /// Stores the conversation with its new turns.
+    fn end(self, conversation: Conversation, answer: &Answer) -> Result<(), Failure> {
+        let mut open = self.sessions.open.lock();
+        let session = open.sessions.get_mut(&self.id);
+        let session = session.ok_or_else(|| closed_meanwhile(self.id))?;
+        session.conversation = conversation;
+        session.view.send_modify(|view| {
+            view.turns += 1;
+            view.prompt_tokens = answer.usage.prompt_tokens;
+            view.cached_tokens = answer.usage.cached_tokens;
+        });
+        Ok(())
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.sessions.open.lock().sessions.get(&self.id) {
+            session.set(SessionState::Idle);
+        }
+    }
+}
+
+fn unknown(id: u64) -> Failure {
+    Failure::invalid(format!(
+        "there is no session {id}: it was closed, or its owner has left the bus; open another"
+    ))
+}
+
+fn closed_meanwhile(id: u64) -> Failure {
+    Failure::new(
+        FailureKind::Cancelled,
+        format!("session {id} was closed before its answer was complete"),
+    )
+}

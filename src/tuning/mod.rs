@@ -1,0 +1,381 @@
+//! Measures how fast a model is on this board by thread count, and uses the result.
+//!
+//! It measures what users get: whole requests of class `background`, one after another, on
+//! a board that is cool and otherwise idle. A disturbed measurement is repeated.
+
+mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_policy::tuning::nearest;
+use hearth_proto::{
+    Failure, FailureKind, GenerateRequest, ModelRef, Priority, Prompt, RequestId, Sampling,
+    Submission, Usage,
+};
+use parking_lot::Mutex;
+
+use crate::board::BoardMonitor;
+use crate::caller::Caller;
+use crate::clock::unix_seconds;
+use crate::config::ConfigReader;
+use crate::dispatch::Dispatcher;
+use crate::engines::EnginePool;
+use crate::models::ModelStore;
+
+pub use hearth_policy::tuning::{Speed, Tuning};
+
+/// Measurements of each thread count; the median excludes one whose disturbance was not
+/// noticed.
+const RUNS: u32 = 3;
+/// Tokens of each answer.
+const TOKENS: u32 = 24;
+/// Words of each prompt.
+const WORDS: usize = 64;
+/// How often to check whether the board is cool and idle.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Disturbed measurements after which measuring fails.
+const DISTURBED_MAX: u32 = 60;
+
+/// Handle on the measurements; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Tuner {
+    config: ConfigReader,
+    board: BoardMonitor,
+    store: ModelStore,
+    pool: EnginePool,
+    dispatcher: Dispatcher,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The measurements made on this board.
+    tunings: Vec<Tuning>,
+    /// The running measurement.
+    progress: Option<TuningProgress>,
+}
+
+/// Progress of a measurement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TuningProgress {
+    /// Requests measured so far.
+    pub done: u32,
+    /// Requests to be measured.
+    pub total: u32,
+    /// Its current step, or what it waits for.
+    pub doing: String,
+}
+
+/// Ends a measurement on drop: the governor's limits apply again.
+struct Measurement<'a>(&'a Tuner);
+
+impl Drop for Measurement<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().progress = None;
+        self.0.board.measure_with(None);
+    }
+}
+
+impl Tuner {
+    /// Reads the stored measurements.
+    pub async fn open(
+        config: ConfigReader,
+        board: BoardMonitor,
+        store: ModelStore,
+        pool: EnginePool,
+        dispatcher: Dispatcher,
+    ) -> Self {
+        let path = config.get().paths.tuning.clone();
+        let read = tokio::task::spawn_blocking(move || store::read(&path));
+        let tunings = read.await.unwrap_or_default();
+        let state = State {
+            tunings,
+            progress: None,
+        };
+        Self {
+            config,
+            board,
+            store,
+            pool,
+            dispatcher,
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    /// Applies the stored speeds of each model that is loaded; never returns.
+    pub async fn run(&self) {
+        let mut pool = self.pool.subscribe();
+        let mut loads = 0;
+        while pool.wait_for(|pool| pool.loads != loads).await.is_ok() {
+            loads = pool.borrow_and_update().loads;
+            self.apply().await;
+        }
+    }
+
+    /// The measurements made on this board.
+    pub fn list(&self) -> Vec<Tuning> {
+        self.state.lock().tunings.clone()
+    }
+
+    /// Progress of the running measurement.
+    pub fn progress(&self) -> Option<TuningProgress> {
+        self.state.lock().progress.clone()
+    }
+
+    /// Deletes all measurements.
+    ///
+    /// # Errors
+    /// `Io` where the file cannot be written.
+    pub async fn forget(&self) -> Result<(), Failure> {
+        self.store(Vec::new()).await?;
+        self.apply().await;
+        Ok(())
+    }
+
+    /// Measures a model with 1, 2, … threads, stores the result and uses it. Waits for at
+    /// most `wait` in all for a cool and idle board.
+    ///
+    /// # Errors
+    /// `Busy` if a measurement is running already, or the board never becomes idle;
+    /// `Overheated` if it never cools down; `OutOfMemory` if memory stays short;
+    /// `NotSupported` if the model is too fast to be measured; `Io` if the result cannot be
+    /// stored; those of loading and of requests.
+    pub async fn tune(
+        &self,
+        caller: &Caller,
+        model: &ModelRef,
+        wait: Duration,
+    ) -> Result<Tuning, Failure> {
+        let threads_max = self.board.status().threads_max;
+        let _measurement = self.begin(RUNS * threads_max)?;
+        let model = self.pool.ready_or_load(caller, model).await?;
+        let usages = self.measure_all(caller, &model, threads_max, wait).await?;
+        let tuning = self.tuning(&model, &usages);
+        if !tuning.is_sound() {
+            let message = "the model is too fast here to be measured";
+            return Err(Failure::new(FailureKind::NotSupported, message));
+        }
+        let mut all = self.list();
+        all.retain(|old| old.model != tuning.model || old.cores != tuning.cores);
+        all.push(tuning.clone());
+        self.store(all).await?;
+        self.apply().await;
+        let best = tuning.best().map_or(threads_max, |(threads, _)| threads);
+        log::info!(model = model.as_str(), threads = best; "measured: answers are fastest with {best} of {threads_max} threads");
+        Ok(tuning)
+    }
+
+    fn begin(&self, total: u32) -> Result<Measurement<'_>, Failure> {
+        let mut state = self.state.lock();
+        if state.progress.is_some() {
+            let message = "the board is being measured already: wait until that is over";
+            return Err(Failure::new(FailureKind::Busy, message));
+        }
+        state.progress = Some(TuningProgress {
+            total,
+            ..TuningProgress::default()
+        });
+        Ok(Measurement(self))
+    }
+
+    /// Measures all thread counts in turn; a disturbed measurement is repeated.
+    async fn measure_all(
+        &self,
+        caller: &Caller,
+        model: &str,
+        threads_max: u32,
+        mut wait: Duration,
+    ) -> Result<Vec<Vec<Usage>>, Failure> {
+        let mut usages: Vec<Vec<Usage>> = vec![Vec::new(); threads_max as usize];
+        // The first request of all causes page faults.
+        self.rest(&mut wait).await?;
+        self.measure(caller, model, threads_max).await?;
+        let mut disturbed = 0;
+        for _ in 0..RUNS {
+            for (threads, measured) in (1..).zip(&mut usages) {
+                let usage = loop {
+                    self.rest(&mut wait).await?;
+                    if let Some(usage) = self.measure(caller, model, threads).await? {
+                        break usage;
+                    }
+                    disturbed += 1;
+                    if disturbed > DISTURBED_MAX {
+                        let message =
+                            "the board is never left alone: try again when it has less to do";
+                        return Err(Failure::new(FailureKind::Busy, message));
+                    }
+                };
+                measured.push(usage);
+                self.change(|progress| progress.done += 1);
+            }
+        }
+        Ok(usages)
+    }
+
+    /// Waits until the engine is idle and the board is cool.
+    async fn rest(&self, wait: &mut Duration) -> Result<(), Failure> {
+        loop {
+            self.board.read().await;
+            let Some((kind, why)) = self.disturbance() else {
+                return Ok(());
+            };
+            if wait.is_zero() {
+                return Err(Failure::new(
+                    kind,
+                    format!("{why}, and did not change in time: try again later"),
+                ));
+            }
+            self.change(|progress| progress.doing = format!("waiting: {why}"));
+            tokio::time::sleep(LOOK_EVERY).await;
+            *wait = wait.saturating_sub(LOOK_EVERY);
+        }
+    }
+
+    /// Why a measurement would not be valid now.
+    fn disturbance(&self) -> Option<(FailureKind, String)> {
+        if !self.dispatcher.is_idle() || self.pool.is_busy() {
+            return Some((FailureKind::Busy, "other requests are worked on".to_owned()));
+        }
+        self.board.status().unfit_to_measure()
+    }
+
+    /// Measures one request with this many threads; `None` if it was disturbed.
+    async fn measure(
+        &self,
+        caller: &Caller,
+        model: &str,
+        threads: u32,
+    ) -> Result<Option<Usage>, Failure> {
+        self.change(|progress| {
+            progress.doing = match threads {
+                1 => "1 thread".to_owned(),
+                n => format!("{n} threads"),
+            };
+        });
+        let last = self.dispatcher.last_id();
+        self.board.measure_with(Some(threads));
+        self.board.read().await;
+        let answered = match self
+            .dispatcher
+            .submit(caller, submission(model, last))
+            .await
+        {
+            Ok(stream) => stream.collect().await.map(|answer| answer.usage),
+            Err(failure) => Err(failure),
+        };
+        self.board.measure_with(None);
+        let alone = self.dispatcher.last_id().0 == last.0 + 1;
+        let calm = self.disturbance().is_none();
+        self.board.read().await;
+        Ok(Some(answered?).filter(|_| alone && calm))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut TuningProgress)) {
+        if let Some(progress) = &mut self.state.lock().progress {
+            change(progress);
+        }
+    }
+
+    fn tuning(&self, model: &str, usages: &[Vec<Usage>]) -> Tuning {
+        let speed = |usages: &Vec<Usage>| Speed {
+            decode: median(usages.iter().map(Usage::tokens_per_second)),
+            prefill: median(usages.iter().map(|usage| {
+                let read = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
+                f64::from(read) * 1000.0 / usage.prefill_ms
+            })),
+        };
+        let (quantization, parameters) = self.form(model);
+        Tuning {
+            model: model.to_owned(),
+            quantization,
+            parameters,
+            cores: self.cores(),
+            runs: RUNS,
+            measured_s: unix_seconds(),
+            spread: usages
+                .iter()
+                .map(|usages| spread(usages))
+                .fold(0.0, f64::max),
+            speeds: usages.iter().map(speed).collect(),
+        }
+    }
+
+    /// Stores measurements in memory and on disk.
+    async fn store(&self, tunings: Vec<Tuning>) -> Result<(), Failure> {
+        let path = self.config.get().paths.tuning.clone();
+        let (file, written) = (path.clone(), tunings.clone());
+        let written = tokio::task::spawn_blocking(move || store::write(&file, &written));
+        let written = written.await.map_err(std::io::Error::other).flatten();
+        written.map_err(|error| {
+            let path = path.display();
+            Failure::new(FailureKind::Io, format!("cannot write {path}: {error}"))
+        })?;
+        self.state.lock().tunings = tunings;
+        Ok(())
+    }
+
+    /// Sets the governor's decode speeds to those of the loaded model, or of a similar one.
+    async fn apply(&self) {
+        let all = self.list();
+        let loaded = self.pool.status().first().map(|model| model.name.clone());
+        let speeds = loaded.filter(|_| !all.is_empty()).and_then(|model| {
+            let (quantization, parameters) = self.form(&model);
+            let known = nearest(&all, &self.cores(), &model, &quantization, parameters)?;
+            let most = known.best()?.0.max(known.best_prefill()?.0);
+            Some((known.decode()?, Some(most)))
+        });
+        let (table, most) = speeds.unwrap_or_default();
+        self.board.set_speeds(table, most).await;
+    }
+
+    /// Quantization and number of parameters of a model, by its header.
+    fn form(&self, model: &str) -> (String, u64) {
+        let index = self.store.index();
+        let header = index.get(model).and_then(|m| m.header.as_ref().ok());
+        header.map_or_else(Default::default, |h| (h.quantization.clone(), h.parameters))
+    }
+
+    /// The cores that compute, as a list for people.
+    fn cores(&self) -> String {
+        let big = self.board.status().reading.cores.big;
+        let cores: Vec<String> = big.iter().map(|cpu| cpu.to_string()).collect();
+        cores.join(",")
+    }
+}
+
+/// A prompt that was not used before, and an answer of some length.
+fn submission(model: &str, last: RequestId) -> Submission {
+    let words = ["warm", "rain", "on", "the", "old", "roof", "at", "night"];
+    let text: Vec<&str> = words.into_iter().cycle().take(WORDS).collect();
+    Submission {
+        model: Some(model.to_owned()),
+        request: GenerateRequest {
+            prompt: Prompt::Text(format!("{}{last} {}", unix_seconds(), text.join(" "))),
+            sampling: Sampling {
+                temperature: Some(0.0),
+                ignore_eos: true,
+                ..Sampling::default()
+            },
+            max_tokens: Some(TOKENS),
+            priority: Priority::Background,
+            ..GenerateRequest::default()
+        },
+        ..Submission::default()
+    }
+}
+
+/// Spread of repeated measurements, relative to their median.
+fn spread(usages: &[Usage]) -> f64 {
+    let speeds = usages.iter().map(Usage::tokens_per_second);
+    let (least, most) = speeds.clone().fold((f64::MAX, 0.0), |(least, most), v| {
+        (f64::min(least, v), f64::max(most, v))
+    });
+    (most - least) / median(speeds)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
