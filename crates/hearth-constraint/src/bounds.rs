@@ -5,7 +5,7 @@ use std::io;
 use hearth_proto::Failure;
 use serde_json::Value;
 
-use super::grammar::invalid;
+use super::error::invalid;
 
 /// Bytes of a schema or grammar as text.
 const MAX_BYTES: usize = 256 * 1024;
