@@ -10,7 +10,7 @@ use crate::fit::{Budget, Fitted, Wanted, budget, fit, memory_max};
 use crate::gguf::{ElementType, Header, Place, Weights};
 use crate::governor::Memory;
 use crate::models::StoredModel;
-use crate::protocol::{DiskCache, Failure, FailureKind, LoadRequest};
+use crate::protocol::{DiskCache, EngineShape, Failure, FailureKind, LoadRequest};
 use crate::units::Bytes;
 
 /// The load request and what was reduced for it.
@@ -29,6 +29,7 @@ impl From<&Config> for Wanted {
             kv_type: config.model.kv_type,
             kept: Bytes::mib(u64::from(config.cache.memory_mib)),
             slots: config.engine.slots,
+            engine: &EngineShape::DEFAULT,
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::Service;
 use super::types::ModelEntry;
-use crate::fit::{SLOTS_MAX, Wanted};
+use crate::fit::Wanted;
 use crate::gguf::Header;
-use crate::protocol::{Failure, FailureKind};
+use crate::protocol::{EngineShape, Failure, FailureKind};
 
 /// What the chat layer uses where a model file has no template (`ChatML`).
 const CHATML: &str = "{%- for message in messages -%}\n  \
@@ -92,7 +92,7 @@ impl Service {
             },
             slots: match &info {
                 Some(info) => info.slots,
-                None => config.engine.slots.clamp(1, SLOTS_MAX),
+                None => config.engine.slots.clamp(1, EngineShape::DEFAULT.slots_max),
             },
             chat_template: header.chat_template.unwrap_or_else(|| CHATML.to_owned()),
             is_loaded: info.is_some(),

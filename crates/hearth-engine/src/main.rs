@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
-use hearth_engine::fake::{FakeLoader, Script};
 use hearth_engine::llama::{LlamaLoader, Runtime};
 use hearth_engine::{exit_code, offline, run, tools, try_template};
 use hearth_gguf::synthetic::{Family, Shape, Storage, make, make_family};
@@ -21,9 +20,6 @@ use hearth_proto::{
 #[derive(Parser)]
 #[command(version, about)]
 struct Args {
-    /// Serve a fake model that repeats its prompt, with a script of faults (for tests).
-    #[arg(long, hide = true, value_name = "SCRIPT", num_args = 0..=1, default_missing_value = "")]
-    fake: Option<Script>,
     #[command(subcommand)]
     tool: Option<Tool>,
 }
@@ -142,14 +138,11 @@ fn main() -> ExitCode {
     hearth_logging::init("hearth-engine");
     let done = match args.tool {
         None => {
-            return exit_code(match args.fake {
-                Some(script) => run(|| Ok(FakeLoader { script })),
-                None => run(|| {
-                    Runtime::start()
-                        .map(LlamaLoader::new)
-                        .map_err(|e| e.to_string())
-                }),
-            });
+            return exit_code(run(|| {
+                Runtime::start()
+                    .map(LlamaLoader::new)
+                    .map_err(|e| e.to_string())
+            }));
         }
         Some(Tool::MakeModel(args)) => {
             let out = &args.out;

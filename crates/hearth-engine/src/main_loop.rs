@@ -1,32 +1,29 @@
-//! The tick loop: takes commands between two units of work.
+//! The main loop: takes commands between two units of work.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use hearth_proto::{Command, Event, Failure, FailureKind, Limits, RequestId, Use};
+use hearth_proto::{Command, Event, Failure, Limits, RequestId};
 
 use super::affinity;
 use super::backend::{Backend, Progress};
 use super::clock;
 use super::link::Link;
 use super::pace::Pace;
-use super::sequence::{as_u32, check_length};
+use super::texts;
 use super::worker::Worker;
-
-/// The longest text that `Tokenize` takes, in bytes: it cannot be interrupted.
-const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The idle time before prompts are written to disk: a conversation has pauses, and the
 /// next question must not wait for a memory card.
-const IDLE_BEFORE_KEEPING: Duration = Duration::from_secs(2);
+const IDLE_BEFORE_WRITING: Duration = Duration::from_secs(2);
 
 /// How often to check whether a write has finished.
-const KEEPING_POLL: Duration = Duration::from_millis(100);
+const WRITE_POLL: Duration = Duration::from_millis(100);
 
 /// Serves one loaded model until the daemon ends it.
-pub(super) struct Ticker<B: Backend> {
+pub(super) struct MainLoop<B: Backend> {
     worker: Worker<B>,
     /// Texts to embed.
     embeds: VecDeque<(RequestId, String)>,
@@ -54,7 +51,7 @@ enum Wait {
     Forever,
 }
 
-impl<B: Backend> Ticker<B> {
+impl<B: Backend> MainLoop<B> {
     pub(super) fn new(
         worker: Worker<B>,
         limits: Limits,
@@ -90,10 +87,10 @@ impl<B: Backend> Ticker<B> {
                 Wait::Forever => commands.recv().map_err(|_| TryRecvError::Disconnected),
             };
             match command {
-                Ok(Command::Shutdown) => return self.worker.keep_all(),
+                Ok(Command::Shutdown) => return self.worker.write_all(),
                 Err(TryRecvError::Disconnected) => return,
-                Ok(command) => self.obey(command),
-                Err(TryRecvError::Empty) if self.is_idle() => self.worker.keep_one(),
+                Ok(command) => self.execute(command),
+                Err(TryRecvError::Empty) if self.is_idle() => self.worker.write_next(),
                 Err(TryRecvError::Empty) => self.tick(),
             }
         }
@@ -109,10 +106,10 @@ impl<B: Backend> Ticker<B> {
             return Wait::Forever;
         }
         if self.is_idle() {
-            let due = self.idle_since + IDLE_BEFORE_KEEPING;
-            return if self.worker.has_to_keep() {
+            let due = self.idle_since + IDLE_BEFORE_WRITING;
+            return if self.worker.has_to_write() {
                 let left = due.saturating_duration_since(clock::now());
-                Wait::Rest(left.max(KEEPING_POLL))
+                Wait::Rest(left.max(WRITE_POLL))
             } else {
                 Wait::Forever
             };
@@ -126,7 +123,7 @@ impl<B: Backend> Ticker<B> {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn execute(&mut self, command: Command) {
         match command {
             Command::Generate(request) => {
                 let kind = self.worker.backend.info().kind;
@@ -145,33 +142,18 @@ impl<B: Backend> Ticker<B> {
                     self.link.send(&[Event::Failed { id, failure }]);
                 }
             }
-            Command::SetLimits(limits) => {
-                if limits.cpus != self.limits.cpus {
-                    affinity::pin(limits.cpus);
-                }
-                let where_from = |l: &Limits| (l.cpus, l.threads, l.decode_threads);
-                if where_from(&limits) != where_from(&self.limits) {
-                    self.pace.reset();
-                }
-                self.limits = limits;
-                let (threads, decode) = (limits.threads, limits.decode_threads);
-                self.worker.backend.set_threads(threads, decode);
-                // The rest was computed for the old duty; the next tick sets a new one.
-                self.rest_until = None;
-            }
+            Command::SetLimits(limits) => self.set_limits(limits),
             Command::Tokenize { id, text, bos } => {
-                let event = self.tokenize(id, &text, bos);
+                let event = texts::tokenize(&self.worker.backend, id, &text, bos);
                 self.link.send(&[event]);
             }
             Command::Detokenize { id, tokens } => {
-                let pieces = tokens.into_iter();
-                let bytes: Vec<u8> = pieces.flat_map(|t| self.worker.backend.piece(t)).collect();
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                self.link.send(&[Event::Detokenized { id, text }]);
+                let event = texts::detokenize(&self.worker.backend, id, &tokens);
+                self.link.send(&[event]);
             }
             Command::Embed { id, text } => self.embeds.push_back((id, text)),
             Command::Shrink => {
-                self.worker.shrink();
+                self.worker.trim_unused();
                 self.shrinks = !self.worker.is_idle();
             }
             Command::ForgetPrompts { uid } => self.worker.forget(uid),
@@ -180,48 +162,19 @@ impl<B: Backend> Ticker<B> {
         }
     }
 
-    fn tokenize(&self, id: RequestId, text: &str, bos: bool) -> Event {
-        if text.len() > TEXT_BYTES_MAX {
-            let message = format!(
-                "the text has {} bytes, at most {TEXT_BYTES_MAX} are made tokens of at once: split it",
-                text.len()
-            );
-            return Event::Failed {
-                id,
-                failure: Failure::invalid(message),
-            };
+    fn set_limits(&mut self, limits: Limits) {
+        if limits.cpus != self.limits.cpus {
+            affinity::pin(limits.cpus);
         }
-        let tokens = self.worker.backend.tokenize(text, bos);
-        Event::Tokenized { id, tokens }
-    }
-
-    /// One text per tick, so that answers continue between two of them.
-    fn embed(&mut self, id: RequestId, text: &str) -> Event {
-        let backend = &mut self.worker.backend;
-        if let Err(failure) = backend.info().kind.check(Use::Embedding) {
-            return Event::Failed { id, failure };
+        let where_from = |l: &Limits| (l.cpus, l.threads, l.decode_threads);
+        if where_from(&limits) != where_from(&self.limits) {
+            self.pace.reset();
         }
-        let most = backend.embedding_tokens_max();
-        let tokens = check_length(text, most).and_then(|()| {
-            let tokens = backend.tokenize(text, true);
-            match as_u32(tokens.len()) {
-                0 => Err(Failure::invalid("the text has no tokens")),
-                n if n > most => Err(Failure::new(
-                    FailureKind::ContextTooLong,
-                    format!("it has {n} tokens, at most {most} are embedded: split it"),
-                )),
-                _ => Ok(tokens),
-            }
-        });
-        let made = tokens.and_then(|t| Ok((backend.embed(&t)?, as_u32(t.len()))));
-        match made {
-            Ok((embedding, tokens)) => Event::Embedded {
-                id,
-                embedding,
-                tokens,
-            },
-            Err(failure) => Event::Failed { id, failure },
-        }
+        self.limits = limits;
+        let (threads, decode) = (limits.threads, limits.decode_threads);
+        self.worker.backend.set_threads(threads, decode);
+        // The rest was computed for the old duty; the next tick sets a new one.
+        self.rest_until = None;
     }
 
     fn tick(&mut self) {
@@ -229,7 +182,7 @@ impl<B: Backend> Ticker<B> {
         let began = clock::now();
         let now = began.duration_since(self.began);
         if let Some((id, text)) = self.embeds.pop_front() {
-            let event = self.embed(id, &text);
+            let event = texts::embed(&mut self.worker.backend, id, &text);
             self.link.send(&[event]);
         }
         let computed = self.worker.plan(now, &self.limits);
@@ -241,7 +194,7 @@ impl<B: Backend> Ticker<B> {
         self.rest_until = if self.is_idle() {
             self.idle_since = clock::now();
             if std::mem::take(&mut self.shrinks) {
-                self.worker.shrink();
+                self.worker.trim_unused();
             }
             None
         } else {

@@ -11,8 +11,9 @@ use hearth_proto::{
 };
 use serde_json::Value;
 
+use crate::ENGINE;
 use crate::forward::Plain;
-use crate::harness::{ENGINE, random_model};
+use crate::harness::random_model;
 
 const SHAPE: &str = "2,64,128,2,1,300";
 const CONTEXT: u32 = 64;
