@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{fits, lossy, run, vocabulary};
 use crate::Matcher;
 
-/// Schemas, each with whether forced tokens must save decodes.
+/// A table: schemas, each with whether forced tokens must save decodes.
 fn table() -> Vec<(Value, bool)> {
     let open = |schema| (schema, false);
     let saves = |schema| (schema, true);

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use self::attention::{gemma3, long_rope, mla, moe};
 use self::recipe::{Fill, VOCABULARY, as_u32};
 use self::recurrent::{granite_hybrid, lfm2, mamba, qwen35};
-use super::{Encoder, Random, make_encoder, spread, vocabulary};
+use super::{Encoder, make_encoder, spread, uniform, vocabulary};
 use crate::write::{self, Tensor};
 
 /// An architecture for which a tiny model with random weights can be generated.
@@ -90,12 +90,12 @@ pub fn make_family(path: &Path, family: Family, seed: u64) -> io::Result<()> {
     let tensors: Vec<Tensor> = recipe.tensors.iter().map(|(t, _)| t.clone()).collect();
     let mut out = BufWriter::new(File::create(path)?);
     write::write_header(&mut out, &recipe.values, &tensors)?;
-    let mut random = Random::new(seed);
+    let mut random = fastrand::Rng::with_seed(seed);
     for (tensor, fill) in &recipe.tensors {
         let count: u64 = tensor.shape.iter().product();
         let values: Vec<f32> = (0..count)
             .map(|_| match fill {
-                Fill::Random => random.next() * spread(tensor.shape[0]),
+                Fill::Random => uniform(&mut random) * spread(tensor.shape[0]),
                 Fill::Constant(value) => *value,
             })
             .collect();
