@@ -67,8 +67,8 @@ fn check_rules(names: &[&str]) -> Result<(), Failure> {
         };
         if let Some((other, _)) = names.iter().zip(&rules).find(same) {
             return Err(Failure::invalid(format!(
-                "llama.cpp's chat layer takes the names of the tools {name:?} and {other:?} for \
-                 the same; rename one"
+                "llama.cpp's chat layer does not distinguish the names of the tools {name:?} and \
+                 {other:?}; rename one"
             )));
         }
     }
@@ -101,7 +101,7 @@ fn name(tool: &Value) -> Result<&str, Failure> {
         Some(schema @ Value::Object(map)) => {
             bounds::schema(schema).map_err(|failure| invalid(name, &failure.message))?;
             if map.get("type").is_some_and(|kind| kind != "object") {
-                return Err(invalid(name, "at \"/type\" must stand \"object\""));
+                return Err(invalid(name, "\"/type\" must be \"object\""));
             }
         }
         Some(_) => return Err(invalid(name, "they must be a JSON schema, an object")),

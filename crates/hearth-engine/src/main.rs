@@ -35,7 +35,7 @@ enum Tool {
     Bench(BenchArgs),
     /// Answer one prompt and show the answer as it comes.
     Run(RunArgs),
-    /// Write a model with random weights: right size and speed, no sense.
+    /// Write a model with random weights, which has the size and the speed of a real one.
     MakeModel(MakeArgs),
     /// Show which CPU kernels are in use.
     Cpu,
@@ -74,7 +74,7 @@ struct BenchArgs {
 struct RunArgs {
     /// The GGUF file.
     model: PathBuf,
-    /// What to say, put through the model's chat template.
+    /// The user's message, which the model's chat template renders.
     #[arg(long)]
     prompt: String,
     /// Take the prompt as it is, without template.

@@ -22,7 +22,7 @@ pub fn run() -> io::Result<()> {
     let mut text = String::new();
     io::stdin().take(JOB_BYTES_MAX).read_to_string(&mut text)?;
     let done = serde_json::from_str(&text)
-        .map_err(|e| Failure::invalid(format!("no job that this engine knows: {e}")))
+        .map_err(|e| Failure::invalid(format!("the job is not valid: {e}")))
         .and_then(|job| dispatch(&job));
     report(&match done {
         Ok(result) => OfflineEvent::Done(result),

@@ -129,7 +129,7 @@ fn limit_memory(more: Option<u64>) {
     };
     let most = now.saturating_add(more);
     if let Err(error) = setrlimit(Resource::RLIMIT_DATA, most, most) {
-        log::debug!("no limit of memory: {error}");
+        log::debug!("cannot limit the memory: {error}");
     }
 }
 
@@ -162,7 +162,7 @@ pub(super) fn status_bytes(name: &str) -> Option<u64> {
 /// killer.
 pub(super) fn isolate_process() {
     if let Err(error) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
-        log::debug!("no parent-death signal: {error}");
+        log::debug!("cannot set the parent-death signal: {error}");
     }
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ) {
         log::debug!("cannot raise oom_score_adj: {error}");

@@ -83,7 +83,7 @@ impl Context {
                 sys::llama_attach_threadpool(context.as_ptr(), pool.as_ptr(), pool.as_ptr());
             }
         } else if wanted.poll.is_some() {
-            log::warn!("no thread pool: threads are made anew for every token");
+            log::warn!("cannot create a thread pool: threads are created for every token");
         }
         let vocab_size = usize::try_from(model.n_vocab()).unwrap_or(0);
         // SAFETY: allocates arrays for `batch_size` tokens with one sequence each.

@@ -209,7 +209,7 @@ fn cannot(path: &Path) -> impl Fn(io::Error) -> Failure + use<> {
 
 fn wrong(path: &Path, why: &str) -> Failure {
     Failure::invalid(format!(
-        "{} is no importance matrix: {why}; make one with hearthctl imatrix",
+        "{} is not an importance matrix: {why}; create one with hearthctl imatrix",
         path.display()
     ))
 }
@@ -225,7 +225,10 @@ fn numbers(path: &Path, file: &mut File, length: u64, tensor: &Entry) -> Result<
     let Some(bytes) = bytes else {
         return Err(wrong(
             path,
-            &format!("{} is cut short or no 32-bit floats", tensor.name),
+            &format!(
+                "{} is truncated or does not consist of 32-bit floats",
+                tensor.name
+            ),
         ));
     };
     let mut data = vec![0; usize::try_from(bytes).unwrap_or(0)];
@@ -236,7 +239,10 @@ fn numbers(path: &Path, file: &mut File, length: u64, tensor: &Entry) -> Result<
     if numbers.iter().any(|n| !n.is_finite() || *n < 0.0) {
         return Err(wrong(
             path,
-            &format!("{} holds what is no sum of squares", tensor.name),
+            &format!(
+                "{} contains a number that is not a sum of squares",
+                tensor.name
+            ),
         ));
     }
     Ok(numbers)
@@ -380,7 +386,7 @@ mod tests {
         };
         let whole = bytes(sums(&[1.0; 64], &[1.0]));
         assert!(says(&whole[..whole.len() - 64]).contains("cut short"));
-        assert!(says(&bytes(sums(&[f32::NAN; 4], &[1.0]))).contains("no sum of squares"));
+        assert!(says(&bytes(sums(&[f32::NAN; 4], &[1.0]))).contains("not a sum of squares"));
         let mut none = Vec::new();
         Imatrix::default().write(&mut none).unwrap();
         assert!(says(&none).contains("no sums"), "{}", says(&none));

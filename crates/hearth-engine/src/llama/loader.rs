@@ -109,7 +109,7 @@ impl Loader for LlamaLoader {
         );
         let kv_type = usable_kv_type(&header, request.kv_type);
         if kv_type != request.kv_type {
-            log::warn!("no q8_0 key cache for this model's heads: f16 is used");
+            log::warn!("the keys of this model's heads cannot be q8_0: f16 is used");
         }
         let kv_bytes = cell_bytes(&header, kv_type).saturating_mul(kv_tokens.into());
         check_memory(kv_bytes, context_size)?;
@@ -261,7 +261,7 @@ fn kind(model: &LlamaModel, context: &Context, header: &Header) -> ModelKind {
     let kind = ModelKind::of(&facts);
     if let Some(told) = told.filter(|told| *told != kind) {
         let (kind, told) = (kind.as_str(), told.as_str());
-        log::warn!("the model is of kind {kind}; its header was taken for {told}");
+        log::warn!("the model is of kind {kind}, but its header indicates {told}");
     }
     kind
 }

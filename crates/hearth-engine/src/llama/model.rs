@@ -186,10 +186,13 @@ impl Decoder for LlamaModelBackend {
             let message = format!("no memory for embeddings beside the answers ({why})");
             Failure::new(FailureKind::OutOfMemory, message)
         })?;
-        let made = embedder.embed(tokens, self.context.threads().0);
-        made.map_err(|error| match error {
+        let embedding = embedder.embed(tokens, self.context.threads().0);
+        embedding.map_err(|error| match error {
             DecodeError::Aborted => Failure::cancelled(),
-            error => Failure::new(FailureKind::Internal, format!("no embedding: {error}")),
+            error => Failure::new(
+                FailureKind::Internal,
+                format!("the embedding failed: {error}"),
+            ),
         })
     }
 

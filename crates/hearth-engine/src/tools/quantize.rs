@@ -59,8 +59,8 @@ pub fn quantize(
     let trial = within(memory, || rewrite(runtime, &wanted, true, |_, _| ()))?;
     if trial.needs_imatrix && imatrix.is_none() {
         return Err(Failure::invalid(
-            "this type keeps too little to be made without an importance matrix: make one with \
-             hearthctl imatrix, and give it by --imatrix",
+            "this type needs an importance matrix: create one with hearthctl imatrix, and pass it \
+             with --imatrix",
         ));
     }
     enough_space(&job.out, trial.bytes.saturating_add(values))?;
@@ -125,8 +125,8 @@ fn refuse_quantized(path: &Path, header: &Header) -> Result<(), Failure> {
         kind => format!(" ({kind})"),
     };
     Err(Failure::invalid(format!(
-        "{} is quantized already{kind}, and what that lost is not in it: take a file in F16, \
-         BF16 or F32, or say --allow-requantize",
+        "{} is already quantized{kind}, which lost precision: use a file in F16, BF16 or F32, or \
+         pass --allow-requantize",
         path.display()
     )))
 }

@@ -33,7 +33,7 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> Failure + use<> {
     let path = path.to_owned();
     move |error| {
         let message = format!(
-            "the reference's numbers, {}: {error}; is the disk full?",
+            "the reference file {}: {error}; the disk may be full",
             path.display()
         );
         Failure::new(FailureKind::Io, message)
@@ -109,7 +109,7 @@ impl ReferenceReader {
         }
         if u64::from_le_bytes(print) != fingerprint {
             return Ok(Err(
-                "its vocabulary is as large as the reference's, but another one".to_owned(),
+                "its vocabulary has the size of the reference's, but other tokens".to_owned(),
             ));
         }
         Ok(Ok(Self {

@@ -259,7 +259,7 @@ fn bad_input_of_quantize_is_named() {
     std::fs::write(&matrix, "nonsense").unwrap();
     let failure = quantize(&model, &out, 2, Some(&matrix), false).unwrap_err();
     assert!(
-        failure.message.contains("no importance matrix"),
+        failure.message.contains("not an importance matrix"),
         "{failure}"
     );
     std::fs::remove_file(cut).unwrap();
