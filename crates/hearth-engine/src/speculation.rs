@@ -8,10 +8,6 @@ use hearth_policy::scheduler::{Step, Work};
 use super::backend::Backend;
 use super::worker::Worker;
 
-/// The most tokens that are drafted at once: llama.cpp keeps the logits of as many tokens
-/// of a batch as there are sequences, and even one slot has more sequences than this.
-pub(super) const DRAFT_MAX: u32 = 8;
-
 impl<B: Backend> Worker<B> {
     /// Adds drafted tokens to the batch of a sequence that decodes alone, and returns how
     /// many: with others the batch is efficient without drafts.

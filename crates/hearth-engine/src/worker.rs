@@ -15,7 +15,10 @@ use super::disk_cache::DiskCacheWriter;
 use super::prefix_cache::PrefixCache;
 use super::prompt::TokenizedPrompt;
 use super::sequence::Sequence;
-use super::speculation::DRAFT_MAX;
+
+/// The most tokens that are drafted at once: llama.cpp keeps the logits of as many tokens
+/// of a batch as there are sequences, and even one slot has more sequences than this.
+const DRAFT_MAX: u32 = 8;
 
 /// Processes requests, one tick at a time.
 #[derive(Debug)]

@@ -385,7 +385,7 @@ mod tests {
             bytes
         };
         let whole = bytes(sums(&[1.0; 64], &[1.0]));
-        assert!(says(&whole[..whole.len() - 64]).contains("cut short"));
+        assert!(says(&whole[..whole.len() - 64]).contains("truncated"));
         assert!(says(&bytes(sums(&[f32::NAN; 4], &[1.0]))).contains("not a sum of squares"));
         let mut none = Vec::new();
         Imatrix::default().write(&mut none).unwrap();

@@ -101,12 +101,8 @@ impl Loader for LlamaLoader {
         let model = self.load_model(path, progress, report, impose)?;
         let factors = factors.map(|(_, factors)| factors);
         let header = header(path)?;
-        let sequences = sequences(
-            &header,
-            &EngineShape::DEFAULT,
-            slots(request),
-            request.kept_tokens,
-        );
+        let (slots, kept_tokens) = (slots(request), request.kept_tokens);
+        let sequences = sequences(&header, &EngineShape::DEFAULT, slots, kept_tokens);
         let kv_type = usable_kv_type(&header, request.kv_type);
         if kv_type != request.kv_type {
             log::warn!("the keys of this model's heads cannot be q8_0: f16 is used");
