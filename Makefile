@@ -102,7 +102,7 @@ test-home-assistant-real: build ## the same in a Home Assistant that runs, from 
 	@packaging/setup-host.sh home-assistant test
 	packaging/home-assistant/real.sh
 
-bench: setup ## run the benchmarks
+bench: build ## run the benchmarks
 	$(CARGO) bench --locked --workspace
 
 clean: ## delete everything that was built

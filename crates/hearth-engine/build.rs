@@ -69,20 +69,6 @@ fn main() -> io::Result<()> {
     let kernels = var("DEP_LLAMA_BACKENDS_DIR")?;
     let llama = llama_cpp(&root)?;
     let common = llama.join("common");
-    let mut sources: Vec<PathBuf> = SOURCES
-        .iter()
-        .map(|name| common.join(name).with_extension("cpp"))
-        .collect();
-    for folder in FOLDERS {
-        for entry in fs::read_dir(common.join(folder))? {
-            let path = entry?.path();
-            if path.extension() == Some(OsStr::new("cpp")) {
-                sources.push(path);
-            }
-        }
-    }
-    sources.sort();
-    sources.push("chat/shim.cpp".into());
 
     let mut build = cc::Build::new();
     build
@@ -102,7 +88,7 @@ fn main() -> io::Result<()> {
         .include(llama.join("include"))
         .include(llama.join("ggml/include"))
         .include(llama.join("vendor"))
-        .files(sources);
+        .files(sources(&common)?);
     let linker = build.try_get_compiler().map_err(io::Error::other)?;
     if let Some(launcher) = env::var_os("CMAKE_CXX_COMPILER_LAUNCHER") {
         build.compiler(launched(&launcher, linker.path())?);
@@ -120,6 +106,25 @@ fn main() -> io::Result<()> {
         return Err(io::Error::other("OUT_DIR is not inside a target directory"));
     };
     gather(&files, &profile.join("hearth-lib"))
+}
+
+/// The sources of the chat layer and of its C interface.
+fn sources(common: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut sources: Vec<PathBuf> = SOURCES
+        .iter()
+        .map(|name| common.join(name).with_extension("cpp"))
+        .collect();
+    for folder in FOLDERS {
+        for entry in fs::read_dir(common.join(folder))? {
+            let path = entry?.path();
+            if path.extension() == Some(OsStr::new("cpp")) {
+                sources.push(path);
+            }
+        }
+    }
+    sources.sort();
+    sources.push("chat/shim.cpp".into());
+    Ok(sources)
 }
 
 /// A compiler that runs through `launcher` (ccache), as llama.cpp's own build does.

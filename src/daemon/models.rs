@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hearth_gguf::Header;
-use hearth_gguf::fit::{SLOTS_MAX, Wanted};
-use hearth_proto::{Failure, FailureKind, ModelEntry, ModelRef};
+use hearth_gguf::fit::Wanted;
+use hearth_proto::{EngineShape, Failure, FailureKind, ModelEntry, ModelRef};
 
 use super::Daemon;
 use crate::engines::ResidentModel;
@@ -71,7 +71,7 @@ impl Daemon {
             },
             slots: match info {
                 Some(info) => info.slots,
-                None => config.engine.slots.clamp(1, SLOTS_MAX),
+                None => config.engine.slots.clamp(1, EngineShape::DEFAULT.slots_max),
             },
             chat_template: header
                 .chat_template

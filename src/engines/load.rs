@@ -10,7 +10,9 @@ use hearth_gguf::fit::{Budget, Fitted, Wanted, budget, fit, memory_max};
 use hearth_gguf::{ElementType, Header, Place, Weights};
 use hearth_proto::reading::Memory;
 use hearth_proto::units::Bytes;
-use hearth_proto::{DiskCache, Failure, FailureKind, LoadRequest, ModelRef, Sampling};
+use hearth_proto::{
+    DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling,
+};
 
 use super::EnginePool;
 use super::slot::FileId;
@@ -36,6 +38,7 @@ impl From<&Config> for Wanted {
             kv_type: config.model.kv_type,
             kept: Bytes::mib(u64::from(config.cache.memory_mib)),
             slots: config.engine.slots,
+            engine: &EngineShape::DEFAULT,
         }
     }
 }

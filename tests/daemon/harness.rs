@@ -30,7 +30,7 @@ pub fn hearthctl() -> PathBuf {
 pub enum Engine {
     /// hearth-engine with the demo model.
     Real,
-    /// hearth-engine with its fake backend and this script of faults.
+    /// hearth-engine-fake with this script of faults.
     Fake(&'static str),
 }
 
@@ -338,11 +338,11 @@ fn spawn(dir: &Path, setup: &Setup) -> Child {
         Engine::Real => (real, root().join("packaging/demo-model")),
         Engine::Fake(script) => {
             let path = dir.join("engine");
-            let real = real.display();
+            let fake = beside(env!("CARGO_BIN_EXE_hearthd"), "hearth-engine-fake");
+            let (real, fake) = (real.display(), fake.display());
             // With arguments, the engine is to check a file, which the real one does.
-            let body = format!(
-                "#!/bin/sh\n[ $# -gt 0 ] && exec {real} \"$@\"\nexec {real} --fake '{script}'\n"
-            );
+            let body =
+                format!("#!/bin/sh\n[ $# -gt 0 ] && exec {real} \"$@\"\nexec {fake} '{script}'\n");
             fs::write(&path, body).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
             let packaged = dir.join("packaged");

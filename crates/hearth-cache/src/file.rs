@@ -119,7 +119,7 @@ fn header(file: &mut File) -> Result<Header, CacheError> {
     file.read_exact(&mut bytes).map_err(cut_off)?;
     let mut fields = Fields(&bytes);
     if &fields.take::<8>() != MAGIC {
-        return Err(CacheError::Damaged("it is no kept prompt"));
+        return Err(CacheError::Damaged("it is not a cached prompt"));
     }
     let version = u32::from_le_bytes(fields.take());
     if version != VERSION {
@@ -135,7 +135,9 @@ fn header(file: &mut File) -> Result<Header, CacheError> {
     let rest = u64::from(count) * 4 + 8;
     let whole = (FIXED as u64 + rest).checked_add(payload_bytes);
     if count > TOKENS_MAX || whole != Some(length) {
-        return Err(CacheError::Damaged("it has another length than it says"));
+        return Err(CacheError::Damaged(
+            "its length differs from what its header says",
+        ));
     }
     let mut tail = vec![0; usize::try_from(rest).unwrap_or(0)];
     file.read_exact(&mut tail).map_err(cut_off)?;

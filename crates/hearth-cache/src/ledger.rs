@@ -30,7 +30,7 @@ impl Ledger {
         let path = folder.join(FILE);
         let day = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                log::warn!("{} is damaged ({error}): begun anew", path.display());
+                log::warn!("{} is damaged ({error}) and starts at 0", path.display());
                 Day::default()
             }),
             Err(_) => Day::default(),

@@ -5,7 +5,7 @@ use std::io;
 use hearth_proto::Failure;
 use serde_json::Value;
 
-use super::grammar::invalid;
+use super::error::invalid;
 
 /// Bytes of a schema or grammar as text.
 const MAX_BYTES: usize = 256 * 1024;
@@ -76,8 +76,8 @@ pub(super) fn schema(schema: &Value) -> Result<(), Failure> {
                 return Err(invalid(
                     "JSON schema",
                     &format!(
-                        "at \"{}/{key}\" stands more than {MAX_COUNT}, the most that is allowed; \
-                         make it smaller or leave it out",
+                        "\"{}/{key}\" is more than {MAX_COUNT}, the largest number that is allowed; \
+                         use a smaller one or omit it",
                         walk.pointer(node)
                     ),
                 ));

@@ -1,15 +1,14 @@
 //! Translates constraints to grammars.
 
-use hearth_proto::{Constraint, Failure, FailureKind};
+use hearth_proto::{Constraint, Failure};
 use llguidance::api::TopLevelGrammar;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::closed::closed;
+use super::error::{first_line, invalid};
+use super::schema::from_schema;
 use super::vocabulary::Vocabulary;
 use super::{bounds, gbnf, place};
-
-/// One occurrence between two lexemes of JSON; the crate's documentation gives the reason.
-const WHITESPACE: &str = r"[\x20]|\r?\n([\x20]{0,16}|\t{0,8})";
 
 /// Checks the bounds on a constraint's cost, and its syntax where that is cheap.
 pub(super) fn check(constraint: &Constraint) -> Result<(), Failure> {
@@ -79,36 +78,6 @@ fn name(constraint: &Constraint) -> &'static str {
     }
 }
 
-pub(super) fn from_schema(schema: &Value, lenient: bool) -> Result<TopLevelGrammar, Failure> {
-    Ok(TopLevelGrammar::from_json_schema(with_options(
-        schema,
-        json!({"whitespace_pattern": WHITESPACE, "lenient": lenient}),
-    )?))
-}
-
-/// The schema with the compiler's options added, which replace any of its own.
-pub(super) fn with_options(schema: &Value, options: Value) -> Result<Value, Failure> {
-    let mut map = match schema {
-        Value::Object(map) => map.clone(),
-        Value::Bool(true) => Map::new(),
-        _ => {
-            return Err(invalid(
-                "JSON schema",
-                "it must be an object; {\"type\": \"object\"} allows any JSON object",
-            ));
-        }
-    };
-    map.insert("x-guidance".into(), options);
-    Ok(Value::Object(map))
-}
-
-pub(super) fn invalid(what: &str, why: &str) -> Failure {
-    Failure::new(
-        FailureKind::InvalidSchema,
-        format!("the {what} cannot be used: {why}"),
-    )
-}
-
 /// The whole answer must match anyway; llguidance does not support anchors.
 fn unanchored(regex: &str) -> &str {
     let regex = regex.strip_prefix('^').unwrap_or(regex);
@@ -116,17 +85,4 @@ fn unanchored(regex: &str) -> &str {
         Some(rest) if rest.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 0 => rest,
         _ => regex,
     }
-}
-
-/// llguidance's message without its state, traces and excerpts.
-pub(super) fn first_line(error: &str) -> String {
-    let mut lines = error.trim().lines();
-    let mut line = lines.next().unwrap_or_default().to_owned();
-    // The parser of regular expressions marks the position first and gives the reason last.
-    if line.ends_with(':')
-        && let Some(reason) = lines.find_map(|l| l.strip_prefix("error:"))
-    {
-        line.push_str(reason);
-    }
-    line.chars().take(300).collect()
 }

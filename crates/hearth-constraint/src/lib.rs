@@ -29,25 +29,31 @@
 //! Schemas in Ollama's API are handled leniently: there such keywords are ignored, since
 //! clients send many of them.
 
+mod beginning;
 mod bounds;
 mod calls;
 mod closed;
+mod error;
 mod gbnf;
 mod grammar;
 mod matcher;
 mod place;
 mod reasoning;
+mod schema;
+mod tools;
 mod vocabulary;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
 use hearth_proto::{Failure, GenerateRequest, Prompt};
 
-pub use calls::invalid as invalid_tool;
-pub use calls::{BareCalls, Beginning, CallGrammar, bare_calls, beginning};
+pub use beginning::{Beginning, bare_calls, beginning};
+pub use calls::{BareCalls, CallGrammar};
 pub use matcher::{Binding, Matcher};
 pub use reasoning::ReasoningTags;
+pub use tools::invalid as invalid_tool;
 pub use vocabulary::{Tokenize, Vocabulary};
 
 /// Checks what can be checked without a model, in time linear in the request: size, depth,
@@ -60,10 +66,9 @@ pub fn check(request: &GenerateRequest) -> Result<(), Failure> {
     if let Some(constraint) = &request.constraint {
         grammar::check(constraint)?;
     }
-    let tools = match &request.prompt {
+    let offered = match &request.prompt {
         Prompt::Chat { tools, .. } => tools.as_slice(),
         Prompt::Text(_) => &[],
     };
-    calls::check(tools, &request.tool_choice)?;
-    Ok(())
+    tools::check(offered, &request.tool_choice)
 }

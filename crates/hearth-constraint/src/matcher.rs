@@ -5,10 +5,12 @@ use std::fmt;
 use hearth_proto::{Constraint, Failure, FailureKind};
 use llguidance::toktrie::{SimpleVob, TokenId};
 
-use super::calls::{self, CallGrammar, Watch};
+use super::calls::{self, CallGrammar};
+use super::error::first_line;
 use super::grammar;
 use super::reasoning::{Gate, ReasoningTags, Step};
 use super::vocabulary::Vocabulary;
+use super::watch::{self, Watch};
 
 /// The constraints on an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -136,7 +138,7 @@ impl Matcher {
                     FailureKind::InvalidSchema,
                     format!(
                         "the constraint cannot be followed any further ({}); make it simpler",
-                        grammar::first_line(&error.to_string())
+                        first_line(&error.to_string())
                     ),
                 )
             })?;
@@ -218,7 +220,7 @@ impl Matcher {
             return Ok(());
         }
         self.forms
-            .retain_mut(|form| calls::feed(vocabulary, form, bytes));
+            .retain_mut(|form| watch::feed(vocabulary, form, bytes));
         if self.forms.is_empty() {
             let text = String::from_utf8_lossy(bytes).into_owned();
             return Err(Failure::new(
@@ -255,7 +257,7 @@ impl Matcher {
         }
         for form in &mut self.forms {
             form.consume_token(id)
-                .map_err(|error| wrong(id, &grammar::first_line(&error.to_string())))?;
+                .map_err(|error| wrong(id, &first_line(&error.to_string())))?;
         }
         Ok(())
     }

@@ -4,7 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::bounds::{Walk, escaped};
-use super::grammar::{first_line, from_schema};
+use super::error::first_line;
+use super::schema::from_schema;
 use super::vocabulary::Vocabulary;
 
 /// Parts of a schema that are compiled separately to find the wrong one; most take about a

@@ -31,7 +31,7 @@ enum Stage {
     /// It has ended, followed by this number of blank tokens.
     After { blanks: u8 },
     /// The answer has begun.
-    Over,
+    Completed,
 }
 
 /// Tracks the reasoning of one answer.
@@ -59,7 +59,7 @@ impl Gate {
         let stage = if tags.is_open {
             Stage::Inside { tail: Vec::new() }
         } else if tags.start.is_empty() {
-            Stage::Over
+            Stage::Completed
         } else {
             Stage::Before { typed: Vec::new() }
         };
@@ -73,7 +73,7 @@ impl Gate {
 
     /// Whether only the answer's own constraints apply from here on.
     pub(super) fn is_over(&self) -> bool {
-        self.stage == Stage::Over
+        self.stage == Stage::Completed
     }
 
     /// The text that ends the reasoning.
@@ -114,7 +114,7 @@ impl Gate {
                     return Step::Either;
                 }
                 let Some(rest) = typed.strip_prefix(start).map(<[u8]>::to_vec) else {
-                    self.stage = Stage::Over;
+                    self.stage = Stage::Completed;
                     return Step::Answer;
                 };
                 self.stage = Stage::Inside { tail: Vec::new() };
@@ -125,8 +125,8 @@ impl Gate {
                 *blanks += 1;
                 Step::Blank
             }
-            Stage::After { .. } | Stage::Over => {
-                self.stage = Stage::Over;
+            Stage::After { .. } | Stage::Completed => {
+                self.stage = Stage::Completed;
                 Step::Answer
             }
         }

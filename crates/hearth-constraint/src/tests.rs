@@ -1,10 +1,13 @@
 //! Tests without a model: a small vocabulary, and a random model.
 
+mod bare;
 mod bombs;
 mod calls;
 mod check;
 mod grammars;
+mod reasoning;
 mod schemas;
+mod tools;
 
 use std::sync::Arc;
 
@@ -85,23 +88,16 @@ fn greedy(pieces: &[Vec<u8>], mut bytes: &[u8]) -> Vec<i32> {
 
 /// A random model: the same logits for the same seed. The probability of quotes and of the
 /// end rises, or strings would go on for ever.
-struct Lots(u64);
+struct RandomModel(fastrand::Rng);
 
-impl Lots {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "24 bits")]
+impl RandomModel {
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand steps")]
     fn logits(&mut self, pieces: &[Vec<u8>], step: usize) -> Vec<f32> {
         let weary = (step as f32 / 40.0).min(0.95);
         (0..)
             .zip(pieces)
             .map(|(id, piece)| {
-                let lot = (self.next() >> 40) as f32 / (1 << 24) as f32;
+                let lot = self.0.f32();
                 // An email address needs its `@`, and random exponents leave every range.
                 match piece.as_slice() {
                     b"\"" | b"@" => lot + weary,
@@ -125,7 +121,7 @@ struct Run {
 /// Lets the model write at most `limit` tokens; checks every forced token against
 /// the mask.
 fn run(matcher: &mut Matcher, pieces: &[Vec<u8>], seed: u64, fast: bool, limit: usize) -> Run {
-    let mut lots = Lots(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut model = RandomModel(fastrand::Rng::with_seed(seed));
     let mut out = Run {
         text: Vec::new(),
         decodes: 0,
@@ -152,7 +148,7 @@ fn run(matcher: &mut Matcher, pieces: &[Vec<u8>], seed: u64, fast: bool, limit: 
             continue;
         }
         out.decodes += 1;
-        let mut logits = lots.logits(pieces, step);
+        let mut logits = model.logits(pieces, step);
         matcher.mask(&mut logits).unwrap();
         let (token, best) = (0..)
             .zip(&logits)

@@ -12,7 +12,7 @@ use llguidance::toktrie::{
 };
 use llguidance::{Logger, ParserFactory};
 
-use super::grammar;
+use super::error::first_line;
 
 /// The model's own tokenizer: text into tokens, without a begin token and without
 /// reading control tokens out of the text.
@@ -81,7 +81,7 @@ impl Vocabulary {
             ParserFactory::new(&env, capabilities(), &SlicedBiasComputer::general_slices())
         });
         let factory = llguidance::panic_utils::catch_unwind(build)
-            .map_err(|error| invalid(&grammar::first_line(&error.to_string())))?;
+            .map_err(|error| invalid(&first_line(&error.to_string())))?;
         Ok(Self {
             factory: Arc::new(factory),
         })

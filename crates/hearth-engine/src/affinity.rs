@@ -24,7 +24,7 @@ pub(super) fn pin(cpus: CpuSet) {
         let Some(id) = id else { continue };
         // The CPU may have gone offline, or the thread may have ended.
         if let Err(error) = sched_setaffinity(Pid::from_raw(id), &mask) {
-            log::debug!("thread {id} stays where it is: {error}");
+            log::debug!("cannot set the CPUs of thread {id}: {error}");
         }
     }
 }

@@ -26,11 +26,11 @@ pub(super) struct AnswerReader {
     /// Its length in bytes when it was last parsed.
     read_bytes: usize,
     /// What was already emitted.
-    given: Given,
+    emitted: Emitted,
 }
 
 #[derive(Debug, Default)]
-struct Given {
+struct Emitted {
     content: String,
     reasoning: String,
     calls: usize,
@@ -46,7 +46,7 @@ impl AnswerReader {
             is_lenient: false,
             text: String::new(),
             read_bytes: 0,
-            given: Given::default(),
+            emitted: Emitted::default(),
         }
     }
 
@@ -93,7 +93,7 @@ impl AnswerReader {
     pub(super) fn continuing(mut self) -> Self {
         let begun = self.read(true);
         if let Some(begun) = begun {
-            _ = self.give(&begun, 0, false);
+            _ = self.emit(&begun, 0, false);
         }
         self
     }
@@ -112,7 +112,7 @@ impl AnswerReader {
             Some(answer) => {
                 // The last call may still grow.
                 let certain = answer.tool_calls.len().saturating_sub(1);
-                self.give(&answer, certain, false)
+                self.emit(&answer, certain, false)
             }
             // It does not parse yet, or not at all: `finish` decides.
             None => Vec::new(),
@@ -134,40 +134,40 @@ impl AnswerReader {
         };
         let Some(answer) = answer else {
             // It does not have the template's format: the text itself is the answer.
-            return self.give_text();
+            return self.emit_text();
         };
         // The layer completes what is missing, even where the model has stopped; an
         // incomplete call does not count.
         let calls = answer.tool_calls.iter().map_while(complete).count();
-        self.give(&answer, calls, true)
+        self.emit(&answer, calls, true)
     }
 
     /// Emits what is new in `answer`, with this many of its calls. Whitespace at the end
     /// of its text may precede a call: it is held back until the answer is complete.
-    fn give(&mut self, answer: &ParsedAnswer, calls: usize, is_over: bool) -> Vec<AnswerPart> {
+    fn emit(&mut self, answer: &ParsedAnswer, calls: usize, is_over: bool) -> Vec<AnswerPart> {
         let mut parts = Vec::new();
         let reasoning = answer.reasoning.trim();
-        if let Some(more) = new_part(&mut self.given.reasoning, reasoning) {
+        if let Some(more) = new_part(&mut self.emitted.reasoning, reasoning) {
             parts.push(AnswerPart::Reasoning(more));
         }
-        if let Some(more) = new_part(&mut self.given.content, text_of(answer, is_over)) {
+        if let Some(more) = new_part(&mut self.emitted.content, text_of(answer, is_over)) {
             parts.push(AnswerPart::Content(more));
         }
         let most = if self.one_call { calls.min(1) } else { calls };
-        let calls = answer.tool_calls.iter().take(most).skip(self.given.calls);
+        let calls = answer.tool_calls.iter().take(most).skip(self.emitted.calls);
         parts.extend(calls.filter_map(complete).map(AnswerPart::ToolCall));
-        self.given.calls = self.given.calls.max(most);
+        self.emitted.calls = self.emitted.calls.max(most);
         parts
     }
 
-    fn give_text(&mut self) -> Vec<AnswerPart> {
+    fn emit_text(&mut self) -> Vec<AnswerPart> {
         let ends = self.thinking_ends.iter();
         let from = ends
             .filter_map(|end| Some(self.text.rfind(end.as_str())? + end.len()))
             .max()
             .unwrap_or(0);
         let text = self.text[from..].trim_start();
-        let rest = text.strip_prefix(self.given.content.as_str());
+        let rest = text.strip_prefix(self.emitted.content.as_str());
         content(rest.unwrap_or_default().to_owned())
             .into_iter()
             .collect()
@@ -192,11 +192,11 @@ fn content(text: String) -> Option<AnswerPart> {
     (!text.is_empty()).then_some(AnswerPart::Content(text))
 }
 
-/// The text of `now` after `given`, which is appended to `given`; `None` where there is
-/// none, or `now` does not start with `given`.
-fn new_part(given: &mut String, now: &str) -> Option<String> {
-    let more = now.strip_prefix(given.as_str())?.to_owned();
-    given.push_str(&more);
+/// The text of `now` after `emitted`, which is appended to `emitted`; `None` where there is
+/// none, or `now` does not start with `emitted`.
+fn new_part(emitted: &mut String, now: &str) -> Option<String> {
+    let more = now.strip_prefix(emitted.as_str())?.to_owned();
+    emitted.push_str(&more);
     (!more.is_empty()).then_some(more)
 }
 

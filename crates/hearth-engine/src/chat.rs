@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use hearth_constraint::{BareCalls, CallGrammar, invalid_tool};
 use hearth_proto::{
     CallMode, ChatAbilities, Failure, FailureKind, GenerateRequest, Message, ToolChoice,
+    common_prefix,
 };
 use serde_json::{Value, json};
 
@@ -299,8 +300,8 @@ impl ChatLayer {
 }
 
 fn common_text(first: &str, second: &str) -> Option<String> {
-    let pairs = first.chars().zip(second.chars());
-    let common: String = pairs.take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
-    let kept = common.trim_end();
-    (!kept.is_empty()).then(|| kept.to_owned())
+    let common = common_prefix(first.chars(), second.chars());
+    let common: String = first.chars().take(common).collect();
+    let common = common.trim_end();
+    (!common.is_empty()).then(|| common.to_owned())
 }

@@ -4,7 +4,7 @@
 use hearth_constraint::{Binding, Matcher, Vocabulary};
 use hearth_proto::{Failure, GenerateRequest, Prompt};
 
-use super::backend::Backend;
+use super::backend::Tokenizer;
 use super::chat::{ChatLayer, ChatPrompt};
 
 /// Compiled constraints in the cache; each takes about a megabyte.
@@ -20,9 +20,9 @@ pub(super) struct Constraints {
 
 impl Constraints {
     /// The matcher of a request; `None` where the answer is not constrained.
-    pub(super) fn matcher<B: Backend>(
+    pub(super) fn matcher(
         &mut self,
-        backend: &B,
+        tokenizer: &impl Tokenizer,
         layer: &ChatLayer,
         request: &GenerateRequest,
         prompt: Option<&ChatPrompt>,
@@ -64,7 +64,7 @@ impl Constraints {
         };
         let vocabulary = match &self.vocabulary {
             Some(vocabulary) => vocabulary,
-            None => self.vocabulary.insert(backend.vocabulary()?),
+            None => self.vocabulary.insert(tokenizer.vocabulary()?),
         };
         let matcher = Matcher::bound(vocabulary, &binding)?;
         if self.compiled.len() == KEPT_MAX {

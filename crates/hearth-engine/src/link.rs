@@ -53,7 +53,7 @@ impl Link {
                         Ok(Some(command)) => command,
                         Ok(None) => leave(0),
                         Err(error) => {
-                            log::error!("the daemon's socket broke: {error}");
+                            log::error!("the connection to hearthd failed: {error}");
                             leave(1);
                         }
                     };

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
-use hearth_engine::fake::{FakeLoader, Script};
 use hearth_engine::llama::{LlamaLoader, Runtime};
 use hearth_engine::{exit_code, offline, run, tools, try_template};
 use hearth_gguf::synthetic::{Family, Shape, Storage, make, make_family};
@@ -21,9 +20,6 @@ use hearth_proto::{
 #[derive(Parser)]
 #[command(version, about)]
 struct Args {
-    /// Serve a fake model that repeats its prompt, with a script of faults (for tests).
-    #[arg(long, hide = true, value_name = "SCRIPT", num_args = 0..=1, default_missing_value = "")]
-    fake: Option<Script>,
     #[command(subcommand)]
     tool: Option<Tool>,
 }
@@ -39,7 +35,7 @@ enum Tool {
     Bench(BenchArgs),
     /// Answer one prompt and show the answer as it comes.
     Run(RunArgs),
-    /// Write a model with random weights: right size and speed, no sense.
+    /// Write a model with random weights, which has the size and the speed of a real one.
     MakeModel(MakeArgs),
     /// Show which CPU kernels are in use.
     Cpu,
@@ -78,7 +74,7 @@ struct BenchArgs {
 struct RunArgs {
     /// The GGUF file.
     model: PathBuf,
-    /// What to say, put through the model's chat template.
+    /// The user's message, which the model's chat template renders.
     #[arg(long)]
     prompt: String,
     /// Take the prompt as it is, without template.
@@ -142,14 +138,11 @@ fn main() -> ExitCode {
     hearth_logging::init("hearth-engine");
     let done = match args.tool {
         None => {
-            return exit_code(match args.fake {
-                Some(script) => run(|| Ok(FakeLoader { script })),
-                None => run(|| {
-                    Runtime::start()
-                        .map(LlamaLoader::new)
-                        .map_err(|e| e.to_string())
-                }),
-            });
+            return exit_code(run(|| {
+                Runtime::start()
+                    .map(LlamaLoader::new)
+                    .map_err(|e| e.to_string())
+            }));
         }
         Some(Tool::MakeModel(args)) => {
             let out = &args.out;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::llama::{LlamaLoader, Runtime};
-use super::process::settle;
+use super::process::isolate_process;
 use super::tools;
 
 /// The longest job description: it may contain a text and questions.
@@ -18,11 +18,11 @@ const JOB_BYTES_MAX: u64 = 1 << 26;
 /// # Errors
 /// Where the streams cannot be used. A failed job is reported as an event.
 pub fn run() -> io::Result<()> {
-    settle();
+    isolate_process();
     let mut text = String::new();
     io::stdin().take(JOB_BYTES_MAX).read_to_string(&mut text)?;
     let done = serde_json::from_str(&text)
-        .map_err(|e| Failure::invalid(format!("no job that this engine knows: {e}")))
+        .map_err(|e| Failure::invalid(format!("the job is not valid: {e}")))
         .and_then(|job| dispatch(&job));
     report(&match done {
         Ok(result) => OfflineEvent::Done(result),

@@ -1,4 +1,4 @@
-//! The engine process around the tick loop.
+//! The engine process around the main loop.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -13,11 +13,11 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat};
 
 use super::affinity;
-use super::backend::{Backend as _, Loader, Progress};
+use super::backend::{Backend as _, KvStore as _, Loader, Progress, Tokenizer as _};
 use super::chat::ChatLayer;
-use super::keeper::Keeper;
+use super::disk_cache::DiskCacheWriter;
 use super::link::Link;
-use super::tick::Ticker;
+use super::main_loop::MainLoop;
 use super::worker::Worker;
 
 /// Makes the engine the first choice of the OOM killer, well above an ordinary service's
@@ -30,7 +30,7 @@ const OOM_SCORE_ADJ: &str = "800";
 /// Where standard input is not a socket, or fails.
 pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Result<()> {
     let socket = inherited_socket()?;
-    settle();
+    isolate_process();
     let progress = Arc::new(Progress::default());
     let (link, commands) = Link::start(socket, &progress)?;
     link.send(&[Event::Hello {
@@ -50,10 +50,10 @@ pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Re
         });
     match loaded {
         Ok((backend, chat)) => {
-            let keeper = Keeper::open(&request, &backend.settings(), backend.memory());
+            let disk = DiskCacheWriter::open(&request, &backend.settings(), backend.memory());
             link.send(&[Event::Loaded(backend.info().clone())]);
-            let worker = Worker::new(backend, chat, keeper, request.lookup_tokens);
-            Ticker::new(worker, request.limits, link, progress).run(&commands);
+            let worker = Worker::new(backend, chat, disk, request.lookup_tokens);
+            MainLoop::new(worker, request.limits, link, progress).run(&commands);
         }
         // Shut down while it loaded: nothing waits for the result.
         Err(_) if progress.is_quit() => {}
@@ -129,7 +129,7 @@ fn limit_memory(more: Option<u64>) {
     };
     let most = now.saturating_add(more);
     if let Err(error) = setrlimit(Resource::RLIMIT_DATA, most, most) {
-        log::debug!("no limit of memory: {error}");
+        log::debug!("cannot limit the memory: {error}");
     }
 }
 
@@ -160,9 +160,9 @@ pub(super) fn status_bytes(name: &str) -> Option<u64> {
 
 /// Makes the process end with its parent, and makes it the first choice of the OOM
 /// killer.
-pub(super) fn settle() {
+pub(super) fn isolate_process() {
     if let Err(error) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
-        log::debug!("no parent-death signal: {error}");
+        log::debug!("cannot set the parent-death signal: {error}");
     }
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ) {
         log::debug!("cannot raise oom_score_adj: {error}");

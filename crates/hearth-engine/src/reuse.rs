@@ -5,10 +5,11 @@
 //! checked before it is used: see [`MemoryKind`](hearth_policy::scheduler::MemoryKind).
 
 use hearth_policy::scheduler::{Hit, Lengths, SlotId};
-use hearth_proto::{FinishReason, Reuse};
+use hearth_proto::{FinishReason, Reuse, common_prefix};
 
+use super::as_u32;
 use super::backend::{Backend, Token};
-use super::sequence::as_u32;
+use super::prefix_cache::Target;
 use super::worker::Worker;
 
 /// Two boundaries this close to each other (in tokens) are not worth a copy each.
@@ -32,15 +33,15 @@ impl<B: Backend> Worker<B> {
             sequence.start(0, false, &mut self.events);
             return false;
         }
-        if self.is_warm(slot) {
+        if self.finish_prewarmed(slot) {
             self.batch.drop_slot(slot);
             return false;
         }
         let mut hit = self.find(slot);
         let known = hit.map_or(0, |hit| hit.tokens);
-        let kept = self.kept.len();
+        let cached = self.cache.len();
         let restored = self.restore(slot, known);
-        if restored.is_none() && self.kept.len() < kept {
+        if restored.is_none() && self.cache.len() < cached {
             // The sequence that was found may have been evicted by the failed restore.
             hit = self.find(slot);
         }
@@ -49,7 +50,7 @@ impl<B: Backend> Worker<B> {
         if let Some(sequence) = self.sequences.get_mut(&slot) {
             sequence.start(found, restored.is_some(), &mut self.events);
             if restored.is_some() {
-                sequence.parts_after(found as usize);
+                sequence.add_boundary(found as usize);
             }
         }
         self.set_boundaries(slot);
@@ -70,7 +71,7 @@ impl<B: Backend> Worker<B> {
         }
         // Where checkpoints are needed, see `set_boundaries`.
         if hit.diverges && !self.backend.memory().needs_checkpoints() {
-            sequence.recurs(hit.tokens);
+            sequence.set_stable(hit.tokens);
         }
         hit.tokens
     }
@@ -83,22 +84,21 @@ impl<B: Backend> Worker<B> {
         let Some(sequence) = self.sequences.get_mut(&slot) else {
             return;
         };
-        let parts_after = self
-            .kept
-            .parts_after(sequence.uid, search(sequence.tokens()));
-        let near = parts_after.saturating_sub(NEAR)..=parts_after;
+        let tokens = sequence.tokens();
+        let divergence = self.cache.divergence(sequence.uid, reusable(tokens));
+        let near = divergence.saturating_sub(NEAR)..=divergence;
         let mut known = sequence.lengths().boundaries;
-        known.extend(self.kept.forks(sequence.uid, sequence.tokens()));
-        if parts_after > 0 && !known.iter().any(|boundary| near.contains(boundary)) {
-            sequence.recurs(as_u32(parts_after));
-            sequence.parts_after(parts_after);
+        known.extend(self.cache.forks(sequence.uid, tokens));
+        if divergence > 0 && !known.iter().any(|boundary| near.contains(boundary)) {
+            sequence.set_stable(as_u32(divergence));
+            sequence.add_boundary(divergence);
         }
         let boundaries = sequence.lengths().boundaries;
         let stops = boundaries.into_iter().map(as_u32).collect();
         self.slots.stop_at(slot, stops);
     }
 
-    /// Keeps a checkpoint of a sequence that now ends at one of its boundaries.
+    /// Keeps a copy of a sequence that now ends at one of its boundaries.
     pub(super) fn checkpoint(&mut self, slot: SlotId, tokens: u32) {
         if !self.backend.memory().needs_checkpoints() {
             return;
@@ -107,44 +107,19 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let lengths = sequence.lengths();
-        let (seq, uid) = (sequence.seq, sequence.uid);
+        let is_boundary = lengths.boundaries.contains(&(tokens as usize));
+        if sequence.reuse != Reuse::Allowed || !is_boundary {
+            return;
+        }
         let kept = sequence.tokens().get(..tokens as usize).unwrap_or_default();
-        if sequence.reuse != Reuse::Allowed
-            || !lengths.boundaries.contains(&(tokens as usize))
-            || self.kept.has(uid, kept)
-        {
-            return;
-        }
-        let kept = kept.to_vec();
-        let Some(spare) = self.spare_seq() else {
-            return;
-        };
-        if self.backend.share(seq, spare, tokens) {
-            self.keep(spare, uid, kept, &lengths);
-        } else {
-            self.free(spare);
-        }
+        let from = (sequence.seq, sequence.uid);
+        self.cache
+            .checkpoint(&mut self.backend, from, kept, &lengths);
     }
 
-    /// Keeps a sequence in the prefix cache, and frees those that are no longer needed.
-    pub(super) fn keep(&mut self, seq: u32, uid: Option<u32>, tokens: Vec<i32>, lengths: &Lengths) {
-        for seq in self.kept.insert(seq, uid, tokens, lengths) {
-            self.free(seq);
-        }
-    }
-
-    fn spare_seq(&mut self) -> Option<u32> {
-        if self.free_seqs.is_empty()
-            && let Some(oldest) = self.kept.evict()
-        {
-            self.free(oldest);
-        }
-        self.free_seqs.pop()
-    }
-
-    /// Ends a prewarm request whose whole prompt is cached: where a sequence cannot be
-    /// cut, none of its tokens can be computed again.
-    fn is_warm(&mut self, slot: SlotId) -> bool {
+    /// Ends a prewarm request whose whole prompt is cached, and returns whether it was: where
+    /// a sequence cannot be cut, none of its tokens can be computed again.
+    fn finish_prewarmed(&mut self, slot: SlotId) -> bool {
         let Some(sequence) = self.sequences.get(&slot) else {
             return false;
         };
@@ -152,14 +127,17 @@ impl<B: Backend> Worker<B> {
             return false;
         }
         let (uid, seq) = (sequence.uid, sequence.seq);
-        let tokens = sequence.tokens().to_vec();
+        let tokens = sequence.tokens();
         let count = as_u32(tokens.len());
-        let backend = &self.backend;
-        let hit = self.kept.find(uid, &tokens, tokens.len(), |seq, n| {
-            backend.is_usable(seq, n)
-        });
+        let hit = self.cache.find(&self.backend, uid, tokens, tokens.len());
         let is_kept = hit.is_some_and(|hit| hit.tokens == count);
-        let from_disk = !is_kept && self.restore_tokens(slot, &tokens, count - 1) == Some(count);
+        let target = self.target(seq, uid);
+        let from_disk = !is_kept && {
+            let restored = self
+                .cache
+                .restore(&mut self.backend, target, tokens, count - 1);
+            restored == Some(count)
+        };
         if !is_kept && !from_disk {
             self.backend.remove(seq, 0);
             return false;
@@ -175,80 +153,58 @@ impl<B: Backend> Worker<B> {
                 stable: 0,
                 ..sequence.lengths()
             };
-            self.keep(seq, uid, tokens, &lengths);
+            let tokens = sequence.tokens().to_vec();
+            self.cache
+                .insert(&mut self.backend, (seq, uid), tokens, &lengths);
         } else {
-            self.free(seq);
+            self.cache.free(&mut self.backend, seq);
         }
         true
     }
 
     /// Restores the prefix of a sequence from disk where more than `known` tokens of it
-    /// are cached; returns how many.
+    /// are there; returns how many.
     fn restore(&mut self, slot: SlotId, known: u32) -> Option<u32> {
-        self.keeper.as_ref()?;
-        let tokens = search(self.sequences.get(&slot)?.tokens()).to_vec();
-        self.restore_tokens(slot, &tokens, known)
+        let sequence = self.sequences.get(&slot)?;
+        let target = self.target(sequence.seq, sequence.uid);
+        let prompt = reusable(sequence.tokens());
+        self.cache.restore(&mut self.backend, target, prompt, known)
     }
 
-    fn restore_tokens(&mut self, slot: SlotId, prompt: &[Token], known: u32) -> Option<u32> {
-        let keeper = self.keeper.as_mut()?;
-        let sequence = self.sequences.get(&slot)?;
-        let kind = self.backend.memory();
-        let usable = |saved, tokens| kind.is_usable_saved(saved, tokens);
-        let found = keeper.find(sequence.uid, prompt, known, usable)?;
-        let (saved, tokens) = keeper.read(&found)?;
-        let seq = sequence.seq;
-        while !self.backend.restore(seq, &saved, tokens) {
-            // There is no room, or the data are invalid. With nothing else in the cache,
-            // the data are invalid.
-            if let Some(oldest) = self.kept.evict() {
-                self.free(oldest);
-            } else {
-                if self.sequences.len() == 1
-                    && let Some(keeper) = &mut self.keeper
-                {
-                    keeper.reject(&found);
-                }
-                return None;
-            }
+    fn target(&self, seq: u32, uid: Option<u32>) -> Target {
+        Target {
+            seq,
+            uid,
+            is_only: self.sequences.len() == 1,
         }
-        if self.backend.remove(seq, found.tokens) && self.backend.is_usable(seq, found.tokens) {
-            return Some(found.tokens);
-        }
-        self.backend.remove(seq, 0);
-        None
     }
 
     /// The longest usable prefix of a sequence that another one has, running or finished.
     fn find(&mut self, slot: SlotId) -> Option<Hit> {
         let sequence = self.sequences.get(&slot)?;
         let tokens = sequence.tokens();
-        let prompt = search(tokens);
+        let prompt = reusable(tokens);
         let backend = &self.backend;
-        let is_usable = |seq, tokens| backend.is_usable(seq, tokens);
-        let kept = self
-            .kept
-            .find(sequence.uid, tokens, prompt.len(), is_usable);
+        let finished = self.cache.find(backend, sequence.uid, tokens, prompt.len());
         let running = self
             .sequences
             .iter()
             .filter(|(other, running)| **other != slot && running.uid == sequence.uid)
             .map(|(other, running)| {
                 let done = self.slots.done(*other) as usize;
-                let shared = running.tokens().iter().take(done).zip(prompt);
-                let tokens = shared.take_while(|(a, b)| a == b).count();
+                let computed = running.tokens().iter().take(done);
                 Hit {
                     seq: running.seq,
-                    tokens: as_u32(tokens),
+                    tokens: as_u32(common_prefix(computed, prompt)),
                     diverges: false,
                 }
             })
-            .filter(|hit| is_usable(hit.seq, hit.tokens));
-        running.chain(kept).max_by_key(|hit| hit.tokens)
+            .filter(|hit| backend.is_usable(hit.seq, hit.tokens));
+        running.chain(finished).max_by_key(|hit| hit.tokens)
     }
 }
 
 /// The tokens that may be reused: the last one is computed in any case, for its logits.
-fn search(tokens: &[Token]) -> &[Token] {
+fn reusable(tokens: &[Token]) -> &[Token] {
     tokens.split_last().map_or(&[], |(_, before)| before)
 }

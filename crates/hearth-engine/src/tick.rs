@@ -1,263 +1,196 @@
-//! The tick loop: takes commands between two units of work.
+//! One tick: plans a batch (running answers first, then a part of a prompt within the time
+//! that the limits allow), decodes it, and chooses the next tokens.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hearth_proto::{Command, Event, Failure, FailureKind, Limits, RequestId, Use};
+use hearth_policy::scheduler::{Step, Work};
+use hearth_proto::{Failure, FailureKind, Limits, Reuse};
 
-use super::affinity;
-use super::backend::{Backend, Progress};
+use super::as_u32;
+use super::backend::{Backend, DecodeError};
 use super::clock;
-use super::link::Link;
-use super::pace::Pace;
-use super::sequence::{as_u32, check_length};
+use super::link::Running;
 use super::worker::Worker;
 
-/// The longest text that `Tokenize` takes, in bytes: it cannot be interrupted.
-const TEXT_BYTES_MAX: usize = 1024 * 1024;
+impl<B: Backend> Worker<B> {
+    /// Plans a tick: starts a waiting request and looks up its prefix. Returns the
+    /// request for whose step the tick may be aborted: where that is a prefill, which
+    /// comes last, or the only step, no other request loses what it computed.
+    pub(super) fn plan(&mut self, now: Duration, limits: &Limits) -> Option<Running> {
+        self.begin_next(now);
+        self.slots.plan(now, limits, &mut self.batch);
+        if self.look_up() {
+            self.slots.plan(now, limits, &mut self.batch);
+        }
+        let steps = self.batch.steps();
+        let last = steps.last()?;
+        let is_prefill = matches!(last.work, Work::Prefill { .. });
+        let can_roll_back = self.backend.memory().can_roll_back();
+        if steps.len() > 1 && !(is_prefill && can_roll_back) {
+            return None;
+        }
+        let sequence = self.sequences.get(&last.slot)?;
+        let yields = is_prefill && can_roll_back && sequence.reuse != Reuse::Reproducible;
+        let class = self.slots.class(now, last.slot);
+        Some(Running {
+            id: sequence.id,
+            yields: class.filter(|_| yields),
+        })
+    }
 
-/// The idle time before prompts are written to disk: a conversation has pauses, and the
-/// next question must not wait for a memory card.
-const IDLE_BEFORE_KEEPING: Duration = Duration::from_secs(2);
+    /// Whether the planned tick contains a part of a prompt.
+    pub(super) fn plans_prefill(&self) -> bool {
+        let is_prefill = |step: &Step| matches!(step.work, Work::Prefill { .. });
+        self.batch.steps().iter().any(is_prefill)
+    }
 
-/// How often to check whether a write has finished.
-const KEEPING_POLL: Duration = Duration::from_millis(100);
-
-/// Serves one loaded model until the daemon ends it.
-pub(super) struct Ticker<B: Backend> {
-    worker: Worker<B>,
-    /// Texts to embed.
-    embeds: VecDeque<(RequestId, String)>,
-    limits: Limits,
-    began: Instant,
-    /// The end of the rest that the duty requires.
-    rest_until: Option<Instant>,
-    pace: Pace,
-    /// A `Shrink` is to be completed when nothing runs.
-    shrinks: bool,
-    /// When it last computed.
-    idle_since: Instant,
-    link: Link,
-    progress: Arc<Progress>,
-    events: Vec<Event>,
-}
-
-/// How long the loop may wait for a command.
-enum Wait {
-    /// Not at all: there is work.
-    No,
-    /// For the rest that the duty requires.
-    Rest(Duration),
-    /// Until a command arrives: nothing to do, or nothing allowed.
-    Forever,
-}
-
-impl<B: Backend> Ticker<B> {
-    pub(super) fn new(
-        worker: Worker<B>,
-        limits: Limits,
-        link: Link,
-        progress: Arc<Progress>,
-    ) -> Self {
-        Self {
-            worker,
-            embeds: VecDeque::new(),
-            limits,
-            began: clock::now(),
-            rest_until: None,
-            pace: Pace::default(),
-            shrinks: false,
-            idle_since: clock::now(),
-            link,
-            progress,
-            events: Vec::new(),
+    /// Executes the planned tick.
+    pub(super) fn tick(&mut self, now: Duration) {
+        match self.compute(now) {
+            Ok(()) | Err(DecodeError::Aborted) => {}
+            Err(error) => self.compute_each(now, &error),
         }
     }
 
-    /// Runs until `Shutdown` or until the daemon is gone.
-    pub(super) fn run(&mut self, commands: &Receiver<Command>) {
-        loop {
-            let wait = self.wait();
-            self.progress.set_busy(matches!(wait, Wait::No));
-            let command = match wait {
-                Wait::No => commands.try_recv(),
-                Wait::Rest(time) => commands.recv_timeout(time).map_err(|e| match e {
-                    RecvTimeoutError::Timeout => TryRecvError::Empty,
-                    RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
-                }),
-                Wait::Forever => commands.recv().map_err(|_| TryRecvError::Disconnected),
-            };
-            match command {
-                Ok(Command::Shutdown) => return self.worker.keep_all(),
-                Err(TryRecvError::Disconnected) => return,
-                Ok(command) => self.obey(command),
-                Err(TryRecvError::Empty) if self.is_idle() => self.worker.keep_one(),
-                Err(TryRecvError::Empty) => self.tick(),
-            }
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.worker.is_idle() && self.embeds.is_empty()
-    }
-
-    /// Always waits for a command, so a cancel or new limits end the wait at once.
-    fn wait(&mut self) -> Wait {
-        if self.limits.paused {
-            return Wait::Forever;
-        }
-        if self.is_idle() {
-            let due = self.idle_since + IDLE_BEFORE_KEEPING;
-            return if self.worker.has_to_keep() {
-                let left = due.saturating_duration_since(clock::now());
-                Wait::Rest(left.max(KEEPING_POLL))
-            } else {
-                Wait::Forever
-            };
-        }
-        let left = self
-            .rest_until
-            .map(|t| t.saturating_duration_since(clock::now()));
-        match left {
-            Some(time) if !time.is_zero() => Wait::Rest(time),
-            _ => Wait::No,
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Generate(request) => {
-                let kind = self.worker.backend.info().kind;
-                match kind.check(request.prompt.wanted()) {
-                    Ok(()) => self.worker.submit(request),
-                    Err(failure) => {
-                        let id = request.id;
-                        self.link.send(&[Event::Failed { id, failure }]);
-                    }
-                }
-            }
-            Command::Cancel { id } => {
-                // Otherwise it has already ended and sent its last event.
-                if self.worker.cancel(id) {
-                    let failure = Failure::cancelled();
-                    self.link.send(&[Event::Failed { id, failure }]);
-                }
-            }
-            Command::SetLimits(limits) => {
-                if limits.cpus != self.limits.cpus {
-                    affinity::pin(limits.cpus);
-                }
-                let where_from = |l: &Limits| (l.cpus, l.threads, l.decode_threads);
-                if where_from(&limits) != where_from(&self.limits) {
-                    self.pace.reset();
-                }
-                self.limits = limits;
-                let (threads, decode) = (limits.threads, limits.decode_threads);
-                self.worker.backend.set_threads(threads, decode);
-                // The rest was computed for the old duty; the next tick sets a new one.
-                self.rest_until = None;
-            }
-            Command::Tokenize { id, text, bos } => {
-                let event = self.tokenize(id, &text, bos);
-                self.link.send(&[event]);
-            }
-            Command::Detokenize { id, tokens } => {
-                let pieces = tokens.into_iter();
-                let bytes: Vec<u8> = pieces.flat_map(|t| self.worker.backend.piece(t)).collect();
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                self.link.send(&[Event::Detokenized { id, text }]);
-            }
-            Command::Embed { id, text } => self.embeds.push_back((id, text)),
-            Command::Shrink => {
-                self.worker.shrink();
-                self.shrinks = !self.worker.is_idle();
-            }
-            Command::ForgetPrompts { uid } => self.worker.forget(uid),
-            // Handled by the reader thread or the loop, or never sent to a loaded engine.
-            Command::Load(_) | Command::Ping { .. } | Command::Shutdown => {}
-        }
-    }
-
-    fn tokenize(&self, id: RequestId, text: &str, bos: bool) -> Event {
-        if text.len() > TEXT_BYTES_MAX {
-            let message = format!(
-                "the text has {} bytes, at most {TEXT_BYTES_MAX} are made tokens of at once: split it",
-                text.len()
-            );
-            return Event::Failed {
-                id,
-                failure: Failure::invalid(message),
-            };
-        }
-        let tokens = self.worker.backend.tokenize(text, bos);
-        Event::Tokenized { id, tokens }
-    }
-
-    /// One text per tick, so that answers continue between two of them.
-    fn embed(&mut self, id: RequestId, text: &str) -> Event {
-        let backend = &mut self.worker.backend;
-        if let Err(failure) = backend.info().kind.check(Use::Embedding) {
-            return Event::Failed { id, failure };
-        }
-        let most = backend.embedding_tokens_max();
-        let tokens = check_length(text, most).and_then(|()| {
-            let tokens = backend.tokenize(text, true);
-            match as_u32(tokens.len()) {
-                0 => Err(Failure::invalid("the text has no tokens")),
-                n if n > most => Err(Failure::new(
-                    FailureKind::ContextTooLong,
-                    format!("it has {n} tokens, at most {most} are embedded: split it"),
-                )),
-                _ => Ok(tokens),
-            }
-        });
-        let made = tokens.and_then(|t| Ok((backend.embed(&t)?, as_u32(t.len()))));
-        match made {
-            Ok((embedding, tokens)) => Event::Embedded {
-                id,
-                embedding,
-                tokens,
-            },
-            Err(failure) => Event::Failed { id, failure },
-        }
-    }
-
-    fn tick(&mut self) {
-        self.progress.tick();
+    /// Decodes the planned batch and chooses tokens.
+    fn compute(&mut self, now: Duration) -> Result<(), DecodeError> {
         let began = clock::now();
-        let now = began.duration_since(self.began);
-        if let Some((id, text)) = self.embeds.pop_front() {
-            let event = self.embed(id, &text);
-            self.link.send(&[event]);
-        }
-        let computed = self.worker.plan(now, &self.limits);
-        let is_prefill = self.worker.plans_prefill();
-        self.send_events();
-        self.link.set_running(computed);
-        self.worker.tick(now);
-        self.link.set_running(None);
-        self.rest_until = if self.is_idle() {
-            self.idle_since = clock::now();
-            if std::mem::take(&mut self.shrinks) {
-                self.worker.shrink();
-            }
-            None
-        } else {
-            let computing = clock::now();
-            let took = computing.duration_since(began);
-            let rest = self.pace.rest(took, is_prefill, self.limits.duty);
-            (!rest.is_zero()).then(|| computing + rest)
+        let Some(drafted) = self.decode(now)? else {
+            return Ok(());
         };
-        self.send_events();
+        let ms = clock::ms_since(began);
+        self.steps.clear();
+        self.steps.extend(self.batch.steps());
+        let mut part = 0;
+        for at in 0..self.steps.len() {
+            let step = self.steps[at];
+            part += step.work.tokens() as usize;
+            self.advance(now, step, part - 1, ms);
+            if drafted > 0 {
+                self.verify_draft(now, step, part);
+            }
+        }
+        Ok(())
     }
 
-    fn send_events(&mut self) {
-        self.events.extend(self.worker.events());
-        if !self.events.is_empty() {
-            self.link.send(&self.events);
-            self.events.clear();
+    /// Decodes the planned batch, and makes room in the KV cache where necessary. Returns how
+    /// many drafted tokens it contains; `None` where nothing is left of it.
+    fn decode(&mut self, now: Duration) -> Result<Option<usize>, DecodeError> {
+        let mut may_draft = true;
+        loop {
+            self.parts.clear();
+            for step in self.batch.steps() {
+                if let Some(sequence) = self.sequences.get(&step.slot) {
+                    sequence.fill(step.work, &mut self.parts);
+                }
+            }
+            if self.parts.is_empty() {
+                return Ok(None);
+            }
+            let drafted = if may_draft { self.draft() } else { 0 };
+            match self.backend.decode(&self.parts) {
+                Ok(()) => return Ok(Some(drafted)),
+                // Nothing that was computed is evicted for a draft.
+                Err(DecodeError::NoRoom) if drafted > 0 => may_draft = false,
+                Err(DecodeError::NoRoom) if self.make_room(now) => {}
+                Err(error) => {
+                    self.take_back();
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// After a failed batch: computes its steps one by one, so that only the one at fault
+    /// fails.
+    fn compute_each(&mut self, now: Duration, error: &DecodeError) {
+        let steps = self.batch.steps().to_vec();
+        let alone = steps.len() == 1;
+        if !alone && !self.backend.memory().can_roll_back() {
+            // All of them start again; only the one at fault fails a second time.
+            for step in &steps {
+                self.slots.set_alone(step.slot);
+            }
+            return;
+        }
+        for step in steps {
+            self.batch.set_only(step);
+            let error = if alone {
+                error.clone()
+            } else {
+                match self.compute(now) {
+                    Ok(()) | Err(DecodeError::Aborted) => continue,
+                    Err(error) => error,
+                }
+            };
+            let message = format!("{error}; try again");
+            self.fail(step.slot, Failure::new(FailureKind::Internal, message));
+        }
+    }
+
+    /// Records a decoded step, and chooses the next token where the step samples.
+    pub(super) fn advance(&mut self, now: Duration, step: Step, part: usize, ms: f64) {
+        self.slots.apply(now, step);
+        let Some(sequence) = self.sequences.get_mut(&step.slot) else {
+            return;
+        };
+        sequence.decoded(step.work, ms, &mut self.events);
+        if let Work::Prefill { to, .. } = step.work {
+            self.checkpoint(step.slot, to);
+        }
+        if !step.work.samples() {
+            return;
+        }
+        let Some(sequence) = self.sequences.get_mut(&step.slot) else {
+            return;
+        };
+        let known = sequence.tokens().len();
+        match sequence.choose(&mut self.backend, part, &mut self.events) {
+            Ok(None) => {
+                let more = as_u32(sequence.tokens().len() - known);
+                self.slots.extend(step.slot, more);
+            }
+            Ok(Some(reason)) => {
+                sequence.finish(reason, &mut self.events);
+                self.end(step.slot, true);
+            }
+            Err(failure) => self.fail(step.slot, failure),
+        }
+    }
+
+    /// Frees cells of the KV cache: those of the least recently used finished sequence,
+    /// else of the running one that is last in turn, which starts again later.
+    fn make_room(&mut self, now: Duration) -> bool {
+        if self.cache.evict(&mut self.backend) {
+            return true;
+        }
+        let mut holders = self.slots.in_turn(now);
+        holders.retain(|slot| self.slots.done(*slot) > 0 || self.batch.has(*slot));
+        let [first, .., last] = holders[..] else {
+            return false;
+        };
+        debug_assert_ne!(first, last);
+        if let Some(sequence) = self.sequences.get(&last) {
+            self.backend.remove(sequence.seq, 0);
+        }
+        self.slots.park(last);
+        self.batch.drop_slot(last);
+        true
+    }
+
+    /// Removes what a failed batch may have left in the KV cache; a sequence that cannot
+    /// be rolled back starts again.
+    fn take_back(&mut self) {
+        let can_roll_back = self.backend.memory().can_roll_back();
+        for step in self.batch.steps() {
+            let Some(sequence) = self.sequences.get(&step.slot) else {
+                continue;
+            };
+            let from = step.work.range().0;
+            if !can_roll_back || !self.backend.remove(sequence.seq, from) {
+                self.backend.remove(sequence.seq, 0);
+                self.slots.restart(step.slot);
+            }
         }
     }
 }

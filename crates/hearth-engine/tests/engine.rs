@@ -1,5 +1,5 @@
-//! Drives the real `hearth-engine` over a socket pair: the loop with the fake backend,
-//! llama.cpp with models of random weights, broken files, and the demo model's answers.
+//! Drives `hearth-engine` over a socket pair: models of random weights, broken files, and the
+//! demo model's answers. Tests of the loop without a model are in hearth-testing.
 
 #![allow(clippy::disallowed_methods, reason = "the tests measure time")]
 
@@ -7,16 +7,17 @@
 mod accuracy;
 #[path = "engine/actuators.rs"]
 mod actuators;
+#[path = "engine/answers.rs"]
+mod answers;
 #[path = "engine/embed.rs"]
 mod embed;
 #[path = "../../../tests/common/executables.rs"]
 mod executables;
-#[path = "engine/fake.rs"]
-mod fake;
 #[path = "engine/files.rs"]
 mod files;
 #[path = "engine/forward.rs"]
 mod forward;
+#[expect(dead_code, reason = "some of it is for engines without a model only")]
 #[path = "engine/harness.rs"]
 mod harness;
 #[path = "engine/judge.rs"]
@@ -37,3 +38,6 @@ mod process;
 mod real_model;
 #[path = "engine/reuse.rs"]
 mod reuse;
+
+/// The executable under test.
+const ENGINE: &str = env!("CARGO_BIN_EXE_hearth-engine");

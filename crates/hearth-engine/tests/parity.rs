@@ -26,6 +26,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use hearth_proto::common_prefix;
 use serde_json::{Value, json};
 
 use prompts::{Prompt, prompts};
@@ -58,8 +59,7 @@ impl Answer {
     /// The first difference from `other`, compared bit for bit.
     fn difference(&self, other: &Self) -> Option<String> {
         if self.prompt != other.prompt {
-            let at = self.prompt.iter().zip(&other.prompt);
-            let at = at.take_while(|(a, b)| a == b).count();
+            let at = common_prefix(&self.prompt, &other.prompt);
             return Some(format!("prompt tokens differ from number {at} on"));
         }
         let bits = |all: &[f32]| all.iter().map(|p| p.to_bits()).collect::<Vec<_>>();

@@ -236,56 +236,32 @@ mod tests {
         f.extend(3u32.to_le_bytes());
         f.extend(3u64.to_le_bytes());
         f.extend(6u64.to_le_bytes());
-        f.extend(
-            [
-                text("general.architecture"),
-                STRING.to_le_bytes().to_vec(),
-                text("llama"),
-            ]
-            .concat(),
-        );
-        f.extend(
-            [
-                text("tokenizer.chat_template"),
-                STRING.to_le_bytes().to_vec(),
-                text("{{ x }}"),
-            ]
-            .concat(),
-        );
-        f.extend(
-            [
-                text("tokenizer.ggml.tokens"),
-                ARRAY.to_le_bytes().to_vec(),
-                STRING.to_le_bytes().to_vec(),
-            ]
-            .concat(),
-        );
-        f.extend([2u64.to_le_bytes().to_vec(), text("a"), text("b")].concat());
-        f.extend(
-            [
-                text("llama.context_length"),
-                U32.to_le_bytes().to_vec(),
-                2048u32.to_le_bytes().to_vec(),
-            ]
-            .concat(),
-        );
-        f.extend(
-            [
-                text("general.file_type"),
-                U32.to_le_bytes().to_vec(),
-                7u32.to_le_bytes().to_vec(),
-            ]
-            .concat(),
-        );
-        f.extend(
-            [
-                text("llama.attention.head_count_kv"),
-                ARRAY.to_le_bytes().to_vec(),
-            ]
-            .concat(),
-        );
-        f.extend([I32.to_le_bytes().to_vec(), 3u64.to_le_bytes().to_vec()].concat());
-        f.extend([4i32, 0, -1].map(i32::to_le_bytes).concat());
+        let key = |name: &str, kind: u32, value: Vec<u8>| {
+            [text(name), kind.to_le_bytes().to_vec(), value].concat()
+        };
+        let array = |kind: u32, length: u64, values: Vec<u8>| {
+            [&kind.to_le_bytes()[..], &length.to_le_bytes(), &values].concat()
+        };
+        let tokens = [text("a"), text("b")].concat();
+        let heads = [4i32, 0, -1].map(i32::to_le_bytes).concat();
+        f.extend(key("general.architecture", STRING, text("llama")));
+        f.extend(key("tokenizer.chat_template", STRING, text("{{ x }}")));
+        f.extend(key(
+            "tokenizer.ggml.tokens",
+            ARRAY,
+            array(STRING, 2, tokens),
+        ));
+        f.extend(key(
+            "llama.context_length",
+            U32,
+            2048u32.to_le_bytes().to_vec(),
+        ));
+        f.extend(key("general.file_type", U32, 7u32.to_le_bytes().to_vec()));
+        f.extend(key(
+            "llama.attention.head_count_kv",
+            ARRAY,
+            array(I32, 3, heads),
+        ));
         for (name, element) in [
             ("token_embd.weight", 1u32),
             ("blk.0.attn_q.weight", 0),

@@ -111,7 +111,7 @@ pub fn make(
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let tensors = tensors(shape, storage);
     write::write_header(&mut out, &header(shape, storage), &tensors)?;
-    let mut random = Random::new(seed);
+    let mut random = fastrand::Rng::with_seed(seed);
     let mut values = Vec::new();
     let mut bytes = Vec::new();
     let weights = shape.parameters();
@@ -128,7 +128,7 @@ pub fn make(
                 values.resize(usize::try_from(n).unwrap_or(0), 1.0);
             } else {
                 let spread = spread(tensor.shape[0]);
-                values.extend((0..n).map(|_| random.next() * spread));
+                values.extend((0..n).map(|_| uniform(&mut random) * spread));
             }
             bytes.clear();
             tensor.element.encode(&values, &mut bytes);
@@ -274,22 +274,9 @@ fn byte_char(byte: u32) -> char {
     char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-/// xorshift64: sufficient for random weights.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// Uniform in -1 to 1.
-    #[expect(clippy::cast_precision_loss, reason = "24 bits fit")]
-    fn next(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-    }
+/// Uniform in -1 to 1.
+fn uniform(random: &mut fastrand::Rng) -> f32 {
+    random.f32() * 2.0 - 1.0
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ impl Tuning {
         let mut said = Vec::new();
         if !self.is_steady() {
             said.push(format!(
-                "The measurements of the same thread count differ by up to {:.0} %: they are shown, and not gone by. Measure again when the board has nothing else to do.",
+                "The measurements of the same thread count differ by up to {:.0} %: they are shown, but not used. Measure again when the board has nothing else to do.",
                 self.spread * 100.0
             ));
         }
@@ -128,7 +128,7 @@ impl Tuning {
         if let Some(fewer) = fewer {
             let percent = |part: f64, of: f64| (part / of * 100.0).round().min(100.0);
             said.push(format!(
-                "When the board gets too warm, one thread less keeps {} % of the speed with {} % of the cores: the governor knows that now.",
+                "When the board gets too warm, one thread less keeps {} % of the speed with {} % of the cores: the governor uses that now.",
                 percent(fewer.decode, decode),
                 percent(f64::from(best - 1), f64::from(best))
             ));

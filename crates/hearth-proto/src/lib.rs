@@ -8,6 +8,7 @@
 
 mod answer;
 pub mod bus;
+mod engine_shape;
 mod failure;
 mod failure_names;
 pub mod framing;
@@ -19,6 +20,7 @@ mod models;
 mod offline;
 mod options;
 pub mod paths;
+mod prefix;
 pub mod reading;
 mod request;
 mod sampling;
@@ -27,6 +29,7 @@ mod submission;
 pub mod units;
 
 pub use answer::{AnswerPart, Confidence, ToolCall};
+pub use engine_shape::EngineShape;
 pub use failure::{Failure, FailureKind};
 pub use failure_names::{FailureNames, OpenAiType};
 pub use kind::{KindFacts, ModelKind, Pooling, Use};
@@ -42,6 +45,7 @@ pub use offline::{
     ShapeResult, ShapeRow, TextScore,
 };
 pub use options::RequestOptions;
+pub use prefix::common_prefix;
 pub use request::{
     COMPILE_STACK, CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow,
     Priority, Prompt, RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,

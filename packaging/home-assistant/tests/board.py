@@ -103,7 +103,7 @@ class Board:
             script = self.dir / "engine"
             script.write_text(
                 f"#!/bin/sh\n[ $# -gt 0 ] && exec {engine} \"$@\"\n"
-                f"exec {engine} --fake '{self.fake}'\n"
+                f"exec {engine}-fake '{self.fake}'\n"
             )
             script.chmod(0o755)
             engine, packaged = script, self.dir / "packaged"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use llguidance::toktrie::TokenId;
 
-use super::{Body, Node};
+use super::rules::{Body, Node};
 
 /// The rule that matches only calls: the chat layer gives it one of these names in all
 /// families.

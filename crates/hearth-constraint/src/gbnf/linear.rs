@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Body, Node};
+use super::rules::{Body, Node};
 
 /// Rules of one automaton; larger ones stay as they are.
 const MAX_STATES: usize = 256;

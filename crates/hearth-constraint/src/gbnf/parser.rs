@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use super::{Body, Node, Rules};
+use super::rules::{Body, Node, Rules};
 use crate::bounds::MAX_RULES;
 
 /// Largest depth of nested groups.

@@ -46,6 +46,7 @@ fn depth_is_bounded_without_recursion() {
 /// A name, the input, and whether it must be refused (else either result is accepted).
 type Bomb<T> = (&'static str, T, bool);
 
+/// A table of schemas.
 fn schemas() -> Vec<Bomb<Value>> {
     let only = |name: String| json!({"properties": {&name: {"type": "null"}}, "required": [name]});
     let options: Vec<Value> = (0..30)
@@ -115,6 +116,7 @@ fn links(count: usize, first: &str, link: fn(usize, usize) -> String, last: &str
     format!("{first}\n{links}{last}\n")
 }
 
+/// A table of grammars and expressions.
 fn texts() -> Vec<Bomb<Constraint>> {
     let regex = |s: &str| Constraint::Regex(s.to_owned());
     let rules = |n: usize| {

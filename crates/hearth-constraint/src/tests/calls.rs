@@ -1,14 +1,11 @@
 //! Tool calls, forced and begun by the model, in the forms that llama.cpp's chat layer
 //! defines.
 
-use hearth_proto::{Constraint, FailureKind, GenerateRequest, Prompt, ToolChoice};
-use serde_json::{Value, json};
+use hearth_proto::{Constraint, FailureKind};
+use serde_json::Value;
 
 use super::{CALL, CALL_END, END, fits, greedy, lossy, run, vocabulary};
-use crate::{
-    BareCalls, Beginning, Binding, CallGrammar, Matcher, ReasoningTags, Vocabulary, bare_calls,
-    beginning, check,
-};
+use crate::{BareCalls, Binding, CallGrammar, Matcher, Vocabulary};
 
 /// As the chat layer writes it for Qwen's template, with the text before the calls.
 const HERMES: &str = r#"root ::= "<|im_start|>assistant\n" space until-9? tool-calls
@@ -34,7 +31,7 @@ tool-call ::= "<tool_call>\n" ("<function=" "say" ">\n") ("<parameter=" "text" "
 tool-call-root ::= (tool-call tool-call*)
 "#;
 
-fn hermes(is_forced: bool) -> CallGrammar {
+pub(super) fn hermes(is_forced: bool) -> CallGrammar {
     CallGrammar {
         gbnf: HERMES.into(),
         triggers: vec!["<tool_call>".into()],
@@ -46,7 +43,7 @@ fn hermes(is_forced: bool) -> CallGrammar {
 }
 
 /// As [`hermes`], where an answer that begins with JSON is a call as well.
-fn lenient() -> CallGrammar {
+pub(super) fn lenient() -> CallGrammar {
     CallGrammar {
         bare: Some(BareCalls {
             gbnf: HERMES.into(),
@@ -70,7 +67,7 @@ fn bare() -> CallGrammar {
     }
 }
 
-fn matcher(vocabulary: &Vocabulary, calls: CallGrammar) -> Matcher {
+pub(super) fn matcher(vocabulary: &Vocabulary, calls: CallGrammar) -> Matcher {
     bound(
         vocabulary,
         &Binding {
@@ -80,7 +77,7 @@ fn matcher(vocabulary: &Vocabulary, calls: CallGrammar) -> Matcher {
     )
 }
 
-fn bound(vocabulary: &Vocabulary, binding: &Binding) -> Matcher {
+pub(super) fn bound(vocabulary: &Vocabulary, binding: &Binding) -> Matcher {
     Matcher::bound(vocabulary, binding).unwrap().unwrap()
 }
 
@@ -101,7 +98,7 @@ fn calls(text: &str) -> Vec<Value> {
         .collect()
 }
 
-fn assert_call(call: &Value) {
+pub(super) fn assert_call(call: &Value) {
     let arguments = call["arguments"]
         .as_object()
         .unwrap_or_else(|| panic!("{call}"));
@@ -180,7 +177,7 @@ fn text_up_to_a_tag_is_one_terminal() {
 }
 
 /// Whether a token may come next.
-fn allows(matcher: &mut Matcher, pieces: &[Vec<u8>], token: i32) -> bool {
+pub(super) fn allows(matcher: &mut Matcher, pieces: &[Vec<u8>], token: i32) -> bool {
     let mut logits = vec![0.0; pieces.len()];
     matcher.mask(&mut logits).unwrap();
     logits[usize::try_from(token).unwrap()].is_finite()
@@ -262,132 +259,6 @@ fn by_lot_every_begun_call_is_valid() {
     assert!(seen > 20, "{seen}");
 }
 
-fn thinking(is_open: bool) -> ReasoningTags {
-    ReasoningTags {
-        start: "<the>".into(),
-        ends: vec!["</the>".into()],
-        answers: vec!["<tool_call>".into()],
-        is_open,
-    }
-}
-
-#[test]
-fn nothing_binds_the_model_while_it_thinks() {
-    let (vocabulary, pieces) = vocabulary(false);
-    let json = |is_open| {
-        bound(
-            &vocabulary,
-            &Binding {
-                constraint: Some(Constraint::JsonObject),
-                reasoning: Some(thinking(is_open)),
-                ..Binding::default()
-            },
-        )
-    };
-    let answer = "{\"ab\": 12}";
-    for (is_open, text) in [
-        (false, answer.to_owned()),
-        (false, format!("<the>x {{ </b></the>{answer}")),
-        (false, format!("<the>a</the>\n\n{answer}")),
-        (true, format!("x {{ </the>\n{answer}")),
-    ] {
-        assert_eq!(
-            fits(&mut json(is_open), &pieces, &text),
-            (true, true),
-            "{text}"
-        );
-    }
-    for text in ["x", "<thx", "<the>a</the>x", "<the>a</the>\n\n\nx"] {
-        assert!(!fits(&mut json(false), &pieces, text).0, "{text}");
-    }
-    // The answer must not end during the reasoning; the model decides when that is done.
-    let mut open = json(true);
-    assert!(fits(&mut open, &pieces, "hm").0 && open.forced().is_empty());
-}
-
-#[test]
-fn an_answer_that_has_to_come_does_not_end_in_the_reasoning() {
-    let (vocabulary, pieces) = vocabulary(false);
-    let mut bound_answer = bound(
-        &vocabulary,
-        &Binding {
-            constraint: Some(Constraint::JsonObject),
-            reasoning: Some(thinking(true)),
-            ..Binding::default()
-        },
-    );
-    assert!(!allows(&mut bound_answer, &pieces, END));
-    let mut free = bound(
-        &vocabulary,
-        &Binding {
-            calls: Some(hermes(false)),
-            reasoning: Some(thinking(true)),
-            ..Binding::default()
-        },
-    );
-    assert!(allows(&mut free, &pieces, END));
-}
-
-/// `<` may begin `<the>` or `<tool_call>`.
-#[test]
-fn what_begins_like_reasoning_may_be_the_answer() {
-    let (vocabulary, pieces) = vocabulary(false);
-    let call = "<tool_call>\n{\"name\": \"turn_on_all\", \"arguments\": {}}\n</tool_call>";
-    let forced = || {
-        bound(
-            &vocabulary,
-            &Binding {
-                calls: Some(hermes(true)),
-                reasoning: Some(thinking(false)),
-                ..Binding::default()
-            },
-        )
-    };
-    assert_eq!(fits(&mut forced(), &pieces, call), (true, true));
-    let thought = format!("<the>hm</the>\n{call}");
-    assert_eq!(fits(&mut forced(), &pieces, &thought), (true, true));
-    let mut json = bound(
-        &vocabulary,
-        &Binding {
-            constraint: Some(Constraint::JsonObject),
-            reasoning: Some(thinking(false)),
-            ..Binding::default()
-        },
-    );
-    assert!(!fits(&mut json, &pieces, "<{").0, "half a tag is no answer");
-}
-
-#[test]
-fn a_call_may_end_the_reasoning_and_a_budget_does() {
-    let (vocabulary, pieces) = vocabulary(false);
-    let mut auto = bound(
-        &vocabulary,
-        &Binding {
-            calls: Some(hermes(false)),
-            reasoning: Some(thinking(true)),
-            ..Binding::default()
-        },
-    );
-    assert!(fits(&mut auto, &pieces, "hm <tool_call>\n").0);
-    assert!(!allows(&mut auto, &pieces, i32::from(b'x')));
-
-    let mut short = bound(
-        &vocabulary,
-        &Binding {
-            reasoning: Some(thinking(true)),
-            reasoning_budget: Some(3),
-            ..Binding::default()
-        },
-    );
-    assert!(fits(&mut short, &pieces, "xyz").0);
-    let end = greedy(&pieces, b"</the>");
-    assert_eq!(short.forced(), end);
-    for token in end {
-        short.accept(token).unwrap();
-    }
-    assert!(short.forced().is_empty() && fits(&mut short, &pieces, "free").0);
-}
-
 #[test]
 fn json_stays_possible_while_tools_are_offered() {
     let (vocabulary, pieces) = vocabulary(false);
@@ -422,146 +293,4 @@ fn a_grammar_without_calls_is_an_error() {
             .unwrap()
             .is_none()
     );
-}
-
-#[test]
-fn wrong_tools_are_named() {
-    let tools = || {
-        vec![
-            json!({"type": "function", "function": {"name": "turn_on", "parameters": {
-            "type": "object", "properties": {"area": {"enum": ["kitchen", "hall"]}}}}}),
-        ]
-    };
-    let tool =
-        |parameters: Value| vec![json!({"function": {"name": "lamp", "parameters": parameters}})];
-    let mut many = tools();
-    many.resize(1000, tools()[0].clone());
-    for (tools, tool_choice, kind, part) in [
-        (
-            tool(json!({"type": "string"})),
-            ToolChoice::Auto,
-            FailureKind::InvalidSchema,
-            "lamp",
-        ),
-        (
-            tool(json!(3)),
-            ToolChoice::Required,
-            FailureKind::InvalidSchema,
-            "lamp",
-        ),
-        (
-            tool(json!({"properties": {"a": {"maxItems": 1e12}}})),
-            ToolChoice::Required,
-            FailureKind::InvalidSchema,
-            "/maxItems",
-        ),
-        (
-            vec![json!({"type": "function"})],
-            ToolChoice::Auto,
-            FailureKind::InvalidArgs,
-            "`name`",
-        ),
-        (
-            vec![],
-            ToolChoice::Required,
-            FailureKind::InvalidArgs,
-            "`tools`",
-        ),
-        (
-            tools(),
-            ToolChoice::Named("fly".into()),
-            FailureKind::InvalidArgs,
-            "\"fly\"",
-        ),
-        (many, ToolChoice::Auto, FailureKind::InvalidArgs, "128"),
-    ] {
-        let request = GenerateRequest {
-            prompt: Prompt::Chat {
-                messages: Vec::new(),
-                tools,
-            },
-            tool_choice,
-            ..GenerateRequest::default()
-        };
-        let error = check(&request).unwrap_err();
-        assert_eq!(error.kind, kind, "{error}");
-        assert!(error.message.contains(part), "{error}");
-    }
-}
-
-#[test]
-fn an_answer_that_begins_with_json_is_a_call_where_it_may() {
-    for special in [false, true] {
-        let (vocabulary, pieces) = vocabulary(special);
-        for begun in ["{\"", "```json\n{\"", "```\n{\"", " {\""] {
-            let mut matcher = matcher(&vocabulary, lenient());
-            for byte in begun.bytes() {
-                let mut logits = vec![0.0; pieces.len()];
-                matcher.mask(&mut logits).unwrap();
-                let token = usize::from(byte);
-                assert!(logits[token].is_finite(), "{begun}: {byte}");
-                matcher.accept(i32::from(byte)).unwrap();
-            }
-            for seed in 0..8 {
-                let run = run(&mut matcher.clone(), &pieces, seed, true, 4000);
-                let text = format!("{{\"{}", lossy(&run.text));
-                assert!(run.complete, "{begun}: {text}");
-                let read = bare_calls(&text);
-                assert!(!read.is_empty(), "{text}");
-                for call in read {
-                    assert_call(&json!({"name": call.name, "arguments": call.arguments}));
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn what_an_answer_begins_with() {
-    for (text, expected) in [
-        ("", Beginning::Open),
-        (" \n", Beginning::Open),
-        ("``", Beginning::Open),
-        ("```js", Beginning::Open),
-        ("```json", Beginning::Open),
-        ("```json\n", Beginning::Open),
-        ("{", Beginning::Call(b"{")),
-        ("```json\n{\"a", Beginning::Call(b"{\"a")),
-        ("```\n{", Beginning::Call(b"{")),
-        ("It is on.", Beginning::Text),
-        ("```python\n", Beginning::Text),
-        ("[1]", Beginning::Text),
-    ] {
-        assert_eq!(beginning(text.as_bytes()), expected, "{text:?}");
-    }
-}
-
-#[test]
-fn names_that_the_chat_layer_would_mix_up() {
-    let checked = |names: &[&str]| {
-        let tool = |name: &&str| json!({"type": "function", "function": {"name": name}});
-        check(&GenerateRequest {
-            prompt: Prompt::Chat {
-                messages: Vec::new(),
-                tools: names.iter().map(tool).collect(),
-            },
-            ..GenerateRequest::default()
-        })
-    };
-    for names in [
-        &["call"][..],
-        &["turn_on", "calls"],
-        &["call_root"],
-        &["get_time", "get-time"],
-        &["set", "set_schema"],
-    ] {
-        let refused = checked(names).unwrap_err();
-        assert_eq!(refused.kind, FailureKind::InvalidArgs, "{names:?}");
-    }
-    for names in [
-        &["recall", "caller"][..],
-        &["get_time", "get__time2", "get"],
-    ] {
-        assert_eq!(checked(names), Ok(()), "{names:?}");
-    }
 }

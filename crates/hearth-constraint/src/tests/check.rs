@@ -21,6 +21,7 @@ fn request(
     }
 }
 
+/// A table of cases.
 #[test]
 fn cheap_mistakes_are_seen_without_a_model() {
     let schema = |value| Some(Constraint::JsonSchema(value));

@@ -28,6 +28,7 @@ number ::= ("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]+)? ([eE] [-+]? [0-9] [1
 ws ::= | " " | "\n" [ \t]{0,20}
 "#;
 
+/// A table of cases.
 #[test]
 fn texts_that_fit_and_that_do_not() {
     let (vocabulary, pieces) = vocabulary(true);

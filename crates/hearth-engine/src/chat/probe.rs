@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use hearth_proto::{Failure, FailureKind};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
 
 use super::ChatFormat;
 use super::openai::example;
@@ -34,23 +35,37 @@ pub(super) fn check(format: &ChatFormat) -> Result<(), Failure> {
             // A file cannot cause this: a sandbox that allows no processes, an emulator.
             // The watchdog still applies.
             Err(error) => {
-                log::warn!("the model's chat template was not tried before it is used: {error}");
+                log::warn!(
+                    "the model's chat template is used without a test in a separate process: {error}"
+                );
                 continue;
             }
         };
-        // An error of the template is reported to the request that causes it.
-        if status.signal().is_some() || status.code() == Some(NO_MEMORY) {
+        if let Some(why) = refusal(status) {
             return Err(Failure::new(
                 FailureKind::ModelInvalid,
-                format!(
-                    "the model file's chat template is not usable: rendering a short question \
-                     takes more than {CPU_S} s or {} MiB ({status}); get the file again",
-                    DATA_BYTES >> 20
-                ),
+                format!("the model file's chat template is not usable: {why}; get the file again"),
             ));
         }
     }
     Ok(())
+}
+
+/// Why a template is not usable whose test ended like this. An error of the template itself is
+/// reported to the request that causes it.
+fn refusal(status: ExitStatus) -> Option<String> {
+    let limits = [Signal::SIGKILL, Signal::SIGXCPU].map(|signal| signal as i32);
+    match (status.signal(), status.code()) {
+        (Some(signal), _) if limits.contains(&signal) => Some(format!(
+            "rendering a short question takes more than {CPU_S} s of processor time ({status})"
+        )),
+        (Some(_), _) => Some(format!("it crashes the template engine ({status})")),
+        (None, Some(NO_MEMORY)) => Some(format!(
+            "rendering a short question takes more than {} MiB",
+            DATA_BYTES >> 20
+        )),
+        (None, _) => None,
+    }
 }
 
 /// How the process ended.
@@ -94,5 +109,26 @@ pub fn run() -> ExitCode {
             ExitCode::from(NO_MEMORY.to_le_bytes()[0])
         }
         _ => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_the_template_did() {
+        let why = |raw| refusal(ExitStatus::from_raw(raw));
+        for (raw, part) in [
+            (Signal::SIGKILL as i32, "5 s of processor time"),
+            (Signal::SIGXCPU as i32, "5 s of processor time"),
+            (Signal::SIGSEGV as i32, "crashes the template engine"),
+            (Signal::SIGABRT as i32, "crashes the template engine"),
+            (NO_MEMORY << 8, "512 MiB"),
+        ] {
+            let why = why(raw).unwrap();
+            assert!(why.contains(part), "{why}");
+        }
+        assert_eq!((why(0), why(1 << 8)), (None, None));
     }
 }

@@ -8,7 +8,7 @@ use hearth_proto::{LAST_N_MAX, SamplerName, Sampling};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 
-use super::context::raw;
+use super::raw::raw;
 use crate::backend::Token;
 
 /// Candidates that Mirostat 1 uses for its estimate (m in the paper and in llama.cpp).

@@ -7,7 +7,7 @@ use std::path::Path;
 use hearth_proto::Failure;
 use llama_cpp_sys_2 as sys;
 
-use super::model::{check_header, invalid};
+use super::file::{check_header, invalid};
 
 /// Has llama.cpp check the values of every tensor (for example a block scale of NaN,
 /// which an ordinary load does not detect), then frees the model. Needs a started

@@ -4,17 +4,15 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use hearth_gguf::Header;
-use hearth_gguf::fit::MICRO_BATCH;
-use hearth_policy::scheduler::MemoryKind;
-use hearth_proto::{KindFacts, KvType, Pooling};
+use hearth_proto::{EngineShape, KindFacts, KvType, Pooling};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 
 use super::collector::{Collector, collect};
-use super::lean::Mappings;
-use super::memory::{memory_kind, seq_id};
+use super::memory::KvMemory;
 use super::pool::Pool;
+use super::raw::{raw, seq_id};
+use super::trim_unused::Mappings;
 use crate::backend::{DecodeError, Part, Progress};
 
 /// Flash attention where llama.cpp finds that it works; on CPUs it does.
@@ -24,9 +22,9 @@ pub(super) const FLASH: sys::llama_flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_
 /// the owner keeps both and drops this first.
 #[derive(Debug)]
 pub(super) struct Context {
-    pub(super) context: NonNull<sys::llama_context>,
-    /// `None` where llama.cpp created no memory for the model.
-    pub(super) memory: MemoryKind,
+    context: NonNull<sys::llama_context>,
+    /// Used as long as the context only.
+    memory: KvMemory,
     batch: sys::llama_batch,
     batch_size: usize,
     vocab_size: usize,
@@ -67,40 +65,14 @@ impl Context {
         wanted: &ContextParams,
         progress: &Arc<Progress>,
     ) -> Option<Self> {
-        let batch_size = MICRO_BATCH.min(wanted.kv_tokens);
-        // SAFETY: returns a struct by value.
-        let mut params = unsafe { sys::llama_context_default_params() };
-        params.n_ctx = wanted.kv_tokens;
-        params.n_batch = batch_size;
-        params.n_ubatch = batch_size;
-        params.n_seq_max = wanted.sequences;
-        // Sampling needs the logits of one token of each sequence; by default llama.cpp
-        // allocates those of a whole batch, 77 MB with a vocabulary of 150,000.
-        params.n_outputs_max = wanted.sequences.max(wanted.outputs).min(batch_size);
-        params.n_threads = 1;
-        params.n_threads_batch = 1;
-        params.offload_kqv = false;
-        params.op_offload = false;
-        params.kv_unified = true;
-        params.flash_attn_type = FLASH;
-        params.yarn_orig_ctx = wanted.context_original;
-        params.no_perf = true;
-        params.type_k = match wanted.kv_type {
-            KvType::F16 => sys::GGML_TYPE_F16,
-            KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
-        };
-        params.abort_callback = Some(should_abort);
-        params.abort_callback_data = Arc::as_ptr(progress).cast_mut().cast();
-        if let Some(collector) = &wanted.collector {
-            params.cb_eval = Some(collect);
-            params.cb_eval_user_data = Arc::as_ptr(collector).cast_mut().cast();
-        }
+        let params = raw_params(wanted, progress);
+        let batch_size = params.n_batch;
         let before = Mappings::now();
         // SAFETY: the model is valid and outlives this context (see the type).
         let context = unsafe { NonNull::new(sys::llama_init_from_model(raw(model), params))? };
         // SAFETY: the new mappings belong to the context, and no thread computes with it
         // yet.
-        let unused = unsafe { Mappings::give_back_zeros(&before) };
+        let unused = unsafe { Mappings::trim_unused(&before) };
         log::debug!("{} MiB of the context are unused so far", unused >> 20);
         let pool = wanted
             .poll
@@ -111,20 +83,15 @@ impl Context {
                 sys::llama_attach_threadpool(context.as_ptr(), pool.as_ptr(), pool.as_ptr());
             }
         } else if wanted.poll.is_some() {
-            log::warn!("no thread pool: threads are made anew for every token");
+            log::warn!("cannot create a thread pool: threads are created for every token");
         }
         let vocab_size = usize::try_from(model.n_vocab()).unwrap_or(0);
         // SAFETY: allocates arrays for `batch_size` tokens with one sequence each.
         let batch = unsafe { sys::llama_batch_init(batch_size.cast_signed(), 0, 1) };
-        // SAFETY: the context is valid.
-        let has_memory = unsafe { !sys::llama_get_memory(context.as_ptr()).is_null() };
         Some(Self {
             context,
-            memory: if has_memory {
-                memory_kind(model)
-            } else {
-                MemoryKind::None
-            },
+            // SAFETY: the context is valid, and freed when this is dropped.
+            memory: unsafe { KvMemory::new(context, model) },
             batch,
             batch_size: batch_size as usize,
             vocab_size,
@@ -134,6 +101,16 @@ impl Context {
             _progress: Arc::clone(progress),
             _collector: wanted.collector.clone(),
         })
+    }
+
+    /// Its memory of earlier tokens.
+    pub(super) fn memory(&self) -> &KvMemory {
+        &self.memory
+    }
+
+    /// Its memory of earlier tokens, to change it.
+    pub(super) fn memory_mut(&mut self) -> &mut KvMemory {
+        &mut self.memory
     }
 
     /// The context's size in tokens, as llama.cpp rounded it.
@@ -234,6 +211,40 @@ impl Context {
     }
 }
 
+/// The parameters as llama.cpp takes them. They point to the progress and the collector, which
+/// the context keeps.
+fn raw_params(wanted: &ContextParams, progress: &Arc<Progress>) -> sys::llama_context_params {
+    let batch_size = EngineShape::DEFAULT.micro_batch.min(wanted.kv_tokens);
+    // SAFETY: returns a struct by value.
+    let mut params = unsafe { sys::llama_context_default_params() };
+    params.n_ctx = wanted.kv_tokens;
+    params.n_batch = batch_size;
+    params.n_ubatch = batch_size;
+    params.n_seq_max = wanted.sequences;
+    // Sampling needs the logits of one token of each sequence; by default llama.cpp
+    // allocates those of a whole batch, 77 MB with a vocabulary of 150,000.
+    params.n_outputs_max = wanted.sequences.max(wanted.outputs).min(batch_size);
+    params.n_threads = 1;
+    params.n_threads_batch = 1;
+    params.offload_kqv = false;
+    params.op_offload = false;
+    params.kv_unified = true;
+    params.flash_attn_type = FLASH;
+    params.yarn_orig_ctx = wanted.context_original;
+    params.no_perf = true;
+    params.type_k = match wanted.kv_type {
+        KvType::F16 => sys::GGML_TYPE_F16,
+        KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
+    };
+    params.abort_callback = Some(should_abort);
+    params.abort_callback_data = Arc::as_ptr(progress).cast_mut().cast();
+    if let Some(collector) = &wanted.collector {
+        params.cb_eval = Some(collect);
+        params.cb_eval_user_data = Arc::as_ptr(collector).cast_mut().cast();
+    }
+    params
+}
+
 impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: each is freed once; the pool field drops after this body.
@@ -251,65 +262,4 @@ pub(super) unsafe extern "C" fn should_abort(progress: *mut c_void) -> bool {
     let progress = unsafe { &*progress.cast::<Progress>() };
     progress.tick();
     progress.is_abort()
-}
-
-/// llama.cpp's short description of a model, e.g. `llama 1B Q4_0`, but with the size that
-/// the file states: llama.cpp guesses it from the number of layers, and reports 256
-/// million parameters for a model of 135 million.
-pub(super) fn describe(model: &LlamaModel, header: &Header) -> String {
-    let mut text = [0u8; 128];
-    // SAFETY: the model is valid; at most `len` bytes are written, with a NUL.
-    unsafe { sys::llama_model_desc(raw(model), text.as_mut_ptr().cast(), text.len()) };
-    let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
-    let text = String::from_utf8_lossy(&text[..end]);
-    // Architecture, size, and a type that may have several words.
-    let mut words = text.splitn(3, ' ');
-    let (Some(architecture), Some(_), Some(rest)) = (words.next(), words.next(), words.next())
-    else {
-        return text.into_owned();
-    };
-    let size = size_name(&header.size_label, model.n_params());
-    format!("{architecture} {size} {rest}")
-}
-
-/// The file's size label where it is plausible, else the number of parameters.
-fn size_name(label: &str, parameters: u64) -> String {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-    if (1..=16).contains(&label.len()) && label.chars().all(is_name) {
-        return label.to_owned();
-    }
-    #[expect(clippy::cast_precision_loss, reason = "rounded anyway")]
-    match parameters {
-        1_000_000_000.. => format!("{:.1}B", parameters as f64 / 1e9),
-        _ => format!("{}M", parameters.div_ceil(1_000_000)),
-    }
-}
-
-/// The pointer inside a model, which the safe crate does not expose.
-pub(super) fn raw(model: &LlamaModel) -> *mut sys::llama_model {
-    const {
-        assert!(size_of::<LlamaModel>() == size_of::<*mut sys::llama_model>());
-    }
-    // SAFETY: `LlamaModel` is repr(transparent) over a non-null model pointer
-    // (llama-cpp-2 0.1.160, pinned); the size is checked above.
-    unsafe { *std::ptr::from_ref(model).cast() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_the_file_s_or_counted() {
-        for (label, parameters, name) in [
-            ("135M", 134_515_008, "135M"),
-            ("8x7B", 46_700_000_000, "8x7B"),
-            ("", 134_515_008, "135M"),
-            ("", 1_543_714_304, "1.5B"),
-            ("no size at all", 50_000, "1M"),
-            ("0123456789abcdefg", 2_000_000, "2M"),
-        ] {
-            assert_eq!(size_name(label, parameters), name);
-        }
-    }
 }

@@ -3,13 +3,13 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use hearth_gguf::fit::MICRO_BATCH;
-use hearth_proto::{KindFacts, Pooling};
+use hearth_proto::{EngineShape, KindFacts, Pooling};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 
-use super::context::{raw, should_abort};
+use super::context::should_abort;
 use super::pool::Pool;
+use super::raw::raw;
 use crate::backend::{DecodeError, Progress, Token};
 
 /// The longest text in tokens: typical texts are paragraphs, and their keys and values
@@ -67,31 +67,9 @@ impl Embedder {
             wanted.next_power_of_two().max(BATCH_FIRST).min(tokens_max)
         } else {
             // A generative model also computes logits for each token.
-            MICRO_BATCH.min(tokens_max)
+            EngineShape::DEFAULT.micro_batch.min(tokens_max)
         };
-        // SAFETY: returns a struct by value.
-        let mut params = unsafe { sys::llama_context_default_params() };
-        params.n_ctx = if place == Place::Inside {
-            batch_size
-        } else {
-            tokens_max
-        };
-        params.n_batch = batch_size;
-        params.n_ubatch = batch_size;
-        params.n_outputs_max_per_seq = batch_size;
-        params.n_seq_max = 1;
-        params.n_threads = 1;
-        params.n_threads_batch = 1;
-        params.offload_kqv = false;
-        params.op_offload = false;
-        params.no_perf = true;
-        params.embeddings = true;
-        params.pooling_type = match (place, facts.pooling) {
-            (Place::Here(_), _) => sys::LLAMA_POOLING_TYPE_NONE,
-            // As the file says, or the mean where it says nothing.
-            (Place::Inside, Pooling::None) => sys::LLAMA_POOLING_TYPE_MEAN,
-            (Place::Inside, _) => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
-        };
+        let mut params = raw_params(place, facts.pooling, batch_size, tokens_max);
         params.abort_callback = Some(should_abort);
         params.abort_callback_data = Arc::as_ptr(progress).cast_mut().cast();
         // SAFETY: the model is valid and outlives this context (see the type).
@@ -226,6 +204,39 @@ impl Embedder {
         }
         Ok(())
     }
+}
+
+/// The parameters as llama.cpp takes them, without the abort callback.
+fn raw_params(
+    place: Place,
+    pooling: Pooling,
+    batch_size: u32,
+    tokens_max: u32,
+) -> sys::llama_context_params {
+    // SAFETY: returns a struct by value.
+    let mut params = unsafe { sys::llama_context_default_params() };
+    params.n_ctx = if place == Place::Inside {
+        batch_size
+    } else {
+        tokens_max
+    };
+    params.n_batch = batch_size;
+    params.n_ubatch = batch_size;
+    params.n_outputs_max_per_seq = batch_size;
+    params.n_seq_max = 1;
+    params.n_threads = 1;
+    params.n_threads_batch = 1;
+    params.offload_kqv = false;
+    params.op_offload = false;
+    params.no_perf = true;
+    params.embeddings = true;
+    params.pooling_type = match (place, pooling) {
+        (Place::Here(_), _) => sys::LLAMA_POOLING_TYPE_NONE,
+        // As the file says, or the mean where it says nothing.
+        (Place::Inside, Pooling::None) => sys::LLAMA_POOLING_TYPE_MEAN,
+        (Place::Inside, _) => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
+    };
+    params
 }
 
 impl Drop for Embedder {

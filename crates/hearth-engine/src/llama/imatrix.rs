@@ -128,35 +128,28 @@ impl Imatrix {
     /// # Errors
     /// `Io`, or `InvalidArgs` that says what is wrong with it.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let shown = path.display();
-        let cannot = |e: io::Error| {
-            Failure::new(
-                FailureKind::Io,
-                format!("the importance matrix {shown}: {e}"),
-            )
-        };
-        let wrong = |why: &str| {
-            Failure::invalid(format!(
-                "{shown} is no importance matrix: {why}; make one with hearthctl imatrix"
-            ))
-        };
-        let mut file = File::open(path).map_err(cannot)?;
-        let length = file.metadata().map_err(cannot)?.len();
+        let cannot = cannot(path);
+        let mut file = File::open(path).map_err(&cannot)?;
+        let length = file.metadata().map_err(&cannot)?.len();
         let mut magic = [0; 4];
         let begins = file.read_exact(&mut magic).is_ok();
         if !begins || magic != *b"GGUF" {
             return Err(wrong(
+                path,
                 "it is not a GGUF file (older llama.cpp wrote .dat files)",
             ));
         }
         if length > FILE_BYTES_MAX {
-            return Err(wrong("it is too large for one"));
+            return Err(wrong(path, "it is too large for one"));
         }
         let header = Header::open(path).ok_or_else(|| {
-            wrong(&format!(
-                "its header is damaged: {}",
-                super::log::take_errors().join("; ")
-            ))
+            wrong(
+                path,
+                &format!(
+                    "its header is damaged: {}",
+                    super::log::take_errors().join("; ")
+                ),
+            )
         })?;
         let mut parts: BTreeMap<String, Sums> = BTreeMap::new();
         for tensor in header.tensors() {
@@ -166,28 +159,7 @@ impl Imatrix {
             if !["in_sum2", "counts"].contains(&suffix) {
                 continue;
             }
-            let bytes = tensor.numbers.checked_mul(4);
-            let bytes = bytes.filter(|bytes| {
-                let end = tensor.offset.checked_add(*bytes);
-                tensor.is_f32 && end.is_some_and(|end| end <= length)
-            });
-            let Some(bytes) = bytes else {
-                return Err(wrong(&format!(
-                    "{} is cut short or no 32-bit floats",
-                    tensor.name
-                )));
-            };
-            let mut data = vec![0; usize::try_from(bytes).unwrap_or(0)];
-            file.seek(SeekFrom::Start(tensor.offset)).map_err(cannot)?;
-            file.read_exact(&mut data).map_err(cannot)?;
-            let (words, _) = data.as_chunks::<4>();
-            let numbers: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-            if numbers.iter().any(|n| !n.is_finite() || *n < 0.0) {
-                return Err(wrong(&format!(
-                    "{} holds what is no sum of squares",
-                    tensor.name
-                )));
-            }
+            let numbers = numbers(path, &mut file, length, &tensor)?;
             let sums = parts.entry(name.to_owned()).or_default();
             match suffix {
                 "counts" => sums.counts = numbers,
@@ -207,20 +179,73 @@ impl Imatrix {
             means: Vec::new(),
         };
         if matrix.is_empty() {
-            return Err(wrong("it has no sums"));
+            return Err(wrong(path, "it has no sums"));
         }
-        for (name, sums) in &matrix.sums {
-            let (all, experts) = (sums.squares.len(), sums.counts.len());
-            if all == 0 || experts == 0 || !all.is_multiple_of(experts) {
-                return Err(wrong(&format!(
-                    "the sums and counts of {name} do not match"
-                )));
-            }
-            let name = CString::new(name.as_str()).map_err(|_| wrong("a name is damaged"))?;
-            matrix.means.push((name, sums.means()));
-        }
+        matrix.set_means().map_err(|why| wrong(path, &why))?;
         Ok(matrix)
     }
+
+    /// Computes the means; or says which sums are wrong.
+    fn set_means(&mut self) -> Result<(), String> {
+        for (name, sums) in &self.sums {
+            let (all, experts) = (sums.squares.len(), sums.counts.len());
+            if all == 0 || experts == 0 || !all.is_multiple_of(experts) {
+                return Err(format!("the sums and counts of {name} do not match"));
+            }
+            let name = CString::new(name.as_str()).map_err(|_| "a name is damaged")?;
+            self.means.push((name, sums.means()));
+        }
+        Ok(())
+    }
+}
+
+fn cannot(path: &Path) -> impl Fn(io::Error) -> Failure + use<> {
+    let shown = path.display().to_string();
+    move |error| {
+        let message = format!("the importance matrix {shown}: {error}");
+        Failure::new(FailureKind::Io, message)
+    }
+}
+
+fn wrong(path: &Path, why: &str) -> Failure {
+    Failure::invalid(format!(
+        "{} is not an importance matrix: {why}; create one with hearthctl imatrix",
+        path.display()
+    ))
+}
+
+/// The numbers of a tensor in a file of this length.
+fn numbers(path: &Path, file: &mut File, length: u64, tensor: &Entry) -> Result<Vec<f32>, Failure> {
+    let cannot = cannot(path);
+    let bytes = tensor.numbers.checked_mul(4);
+    let bytes = bytes.filter(|bytes| {
+        let end = tensor.offset.checked_add(*bytes);
+        tensor.is_f32 && end.is_some_and(|end| end <= length)
+    });
+    let Some(bytes) = bytes else {
+        return Err(wrong(
+            path,
+            &format!(
+                "{} is truncated or does not consist of 32-bit floats",
+                tensor.name
+            ),
+        ));
+    };
+    let mut data = vec![0; usize::try_from(bytes).unwrap_or(0)];
+    file.seek(SeekFrom::Start(tensor.offset)).map_err(&cannot)?;
+    file.read_exact(&mut data).map_err(&cannot)?;
+    let (words, _) = data.as_chunks::<4>();
+    let numbers: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+    if numbers.iter().any(|n| !n.is_finite() || *n < 0.0) {
+        return Err(wrong(
+            path,
+            &format!(
+                "{} contains a number that is not a sum of squares",
+                tensor.name
+            ),
+        ));
+    }
+    Ok(numbers)
 }
 
 /// The header's data about a tensor.
@@ -360,8 +385,8 @@ mod tests {
             bytes
         };
         let whole = bytes(sums(&[1.0; 64], &[1.0]));
-        assert!(says(&whole[..whole.len() - 64]).contains("cut short"));
-        assert!(says(&bytes(sums(&[f32::NAN; 4], &[1.0]))).contains("no sum of squares"));
+        assert!(says(&whole[..whole.len() - 64]).contains("truncated"));
+        assert!(says(&bytes(sums(&[f32::NAN; 4], &[1.0]))).contains("not a sum of squares"));
         let mut none = Vec::new();
         Imatrix::default().write(&mut none).unwrap();
         assert!(says(&none).contains("no sums"), "{}", says(&none));

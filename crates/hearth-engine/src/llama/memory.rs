@@ -5,13 +5,42 @@
 //! (`find_slot` in llama-kv-cache.cpp), cannot roll back a recurrent state, and reports
 //! neither. So after each step the positions are compared with what the next token needs.
 
+use std::ptr::NonNull;
+
 use hearth_policy::scheduler::MemoryKind;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 
-use super::context::{Context, raw};
+use super::raw::{raw, seq_id};
 
-impl Context {
+/// The memory of a context.
+#[derive(Debug)]
+pub(super) struct KvMemory {
+    context: NonNull<sys::llama_context>,
+    kind: MemoryKind,
+}
+
+impl KvMemory {
+    /// The memory of a context of this model.
+    ///
+    /// # Safety
+    /// The context is valid as long as this is used.
+    pub(super) unsafe fn new(context: NonNull<sys::llama_context>, model: &LlamaModel) -> Self {
+        // SAFETY: the context is valid.
+        let has_memory = unsafe { !sys::llama_get_memory(context.as_ptr()).is_null() };
+        let kind = if has_memory {
+            memory_kind(model)
+        } else {
+            MemoryKind::None
+        };
+        Self { context, kind }
+    }
+
+    /// How it can be cut and shared; `None` where llama.cpp created no memory for the model.
+    pub(super) fn kind(&self) -> MemoryKind {
+        self.kind
+    }
+
     fn memory_of(&self) -> sys::llama_memory_t {
         // SAFETY: the context is valid.
         unsafe { sys::llama_get_memory(self.context.as_ptr()) }
@@ -19,7 +48,7 @@ impl Context {
 
     /// The first and the last position of a sequence; `None` where it is empty.
     pub(super) fn positions(&self, seq: u32) -> Option<(u32, u32)> {
-        if self.memory == MemoryKind::None {
+        if self.kind == MemoryKind::None {
             return None;
         }
         // SAFETY: the memory is the context's, the sequence's number below LLAMA_MAX_SEQ.
@@ -36,12 +65,12 @@ impl Context {
     /// Whether the next token after the first `tokens` of a sequence can be computed.
     pub(super) fn is_usable(&self, seq: u32, tokens: u32) -> bool {
         let positions = self.positions(seq);
-        positions.is_some_and(|(first, last)| self.memory.is_usable(first, last, tokens))
+        positions.is_some_and(|(first, last)| self.kind.is_usable(first, last, tokens))
     }
 
     /// Removes a sequence's tokens from `position` on; `false` where llama.cpp cannot.
     pub(super) fn remove(&mut self, seq: u32, position: u32) -> bool {
-        if self.memory == MemoryKind::None {
+        if self.kind == MemoryKind::None {
             return true;
         }
         // SAFETY: as in `positions`.
@@ -79,7 +108,7 @@ impl Context {
 
     /// Clears the memory; its data are not overwritten, so that no page is written to.
     pub(super) fn clear(&mut self) {
-        if self.memory != MemoryKind::None {
+        if self.kind != MemoryKind::None {
             // SAFETY: as in `positions`.
             unsafe { sys::llama_memory_clear(self.memory_of(), false) };
         }
@@ -121,13 +150,8 @@ impl Context {
     }
 }
 
-/// llama.cpp's number of a sequence, below `LLAMA_MAX_SEQ` (256).
-pub(super) fn seq_id(seq: u32) -> sys::llama_seq_id {
-    seq.min(255).cast_signed()
-}
-
 /// How a model's memory can be cut and shared, if it has one.
-pub(super) fn memory_kind(model: &LlamaModel) -> MemoryKind {
+fn memory_kind(model: &LlamaModel) -> MemoryKind {
     // SAFETY: the model is valid.
     let (has_state, window) = unsafe {
         let model = raw(model);

@@ -8,35 +8,42 @@
     reason = "the one home of unsafe; each block says why it is sound"
 )]
 
+mod available;
 mod chain;
 mod check;
 mod collector;
 mod context;
+mod describe;
 mod draw;
 mod embedder;
 mod exit;
+mod file;
 mod imatrix;
 mod kernels;
-mod lean;
+mod loader;
 mod log;
 mod memory;
 mod model;
 mod pool;
 mod quantize;
+mod raw;
 mod recommended;
 mod rope;
 mod sampler;
 #[cfg(test)]
 mod testing;
+mod trim_unused;
 mod variants;
 
+pub(super) use available::available;
 pub use check::check_tensors;
 pub use collector::Collector;
 pub use exit::leave;
+pub(super) use file::header;
 pub use imatrix::{Imatrix, Sums};
 pub use kernels::{Runtime, RuntimeError};
-pub use model::{LlamaLoader, LlamaModelBackend};
-pub(super) use model::{available, header};
+pub use loader::LlamaLoader;
+pub use model::LlamaModelBackend;
 pub use quantize::{BUFFER_BYTES, Outcome, Quantize, quantize};
 pub use sampler::Sampler;
 

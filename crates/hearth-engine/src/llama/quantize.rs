@@ -9,8 +9,8 @@ use std::rc::Rc;
 use hearth_proto::{Failure, FailureKind};
 use llama_cpp_sys_2 as sys;
 
+use super::file::invalid;
 use super::imatrix::Imatrix;
-use super::model::invalid;
 
 /// Bytes of rows in memory at once, as they are read, as floats and as they are written.
 pub const BUFFER_BYTES: usize = 64 << 20;

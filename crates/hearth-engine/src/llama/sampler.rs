@@ -14,10 +14,9 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_sys_2 as sys;
 
 use super::chain::{Candidates, Stage};
-use super::context::raw;
 use super::draw::Draws;
-use crate::backend::{Mask, Sampled, Token, argmax, no_logits};
-use crate::confidence::Choice;
+use super::raw::raw;
+use crate::backend::{Choice, Mask, Sampled, Token, argmax, no_logits};
 
 /// The most alternatives of a token that are reported (OpenAI's limit).
 const LOGPROBS_MAX: u8 = 20;

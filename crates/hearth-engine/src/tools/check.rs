@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hearth_proto::{Failure, FailureKind, ModelInfo, Sampling, Use};
 
 use super::{chat, decode, load_request};
-use crate::backend::{Backend as _, Loader as _};
+use crate::backend::{Backend as _, Decoder as _, Loader as _};
 use crate::llama::{LlamaLoader, check_tensors};
 
 /// Context of the one-token trial in [`check`].

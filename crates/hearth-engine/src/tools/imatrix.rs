@@ -4,12 +4,11 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::sync::Arc;
 
-use hearth_gguf::fit::MICRO_BATCH;
-use hearth_proto::{Failure, FailureKind, ImatrixJob, ImatrixResult, Use};
+use hearth_proto::{EngineShape, Failure, FailureKind, ImatrixJob, ImatrixResult, Use};
 
 use super::text::{Text, parts};
 use super::{Report, load_request};
-use crate::backend::{Backend as _, Loader as _};
+use crate::backend::{Backend as _, Decoder as _, KvStore as _, Loader as _};
 use crate::llama::{Collector, Imatrix, LlamaLoader};
 
 /// Has a model process a text, and writes how strongly each column of its matrices was
@@ -25,7 +24,7 @@ pub fn imatrix(
     let collector = Arc::new(Collector::default());
     // All tokens go through the last block only where all have logits.
     let loader = loader
-        .with_outputs(MICRO_BATCH)
+        .with_outputs(EngineShape::DEFAULT.micro_batch)
         .with_collector(Arc::clone(&collector));
     let request = load_request(&job.model, job.context, job.threads);
     let mut backend = loader.load(&request, &Arc::default(), Box::new(|_| ()))?;

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use hearth_gguf::fit::MICRO_BATCH;
-use hearth_proto::{Divergence, Failure, JudgeJob, JudgeResult, Reference, TextScore, Use};
+use hearth_proto::{
+    Divergence, EngineShape, Failure, JudgeJob, JudgeResult, Reference, TextScore, Use,
+};
 
 use super::questions::answer_all;
-use super::reference::{Keeper, Kept, fingerprint};
+use super::reference::{ReferenceReader, ReferenceWriter, fingerprint};
 use super::score::{self, Mean};
 use super::text::{Text, parts};
 use super::{Report, chat, load_request};
-use crate::backend::{Backend as _, Loader as _, Part, Token, no_logits};
+use crate::as_u32;
+use crate::backend::{
+    Backend as _, Decoder as _, KvStore as _, Loader as _, Part, Token, Tokenizer as _, no_logits,
+};
 use crate::llama::{LlamaLoader, LlamaModelBackend};
 use crate::worker::Worker;
 
@@ -31,7 +35,7 @@ pub fn judge(
     job: &JudgeJob,
     report: Report<'_>,
 ) -> Result<JudgeResult, Failure> {
-    let loader = loader.with_outputs(MICRO_BATCH);
+    let loader = loader.with_outputs(EngineShape::DEFAULT.micro_batch);
     let mut context = job.context;
     if !job.questions.is_empty() {
         context = context.max(QUESTIONS_CONTEXT);
@@ -73,50 +77,42 @@ fn score_text(
     let Text { chunks, tokens } = Text::read(backend, &job.text, job.context)?;
     let fingerprint = fingerprint(backend, &tokens);
     let vocab = backend.info().vocab_size;
-    let (mut keeper, mut kept, mut no_divergence) = (None, None, None);
+    let (mut writer, mut comparison, mut no_divergence) = (None, None, None);
     match &job.reference {
         None => {}
-        Some(Reference::Make(path)) => keeper = Some(Keeper::create(path, vocab, fingerprint)?),
-        Some(Reference::Compare(path)) => match Kept::open(path, vocab, fingerprint)? {
-            Ok(open) => kept = Some(open),
+        Some(Reference::Make(path)) => {
+            writer = Some(ReferenceWriter::create(path, vocab, fingerprint)?);
+        }
+        Some(Reference::Compare(path)) => match ReferenceReader::open(path, vocab, fingerprint)? {
+            Ok(reference) => comparison = Some(Comparison::new(reference)),
             Err(why) => no_divergence = Some(why),
         },
     }
-    let (mut loss, mut divergence, mut agreement) =
-        (Mean::default(), Mean::default(), Mean::default());
-    let mut bytes = 0;
-    let mut scored = 0u64;
+    let mut loss = Mean::default();
+    let (mut bytes, mut scored) = (0, 0u64);
     let total = chunks.len() as u64;
     for (done, chunk) in (1..).zip(&chunks) {
         backend.remove(0, 0);
-        let first = chunk.len() / 2;
-        for (part, logits_of) in batches(chunk, first) {
+        for (part, logits_of) in batches(chunk, chunk.len() / 2) {
             backend.decode(&part)?;
             for (at, next) in logits_of {
                 let logits = backend.logits(at);
                 let sum = score::log_sum(logits);
-                let logit = usize::try_from(next).ok().and_then(|n| logits.get(n));
-                let nll = sum - f64::from(*logit.ok_or_else(no_logits)?);
-                if !nll.is_finite() {
-                    return Err(no_logits());
-                }
-                loss.add(nll);
+                loss.add(loss_of(logits, sum, next)?);
                 scored += 1;
-                if let Some(keeper) = &mut keeper {
-                    keeper.put(&score::keep(logits, sum))?;
+                if let Some(writer) = &mut writer {
+                    writer.put(&score::to_store(logits, sum))?;
                 }
-                if let Some(kept) = &mut kept {
-                    let (far, same) = score::diverge(kept.next()?, logits, sum);
-                    divergence.add(far);
-                    agreement.add(f64::from(u8::from(same)));
+                if let Some(comparison) = &mut comparison {
+                    comparison.add(logits, sum)?;
                 }
                 bytes += backend.piece(next).len() as u64;
             }
         }
         report("reading the text", done, total);
     }
-    if let Some(keeper) = keeper {
-        keeper.finish()?;
+    if let Some(writer) = writer {
+        writer.finish()?;
     }
     let perplexity = loss.mean().exp();
     #[expect(clippy::cast_precision_loss, reason = "a text is far below 2^52 bytes")]
@@ -124,18 +120,58 @@ fn score_text(
     Ok(TextScore {
         scored_tokens: scored,
         scored_bytes: bytes,
-        chunk_tokens: u32::try_from(chunks[0].len()).unwrap_or(u32::MAX),
+        chunk_tokens: as_u32(chunks[0].len()),
         perplexity,
         perplexity_error: perplexity * loss.error(),
         byte_perplexity,
-        divergence: kept.is_some().then(|| Divergence {
-            mean: divergence.mean(),
-            error: divergence.error(),
-            agreement: agreement.mean(),
-            agreement_error: agreement.error(),
-        }),
+        divergence: comparison.map(|comparison| comparison.divergence()),
         no_divergence,
     })
+}
+
+/// The negative log-probability of a token.
+fn loss_of(logits: &[f32], log_sum: f64, token: Token) -> Result<f64, Failure> {
+    let logit = usize::try_from(token).ok().and_then(|n| logits.get(n));
+    let loss = log_sum - f64::from(*logit.ok_or_else(no_logits)?);
+    if loss.is_finite() {
+        Ok(loss)
+    } else {
+        Err(no_logits())
+    }
+}
+
+/// The divergence from a reference, as far as it was computed.
+struct Comparison {
+    reference: ReferenceReader,
+    divergence: Mean,
+    agreement: Mean,
+}
+
+impl Comparison {
+    fn new(reference: ReferenceReader) -> Self {
+        Self {
+            reference,
+            divergence: Mean::default(),
+            agreement: Mean::default(),
+        }
+    }
+
+    /// Compares the distributions at the next position.
+    fn add(&mut self, logits: &[f32], log_sum: f64) -> Result<(), Failure> {
+        let (divergence, is_same) = score::diverge(self.reference.next()?, logits, log_sum);
+        self.divergence.add(divergence);
+        self.agreement.add(f64::from(u8::from(is_same)));
+        Ok(())
+    }
+
+    fn divergence(&self) -> Divergence {
+        Divergence {
+            mean: self.divergence.mean(),
+            error: self.divergence.error(),
+            agreement: self.agreement.mean(),
+            agreement_error: self.agreement.error(),
+        }
+    }
 }
 
 /// A batch, the positions in it that are scored, and the token that follows each.
@@ -152,7 +188,10 @@ fn batches(chunk: &[Token], first: usize) -> Vec<Scored> {
         let places = places.map(|(at, part)| (at, next(part))).collect();
         (parts.to_vec(), places)
     };
-    parts.chunks(MICRO_BATCH as usize).map(batch).collect()
+    parts
+        .chunks(EngineShape::DEFAULT.micro_batch as usize)
+        .map(batch)
+        .collect()
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ fn enough_space(out: &Path, needed: u64) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!(
-        "the file will have {}, and {} are free in {}: make room",
+        "the file will have {}, and {} are free in {}: delete other files first",
         Bytes(needed),
         Bytes(free),
         folder.display()

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use hearth_gguf::Header;
-use hearth_gguf::fit::{MICRO_BATCH, Repack, Settings, estimate};
+use hearth_gguf::fit::{Repack, Settings, estimate};
 use hearth_proto::{Failure, FailureKind, QuantizeJob, QuantizeResult};
 
 use super::{Report, check, enough_memory, enough_space};
 use crate::llama::{
-    BUFFER_BYTES, Imatrix, LlamaLoader, Quantize, available, check_tensors, header,
-    quantize as rewrite,
+    BUFFER_BYTES, Imatrix, LlamaLoader, Outcome, Quantize, Runtime, available, check_tensors,
+    header, quantize as rewrite,
 };
 use crate::process::within;
 
@@ -59,14 +59,36 @@ pub fn quantize(
     let trial = within(memory, || rewrite(runtime, &wanted, true, |_, _| ()))?;
     if trial.needs_imatrix && imatrix.is_none() {
         return Err(Failure::invalid(
-            "this type keeps too little to be made without an importance matrix: make one with \
-             hearthctl imatrix, and give it by --imatrix",
+            "this type needs an importance matrix: create one with hearthctl imatrix, and pass it \
+             with --imatrix",
         ));
     }
     enough_space(&job.out, trial.bytes.saturating_add(values))?;
+    let outcome = rewrite_reporting(runtime, &wanted, memory, report)?;
+    report("checking the result", outcome.tensors, outcome.tensors);
+    let ran = verify(loader, &job.out).map_err(|failure| {
+        let why = format!("the result is not usable: {}", failure.message);
+        Failure::new(failure.kind, why)
+    })?;
+    Ok(QuantizeResult {
+        parameters: header.parameters,
+        bytes_before,
+        bytes_after: size(&job.out)?,
+        tensors: outcome.tensors,
+        fallbacks: outcome.fallbacks,
+        ran,
+    })
+}
+
+/// Rewrites the model on another thread, within this much memory, and reports how far it is.
+fn rewrite_reporting(
+    runtime: &Runtime,
+    wanted: &Quantize<'_>,
+    memory: u64,
+    report: Report<'_>,
+) -> Result<Outcome, Failure> {
     let (told, heard) = std::sync::mpsc::channel();
     let outcome = std::thread::scope(|scope| {
-        let wanted = &wanted;
         let work = scope.spawn(move || {
             within(memory, || {
                 rewrite(runtime, wanted, false, move |done, total| {
@@ -79,21 +101,7 @@ pub fn quantize(
         }
         work.join()
     });
-    let outcome = outcome
-        .unwrap_or_else(|_| Err(Failure::new(FailureKind::Internal, "quantizing panicked")))?;
-    report("checking what came out", outcome.tensors, outcome.tensors);
-    let ran = verify(loader, &job.out).map_err(|failure| {
-        let why = format!("what came out is not usable: {}", failure.message);
-        Failure::new(failure.kind, why)
-    })?;
-    Ok(QuantizeResult {
-        parameters: header.parameters,
-        bytes_before,
-        bytes_after: size(&job.out)?,
-        tensors: outcome.tensors,
-        fallbacks: outcome.fallbacks,
-        ran,
-    })
+    outcome.unwrap_or_else(|_| Err(Failure::new(FailureKind::Internal, "quantizing panicked")))
 }
 
 /// The private memory that quantizing takes, regardless of the model's size: the model is
@@ -117,8 +125,8 @@ fn refuse_quantized(path: &Path, header: &Header) -> Result<(), Failure> {
         kind => format!(" ({kind})"),
     };
     Err(Failure::invalid(format!(
-        "{} is quantized already{kind}, and what that lost is not in it: take a file in F16, \
-         BF16 or F32, or say --allow-requantize",
+        "{} is already quantized{kind}, which lost precision: use a file in F16, BF16 or F32, or \
+         pass --allow-requantize",
         path.display()
     )))
 }
@@ -127,7 +135,6 @@ fn refuse_quantized(path: &Path, header: &Header) -> Result<(), Failure> {
 /// in it; returns whether it ran.
 fn verify(loader: &LlamaLoader, out: &Path) -> Result<bool, Failure> {
     let settings = Settings {
-        batch: MICRO_BATCH,
         repack: Repack::of_this_cpu(),
         ..Settings::plain(64)
     };

@@ -1,5 +1,5 @@
 //! A reference model's distributions in a file, so that only one model has to be in
-//! memory: [`super::score::KEPT_MAX`] tokens of each position, 8 KiB.
+//! memory: [`super::score::STORED_MAX`] tokens of each position, 8 KiB.
 
 use std::fs::File;
 use std::hash::Hasher as _;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use hearth_proto::{Failure, FailureKind};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::score::KEPT_MAX;
+use super::score::STORED_MAX;
 use crate::backend::{Backend, Token};
 
 /// First bytes of the file, which exists only while one command runs.
@@ -33,7 +33,7 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> Failure + use<> {
     let path = path.to_owned();
     move |error| {
         let message = format!(
-            "the reference's numbers, {}: {error}; is the disk full?",
+            "the reference file {}: {error}; the disk may be full",
             path.display()
         );
         Failure::new(FailureKind::Io, message)
@@ -41,18 +41,18 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> Failure + use<> {
 }
 
 /// The number of tokens that are stored for a vocabulary of this size.
-fn kept_of(vocab: u32) -> usize {
-    KEPT_MAX.min(vocab as usize)
+fn stored_of(vocab: u32) -> usize {
+    STORED_MAX.min(vocab as usize)
 }
 
 /// Writes a reference.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct ReferenceWriter {
     path: PathBuf,
     out: BufWriter<File>,
 }
 
-impl Keeper {
+impl ReferenceWriter {
     pub(super) fn create(path: &Path, vocab: u32, fingerprint: u64) -> Result<Self, Failure> {
         let failed = failed(path);
         let mut out = BufWriter::new(File::create(path).map_err(&failed)?);
@@ -62,9 +62,9 @@ impl Keeper {
         Ok(Self { path, out })
     }
 
-    pub(super) fn put(&mut self, kept: &[(u32, f32)]) -> Result<(), Failure> {
-        let mut bytes = Vec::with_capacity(kept.len() * 8);
-        for (id, log_probability) in kept {
+    pub(super) fn put(&mut self, stored: &[(u32, f32)]) -> Result<(), Failure> {
+        let mut bytes = Vec::with_capacity(stored.len() * 8);
+        for (id, log_probability) in stored {
             bytes.extend(id.to_le_bytes());
             bytes.extend(log_probability.to_le_bytes());
         }
@@ -78,14 +78,14 @@ impl Keeper {
 
 /// Reads a reference.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct ReferenceReader {
     path: PathBuf,
     from: BufReader<File>,
-    place: Vec<(u32, f32)>,
+    position: Vec<(u32, f32)>,
     bytes: Vec<u8>,
 }
 
-impl Kept {
+impl ReferenceReader {
     /// Opens it; the inner error says why it cannot be used for a comparison.
     pub(super) fn open(
         path: &Path,
@@ -99,7 +99,7 @@ impl Kept {
         from.read_exact(&mut words).map_err(&failed)?;
         from.read_exact(&mut print).map_err(&failed)?;
         if magic != MAGIC {
-            return Err(failed(io::Error::other("it is none of this version")));
+            return Err(failed(io::Error::other("another version wrote it")));
         }
         let theirs = u32::from_le_bytes(words);
         if theirs != vocab {
@@ -109,14 +109,14 @@ impl Kept {
         }
         if u64::from_le_bytes(print) != fingerprint {
             return Ok(Err(
-                "its vocabulary is as large as the reference's, but another one".to_owned(),
+                "its vocabulary has the size of the reference's, but other tokens".to_owned(),
             ));
         }
         Ok(Ok(Self {
             path: path.to_owned(),
             from,
-            place: Vec::new(),
-            bytes: vec![0; kept_of(vocab) * 8],
+            position: Vec::new(),
+            bytes: vec![0; stored_of(vocab) * 8],
         }))
     }
 
@@ -126,12 +126,12 @@ impl Kept {
             .read_exact(&mut self.bytes)
             .map_err(failed(&self.path))?;
         let (pairs, _) = self.bytes.as_chunks::<8>();
-        self.place.clear();
-        self.place
+        self.position.clear();
+        self.position
             .extend(pairs.iter().map(|&[a, b, c, d, e, f, g, h]| {
                 let id = u32::from_le_bytes([a, b, c, d]);
                 (id, f32::from_le_bytes([e, f, g, h]))
             }));
-        Ok(&self.place)
+        Ok(&self.position)
     }
 }

@@ -6,7 +6,7 @@ use crate::backend::{Token, argmax};
 /// The number of likeliest tokens of a reference's distribution that are stored for each
 /// position; the rest counts as one token. With a larger vocabulary the divergence is
 /// therefore a lower bound (grouping never makes it larger: the log sum inequality).
-pub(super) const KEPT_MAX: usize = 1024;
+pub(super) const STORED_MAX: usize = 1024;
 
 /// Computes the mean of numbers and its standard error.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,14 +60,14 @@ fn log_probability(logits: &[f32], log_sum: f64, token: usize) -> f32 {
 }
 
 /// The stored part of a distribution: the likeliest token first, then the next
-/// [`KEPT_MAX`] - 1 in no particular order, each with its log-probability.
-pub(super) fn keep(logits: &[f32], log_sum: f64) -> Vec<(u32, f32)> {
+/// [`STORED_MAX`] - 1 in no particular order, each with its log-probability.
+pub(super) fn to_store(logits: &[f32], log_sum: f64) -> Vec<(u32, f32)> {
     let mut ids: Vec<u32> = (0..u32::try_from(logits.len()).unwrap_or(0)).collect();
     let of = |id: u32| logits[id as usize];
-    let kept = KEPT_MAX.min(ids.len());
-    if kept < ids.len() {
-        ids.select_nth_unstable_by(kept, |a, b| of(*b).total_cmp(&of(*a)));
-        ids.truncate(kept);
+    let stored = STORED_MAX.min(ids.len());
+    if stored < ids.len() {
+        ids.select_nth_unstable_by(stored, |a, b| of(*b).total_cmp(&of(*a)));
+        ids.truncate(stored);
     }
     let best = argmax(logits).and_then(|best| u32::try_from(best).ok());
     if let Some(at) = ids.iter().position(|id| Some(*id) == best) {
@@ -80,9 +80,9 @@ pub(super) fn keep(logits: &[f32], log_sum: f64) -> Vec<(u32, f32)> {
 /// How far a distribution is from the stored reference: the Kullback-Leibler divergence
 /// in nats, sum of p ln(p/q), p the reference's; and whether both have the same likeliest
 /// token.
-pub(super) fn diverge(kept: &[(u32, f32)], logits: &[f32], log_sum: f64) -> (f64, bool) {
+pub(super) fn diverge(stored: &[(u32, f32)], logits: &[f32], log_sum: f64) -> (f64, bool) {
     let (mut divergence, mut p_kept, mut q_kept) = (0.0, 0.0, 0.0);
-    for (id, log_p) in kept {
+    for (id, log_p) in stored {
         let log_q = f64::from(log_probability(logits, log_sum, *id as usize));
         let log_p = f64::from(*log_p);
         let p = log_p.exp();
@@ -92,7 +92,7 @@ pub(super) fn diverge(kept: &[(u32, f32)], logits: &[f32], log_sum: f64) -> (f64
             divergence += p * (log_p - log_q);
         }
     }
-    if kept.len() < logits.len() {
+    if stored.len() < logits.len() {
         // Below this the difference from 1 is a rounding error of the sum.
         const LEAST: f64 = 1e-9;
         let (p, q) = (1.0 - p_kept, 1.0 - q_kept);
@@ -100,7 +100,7 @@ pub(super) fn diverge(kept: &[(u32, f32)], logits: &[f32], log_sum: f64) -> (f64
             divergence += p * (p / q.max(LEAST)).ln();
         }
     }
-    let best = kept.first().and_then(|(id, _)| Token::try_from(*id).ok());
+    let best = stored.first().and_then(|(id, _)| Token::try_from(*id).ok());
     (
         divergence.max(0.0),
         best.is_some() && best == argmax(logits),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     fn divergence(p: &[f32], q: &[f32]) -> f64 {
-        diverge(&keep(p, log_sum(p)), q, log_sum(q)).0
+        diverge(&to_store(p, log_sum(p)), q, log_sum(q)).0
     }
 
     /// Computed from the definition, without regard to overflow.
@@ -161,9 +161,9 @@ mod tests {
         let wanted = direct(&p, &q);
         assert!((divergence(&p, &q) - wanted).abs() < 1e-5 * wanted);
         assert!(divergence(&p, &p).abs() < 1e-12);
-        let (_, same) = diverge(&keep(&p, log_sum(&p)), &p, log_sum(&p));
+        let (_, same) = diverge(&to_store(&p, log_sum(&p)), &p, log_sum(&p));
         assert!(same);
-        let (_, same) = diverge(&keep(&p, log_sum(&p)), &q, log_sum(&q));
+        let (_, same) = diverge(&to_store(&p, log_sum(&p)), &q, log_sum(&q));
         assert!(!same);
     }
 
@@ -174,7 +174,7 @@ mod tests {
         let q: Vec<f32> = p.iter().zip(&noise).map(|(p, n)| p + 0.1 * n).collect();
         let (kept, wanted) = (divergence(&p, &q), direct(&p, &q));
         assert!(kept <= wanted && kept > 0.0, "{kept} {wanted}");
-        assert_eq!(keep(&p, log_sum(&p)).len(), KEPT_MAX);
+        assert_eq!(to_store(&p, log_sum(&p)).len(), STORED_MAX);
         assert!(divergence(&p, &p).abs() < 1e-9);
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hearth_proto::{Failure, FailureKind};
 
-use crate::harness::{ENGINE, Engine, load, tiny_model, wait};
+use crate::ENGINE;
+use crate::harness::{Engine, load, tiny_model, wait};
 
 /// No file here is larger than a megabyte.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -12,10 +12,10 @@ use hearth_proto::{
     LoadRequest, Message, ModelInfo, Prompt, RequestId, Sampling, ToolCall, Usage, framing,
 };
 
+use crate::ENGINE;
+
 /// Longest wait for one event: the machine that runs the tests may be busy.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-pub const ENGINE: &str = env!("CARGO_BIN_EXE_hearth-engine");
 
 pub struct Engine {
     pub child: Child,
@@ -69,13 +69,6 @@ impl Engine {
             events,
         };
         assert!(matches!(engine.next(), Event::Hello { .. }));
-        engine
-    }
-
-    /// An engine with the fake backend, loaded.
-    pub fn fake(script: &str) -> Self {
-        let mut engine = Self::start(&["--fake", script]);
-        engine.load(&load(Path::new("fake"))).unwrap();
         engine
     }
 

@@ -11,8 +11,9 @@ use hearth_proto::{
 };
 use serde_json::Value;
 
+use crate::ENGINE;
 use crate::forward::Plain;
-use crate::harness::{ENGINE, random_model};
+use crate::harness::random_model;
 
 const SHAPE: &str = "2,64,128,2,1,300";
 const CONTEXT: u32 = 64;
@@ -258,7 +259,7 @@ fn bad_input_of_quantize_is_named() {
     std::fs::write(&matrix, "nonsense").unwrap();
     let failure = quantize(&model, &out, 2, Some(&matrix), false).unwrap_err();
     assert!(
-        failure.message.contains("no importance matrix"),
+        failure.message.contains("not an importance matrix"),
         "{failure}"
     );
     std::fs::remove_file(cut).unwrap();

@@ -7,7 +7,8 @@ use hearth_gguf::read_header;
 use hearth_gguf::synthetic::{Encoder, make_encoder};
 use hearth_proto::{Command, Event, FailureKind, ModelKind, Prompt, RequestId};
 
-use crate::harness::{ENGINE, Engine, chat, load, request, tiny_model};
+use crate::ENGINE;
+use crate::harness::{Engine, chat, load, request, tiny_model};
 
 fn embed(engine: &mut Engine, text: &str) -> Result<Vec<f32>, FailureKind> {
     engine.send(&Command::Embed {

@@ -10,12 +10,12 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use hearth_gguf::fit::{Estimate, MICRO_BATCH, Repack, Settings, estimate, memory_max};
+use hearth_gguf::fit::{Estimate, Repack, Settings, estimate, memory_max};
 use hearth_gguf::{Header, read_header};
 use hearth_proto::units::Bytes;
 use hearth_proto::{
-    Command, Constraint, Event, FailureKind, GenerateRequest, KvType, LoadRequest, Prompt,
-    RequestId,
+    Command, Constraint, EngineShape, Event, FailureKind, GenerateRequest, KvType, LoadRequest,
+    Prompt, RequestId,
 };
 
 use crate::harness::{Engine, load, random_model, request};
@@ -115,7 +115,7 @@ impl Case {
             context: self.context,
             kept: self.kept,
             kv_type: self.kv_type,
-            batch: MICRO_BATCH,
+            engine: &EngineShape::DEFAULT,
             slots: self.slots,
             threads: 2,
             repack: Repack::of_this_cpu(),

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
-use hearth_proto::{Command, Event, framing};
+use hearth_proto::{Event, framing};
 
+use crate::ENGINE;
 use crate::executables::beside;
-use crate::harness::{ENGINE, Engine, chat};
+use crate::harness::Engine;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -57,49 +58,10 @@ fn missing_kernels_are_named_with_the_folder() {
 }
 
 #[test]
-fn it_ends_with_the_socket_even_in_a_hang() {
-    for text in ["idle", "!hang", "!slow and steady wins the race"] {
-        let mut engine = Engine::fake("");
-        if text != "idle" {
-            engine.send(&Command::Generate(chat(1, text)));
-            engine.until(|e| matches!(e, Event::Started { .. }));
-        }
-        let began = Instant::now();
-        engine.hang_up();
-        assert_eq!(engine.wait(SOON).code(), Some(0), "{text}");
-        assert!(began.elapsed() < Duration::from_secs(2));
-    }
-}
-
-#[test]
-fn shutdown_ends_it_cleanly_also_in_mid_decode() {
-    let mut engine = Engine::fake("token-ms=60000");
-    engine.send(&Command::Generate(chat(1, "long")));
-    engine.until(|e| matches!(e, Event::Token { generated: 1, .. }));
-    engine.send(&Command::Shutdown);
-    assert_eq!(engine.wait(SOON).code(), Some(0));
-}
-
-#[test]
-fn an_abort_is_seen_as_the_end_of_the_socket() {
-    let mut engine = Engine::fake("");
-    engine.send(&Command::Generate(chat(1, "ok !abort")));
-    let end = loop {
-        match engine.try_next() {
-            Ok(Some(_)) => {}
-            other => break other,
-        }
-    };
-    assert!(matches!(end, Ok(None) | Err(_)));
-    assert_eq!(engine.wait(SOON).code(), None);
-}
-
-#[test]
 fn a_broken_frame_ends_it() {
     use std::io::Write as _;
     let (mut socket, theirs) = UnixStream::pair().unwrap();
     let mut child = Process::new(ENGINE)
-        .arg("--fake")
         .stderr(Stdio::null())
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
@@ -117,7 +79,7 @@ fn it_dies_with_its_parent() {
     // A shell between us and the engine; our end of the socket stays open, so only
     // the parent-death signal can end it.
     let mut shell = Process::new("sh")
-        .args(["-c", "exec 3<&0; \"$0\" --fake <&3 & echo $!; wait", ENGINE])
+        .args(["-c", "exec 3<&0; \"$0\" <&3 & echo $!; wait", ENGINE])
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
         .spawn()
@@ -141,7 +103,7 @@ fn it_dies_with_its_parent() {
 
 #[test]
 fn it_offers_itself_to_the_oom_killer() {
-    let engine = Engine::fake("");
+    let engine = Engine::start(&[]);
     let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", engine.child.id()));
     assert_eq!(score.unwrap().trim(), "800");
 }
@@ -151,10 +113,10 @@ fn it_offers_itself_to_the_oom_killer() {
 #[test]
 fn a_hostile_template_is_stopped() {
     let tried = |source: &str| {
-        let mut child = std::process::Command::new(crate::harness::ENGINE)
+        let mut child = Process::new(ENGINE)
             .arg("try-template")
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut input = child.stdin.take().unwrap();

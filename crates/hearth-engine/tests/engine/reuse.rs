@@ -149,115 +149,91 @@ fn wait_for_file(folder: &Path) {
     }
 }
 
+/// Collects the rows of a case.
+struct Rows<'a> {
+    case: &'a Case,
+    cold: Cold,
+    rows: Vec<Row>,
+}
+
+impl Rows<'_> {
+    /// Answers a request, and compares the answer with a cold engine's.
+    fn ask(&mut self, engine: &mut Engine, how: &'static str, request: &GenerateRequest) -> String {
+        let first = first_of(engine, self.rows.len() as u64 + 1, request);
+        self.rows.push(self.cold.row(how, request, &first));
+        first.text
+    }
+
+    /// Asks a question after the common prefix.
+    fn question(&mut self, engine: &mut Engine, how: &'static str, question: &str) -> String {
+        let request = self.case.prompt(0, question);
+        self.ask(engine, how, &request)
+    }
+
+    /// Reuse of what is in memory.
+    fn in_memory(&mut self, engine: &mut Engine) {
+        self.question(engine, "computed", "What is on?");
+        // Two prompts that diverge after the same prefix, and a third that finds it.
+        self.question(engine, "parted", "And the hall?");
+        let turn = self.question(engine, "shared", "Who asks?");
+        let next = format!("{}Who asks?{turn} And what then?", self.case.system);
+        self.ask(engine, "next turn", &plain(0, next));
+        self.question(engine, "once more", "Who asks?");
+        // Other prompts evict the least recently used ones.
+        for n in 0..6 {
+            let other = plain(0, format!("{n}{}", self.case.other));
+            first_of(engine, 100 + n, &other);
+            if n % 2 == 0 {
+                self.question(engine, "evictions", &format!("Is it {n} o'clock?"));
+            }
+        }
+    }
+
+    /// Reuse of what another process has written.
+    fn after_a_restart(&mut self, engine: &mut Engine) {
+        self.question(engine, "restart", "Good morning?");
+        self.question(engine, "shared", "Good night?");
+        engine.send(&Command::Shrink);
+        self.question(engine, "shrink", "Cold outside?");
+    }
+}
+
 /// Everything that may happen between a prompt and its reuse.
 fn rows(case: &Case) -> Vec<Row> {
-    let dir = tempfile::tempdir().unwrap();
-    let mut cold = Cold::new(&case.load);
-    let load = LoadRequest {
-        cache: Some(disk(dir.path())),
+    let cached = |folder: &Path| LoadRequest {
+        cache: Some(disk(folder)),
         ..case.load.clone()
     };
+    let mut cold = Cold::new(&case.load);
     // Several prompts of this kind give the best estimate of the noise: repetitive text
     // makes it larger.
     for question in ["Is it late?", "Whose turn is it?"] {
         cold.of(&case.prompt(0, question));
     }
-    let mut rows = Vec::new();
-    let mut engine = start(&load);
-    let mut id = 0;
-    let mut ask = |engine: &mut Engine, how, request: &GenerateRequest, rows: &mut Vec<Row>| {
-        id += 1;
-        let first = first_of(engine, id, request);
-        rows.push(cold.row(how, request, &first));
-        first
+    let mut rows = Rows {
+        case,
+        cold,
+        rows: Vec::new(),
     };
-
-    ask(
-        &mut engine,
-        "computed",
-        &case.prompt(0, "What is on?"),
-        &mut rows,
-    );
-    // Two prompts that diverge after the same prefix, and a third that finds it.
-    ask(
-        &mut engine,
-        "parted",
-        &case.prompt(0, "And the hall?"),
-        &mut rows,
-    );
-    let turn = ask(
-        &mut engine,
-        "shared",
-        &case.prompt(0, "Who asks?"),
-        &mut rows,
-    );
-    let next = format!("{}Who asks?{} And what then?", case.system, turn.text);
-    ask(&mut engine, "next turn", &plain(0, next), &mut rows);
-    ask(
-        &mut engine,
-        "once more",
-        &case.prompt(0, "Who asks?"),
-        &mut rows,
-    );
-    // Other prompts evict the least recently used ones.
-    for n in 0..6 {
-        let other = plain(0, format!("{n}{}", case.other));
-        first_of(&mut engine, 100 + n, &other);
-        if n % 2 == 0 {
-            let question = format!("Is it {n} o'clock?");
-            ask(
-                &mut engine,
-                "evictions",
-                &case.prompt(0, &question),
-                &mut rows,
-            );
-        }
-    }
+    let dir = tempfile::tempdir().unwrap();
+    let load = cached(dir.path());
+    let mut engine = start(&load);
+    rows.in_memory(&mut engine);
     shut_down(engine);
     assert!(files(dir.path()) > 0, "{}: nothing was written", case.name);
-
-    let mut engine = start(&load);
-    ask(
-        &mut engine,
-        "restart",
-        &case.prompt(0, "Good morning?"),
-        &mut rows,
-    );
-    ask(
-        &mut engine,
-        "shared",
-        &case.prompt(0, "Good night?"),
-        &mut rows,
-    );
-    engine.send(&Command::Shrink);
-    ask(
-        &mut engine,
-        "shrink",
-        &case.prompt(0, "Cold outside?"),
-        &mut rows,
-    );
-    drop(engine);
+    rows.after_a_restart(&mut start(&load));
 
     // Killed after it was idle for a while.
     let dir = tempfile::tempdir().unwrap();
-    let load = LoadRequest {
-        cache: Some(disk(dir.path())),
-        ..load
-    };
+    let load = cached(dir.path());
     let mut engine = start(&load);
     for question in ["What is on?", "And the hall?"] {
         first_of(&mut engine, 200, &case.prompt(0, question));
     }
     wait_for_file(dir.path());
     drop(engine);
-    let mut engine = start(&load);
-    ask(
-        &mut engine,
-        "SIGKILL",
-        &case.prompt(0, "Still there?"),
-        &mut rows,
-    );
-    rows
+    rows.question(&mut start(&load), "SIGKILL", "Still there?");
+    rows.rows
 }
 
 /// The share of a prompt that must be reused at least, in per cent.

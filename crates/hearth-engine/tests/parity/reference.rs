@@ -13,7 +13,7 @@ use llama_cpp_2::token::LlamaToken;
 use crate::{Answer, CONTEXT, TOKENS};
 
 /// Tokens of a batch: the last digits of results depend on it, so it is the engine's
-/// (`hearth_gguf::fit::MICRO_BATCH`, `Limits::prefill_chunk`).
+/// (`hearth_proto::EngineShape::micro_batch`, `Limits::prefill_chunk`).
 const CHUNK: usize = 128;
 
 /// The library, started.

@@ -6,8 +6,9 @@ use hearth_proto::KvType;
 use hearth_proto::units::Bytes;
 
 use super::budget::Budget;
-use super::estimate::{Estimate, estimate, usable_kv_type};
+use super::estimate::{Estimate, estimate};
 use super::settings::{CONTEXT_SMALL, Settings};
+use super::sizes::usable_kv_type;
 use crate::Header;
 
 /// Settings that fit.
@@ -30,10 +31,17 @@ pub struct NoFit {
     pub estimate: Estimate,
     /// The memory available.
     pub budget: Budget,
-    /// The most bytes that weights may take in addition to everything else.
-    pub weights_max: Bytes,
-    /// A smaller quantization of this model that would fit, and its size.
-    pub would_fit: Option<(&'static str, Bytes)>,
+    /// What would fit instead.
+    pub would_fit: WouldFit,
+}
+
+/// What would fit where a model does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WouldFit {
+    /// A smaller quantization of the model, with its size.
+    Quantization(&'static str, Bytes),
+    /// Weights of at most this many bytes, in addition to everything else.
+    Weights(Bytes),
 }
 
 /// Finds settings that fit: as wanted; else with a smaller prefix cache; else with a
@@ -76,8 +84,10 @@ pub fn fit(header: &Header, wanted: &Settings, budget: Budget) -> Result<Fitted,
         settings: tried,
         estimate,
         budget,
-        weights_max,
-        would_fit: smaller(header, estimate.weights, weights_max),
+        would_fit: smaller(header, estimate.weights, weights_max)
+            .map_or(WouldFit::Weights(weights_max), |(name, size)| {
+                WouldFit::Quantization(name, size)
+            }),
     })
 }
 
@@ -175,11 +185,11 @@ impl fmt::Display for NoFit {
             self.budget.reserved
         )?;
         match self.would_fit {
-            Some((name, size)) => write!(f, "a {name} of it ({size}) would fit"),
-            None if self.weights_max.0 > 0 => {
-                write!(f, "a model of {} or less would fit", self.weights_max)
+            WouldFit::Quantization(name, size) => {
+                write!(f, "a {name} of it ({size}) would fit")
             }
-            None => f.write_str("free memory, or use a board with more"),
+            WouldFit::Weights(Bytes(0)) => f.write_str("free memory, or use a board with more"),
+            WouldFit::Weights(most) => write!(f, "a model of {most} or less would fit"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The memory estimate: how much memory a model takes, computed before it is loaded, and
-//! whether that much is available. Pure: a header and settings in, bytes out.
+//! whether that much is available. Pure: a header and settings in, bytes out; the dimensions
+//! of the engine are among the settings ([`EngineShape`](hearth_proto::EngineShape)).
 //!
 //! The formulas follow llama.cpp's loader and graphs (llama-cpp-sys-2 0.1.161); the
 //! constants were measured. `crates/hearth-engine/tests/engine/memory.rs` compares them
@@ -19,9 +20,11 @@ mod budget;
 mod estimate;
 mod repack;
 mod settings;
+mod sizes;
 
-pub use admit::{Fitted, NoFit, fit};
+pub use admit::{Fitted, NoFit, WouldFit, fit};
 pub use budget::{Budget, budget};
-pub use estimate::{Estimate, cell_bytes, estimate, memory_max, usable_kv_type};
+pub use estimate::{Estimate, estimate, memory_max};
 pub use repack::Repack;
-pub use settings::{CONTEXT_SMALL, MICRO_BATCH, SLOTS_MAX, Settings, Wanted, context, places};
+pub use settings::{CONTEXT_SMALL, Sequences, Settings, Wanted, context, sequences};
+pub use sizes::{cell_bytes, usable_kv_type};

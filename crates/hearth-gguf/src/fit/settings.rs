@@ -1,35 +1,17 @@
 //! The settings that a model is loaded with.
 
-use hearth_proto::KvType;
 use hearth_proto::units::Bytes;
+use hearth_proto::{EngineShape, KvType};
 
-use super::estimate::{cell_bytes, is_recurrent, state_bytes, usable_kv_type};
 use super::repack::Repack;
+use super::sizes::{cell_bytes, is_recurrent, state_bytes, usable_kv_type};
 use crate::Header;
 
-/// Tokens of one micro-batch. llama.cpp checks the abort flag and the thread count
-/// between two of them: with 128 a cancel takes at most about 10 ms on a PC.
-pub const MICRO_BATCH: u32 = 128;
-/// Most requests processed at once: more only take memory for logits.
-pub const SLOTS_MAX: u32 = 16;
 /// A context is not reduced below this when memory is short: a conversation with tools
 /// does not fit into less.
 pub const CONTEXT_SMALL: u32 = 2048;
 /// The smallest context that is created, in tokens.
 const CONTEXT_MIN: u32 = 8;
-/// Most tokens of finished prompts in the prefix cache: each slows every decode a
-/// little, which has to skip it.
-const KEPT_TOKENS_MAX: u32 = 32_768;
-/// Most finished sequences in the prefix cache: few enough to scan for every prompt, and
-/// enough for one prompt prefix per room in a home automation setup.
-const KEPT_MAX: u32 = 12;
-/// Requests in the engine for each running one: as many of each class as can run, so that
-/// a preempted one keeps its place (ARCHITECTURE.md).
-const CLASSES: u32 = 3;
-/// A model with states (Mamba, LFM2) keeps at least those of a system prompt, a prompt and
-/// its answer, and more as long as all of them take no more than `KEPT_STATES`.
-const KEPT_STATES_MIN: u32 = 3;
-const KEPT_STATES: Bytes = Bytes::mib(64);
 
 /// The settings of a model that affect its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +22,8 @@ pub struct Settings {
     pub kept: u32,
     /// Type of the key cache.
     pub kv_type: KvType,
-    /// Tokens of a micro-batch.
-    pub batch: u32,
+    /// The dimensions of the engine that loads it.
+    pub engine: &'static EngineShape,
     /// Requests worked on at once.
     pub slots: u32,
     /// Compute threads.
@@ -62,7 +44,7 @@ impl Settings {
             context,
             kept: 0,
             kv_type: KvType::F16,
-            batch: MICRO_BATCH,
+            engine: &EngineShape::DEFAULT,
             slots: 1,
             threads: 1,
             repack: Repack::None,
@@ -78,8 +60,8 @@ impl Settings {
 
     /// Sequences that the cache distinguishes.
     pub(super) fn sequences(&self, header: &Header) -> u64 {
-        let (running, kept) = places(header, self.slots.clamp(1, SLOTS_MAX), self.kept);
-        u64::from(running + kept)
+        let slots = self.slots.clamp(1, self.engine.slots_max);
+        u64::from(sequences(header, self.engine, slots, self.kept).all())
     }
 }
 
@@ -96,6 +78,8 @@ pub struct Wanted {
     pub kept: Bytes,
     /// Requests worked on at once.
     pub slots: u32,
+    /// The dimensions of the engine that is to load it.
+    pub engine: &'static EngineShape,
 }
 
 impl Default for Wanted {
@@ -107,6 +91,7 @@ impl Default for Wanted {
             kv_type: KvType::F16,
             kept: Bytes::mib(64),
             slots: 2,
+            engine: &EngineShape::DEFAULT,
         }
     }
 }
@@ -117,9 +102,9 @@ impl Wanted {
         let kv_type = usable_kv_type(header, self.kv_type);
         Settings {
             context: context(header, self.context, self.context_max),
-            kept: kept_tokens(header, self.kept, kv_type),
+            kept: kept_tokens(header, self.engine, self.kept, kv_type),
             kv_type: self.kv_type,
-            batch: MICRO_BATCH,
+            engine: self.engine,
             slots: self.slots,
             threads,
             repack: Repack::of_this_cpu(),
@@ -131,21 +116,45 @@ impl Wanted {
     }
 }
 
-/// How many sequences the memory has to distinguish: those in slots, and those kept. A
-/// state takes the same memory for any sequence; where nothing is to be kept, only running
-/// sequences have one.
-pub fn places(header: &Header, slots: u32, kept_tokens: u32) -> (u32, u32) {
+/// How many sequences the memory has to distinguish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequences {
+    /// Those of requests in the engine.
+    pub running: u32,
+    /// Finished ones in the prefix cache.
+    pub kept: u32,
+}
+
+impl Sequences {
+    /// Both together.
+    pub fn all(self) -> u32 {
+        self.running + self.kept
+    }
+}
+
+/// The sequences of a model that is loaded with so many slots. A state takes the same memory
+/// for any sequence; where nothing is to be kept, only running sequences have one.
+pub fn sequences(header: &Header, engine: &EngineShape, slots: u32, kept_tokens: u32) -> Sequences {
+    let most = slots * engine.sequences_per_slot;
     if !is_recurrent(header) {
-        return (slots * CLASSES, KEPT_MAX);
+        return Sequences {
+            running: most,
+            kept: engine.kept_max,
+        };
     }
     if kept_tokens == 0 {
-        return (slots, 0);
+        return Sequences {
+            running: slots,
+            kept: 0,
+        };
     }
-    let states = KEPT_STATES.0 / state_bytes(header).max(1);
+    let states = engine.kept_states.0 / state_bytes(header).max(1);
     let states = u32::try_from(states).unwrap_or(u32::MAX);
-    // As many as fit: more slots never result in fewer.
-    let running = (slots * CLASSES).min(states.max(slots));
-    (running, states.clamp(KEPT_STATES_MIN, KEPT_MAX))
+    Sequences {
+        // As many as fit: more slots never result in fewer.
+        running: most.min(states.max(slots)),
+        kept: states.clamp(engine.kept_states_min, engine.kept_max),
+    }
 }
 
 /// The context that is wanted: `configured`, or where that is 0 the model's own, at
@@ -160,12 +169,17 @@ pub fn context(header: &Header, configured: u32, context_max: u32) -> u32 {
 
 /// Tokens of finished prompts that fit into this much memory. Where no block has keys and
 /// values, they take none.
-pub(super) fn kept_tokens(header: &Header, memory: Bytes, kv_type: KvType) -> u32 {
+pub(super) fn kept_tokens(
+    header: &Header,
+    engine: &EngineShape,
+    memory: Bytes,
+    kv_type: KvType,
+) -> u32 {
     if memory.0 == 0 {
         return 0;
     }
     let tokens = memory.0 / cell_bytes(header, kv_type).max(1);
     u32::try_from(tokens)
         .unwrap_or(u32::MAX)
-        .min(KEPT_TOKENS_MAX)
+        .min(engine.kept_tokens_max)
 }

@@ -1,8 +1,9 @@
+use hearth_proto::EngineShape;
 use hearth_proto::reading::Memory;
 use proptest::prelude::*;
 
 use super::super::settings::kept_tokens;
-use super::super::{Repack, budget, cell_bytes, context, places};
+use super::super::{Repack, budget, cell_bytes, context, sequences};
 use super::*;
 use crate::{ElementType, Place, Shape, Weights};
 
@@ -38,6 +39,12 @@ fn header(element: ElementType) -> Header {
 
 fn mib(n: u64) -> Budget {
     Budget::all(Bytes::mib(n))
+}
+
+/// Running and kept sequences of a model with one slot.
+fn counts(header: &Header) -> (u32, u32) {
+    let sequences = sequences(header, &EngineShape::DEFAULT, 1, 1);
+    (sequences.running, sequences.kept)
 }
 
 fn wanted() -> Settings {
@@ -87,16 +94,22 @@ fn a_state_takes_the_same_for_every_context() {
     assert_eq!(kv(2048, 0), Bytes(state));
     assert_eq!(kv(2048, 0), kv(32_768, 0));
     // One for each class, and as many as fit into 64 MiB.
-    assert_eq!(places(&h, 1, 1), (3, 10));
+    assert_eq!(counts(&h), (3, 10));
     assert_eq!(
         (kv(2048, 1), kv(2048, 9999)),
         (Bytes(13 * state), Bytes(13 * state))
     );
-    assert_eq!(kept_tokens(&h, Bytes::mib(64), KvType::F16), 32_768);
-    assert_eq!(kept_tokens(&h, Bytes(0), KvType::F16), 0);
+    assert_eq!(
+        kept_tokens(&h, &EngineShape::DEFAULT, Bytes::mib(64), KvType::F16),
+        32_768
+    );
+    assert_eq!(
+        kept_tokens(&h, &EngineShape::DEFAULT, Bytes(0), KvType::F16),
+        0
+    );
     // Large ones: few are kept, and none for a preempted request.
     h.shape.recurrent.state_size = 128;
-    assert_eq!(places(&h, 1, 1), (1, 3));
+    assert_eq!(counts(&h), (1, 3));
 }
 
 #[test]
@@ -127,8 +140,14 @@ fn the_wanted_context_is_the_model_s_within_bounds() {
     assert_eq!(context(&h, 1, 512), 8);
     h.context_train = 0;
     assert_eq!(context(&h, 0, 4096), 4096);
-    assert_eq!(kept_tokens(&h, Bytes::mib(64), KvType::F16), 2340);
-    assert_eq!(kept_tokens(&h, Bytes::mib(64_000), KvType::F16), 32_768);
+    assert_eq!(
+        kept_tokens(&h, &EngineShape::DEFAULT, Bytes::mib(64), KvType::F16),
+        2340
+    );
+    assert_eq!(
+        kept_tokens(&h, &EngineShape::DEFAULT, Bytes::mib(64_000), KvType::F16),
+        32_768
+    );
 }
 
 #[test]
@@ -198,7 +217,14 @@ fn a_refusal_says_what_would_fit() {
     let none = fit(&header(ElementType::Q8_0), &wanted(), mib(0)).unwrap_err();
     assert!(none.to_string().contains("a board with more"), "{none}");
     let unknown = fit(&Header::default(), &wanted(), mib(0)).unwrap_err();
-    assert_eq!(unknown.would_fit, None);
+    assert_eq!(unknown.would_fit, WouldFit::Weights(Bytes(0)));
+}
+
+fn with_batch(micro_batch: u32) -> &'static EngineShape {
+    Box::leak(Box::new(EngineShape {
+        micro_batch,
+        ..EngineShape::DEFAULT
+    }))
 }
 
 prop_compose! {
@@ -230,7 +256,8 @@ prop_compose! {
         embeddings: bool,
     ) -> Settings {
         Settings {
-            context, kept, batch, slots, threads, constraints, embeddings,
+            context, kept, slots, threads, constraints, embeddings,
+            engine: with_batch(batch),
             kv_type: if q8 { KvType::Q8_0 } else { KvType::F16 },
             repack: if packed { Repack::Avx2 } else { Repack::None },
         }
@@ -245,7 +272,7 @@ proptest! {
         let more = [
             Settings { context: s.context + by, ..s },
             Settings { kept: s.kept + by, ..s },
-            Settings { batch: s.batch + by, ..s },
+            Settings { engine: with_batch(s.engine.micro_batch + by), ..s },
             Settings { slots: s.slots + by, ..s },
             Settings { threads: s.threads + by, ..s },
             Settings { constraints: true, ..s },
@@ -298,6 +325,6 @@ proptest! {
         h.shape.recurrent.group_count = n;
         h.weights[0].bytes = bytes;
         h.parameters = bytes;
-        _ = fit(&h, &Settings { context: n, kept: n, batch: n, ..s }, Budget::all(Bytes(bytes)));
+        _ = fit(&h, &Settings { context: n, kept: n, engine: with_batch(n), ..s }, Budget::all(Bytes(bytes)));
     }
 }

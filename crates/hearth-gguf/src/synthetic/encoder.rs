@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
-use super::{Random, spread, token_text};
+use super::{spread, token_text, uniform};
 use crate::write::{self, ElementType, Tensor, Value};
 
 const WIDTH: u32 = 64;
@@ -85,18 +85,20 @@ pub fn make_encoder(path: &Path, encoder: Encoder, seed: u64) -> io::Result<()> 
     let mut out = BufWriter::new(File::create(path)?);
     let tensors = tensors(encoder);
     write::write_header(&mut out, &header(encoder), &tensors)?;
-    let mut random = Random::new(seed);
+    let mut random = fastrand::Rng::with_seed(seed);
     for tensor in &tensors {
         let count: u64 = tensor.shape.iter().product();
         let values: Vec<f32> = match tensor.shape.as_slice() {
             // Biases differ; the weights of norms are near one.
             [_] if tensor.name.ends_with("bias") => {
-                (0..count).map(|_| random.next() * 0.1).collect()
+                (0..count).map(|_| uniform(&mut random) * 0.1).collect()
             }
-            [_] => (0..count).map(|_| 1.0 + random.next() * 0.1).collect(),
+            [_] => (0..count)
+                .map(|_| 1.0 + uniform(&mut random) * 0.1)
+                .collect(),
             [inputs, ..] => {
                 let spread = spread(*inputs);
-                (0..count).map(|_| random.next() * spread).collect()
+                (0..count).map(|_| uniform(&mut random) * spread).collect()
             }
             [] => Vec::new(),
         };
@@ -147,20 +149,7 @@ fn tensors(encoder: Encoder) -> Vec<Tensor> {
         if encoder != Encoder::Bert {
             add(&format!("blk.{n}.ffn_gate.weight"), &[width, ff]);
         }
-        let (wide, narrow): (&[&str], &[&str]) = match encoder {
-            Encoder::Bert | Encoder::NomicBert => (&["attn_output_norm", "layer_output_norm"], &[]),
-            Encoder::Gemma => (
-                &[
-                    "attn_norm",
-                    "post_attention_norm",
-                    "ffn_norm",
-                    "post_ffw_norm",
-                ],
-                &["attn_q_norm", "attn_k_norm"],
-            ),
-            Encoder::Qwen3 => (&["attn_norm", "ffn_norm"], &["attn_q_norm", "attn_k_norm"]),
-            _ => (&["attn_norm", "ffn_norm"], &[]),
-        };
+        let (wide, narrow) = norms(encoder);
         for norm in wide {
             add(&format!("blk.{n}.{norm}.weight"), &[width]);
             if encoder.is_bert() {
@@ -172,6 +161,24 @@ fn tensors(encoder: Encoder) -> Vec<Tensor> {
         }
     }
     all
+}
+
+/// The norms of a block: as wide as it, and as wide as a head.
+fn norms(encoder: Encoder) -> (&'static [&'static str], &'static [&'static str]) {
+    match encoder {
+        Encoder::Bert | Encoder::NomicBert => (&["attn_output_norm", "layer_output_norm"], &[]),
+        Encoder::Gemma => (
+            &[
+                "attn_norm",
+                "post_attention_norm",
+                "ffn_norm",
+                "post_ffw_norm",
+            ],
+            &["attn_q_norm", "attn_k_norm"],
+        ),
+        Encoder::Qwen3 => (&["attn_norm", "ffn_norm"], &["attn_q_norm", "attn_k_norm"]),
+        _ => (&["attn_norm", "ffn_norm"], &[]),
+    }
 }
 
 /// One half of a T5.
@@ -212,13 +219,6 @@ fn header(encoder: Encoder) -> Vec<(String, Value)> {
     let own = |key: &str, value: Value| (format!("{architecture}.{key}"), value);
     let all = |key: &str, value: Value| (key.to_owned(), value);
     let text = |s: &str| Value::Text(s.to_owned());
-    // 1 normal, 3 control: those after the bytes.
-    let kind = |n| if (256..259).contains(&n) { 3 } else { 1 };
-    // The turn tokens are left out: these models have none.
-    let token = |n| match n {
-        257 => "<|mark|>".to_owned(),
-        n => token_text(n),
-    };
     let mut pairs = vec![
         all("general.architecture", text(architecture)),
         own("block_count", Value::U32(encoder.layers())),
@@ -228,21 +228,8 @@ fn header(encoder: Encoder) -> Vec<(String, Value)> {
         own("attention.head_count", Value::U32(HEADS)),
         own("attention.head_count_kv", Value::U32(HEADS)),
         own("rope.freq_base", Value::F32(10_000.0)),
-        all("tokenizer.ggml.model", text("gpt2")),
-        all("tokenizer.ggml.pre", text("gpt-2")),
-        all(
-            "tokenizer.ggml.tokens",
-            Value::Texts((0..VOCAB).map(token).collect()),
-        ),
-        all(
-            "tokenizer.ggml.token_type",
-            Value::Numbers((0..VOCAB).map(kind).collect()),
-        ),
-        all("tokenizer.ggml.merges", Value::Texts(Vec::new())),
-        all("tokenizer.ggml.bos_token_id", Value::U32(256)),
-        all("tokenizer.ggml.eos_token_id", Value::U32(258)),
-        all("tokenizer.ggml.add_bos_token", Value::Bool(true)),
     ];
+    pairs.extend(tokenizer());
     if let Some(pooling) = encoder.pooling() {
         pairs.push(own("pooling_type", Value::U32(pooling)));
     }
@@ -269,4 +256,35 @@ fn header(encoder: Encoder) -> Vec<(String, Value)> {
         ));
     }
     pairs
+}
+
+/// Bytes as tokens, and a few control tokens.
+fn tokenizer() -> impl Iterator<Item = (String, Value)> {
+    let text = |s: &str| Value::Text(s.to_owned());
+    // 1 normal, 3 control: those after the bytes.
+    let kind = |n| if (256..259).contains(&n) { 3 } else { 1 };
+    // The turn tokens are left out: these models have none.
+    let token = |n| match n {
+        257 => "<|mark|>".to_owned(),
+        n => token_text(n),
+    };
+    let pairs = [
+        ("tokenizer.ggml.model", text("gpt2")),
+        ("tokenizer.ggml.pre", text("gpt-2")),
+        (
+            "tokenizer.ggml.tokens",
+            Value::Texts((0..VOCAB).map(token).collect()),
+        ),
+        (
+            "tokenizer.ggml.token_type",
+            Value::Numbers((0..VOCAB).map(kind).collect()),
+        ),
+        ("tokenizer.ggml.merges", Value::Texts(Vec::new())),
+        ("tokenizer.ggml.bos_token_id", Value::U32(256)),
+        ("tokenizer.ggml.eos_token_id", Value::U32(258)),
+        ("tokenizer.ggml.add_bos_token", Value::Bool(true)),
+    ];
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
 }

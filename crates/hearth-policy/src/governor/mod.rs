@@ -8,6 +8,8 @@ mod control;
 mod limit;
 mod pressure;
 mod reason;
+mod sensor;
+mod settings;
 mod spending;
 mod thermal;
 
@@ -16,6 +18,7 @@ use std::time::Duration;
 pub use hearth_proto::reading::{Cores, Firmware, Memory, Psi, Reading};
 pub use pressure::MemoryState;
 pub use reason::Cause;
+pub use settings::{GovernorSettings, Policy};
 pub use spending::SpeedTable;
 pub use thermal::ThermalState;
 
@@ -26,6 +29,7 @@ use control::{Aim, Control};
 use limit::Bounds;
 use pressure::Pressure;
 use reason::{Facts, Reason};
+use sensor::{Sensor, SensorState};
 use spending::{Demand, Spending};
 use thermal::Thermal;
 
@@ -45,8 +49,6 @@ const SLOWED_BELOW: Permille = Permille(900);
 /// After under-voltage the threads are limited for this long, to at most this many.
 const UNDER_VOLTAGE_FOR: Duration = Duration::from_mins(1);
 const UNDER_VOLTAGE_THREADS: u32 = 2;
-/// The temperature may be missing for one sample, and after that for this long.
-const SENSOR_PATIENCE: Duration = Duration::from_secs(5);
 /// The share allowed after the sensor was lost.
 const SHARE_BLIND: f64 = 0.5;
 /// A pause ends if the temperature has been unknown for this long.
@@ -63,54 +65,6 @@ const DUTY_STALE: u16 = 15;
 const CHUNK_SMALL_BELOW: Permille = Permille(700);
 const CHUNK_FULL_FROM: Permille = Permille(800);
 const CHUNK_SMALL: u32 = 64;
-
-/// What to favour: throughput, temperature, or noise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Let the firmware throttle the cores; act only from 3 K above the limit on.
-    Throughput,
-    /// Hold the board just below its limit.
-    #[default]
-    Balanced,
-    /// As balanced, and never above a share of the computing power.
-    Quiet {
-        /// That share, 5 to 100.
-        power_percent: u8,
-    },
-}
-
-impl Policy {
-    /// The name in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Throughput => "throughput",
-            Self::Balanced => "balanced",
-            Self::Quiet { .. } => "quiet",
-        }
-    }
-
-    fn cap(self) -> f64 {
-        match self {
-            Self::Quiet { power_percent } => (f64::from(power_percent) / 100.0).clamp(0.05, 1.0),
-            Self::Throughput | Self::Balanced => 1.0,
-        }
-    }
-}
-
-/// Settings of the governor.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GovernorSettings {
-    /// What to favour.
-    pub policy: Policy,
-    /// Threads of the engine's pool.
-    pub threads_max: u32,
-    /// A lower limit than the board's own.
-    pub temperature_limit: Option<MilliCelsius>,
-    /// Speed by thread count.
-    pub table: SpeedTable,
-    /// Measured thread count above which both decode and prefill are slower.
-    pub threads_useful: Option<u32>,
-}
 
 /// The governor's decision, with the values shown on D-Bus and to users.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,17 +92,6 @@ pub struct Verdict {
     pub retry_after: Option<Duration>,
 }
 
-/// Whether the temperature is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
-    /// This board has never reported one.
-    Never,
-    Seen(MilliCelsius),
-    /// Missing for a short time.
-    Blink,
-    Lost,
-}
-
 /// Turns readings into limits.
 #[derive(Clone, Debug)]
 pub struct Governor {
@@ -159,8 +102,7 @@ pub struct Governor {
     spending: Spending,
     reason: Reason,
     bounds: Option<Bounds>,
-    last_seen: Option<(Now, MilliCelsius)>,
-    missing: u32,
+    sensor: Sensor,
     under_voltage_until: Option<Now>,
     limits: Limits,
 }
@@ -180,8 +122,7 @@ impl Governor {
             spending: Spending::new(threads),
             reason: Reason::default(),
             bounds: None,
-            last_seen: None,
-            missing: 0,
+            sensor: Sensor::default(),
             under_voltage_until: None,
             limits: Limits {
                 threads,
@@ -223,9 +164,9 @@ impl Governor {
     /// Takes one reading at time `now` (monotonic) and returns the decision.
     pub fn observe(&mut self, now: Now, reading: &Reading) -> Verdict {
         let policy = self.settings.policy;
-        let sight = self.look(now, reading);
-        let bounds = match (self.bounds, sight) {
-            (Some(bounds), Sight::Blink | Sight::Lost) => bounds,
+        let sensor = self.sensor.observe(now, reading);
+        let bounds = match (self.bounds, sensor) {
+            (Some(bounds), SensorState::Missing | SensorState::Lost) => bounds,
             _ => Bounds::of(reading, policy, self.settings.temperature_limit),
         };
         self.bounds = Some(bounds);
@@ -236,38 +177,25 @@ impl Governor {
         let starved = self.under_voltage_until.is_some_and(|until| now < until);
         let slowed = is_slowed(reading, bounds, starved);
 
-        let thermal = self.feel(now, sight, bounds, slowed);
+        let thermal = self.update_thermal(now, sensor, bounds, slowed);
         let paused = thermal == ThermalState::Emergency;
-        let cap = match sight {
-            Sight::Lost => policy.cap().min(SHARE_BLIND),
+        let cap = match sensor {
+            SensorState::Lost => policy.cap().min(SHARE_BLIND),
             _ => policy.cap(),
         };
-        let share = match sight {
-            Sight::Never => cap,
+        let share = match sensor {
+            SensorState::Never => cap,
             _ => self.control.share().min(cap),
         };
-        self.spend(now, sight, bounds, share, cap, starved);
+        self.spend(now, sensor, bounds, share, cap, starved);
         self.limits.paused = paused;
 
         let memory = self.pressure.observe(now, &reading.memory);
         let limits = self.within(&reading.cores, memory);
 
-        let limited =
-            self.limits.threads < self.settings.threads_max || self.limits.duty < Permille::FULL;
-        let by_voltage = starved && self.limits.threads == UNDER_VOLTAGE_THREADS;
-        let cause = if paused {
-            Some(Cause::Emergency)
-        } else if limited && by_voltage {
-            Some(Cause::UnderVoltage)
-        } else if sight == Sight::Lost {
-            Some(Cause::SensorLost)
-        } else if thermal >= ThermalState::Hot || policy.cap() >= 1.0 {
-            limited.then_some(Cause::Heat)
-        } else {
-            limited.then_some(Cause::Quiet)
-        };
+        let cause = self.cause(sensor, thermal, starved);
         let retry_after = paused.then_some(RETRY);
-        let temperature = self.last_seen.map(|(_, t)| t);
+        let temperature = self.sensor.last();
         let facts = Facts {
             cause,
             slowed,
@@ -291,6 +219,24 @@ impl Governor {
             share: permille(share),
             look_again: Duration::from_millis(if is_close { 500 } else { 1000 }),
             retry_after,
+        }
+    }
+
+    /// Why the limits are below full; `None` if they are not.
+    fn cause(&self, sensor: SensorState, thermal: ThermalState, starved: bool) -> Option<Cause> {
+        let limited =
+            self.limits.threads < self.settings.threads_max || self.limits.duty < Permille::FULL;
+        let by_voltage = starved && self.limits.threads == UNDER_VOLTAGE_THREADS;
+        if self.limits.paused {
+            Some(Cause::Emergency)
+        } else if limited && by_voltage {
+            Some(Cause::UnderVoltage)
+        } else if sensor == SensorState::Lost {
+            Some(Cause::SensorLost)
+        } else if thermal >= ThermalState::Hot || self.settings.policy.cap() >= 1.0 {
+            limited.then_some(Cause::Heat)
+        } else {
+            limited.then_some(Cause::Quiet)
         }
     }
 
@@ -319,35 +265,24 @@ impl Governor {
         }
     }
 
-    fn look(&mut self, now: Now, reading: &Reading) -> Sight {
-        if let Some(temperature) = reading.temperature {
-            self.last_seen = Some((now, temperature));
-            self.missing = 0;
-            return Sight::Seen(temperature);
-        }
-        let Some((at, _)) = self.last_seen else {
-            return Sight::Never;
-        };
-        self.missing = self.missing.saturating_add(1);
-        if self.missing > 1 && now.saturating_sub(at) > SENSOR_PATIENCE {
-            Sight::Lost
-        } else {
-            Sight::Blink
-        }
-    }
-
     /// Updates the state machine and the controller.
-    fn feel(&mut self, now: Now, sight: Sight, bounds: Bounds, slowed: bool) -> ThermalState {
-        let temperature = match sight {
-            Sight::Seen(temperature) => temperature,
-            Sight::Lost => {
-                let blind = self.last_seen.map(|(at, _)| now.saturating_sub(at));
+    fn update_thermal(
+        &mut self,
+        now: Now,
+        sensor: SensorState,
+        bounds: Bounds,
+        slowed: bool,
+    ) -> ThermalState {
+        let temperature = match sensor {
+            SensorState::Seen(temperature) => temperature,
+            SensorState::Lost => {
+                let blind = self.sensor.blind(now);
                 if blind.is_some_and(|d| d >= BLIND_PAUSE) {
                     self.thermal.leave_emergency();
                 }
                 return self.thermal.state();
             }
-            Sight::Never | Sight::Blink => return self.thermal.state(),
+            SensorState::Never | SensorState::Missing => return self.thermal.state(),
         };
         let before = self.thermal.state();
         let state = self.thermal.observe(now, temperature, bounds, slowed);
@@ -381,7 +316,7 @@ impl Governor {
     fn spend(
         &mut self,
         now: Now,
-        sight: Sight,
+        sensor: SensorState,
         bounds: Bounds,
         share: f64,
         cap: f64,
@@ -389,8 +324,10 @@ impl Governor {
     ) {
         let aim = self.aim(bounds, 1.0);
         let threads_max = self.settings.threads_max;
-        let headroom = match (sight, self.control.average()) {
-            (Sight::Seen(_) | Sight::Blink, Some(average)) if average >= aim.full_below => {
+        let headroom = match (sensor, self.control.average()) {
+            (SensorState::Seen(_) | SensorState::Missing, Some(average))
+                if average >= aim.full_below =>
+            {
                 Some(aim.set_point - average)
             }
             _ => None,
@@ -412,7 +349,7 @@ impl Governor {
             self.control.rebase(share);
         }
         self.limits.threads = spent.threads;
-        self.limits.duty = settle(self.limits.duty, permille(spent.duty));
+        self.limits.duty = stepped(self.limits.duty, permille(spent.duty));
         let duty = self.limits.duty;
         if duty < CHUNK_SMALL_BELOW {
             self.limits.prefill_chunk = CHUNK_SMALL;
@@ -445,7 +382,7 @@ fn permille(share: f64) -> Permille {
 
 /// The new duty, rounded to steps; small changes are ignored, so that the engine is not
 /// notified every time.
-fn settle(old: Permille, new: Permille) -> Permille {
+fn stepped(old: Permille, new: Permille) -> Permille {
     let stepped = Permille((new.0 + DUTY_STEP / 2) / DUTY_STEP * DUTY_STEP);
     if stepped == Permille::FULL || old.0.abs_diff(new.0) >= DUTY_STALE {
         stepped

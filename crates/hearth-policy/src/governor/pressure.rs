@@ -44,7 +44,7 @@ impl MemoryState {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Normal => "enough again",
-            Self::Moderate => "memory is short: prompts are not kept in it any more",
+            Self::Moderate => "memory is short: finished prompts are no longer cached in memory",
             Self::Critical => "memory is very short: one request at a time",
             Self::Emergency => "no memory is left: the model is unloaded",
         }

@@ -31,7 +31,7 @@ impl Lookup {
 
     /// A draft of the tokens after `tokens`: those that followed the last earlier occurrence
     /// of their end.
-    pub fn guess<'a>(&mut self, tokens: &'a [i32]) -> &'a [i32] {
+    pub fn draft<'a>(&mut self, tokens: &'a [i32]) -> &'a [i32] {
         if self.most == 0 {
             return &[];
         }
@@ -59,8 +59,8 @@ impl Lookup {
 
     /// Records how many of the drafted tokens were accepted: if fewer than half, the batch
     /// cost more than it gained, and the next draft is delayed.
-    pub fn checked(&mut self, guessed: usize, held: usize) {
-        if held * 2 >= guessed {
+    pub fn record(&mut self, drafted: usize, accepted: usize) {
+        if accepted * 2 >= drafted {
             self.next_pause = 1;
         } else {
             self.pause = self.next_pause;
@@ -76,46 +76,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_followed_last_is_guessed() {
+    fn what_followed_last_is_drafted() {
         let tokens = [1, 2, 3, 4, 5, 9, 1, 2, 3, 7, 8, 1, 2, 3];
-        assert_eq!(Lookup::new(4).guess(&tokens), [7, 8, 1, 2]);
-        assert_eq!(Lookup::new(1).guess(&tokens), [7]);
-        assert_eq!(Lookup::new(0).guess(&tokens), [0; 0]);
-        assert_eq!(Lookup::new(4).guess(&tokens[..8]), [0; 0]);
-        assert_eq!(Lookup::new(4).guess(&[1, 2]), [0; 0]);
+        assert_eq!(Lookup::new(4).draft(&tokens), [7, 8, 1, 2]);
+        assert_eq!(Lookup::new(1).draft(&tokens), [7]);
+        assert_eq!(Lookup::new(0).draft(&tokens), [0; 0]);
+        assert_eq!(Lookup::new(4).draft(&tokens[..8]), [0; 0]);
+        assert_eq!(Lookup::new(4).draft(&[1, 2]), [0; 0]);
         // The end may overlap the text that it repeats.
-        assert_eq!(Lookup::new(4).guess(&[5, 5, 5, 5]), [5]);
-        assert_eq!(Lookup::new(4).guess(&[5; 9]), [5; 4]);
+        assert_eq!(Lookup::new(4).draft(&[5, 5, 5, 5]), [5]);
+        assert_eq!(Lookup::new(4).draft(&[5; 9]), [5; 4]);
     }
 
     #[test]
-    fn guesses_that_do_not_hold_become_rare() {
+    fn rejected_drafts_become_rare() {
         let tokens = [1, 2, 3, 4, 1, 2, 3];
         let mut lookup = Lookup::new(4);
-        let guesses = (0..500)
+        let drafts = (0..500)
             .filter(|_| {
-                let guessed = lookup.guess(&tokens).len();
-                if guessed > 0 {
-                    lookup.checked(guessed, 0);
+                let drafted = lookup.draft(&tokens).len();
+                if drafted > 0 {
+                    lookup.record(drafted, 0);
                 }
-                guessed > 0
+                drafted > 0
             })
             .count();
-        assert!((8..=16).contains(&guesses), "{guesses}");
-        while lookup.guess(&tokens).is_empty() {}
-        lookup.checked(4, 2);
-        assert!(!lookup.guess(&tokens).is_empty());
+        assert!((8..=16).contains(&drafts), "{drafts}");
+        while lookup.draft(&tokens).is_empty() {}
+        lookup.record(4, 2);
+        assert!(!lookup.draft(&tokens).is_empty());
     }
 
     proptest! {
         /// A draft is a part of the text, directly after an occurrence of the text's end.
         #[test]
-        fn a_guess_stands_in_the_text(tokens in prop::collection::vec(0..4, 0..60), most in 0usize..9) {
-            let guess = Lookup::new(most).guess(&tokens);
-            prop_assert!(guess.len() <= most);
-            if !guess.is_empty() {
+        fn a_draft_is_in_the_text(tokens in prop::collection::vec(0..4, 0..60), most in 0usize..9) {
+            let draft = Lookup::new(most).draft(&tokens);
+            prop_assert!(draft.len() <= most);
+            if !draft.is_empty() {
                 let end = &tokens[tokens.len() - ALIKE..];
-                let whole: Vec<i32> = end.iter().chain(guess).copied().collect();
+                let whole: Vec<i32> = end.iter().chain(draft).copied().collect();
                 prop_assert!(tokens.windows(whole.len()).any(|w| w == whole));
             }
         }

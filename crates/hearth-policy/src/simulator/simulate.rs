@@ -58,6 +58,17 @@ struct World {
 }
 
 impl World {
+    fn new(run: &Run) -> Self {
+        Self {
+            plant: Plant::new(run.board, run.ambient),
+            ambient: run.ambient,
+            sensor_works: true,
+            under_voltage_until: Duration::ZERO,
+            flips_until: Duration::ZERO,
+            slow_until: (Duration::ZERO, Duration::ZERO),
+        }
+    }
+
     fn apply(&mut self, now: Duration, what: What, duty: f64) {
         match what {
             What::FanFails => self.plant.set_fan(false),
@@ -114,28 +125,26 @@ impl World {
     }
 }
 
-/// Runs a simulation; one row per second.
-pub fn simulate(run: &Run) -> Trace {
-    let board = run.board;
+/// The governor of a run.
+fn governor(run: &Run) -> Governor {
     let policy = match run.control {
         Control::Governor(policy) => policy,
         Control::FirmwareOnly => Policy::default(),
     };
-    let mut governor = Governor::new(GovernorSettings {
+    Governor::new(GovernorSettings {
         policy,
-        threads_max: board.threads,
+        threads_max: run.board.threads,
         temperature_limit: None,
         table: SpeedTable::default(),
         threads_useful: None,
-    });
-    let mut world = World {
-        plant: Plant::new(board, run.ambient),
-        ambient: run.ambient,
-        sensor_works: true,
-        under_voltage_until: Duration::ZERO,
-        flips_until: Duration::ZERO,
-        slow_until: (Duration::ZERO, Duration::ZERO),
-    };
+    })
+}
+
+/// Runs a simulation; one row per second.
+pub fn simulate(run: &Run) -> Trace {
+    let board = run.board;
+    let mut governor = governor(run);
+    let mut world = World::new(run);
     let mut events = run.events.to_vec();
     events.sort_by_key(|event| event.at);
     let mut events = events.into_iter().peekable();

@@ -225,7 +225,7 @@ struct Run {
 proptest! {
     /// Every sequence ends exactly once, having decoded exactly its tokens, no slot leaks
     /// and no batch exceeds its bound, for any order of cancels, forced tokens and
-    /// evictions from the KV cache.
+    /// evictions from the KV cache. It is one loop, and its checks need all of its state.
     #[test]
     fn every_submit_ends_once(
         jobs in prop::collection::vec(job(), 1..20),

@@ -38,11 +38,11 @@ impl Mappings {
     ///
     /// # Safety
     /// No other thread writes to memory that was mapped since.
-    pub(super) unsafe fn give_back_zeros(before: &Self) -> usize {
+    pub(super) unsafe fn trim_unused(before: &Self) -> usize {
         let new = Self::now().since(before);
         // SAFETY: the kernel has just listed them as readable; no other thread writes
         // there.
-        new.iter().map(|range| unsafe { zeros_back(range) }).sum()
+        new.iter().map(|range| unsafe { trim_range(range) }).sum()
     }
 
     /// The ranges that are mapped now and were not before, without small ones.
@@ -87,7 +87,7 @@ fn anonymous(maps: &str) -> Vec<Range<usize>> {
 ///
 /// # Safety
 /// All of it is mapped, and no other thread writes to it meanwhile.
-unsafe fn zeros_back(range: &Range<usize>) -> usize {
+unsafe fn trim_range(range: &Range<usize>) -> usize {
     let page = page_bytes();
     let mut bytes = 0;
     let mut run = range.start..range.start;
@@ -98,11 +98,11 @@ unsafe fn zeros_back(range: &Range<usize>) -> usize {
         if is_resident && words.iter().all(|word| *word == 0) {
             run.end = at + page;
         } else {
-            bytes += give_back(&run);
+            bytes += release(&run);
             run = at + page..at + page;
         }
     }
-    bytes + give_back(&run)
+    bytes + release(&run)
 }
 
 fn page_bytes() -> usize {
@@ -122,7 +122,7 @@ fn resident(range: &Range<usize>) -> Vec<bool> {
 
 /// Releases a run and disables huge pages for it: a huge page would make 2 MiB resident
 /// for each layer that is written to.
-fn give_back(run: &Range<usize>) -> usize {
+fn release(run: &Range<usize>) -> usize {
     if run.len() < RUN_MIN_BYTES {
         return 0;
     }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_given_back_and_all_else_stays() {
+    fn zeros_are_released_and_all_else_stays() {
         const BYTES: usize = 24 << 20;
         let resident_bytes = |range: &Range<usize>| {
             let pages = resident(range);
@@ -199,7 +199,7 @@ mod tests {
         let range = start..start + BYTES - (1 << 16);
         assert_eq!(resident_bytes(&range), range.len());
         // SAFETY: the memory belongs to this test.
-        let bytes = unsafe { zeros_back(&range) };
+        let bytes = unsafe { trim_range(&range) };
         assert!(bytes > 19 << 20, "{bytes}");
         assert!(resident_bytes(&range) <= range.len() - bytes);
         assert!(memory[..20 << 20].iter().all(|byte| *byte == 0));

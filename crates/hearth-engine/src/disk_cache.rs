@@ -15,7 +15,7 @@ const LAST_WRITE: Duration = Duration::from_secs(8);
 
 /// The prompt cache on disk of a loaded model.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct DiskCacheWriter {
     folder: Folder,
     jobs: Sender<Job>,
     done: Receiver<(Pending, io::Result<u64>)>,
@@ -24,7 +24,7 @@ pub(super) struct Keeper {
 
 type Job = (Pending, Vec<u8>);
 
-impl Keeper {
+impl DiskCacheWriter {
     /// Opens the cache that a load request asks for. `settings` names what saved
     /// sequences depend on besides the model; `kind` determines whether they can be cut.
     /// `None` where there is no cache or it cannot be used: a model works without one.
@@ -44,14 +44,14 @@ impl Keeper {
             .map(|folder| folder.with_beginnings(kind.needs_checkpoints()))
             .and_then(Self::start);
         opened
-            .inspect_err(|error| log::warn!("prompts are not kept in {path}: {error}"))
+            .inspect_err(|error| log::warn!("the prompt cache in {path} cannot be used, prompts are cached in memory only: {error}"))
             .ok()
     }
 
     fn start(folder: Folder) -> io::Result<Self> {
         let (jobs, receiver) = channel::<Job>();
         let (sender, done) = channel();
-        let thread = std::thread::Builder::new().name("keeper".into());
+        let thread = std::thread::Builder::new().name("disk-cache".into());
         thread.spawn(move || {
             for (pending, payload) in receiver {
                 let result = pending.write(&payload);
@@ -109,7 +109,7 @@ impl Keeper {
     }
 
     /// Starts writing a prefix.
-    pub(super) fn keep(&mut self, uid: Option<u32>, tokens: Vec<i32>, payload: Vec<u8>) {
+    pub(super) fn write(&mut self, uid: Option<u32>, tokens: Vec<i32>, payload: Vec<u8>) {
         let pending = self.folder.begin(uid, tokens, &payload);
         self.is_writing = self.jobs.send((pending, payload)).is_ok();
     }
@@ -135,7 +135,7 @@ impl Keeper {
     fn finish(&mut self, pending: Pending, result: io::Result<u64>) {
         self.is_writing = false;
         if let Ok(bytes) = result {
-            log::info!(bytes; "kept a prompt for the next start");
+            log::info!(bytes; "a prompt was written to the disk cache");
         }
         self.folder.finish(now(), pending, result);
     }

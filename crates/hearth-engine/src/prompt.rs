@@ -1,0 +1,147 @@
+//! The prompt of a request: rendered by the chat layer, tokenized, and short enough.
+
+use hearth_proto::{
+    Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, common_prefix,
+};
+
+use super::answer::AnswerReader;
+use super::as_u32;
+use super::backend::{Backend, Token};
+use super::chat::{ChatLayer, ChatPrompt};
+
+/// Bytes of text per token of the context. Ordinary text has 2 to 5; longer input is
+/// refused before it is tokenized, which cannot be aborted and takes seconds per
+/// megabyte.
+const BYTES_PER_TOKEN: usize = 32;
+
+/// A tokenized prompt, and how its answer is parsed.
+#[derive(Debug)]
+pub(super) struct TokenizedPrompt {
+    /// At least one, and fewer than the context size.
+    pub(super) tokens: Vec<Token>,
+    pub(super) reader: AnswerReader,
+    /// Control tokens that are text of the answer.
+    pub(super) controls: Vec<(Token, String)>,
+    pub(super) stops: Vec<String>,
+    /// Tokens before those that the answer begins with.
+    pub(super) answer_at: usize,
+    /// As the chat layer rendered it; `None` for plain text.
+    pub(super) chat: Option<ChatPrompt>,
+}
+
+impl TokenizedPrompt {
+    /// Renders and tokenizes a request's prompt.
+    ///
+    /// # Errors
+    /// `ContextTooLong`, `InvalidArgs`, `InvalidSchema`.
+    pub(super) fn new<B: Backend>(
+        backend: &B,
+        chat: &ChatLayer,
+        request: &GenerateRequest,
+    ) -> Result<Self, Failure> {
+        let (messages, tools) = match &request.prompt {
+            Prompt::Text(text) => return Ok(Self::plain(tokenize(backend, chat, text)?)),
+            Prompt::Chat { messages, tools } => (messages, tools),
+        };
+        if request.prewarm
+            && let Some(prefix) = chat.stable_prefix(request, messages, tools)
+        {
+            return Ok(Self::plain(tokenize(backend, chat, &prefix)?));
+        }
+        let render = |messages: &[Message]| {
+            let prompt = chat.render(request, messages, tools)?;
+            let tokens = tokenize(backend, chat, &prompt.text)?;
+            Ok((tokens, prompt))
+        };
+        let too_long = |result: &Result<_, Failure>| matches!(result, Err(failure) if failure.kind == FailureKind::ContextTooLong);
+        let mut result = render(messages);
+        if request.overflow == Overflow::TruncateMiddle {
+            let mut messages = messages.clone();
+            while too_long(&result) && remove_oldest_turn(&mut messages) {
+                result = render(&messages);
+            }
+        }
+        let (tokens, mut prompt) = result?;
+        let named = |name: &String| Some((backend.named(name)?, name.clone()));
+        let begun = backend.tokenize(&prompt.generation_prompt, false);
+        let begun = common_prefix(tokens.iter().rev(), begun.iter().rev());
+        Ok(Self {
+            answer_at: tokens.len() - begun,
+            tokens,
+            controls: prompt.controls.iter().filter_map(named).collect(),
+            stops: std::mem::take(&mut prompt.stops),
+            reader: std::mem::replace(&mut prompt.reader, AnswerReader::plain()),
+            chat: Some(prompt),
+        })
+    }
+
+    fn plain(tokens: Vec<Token>) -> Self {
+        Self {
+            answer_at: tokens.len(),
+            tokens,
+            reader: AnswerReader::plain(),
+            controls: Vec::new(),
+            stops: Vec::new(),
+            chat: None,
+        }
+    }
+}
+
+/// Removes the oldest turn, a question with all that follows up to the next one; system
+/// messages and the latest turn stay. Returns whether there was one to remove.
+fn remove_oldest_turn(messages: &mut Vec<Message>) -> bool {
+    let mut questions = (0..messages.len()).filter(|n| messages[*n].role == "user");
+    let (Some(first), Some(next)) = (questions.next(), questions.next()) else {
+        return false;
+    };
+    let mut at = 0..;
+    messages.retain(|message| {
+        let at = at.next().unwrap_or(0);
+        !(first..next).contains(&at) || message.role == "system"
+    });
+    true
+}
+
+/// The tokens of a prompt that fits into the context.
+pub(super) fn tokenize(
+    backend: &impl Backend,
+    chat: &ChatLayer,
+    text: &str,
+) -> Result<Vec<Token>, Failure> {
+    let context = backend.info().context_size;
+    check_length(text, context)?;
+    // Many templates write the BOS token themselves; two of them make the answer worse.
+    let has_bos = !chat.bos().is_empty() && text.starts_with(chat.bos());
+    let tokens = backend.tokenize(text, !has_bos);
+    let count = as_u32(tokens.len());
+    if count == 0 {
+        return Err(Failure::invalid(
+            "the prompt is empty: send at least one word",
+        ));
+    }
+    if count >= context {
+        return Err(Failure::new(
+            FailureKind::ContextTooLong,
+            format!(
+                "the prompt has {count} tokens, the context holds {context}: shorten the prompt, \
+                 or raise `model.context` in hearthd.toml"
+            ),
+        ));
+    }
+    Ok(tokens)
+}
+
+/// Refuses a text that is far too long before it is tokenized.
+pub(super) fn check_length(text: &str, context: u32) -> Result<(), Failure> {
+    if text.len() / BYTES_PER_TOKEN < context as usize {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FailureKind::ContextTooLong,
+        format!(
+            "the prompt has {} bytes, far more than a context of {context} tokens holds: shorten \
+             the prompt",
+            text.len()
+        ),
+    ))
+}
