@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hearth_proto::Usage;
+use hearth_proto::{FailureKind, Usage};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -54,12 +54,30 @@ enum Event {
         usage: Usage,
     },
     Failed {
-        kind: String,
+        kind: Kind,
         message: String,
     },
     /// Events of later versions of the interface.
     #[serde(other)]
     Unknown,
+}
+
+/// The kind of a failure.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Kind {
+    Known(FailureKind),
+    /// A kind of a later version of the service.
+    Later(String),
+}
+
+impl Kind {
+    fn error(self, message: String) -> CtlError {
+        match self {
+            Self::Known(kind) => CtlError::Service { kind, message },
+            Self::Later(kind) => CtlError::Other { kind, message },
+        }
+    }
 }
 
 /// A call of a tool that was offered.
@@ -196,9 +214,7 @@ impl Answer {
                     self.usage = usage;
                     return Ok(());
                 }
-                Event::Failed { kind, message } => {
-                    return Err(CtlError::service(kind.as_str(), message));
-                }
+                Event::Failed { kind, message } => return Err(kind.error(message)),
                 Event::Unknown => {}
             }
         }
@@ -332,6 +348,15 @@ mod tests {
             let event: Event = serde_json::from_str(line).expect(line);
             assert!(!matches!(event, Event::Unknown), "{line}");
         }
+        let failed = |kind: &str| {
+            let line = format!(r#"{{"type":"failed","kind":"{kind}","message":"m"}}"#);
+            match serde_json::from_str(&line).expect("an event") {
+                Event::Failed { kind, message } => kind.error(message),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(failed("queue_full").exit_code(), 5);
+        assert_eq!(failed("too_dark").to_json()["error"]["kind"], "too_dark");
         let new = serde_json::from_str(r#"{"type":"picture","name":"x"}"#);
         assert!(matches!(new, Ok(Event::Unknown)));
     }

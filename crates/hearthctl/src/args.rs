@@ -15,7 +15,7 @@ use hearth_proto::KvType;
 use hearth_proto::bus::JOBS;
 use serde_json::Value;
 
-pub use bench::{BenchCommand, BenchModelArgs, BenchShapeArgs, BenchStudyArgs, Reset};
+pub use bench::{BenchCommand, BenchModelArgs, BenchShapeArgs, BenchStudyArgs};
 pub use judge::{AdviseArgs, EvaluateArgs, ImatrixArgs, QuantizeArgs};
 pub use models::{ImportArgs, ModelsArgs, PullArgs};
 pub use sampling::SamplingArgs;

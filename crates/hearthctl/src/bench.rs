@@ -1,16 +1,18 @@
 //! `bench`: measures the speed of models on this board.
 
-pub mod study;
+mod study;
 
+use hearth_lab::bench::{self, Shape};
+use hearth_lab::offline::threads;
+use hearth_proto::BenchJob;
 use hearth_proto::units::Bytes;
-use hearth_proto::{BenchJob, BenchResult, OfflineJob, ShapeJob, ShapeResult};
 use serde_json::json;
 
 use crate::args::{BenchCommand, BenchModelArgs, BenchShapeArgs};
 use crate::error::Result;
-use crate::made::temporary;
+use crate::progress::Progress;
 use crate::table::Table;
-use crate::{engine, fit, output};
+use crate::{fit, output};
 
 /// `hearthctl bench`.
 pub async fn run(as_json: bool, command: &BenchCommand) -> Result {
@@ -23,15 +25,17 @@ pub async fn run(as_json: bool, command: &BenchCommand) -> Result {
 
 async fn model(as_json: bool, args: &BenchModelArgs) -> Result {
     let model = fit::find(&args.model)?;
-    let job = OfflineJob::Bench(BenchJob {
+    let job = BenchJob {
         model,
         prompt_tokens: args.length.prompt_tokens,
         tokens: args.length.tokens,
-        threads: args.threads.unwrap_or_else(engine::threads),
+        threads: args.threads.unwrap_or_else(threads),
         runs: args.runs,
         batches: as_json,
-    });
-    let result: BenchResult = engine::run(&job, "measuring", as_json).await?;
+    };
+    let progress = Progress::new("", as_json);
+    let result = bench::model(job, &progress).await?;
+    drop(progress);
     if as_json {
         return output::json(&json!(result));
     }
@@ -60,22 +64,17 @@ async fn model(as_json: bool, args: &BenchModelArgs) -> Result {
 }
 
 async fn shape(as_json: bool, args: &BenchShapeArgs) -> Result {
-    let file = temporary()?;
-    let threads = if args.threads.is_empty() {
-        doublings(engine::threads())
-    } else {
-        args.threads.clone()
-    };
-    let job = OfflineJob::Shape(ShapeJob {
+    let shape = Shape {
         shape: args.shape.clone(),
         storage: args.storage.clone(),
-        out: file.path().to_owned(),
         prompt_tokens: args.length.prompt_tokens,
         tokens: args.length.tokens,
-        threads,
+        threads: args.threads.clone(),
         runs: args.runs,
-    });
-    let result: ShapeResult = engine::run(&job, "writing random weights", as_json).await?;
+    };
+    let progress = Progress::new("", as_json);
+    let result = bench::shape(shape, &progress).await?;
+    drop(progress);
     if as_json {
         return output::json(&json!(result));
     }
@@ -104,24 +103,4 @@ async fn shape(as_json: bool, args: &BenchShapeArgs) -> Result {
         ]);
     }
     table.print()
-}
-
-/// 1, 2, 4, ... and `most`.
-fn doublings(most: u32) -> Vec<u32> {
-    let powers = (0..u32::BITS).map(|n| 1u32 << n);
-    let mut all: Vec<u32> = powers.take_while(|n| *n < most).collect();
-    all.push(most.max(1));
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::doublings;
-
-    #[test]
-    fn threads_are_doubled() {
-        assert_eq!(doublings(1), [1]);
-        assert_eq!(doublings(4), [1, 2, 4]);
-        assert_eq!(doublings(6), [1, 2, 4, 6]);
-    }
 }

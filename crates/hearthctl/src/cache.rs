@@ -54,7 +54,8 @@ async fn verify(bus: &Bus, json: bool) -> Result {
             "{damaged} kept prompts are damaged; they are deleted when their model is loaded \
              next, and computed again"
         );
-        return Err(CtlError::service("Damaged", message));
+        let kind = "Damaged";
+        return Err(CtlError::Result { kind, message });
     }
     Ok(())
 }

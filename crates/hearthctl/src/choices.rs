@@ -5,6 +5,7 @@ use std::path::Path;
 
 use hearth_gguf::Header;
 use hearth_gguf::fit::{Budget, Fitted, NoFit, Wanted, fit};
+use hearth_lab::model::header;
 use hearth_proto::paths::{MODELS, MODELS_PACKAGED};
 use hearth_proto::units::Bytes;
 use hearth_sensors::Sensors;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::args::ModelsArgs;
 use crate::catalogue::catalogue;
 use crate::error::{CtlError, Result};
-use crate::fit::{available, header, memory};
+use crate::fit::{available, memory};
 use crate::output;
 use crate::table::Table;
 

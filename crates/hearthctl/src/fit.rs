@@ -1,11 +1,10 @@
 //! `fit`: how much memory a model takes, from its header alone.
 
-use std::fs::File;
-use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use hearth_gguf::fit::{Budget, Fitted, NoFit, Wanted, budget, fit, usable_kv_type};
-use hearth_gguf::{Header, read_header};
+use hearth_lab::model::header;
+use hearth_proto::FailureKind;
 use hearth_proto::paths::{MODELS, MODELS_PACKAGED};
 use hearth_proto::units::Bytes;
 use hearth_sensors::Sensors;
@@ -37,7 +36,7 @@ pub fn run(as_json: bool, args: &FitArgs) -> Result {
     }
     fitted
         .map(drop)
-        .map_err(|no| CtlError::service("OutOfMemory", no.to_string()))
+        .map_err(|no| CtlError::service(FailureKind::OutOfMemory, no.to_string()))
 }
 
 /// A budget of this many MiB, or of the memory that is available now.
@@ -131,25 +130,6 @@ pub fn find(model: &str) -> Result<PathBuf> {
             "there is no file {model:?} and no such model in {}: give the path of a GGUF file",
             folders.join(" or ")
         );
-        CtlError::service("ModelNotFound", message)
-    })
-}
-
-/// Reads the header of a file.
-pub fn header(path: &Path) -> Result<Header> {
-    let fail = |source: io::Error| CtlError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(fail)?;
-    if !file.metadata().map_err(fail)?.is_file() {
-        return Err(fail(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a file",
-        )));
-    }
-    read_header(&mut BufReader::new(file)).map_err(|error| {
-        let message = format!("{}: {error}; get the file again", path.display());
-        CtlError::service("ModelInvalid", message)
+        CtlError::service(FailureKind::ModelNotFound, message)
     })
 }

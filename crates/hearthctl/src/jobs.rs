@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Global, SubmitArgs};
 use crate::bus::{Bus, Dict};
-use crate::error::{CtlError, Kind, Result};
+use crate::error::{CtlError, Result};
 use crate::page::Page;
 use crate::progress::Progress;
 use crate::request::{self, Turn};
@@ -17,8 +17,6 @@ use crate::table::Table;
 use crate::value::{dict_to_json, float, number, text};
 use crate::{input, output};
 
-/// The last part of the standard error name of a call to an object that does not exist.
-const NO_OBJECT: &str = "UnknownObject";
 /// How often to poll the progress of a job while it is shown.
 const JOB_POLL: Duration = Duration::from_millis(500);
 
@@ -138,12 +136,8 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
 /// A job that does not exist has no object to call.
 fn known(error: CtlError, id: &str) -> CtlError {
     match error {
-        CtlError::Service {
-            kind: Kind::Other(name),
-            ..
-        } if name == NO_OBJECT => CtlError::service(NO_OBJECT, gone(id)),
         // The service has answered, so it is the object that lacks the interface.
-        CtlError::Unexpected(_) => CtlError::service(NO_OBJECT, gone(id)),
+        CtlError::UnknownObject(_) | CtlError::Unexpected(_) => CtlError::UnknownObject(gone(id)),
         other => other,
     }
 }

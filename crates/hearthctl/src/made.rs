@@ -10,8 +10,6 @@ use tempfile::NamedTempFile;
 
 use crate::error::{CtlError, Result};
 
-/// Folder of large temporary files: `/tmp` may be in memory (file-hierarchy(7)).
-const LARGE_TEMPORARY: &str = "/var/tmp";
 /// An incomplete file: a temporary one in the target's folder, deleted when dropped.
 #[derive(Debug)]
 pub struct Made {
@@ -73,19 +71,6 @@ fn exists(target: &Path) -> CtlError {
         "{} is there already and is left as it is: give another name, or remove it",
         target.display()
     ))
-}
-
-/// A large temporary file, deleted when dropped.
-pub fn temporary() -> Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("hearthctl-");
-    let made = builder
-        .tempfile_in(LARGE_TEMPORARY)
-        .or_else(|_| builder.tempfile());
-    made.map_err(|source| CtlError::File {
-        path: LARGE_TEMPORARY.into(),
-        source,
-    })
 }
 
 #[cfg(test)]

@@ -14,8 +14,6 @@ mod catalogue;
 mod chat;
 mod choices;
 mod docs;
-mod draw;
-mod engine;
 mod error;
 mod evaluate;
 mod fit;

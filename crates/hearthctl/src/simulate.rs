@@ -1,6 +1,6 @@
 //! `simulate`: the governor on a model of a board.
 
-mod plot;
+mod graphs;
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::args::SimulateArgs;
 use crate::error::{CtlError, Result};
+use crate::output;
 use crate::table::Table;
-use crate::{draw, output};
 
 /// `hearthctl simulate`.
 pub fn run(as_json: bool, args: &SimulateArgs) -> Result {
@@ -44,7 +44,8 @@ pub fn run(as_json: bool, args: &SimulateArgs) -> Result {
     let firmware = trace(Control::FirmwareOnly);
     if let Some(path) = &args.plot {
         let title = format!("{}, {} °C air, {}", board.name, args.ambient, args.policy);
-        draw::write(path, plot::svg(&title, &governed, &firmware))?;
+        let svg = graphs::svg(&title, &governed, &firmware)?;
+        output::file(path, svg.as_bytes())?;
     }
     if as_json {
         return output::json(&document(board, args, &governed, &firmware));
@@ -185,7 +186,7 @@ mod tests {
             })
         };
         let governed = run(Control::Governor(Policy::Balanced));
-        let svg = plot::svg("a < b & c", &governed, &run(Control::FirmwareOnly)).unwrap();
+        let svg = graphs::svg("a < b & c", &governed, &run(Control::FirmwareOnly)).unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
         assert!(
             svg.contains("a &lt; b &amp; c"),
@@ -198,6 +199,6 @@ mod tests {
             rows: Vec::new(),
             ..governed
         };
-        assert!(plot::svg("", &empty, &empty).is_ok());
+        assert!(graphs::svg("", &empty, &empty).is_ok());
     }
 }

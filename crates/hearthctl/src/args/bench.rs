@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use hearth_gguf::synthetic::{SHAPES, STORAGES};
-use serde::Serialize;
 
-use crate::bench::study::{Address, Api, Server};
+use hearth_lab::study::{self, Address, Server};
 
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
@@ -40,7 +39,7 @@ pub struct BenchStudyArgs {
     pub unix: Option<PathBuf>,
     /// API of the server.
     #[arg(long, value_enum, default_value = "openai")]
-    pub api: Api,
+    pub api: ApiName,
     /// Model to request; if omitted, the only one of the server or the one in memory.
     #[arg(long)]
     pub model: Option<String>,
@@ -53,7 +52,7 @@ pub struct BenchStudyArgs {
     /// Another server to measure in turn; may be repeated, e.g.
     /// `ollama=http://localhost:11434,api=ollama,model=llama3.2:1b`. The options are
     /// api=, model= and pid=; a Unix socket is `unix:PATH`.
-    #[arg(long, value_name = "LABEL=URL", value_parser = str::parse::<Server>)]
+    #[arg(long, value_name = "LABEL=URL", value_parser = server)]
     pub against: Vec<Server>,
     /// Number of measured runs of each form.
     #[arg(long, value_name = "N", default_value = "10")]
@@ -75,9 +74,27 @@ pub struct BenchStudyArgs {
     pub plot: Option<PathBuf>,
 }
 
+/// The API of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ApiName {
+    /// `/v1/chat/completions`.
+    #[value(name = "openai")]
+    OpenAi,
+    /// `/api/chat`.
+    Ollama,
+}
+
+impl From<ApiName> for study::Api {
+    fn from(name: ApiName) -> Self {
+        match name {
+            ApiName::OpenAi => Self::OpenAi,
+            ApiName::Ollama => Self::Ollama,
+        }
+    }
+}
+
 /// What is reset between runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Reset {
     /// Nothing: the same question is repeated, and the server may use its prompt cache.
     None,
@@ -87,6 +104,16 @@ pub enum Reset {
     /// The conversation and the model: the model is unloaded before each run, and the
     /// loading time is measured. For servers with Ollama's `keep_alive`, such as Hearthd.
     Unload,
+}
+
+impl From<Reset> for study::Reset {
+    fn from(reset: Reset) -> Self {
+        match reset {
+            Reset::None => Self::None,
+            Reset::Prompt => Self::Prompt,
+            Reset::Unload => Self::Unload,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +164,69 @@ pub struct BenchShapeArgs {
     pub runs: u32,
 }
 
+/// `LABEL=URL[,api=ollama][,model=NAME][,pid=N]`.
+fn server(text: &str) -> Result<Server, String> {
+    let wanted = "a server looks like ollama=http://localhost:11434,api=ollama,model=NAME";
+    let (name, rest) = text.split_once('=').ok_or(wanted)?;
+    if name.is_empty() {
+        return Err(wanted.to_owned());
+    }
+    let mut parts = rest.split(',');
+    let address = parts.next().unwrap_or_default().parse()?;
+    let mut server = Server::new(name, address, study::Api::OpenAi);
+    for part in parts {
+        match part.split_once('=') {
+            Some(("api", api)) => {
+                let api = ApiName::from_str(api, false)
+                    .map_err(|_| format!("no API `{api}`: openai or ollama"))?;
+                server.api = api.into();
+            }
+            Some(("model", model)) if !model.is_empty() => {
+                server.model = Some(model.to_owned());
+            }
+            Some(("pid", pid)) => {
+                let pid = pid
+                    .parse()
+                    .map_err(|_| format!("`{pid}` is no process ID"))?;
+                server.pid = Some(pid);
+            }
+            _ => return Err(format!("`{part}`: api=, model= or pid=; {wanted}")),
+        }
+    }
+    Ok(server)
+}
+
 fn names<T>(known: &[(&'static str, T)]) -> PossibleValuesParser {
     PossibleValuesParser::new(known.iter().map(|(name, _)| *name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_of_the_command_line() {
+        let server = server("a=http://localhost:1,api=ollama,model=x:1b,pid=7").unwrap();
+        assert_eq!(
+            (
+                server.name.as_str(),
+                server.api,
+                server.model.as_deref(),
+                server.pid
+            ),
+            ("a", study::Api::Ollama, Some("x:1b"), Some(7))
+        );
+        for (text, words) in [
+            ("http://localhost:1", "looks like"),
+            ("=http://localhost:1", "looks like"),
+            ("a=https://x", "plain http"),
+            ("a=http://x,api=grpc", "openai or ollama"),
+            ("a=http://x,pid=me", "no process"),
+            ("a=http://x,colour=red", "colour=red"),
+            ("a=http://x,model=", "model="),
+        ] {
+            let error = super::server(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
 }

@@ -4,11 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use hearth_gguf::{FILE_TYPES, FileType};
-
-/// Tokens of a chunk of text, the default of llama.cpp's tools.
-const CONTEXT: u32 = 512;
-/// Default number of speed measurements.
-const RUNS: u32 = 3;
+use hearth_lab::evaluate::{CONTEXT, RUNS};
 
 /// Least similarity (Jaro-Winkler, 0 to 1) at which a wrong type name gets a suggestion.
 const ALIKE: f64 = 0.7;
@@ -44,22 +40,6 @@ pub struct EvaluateArgs {
     /// Write a plot of size against loss to this file, as SVG.
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
-}
-
-impl EvaluateArgs {
-    /// The given models, with the default of every other option.
-    pub fn of(models: Vec<String>) -> Self {
-        Self {
-            models,
-            text: None,
-            reference: None,
-            questions: None,
-            context: CONTEXT,
-            threads: None,
-            runs: RUNS,
-            plot: None,
-        }
-    }
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 use std::io::BufReader;
 use std::path::Path;
 
+use hearth_proto::FailureKind;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::{Form, Found, choose, model_name, open};
@@ -13,8 +14,12 @@ use crate::pull::reference::is_gguf;
 /// Finds the model in a llamafile.
 pub fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
     let (file, size) = open(path)?;
-    let invalid =
-        |why: &str| CtlError::service("ModelInvalid", format!("{}: {why}", path.display()));
+    let invalid = |why: &str| {
+        CtlError::service(
+            FailureKind::ModelInvalid,
+            format!("{}: {why}", path.display()),
+        )
+    };
     let broken = |e: zip::result::ZipError| invalid(&format!("no archive that can be read: {e}"));
     let mut archive = ZipArchive::new(BufReader::new(&file)).map_err(broken)?;
     let mut models = Vec::new();

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hearth_gguf::PartName;
+use hearth_proto::FailureKind;
 use hearth_proto::units::Bytes;
 use serde_json::json;
 use zbus::Fd;
@@ -145,7 +146,7 @@ fn open_model(path: &Path) -> Result<File> {
     // `pread` leaves the file offset alone: the service reads from there.
     if file.read_exact_at(&mut magic, 0).is_err() || magic != GGUF_MAGIC {
         return Err(CtlError::service(
-            "ModelInvalid",
+            FailureKind::ModelInvalid,
             format!(
                 "{}: not a GGUF file; convert the model first",
                 path.display()
@@ -213,11 +214,11 @@ fn choose<'a, T>(
     match (fitting.as_slice(), wanted) {
         ([one], _) => Ok(one),
         ([], None) => Err(CtlError::service(
-            "ModelNotFound",
+            FailureKind::ModelNotFound,
             format!("{place}: there is no model in it"),
         )),
         ([], Some(wanted)) => Err(CtlError::service(
-            "ModelNotFound",
+            FailureKind::ModelNotFound,
             format!(
                 "{place}: there is no {wanted:?}, but\n  {}",
                 names(&all.iter().collect::<Vec<_>>())

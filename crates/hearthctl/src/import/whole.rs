@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use hearth_gguf::{MergeError, merge};
 
+use hearth_proto::FailureKind;
+
 use crate::error::{CtlError, Result};
 use crate::progress::Progress;
 use crate::pull::space;
@@ -35,7 +37,7 @@ pub async fn merged(folder: &Path, parts: Vec<File>, progress: &Progress) -> Res
     in_background("putting the parts together", progress, move |done| {
         merge(&parts, &mut to, |n, of| done.set(n, of)).map_err(|error| match error {
             MergeError::Write(source) => CtlError::File { path, source },
-            error => CtlError::service("ModelInvalid", error.to_string()),
+            error => CtlError::service(FailureKind::ModelInvalid, error.to_string()),
         })
     })
     .await?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hearth_proto::FailureKind;
 use hearth_proto::units::Bytes;
 use reqwest::header::{
     CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
@@ -117,8 +118,7 @@ fn continues(response: &Response, partial: &Partial<'_>) -> bool {
 fn begin(response: &Response, remote: &Remote, partial: &mut Partial<'_>) -> Result {
     if response.status() != StatusCode::OK {
         let message = format!("{}: the server answers {}", remote.url, response.status());
-        let kind = "Network";
-        return Err(CtlError::Download { kind, message });
+        return Err(CtlError::network(message));
     }
     let size = response.content_length();
     if let Some((here, listed)) = size.zip(remote.size)
@@ -128,8 +128,7 @@ fn begin(response: &Response, remote: &Remote, partial: &mut Partial<'_>) -> Res
             "{}: the server sends {here} bytes instead of {listed}: it is another file",
             remote.url
         );
-        let kind = "Network";
-        return Err(CtlError::Download { kind, message });
+        return Err(CtlError::network(message));
     }
     partial.restart(validator(response.headers()), size.or(remote.size))
 }
@@ -163,8 +162,7 @@ async fn receive(
         {
             partial.restart(None, None)?;
             let message = format!("{}: the server sends more than it said", remote.url);
-            let kind = "Network";
-            return Err(CtlError::Download { kind, message }.into());
+            return Err(CtlError::network(message).into());
         }
         partial.write(&chunk)?;
     }
@@ -186,7 +184,7 @@ fn no_gguf(remote: &Remote) -> CtlError {
         "{}: what the server sends is no GGUF file; is it the address of a page?",
         remote.url
     );
-    CtlError::service("ModelInvalid", message)
+    CtlError::service(FailureKind::ModelInvalid, message)
 }
 
 async fn check<'a>(mut partial: Partial<'a>, remote: &Remote) -> Result<Partial<'a>> {
@@ -199,7 +197,7 @@ async fn check<'a>(mut partial: Partial<'a>, remote: &Remote) -> Result<Partial<
     }
     partial.delete();
     Err(CtlError::service(
-        "ModelInvalid",
+        FailureKind::ModelInvalid,
         format!(
             "{}: the file is not what it should be and was deleted: its SHA-256 is {is} \
              instead of {expected}; the next try begins anew",

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use hearth_proto::FailureKind;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LINK, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use crate::args::PullArgs;
-use crate::error::{CtlError, Result};
+use crate::error::{CtlError, DownloadError, Result};
 use crate::progress::Progress;
 
 /// The longest delay between two attempts, unless the server asks for more.
@@ -73,13 +74,10 @@ impl Http {
             }))
             .referer(false)
             .build()
-            .map_err(|e| CtlError::Download {
-                kind: "Network",
-                message: format!(
+            .map_err(|e| CtlError::network(format!(
                     "cannot set up TLS: {}\nAre there certificates? Try: sudo apt install ca-certificates",
                     root(&e)
-                ),
-            })?;
+                )))?;
         Ok(Self {
             client,
             tries: args.retries,
@@ -134,9 +132,8 @@ impl Http {
             }
         };
         let (body, next) = body;
-        let document = serde_json::from_slice(&body).map_err(|e| CtlError::Download {
-            kind: "Network",
-            message: format!("{url}: not the answer of such a server: {e}"),
+        let document = serde_json::from_slice(&body).map_err(|e| {
+            CtlError::network(format!("{url}: not the answer of such a server: {e}"))
         })?;
         Ok((document, next))
     }
@@ -154,8 +151,7 @@ impl Http {
         while let Some(chunk) = response.chunk().await.map_err(|e| trouble(url, &e))? {
             if body.len() + chunk.len() > DOCUMENT_MAX {
                 let message = format!("{url}: the answer is too long");
-                let kind = "Network";
-                return Err(CtlError::Download { kind, message }.into());
+                return Err(CtlError::network(message).into());
             }
             body.extend_from_slice(&chunk);
         }
@@ -185,10 +181,9 @@ impl Patience {
             Trouble::Lasting(error) => return Err(error),
             Trouble::Passing { why, advice, after } => (why, advice, after),
         };
-        let kind = "Network";
         if let Some(after) = after.filter(|after| *after > RETRY_AFTER_MAX) {
             let message = format!("{why}; come back in {} min", after.as_secs().div_ceil(60));
-            return Err(CtlError::Download { kind, message });
+            return Err(CtlError::network(message));
         }
         if self.left == 0 {
             let times = match self.tries {
@@ -196,7 +191,7 @@ impl Patience {
                 n => format!(" (tried {} times)", n + 1),
             };
             let message = format!("{why}{times}{advice}");
-            return Err(CtlError::Download { kind, message });
+            return Err(CtlError::network(message));
         }
         let doubled = Duration::from_secs(1 << (self.tries - self.left).min(5));
         let pause = after.unwrap_or(doubled.min(PAUSE_MAX));
@@ -211,10 +206,9 @@ impl Patience {
 /// Classifies an error of the transfer.
 pub fn trouble(url: &Url, error: &reqwest::Error) -> Trouble {
     let host = url.host_str().unwrap_or_default();
-    let kind = "Network";
     if error.is_redirect() || error.is_builder() {
         let message = format!("{url}: {}", root(error));
-        return CtlError::Download { kind, message }.into();
+        return CtlError::network(message).into();
     }
     let mut advice = "";
     let why = if error.is_timeout() {
@@ -228,7 +222,7 @@ pub fn trouble(url: &Url, error: &reqwest::Error) -> Trouble {
     };
     // An untrusted certificate is a permanent error.
     if root(error).contains("certificate") {
-        return CtlError::Download { kind, message: why }.into();
+        return CtlError::network(why).into();
     }
     Trouble::Passing {
         why,
@@ -251,7 +245,10 @@ fn refused(url: &Url, response: &Response, with_token: bool) -> Trouble {
         };
     }
     match status.as_u16() {
-        404 | 410 => CtlError::service("ModelNotFound", format!("{url}: there is no such file")),
+        404 | 410 => CtlError::service(
+            FailureKind::ModelNotFound,
+            format!("{url}: there is no such file"),
+        ),
         401 | 403 => {
             let advice = if with_token {
                 "the token in HF_TOKEN does not open it: has its owner been asked for access?"
@@ -260,14 +257,11 @@ fn refused(url: &Url, response: &Response, with_token: bool) -> Trouble {
                  conditions in the browser and set HF_TOKEN"
             };
             CtlError::Download {
-                kind: "AccessDenied",
+                kind: DownloadError::AccessDenied,
                 message: format!("{url}: {said}: {advice}"),
             }
         }
-        _ => CtlError::Download {
-            kind: "Network",
-            message: format!("{url}: {said}"),
-        },
+        _ => CtlError::network(format!("{url}: {said}")),
     }
     .into()
 }

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use hearth_gguf::PartName;
+use hearth_proto::FailureKind;
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -177,7 +178,7 @@ fn choose(repo: &str, candidates: Vec<Candidate>, choice: &Choice) -> Result<Can
     match fitting.as_slice() {
         [one] => Ok(one.clone()),
         [] => Err(CtlError::service(
-            "ModelNotFound",
+            FailureKind::ModelNotFound,
             format!("{repo} has {what}; {list}"),
         )),
         several => Err(CtlError::Usage(format!(

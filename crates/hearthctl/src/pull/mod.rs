@@ -12,16 +12,17 @@ use std::fs::File;
 use std::path::Path;
 
 use hearth_gguf::PartName;
+use hearth_proto::FailureKind;
+use hearth_proto::check_name;
 use hearth_proto::paths::MODELS;
 use hearth_proto::units::Bytes;
-use hearth_proto::{FailureKind, check_name};
 use reqwest::Url;
 use serde_json::json;
 
 use crate::args::{Global, PullArgs};
 use crate::bus::Bus;
 use crate::catalogue::catalogue;
-use crate::error::{CtlError, Kind, Result};
+use crate::error::{CtlError, Result};
 use crate::import::{self, whole};
 use crate::output;
 use crate::progress::Progress;
@@ -251,8 +252,9 @@ async fn hand_over(
         }
     };
     let imported = import::hand_over(bus, name, file, progress).await;
+    let denied = FailureKind::AccessDenied;
     if let (Err(CtlError::Service { kind, .. }), [one]) = (&imported, parts)
-        && *kind == Kind::Known(FailureKind::AccessDenied)
+        && *kind == denied
     {
         let path = one.path().display();
         progress.note(&format!(

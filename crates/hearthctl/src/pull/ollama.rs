@@ -2,6 +2,7 @@
 //! (OCI distribution specification, `/v2/REPO/manifests/TAG` and
 //! `/v2/REPO/blobs/DIGEST`).
 
+use hearth_proto::FailureKind;
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -46,7 +47,7 @@ impl Manifest {
         let layer = models.next().filter(|layer| layer.sha256().is_some());
         let layer = layer.ok_or_else(|| {
             let message = format!("{name} has no model in a form that is known here");
-            CtlError::service("ModelNotFound", message)
+            CtlError::service(FailureKind::ModelNotFound, message)
         })?;
         let left = MORE
             .iter()

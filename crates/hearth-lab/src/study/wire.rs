@@ -1,20 +1,18 @@
 //! The streams of both APIs: server-sent events (OpenAI's) and lines of JSON (Ollama's).
 
-use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Question;
+use super::settings::Question;
 
 /// A longer line is not an answer of a language model.
 const LINE_MAX: usize = 4 << 20;
 
 /// The API of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Api {
     /// `/v1/chat/completions`.
-    #[value(name = "openai")]
     OpenAi,
     /// `/api/chat`.
     Ollama,
@@ -44,7 +42,7 @@ pub struct Usage {
 
 impl Usage {
     /// Replaces the counts that `later` reports.
-    pub fn take(&mut self, later: Self) {
+    pub fn update(&mut self, later: Self) {
         self.prompt = later.prompt.or(self.prompt);
         self.cached = later.cached.or(self.cached);
         self.answer = later.answer.or(self.answer);
@@ -53,7 +51,7 @@ impl Usage {
 
 impl Api {
     /// Path of the chat endpoint.
-    pub fn path(self) -> &'static str {
+    pub(super) fn path(self) -> &'static str {
         match self {
             Self::OpenAi => "/v1/chat/completions",
             Self::Ollama => "/api/chat",
@@ -61,7 +59,7 @@ impl Api {
     }
 
     /// A greedy, streamed chat request.
-    pub fn request(self, model: &str, question: &Question) -> Value {
+    pub(super) fn request(self, model: &str, question: &Question) -> Value {
         let mut messages = vec![json!({"role": "user", "content": question.text})];
         if let Some(opening) = &question.opening {
             messages.insert(0, json!({"role": "system", "content": opening}));
@@ -96,7 +94,7 @@ impl Api {
     ///
     /// # Errors
     /// The error that the server reports, or what is unexpected about the line.
-    pub fn read(self, line: &str) -> Result<Vec<Piece>, String> {
+    pub(super) fn read(self, line: &str) -> Result<Vec<Piece>, String> {
         let line = line.trim();
         let data = match self {
             Self::Ollama => line,
@@ -112,17 +110,16 @@ impl Api {
             (Self::OpenAi, "[DONE]") => return Ok(vec![Piece::End]),
             _ => {}
         }
-        let event: Value = serde_json::from_str(data).map_err(|e| {
-            format!(
-                "the stream has a line that is no JSON ({e}): {}",
-                short(data)
-            )
-        })?;
+        let event: Value = serde_json::from_str(data)
+            .map_err(|e| format!("a line of the stream is no JSON ({e}): {}", short(data)))?;
         if let Some(error) = error(&event) {
             return Err(error);
         }
         if self == Self::OpenAi && !line.starts_with("data:") {
-            return Err("the answer is no stream of events: does the server stream?".to_owned());
+            return Err(
+                "the response is no stream of events: the server may not support streaming"
+                    .to_owned(),
+            );
         }
         Ok(match self {
             Self::OpenAi => openai(&event),
@@ -264,7 +261,7 @@ mod tests {
             let Piece::Usage(more) = piece else {
                 panic!("{piece:?}")
             };
-            usage.take(more);
+            usage.update(more);
         }
         let (prompt, cached, answer) = (Some(9), Some(4), Some(7));
         assert_eq!(
@@ -299,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_are_reported() {
         for (api, line, words) in [
             (
                 Api::OpenAi,

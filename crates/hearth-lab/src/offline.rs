@@ -1,27 +1,37 @@
-//! Runs work that needs llama.cpp but no service in `hearth-engine`, as a child process:
-//! a file that crashes llama.cpp ends the child only.
+//! Runs jobs that need llama.cpp but no service in `hearth-engine offline`, as a child
+//! process: a file that crashes llama.cpp ends the child only. The messages are those of
+//! `hearth_proto::OfflineJob`.
 
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use hearth_proto::{FailureKind, OfflineEvent, OfflineJob};
+use hearth_proto::{Failure, FailureKind, OfflineEvent, OfflineJob};
 use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::error::{CtlError, Result};
-use crate::progress::Progress;
+use crate::Progress;
+use crate::error::{LabError, Result};
 
 /// Path in the package, relative to `/usr/bin`.
 const INSTALLED: &str = "../libexec/hearthd/hearth-engine";
+/// Folder of large temporary files: `/tmp` may be in memory (file-hierarchy(7)).
+const LARGE_TEMPORARY: &str = "/var/tmp";
 
-/// Runs `job` and shows its progress; returns its result.
-pub async fn run<T: DeserializeOwned>(job: &OfflineJob, text: &str, quiet: bool) -> Result<T> {
+/// Runs `job` and returns its result; `step` describes what it begins with.
+///
+/// # Errors
+/// `Failure` as the engine reports it, or `EngineCrashed`; `File` if the executable cannot
+/// be started; `Protocol`.
+pub async fn run<T: DeserializeOwned>(
+    job: &OfflineJob,
+    step: &str,
+    progress: &dyn Progress,
+) -> Result<T> {
+    progress.begin(step);
     let engine = executable();
-    let failed = |source| CtlError::File {
-        path: engine.clone(),
-        source,
-    };
+    let failed = |source| LabError::file(&engine, source);
     let mut child = Command::new(&engine)
         .arg("offline")
         .env(
@@ -36,37 +46,33 @@ pub async fn run<T: DeserializeOwned>(job: &OfflineJob, text: &str, quiet: bool)
         .spawn()
         .map_err(failed)?;
     let (Some(mut to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
-        return Err(CtlError::Unexpected("the engine has no pipes".to_owned()));
+        return Err(LabError::Protocol("the engine has no pipes".to_owned()));
     };
-    let description = serde_json::to_vec(job).map_err(|e| CtlError::Unexpected(e.to_string()))?;
+    let description = serde_json::to_vec(job).map_err(|e| LabError::Protocol(e.to_string()))?;
     // A child that does not read its input exits and reports why.
     _ = to.write_all(&description).await;
     drop(to);
 
-    let progress = Progress::new(text, quiet);
     let mut lines = BufReader::new(from).lines();
     while let Some(line) = lines.next_line().await.map_err(failed)? {
         let event = serde_json::from_str(&line)
-            .map_err(|e| CtlError::Unexpected(format!("the engine wrote {line:?}: {e}")))?;
+            .map_err(|e| LabError::Protocol(format!("the engine wrote {line:?}: {e}")))?;
         match event {
             OfflineEvent::Progress { what, done, total } => progress.steps(&what, done, total),
-            OfflineEvent::Failed(failure) => {
-                return Err(CtlError::service(failure.kind, failure.message));
-            }
+            OfflineEvent::Failed(failure) => return Err(failure.into()),
             OfflineEvent::Done(result) => {
                 return serde_json::from_value(result)
-                    .map_err(|e| CtlError::Unexpected(e.to_string()));
+                    .map_err(|e| LabError::Protocol(e.to_string()));
             }
         }
     }
     let status = child.wait().await.map_err(failed)?;
-    Err(CtlError::service(
-        FailureKind::EngineCrashed,
-        format!(
-            "the engine ended without a result ({status}); is the model file whole? Try: {} check FILE",
-            engine.display()
-        ),
-    ))
+    let message = format!(
+        "the engine ended without a result ({status}): the model file may be damaged. Try: {} \
+         check FILE",
+        engine.display()
+    );
+    Err(Failure::new(FailureKind::EngineCrashed, message).into())
 }
 
 /// The executable of the same package or build.
@@ -82,4 +88,14 @@ fn executable() -> PathBuf {
 /// One compute thread for each processor that this process may use.
 pub fn threads() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+}
+
+/// A large temporary file, deleted when dropped.
+pub(crate) fn temporary() -> Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("hearthctl-");
+    builder
+        .tempfile_in(LARGE_TEMPORARY)
+        .or_else(|_| builder.tempfile())
+        .map_err(|source| LabError::file(LARGE_TEMPORARY.as_ref(), source))
 }

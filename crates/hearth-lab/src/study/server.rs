@@ -1,14 +1,13 @@
 //! One server of the study: which model, which process, and one request.
 
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use super::Question;
 use super::address::{Address, Connection, ask};
-use super::proc::{Door, Proc};
+use super::proc::{Listening, Proc};
+use super::settings::Question;
 use super::wire::{Api, Lines, Piece, Usage};
 
 /// Time limit for unloading the model.
@@ -16,7 +15,7 @@ const UNLOADING: Duration = Duration::from_secs(30);
 /// How often to check that it is unloaded.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A server, as given on the command line.
+/// A server to measure.
 #[derive(Clone, Debug)]
 pub struct Server {
     /// Label in tables and plots.
@@ -30,41 +29,16 @@ pub struct Server {
     pub pid: Option<u32>,
 }
 
-impl FromStr for Server {
-    type Err = String;
-
-    /// `LABEL=URL[,api=ollama][,model=NAME][,pid=N]`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = "it looks like ollama=http://localhost:11434,api=ollama,model=NAME";
-        let (name, rest) = text.split_once('=').ok_or(wanted)?;
-        let mut parts = rest.split(',');
-        let mut server = Self {
-            name: name.to_owned(),
-            address: parts.next().unwrap_or_default().parse()?,
-            api: Api::OpenAi,
+impl Server {
+    /// A server whose model and process are to be found out.
+    pub fn new(name: impl Into<String>, address: Address, api: Api) -> Self {
+        Self {
+            name: name.into(),
+            address,
+            api,
             model: None,
             pid: None,
-        };
-        if name.is_empty() {
-            return Err(wanted.to_owned());
         }
-        for part in parts {
-            match part.split_once('=') {
-                Some(("api", api)) => {
-                    server.api = <Api as clap::ValueEnum>::from_str(api, false)
-                        .map_err(|_| format!("no API `{api}`: openai or ollama"))?;
-                }
-                Some(("model", model)) if !model.is_empty() => {
-                    server.model = Some(model.to_owned());
-                }
-                Some(("pid", pid)) => {
-                    let pid = pid.parse().map_err(|_| format!("`{pid}` is no process"))?;
-                    server.pid = Some(pid);
-                }
-                _ => return Err(format!("`{part}`: api=, model= or pid=; {wanted}")),
-            }
-        }
-        Ok(server)
     }
 }
 
@@ -90,7 +64,7 @@ impl Server {
     ///
     /// # Errors
     /// If there is none, or more than one to choose from.
-    pub async fn find_model(&self) -> Result<String, String> {
+    pub(super) async fn find_model(&self) -> Result<String, String> {
         if let Some(model) = &self.model {
             return Ok(model.clone());
         }
@@ -100,11 +74,13 @@ impl Server {
         };
         match names.as_slice() {
             [one] => Ok(one.clone()),
-            [] => Err("it has no model".to_owned()),
-            _ => self
-                .find_among(&names)
-                .await
-                .ok_or_else(|| format!("it has several models, say which: {}", names.join(", "))),
+            [] => Err("the server has no model".to_owned()),
+            _ => self.find_among(&names).await.ok_or_else(|| {
+                format!(
+                    "the server has several models, give one: {}",
+                    names.join(", ")
+                )
+            }),
         }
     }
 
@@ -124,20 +100,20 @@ impl Server {
     ///
     /// # Errors
     /// Why it cannot be determined.
-    pub async fn find_process(&self, proc: &Proc) -> Result<u32, String> {
+    pub(super) async fn find_process(&self, proc: &Proc) -> Result<u32, String> {
         if let Some(pid) = self.pid {
             let missing = || format!("there is no process {pid}");
             return proc.exists(pid).then_some(pid).ok_or_else(missing);
         }
         match &self.address {
-            Address::Tcp { port, .. } => proc.listener(Door::Port(*port)),
+            Address::Tcp { port, .. } => proc.listener(Listening::Port(*port)),
             Address::Unix(path) => {
                 let peer = Connection::open(&self.address).await?.peer;
                 // systemd's process if it created the socket.
                 if let Some(peer) = peer.filter(|pid| *pid != 1) {
                     return Ok(peer);
                 }
-                let found = proc.listener(Door::Socket(path));
+                let found = proc.listener(Listening::Socket(path));
                 match found {
                     Ok(pid) => Ok(pid),
                     // Hearthd reports the process of its engine.
@@ -158,14 +134,12 @@ impl Server {
     ///
     /// # Errors
     /// If the server does not support the request, or keeps the model.
-    pub async fn unload(&self, model: &str) -> Result<(), String> {
+    pub(super) async fn unload(&self, model: &str) -> Result<(), String> {
         let body = json!({"model": model, "keep_alive": 0});
         ask(&self.address, "/api/generate", Some(&body))
             .await
             .map_err(|e| {
-                format!(
-                    "it cannot be asked to unload by Ollama's `keep_alive`: {e}; try --reset prompt"
-                )
+                format!("it does not unload on Ollama's `keep_alive`: {e}; try --reset prompt")
             })?;
         let gone = async {
             while !self.list("/api/ps").await?.is_empty() {
@@ -173,16 +147,18 @@ impl Server {
             }
             Ok(())
         };
-        let kept =
-            |_| "it keeps its model (is someone else using it?): try --reset prompt".to_owned();
-        tokio::time::timeout(UNLOADING, gone).await.map_err(kept)?
+        let still_loaded =
+            |_| "the model stays loaded; another client may use it. Try --reset prompt".to_owned();
+        tokio::time::timeout(UNLOADING, gone)
+            .await
+            .map_err(still_loaded)?
     }
 
     /// Sends a question and reads the answer to its end.
     ///
     /// # Errors
     /// The cause, from the connection to the last line.
-    pub async fn answer(&self, model: &str, question: &Question) -> Result<Answer, String> {
+    pub(super) async fn answer(&self, model: &str, question: &Question) -> Result<Answer, String> {
         let body = self.api.request(model, question);
         let began = now();
         let mut answer = Answer::default();
@@ -197,17 +173,17 @@ impl Server {
             };
             let at = now() - began;
             for line in lines.push(&bytes)? {
-                if answer.line(self.api, &line, at)? {
+                if answer.read_line(self.api, &line, at)? {
                     return Ok(answer);
                 }
             }
         }
         // The last line may lack a line end.
-        if answer.line(self.api, &lines.rest(), now() - began)? {
+        if answer.read_line(self.api, &lines.rest(), now() - began)? {
             return Ok(answer);
         }
         Err(format!(
-            "the answer breaks off after {} pieces: the server closed the stream without an end",
+            "the answer breaks off after {} chunks: the stream ended without an end marker",
             answer.pieces
         ))
     }
@@ -227,7 +203,7 @@ impl Answer {
     }
 
     /// Processes a line received at this time; returns whether it was the last.
-    fn line(&mut self, api: Api, line: &str, at: Duration) -> Result<bool, String> {
+    fn read_line(&mut self, api: Api, line: &str, at: Duration) -> Result<bool, String> {
         for piece in api.read(line)? {
             match piece {
                 Piece::Text(text) => {
@@ -236,7 +212,7 @@ impl Answer {
                     self.pieces += 1;
                     self.text.push_str(&text);
                 }
-                Piece::Usage(usage) => self.usage.take(usage),
+                Piece::Usage(usage) => self.usage.update(usage),
                 Piece::End => {
                     self.response = at;
                     return Ok(true);
@@ -267,35 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_of_the_command_line() {
-        let server: Server = "a=http://localhost:1,api=ollama,model=x:1b,pid=7"
-            .parse()
-            .unwrap();
-        assert_eq!(
-            (
-                server.name.as_str(),
-                server.api,
-                server.model.as_deref(),
-                server.pid
-            ),
-            ("a", Api::Ollama, Some("x:1b"), Some(7))
-        );
-        for (text, words) in [
-            ("http://localhost:1", "looks like"),
-            ("=http://localhost:1", "looks like"),
-            ("a=https://x", "plain http"),
-            ("a=http://x,api=grpc", "openai or ollama"),
-            ("a=http://x,pid=me", "no process"),
-            ("a=http://x,colour=red", "colour=red"),
-            ("a=http://x,model=", "model="),
-        ] {
-            let error = text.parse::<Server>().unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn an_answer_by_the_clock() {
+    fn times_of_an_answer() {
         let mut answer = Answer::default();
         let ms = Duration::from_millis;
         let chunk =
@@ -306,9 +254,12 @@ mod tests {
             (chunk("Ro"), 20),
             (chunk("me"), 50),
         ] {
-            assert_eq!(answer.line(Api::OpenAi, &line, ms(at)), Ok(false));
+            assert_eq!(answer.read_line(Api::OpenAi, &line, ms(at)), Ok(false));
         }
-        assert_eq!(answer.line(Api::OpenAi, "data: [DONE]", ms(70)), Ok(true));
+        assert_eq!(
+            answer.read_line(Api::OpenAi, "data: [DONE]", ms(70)),
+            Ok(true)
+        );
         assert_eq!((answer.text.as_str(), answer.pieces), ("Rome", 2));
         assert_eq!(
             (answer.first, answer.writing, answer.response),

@@ -17,7 +17,7 @@ const UNIX_LISTEN: &str = "00010000";
 
 /// Where a server listens.
 #[derive(Clone, Copy, Debug)]
-pub enum Door<'a> {
+pub enum Listening<'a> {
     /// A TCP port of this computer.
     Port(u16),
     /// A Unix socket.
@@ -74,12 +74,12 @@ impl Proc {
     ///
     /// # Errors
     /// Why it cannot be determined, and what to do.
-    pub fn listener(&self, door: Door<'_>) -> Result<u32, String> {
-        let wanted = self.sockets(door);
+    pub fn listener(&self, at: Listening<'_>) -> Result<u32, String> {
+        let wanted = self.sockets(at);
         if wanted.is_empty() {
             return Err(
-                "nothing on this computer listens there (a container, or another computer?): \
-                 give --pid"
+                "no process on this computer listens there; if the server runs in a \
+                 container, give --pid"
                     .to_owned(),
             );
         }
@@ -87,7 +87,7 @@ impl Proc {
         let mut holders = Vec::new();
         // Process 1 is systemd, which only holds sockets for other processes.
         for pid in self.pids().into_iter().filter(|pid| *pid != 1) {
-            match self.holds(pid, &wanted) {
+            match self.has_open(pid, &wanted) {
                 Some(true) => holders.push(pid),
                 Some(false) => {}
                 None => denied = true,
@@ -99,12 +99,10 @@ impl Proc {
             .find(|pid| parent(**pid).is_none_or(|parent| !holders.contains(&parent)));
         match top {
             Some(pid) => Ok(*pid),
-            None if denied => Err(
-                "the process belongs to someone whose files you may not see: run as root, or \
-                 give --pid"
-                    .to_owned(),
-            ),
-            None => Err("no process holds its socket: give --pid".to_owned()),
+            None if denied => {
+                Err("the process belongs to another user: run as root, or give --pid".to_owned())
+            }
+            None => Err("no process has the socket open: give --pid".to_owned()),
         }
     }
 
@@ -190,24 +188,24 @@ impl Proc {
     }
 
     /// Inodes of the sockets that listen there, in the form of the links in `fd/`.
-    fn sockets(&self, door: Door<'_>) -> HashSet<String> {
+    fn sockets(&self, at: Listening<'_>) -> HashSet<String> {
         let table = |name| fs::read_to_string(self.root.join("net").join(name)).unwrap_or_default();
-        let lines = match door {
-            Door::Port(_) => table("tcp") + &table("tcp6"),
-            Door::Socket(_) => table("unix"),
+        let lines = match at {
+            Listening::Port(_) => table("tcp") + &table("tcp6"),
+            Listening::Socket(_) => table("unix"),
         };
         let inode = |line: &str| {
-            match door {
-                Door::Port(port) => {
+            match at {
+                Listening::Port(port) => {
                     let fields: Vec<&str> = line.split_whitespace().collect();
                     let local = fields.get(1)?.rsplit_once(':')?.1;
                     let is_it = u16::from_str_radix(local, 16) == Ok(port);
                     (is_it && fields.get(3) == Some(&TCP_LISTEN)).then(|| fields.get(9).copied())?
                 }
-                Door::Socket(path) => {
-                    let (fields, at) = line.split_once(" /")?;
+                Listening::Socket(path) => {
+                    let (fields, path_of_it) = line.split_once(" /")?;
                     let fields: Vec<&str> = fields.split_whitespace().collect();
-                    let is_it = Path::new("/").join(at) == path;
+                    let is_it = Path::new("/").join(path_of_it) == path;
                     (is_it && fields.get(3) == Some(&UNIX_LISTEN))
                         .then(|| fields.get(6).copied())?
                 }
@@ -218,7 +216,7 @@ impl Proc {
     }
 
     /// Whether a process has one of these sockets open; `None` if that is not readable.
-    fn holds(&self, pid: u32, wanted: &HashSet<String>) -> Option<bool> {
+    fn has_open(&self, pid: u32, wanted: &HashSet<String>) -> Option<bool> {
         let files = fs::read_dir(self.of(pid).join("fd")).ok()?;
         let mut links = files
             .flatten()
@@ -284,19 +282,23 @@ mod tests {
     fn who_listens() {
         let root = tree();
         let proc = Proc::new(root.path(), 100.0);
-        assert_eq!(proc.listener(Door::Port(0x2CAA)), Ok(10), "the topmost");
         assert_eq!(
-            proc.listener(Door::Socket(Path::new("/run/a b/h.sock"))),
+            proc.listener(Listening::Port(0x2CAA)),
+            Ok(10),
+            "the topmost"
+        );
+        assert_eq!(
+            proc.listener(Listening::Socket(Path::new("/run/a b/h.sock"))),
             Ok(10)
         );
         // An established connection is not a listener.
         assert!(
-            proc.listener(Door::Port(0x9000))
+            proc.listener(Listening::Port(0x9000))
                 .unwrap_err()
                 .contains("--pid")
         );
         fs::remove_file(root.path().join("10/fd/3")).unwrap();
-        let socket = Door::Socket(Path::new("/run/a b/h.sock"));
+        let socket = Listening::Socket(Path::new("/run/a b/h.sock"));
         assert!(proc.listener(socket).unwrap_err().contains("no process"));
         fs::remove_dir_all(root.path().join("13/fd")).unwrap();
         assert!(proc.listener(socket).unwrap_err().contains("as root"));
@@ -335,6 +337,6 @@ mod tests {
         assert!(proc.memory(&[own]).is_some_and(|(bytes, _)| bytes.0 > 0));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert_eq!(proc.listener(Door::Port(port)), Ok(own));
+        assert_eq!(proc.listener(Listening::Port(port)), Ok(own));
     }
 }

@@ -16,7 +16,7 @@ const EVERY: Duration = Duration::from_millis(200);
 
 /// Resources used.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Used {
+pub struct ResourceUse {
     /// CPU time of the process tree.
     pub cpu: Option<Duration>,
     /// Memory: the mean of all samples, the largest, and how it was counted.
@@ -27,12 +27,12 @@ pub struct Used {
 
 /// The sampling thread.
 #[derive(Debug)]
-pub struct Watch {
+pub struct Sampler {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Used>,
+    thread: JoinHandle<ResourceUse>,
 }
 
-impl Watch {
+impl Sampler {
     /// Starts to sample a process and its descendants; without one, the board only.
     pub fn begin(top: Option<u32>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -41,10 +41,10 @@ impl Watch {
         let (proc, sensors) = (Proc::here(), Sensors::new("/"));
         let before = top.map(|top| proc.cpu(&proc.tree(top)));
         let thread = std::thread::spawn(move || {
-            let mut looks = Looks::default();
+            let mut samples = Samples::default();
             loop {
                 let last = stopped.load(Ordering::Acquire);
-                looks.look(&proc, &sensors, top);
+                samples.take(&proc, &sensors, top);
                 if last {
                     break;
                 }
@@ -54,16 +54,16 @@ impl Watch {
                 let after = proc.cpu(&proc.tree(top));
                 after.saturating_sub(before)
             });
-            Used {
+            ResourceUse {
                 cpu,
-                ..looks.used()
+                ..samples.summary()
             }
         });
         Self { stop, thread }
     }
 
     /// Takes a last sample and ends.
-    pub fn end(self) -> Used {
+    pub fn end(self) -> ResourceUse {
         self.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
         self.thread.join().unwrap_or_default()
@@ -71,18 +71,18 @@ impl Watch {
 }
 
 #[derive(Debug, Default)]
-struct Looks {
-    times: u64,
+struct Samples {
+    count: u64,
     sum: u64,
     peak: Bytes,
     resident_only: bool,
     celsius: Option<f64>,
 }
 
-impl Looks {
-    fn look(&mut self, proc: &Proc, sensors: &Sensors, top: Option<u32>) {
+impl Samples {
+    fn take(&mut self, proc: &Proc, sensors: &Sensors, top: Option<u32>) {
         if let Some((bytes, kind)) = top.and_then(|top| proc.memory(&proc.tree(top))) {
-            self.times += 1;
+            self.count += 1;
             self.sum += bytes.0;
             self.peak = self.peak.max(bytes);
             self.resident_only |= kind == Kind::Rss;
@@ -94,14 +94,14 @@ impl Looks {
         };
     }
 
-    fn used(&self) -> Used {
+    fn summary(&self) -> ResourceUse {
         let kind = if self.resident_only {
             Kind::Rss
         } else {
             Kind::Pss
         };
-        let mean = self.sum.checked_div(self.times).map(Bytes);
-        Used {
+        let mean = self.sum.checked_div(self.count).map(Bytes);
+        ResourceUse {
             cpu: None,
             memory: mean.map(|mean| (mean, self.peak, kind)),
             celsius: self.celsius,
@@ -114,16 +114,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_sees_what_this_process_uses() {
-        let watch = Watch::begin(Some(std::process::id()));
+    fn the_use_of_this_process_is_measured() {
+        let sampler = Sampler::begin(Some(std::process::id()));
         let mut text = String::new();
         while text.len() < 4 << 20 {
             text.push_str("busy ");
         }
-        let used = watch.end();
+        let used = sampler.end();
         let (mean, peak, _) = used.memory.unwrap();
         assert!(mean.0 > 0 && mean <= peak);
         assert!(used.cpu.is_some());
-        assert!(Watch::begin(None).end().memory.is_none());
+        assert!(Sampler::begin(None).end().memory.is_none());
     }
 }

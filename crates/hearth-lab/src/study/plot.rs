@@ -3,10 +3,10 @@
 
 use plotters::prelude::*;
 
-use super::result::{METRICS, Measured, Metric};
+use super::results::{METRICS, Measured, Metric};
+use super::settings::{FORMS, Form};
 use super::stats::Summary;
-use super::{FORMS, Form};
-use crate::draw::{Area, BLUE as FIRST, Drawn, FONT, ORANGE as SECOND, TEXT};
+use crate::plot::{Area, BLUE as FIRST, Drawn, FONT, ORANGE as SECOND, TEXT};
 
 /// Keys of the figures that are plotted.
 const DRAWN: [&str; 6] = [
@@ -167,13 +167,17 @@ fn shortened(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::result::Run;
+    use super::super::results::Run;
+    use super::super::server::Server;
+    use super::super::wire::Api;
     use super::*;
 
     #[test]
     fn bars_for_those_that_have_runs() {
-        let server =
-            |name: &str| Measured::new(format!("{name}=http://localhost:1").parse().unwrap());
+        let server = |name: &str| {
+            let address = "http://localhost:1".parse().unwrap();
+            Measured::new(Server::new(name, address, Api::OpenAi))
+        };
         let mut servers = [server("a < b & c"), server("broken")];
         for response_s in [1.0, 2.0, 4.0] {
             let run = Run {
@@ -181,7 +185,7 @@ mod tests {
                 cpu_percent: Some(150.0),
                 ..Run::default()
             };
-            servers[0].take(Form::One, run);
+            servers[0].add(Form::One, run);
         }
         let drawn = svg("3 runs", &servers).unwrap();
         assert!(drawn.starts_with("<svg") && drawn.trim_end().ends_with("</svg>"));

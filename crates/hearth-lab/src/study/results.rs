@@ -4,10 +4,10 @@ use hearth_proto::units::Bytes;
 use serde::Serialize;
 
 use super::proc::Kind;
+use super::sampler::ResourceUse;
 use super::server::{Answer, Server};
+use super::settings::{FORMS, Form, Settings};
 use super::stats::Summary;
-use super::watch::Used;
-use super::{FORMS, Form};
 
 /// One run: one question, or three in sequence.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -48,7 +48,7 @@ pub struct Run {
 impl Run {
     /// Combines the answers of a run.
     #[expect(clippy::cast_precision_loss, reason = "tokens and questions are few")]
-    pub fn new(answers: &[Answer], used: &Used) -> Self {
+    pub fn new(answers: &[Answer], used: &ResourceUse) -> Self {
         let sum = |of: fn(&Answer) -> f64| answers.iter().map(of).sum::<f64>();
         let counts = |of: fn(&Answer) -> Option<u64>| answers.iter().map(of).sum::<Option<u64>>();
         let response_s = sum(|a| a.response.as_secs_f64());
@@ -170,13 +170,13 @@ pub struct Measured {
     /// The root of its process tree, if known.
     pub pid: Option<u32>,
     /// What affects the interpretation of the figures.
-    pub notes: Vec<String>,
+    notes: Vec<String>,
     /// The failed runs.
     pub failures: Vec<Failure>,
     /// Failures since the last success.
     pub failures_in_row: usize,
     /// Whether the server is excluded from further runs.
-    pub is_out: bool,
+    pub excluded: bool,
     runs: [Vec<Run>; FORMS.len()],
 }
 
@@ -189,7 +189,7 @@ impl Measured {
             notes: Vec::new(),
             failures: Vec::new(),
             failures_in_row: 0,
-            is_out: false,
+            excluded: false,
             runs: Default::default(),
         }
     }
@@ -200,15 +200,17 @@ impl Measured {
     }
 
     /// Adds a run.
-    pub fn take(&mut self, form: Form, run: Run) {
+    pub fn add(&mut self, form: Form, run: Run) {
         self.failures_in_row = 0;
         if !run.counted_by_server {
-            self.note("it counts no tokens: the pieces of its stream are counted".to_owned());
+            self.add_note(
+                "it counts no tokens: the chunks of its stream are counted instead".to_owned(),
+            );
         }
         if run.memory_kind == Some(Kind::Rss) {
-            self.note(
-                "memory is resident size (what processes share counts for each): run as the \
-                 server's user or root for the proportional"
+            self.add_note(
+                "memory is the resident set size, which counts shared pages for each process: run as \
+                 the server's user or as root for the proportional set size"
                     .to_owned(),
             );
         }
@@ -216,16 +218,35 @@ impl Measured {
     }
 
     /// Adds a failed run.
-    pub fn failed(&mut self, at: &'static str, run: u32, message: String) {
+    pub fn add_failure(&mut self, at: &'static str, run: u32, message: String) {
         self.failures_in_row += 1;
         self.failures.push(Failure { at, run, message });
     }
 
     /// Adds a note unless it is there already.
-    pub fn note(&mut self, text: String) {
+    pub fn add_note(&mut self, text: String) {
         if !self.notes.contains(&text) {
             self.notes.push(text);
         }
+    }
+
+    /// The notes, and another one if the answers are shorter than requested.
+    pub fn all_notes(&self, settings: &Settings) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        notes.extend(self.short_answers(settings));
+        notes
+    }
+
+    fn short_answers(&self, settings: &Settings) -> Option<String> {
+        let wanted = f64::from(settings.tokens?);
+        let metric = METRICS.iter().find(|metric| metric.key == "tokens")?;
+        let mean = self.summary(Form::One, metric)?.mean;
+        (mean < wanted - 1.0).then(|| {
+            format!(
+                "its answers had {mean:.0} of {wanted:.0} tokens: it ends them by itself, compare \
+                 tokens/s only"
+            )
+        })
     }
 
     /// One figure over all runs of a form.
@@ -238,7 +259,7 @@ impl Measured {
 mod tests {
     use std::time::Duration;
 
-    use super::super::wire::Usage;
+    use super::super::wire::{Api, Usage};
     use super::*;
 
     fn answer(tokens: Option<u64>) -> Answer {
@@ -257,8 +278,8 @@ mod tests {
     }
 
     #[test]
-    fn three_answers_are_one_run() {
-        let used = Used {
+    fn three_answers_make_one_run() {
+        let used = ResourceUse {
             cpu: Some(Duration::from_secs(3)),
             memory: Some((Bytes::mib(10), Bytes::mib(20), Kind::Pss)),
             celsius: Some(50.0),
@@ -280,20 +301,24 @@ mod tests {
         assert_eq!(run.text, "Rome.\nRome.\nRome.");
         let values: Vec<_> = METRICS.iter().map(|metric| (metric.of)(&run)).collect();
         assert_eq!(values[6..8], [Some(10.0), Some(20.0)]);
-        let unknown = Run::new(&[answer(None)], &Used::default());
+        let unknown = Run::new(&[answer(None)], &ResourceUse::default());
         assert_eq!((unknown.tokens, unknown.counted_by_server), (4, false));
         assert_eq!(unknown.cpu_percent, None);
-        let silent = Run::new(&[Answer::default()], &Used::default());
+        let silent = Run::new(&[Answer::default()], &ResourceUse::default());
         assert_eq!((silent.tokens_per_s, silent.first_token_s), (None, None));
     }
 
     #[test]
-    fn what_is_missing_is_said_once() {
-        let mut measured = Measured::new("a=http://localhost:1".parse().unwrap());
+    fn a_note_is_added_once() {
+        let mut measured = Measured::new(Server::new(
+            "a",
+            "http://localhost:1".parse().unwrap(),
+            Api::OpenAi,
+        ));
         for _ in 0..2 {
-            measured.failed("one prompt", 1, "no".into());
-            let run = Run::new(&[answer(None)], &Used::default());
-            measured.take(Form::One, run);
+            measured.add_failure("one prompt", 1, "no".into());
+            let run = Run::new(&[answer(None)], &ResourceUse::default());
+            measured.add(Form::One, run);
         }
         assert_eq!(measured.notes.len(), 1, "{:?}", measured.notes);
         assert_eq!((measured.failures.len(), measured.failures_in_row), (2, 0));

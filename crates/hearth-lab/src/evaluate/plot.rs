@@ -3,11 +3,13 @@
 
 use plotters::prelude::*;
 
-use super::report::name;
 use super::{Evaluation, Judged};
-use crate::draw::{BLUE, Drawn, FONT, ORANGE, TEXT};
+use crate::model::name;
+use crate::plot::{self, AxisStyle, BLUE, Chart, Drawn, FONT, ORANGE, TEXT};
 
 const SIZE: (u32, u32) = (920, 560);
+/// Maximum number of labels of an axis.
+const LABELS: usize = 11;
 
 /// A model as a point.
 #[derive(Debug)]
@@ -48,8 +50,7 @@ fn frontier(points: &[(f64, f64)]) -> Vec<usize> {
 /// Plots by divergence if all but the reference have one, otherwise by perplexity.
 pub fn svg(evaluation: &Evaluation) -> Drawn<String> {
     let models = &evaluation.models;
-    let is_reference = |model: &Judged| model.path == evaluation.reference;
-    let others = || models.iter().filter(|m| !is_reference(m));
+    let others = || models.iter().filter(|m| !evaluation.is_reference(m));
     let by_divergence =
         others().count() > 0 && others().all(|m| m.result.text.divergence.is_some());
     let points: Vec<Point> = models
@@ -58,10 +59,10 @@ pub fn svg(evaluation: &Evaluation) -> Drawn<String> {
             let (loss, error) = loss(model, by_divergence);
             Point {
                 name: name(&model.path),
-                mib: Mib::of(model.file_bytes),
+                mib: mib(model.file_bytes),
                 loss,
                 error,
-                is_reference: is_reference(model),
+                is_reference: evaluation.is_reference(model),
             }
         })
         .collect();
@@ -77,14 +78,9 @@ pub fn svg(evaluation: &Evaluation) -> Drawn<String> {
     draw(&title, upwards, &points)
 }
 
-/// Mebibytes.
-struct Mib;
-
-impl Mib {
-    #[expect(clippy::cast_precision_loss, reason = "files are below 2^52 bytes")]
-    fn of(bytes: u64) -> f64 {
-        bytes as f64 / 1_048_576.0
-    }
+#[expect(clippy::cast_precision_loss, reason = "files are below 2^52 bytes")]
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
 }
 
 fn draw(title: &str, upwards: &str, points: &[Point]) -> Drawn<String> {
@@ -102,46 +98,53 @@ fn draw(title: &str, upwards: &str, points: &[Point]) -> Drawn<String> {
             .x_label_area_size(40)
             .y_label_area_size(70)
             .build_cartesian_2d(0.0..right, 0.0..top)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(TEXT.mix(0.25))
-            .axis_style(TEXT)
-            .label_style((FONT, 12, &TEXT))
-            .axis_desc_style((FONT, 13, &TEXT))
-            .x_label_formatter(&|mib| format!("{mib:.digits$} MiB"))
-            .y_label_formatter(&|loss| format!("{loss:.4}"))
-            .x_desc("size of the file")
-            .y_desc(upwards)
-            .draw()?;
+        plot::mesh(
+            &mut chart,
+            &AxisStyle {
+                title: "size of the file",
+                labels: LABELS,
+                format: &|mib| format!("{mib:.digits$} MiB"),
+            },
+            &AxisStyle {
+                title: upwards,
+                labels: LABELS,
+                format: &|loss| format!("{loss:.4}"),
+            },
+        )?;
         let places: Vec<(f64, f64)> = points.iter().map(|p| (p.mib, p.loss)).collect();
         let best = frontier(&places);
         let line = best.iter().map(|n| places[*n]);
         chart.draw_series(LineSeries::new(line, BLUE.mix(0.6).stroke_width(2)))?;
         for (n, point) in points.iter().enumerate() {
             let colour = if best.contains(&n) { BLUE } else { ORANGE };
-            let (low, high) = (point.loss - point.error, point.loss + point.error);
-            chart.draw_series(LineSeries::new(
-                [(point.mib, low.max(0.0)), (point.mib, high)],
-                colour.stroke_width(1),
-            ))?;
-            let style = if point.is_reference {
-                colour.stroke_width(2)
-            } else {
-                colour.filled()
-            };
-            let mark = EmptyElement::at((point.mib, point.loss))
-                + Circle::new((0, 0), 5, style)
-                + Text::new(
-                    point.name.clone(),
-                    (9, -16),
-                    (FONT, 13).into_font().color(&TEXT),
-                );
-            chart.draw_series([mark])?;
+            draw_point(&mut chart, point, colour)?;
         }
         root.present()?;
     }
     Ok(text)
+}
+
+/// A mark with its error as a vertical line; the reference is not filled.
+fn draw_point(chart: &mut Chart<'_, '_>, point: &Point, colour: RGBColor) -> Drawn {
+    let (low, high) = (point.loss - point.error, point.loss + point.error);
+    chart.draw_series(LineSeries::new(
+        [(point.mib, low.max(0.0)), (point.mib, high)],
+        colour.stroke_width(1),
+    ))?;
+    let style = if point.is_reference {
+        colour.stroke_width(2)
+    } else {
+        colour.filled()
+    };
+    let mark = EmptyElement::at((point.mib, point.loss))
+        + Circle::new((0, 0), 5, style)
+        + Text::new(
+            point.name.clone(),
+            (9, -16),
+            (FONT, 13).into_font().color(&TEXT),
+        );
+    chart.draw_series([mark])?;
+    Ok(())
 }
 
 #[cfg(test)]

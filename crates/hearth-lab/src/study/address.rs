@@ -44,7 +44,7 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return match path {
-                "" => Err("unix: wants the path of a socket after it".to_owned()),
+                "" => Err("the path of a socket must follow unix:".to_owned()),
                 path => Ok(Self::Unix(path.into())),
             };
         }
@@ -53,8 +53,8 @@ impl FromStr for Address {
             Some("http") => {}
             Some("https") => {
                 return Err(
-                    "only plain http: the study is of servers on this computer, and encryption \
-                     would be measured with them"
+                    "only plain http: the servers run on this computer, and the time of \
+                     encryption would be measured as theirs"
                         .to_owned(),
                 );
             }
@@ -113,7 +113,7 @@ impl Connection {
                     let stream = UnixStream::connect(path).await.map_err(|e| failed(&e))?;
                     let peer = stream.peer_cred().ok().and_then(|cred| cred.pid());
                     let peer = peer.and_then(|pid| u32::try_from(pid).ok());
-                    Ok((shake(TokioIo::new(stream)).await?, peer))
+                    Ok((handshake(TokioIo::new(stream)).await?, peer))
                 }
                 Address::Tcp { authority, .. } => {
                     let stream = TcpStream::connect(authority)
@@ -121,14 +121,14 @@ impl Connection {
                         .map_err(|e| failed(&e))?;
                     // Disables Nagle's algorithm: a small request is sent at once.
                     _ = stream.set_nodelay(true);
-                    Ok((shake(TokioIo::new(stream)).await?, None))
+                    Ok((handshake(TokioIo::new(stream)).await?, None))
                 }
             };
             connected
         };
         let (sender, peer) = tokio::time::timeout(CONNECTING, connect)
             .await
-            .map_err(|_| failed(&"it takes none"))??;
+            .map_err(|_| failed(&"timed out"))??;
         let (base, host) = match to {
             Address::Unix(_) => (String::new(), "localhost".to_owned()),
             Address::Tcp {
@@ -161,7 +161,7 @@ impl Connection {
         let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
         let request = builder.body(Full::new(body)).map_err(|e| e.to_string())?;
         let response = self.sender.send_request(request).await;
-        let response = response.map_err(|e| format!("{path} gets no answer: {e}"))?;
+        let response = response.map_err(|e| format!("no answer to {path}: {e}"))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -171,7 +171,7 @@ impl Connection {
             .ok()
             .and_then(|body| error(&body));
         Err(format!(
-            "{path} is answered {status}: {}",
+            "{path} returned {status}: {}",
             short(&said.unwrap_or(text))
         ))
     }
@@ -184,10 +184,11 @@ impl Connection {
 pub async fn ask(to: &Address, path: &str, body: Option<&Value>) -> Result<Value, String> {
     let response = Connection::open(to).await?.send(path, body).await?;
     let text = text(response).await?;
-    serde_json::from_str(&text).map_err(|e| format!("{path} is no JSON ({e}): {}", short(&text)))
+    serde_json::from_str(&text)
+        .map_err(|e| format!("the response to {path} is no JSON ({e}): {}", short(&text)))
 }
 
-async fn shake<I>(stream: TokioIo<I>) -> Result<SendRequest<Full<Bytes>>, String>
+async fn handshake<I>(stream: TokioIo<I>) -> Result<SendRequest<Full<Bytes>>, String>
 where
     TokioIo<I>: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
