@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use hearth_lab::advise::{Advice, Advise, Candidate, NoChoice};
 use hearth_lab::evaluate::Evaluation;
 use hearth_lab::model::name;
@@ -11,12 +12,31 @@ use hearth_proto::units::Bytes;
 use hearth_sensors::Sensors;
 use serde_json::json;
 
-use crate::args::AdviseArgs;
 use crate::error::{CtlError, Result};
 use crate::fit::{find, memory};
 use crate::output;
 use crate::progress::Progress;
 use crate::table::Table;
+
+#[derive(Debug, Args)]
+pub struct AdviseArgs {
+    /// GGUF files of one model in several types, or names of installed models.
+    #[arg(value_name = "MODEL", required_unless_present = "from")]
+    pub models: Vec<String>,
+    /// Read the figures from this file, written by `evaluate --json`, and measure
+    /// nothing.
+    #[arg(long, value_name = "FILE", conflicts_with = "models")]
+    pub from: Option<PathBuf>,
+    /// Context in tokens; the training context of the model, at most 4096, if omitted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub context: Option<u32>,
+    /// Memory limit in MiB; the memory that is available now if omitted.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 24))]
+    pub memory: Option<u64>,
+    /// Exclude files that generate fewer tokens per second than this.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub min_speed: Option<u32>,
+}
 
 /// `hearthctl advise`.
 pub async fn run(as_json: bool, args: &AdviseArgs) -> Result {

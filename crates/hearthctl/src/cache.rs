@@ -1,15 +1,25 @@
 //! `cache`: manages the prompt cache on disk.
 
+use clap::Subcommand;
 use hearth_proto::units::Bytes;
 use serde_json::{Value, json};
 
-use crate::args::CacheCommand;
 use crate::bus::{Bus, Dict};
 use crate::error::{CtlError, Result};
 use crate::output;
 use crate::progress::Progress;
 use crate::table::Table;
 use crate::value::{dict_to_json, flag, number, text};
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List the cached prompts.
+    List,
+    /// Read each cached prompt in full and verify its checksums.
+    Verify,
+    /// Delete your cached prompts, in memory and on disk; as root, all cached prompts.
+    Clear,
+}
 
 /// `hearthctl cache`.
 pub async fn run(bus: &Bus, json: bool, command: &CacheCommand) -> Result {

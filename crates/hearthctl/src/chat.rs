@@ -1,13 +1,15 @@
 //! `chat`: a conversation. The whole conversation is sent with each turn; the prefix
 //! cache of the service has the part that it has already computed.
 
+use clap::Args;
+
 use crate::answer::{Answer, Show, ToolCall};
-use crate::args::{ChatArgs, Global, QueueArgs, RequestArgs};
 use crate::bus::Bus;
 use crate::error::{CtlError, Result};
+use crate::global::Global;
 use crate::lines::Input;
 use crate::output;
-use crate::request::{self, Turn};
+use crate::request::{self, PRIORITIES, QueueArgs, RequestArgs, Turn};
 use crate::signals::interrupted;
 
 /// Output of `/help`.
@@ -18,6 +20,15 @@ const HELP: &str = "\
 /stats        speed and size of the last answer and of the conversation
 /quit         leave (also Ctrl-D)
 Ctrl-C        stop the answer, keep the conversation";
+
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub request: RequestArgs,
+    /// Scheduling priority of the requests.
+    #[arg(long, default_value = "interactive", value_parser = PRIORITIES)]
+    pub priority: String,
+}
 
 /// `hearthctl chat`.
 pub async fn run(global: &Global, args: &ChatArgs) -> Result {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use clap::Args;
 use hearth_gguf::Header;
 use hearth_gguf::fit::{Budget, Fitted, NoFit, Wanted, fit};
 use hearth_lab::model::header;
@@ -11,12 +12,24 @@ use hearth_proto::units::Bytes;
 use hearth_sensors::Sensors;
 use serde_json::{Value, json};
 
-use crate::args::ModelsArgs;
 use crate::catalogue::catalogue;
 use crate::error::{CtlError, Result};
 use crate::fit::{available, memory};
 use crate::output;
 use crate::table::Table;
+
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// Show which models fit this board, and with which context: the installed models and
+    /// those of the catalogue, which `hearthctl pull NAME` downloads. The service is not
+    /// contacted.
+    #[arg(long)]
+    pub fit: bool,
+    /// With --fit: memory limit in MiB; the memory that is available now if omitted.
+    #[arg(long, value_name = "MIB", requires = "fit")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..1 << 24))]
+    pub memory: Option<u64>,
+}
 
 /// One model and its memory estimate.
 struct Choice {

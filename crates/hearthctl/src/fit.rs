@@ -2,18 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use hearth_gguf::fit::{Budget, Fitted, NoFit, Wanted, budget, fit, usable_kv_type};
 use hearth_lab::model::header;
-use hearth_proto::FailureKind;
 use hearth_proto::paths::{MODELS, MODELS_PACKAGED};
 use hearth_proto::units::Bytes;
+use hearth_proto::{FailureKind, KvType};
 use hearth_sensors::Sensors;
 use serde_json::{Value, json};
 
-use crate::args::FitArgs;
 use crate::error::{CtlError, Result};
 use crate::output;
 use crate::table::Table;
+
+#[derive(Debug, Args)]
+pub struct FitArgs {
+    /// A GGUF file, or a name that `hearthctl models` lists.
+    pub model: String,
+    /// Context in tokens; the training context of the model, at most 4096, if omitted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub context: Option<u32>,
+    /// Type of the key cache: f16 or `q8_0`.
+    #[arg(long, value_name = "TYPE", value_parser = kv_type)]
+    pub kv_type: Option<KvType>,
+    /// Memory limit in MiB; the memory that is available now if omitted.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 24))]
+    pub memory: Option<u64>,
+}
 
 /// `hearthctl fit`.
 pub fn run(as_json: bool, args: &FitArgs) -> Result {
@@ -132,4 +147,9 @@ pub fn find(model: &str) -> Result<PathBuf> {
         );
         CtlError::service(FailureKind::ModelNotFound, message)
     })
+}
+
+/// Accepts the names that the configuration file uses.
+fn kv_type(text: &str) -> Result<KvType, String> {
+    serde_json::from_value(text.into()).map_err(|_| "use f16 or q8_0".to_owned())
 }

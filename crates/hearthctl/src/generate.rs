@@ -1,13 +1,33 @@
 //! `generate` and `count-tokens`: one text in, one answer out.
 
+use clap::Args;
 use serde_json::json;
 
 use crate::answer::{Answer, Show};
-use crate::args::{GenerateArgs, Global};
 use crate::bus::Bus;
 use crate::error::Result;
-use crate::request::{self, Turn};
+use crate::global::Global;
+use crate::request::{self, PRIORITIES, QueueArgs, RequestArgs, Turn};
 use crate::{input, output};
+
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// The prompt; `-`, or no prompt with piped input, reads standard input.
+    pub prompt: Option<String>,
+    #[command(flatten)]
+    pub request: RequestArgs,
+    /// Scheduling priority of the request.
+    #[arg(long, default_value = "interactive", value_parser = PRIORITIES)]
+    pub priority: String,
+    #[command(flatten)]
+    pub queue: QueueArgs,
+    /// Print the answer when it is complete instead of token by token.
+    #[arg(long)]
+    pub no_stream: bool,
+    /// Print speed and token counts on standard error even if it is not a terminal.
+    #[arg(long)]
+    pub stats: bool,
+}
 
 /// `hearthctl generate`.
 pub async fn run(global: &Global, args: &GenerateArgs) -> Result {

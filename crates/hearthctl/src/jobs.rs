@@ -3,22 +3,39 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use hearth_proto::bus::JOBS;
 use nix::unistd::{Uid, User};
 use serde_json::{Value, json};
 
-use crate::args::{Global, SubmitArgs};
 use crate::bus::{Bus, Dict};
 use crate::error::{CtlError, Result};
+use crate::global::Global;
 use crate::page::Page;
 use crate::progress::Progress;
-use crate::request::{self, Turn};
+use crate::request::{self, PRIORITIES, QueueArgs, RequestArgs, Turn};
 use crate::table::Table;
 use crate::value::{dict_to_json, float, number, text};
 use crate::{input, output};
 
 /// How often to poll the progress of a job while it is shown.
 const JOB_POLL: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The prompt; `-`, or no prompt with piped input, reads standard input.
+    pub prompt: Option<String>,
+    #[command(flatten)]
+    pub request: RequestArgs,
+    /// Scheduling priority of the job.
+    #[arg(long, default_value = "normal", value_parser = PRIORITIES)]
+    pub priority: String,
+    #[command(flatten)]
+    pub queue: QueueArgs,
+    /// Wait for the answer and print it.
+    #[arg(long)]
+    pub wait: bool,
+}
 
 /// `hearthctl submit`.
 pub async fn submit(global: &Global, args: &SubmitArgs) -> Result {
@@ -170,6 +187,17 @@ fn user(uid: u64) -> String {
         .map_or_else(|| uid.to_string(), |user| user.name)
 }
 
+/// Accepts `7` as well as the job's object path.
+pub fn job_id(text: &str) -> Result<String, String> {
+    let id = text.strip_prefix(JOBS).unwrap_or(text);
+    // The characters that an element of an object path may have.
+    if !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        Ok(id.to_owned())
+    } else {
+        Err("a job is the number or path that `hearthctl submit` printed".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +218,15 @@ mod tests {
             ),
         ] {
             assert_eq!(readable(&message, false), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_a_number_or_a_path() {
+        assert_eq!(job_id("7").as_deref(), Ok("7"));
+        assert_eq!(job_id("/org/hearthd/Inference1/jobs/7").as_deref(), Ok("7"));
+        for wrong in ["", "../7", "/org/hearthd/Inference1/jobs/", "7/x", "é"] {
+            assert!(job_id(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -6,18 +6,19 @@
 
 mod advise;
 mod answer;
-mod args;
 mod bench;
 mod bus;
 mod cache;
 mod catalogue;
 mod chat;
 mod choices;
+mod cli;
 mod docs;
 mod error;
 mod evaluate;
 mod fit;
 mod generate;
+mod global;
 mod import;
 mod input;
 mod jobs;
@@ -43,8 +44,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
 use bus::Bus;
+use cli::{Cli, Command};
 use error::{CtlError, Result};
 use signals::interrupted;
 

@@ -1,7 +1,10 @@
 //! `quantize` and `imatrix`: a smaller file of the same model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
+use hearth_gguf::{FILE_TYPES, FileType};
+use hearth_lab::evaluate::CONTEXT;
 use hearth_lab::model;
 use hearth_lab::offline::threads;
 use hearth_lab::quantize::{self, Quantize};
@@ -9,7 +12,6 @@ use hearth_proto::ImatrixJob;
 use hearth_proto::units::Bytes;
 use serde_json::json;
 
-use crate::args::{ImatrixArgs, QuantizeArgs};
 use crate::error::Result;
 use crate::made::Made;
 use crate::progress::Progress;
@@ -18,6 +20,48 @@ use crate::{fit, output};
 
 /// With fewer chunks of text, the statistics of rarely used columns are not reliable.
 const CHUNKS_FEW: u64 = 20;
+
+/// Least similarity (Jaro-Winkler, 0 to 1) at which a wrong type name gets a suggestion.
+const ALIKE: f64 = 0.7;
+
+#[derive(Debug, Args)]
+#[command(after_help = types_help())]
+pub struct QuantizeArgs {
+    /// File to read, in F16, BF16 or F32; or the name of an installed model.
+    pub model: String,
+    /// File to write; an existing file is not replaced.
+    pub out: PathBuf,
+    /// Type of the weights; see below.
+    #[arg(long = "type", value_name = "TYPE", value_parser = file_type)]
+    pub file_type: &'static FileType,
+    /// Importance matrix, as written by `hearthctl imatrix`.
+    #[arg(long, value_name = "FILE")]
+    pub imatrix: Option<PathBuf>,
+    /// Number of compute threads; all processors if omitted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub threads: Option<u32>,
+    /// Allow a source that is already quantized, which loses accuracy twice.
+    #[arg(long)]
+    pub allow_requantize: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ImatrixArgs {
+    /// A GGUF file in the most precise type available, or the name of an installed model.
+    pub model: String,
+    /// A text similar to what the model will read and write; some hundred kilobytes.
+    pub text: PathBuf,
+    /// File to write; an existing file is not replaced.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Number of tokens per chunk of the text.
+    #[arg(long, value_name = "N", default_value_t = CONTEXT)]
+    #[arg(value_parser = clap::value_parser!(u32).range(32..=32768))]
+    pub context: u32,
+    /// Number of compute threads; all processors if omitted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub threads: Option<u32>,
+}
 
 /// `hearthctl quantize`.
 pub async fn run(as_json: bool, args: &QuantizeArgs) -> Result {
@@ -112,4 +156,40 @@ fn file_name(path: &Path) -> String {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned()
+}
+
+fn file_type(name: &str) -> Result<&'static FileType, String> {
+    FileType::named(name).ok_or_else(|| {
+        let wanted = name.to_ascii_uppercase();
+        let alike = |t: &&FileType| strsim::jaro_winkler(&wanted, t.name);
+        let nearest = FILE_TYPES
+            .iter()
+            .max_by(|a, b| alike(a).total_cmp(&alike(b)));
+        let hint = match nearest {
+            Some(t) if alike(&t) >= ALIKE => format!("did you mean {}? ", t.name),
+            _ => String::new(),
+        };
+        let names: Vec<&str> = FILE_TYPES.iter().map(|t| t.name).collect();
+        format!("{hint}There are {}", names.join(", "))
+    })
+}
+
+fn types_help() -> String {
+    let line = |t: &FileType| format!("\n  {:<10} {}", t.name, t.about);
+    let lines: String = FILE_TYPES.iter().map(line).collect();
+    format!("Types, with the bits a weight of most matrices:{lines}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_type_is_answered_with_the_nearest() {
+        assert_eq!(file_type("q4_k_m").map(|t| t.number), Ok(15));
+        let why = file_type("Q4KM").unwrap_err();
+        assert!(why.starts_with("did you mean Q4_K_M?"), "{why}");
+        assert!(why.contains("IQ4_XS"), "{why}");
+        assert!(file_type("nonsense").unwrap_err().starts_with("There are"));
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::args::StatusArgs;
+use clap::Args;
+
 use crate::bus::{Bus, Dict};
 use crate::error::Result;
 use crate::output::{self, BAD, FAINT, GOOD, WARN};
@@ -12,6 +13,13 @@ use crate::value::{dict_to_json, float, number, text, texts};
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Moves the cursor to the top left and clears the screen below it.
 const HOME_AND_CLEAR: &str = "\x1b[H\x1b[J";
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Refresh every second until Ctrl-C.
+    #[arg(long, short)]
+    pub watch: bool,
+}
 
 /// `hearthctl status`.
 pub async fn run(bus: &Bus, json: bool, args: &StatusArgs) -> Result {

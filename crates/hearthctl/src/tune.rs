@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::{Value, json};
 use zbus::Variant;
 
-use crate::args::TuneArgs;
 use crate::bus::{Bus, Dict, Options};
 use crate::error::Result;
 use crate::output;
@@ -16,6 +16,21 @@ use crate::value::dict_to_json;
 
 /// How often to query the progress.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// Model to measure; the loaded or default model if omitted.
+    pub model: Option<String>,
+    /// Show the stored results and measure nothing.
+    #[arg(long, conflicts_with_all = ["model", "clear"])]
+    pub show: bool,
+    /// Delete the stored results.
+    #[arg(long, conflicts_with = "model")]
+    pub clear: bool,
+    /// Give up when the board has not been cool and idle for this many seconds in all.
+    #[arg(long, value_name = "SECONDS", default_value = "600")]
+    pub wait: u32,
+}
 
 /// `hearthctl tune`.
 pub async fn run(bus: &Bus, as_json: bool, args: &TuneArgs) -> Result {

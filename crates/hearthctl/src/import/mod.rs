@@ -8,18 +8,19 @@ pub mod whole;
 use std::fs::File;
 use std::io::{self, Seek as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use hearth_gguf::PartName;
 use hearth_proto::FailureKind;
 use hearth_proto::units::Bytes;
 use serde_json::json;
 use zbus::Fd;
 
-use crate::args::{Global, ImportArgs};
 use crate::bus::{Bus, Options};
 use crate::error::{CtlError, Result};
+use crate::global::Global;
 use crate::models::done;
 use crate::progress::Progress;
 use crate::pull::partial;
@@ -29,6 +30,20 @@ use crate::value::text;
 const GGUF_MAGIC: [u8; 4] = *b"GGUF";
 /// Update interval of the progress bar.
 const IMPORT_POLL: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A GGUF file (the first part of a split one), a .llamafile, an Ollama store
+    /// (~/.ollama/models or /usr/share/ollama/.ollama/models), a Hugging Face cache
+    /// (~/.cache/huggingface/hub) or any directory with GGUF files. It is opened as the
+    /// calling user, so the service needs no access to it.
+    pub path: PathBuf,
+    /// Which model of a directory; if it has several and none is given, they are listed.
+    pub model: Option<String>,
+    /// Name of the model; the file name without `.gguf` if omitted.
+    #[arg(long)]
+    pub name: Option<String>,
+}
 
 /// A model that was found, with its files open.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
-use crate::args::PullArgs;
+use super::PullArgs;
 use crate::error::{CtlError, DownloadError, Result};
 use crate::progress::Progress;
 

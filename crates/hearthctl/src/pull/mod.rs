@@ -1,5 +1,6 @@
 //! `pull`: downloads a model as the calling user and passes it to the service.
 
+mod args;
 mod download;
 mod http;
 mod huggingface;
@@ -19,13 +20,14 @@ use hearth_proto::units::Bytes;
 use reqwest::Url;
 use serde_json::json;
 
-use crate::args::{Global, PullArgs};
 use crate::bus::Bus;
 use crate::catalogue::catalogue;
 use crate::error::{CtlError, Result};
+use crate::global::Global;
 use crate::import::{self, whole};
 use crate::output;
 use crate::progress::Progress;
+pub use args::PullArgs;
 use http::Http;
 use partial::Partial;
 use reference::Reference;

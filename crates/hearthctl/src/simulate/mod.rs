@@ -1,5 +1,6 @@
 //! `simulate`: the governor on a model of a board.
 
+mod args;
 mod graphs;
 
 use std::time::Duration;
@@ -8,10 +9,10 @@ use hearth_policy::governor::Policy;
 use hearth_policy::simulator::{BOARDS, Board, Control, Run, Summary, Trace, board, simulate};
 use serde_json::{Value, json};
 
-use crate::args::SimulateArgs;
 use crate::error::{CtlError, Result};
 use crate::output;
 use crate::table::Table;
+pub use args::SimulateArgs;
 
 /// `hearthctl simulate`.
 pub fn run(as_json: bool, args: &SimulateArgs) -> Result {

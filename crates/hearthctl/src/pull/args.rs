@@ -1,21 +1,8 @@
-//! `models`, `pull` and `import`.
+//! Options of `pull`.
 
 use std::path::PathBuf;
 
 use clap::Args;
-
-#[derive(Debug, Args)]
-pub struct ModelsArgs {
-    /// Show which models fit this board, and with which context: the installed models and
-    /// those of the catalogue, which `hearthctl pull NAME` downloads. The service is not
-    /// contacted.
-    #[arg(long)]
-    pub fit: bool,
-    /// With --fit: memory limit in MiB; the memory that is available now if omitted.
-    #[arg(long, value_name = "MIB", requires = "fit")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..1 << 24))]
-    pub memory: Option<u64>,
-}
 
 #[derive(Debug, Args)]
 pub struct PullArgs {
@@ -43,20 +30,6 @@ pub struct PullArgs {
     #[arg(long, value_name = "N", default_value = "6")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100))]
     pub retries: u32,
-}
-
-#[derive(Debug, Args)]
-pub struct ImportArgs {
-    /// A GGUF file (the first part of a split one), a .llamafile, an Ollama store
-    /// (~/.ollama/models or /usr/share/ollama/.ollama/models), a Hugging Face cache
-    /// (~/.cache/huggingface/hub) or any directory with GGUF files. It is opened as the
-    /// calling user, so the service needs no access to it.
-    pub path: PathBuf,
-    /// Which model of a directory; if it has several and none is given, they are listed.
-    pub model: Option<String>,
-    /// Name of the model; the file name without `.gguf` if omitted.
-    #[arg(long)]
-    pub name: Option<String>,
 }
 
 fn sha256(text: &str) -> Result<String, String> {

@@ -1,17 +1,17 @@
 //! `bench study`: measures servers on this computer in turn.
 
+mod args;
 mod show;
 
 use std::time::Duration;
 
-use hearth_lab::study::{Address, Server, Settings, Study};
-use hearth_proto::paths::SOCKET;
+use hearth_lab::study::{Settings, Study};
 use serde_json::json;
 
-use crate::args::BenchStudyArgs;
 use crate::error::Result;
 use crate::output;
 use crate::progress::Progress;
+pub use args::BenchStudyArgs;
 
 /// `hearthctl bench study`.
 pub async fn run(as_json: bool, args: &BenchStudyArgs) -> Result {
@@ -35,25 +35,4 @@ pub async fn run(as_json: bool, args: &BenchStudyArgs) -> Result {
         output::file(path, study.plot()?.as_bytes())?;
     }
     show::verdict(study.servers())
-}
-
-impl BenchStudyArgs {
-    /// The server of `--endpoint` or `--unix`; Hearthd's socket if neither is given.
-    fn own_server(&self) -> Server {
-        let address = match (&self.endpoint, &self.unix) {
-            (Some(address), _) => address.clone(),
-            (_, Some(path)) => Address::Unix(path.clone()),
-            _ => Address::Unix(SOCKET.into()),
-        };
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None if self.endpoint.is_some() => address.to_string(),
-            None => "hearthd".to_owned(),
-        };
-        Server {
-            model: self.model.clone(),
-            pid: self.pid,
-            ..Server::new(name, address, self.api.into())
-        }
-    }
 }

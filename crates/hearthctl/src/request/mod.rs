@@ -1,10 +1,14 @@
 //! Requests in the format of the service: OpenAI's chat-completions JSON.
 
+mod args;
+mod sampling;
+
 use serde_json::{Map, Value, json};
 use zbus::Variant;
 
-use crate::args::{QueueArgs, RequestArgs};
 use crate::bus::Options;
+pub use args::{PRIORITIES, QueueArgs, RequestArgs, json_file};
+pub use sampling::SamplingArgs;
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +92,6 @@ pub fn options<'a>(priority: &'a str, queue: &QueueArgs) -> Options<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::SamplingArgs;
 
     #[test]
     fn only_what_was_given_is_sent() {

@@ -1,5 +1,6 @@
 //! `bench`: measures the speed of models on this board.
 
+mod args;
 mod study;
 
 use hearth_lab::bench::{self, Shape};
@@ -8,11 +9,12 @@ use hearth_proto::BenchJob;
 use hearth_proto::units::Bytes;
 use serde_json::json;
 
-use crate::args::{BenchCommand, BenchModelArgs, BenchShapeArgs};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::table::Table;
 use crate::{fit, output};
+pub use args::BenchCommand;
+use args::{BenchModelArgs, BenchShapeArgs};
 
 /// `hearthctl bench`.
 pub async fn run(as_json: bool, command: &BenchCommand) -> Result {
