@@ -1,5 +1,6 @@
 //! `top`: monitors the board and the service.
 
+mod sample;
 mod screen;
 
 use std::time::Duration;
@@ -12,12 +13,12 @@ use crate::bus::Bus;
 use crate::error::{CtlError, Result};
 use crate::output;
 use crate::value::dict_to_json;
-use screen::{Screen, View};
+use sample::{History, Sample};
 
 /// How often to poll the keys and the size of the window.
 const KEYS_EVERY: Duration = Duration::from_millis(50);
-/// Polls of the keys per query of the service: every [`screen::LOOK_EVERY_S`].
-const KEYS_PER_LOOK: u32 = 20;
+/// Polls of the keys per query of the service: every [`sample::INTERVAL_S`].
+const KEYS_PER_SAMPLE: u32 = 20;
 
 /// `hearthctl top`.
 pub async fn run(bus: &Bus, json: bool) -> Result {
@@ -29,7 +30,7 @@ pub async fn run(bus: &Bus, json: bool) -> Result {
     }
     // Fails before the terminal is switched if the service cannot be reached.
     let began = Instant::now();
-    let first = look(bus, began).await?;
+    let first = sample(bus, began).await?;
     let mut terminal = ratatui::init();
     let shown = show(bus, began, first, &mut terminal).await;
     ratatui::restore();
@@ -39,34 +40,34 @@ pub async fn run(bus: &Bus, json: bool) -> Result {
 async fn show(
     bus: &Bus,
     began: Instant,
-    first: View,
+    first: Sample,
     terminal: &mut ratatui::DefaultTerminal,
 ) -> Result {
-    let mut screen = Screen::default();
-    let mut view = first;
+    let mut history = History::default();
+    let mut latest = first;
     loop {
-        screen.note(&view);
-        terminal.draw(|frame| screen.draw(frame, &view))?;
-        for _ in 0..KEYS_PER_LOOK {
+        history.add(&latest);
+        terminal.draw(|frame| history.draw(frame, &latest))?;
+        for _ in 0..KEYS_PER_SAMPLE {
             tokio::time::sleep(KEYS_EVERY).await;
             while event::poll(Duration::ZERO)? {
                 match event::read()? {
                     Event::Key(key) if ends(key) => return Ok(()),
                     Event::Resize(..) => {
-                        terminal.draw(|frame| screen.draw(frame, &view))?;
+                        terminal.draw(|frame| history.draw(frame, &latest))?;
                     }
                     _ => {}
                 }
             }
         }
-        view = look(bus, began).await?;
+        latest = sample(bus, began).await?;
     }
 }
 
-async fn look(bus: &Bus, began: Instant) -> Result<View> {
+async fn sample(bus: &Bus, began: Instant) -> Result<Sample> {
     let status = bus.properties().await?;
     let board = bus.service.get_board().await?;
-    Ok(View {
+    Ok(Sample {
         at_s: began.elapsed().as_secs_f64(),
         status: dict_to_json(&status),
         board: dict_to_json(&board),
