@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::bus::{Bus, Dict};
 use crate::error::{CtlError, Result};
+use crate::formatter::Formatter;
 use crate::global::Global;
-use crate::page::Page;
 use crate::progress::Progress;
 use crate::request::{self, PRIORITIES, QueueArgs, RequestArgs, Turn};
 use crate::table::Table;
@@ -81,16 +81,16 @@ pub async fn result(bus: &Bus, json: bool, id: &str) -> Result {
 }
 
 /// A message of the model as text.
-fn readable(message: &Value, person: bool) -> String {
-    let mut page = Page::new(person);
+fn readable(message: &Value, is_terminal: bool) -> String {
+    let mut formatter = Formatter::new(is_terminal);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut shown = page.reasoning(&text(&message["reasoning_content"]));
-    shown += &page.content(&text(&message["content"]));
+    let mut shown = formatter.reasoning(&text(&message["reasoning_content"]));
+    shown += &formatter.content(&text(&message["content"]));
     for call in message["tool_calls"].as_array().into_iter().flatten() {
         let call = &call["function"];
-        shown += &page.call(&text(&call["name"]), &text(&call["arguments"]));
+        shown += &formatter.call(&text(&call["name"]), &text(&call["arguments"]));
     }
-    shown + &page.end()
+    shown + &formatter.end()
 }
 
 /// `hearthctl cancel`.

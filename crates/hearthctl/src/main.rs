@@ -6,27 +6,27 @@
 
 mod advise;
 mod answer;
+mod atomic_file;
 mod bench;
 mod bus;
 mod cache;
+mod candidates;
 mod catalogue;
 mod chat;
-mod choices;
+mod chat_input;
 mod cli;
 mod docs;
 mod error;
 mod evaluate;
 mod fit;
+mod formatter;
 mod generate;
 mod global;
 mod import;
 mod input;
 mod jobs;
-mod lines;
-mod made;
 mod models;
 mod output;
-mod page;
 mod prewarm;
 mod progress;
 mod pull;
@@ -89,7 +89,7 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::GenerateCompletions { dir } => return docs::completions(dir),
         Command::Fit(args) => return fit::run(json, args),
         Command::Simulate(args) => return simulate::run(json, args),
-        Command::Models(args) if args.fit => return choices::run(json, args),
+        Command::Models(args) if args.fit => return candidates::run(json, args),
         Command::Bench(command) => return bench::run(json, command).await,
         Command::Advise(args) => return advise::run(json, args).await,
         Command::Evaluate(args) => return evaluate::run(json, args).await,

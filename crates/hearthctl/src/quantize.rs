@@ -12,8 +12,8 @@ use hearth_proto::ImatrixJob;
 use hearth_proto::units::Bytes;
 use serde_json::json;
 
+use crate::atomic_file::AtomicFile;
 use crate::error::Result;
-use crate::made::Made;
 use crate::progress::Progress;
 use crate::table::Table;
 use crate::{fit, output};
@@ -66,18 +66,18 @@ pub struct ImatrixArgs {
 /// `hearthctl quantize`.
 pub async fn run(as_json: bool, args: &QuantizeArgs) -> Result {
     let model = fit::find(&args.model)?;
-    let made = Made::begin(&args.out)?;
+    let file = AtomicFile::begin(&args.out)?;
     let progress = Progress::new("", as_json);
     let quantize = Quantize {
         model: model.clone(),
-        out: made.path().to_owned(),
+        out: file.path().to_owned(),
         file_type: args.file_type,
         imatrix: args.imatrix.clone(),
         threads: args.threads.unwrap_or_else(threads),
         allow_requantize: args.allow_requantize,
     };
     let result = quantize.run(&progress).await?;
-    made.finish()?;
+    file.finish()?;
     drop(progress);
     if as_json {
         let mut document = json!({ "path": args.out });
@@ -117,18 +117,18 @@ pub async fn run(as_json: bool, args: &QuantizeArgs) -> Result {
 pub async fn imatrix(as_json: bool, args: &ImatrixArgs) -> Result {
     let model = fit::find(&args.model)?;
     let text = model::text(&args.text)?;
-    let made = Made::begin(&args.output)?;
+    let file = AtomicFile::begin(&args.output)?;
     let progress = Progress::new("", as_json);
     let job = ImatrixJob {
         model,
         text,
         name: file_name(&args.text),
-        out: made.path().to_owned(),
+        out: file.path().to_owned(),
         context: args.context,
         threads: args.threads.unwrap_or_else(threads),
     };
     let result = quantize::imatrix(job, &progress).await?;
-    made.finish()?;
+    file.finish()?;
     drop(progress);
     if as_json {
         return output::json(&json!({

@@ -16,7 +16,7 @@ use crate::output;
 const PROMPT: &str = "> ";
 
 /// Source of the user's lines.
-pub enum Input {
+pub enum ChatInput {
     /// A terminal, with history.
     Editor {
         /// Reads and edits lines.
@@ -28,7 +28,7 @@ pub enum Input {
     Pipe(mpsc::Receiver<io::Result<String>>),
 }
 
-impl Input {
+impl ChatInput {
     /// The editor if both input and output are a terminal, otherwise the pipe.
     pub fn open() -> Result<Self> {
         if !(io::stdin().is_terminal() && output::stdout_is_terminal()) {
@@ -47,7 +47,7 @@ impl Input {
     }
 
     /// Whether input is a terminal.
-    pub fn is_person(&self) -> bool {
+    pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Editor { .. })
     }
 
@@ -81,7 +81,7 @@ impl Input {
     }
 }
 
-impl Drop for Input {
+impl Drop for ChatInput {
     fn drop(&mut self) {
         if let Self::Editor {
             editor,
@@ -127,5 +127,5 @@ fn history_file() -> Option<PathBuf> {
 }
 
 fn terminal(error: &ReadlineError) -> CtlError {
-    CtlError::Output(io::Error::other(format!("the terminal: {error}")))
+    CtlError::Output(io::Error::other(format!("terminal: {error}")))
 }

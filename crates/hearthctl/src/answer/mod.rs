@@ -1,110 +1,28 @@
 //! One answer: reads its events from the service's pipe and prints it.
 
+mod event;
+
 use std::time::{Duration, Instant};
 
-use hearth_proto::{FailureKind, Usage};
-use serde::Deserialize;
+use hearth_proto::Usage;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe::Receiver;
 
 use crate::bus::{Bus, Options};
 use crate::error::{CtlError, Result};
+use crate::formatter::Formatter;
 use crate::output;
-use crate::page::Page;
 use crate::progress::Progress;
+use event::Event;
+pub use event::ToolCall;
 
 /// How often to query the service's state before the answer begins.
 const STATE_POLL: Duration = Duration::from_millis(700);
 
-/// One line of the pipe.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Event {
-    Queued {
-        position: u32,
-    },
-    Started {
-        prompt_tokens: u64,
-        #[serde(default)]
-        cached_tokens: u64,
-    },
-    Prefill {
-        done: u64,
-    },
-    Token {
-        text: String,
-        #[serde(default)]
-        generated: u32,
-    },
-    Reasoning {
-        text: String,
-        #[serde(default)]
-        generated: u32,
-    },
-    ToolCall {
-        #[serde(flatten)]
-        call: ToolCall,
-        #[serde(default)]
-        generated: u32,
-    },
-    Finished {
-        reason: String,
-        #[serde(default)]
-        usage: Usage,
-    },
-    Failed {
-        kind: Kind,
-        message: String,
-    },
-    /// Events of later versions of the interface.
-    #[serde(other)]
-    Unknown,
-}
-
-/// The kind of a failure.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Kind {
-    Known(FailureKind),
-    /// A kind of a later version of the service.
-    Later(String),
-}
-
-impl Kind {
-    fn error(self, message: String) -> CtlError {
-        match self {
-            Self::Known(kind) => CtlError::Service { kind, message },
-            Self::Later(kind) => CtlError::Other { kind, message },
-        }
-    }
-}
-
-/// A call of a tool that was offered.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct ToolCall {
-    /// Identifies the call within the conversation.
-    pub id: String,
-    /// Name of the tool.
-    pub name: String,
-    /// Arguments: a JSON object.
-    pub arguments: Value,
-}
-
-impl ToolCall {
-    /// In the form that `OpenAI`'s API uses.
-    pub fn to_json(&self) -> Value {
-        json!({
-            "id": self.id,
-            "type": "function",
-            "function": { "name": self.name, "arguments": self.arguments.to_string() },
-        })
-    }
-}
-
 /// What is written to standard output, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Show {
+pub enum OutputMode {
     /// The text, as it arrives.
     Text,
     /// The events, line by line as they arrive.
@@ -131,8 +49,8 @@ pub struct Answer {
     /// From the request to the first token.
     pub first_token: Option<Duration>,
     asked: Instant,
-    show: Show,
-    page: Page,
+    mode: OutputMode,
+    formatter: Formatter,
 }
 
 impl Answer {
@@ -141,25 +59,25 @@ impl Answer {
         clippy::disallowed_methods,
         reason = "what a person waits for is measured here, by the person's clock"
     )]
-    pub fn new(show: Show) -> Self {
+    pub fn new(mode: OutputMode) -> Self {
         Self {
             text: String::new(),
             reasoning: String::new(),
             calls: Vec::new(),
-            page: Page::new(output::stdout_is_terminal()),
+            formatter: Formatter::new(output::stdout_is_terminal()),
             generated: 0,
             reason: String::new(),
             usage: Usage::default(),
             first_token: None,
             asked: Instant::now(),
-            show,
+            mode,
         }
     }
 
     /// Sends the request and reads the answer to its end. Dropping the future closes the
     /// pipe, which cancels the request; what was received until then is in `self`.
-    pub async fn follow(&mut self, bus: &Bus, request: &str, options: &Options<'_>) -> Result {
-        let mut progress = Progress::new("waiting", self.show == Show::Events);
+    pub async fn receive(&mut self, bus: &Bus, request: &str, options: &Options<'_>) -> Result {
+        let mut progress = Progress::new("waiting", self.mode == OutputMode::Events);
         let (_job, pipe) = tokio::select! {
             opened = bus.service.open_stream(request, options) => opened?,
             never = watch_state(bus, &progress) => never,
@@ -171,70 +89,89 @@ impl Answer {
         loop {
             let line = next_line(&mut lines, bus, &progress, prompt_tokens > 0).await?;
             let event = serde_json::from_str(&line).map_err(|e| {
-                CtlError::Unexpected(format!("a line of the stream is not understood: {e}"))
+                CtlError::Unexpected(format!("cannot parse a line of the stream: {e}"))
             })?;
             // A failure is reported once, in the form that all failures have.
-            if self.show == Show::Events && !matches!(event, Event::Failed { .. }) {
+            if self.mode == OutputMode::Events && !matches!(event, Event::Failed { .. }) {
                 output::line(&line)?;
             }
             match event {
                 Event::Queued { position: 0 } => progress.say("next in the queue"),
-                Event::Queued { position } => progress.say(&format!("{position} before this one")),
+                Event::Queued { position } => {
+                    progress.say(&format!("{position} requests ahead in the queue"));
+                }
                 Event::Started {
                     prompt_tokens: n,
                     cached_tokens,
                 } => {
                     prompt_tokens = n.max(1);
-                    progress.tokens("reading", cached_tokens, prompt_tokens);
+                    progress.tokens("processing the prompt", cached_tokens, prompt_tokens);
                 }
-                Event::Prefill { done } => progress.tokens("reading", done, prompt_tokens),
-                Event::Token { text, generated } => {
-                    progress.clear();
-                    self.token(generated);
-                    let shown = self.page.content(&text);
-                    self.text.push_str(&text);
-                    self.write(&shown)?;
+                Event::Prefill { done } => {
+                    progress.tokens("processing the prompt", done, prompt_tokens);
                 }
-                Event::Reasoning { text, generated } => {
-                    progress.clear();
-                    self.token(generated);
-                    let shown = self.page.reasoning(&text);
-                    self.reasoning.push_str(&text);
-                    self.write(&shown)?;
-                }
-                Event::ToolCall { call, generated } => {
-                    progress.clear();
-                    self.token(generated);
-                    let shown = self.page.call(&call.name, &call.arguments.to_string());
-                    self.calls.push(call);
-                    self.write(&shown)?;
-                }
-                Event::Finished { reason, usage } => {
-                    self.reason = reason;
-                    self.usage = usage;
-                    return Ok(());
-                }
-                Event::Failed { kind, message } => return Err(kind.error(message)),
                 Event::Unknown => {}
+                event => {
+                    progress.clear();
+                    if self.add(event)? {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
 
+    /// Adds a part of the answer; returns whether it is complete.
+    fn add(&mut self, event: Event) -> Result<bool> {
+        match event {
+            Event::Token { text, generated } => {
+                self.count(generated);
+                let shown = self.formatter.content(&text);
+                self.text.push_str(&text);
+                self.write(&shown)?;
+            }
+            Event::Reasoning { text, generated } => {
+                self.count(generated);
+                let shown = self.formatter.reasoning(&text);
+                self.reasoning.push_str(&text);
+                self.write(&shown)?;
+            }
+            Event::ToolCall { call, generated } => {
+                self.count(generated);
+                let arguments = call.arguments.to_string();
+                let shown = self.formatter.call(&call.name, &arguments);
+                self.calls.push(call);
+                self.write(&shown)?;
+            }
+            Event::Finished { reason, usage } => {
+                self.reason = reason;
+                self.usage = usage;
+                return Ok(true);
+            }
+            Event::Failed { kind, message } => return Err(kind.error(message)),
+            Event::Queued { .. }
+            | Event::Started { .. }
+            | Event::Prefill { .. }
+            | Event::Unknown => {}
+        }
+        Ok(false)
+    }
+
     /// Ends the last line of a streamed text, so that the next output starts a new line.
     pub fn end_line(&mut self) -> Result {
-        let end = self.page.end();
+        let end = self.formatter.end();
         self.write(&end)
     }
 
     /// The complete answer as text.
     pub fn to_text(&self) -> String {
-        let mut page = Page::new(output::stdout_is_terminal());
-        let mut text = page.reasoning(&self.reasoning);
-        text += &page.content(&self.text);
+        let mut formatter = Formatter::new(output::stdout_is_terminal());
+        let mut text = formatter.reasoning(&self.reasoning);
+        text += &formatter.content(&self.text);
         for call in &self.calls {
-            text += &page.call(&call.name, &call.arguments.to_string());
+            text += &formatter.call(&call.name, &call.arguments.to_string());
         }
-        text + &page.end()
+        text + &formatter.end()
     }
 
     /// `42 tokens, 12.3 tok/s, first token 0.8 s`.
@@ -258,7 +195,7 @@ impl Answer {
             ));
         }
         if self.reason == "length" {
-            parts.push("cut off at the length limit".to_owned());
+            parts.push("truncated at the length limit".to_owned());
         }
         parts.join(", ")
     }
@@ -266,17 +203,17 @@ impl Answer {
     /// The complete answer as one document, with reasoning and tool calls if there are
     /// any.
     pub fn to_json(&self) -> Value {
-        let mut whole = json!({ "text": self.text, "reason": self.reason, "usage": self.usage });
+        let mut document = json!({ "text": self.text, "reason": self.reason, "usage": self.usage });
         if !self.reasoning.is_empty() {
-            whole["reasoning"] = self.reasoning.as_str().into();
+            document["reasoning"] = self.reasoning.as_str().into();
         }
         if !self.calls.is_empty() {
-            whole["tool_calls"] = self.calls.iter().map(ToolCall::to_json).collect();
+            document["tool_calls"] = self.calls.iter().map(ToolCall::to_json).collect();
         }
-        whole
+        document
     }
 
-    fn token(&mut self, generated: u32) {
+    fn count(&mut self, generated: u32) {
         if self.first_token.is_none() {
             self.first_token = Some(self.asked.elapsed());
         }
@@ -284,7 +221,7 @@ impl Answer {
     }
 
     fn write(&self, text: &str) -> Result {
-        if self.show == Show::Text && !text.is_empty() {
+        if self.mode == OutputMode::Text && !text.is_empty() {
             output::write(text)?;
         }
         Ok(())
@@ -308,9 +245,9 @@ async fn next_line(
             never = watch_state(bus, progress) => never,
         }
     };
-    line.map_err(|e| CtlError::Unreachable(format!("the stream broke: {e}")))?
+    line.map_err(|e| CtlError::Unreachable(format!("reading the stream failed: {e}")))?
         .ok_or_else(|| {
-            CtlError::Unreachable("the service went away before the answer was complete".into())
+            CtlError::Unreachable("the service ended before the answer was complete".into())
         })
 }
 
@@ -333,37 +270,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_understood_and_new_ones_skipped() {
-        for line in [
-            r#"{"type":"queued","position":2}"#,
-            r#"{"type":"started","prompt_tokens":12,"cached_tokens":3}"#,
-            r#"{"type":"prefill","done":9}"#,
-            r#"{"type":"token","text":"a","generated":1}"#,
-            r#"{"type":"reasoning","text":"a","generated":1}"#,
-            r#"{"type":"tool_call","id":"1","name":"f","arguments":{},"generated":1}"#,
-            r#"{"type":"finished","reason":"stop","usage":{"prompt_tokens":1,"cached_tokens":0,
-                "completion_tokens":2,"prefill_ms":1.0,"decode_ms":2.5}}"#,
-            r#"{"type":"failed","kind":"queue_full","message":"m"}"#,
-        ] {
-            let event: Event = serde_json::from_str(line).expect(line);
-            assert!(!matches!(event, Event::Unknown), "{line}");
-        }
-        let failed = |kind: &str| {
-            let line = format!(r#"{{"type":"failed","kind":"{kind}","message":"m"}}"#);
-            match serde_json::from_str(&line).expect("an event") {
-                Event::Failed { kind, message } => kind.error(message),
-                other => panic!("{other:?}"),
-            }
-        };
-        assert_eq!(failed("queue_full").exit_code(), 5);
-        assert_eq!(failed("too_dark").to_json()["error"]["kind"], "too_dark");
-        let new = serde_json::from_str(r#"{"type":"picture","name":"x"}"#);
-        assert!(matches!(new, Ok(Event::Unknown)));
-    }
-
-    #[test]
-    fn the_whole_has_reasoning_and_calls_where_there_are_any() {
-        let mut answer = Answer::new(Show::Nothing);
+    fn json_has_reasoning_and_calls_if_there_are_any() {
+        let mut answer = Answer::new(OutputMode::Nothing);
         answer.text = "Yes.".into();
         let plain = answer.to_json();
         assert!(plain["reasoning"].is_null() && plain["tool_calls"].is_null());
@@ -373,17 +281,17 @@ mod tests {
             name: "f".into(),
             arguments: json!({"x": 1}),
         });
-        let whole = answer.to_json();
-        assert_eq!(whole["reasoning"], "Hm.");
+        let document = answer.to_json();
+        assert_eq!(document["reasoning"], "Hm.");
         assert_eq!(
-            whole["tool_calls"][0]["function"],
+            document["tool_calls"][0]["function"],
             json!({"name": "f", "arguments": "{\"x\":1}"})
         );
     }
 
     #[test]
-    fn the_statistics_say_what_is_known() {
-        let mut answer = Answer::new(Show::Nothing);
+    fn statistics_contain_what_is_known() {
+        let mut answer = Answer::new(OutputMode::Nothing);
         assert_eq!(answer.stats(), "0 tokens");
         answer.generated = 42;
         answer.first_token = Some(Duration::from_millis(800));
@@ -391,6 +299,6 @@ mod tests {
         answer.usage.decode_ms = 42_000.0 / 12.3;
         assert_eq!(answer.stats(), "42 tokens, 12.3 tok/s, first token 0.8 s");
         answer.reason = "length".into();
-        assert!(answer.stats().ends_with("cut off at the length limit"));
+        assert!(answer.stats().ends_with("truncated at the length limit"));
     }
 }

@@ -15,19 +15,19 @@ enum Kind {
 
 /// Formats an answer. The returned strings are to be written unchanged.
 #[derive(Debug)]
-pub struct Page {
+pub struct Formatter {
     /// Whether the output is a terminal.
-    person: bool,
+    is_terminal: bool,
     last: Option<Kind>,
     /// Whether the last line is incomplete.
     open: bool,
 }
 
-impl Page {
-    /// An empty page.
-    pub fn new(person: bool) -> Self {
+impl Formatter {
+    /// A formatter for a terminal or a pipe.
+    pub fn new(is_terminal: bool) -> Self {
         Self {
-            person,
+            is_terminal,
             last: None,
             open: false,
         }
@@ -40,7 +40,7 @@ impl Page {
 
     /// More of the reasoning; nothing for a pipe.
     pub fn reasoning(&mut self, text: &str) -> String {
-        if self.person {
+        if self.is_terminal {
             self.add(Kind::Reasoning, text)
         } else {
             String::new()
@@ -61,7 +61,7 @@ impl Page {
     }
 
     fn add(&mut self, kind: Kind, text: &str) -> String {
-        let text = if self.person {
+        let text = if self.is_terminal {
             output::clean(text)
         } else {
             Cow::Borrowed(text)
@@ -90,16 +90,16 @@ impl Page {
 mod tests {
     use super::*;
 
-    fn write(person: bool) -> String {
-        let mut page = Page::new(person);
-        let mut all = page.reasoning("Hm\x1b[2J");
-        all += &page.reasoning(".");
-        all += &page.content("");
-        all += &page.content("Yes");
-        all += &page.content(".");
-        all += &page.call("f", "{}");
-        all += &page.call("g", "{}");
-        all += &page.end();
+    fn write(is_terminal: bool) -> String {
+        let mut formatter = Formatter::new(is_terminal);
+        let mut all = formatter.reasoning("Hm\x1b[2J");
+        all += &formatter.reasoning(".");
+        all += &formatter.content("");
+        all += &formatter.content("Yes");
+        all += &formatter.content(".");
+        all += &formatter.call("f", "{}");
+        all += &formatter.call("g", "{}");
+        all += &formatter.end();
         all
     }
 
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn reasoning_is_set_off_for_a_person() {
+    fn reasoning_is_separate_in_a_terminal() {
         assert_eq!(
             write(true),
             "Hm[2J.\n\nYes.\ntool call: f {}\ntool call: g {}\n"
@@ -118,9 +118,12 @@ mod tests {
 
     #[test]
     fn a_line_is_ended_once() {
-        let mut page = Page::new(false);
-        assert_eq!(page.end(), "");
-        assert_eq!(page.content("a\n") + &page.end(), "a\n");
-        assert_eq!(page.content("b") + &page.end() + &page.end(), "b\n");
+        let mut formatter = Formatter::new(false);
+        assert_eq!(formatter.end(), "");
+        assert_eq!(formatter.content("a\n") + &formatter.end(), "a\n");
+        assert_eq!(
+            formatter.content("b") + &formatter.end() + &formatter.end(),
+            "b\n"
+        );
     }
 }

@@ -32,7 +32,7 @@ pub struct ModelsArgs {
 }
 
 /// One model and its memory estimate.
-struct Choice {
+struct Candidate {
     name: String,
     installed: bool,
     size: u64,
@@ -50,13 +50,13 @@ pub fn run(as_json: bool, args: &ModelsArgs) -> Result {
         let wanted = Wanted::default().settings(header, sensors.threads_max());
         fit(header, &wanted, budget)
     };
-    let mut choices = Vec::new();
+    let mut candidates = Vec::new();
     for folder in [MODELS, MODELS_PACKAGED].map(Path::new) {
-        choices.extend(installed(folder, as_json, fitted));
+        candidates.extend(installed(folder, as_json, fitted));
     }
     for entry in catalogue().map_err(|e| CtlError::Unexpected(e.to_string()))? {
         let header = entry.header();
-        choices.push(Choice {
+        candidates.push(Candidate {
             fitted: fitted(&header),
             installed: false,
             size: entry.file_bytes(),
@@ -66,9 +66,9 @@ pub fn run(as_json: bool, args: &ModelsArgs) -> Result {
         });
     }
     if as_json {
-        return output::json(&choices.iter().map(|c| document(c, budget)).collect());
+        return output::json(&candidates.iter().map(|c| document(c, budget)).collect());
     }
-    show(&choices, budget)
+    show(&candidates, budget)
 }
 
 /// The models in a folder, by name; none if it cannot be read.
@@ -76,7 +76,7 @@ fn installed(
     folder: &Path,
     quiet: bool,
     fitted: impl Fn(&Header) -> std::result::Result<Fitted, NoFit>,
-) -> Vec<Choice> {
+) -> Vec<Candidate> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) => {
@@ -91,10 +91,10 @@ fn installed(
     };
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
-    let choice = |path: &std::path::PathBuf| {
+    let candidate = |path: &std::path::PathBuf| {
         let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
         let header = header(path).ok().filter(|_| !name.starts_with('.'))?;
-        Some(Choice {
+        Some(Candidate {
             name: name.to_owned(),
             installed: true,
             size: fs::metadata(path).ok()?.len(),
@@ -103,31 +103,31 @@ fn installed(
             catalogue: None,
         })
     };
-    files.iter().filter_map(choice).collect()
+    files.iter().filter_map(candidate).collect()
 }
 
-fn show(choices: &[Choice], budget: Budget) -> Result {
+fn show(candidates: &[Candidate], budget: Budget) -> Result {
     let headings = [
         "NAME", "SIZE", "QUANT", "CONTEXT", "MEMORY", "LICENCE", "NOTES",
     ];
     let mut table = Table::new(&headings, &[1, 3, 4]);
-    for choice in choices {
-        let (context, total) = match &choice.fitted {
+    for candidate in candidates {
+        let (context, total) = match &candidate.fitted {
             Ok(fitted) => (fitted.settings.context.to_string(), fitted.estimate.total),
             Err(no) => ("no room".to_owned(), no.estimate.total),
         };
         // Only the size of an installed model is exact.
-        let about = if choice.installed { "" } else { "~" };
-        let [_, licence, good_for] = choice.catalogue.clone().unwrap_or_default();
-        let notes = if choice.installed {
+        let about = if candidate.installed { "" } else { "~" };
+        let [_, licence, good_for] = candidate.catalogue.clone().unwrap_or_default();
+        let notes = if candidate.installed {
             "installed".to_owned()
         } else {
             good_for
         };
         table.row(vec![
-            choice.name.clone(),
-            format!("{about}{}", Bytes(choice.size)),
-            choice.quantization.clone(),
+            candidate.name.clone(),
+            format!("{about}{}", Bytes(candidate.size)),
+            candidate.quantization.clone(),
             context,
             format!("{about}{total}"),
             licence,
@@ -145,19 +145,19 @@ fn show(choices: &[Choice], budget: Budget) -> Result {
     Ok(())
 }
 
-fn document(choice: &Choice, budget: Budget) -> Value {
-    let (settings, estimate, note) = match &choice.fitted {
+fn document(candidate: &Candidate, budget: Budget) -> Value {
+    let (settings, estimate, note) = match &candidate.fitted {
         Ok(fitted) => (fitted.settings, fitted.estimate, fitted.note.clone()),
         Err(no) => (no.settings, no.estimate, no.to_string()),
     };
-    let [source, licence, good_for] = choice.catalogue.clone().unwrap_or_default();
+    let [source, licence, good_for] = candidate.catalogue.clone().unwrap_or_default();
     json!({
-        "name": choice.name,
-        "installed": choice.installed,
-        "approximate": !choice.installed,
-        "size_bytes": choice.size,
-        "quantization": choice.quantization,
-        "fits": choice.fitted.is_ok(),
+        "name": candidate.name,
+        "installed": candidate.installed,
+        "approximate": !candidate.installed,
+        "size_bytes": candidate.size,
+        "quantization": candidate.quantization,
+        "fits": candidate.fitted.is_ok(),
         "context": settings.context,
         "kv_type": settings.kv_type.as_str(),
         "total_bytes": estimate.total.0,

@@ -12,12 +12,12 @@ use crate::error::{CtlError, Result};
 
 /// An incomplete file: a temporary one in the target's folder, deleted when dropped.
 #[derive(Debug)]
-pub struct Made {
+pub struct AtomicFile {
     file: NamedTempFile,
     target: PathBuf,
 }
 
-impl Made {
+impl AtomicFile {
     /// Creates the temporary file of `target`.
     pub fn begin(target: &Path) -> Result<Self> {
         let taken = fs::symlink_metadata(target).is_ok();
@@ -68,7 +68,7 @@ impl Made {
 
 fn exists(target: &Path) -> CtlError {
     CtlError::Usage(format!(
-        "{} is there already and is left as it is: give another name, or remove it",
+        "{} already exists and is not replaced: give another name, or delete it",
         target.display()
     ))
 }
@@ -78,31 +78,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_left_alone() {
+    fn an_existing_file_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a");
-        let made = Made::begin(&target).unwrap();
-        fs::write(made.path(), "new").unwrap();
+        let file = AtomicFile::begin(&target).unwrap();
+        fs::write(file.path(), "new").unwrap();
         // Another process creates the file first.
         fs::write(&target, "old").unwrap();
         assert!(
-            made.finish()
+            file.finish()
                 .unwrap_err()
                 .to_string()
-                .contains("left as it is")
+                .contains("already exists")
         );
-        assert!(Made::begin(&target).is_err());
+        assert!(AtomicFile::begin(&target).is_err());
         assert_eq!(fs::read_to_string(&target).unwrap(), "old");
         fs::remove_file(&target).unwrap();
-        drop(Made::begin(&target).unwrap());
+        drop(AtomicFile::begin(&target).unwrap());
         assert_eq!(
             fs::read_dir(folder.path()).unwrap().count(),
             0,
             "nothing is left"
         );
-        let made = Made::begin(&target).unwrap();
-        fs::write(made.path(), "new").unwrap();
-        made.finish().unwrap();
+        let file = AtomicFile::begin(&target).unwrap();
+        fs::write(file.path(), "new").unwrap();
+        file.finish().unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "new");
     }
 }
