@@ -177,7 +177,7 @@ fn models_are_imported_in_every_form() {
     fs::write(&packed, archive(&[("notes.txt", b"")])).unwrap();
     let mut none = ctl(&daemon, &["import"]);
     let said = error(&none.arg(&packed).output().unwrap());
-    assert!(said.contains("there is no model in it"), "{said}");
+    assert!(said.contains("contains no model"), "{said}");
 }
 
 /// An executable followed by a zip archive.

@@ -82,7 +82,7 @@ fn installed(
         Err(e) => {
             if e.kind() != std::io::ErrorKind::NotFound && !quiet {
                 output::note(&format!(
-                    "{}: {e}: its models are not shown",
+                    "{}: {e}: its models are not listed",
                     folder.display()
                 ));
             }
@@ -114,7 +114,7 @@ fn show(candidates: &[Candidate], budget: Budget) -> Result {
     for candidate in candidates {
         let (context, total) = match &candidate.fitted {
             Ok(fitted) => (fitted.settings.context.to_string(), fitted.estimate.total),
-            Err(no) => ("no room".to_owned(), no.estimate.total),
+            Err(no) => ("does not fit".to_owned(), no.estimate.total),
         };
         // Only the size of an installed model is exact.
         let about = if candidate.installed { "" } else { "~" };
@@ -136,7 +136,7 @@ fn show(candidates: &[Candidate], budget: Budget) -> Result {
     }
     table.print()?;
     output::note(&format!(
-        "{} for a model{}; `hearthctl pull NAME` fetches one",
+        "{} available for a model{}; `hearthctl pull NAME` downloads one",
         budget.usable(),
         Some(available(budget))
             .filter(|a| !a.is_empty())

@@ -15,10 +15,10 @@ use crate::signals::interrupted;
 /// Output of `/help`.
 const HELP: &str = "\
 /help         this list
-/clear        forget the conversation, keep the system prompt
-/system TEXT  set the system prompt; without TEXT: show it
+/clear        delete the conversation, keep the system prompt
+/system TEXT  set the system prompt; show it if TEXT is omitted
 /stats        speed and size of the last answer and of the conversation
-/quit         leave (also Ctrl-D)
+/quit         exit (also Ctrl-D)
 Ctrl-C        stop the answer, keep the conversation";
 
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ pub async fn run(global: &Global, args: &ChatArgs) -> Result {
         last: None,
     };
     if input.is_terminal() {
-        output::note("/help lists the commands, Ctrl-D leaves");
+        output::note("/help lists the commands, Ctrl-D exits");
     }
     let is_terminal = input.is_terminal();
     while let Some(line) = next_line(&mut input).await? {
@@ -127,14 +127,14 @@ impl Chat {
             Slash::Help => output::note(HELP),
             Slash::Clear => {
                 self.turns.clear();
-                output::note("the conversation is forgotten");
+                output::note("conversation deleted");
             }
             Slash::System("") => {
                 output::note(self.args.system.as_deref().unwrap_or("no system prompt"));
             }
             Slash::System(text) => {
                 self.args.system = Some((*text).to_owned());
-                output::note("the system prompt is set");
+                output::note("system prompt set");
             }
             Slash::Stats => output::note(&self.stats()),
             Slash::Unknown(word) => output::note(&format!("no command {word}: try /help")),

@@ -60,7 +60,7 @@ pub fn memory(sensors: &Sensors, mib: Option<u64>) -> Result<Budget> {
         return Ok(Budget::all(Bytes::mib(mib)));
     }
     budget(&sensors.read().memory).ok_or_else(|| {
-        CtlError::Usage("this system does not say how much memory is free: use --memory".into())
+        CtlError::Usage("the system does not report available memory: give --memory".into())
     })
 }
 
@@ -70,7 +70,7 @@ fn show(fitted: &Result<Fitted, NoFit>, budget: Budget) -> Result {
         Err(no) => (no.settings, no.estimate),
     };
     let cache = format!(
-        "context of {} tokens, {} for kept prompts, {} keys",
+        "context of {} tokens, {} for cached prompts, {} keys",
         settings.context,
         settings.kept,
         settings.kv_type.as_str()

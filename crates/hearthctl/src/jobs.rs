@@ -48,7 +48,7 @@ pub async fn submit(global: &Global, args: &SubmitArgs) -> Result {
     if args.wait {
         if output::stderr_is_terminal() && !global.json {
             output::note(&format!(
-                "job {id}; it goes on if you leave: hearthctl result {id}"
+                "job {id} continues after an interrupt: hearthctl result {id}"
             ));
         }
         return result(&bus, global.json, id).await;
@@ -65,7 +65,7 @@ pub async fn result(bus: &Bus, json: bool, id: &str) -> Result {
     let job = bus.job(id).await?;
     let progress = Progress::new(&format!("job {id}"), json);
     let response = tokio::select! {
-        response = job.get_result() => response.map_err(|e| known(e.into(), id))?,
+        response = job.get_result() => response.map_err(|e| not_found(e.into(), id))?,
         never = watch_job(bus, id, &progress) => never,
     };
     drop(progress);
@@ -95,17 +95,17 @@ fn readable(message: &Value, is_terminal: bool) -> String {
 
 /// `hearthctl cancel`.
 pub async fn cancel(bus: &Bus, json: bool, id: &str) -> Result {
-    let before = bus.job_properties(id).await.map_err(|e| known(e, id))?;
+    let before = bus.job_properties(id).await.map_err(|e| not_found(e, id))?;
     let state = text(&before, "State");
-    let over = matches!(state, "done" | "failed" | "cancelled");
+    let ended = matches!(state, "done" | "failed" | "cancelled");
     // Called in any case: the service decides whether the caller may.
     let job = bus.job(id).await?;
-    job.cancel().await.map_err(|e| known(e.into(), id))?;
+    job.cancel().await.map_err(|e| not_found(e.into(), id))?;
     if json {
-        return output::json(&json!({ "id": id, "cancelled": !over }));
+        return output::json(&json!({ "id": id, "cancelled": !ended }));
     }
-    output::note(&if over {
-        format!("job {id} was over already: {state}")
+    output::note(&if ended {
+        format!("job {id} had already ended: {state}")
     } else {
         format!("cancelled job {id}")
     });
@@ -151,16 +151,16 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
 }
 
 /// A job that does not exist has no object to call.
-fn known(error: CtlError, id: &str) -> CtlError {
+fn not_found(error: CtlError, id: &str) -> CtlError {
     match error {
         // The service has answered, so it is the object that lacks the interface.
-        CtlError::UnknownObject(_) | CtlError::Unexpected(_) => CtlError::UnknownObject(gone(id)),
+        CtlError::UnknownObject(_) | CtlError::Unexpected(_) => CtlError::UnknownObject(no_job(id)),
         other => other,
     }
 }
 
-fn gone(id: &str) -> String {
-    format!("no job {id}: see `hearthctl jobs`; finished jobs are forgotten after a while")
+fn no_job(id: &str) -> String {
+    format!("no job {id}: see `hearthctl jobs`; finished jobs are deleted after a while")
 }
 
 /// Shows the progress of the job.
@@ -169,7 +169,10 @@ async fn watch_job<T>(bus: &Bus, id: &str, progress: &Progress) -> T {
         // For display only: errors are reported by the result itself.
         if let Ok(job) = bus.job_properties(id).await {
             progress.say(&match text(&job, "State") {
-                "queued" => format!("job {id}: {} before it", number(&job, "QueuePosition")),
+                "queued" => format!(
+                    "job {id}: {} ahead in the queue",
+                    number(&job, "QueuePosition")
+                ),
                 "running" => format!("job {id}: {} tokens", number(&job, "TokensGenerated")),
                 state => format!("job {id}: {state}"),
             });

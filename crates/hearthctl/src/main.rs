@@ -6,6 +6,7 @@
 
 mod advise;
 mod answer;
+mod assemble;
 mod atomic_file;
 mod bench;
 mod bus;
@@ -34,10 +35,12 @@ mod quantize;
 mod request;
 mod signals;
 mod simulate;
+mod space;
 mod status;
 mod table;
 mod top;
 mod tune;
+mod upload;
 mod value;
 
 use std::process::ExitCode;
@@ -52,7 +55,7 @@ use signals::interrupted;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(e) => return refuse(&e),
+        Err(e) => return usage_error(&e),
     };
     let json = cli.global.json;
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -138,7 +141,7 @@ async fn dispatch(cli: &Cli) -> Result {
 }
 
 /// Shows help if it was requested, otherwise the error in the command line.
-fn refuse(error: &clap::Error) -> ExitCode {
+fn usage_error(error: &clap::Error) -> ExitCode {
     // The options are not parsed, but the caller of `--json` expects JSON.
     if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
         let text = error.to_string();

@@ -40,6 +40,6 @@ pub async fn run(global: &Global, args: &PrewarmArgs) -> Result {
     if global.json {
         return output::json(&json!({ "queued": true }));
     }
-    output::note("queued: it is computed when nothing else is to do");
+    output::note("queued; it is computed when the service is idle");
     Ok(())
 }

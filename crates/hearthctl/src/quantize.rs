@@ -22,7 +22,7 @@ use crate::{fit, output};
 const CHUNKS_FEW: u64 = 20;
 
 /// Least similarity (Jaro-Winkler, 0 to 1) at which a wrong type name gets a suggestion.
-const ALIKE: f64 = 0.7;
+const SIMILARITY_MIN: f64 = 0.7;
 
 #[derive(Debug, Args)]
 #[command(after_help = types_help())]
@@ -161,16 +161,16 @@ fn file_name(path: &Path) -> String {
 fn file_type(name: &str) -> Result<&'static FileType, String> {
     FileType::named(name).ok_or_else(|| {
         let wanted = name.to_ascii_uppercase();
-        let alike = |t: &&FileType| strsim::jaro_winkler(&wanted, t.name);
+        let similarity = |t: &&FileType| strsim::jaro_winkler(&wanted, t.name);
         let nearest = FILE_TYPES
             .iter()
-            .max_by(|a, b| alike(a).total_cmp(&alike(b)));
+            .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
         let hint = match nearest {
-            Some(t) if alike(&t) >= ALIKE => format!("did you mean {}? ", t.name),
+            Some(t) if similarity(&t) >= SIMILARITY_MIN => format!("did you mean {}? ", t.name),
             _ => String::new(),
         };
         let names: Vec<&str> = FILE_TYPES.iter().map(|t| t.name).collect();
-        format!("{hint}There are {}", names.join(", "))
+        format!("{hint}The types are {}", names.join(", "))
     })
 }
 
@@ -185,11 +185,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_type_is_answered_with_the_nearest() {
+    fn the_error_for_a_wrong_type_suggests_the_nearest() {
         assert_eq!(file_type("q4_k_m").map(|t| t.number), Ok(15));
         let why = file_type("Q4KM").unwrap_err();
         assert!(why.starts_with("did you mean Q4_K_M?"), "{why}");
         assert!(why.contains("IQ4_XS"), "{why}");
-        assert!(file_type("nonsense").unwrap_err().starts_with("There are"));
+        assert!(
+            file_type("nonsense")
+                .unwrap_err()
+                .starts_with("The types are")
+        );
     }
 }

@@ -32,17 +32,17 @@ pub async fn run(bus: &Bus, json: bool, args: &StatusArgs) -> Result {
     let mut last = None;
     loop {
         // In a pipe, only changes are printed.
-        let news = dict_to_json(&status);
+        let current = dict_to_json(&status);
         if redraw {
             output::write(HOME_AND_CLEAR)?;
         }
-        if redraw || last.as_ref() != Some(&news) {
+        if redraw || last.as_ref() != Some(&current) {
             show(&status, json)?;
             if !redraw && !json {
                 output::line("")?;
             }
         }
-        last = Some(news);
+        last = Some(current);
         tick.tick().await;
         status = bus.properties().await?;
     }
@@ -149,7 +149,7 @@ mod tests {
     use zbus::{OwnedVariant, Variant};
 
     #[test]
-    fn a_limited_board_says_why() {
+    fn the_reason_of_a_limit_is_shown() {
         let status: Dict = [
             ("State", Variant::from("limited")),
             ("LimitReason", Variant::from("78 °C: 2 threads")),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_pointed_out() {
+    fn another_version_of_the_service_is_noted() {
         assert_eq!(
             version(env!("CARGO_PKG_VERSION")),
             env!("CARGO_PKG_VERSION")

@@ -3,33 +3,29 @@
 
 mod folder;
 mod llamafile;
-pub mod whole;
 
 use std::fs::File;
-use std::io::{self, Seek as _};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
 use hearth_gguf::PartName;
 use hearth_proto::FailureKind;
 use hearth_proto::units::Bytes;
 use serde_json::json;
-use zbus::Fd;
 
-use crate::bus::{Bus, Options};
+use crate::assemble;
+use crate::bus::Bus;
 use crate::error::{CtlError, Result};
 use crate::global::Global;
 use crate::models::done;
 use crate::progress::Progress;
 use crate::pull::partial;
-use crate::value::text;
+use crate::upload::upload;
 
 /// First bytes of every GGUF file.
 const GGUF_MAGIC: [u8; 4] = *b"GGUF";
-/// Update interval of the progress bar.
-const IMPORT_POLL: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
@@ -57,7 +53,7 @@ struct Found {
 #[derive(Debug)]
 enum Form {
     /// As a separate file.
-    Whole(File),
+    Complete(File),
     /// In several files, in order.
     Parts(Vec<File>),
     /// Inside another file: offset and length.
@@ -71,13 +67,13 @@ pub async fn run(global: &Global, args: &ImportArgs) -> Result {
     let bus = Bus::connect(global).await?;
     let progress = Progress::new(&format!("importing {name}"), global.json);
     let file = match found.form {
-        Form::Whole(file) => file,
-        Form::Parts(files) => whole::merged(&partial::folder()?, files, &progress).await?,
+        Form::Complete(file) => file,
+        Form::Parts(files) => assemble::merged(&partial::folder()?, files, &progress).await?,
         Form::Inside(file, start, length) => {
-            whole::taken_out(&partial::folder()?, (file, start, length), &progress).await?
+            assemble::extracted(&partial::folder()?, (file, start, length), &progress).await?
         }
     };
-    let size = hand_over(&bus, &name, &file, &progress).await?;
+    let size = upload(&bus, &name, &file, &progress).await?;
     drop(progress);
     let document = json!({ "imported": name, "size_bytes": size });
     done(
@@ -95,10 +91,7 @@ fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
         return llamafile::find(path, wanted);
     }
     if wanted.is_some() {
-        let message = format!(
-            "{} is one model: there is nothing to choose",
-            path.display()
-        );
+        let message = format!("{} contains one model: give its path only", path.display());
         return Err(CtlError::Usage(message));
     }
     file(path)
@@ -117,40 +110,10 @@ fn file(path: &Path) -> Result<Found> {
             })
         }
         _ => Ok(Found {
-            form: Form::Whole(open_model(path)?),
+            form: Form::Complete(open_model(path)?),
             name: model_name(path)?,
         }),
     }
-}
-
-/// Passes a complete file to the service and waits until it is verified; returns its
-/// size.
-///
-/// # Errors
-/// Those of the service.
-pub async fn hand_over(bus: &Bus, name: &str, file: &File, progress: &Progress) -> Result<u64> {
-    let size = file.metadata()?.len();
-    progress.spin(&format!("importing {name}"));
-    let options = Options::new();
-    tokio::select! {
-        imported = bus.service.import_model(name, Fd::from(file), &options) => imported?,
-        never = watch_copy(file, size, progress) => never,
-    }
-    Ok(size)
-}
-
-/// Refuses a name that another model has, before a long operation.
-///
-/// # Errors
-/// `Usage`, or that the service cannot be reached.
-pub async fn name_is_free(bus: &Bus, name: &str) -> Result {
-    let models = bus.service.list_models().await?;
-    if models.iter().any(|model| text(model, "name") == name) {
-        return Err(CtlError::Usage(format!(
-            "there is a model {name:?} already: remove it first, or choose another name with --name"
-        )));
-    }
-    Ok(())
 }
 
 /// Opens the file as the calling user and rejects early what cannot be a model, before
@@ -192,22 +155,9 @@ fn model_name(path: &Path) -> Result<String> {
         .and_then(|name| name.to_str())
         .map(|name| name.strip_suffix(".gguf").unwrap_or(name))
         .filter(|name| !name.is_empty());
-    name.map(str::to_owned)
-        .ok_or_else(|| CtlError::Usage("the file's name will not do: give one with --name".into()))
-}
-
-/// Shows how far the service has read: its descriptor is a duplicate of ours and shares
-/// the offset. If the service reads without changing the offset, the spinner stays.
-async fn watch_copy<T>(mut file: &File, size: u64, progress: &Progress) -> T {
-    while progress.is_shown() {
-        tokio::time::sleep(IMPORT_POLL).await;
-        match file.stream_position() {
-            Ok(position) if position >= size => progress.spin("checking the model"),
-            Ok(position) if position > 0 => progress.bytes("copying", position, size),
-            _ => {}
-        }
-    }
-    std::future::pending().await
+    name.map(str::to_owned).ok_or_else(|| {
+        CtlError::Usage("the file name cannot be the name of a model: give one with --name".into())
+    })
 }
 
 /// Selects one by its name; the error lists them if none or more than one matches.
@@ -230,17 +180,17 @@ fn choose<'a, T>(
         ([one], _) => Ok(one),
         ([], None) => Err(CtlError::service(
             FailureKind::ModelNotFound,
-            format!("{place}: there is no model in it"),
+            format!("{place} contains no model"),
         )),
         ([], Some(wanted)) => Err(CtlError::service(
             FailureKind::ModelNotFound,
             format!(
-                "{place}: there is no {wanted:?}, but\n  {}",
+                "{place} contains no {wanted:?}, but\n  {}",
                 names(&all.iter().collect::<Vec<_>>())
             ),
         )),
         (several, _) => Err(CtlError::Usage(format!(
-            "{place}: several models; write one of these behind it:\n  {}",
+            "{place} contains several models; add the name of one:\n  {}",
             names(several)
         ))),
     }

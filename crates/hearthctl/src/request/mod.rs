@@ -47,7 +47,7 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
         .system
         .iter()
         .map(|text| json!({ "role": "system", "content": text }));
-    let said = turns.iter().map(|turn| {
+    let messages = turns.iter().map(|turn| {
         let mut message = json!({ "role": turn.role, "content": turn.content });
         if !turn.calls.is_empty() {
             message["tool_calls"] = turn.calls.as_slice().into();
@@ -58,7 +58,7 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
     if let Some(model) = &args.model {
         request.insert("model".into(), model.as_str().into());
     }
-    request.insert("messages".into(), system.chain(said).collect());
+    request.insert("messages".into(), system.chain(messages).collect());
     if turns.len() > 1 {
         // A long chat continues without its oldest turns.
         request.insert("truncation".into(), "auto".into());

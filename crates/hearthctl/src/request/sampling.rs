@@ -47,14 +47,14 @@ impl SamplingArgs {
 fn temperature(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(t) if t.is_finite() && t >= 0.0 => Ok(t),
-        _ => Err("a temperature is a number from 0 up".to_owned()),
+        _ => Err("a temperature is a number of at least 0".to_owned()),
     }
 }
 
 fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(p) if (0.0..=1.0).contains(&p) => Ok(p),
-        _ => Err("it is a number from 0 to 1".to_owned()),
+        _ => Err("a number from 0 to 1 is required".to_owned()),
     }
 }
 

@@ -52,6 +52,6 @@ fn event(text: &str) -> Result<Event, String> {
 fn hours(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(t) if (0.01..=48.0).contains(&t) => Ok(t),
-        _ => Err("hours are a number from 0.01 to 48".to_owned()),
+        _ => Err("a number from 0.01 to 48 is required".to_owned()),
     }
 }

@@ -59,7 +59,7 @@ fn list(as_json: bool) -> Result {
         let boards = BOARDS.map(|b| json!({ "name": b.name, "about": b.about }));
         return output::json(&json!(boards));
     }
-    let mut table = Table::new(&["BOARD", "WHAT IT IS"], &[]);
+    let mut table = Table::new(&["BOARD", "DESCRIPTION"], &[]);
     for board in &BOARDS {
         table.row(vec![board.name.to_owned(), board.about.to_owned()]);
     }
@@ -68,7 +68,7 @@ fn list(as_json: bool) -> Result {
 
 fn show(board: &Board, args: &SimulateArgs, governed: &Trace, firmware: &Trace) -> Result {
     output::line(&format!(
-        "{}: {}; {} °C air, {} h of decoding without a break, limit {}",
+        "{}: {}; {} °C air, {} h of continuous decoding, limit {}",
         board.name, board.about, args.ambient, args.hours, governed.limit
     ))?;
     let headings = [
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_better_one_is_named() {
+    fn the_verdict_compares_tokens() {
         let summary = |tokens, celsius_settled| Summary {
             share: 0.5,
             tokens,

@@ -58,10 +58,10 @@ fn a_busy_server_is_asked_again_when_it_says() {
 
     let server = Server::start(|_, _| Answer::status(429).with("Retry-After", "3600"));
     let said = ill(home.pull(&server.url("/y.gguf"), &[]), 2);
-    assert!(said.contains("nothing is overwritten"), "{said}");
+    assert!(said.contains("is not replaced"), "{said}");
     fs::remove_file(home.output()).unwrap();
     let said = ill(home.pull(&server.url("/y.gguf"), &[]), 6);
-    assert!(said.contains("come back in 60 min"), "{said}");
+    assert!(said.contains("try again in 60 min"), "{said}");
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -69,10 +69,10 @@ fn a_busy_server_is_asked_again_when_it_says() {
 fn what_is_not_there_or_not_open_is_said_clearly() {
     let home = Home::new();
     for (status, code, words) in [
-        (404, 4, "there is no such file"),
+        (404, 4, "no such file"),
         (401, 6, "set HF_TOKEN"),
-        (403, 6, "accept the model's conditions"),
-        (418, 6, "answers 418"),
+        (403, 6, "accept its conditions"),
+        (418, 6, "returned 418"),
     ] {
         let server = Server::start(move |_, _| Answer::status(status));
         let said = ill(home.pull(&server.url("/x.gguf"), &[]), code);
@@ -102,7 +102,7 @@ fn a_page_is_no_model() {
     let server = Server::start(|_, _| Answer::body("<!doctype html>"));
     let home = Home::new();
     let said = ill(home.pull(&server.url("/x.gguf"), &[]), 4);
-    assert!(said.contains("no GGUF file"), "{said}");
+    assert!(said.contains("not send a GGUF file"), "{said}");
     assert!(home.kept().is_empty());
 }
 
@@ -123,7 +123,7 @@ fn a_server_that_sends_more_than_it_lists_is_not_believed() {
     let mut pull = home.pull("hf:org/repo", &[]);
     pull.env("HF_ENDPOINT", server.url(""));
     let said = ill(pull, 6);
-    assert!(said.contains("1000 bytes instead of 999"), "{said}");
+    assert!(said.contains("1000 bytes instead of the 999"), "{said}");
 }
 
 #[test]
@@ -174,10 +174,10 @@ fn wrong_usage_is_seen_before_anything_is_asked() {
     let said = ill(home.pull("hf:a/b", &["--sha256", "12"]), 2);
     assert!(said.contains("64 hexadecimal digits"), "{said}");
     let said = ill(home.pull("hf:a/b", &["--sha256", &"a".repeat(64)]), 2);
-    assert!(said.contains("plain addresses"), "{said}");
+    assert!(said.contains("only for a URL"), "{said}");
     let mut pull = home.ctl(&["pull", "hf:a/b", "--output", "/nonexistent/x.gguf"]);
     pull.env("HF_ENDPOINT", "http://127.0.0.1:1");
-    assert!(ill(pull, 2).contains("no such folder"));
+    assert!(ill(pull, 2).contains("no such directory"));
     let said = ill(home.ctl(&["pull", "hf:a/b"]), 3);
     assert!(said.contains("systemctl status hearthd"), "{said}");
 }

@@ -22,8 +22,8 @@ pub fn check(path: &Path, need: u64) -> Result {
         return Ok(());
     }
     let message = format!(
-        "{} more are needed and {} are free on this disk: make room, or set XDG_CACHE_HOME \
-         to a folder on another one",
+        "{} more are needed, but {} are free on this disk: free some space, or set \
+         XDG_CACHE_HOME to a directory on another disk",
         Bytes(need),
         Bytes(free)
     );

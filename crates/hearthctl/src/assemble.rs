@@ -15,7 +15,7 @@ use hearth_proto::FailureKind;
 
 use crate::error::{CtlError, Result};
 use crate::progress::Progress;
-use crate::pull::space;
+use crate::space;
 
 /// Update interval of the progress bar.
 const POLL: Duration = Duration::from_millis(200);
@@ -32,9 +32,9 @@ pub async fn merged(folder: &Path, parts: Vec<File>, progress: &Progress) -> Res
     for part in &parts {
         size += part.metadata()?.len();
     }
-    let (out, mut to) = nameless(folder, size)?;
+    let (out, mut to) = unnamed(folder, size)?;
     let path = folder.to_owned();
-    in_background("putting the parts together", progress, move |done| {
+    in_background("merging the parts", progress, move |done| {
         merge(&parts, &mut to, |n, of| done.set(n, of)).map_err(|error| match error {
             MergeError::Write(source) => CtlError::File { path, source },
             error => CtlError::service(FailureKind::ModelInvalid, error.to_string()),
@@ -48,14 +48,14 @@ pub async fn merged(folder: &Path, parts: Vec<File>, progress: &Progress) -> Res
 ///
 /// # Errors
 /// `File`.
-pub async fn taken_out(
+pub async fn extracted(
     folder: &Path,
     (file, start, length): (File, u64, u64),
     progress: &Progress,
 ) -> Result<File> {
-    let (out, mut to) = nameless(folder, length)?;
+    let (out, mut to) = unnamed(folder, length)?;
     copy(
-        "taking the model out",
+        "extracting the model",
         (file, start, length),
         progress,
         folder,
@@ -100,7 +100,7 @@ pub async fn copied(file: &File, output: &Path, progress: &Progress) -> Result {
 }
 
 /// Two handles of an unnamed file, on a disk with room for this many bytes.
-fn nameless(folder: &Path, size: u64) -> Result<(File, File)> {
+fn unnamed(folder: &Path, size: u64) -> Result<(File, File)> {
     space::check(folder, size)?;
     let out = tempfile::tempfile_in(folder).map_err(|source| CtlError::File {
         path: folder.to_owned(),
