@@ -7,9 +7,10 @@ use hearth_gguf::{FILE_TYPES, FileType};
 use hearth_lab::evaluate::CONTEXT;
 use hearth_lab::model;
 use hearth_lab::offline::threads;
-use hearth_lab::quantize::{self, Quantize};
+use hearth_lab::quantize::{self, Quantize, Quantized};
 use hearth_proto::ImatrixJob;
 use hearth_proto::units::Bytes;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::atomic_file::AtomicFile;
@@ -63,6 +64,14 @@ pub struct ImatrixArgs {
     pub threads: Option<u32>,
 }
 
+/// What `quantize --json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    path: &'a Path,
+    #[serde(flatten)]
+    result: &'a Quantized,
+}
+
 /// `hearthctl quantize`.
 pub async fn run(as_json: bool, args: &QuantizeArgs) -> Result {
     let model = fit::find(&args.model)?;
@@ -80,13 +89,11 @@ pub async fn run(as_json: bool, args: &QuantizeArgs) -> Result {
     file.finish()?;
     drop(progress);
     if as_json {
-        let mut document = json!({ "path": args.out });
-        if let (Some(document), serde_json::Value::Object(result)) =
-            (document.as_object_mut(), json!(result))
-        {
-            document.extend(result);
-        }
-        return output::json(&document);
+        let document = Document {
+            path: &args.out,
+            result: &result,
+        };
+        return output::json(&json!(document));
     }
     let mut table = Table::new(&["FILE", "SIZE", "BITS/WEIGHT"], &[1, 2]);
     for (path, bytes, bits) in [
