@@ -109,7 +109,7 @@ fn hearthctl_sees_to_the_kept_prompts() {
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&path, bytes).unwrap();
     let said = error(&daemon.ctl(&["cache", "verify"]));
-    assert!(said.contains("1 kept prompts are damaged"), "{said}");
+    assert!(said.contains("1 cached prompts are damaged"), "{said}");
 
     // In memory as well as on disk.
     assert_eq!(ask(&daemon, "What is the capital of Italy?").1, 0);

@@ -9,8 +9,8 @@ use hearth_proto::bus::{JOB_INTERFACE, JOBS, NAME, PATH};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, Fd, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, connection, fdo};
 
-use crate::args::Global;
 use crate::error::{CtlError, Result};
+use crate::global::Global;
 
 /// `a{sv}` of a call.
 pub type Options<'a> = HashMap<&'a str, Variant<'a>>;

@@ -1,15 +1,25 @@
 //! `cache`: manages the prompt cache on disk.
 
+use clap::Subcommand;
 use hearth_proto::units::Bytes;
 use serde_json::{Value, json};
 
-use crate::args::CacheCommand;
 use crate::bus::{Bus, Dict};
 use crate::error::{CtlError, Result};
 use crate::output;
 use crate::progress::Progress;
 use crate::table::Table;
 use crate::value::{dict_to_json, flag, number, text};
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List the cached prompts.
+    List,
+    /// Read each cached prompt in full and verify its checksums.
+    Verify,
+    /// Delete your cached prompts, in memory and on disk; as root, all cached prompts.
+    Clear,
+}
 
 /// `hearthctl cache`.
 pub async fn run(bus: &Bus, json: bool, command: &CacheCommand) -> Result {
@@ -26,14 +36,14 @@ async fn list(bus: &Bus, json: bool) -> Result {
         return output::json(&prompts.iter().map(dict_to_json).collect::<Value>());
     }
     if prompts.is_empty() {
-        output::note("no prompts are kept on disk yet");
+        output::note("no prompts are cached on disk");
         return Ok(());
     }
     show(&prompts)
 }
 
 async fn verify(bus: &Bus, json: bool) -> Result {
-    let progress = Progress::new("reading the kept prompts", json);
+    let progress = Progress::new("verifying the cached prompts", json);
     let prompts = bus.service.verify_prompts().await?;
     drop(progress);
     let damaged = prompts.iter().filter(|p| !text(p, "problem").is_empty());
@@ -45,16 +55,17 @@ async fn verify(bus: &Bus, json: bool) -> Result {
             show(&prompts)?;
         }
         output::note(&format!(
-            "{} kept prompts, {damaged} damaged",
+            "{} cached prompts, {damaged} damaged",
             prompts.len()
         ));
     }
     if damaged > 0 {
         let message = format!(
-            "{damaged} kept prompts are damaged; they are deleted when their model is loaded \
-             next, and computed again"
+            "{damaged} cached prompts are damaged; they are deleted when their model is next \
+             loaded, and computed again"
         );
-        return Err(CtlError::service("Damaged", message));
+        let kind = "Damaged";
+        return Err(CtlError::Result { kind, message });
     }
     Ok(())
 }
@@ -64,7 +75,7 @@ async fn clear(bus: &Bus, json: bool) -> Result {
     if json {
         return output::json(&json!({ "cleared": cleared }));
     }
-    output::note(&format!("{cleared} kept prompts deleted"));
+    output::note(&format!("{cleared} cached prompts deleted"));
     Ok(())
 }
 

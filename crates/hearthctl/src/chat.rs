@@ -1,43 +1,54 @@
 //! `chat`: a conversation. The whole conversation is sent with each turn; the prefix
 //! cache of the service has the part that it has already computed.
 
-use crate::answer::{Answer, Show, ToolCall};
-use crate::args::{ChatArgs, Global, QueueArgs, RequestArgs};
+use clap::Args;
+
+use crate::answer::{Answer, OutputMode, ToolCall};
 use crate::bus::Bus;
+use crate::chat_input::ChatInput;
 use crate::error::{CtlError, Result};
-use crate::lines::Input;
+use crate::global::Global;
 use crate::output;
-use crate::request::{self, Turn};
+use crate::request::{self, PRIORITIES, QueueArgs, RequestArgs, Turn};
 use crate::signals::interrupted;
 
 /// Output of `/help`.
 const HELP: &str = "\
 /help         this list
-/clear        forget the conversation, keep the system prompt
-/system TEXT  set the system prompt; without TEXT: show it
+/clear        delete the conversation, keep the system prompt
+/system TEXT  set the system prompt; show it if TEXT is omitted
 /stats        speed and size of the last answer and of the conversation
-/quit         leave (also Ctrl-D)
+/quit         exit (also Ctrl-D)
 Ctrl-C        stop the answer, keep the conversation";
+
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub request: RequestArgs,
+    /// Scheduling priority of the requests.
+    #[arg(long, default_value = "interactive", value_parser = PRIORITIES)]
+    pub priority: String,
+}
 
 /// `hearthctl chat`.
 pub async fn run(global: &Global, args: &ChatArgs) -> Result {
-    let mut input = Input::open()?;
+    let mut input = ChatInput::open()?;
     let mut chat = Chat {
         bus: Bus::connect(global).await?,
         args: args.request.clone(),
         priority: args.priority.clone(),
-        show: if global.json {
-            Show::Events
+        mode: if global.json {
+            OutputMode::Events
         } else {
-            Show::Text
+            OutputMode::Text
         },
         turns: Vec::new(),
         last: None,
     };
-    if input.is_person() {
-        output::note("/help lists the commands, Ctrl-D leaves");
+    if input.is_terminal() {
+        output::note("/help lists the commands, Ctrl-D exits");
     }
-    let person = input.is_person();
+    let is_terminal = input.is_terminal();
     while let Some(line) = next_line(&mut input).await? {
         let line = line.trim();
         if line.is_empty() {
@@ -46,13 +57,13 @@ pub async fn run(global: &Global, args: &ChatArgs) -> Result {
         let ended = match Slash::parse(line) {
             Some(Slash::Quit) => break,
             Some(command) => {
-                chat.obey(&command);
+                chat.execute(&command);
                 continue;
             }
             None => chat.turn(line).await,
         };
         match ended {
-            Err(e) if person && !e.is_broken_pipe() => {
+            Err(e) if is_terminal && !e.is_broken_pipe() => {
                 // The conversation continues; the user decides what to do.
                 if !matches!(e, CtlError::Interrupted) {
                     output::report(&e, global.json);
@@ -67,7 +78,7 @@ pub async fn run(global: &Global, args: &ChatArgs) -> Result {
 
 /// The next line; Ctrl-C ends a chat whose lines come from a pipe. The editor
 /// sees Ctrl-C as a key.
-async fn next_line(input: &mut Input) -> Result<Option<String>> {
+async fn next_line(input: &mut ChatInput) -> Result<Option<String>> {
     tokio::select! {
         line = input.next() => line,
         () = interrupted() => Err(CtlError::Interrupted),
@@ -79,7 +90,7 @@ struct Chat {
     bus: Bus,
     args: RequestArgs,
     priority: String,
-    show: Show,
+    mode: OutputMode,
     turns: Vec<Turn>,
     last: Option<Answer>,
 }
@@ -90,10 +101,10 @@ impl Chat {
         self.turns.push(Turn::user(text));
         let request = request::chat(&self.turns, &self.args);
         let options = request::options(&self.priority, &QueueArgs::default());
-        let mut answer = Answer::new(self.show);
-        let followed = tokio::select! {
+        let mut answer = Answer::new(self.mode);
+        let received = tokio::select! {
             biased;
-            followed = answer.follow(&self.bus, &request, &options) => followed,
+            received = answer.receive(&self.bus, &request, &options) => received,
             () = interrupted() => Err(CtlError::Interrupted),
         };
         answer.end_line()?;
@@ -106,24 +117,24 @@ impl Chat {
             self.turns.push(Turn::assistant(&answer.text, calls));
         }
         self.last = Some(answer);
-        followed
+        received
     }
 
-    fn obey(&mut self, command: &Slash<'_>) {
+    fn execute(&mut self, command: &Slash<'_>) {
         match command {
             // Handled by the caller.
             Slash::Quit => {}
             Slash::Help => output::note(HELP),
             Slash::Clear => {
                 self.turns.clear();
-                output::note("the conversation is forgotten");
+                output::note("conversation deleted");
             }
             Slash::System("") => {
                 output::note(self.args.system.as_deref().unwrap_or("no system prompt"));
             }
             Slash::System(text) => {
                 self.args.system = Some((*text).to_owned());
-                output::note("the system prompt is set");
+                output::note("system prompt set");
             }
             Slash::Stats => output::note(&self.stats()),
             Slash::Unknown(word) => output::note(&format!("no command {word}: try /help")),
@@ -178,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_told_from_talk() {
+    fn commands_are_distinguished_from_messages() {
         assert_eq!(Slash::parse("hello /help"), None);
         assert_eq!(Slash::parse("/etc/fstab is what?"), None);
         assert_eq!(Slash::parse("/help"), Some(Slash::Help));

@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use hearth_proto::bus::NAME;
 
-use crate::args::Cli;
+use crate::cli::Cli;
 use crate::error::{CtlError, Result};
 
 /// Writes `hearthctl.1`, a page for each visible command, and one for the D-Bus

@@ -1,11 +1,11 @@
 //! Errors and their exit codes.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use hearth_proto::FailureKind;
+use hearth_lab::LabError;
 use hearth_proto::bus::ERROR_PREFIX;
+use hearth_proto::{Failure, FailureKind};
 use serde_json::{Value, json};
 use zbus::DBusError;
 
@@ -13,52 +13,35 @@ use zbus::DBusError;
 const STANDARD_ERRORS: &str = "org.freedesktop.DBus.Error.";
 /// Prefix of the error names that systemd returns when activation fails.
 const SYSTEMD_ERRORS: &str = "org.freedesktop.systemd1.";
-
-/// The kind of an error of the service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// One of the service's own.
-    Known(FailureKind),
-    /// Any other, by the last part of its name on the bus, or by its full name.
-    Other(String),
-}
-
-impl From<FailureKind> for Kind {
-    fn from(kind: FailureKind) -> Self {
-        Self::Known(kind)
-    }
-}
-
-impl From<&str> for Kind {
-    /// Kinds are `QueueFull` on the bus and `queue_full` in stream events.
-    fn from(name: &str) -> Self {
-        let is_named = |kind: &FailureKind| kind.as_str() == name || format!("{kind:?}") == name;
-        let known = FailureKind::ALL.into_iter().find(is_named);
-        known.map_or_else(|| Self::Other(name.to_owned()), Self::Known)
-    }
-}
-
-/// The name for scripts, as on the bus.
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Known(kind) => write!(f, "{kind:?}"),
-            Self::Other(name) => f.write_str(name),
-        }
-    }
-}
-
 /// Any outcome of `hearthctl` other than success.
 #[derive(Debug, thiserror::Error)]
 pub enum CtlError {
     /// The command line requests something impossible.
     #[error("{0}")]
     Usage(String),
-    /// The service refused or failed; its message says what to do next.
+    /// The service, the engine or a model failed; the message says what to do next.
     #[error("{message}")]
     Service {
-        /// The kind.
-        kind: Kind,
+        kind: FailureKind,
+        /// For the user.
+        message: String,
+    },
+    /// An error of the bus or of a later version of the service.
+    #[error("{message}")]
+    Other {
+        /// Last part of the error's name; of names from elsewhere, the full name.
+        kind: String,
+        /// For the user.
+        message: String,
+    },
+    /// The object on the bus does not exist.
+    #[error("{0}")]
+    UnknownObject(String),
+    /// The command completed, with a negative result.
+    #[error("{message}")]
+    Result {
+        /// For scripts.
+        kind: &'static str,
         /// For the user.
         message: String,
     },
@@ -67,8 +50,8 @@ pub enum CtlError {
     Unreachable(String),
     /// The bus refuses the call: its policy admits only the group.
     #[error(
-        "the bus does not let you talk to hearthd\nAre you in the group hearth? Try: \
-         sudo adduser $USER hearth, then log in again"
+        "the bus policy does not allow you to call hearthd\nAre you a member of the group hearth? \
+         Try: sudo adduser $USER hearth, then log in again"
     )]
     NotInGroup,
     /// Ctrl-C.
@@ -87,8 +70,7 @@ pub enum CtlError {
     /// A server on the network cannot be reached, or refuses.
     #[error("{message}")]
     Download {
-        /// `Network` or `AccessDenied`.
-        kind: &'static str,
+        kind: DownloadError,
         /// For the user.
         message: String,
     },
@@ -97,14 +79,31 @@ pub enum CtlError {
     Unexpected(String),
 }
 
+/// Why a download failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DownloadError {
+    /// The server cannot be reached, or does not respond as it should.
+    Network,
+    /// The server refuses.
+    AccessDenied,
+}
+
 /// The result of every command.
 pub type Result<T = (), E = CtlError> = std::result::Result<T, E>;
 
 impl CtlError {
-    /// An error of the service.
-    pub fn service(kind: impl Into<Kind>, message: impl Into<String>) -> Self {
+    /// A failure of this kind.
+    pub fn service(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::Service {
-            kind: kind.into(),
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// A failed download.
+    pub fn network(message: impl Into<String>) -> Self {
+        Self::Download {
+            kind: DownloadError::Network,
             message: message.into(),
         }
     }
@@ -116,17 +115,17 @@ impl CtlError {
             Self::Unreachable(_) | Self::NotInGroup => 3,
             Self::Download { .. } => 6,
             Self::Interrupted => 130,
-            Self::Output(_) | Self::Unexpected(_) => 1,
+            Self::Output(_)
+            | Self::Unexpected(_)
+            | Self::Other { .. }
+            | Self::UnknownObject(_)
+            | Self::Result { .. } => 1,
             Self::Service { kind, .. } => match kind {
-                Kind::Known(
-                    FailureKind::ModelNotFound
-                    | FailureKind::ModelInvalid
-                    | FailureKind::OutOfMemory,
-                ) => 4,
-                Kind::Known(
-                    FailureKind::Busy | FailureKind::QueueFull | FailureKind::QuotaExceeded,
-                ) => 5,
-                Kind::Known(_) | Kind::Other(_) => 1,
+                FailureKind::ModelNotFound
+                | FailureKind::ModelInvalid
+                | FailureKind::OutOfMemory => 4,
+                FailureKind::Busy | FailureKind::QueueFull | FailureKind::QuotaExceeded => 5,
+                _ => 1,
             },
         }
     }
@@ -140,10 +139,16 @@ impl CtlError {
     pub fn to_json(&self) -> Value {
         let kind = match self {
             Self::Usage(_) => "Usage",
-            Self::Service { kind, .. } => &kind.to_string(),
+            Self::Service { kind, .. } => &format!("{kind:?}"),
+            Self::Other { kind, .. } => kind,
+            Self::UnknownObject(_) => "UnknownObject",
+            Self::Result { kind, .. } => kind,
             Self::Unreachable(_) => "Unreachable",
             Self::NotInGroup => "NotInGroup",
-            Self::Download { kind, .. } => kind,
+            Self::Download { kind, .. } => match kind {
+                DownloadError::Network => "Network",
+                DownloadError::AccessDenied => "AccessDenied",
+            },
             Self::Interrupted => "Interrupted",
             Self::Output(_) | Self::File { .. } => "Io",
             Self::Unexpected(_) => "Unexpected",
@@ -151,6 +156,23 @@ impl CtlError {
         json!({
             "error": { "kind": kind, "message": self.to_string(), "exit_code": self.exit_code() }
         })
+    }
+}
+
+impl From<Failure> for CtlError {
+    fn from(failure: Failure) -> Self {
+        Self::service(failure.kind, failure.message)
+    }
+}
+
+impl From<LabError> for CtlError {
+    fn from(error: LabError) -> Self {
+        match error {
+            LabError::Request(message) => Self::Usage(message),
+            LabError::File { path, source } => Self::File { path, source },
+            LabError::Failure(failure) => failure.into(),
+            e @ (LabError::Protocol(_) | LabError::Plot(_)) => Self::Unexpected(e.to_string()),
+        }
     }
 }
 
@@ -182,34 +204,41 @@ impl From<zbus::fdo::Error> for CtlError {
 
 /// Classifies an error reply by its full name on the bus.
 fn by_name(name: &str, message: String) -> CtlError {
-    if let Some(kind) = name.strip_prefix(ERROR_PREFIX) {
-        return CtlError::service(kind, or_name(message, kind));
-    }
-    if name.starts_with(SYSTEMD_ERRORS) {
-        return CtlError::Unreachable(or_name(message, name));
-    }
-    let Some(kind) = name.strip_prefix(STANDARD_ERRORS) else {
-        return CtlError::service(name, or_name(message, name));
+    let message = if message.is_empty() {
+        last_part(name).to_owned()
+    } else {
+        message
     };
-    match kind {
-        "AccessDenied" if by_bus_policy(&message) => CtlError::NotInGroup,
-        "ServiceUnknown" | "NameHasNoOwner" | "NoServer" | "Disconnected" | "NoReply"
-        | "TimedOut" | "Timeout" | "AuthFailed" => CtlError::Unreachable(or_name(message, kind)),
-        _ if kind.starts_with("Spawn.") => CtlError::Unreachable(or_name(message, kind)),
-        "UnknownMethod" | "UnknownInterface" | "UnknownProperty" => {
-            CtlError::Unexpected(or_name(message, kind))
+    let standard = name.strip_prefix(STANDARD_ERRORS);
+    match standard {
+        Some("AccessDenied") if by_bus_policy(&message) => return CtlError::NotInGroup,
+        Some(
+            "ServiceUnknown" | "NameHasNoOwner" | "NoServer" | "Disconnected" | "NoReply"
+            | "TimedOut" | "Timeout" | "AuthFailed",
+        ) => return CtlError::Unreachable(message),
+        Some(kind) if kind.starts_with("Spawn.") => return CtlError::Unreachable(message),
+        Some("UnknownMethod" | "UnknownInterface" | "UnknownProperty") => {
+            return CtlError::Unexpected(message);
         }
-        _ => CtlError::service(kind, or_name(message, kind)),
+        Some("UnknownObject") => return CtlError::UnknownObject(message),
+        None if name.starts_with(SYSTEMD_ERRORS) => return CtlError::Unreachable(message),
+        _ => {}
+    }
+    let mut kinds = FailureKind::ALL.into_iter();
+    let known = kinds.find(|kind| kind.names().bus == name);
+    // Any program on the bus may send IOError and Failed.
+    if let Some(kind) = known.filter(|k| !matches!(k, FailureKind::Io | FailureKind::Internal)) {
+        return CtlError::Service { kind, message };
+    }
+    let own = standard.or_else(|| name.strip_prefix(ERROR_PREFIX));
+    CtlError::Other {
+        kind: own.unwrap_or(name).to_owned(),
+        message,
     }
 }
 
-/// The name of the error if it has no message.
-fn or_name(message: String, name: &str) -> String {
-    if message.is_empty() {
-        name.to_owned()
-    } else {
-        message
-    }
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
 }
 
 /// `AccessDenied` is sent by the bus as well as by the service, under the same name; only
@@ -224,25 +253,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_has_one_spelling() {
-        let event = CtlError::service("out_of_memory", "m").to_json();
-        assert_eq!(event["error"]["kind"], "OutOfMemory");
-        let foreign = CtlError::service("com.example.Error.Odd", "m").to_json();
-        assert_eq!(foreign["error"]["kind"], "com.example.Error.Odd");
+    fn errors_of_the_bus_are_kinds_or_keep_their_names() {
+        for kind in FailureKind::ALL {
+            let name = kind.names().bus;
+            let document = by_name(name, "m".into()).to_json();
+            let last = name.rsplit('.').next().unwrap();
+            assert_eq!(document["error"]["kind"], last, "{document}");
+        }
+        let full = by_name(FailureKind::QueueFull.names().bus, "m".into());
+        assert_eq!(full.exit_code(), 5);
+        for (name, kind) in [
+            ("com.example.Error.Odd", "com.example.Error.Odd"),
+            ("org.hearthd.Inference1.Error.Later", "Later"),
+            (
+                "org.freedesktop.DBus.Error.LimitsExceeded",
+                "LimitsExceeded",
+            ),
+        ] {
+            let error = by_name(name, String::new());
+            assert_eq!(error.to_json()["error"]["kind"], kind);
+            assert!(!error.to_string().is_empty(), "{name}");
+        }
     }
 
     #[test]
-    fn exit_codes_follow_the_kind_in_either_spelling() {
+    fn exit_codes_follow_the_kind() {
         for (kind, code) in [
-            ("ModelNotFound", 4),
-            ("model_invalid", 4),
-            ("OutOfMemory", 4),
-            ("Busy", 5),
-            ("queue_full", 5),
-            ("Overheated", 1),
-            ("AccessDenied", 1),
+            (FailureKind::ModelNotFound, 4),
+            (FailureKind::ModelInvalid, 4),
+            (FailureKind::OutOfMemory, 4),
+            (FailureKind::Busy, 5),
+            (FailureKind::QueueFull, 5),
+            (FailureKind::QuotaExceeded, 5),
+            (FailureKind::Overheated, 1),
+            (FailureKind::AccessDenied, 1),
         ] {
-            assert_eq!(CtlError::service(kind, "m").exit_code(), code, "{kind}");
+            assert_eq!(CtlError::service(kind, "m").exit_code(), code, "{kind:?}");
         }
         assert_eq!(CtlError::Interrupted.exit_code(), 130);
     }
@@ -257,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_is_unreachable() {
+    fn an_absent_service_is_unreachable() {
         for kind in ["ServiceUnknown", "NoReply", "Spawn.ChildExited"] {
             let error = by_name(&format!("{STANDARD_ERRORS}{kind}"), String::new());
             assert_eq!(error.exit_code(), 3, "{kind}");
@@ -267,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_json_form_carries_kind_message_and_code() {
-        let document = CtlError::service("QueueFull", "try later").to_json();
+        let document = CtlError::service(FailureKind::QueueFull, "try later").to_json();
         assert_eq!(document["error"]["kind"], "QueueFull");
         assert_eq!(document["error"]["message"], "try later");
         assert_eq!(document["error"]["exit_code"], 5);

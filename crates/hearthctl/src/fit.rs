@@ -1,20 +1,34 @@
 //! `fit`: how much memory a model takes, from its header alone.
 
-use std::fs::File;
-use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use hearth_gguf::fit::{Budget, Fitted, NoFit, Wanted, budget, fit, usable_kv_type};
-use hearth_gguf::{Header, read_header};
+use hearth_lab::model::header;
 use hearth_proto::paths::{MODELS, MODELS_PACKAGED};
 use hearth_proto::units::Bytes;
+use hearth_proto::{FailureKind, KvType};
 use hearth_sensors::Sensors;
 use serde_json::{Value, json};
 
-use crate::args::FitArgs;
 use crate::error::{CtlError, Result};
 use crate::output;
 use crate::table::Table;
+
+#[derive(Debug, Args)]
+pub struct FitArgs {
+    /// A GGUF file, or a name that `hearthctl models` lists.
+    pub model: String,
+    /// Context in tokens; the training context of the model, at most 4096, if omitted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub context: Option<u32>,
+    /// Type of the key cache: f16 or `q8_0`.
+    #[arg(long, value_name = "TYPE", value_parser = kv_type)]
+    pub kv_type: Option<KvType>,
+    /// Memory limit in MiB; the memory that is available now if omitted.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 24))]
+    pub memory: Option<u64>,
+}
 
 /// `hearthctl fit`.
 pub fn run(as_json: bool, args: &FitArgs) -> Result {
@@ -37,7 +51,7 @@ pub fn run(as_json: bool, args: &FitArgs) -> Result {
     }
     fitted
         .map(drop)
-        .map_err(|no| CtlError::service("OutOfMemory", no.to_string()))
+        .map_err(|no| CtlError::service(FailureKind::OutOfMemory, no.to_string()))
 }
 
 /// A budget of this many MiB, or of the memory that is available now.
@@ -46,7 +60,7 @@ pub fn memory(sensors: &Sensors, mib: Option<u64>) -> Result<Budget> {
         return Ok(Budget::all(Bytes::mib(mib)));
     }
     budget(&sensors.read().memory).ok_or_else(|| {
-        CtlError::Usage("this system does not say how much memory is free: use --memory".into())
+        CtlError::Usage("the system does not report available memory: give --memory".into())
     })
 }
 
@@ -56,7 +70,7 @@ fn show(fitted: &Result<Fitted, NoFit>, budget: Budget) -> Result {
         Err(no) => (no.settings, no.estimate),
     };
     let cache = format!(
-        "context of {} tokens, {} for kept prompts, {} keys",
+        "context of {} tokens, {} for cached prompts, {} keys",
         settings.context,
         settings.kept,
         settings.kv_type.as_str()
@@ -131,25 +145,11 @@ pub fn find(model: &str) -> Result<PathBuf> {
             "there is no file {model:?} and no such model in {}: give the path of a GGUF file",
             folders.join(" or ")
         );
-        CtlError::service("ModelNotFound", message)
+        CtlError::service(FailureKind::ModelNotFound, message)
     })
 }
 
-/// Reads the header of a file.
-pub fn header(path: &Path) -> Result<Header> {
-    let fail = |source: io::Error| CtlError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(fail)?;
-    if !file.metadata().map_err(fail)?.is_file() {
-        return Err(fail(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a file",
-        )));
-    }
-    read_header(&mut BufReader::new(file)).map_err(|error| {
-        let message = format!("{}: {error}; get the file again", path.display());
-        CtlError::service("ModelInvalid", message)
-    })
+/// Accepts the names that the configuration file uses.
+fn kv_type(text: &str) -> Result<KvType, String> {
+    serde_json::from_value(text.into()).map_err(|_| "use f16 or q8_0".to_owned())
 }

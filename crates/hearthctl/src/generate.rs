@@ -1,13 +1,33 @@
 //! `generate` and `count-tokens`: one text in, one answer out.
 
+use clap::Args;
 use serde_json::json;
 
-use crate::answer::{Answer, Show};
-use crate::args::{GenerateArgs, Global};
+use crate::answer::{Answer, OutputMode};
 use crate::bus::Bus;
 use crate::error::Result;
-use crate::request::{self, Turn};
+use crate::global::Global;
+use crate::request::{self, PRIORITIES, QueueArgs, RequestArgs, Turn};
 use crate::{input, output};
+
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// The prompt; `-`, or no prompt with piped input, reads standard input.
+    pub prompt: Option<String>,
+    #[command(flatten)]
+    pub request: RequestArgs,
+    /// Scheduling priority of the request.
+    #[arg(long, default_value = "interactive", value_parser = PRIORITIES)]
+    pub priority: String,
+    #[command(flatten)]
+    pub queue: QueueArgs,
+    /// Print the answer when it is complete instead of token by token.
+    #[arg(long)]
+    pub no_stream: bool,
+    /// Print speed and token counts on standard error even if it is not a terminal.
+    #[arg(long)]
+    pub stats: bool,
+}
 
 /// `hearthctl generate`.
 pub async fn run(global: &Global, args: &GenerateArgs) -> Result {
@@ -16,18 +36,18 @@ pub async fn run(global: &Global, args: &GenerateArgs) -> Result {
     let request = request::chat(&[Turn::user(prompt)], &args.request);
     let options = request::options(&args.priority, &args.queue);
     let mut answer = Answer::new(match (args.no_stream, global.json) {
-        (true, _) => Show::Nothing,
-        (false, true) => Show::Events,
-        (false, false) => Show::Text,
+        (true, _) => OutputMode::Nothing,
+        (false, true) => OutputMode::Events,
+        (false, false) => OutputMode::Text,
     });
-    let followed = answer.follow(&bus, &request, &options).await;
+    let received = answer.receive(&bus, &request, &options).await;
     answer.end_line()?;
-    followed?;
+    received?;
     if args.no_stream {
-        print_whole(&answer, global.json)?;
+        print_complete(&answer, global.json)?;
     }
-    let person = output::stdout_is_terminal() && output::stderr_is_terminal() && !global.json;
-    if args.stats || person {
+    let is_terminal = output::stdout_is_terminal() && output::stderr_is_terminal() && !global.json;
+    if args.stats || is_terminal {
         output::note(&answer.stats());
     }
     Ok(())
@@ -62,7 +82,7 @@ pub async fn embed(global: &Global, texts: &[String]) -> Result {
         .try_for_each(|vector| output::line(&json!(vector).to_string()))
 }
 
-fn print_whole(answer: &Answer, json: bool) -> Result {
+fn print_complete(answer: &Answer, json: bool) -> Result {
     if json {
         output::json(&answer.to_json())
     } else {

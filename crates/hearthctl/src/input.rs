@@ -36,27 +36,6 @@ pub fn file(path: &Path, what: &str) -> Result<String> {
     not_empty(text, what)
 }
 
-/// The longest text for a model: tokenizing more takes a minute without any progress
-/// shown.
-const TEXT_BYTES_MAX: u64 = 8 << 20;
-
-/// Reads a text for a model, unmodified.
-pub fn text_file(path: &Path) -> Result<String> {
-    let failed = |source| CtlError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let bytes = fs::metadata(path).map_err(failed)?.len();
-    if bytes > TEXT_BYTES_MAX {
-        return Err(CtlError::Usage(format!(
-            "{} has {bytes} bytes: give a text of at most {TEXT_BYTES_MAX}, which is more than \
-             enough",
-            path.display()
-        )));
-    }
-    fs::read_to_string(path).map_err(failed)
-}
-
 fn not_empty(text: String, what: &str) -> Result<String> {
     if text.trim().is_empty() {
         return Err(CtlError::Usage(format!("the {what} is empty")));

@@ -3,24 +3,39 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use hearth_proto::bus::JOBS;
 use nix::unistd::{Uid, User};
 use serde_json::{Value, json};
 
-use crate::args::{Global, SubmitArgs};
 use crate::bus::{Bus, Dict};
-use crate::error::{CtlError, Kind, Result};
-use crate::page::Page;
+use crate::error::{CtlError, Result};
+use crate::formatter::Formatter;
+use crate::global::Global;
 use crate::progress::Progress;
-use crate::request::{self, Turn};
+use crate::request::{self, PRIORITIES, QueueArgs, RequestArgs, Turn};
 use crate::table::Table;
 use crate::value::{dict_to_json, float, number, text};
 use crate::{input, output};
 
-/// The last part of the standard error name of a call to an object that does not exist.
-const NO_OBJECT: &str = "UnknownObject";
 /// How often to poll the progress of a job while it is shown.
 const JOB_POLL: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The prompt; `-`, or no prompt with piped input, reads standard input.
+    pub prompt: Option<String>,
+    #[command(flatten)]
+    pub request: RequestArgs,
+    /// Scheduling priority of the job.
+    #[arg(long, default_value = "normal", value_parser = PRIORITIES)]
+    pub priority: String,
+    #[command(flatten)]
+    pub queue: QueueArgs,
+    /// Wait for the answer and print it.
+    #[arg(long)]
+    pub wait: bool,
+}
 
 /// `hearthctl submit`.
 pub async fn submit(global: &Global, args: &SubmitArgs) -> Result {
@@ -33,7 +48,7 @@ pub async fn submit(global: &Global, args: &SubmitArgs) -> Result {
     if args.wait {
         if output::stderr_is_terminal() && !global.json {
             output::note(&format!(
-                "job {id}; it goes on if you leave: hearthctl result {id}"
+                "job {id} continues after an interrupt: hearthctl result {id}"
             ));
         }
         return result(&bus, global.json, id).await;
@@ -50,7 +65,7 @@ pub async fn result(bus: &Bus, json: bool, id: &str) -> Result {
     let job = bus.job(id).await?;
     let progress = Progress::new(&format!("job {id}"), json);
     let response = tokio::select! {
-        response = job.get_result() => response.map_err(|e| known(e.into(), id))?,
+        response = job.get_result() => response.map_err(|e| not_found(e.into(), id))?,
         never = watch_job(bus, id, &progress) => never,
     };
     drop(progress);
@@ -66,31 +81,31 @@ pub async fn result(bus: &Bus, json: bool, id: &str) -> Result {
 }
 
 /// A message of the model as text.
-fn readable(message: &Value, person: bool) -> String {
-    let mut page = Page::new(person);
+fn readable(message: &Value, is_terminal: bool) -> String {
+    let mut formatter = Formatter::new(is_terminal);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut shown = page.reasoning(&text(&message["reasoning_content"]));
-    shown += &page.content(&text(&message["content"]));
+    let mut shown = formatter.reasoning(&text(&message["reasoning_content"]));
+    shown += &formatter.content(&text(&message["content"]));
     for call in message["tool_calls"].as_array().into_iter().flatten() {
         let call = &call["function"];
-        shown += &page.call(&text(&call["name"]), &text(&call["arguments"]));
+        shown += &formatter.call(&text(&call["name"]), &text(&call["arguments"]));
     }
-    shown + &page.end()
+    shown + &formatter.end()
 }
 
 /// `hearthctl cancel`.
 pub async fn cancel(bus: &Bus, json: bool, id: &str) -> Result {
-    let before = bus.job_properties(id).await.map_err(|e| known(e, id))?;
+    let before = bus.job_properties(id).await.map_err(|e| not_found(e, id))?;
     let state = text(&before, "State");
-    let over = matches!(state, "done" | "failed" | "cancelled");
+    let ended = matches!(state, "done" | "failed" | "cancelled");
     // Called in any case: the service decides whether the caller may.
     let job = bus.job(id).await?;
-    job.cancel().await.map_err(|e| known(e.into(), id))?;
+    job.cancel().await.map_err(|e| not_found(e.into(), id))?;
     if json {
-        return output::json(&json!({ "id": id, "cancelled": !over }));
+        return output::json(&json!({ "id": id, "cancelled": !ended }));
     }
-    output::note(&if over {
-        format!("job {id} was over already: {state}")
+    output::note(&if ended {
+        format!("job {id} had already ended: {state}")
     } else {
         format!("cancelled job {id}")
     });
@@ -136,20 +151,16 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
 }
 
 /// A job that does not exist has no object to call.
-fn known(error: CtlError, id: &str) -> CtlError {
+fn not_found(error: CtlError, id: &str) -> CtlError {
     match error {
-        CtlError::Service {
-            kind: Kind::Other(name),
-            ..
-        } if name == NO_OBJECT => CtlError::service(NO_OBJECT, gone(id)),
         // The service has answered, so it is the object that lacks the interface.
-        CtlError::Unexpected(_) => CtlError::service(NO_OBJECT, gone(id)),
+        CtlError::UnknownObject(_) | CtlError::Unexpected(_) => CtlError::UnknownObject(no_job(id)),
         other => other,
     }
 }
 
-fn gone(id: &str) -> String {
-    format!("no job {id}: see `hearthctl jobs`; finished jobs are forgotten after a while")
+fn no_job(id: &str) -> String {
+    format!("no job {id}: see `hearthctl jobs`; finished jobs are deleted after a while")
 }
 
 /// Shows the progress of the job.
@@ -158,7 +169,10 @@ async fn watch_job<T>(bus: &Bus, id: &str, progress: &Progress) -> T {
         // For display only: errors are reported by the result itself.
         if let Ok(job) = bus.job_properties(id).await {
             progress.say(&match text(&job, "State") {
-                "queued" => format!("job {id}: {} before it", number(&job, "QueuePosition")),
+                "queued" => format!(
+                    "job {id}: {} ahead in the queue",
+                    number(&job, "QueuePosition")
+                ),
                 "running" => format!("job {id}: {} tokens", number(&job, "TokensGenerated")),
                 state => format!("job {id}: {state}"),
             });
@@ -174,6 +188,17 @@ fn user(uid: u64) -> String {
         .ok()
         .and_then(|uid| User::from_uid(Uid::from_raw(uid)).ok().flatten())
         .map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+/// Accepts `7` as well as the job's object path.
+pub fn job_id(text: &str) -> Result<String, String> {
+    let id = text.strip_prefix(JOBS).unwrap_or(text);
+    // The characters that an element of an object path may have.
+    if !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        Ok(id.to_owned())
+    } else {
+        Err("a job is the number or path that `hearthctl submit` printed".to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -196,6 +221,15 @@ mod tests {
             ),
         ] {
             assert_eq!(readable(&message, false), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_a_number_or_a_path() {
+        assert_eq!(job_id("7").as_deref(), Ok("7"));
+        assert_eq!(job_id("/org/hearthd/Inference1/jobs/7").as_deref(), Ok("7"));
+        for wrong in ["", "../7", "/org/hearthd/Inference1/jobs/", "7/x", "é"] {
+            assert!(job_id(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -6,28 +6,28 @@
 
 mod advise;
 mod answer;
-mod args;
+mod assemble;
+mod atomic_file;
 mod bench;
 mod bus;
 mod cache;
+mod candidates;
 mod catalogue;
 mod chat;
-mod choices;
+mod chat_input;
+mod cli;
 mod docs;
-mod draw;
-mod engine;
 mod error;
 mod evaluate;
 mod fit;
+mod formatter;
 mod generate;
+mod global;
 mod import;
 mod input;
 mod jobs;
-mod lines;
-mod made;
 mod models;
 mod output;
-mod page;
 mod prewarm;
 mod progress;
 mod pull;
@@ -35,25 +35,27 @@ mod quantize;
 mod request;
 mod signals;
 mod simulate;
+mod space;
 mod status;
 mod table;
 mod top;
 mod tune;
+mod upload;
 mod value;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
 use bus::Bus;
+use cli::{Cli, Command};
 use error::{CtlError, Result};
 use signals::interrupted;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(e) => return refuse(&e),
+        Err(e) => return usage_error(&e),
     };
     let json = cli.global.json;
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -90,7 +92,7 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::GenerateCompletions { dir } => return docs::completions(dir),
         Command::Fit(args) => return fit::run(json, args),
         Command::Simulate(args) => return simulate::run(json, args),
-        Command::Models(args) if args.fit => return choices::run(json, args),
+        Command::Models(args) if args.fit => return candidates::run(json, args),
         Command::Bench(command) => return bench::run(json, command).await,
         Command::Advise(args) => return advise::run(json, args).await,
         Command::Evaluate(args) => return evaluate::run(json, args).await,
@@ -139,7 +141,7 @@ async fn dispatch(cli: &Cli) -> Result {
 }
 
 /// Shows help if it was requested, otherwise the error in the command line.
-fn refuse(error: &clap::Error) -> ExitCode {
+fn usage_error(error: &clap::Error) -> ExitCode {
     // The options are not parsed, but the caller of `--json` expects JSON.
     if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
         let text = error.to_string();

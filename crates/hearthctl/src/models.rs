@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_read_as_people_name_models() {
+    fn parameters_have_the_usual_notation() {
         assert_eq!(count(0), "");
         assert_eq!(count(15_200), "15200");
         assert_eq!(count(24_400_000), "24.4 M");

@@ -1,12 +1,28 @@
 //! `prewarm`: computes the beginning of conversations ahead of time.
 
-use serde_json::json;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
 use zbus::Variant;
 
-use crate::args::{Global, PrewarmArgs};
 use crate::bus::{Bus, Options};
 use crate::error::Result;
+use crate::global::Global;
+use crate::request::json_file;
 use crate::{input, output};
+
+#[derive(Debug, Args)]
+pub struct PrewarmArgs {
+    /// File with the system prompt; `-` reads standard input.
+    pub file: PathBuf,
+    /// Model to use; the loaded or default model if omitted.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Tools that the conversations will offer: a JSON list in OpenAI's format.
+    #[arg(long, value_name = "FILE", value_parser = json_file)]
+    pub tools: Option<Value>,
+}
 
 /// `hearthctl prewarm`.
 pub async fn run(global: &Global, args: &PrewarmArgs) -> Result {
@@ -24,6 +40,6 @@ pub async fn run(global: &Global, args: &PrewarmArgs) -> Result {
     if global.json {
         return output::json(&json!({ "queued": true }));
     }
-    output::note("queued: it is computed when nothing else is to do");
+    output::note("queued; it is computed when the service is idle");
     Ok(())
 }

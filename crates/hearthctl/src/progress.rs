@@ -111,6 +111,17 @@ impl Progress {
     }
 }
 
+/// Offline work: a spinner, then a bar of steps.
+impl hearth_lab::Progress for Progress {
+    fn begin(&self, step: &str) {
+        self.spin(step);
+    }
+
+    fn steps(&self, step: &str, done: u64, total: u64) {
+        self.steps(step, done, total);
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();

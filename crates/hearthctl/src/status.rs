@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::args::StatusArgs;
+use clap::Args;
+
 use crate::bus::{Bus, Dict};
 use crate::error::Result;
 use crate::output::{self, BAD, FAINT, GOOD, WARN};
@@ -12,6 +13,13 @@ use crate::value::{dict_to_json, float, number, text, texts};
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Moves the cursor to the top left and clears the screen below it.
 const HOME_AND_CLEAR: &str = "\x1b[H\x1b[J";
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Refresh every second until Ctrl-C.
+    #[arg(long, short)]
+    pub watch: bool,
+}
 
 /// `hearthctl status`.
 pub async fn run(bus: &Bus, json: bool, args: &StatusArgs) -> Result {
@@ -24,17 +32,17 @@ pub async fn run(bus: &Bus, json: bool, args: &StatusArgs) -> Result {
     let mut last = None;
     loop {
         // In a pipe, only changes are printed.
-        let news = dict_to_json(&status);
+        let current = dict_to_json(&status);
         if redraw {
             output::write(HOME_AND_CLEAR)?;
         }
-        if redraw || last.as_ref() != Some(&news) {
+        if redraw || last.as_ref() != Some(&current) {
             show(&status, json)?;
             if !redraw && !json {
                 output::line("")?;
             }
         }
-        last = Some(news);
+        last = Some(current);
         tick.tick().await;
         status = bus.properties().await?;
     }
@@ -141,7 +149,7 @@ mod tests {
     use zbus::{OwnedVariant, Variant};
 
     #[test]
-    fn a_limited_board_says_why() {
+    fn the_reason_of_a_limit_is_shown() {
         let status: Dict = [
             ("State", Variant::from("limited")),
             ("LimitReason", Variant::from("78 °C: 2 threads")),
@@ -162,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_pointed_out() {
+    fn another_version_of_the_service_is_noted() {
         assert_eq!(
             version(env!("CARGO_PKG_VERSION")),
             env!("CARGO_PKG_VERSION")

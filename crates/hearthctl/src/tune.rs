@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::{Value, json};
 use zbus::Variant;
 
-use crate::args::TuneArgs;
 use crate::bus::{Bus, Dict, Options};
 use crate::error::Result;
 use crate::output;
@@ -15,7 +15,22 @@ use crate::table::Table;
 use crate::value::dict_to_json;
 
 /// How often to query the progress.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const PROGRESS_POLL: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// Model to measure; the loaded or default model if omitted.
+    pub model: Option<String>,
+    /// Show the stored results and measure nothing.
+    #[arg(long, conflicts_with_all = ["model", "clear"])]
+    pub show: bool,
+    /// Delete the stored results.
+    #[arg(long, conflicts_with = "model")]
+    pub clear: bool,
+    /// Give up when the board has not been cool and idle for this many seconds in all.
+    #[arg(long, value_name = "SECONDS", default_value = "600")]
+    pub wait: u32,
+}
 
 /// `hearthctl tune`.
 pub async fn run(bus: &Bus, as_json: bool, args: &TuneArgs) -> Result {
@@ -24,7 +39,7 @@ pub async fn run(bus: &Bus, as_json: bool, args: &TuneArgs) -> Result {
         if as_json {
             return output::json(&json!({"forgotten": true}));
         }
-        output::note("forgotten: the governor goes by what boards have in common");
+        output::note("results deleted: the governor uses its defaults");
         return Ok(());
     }
     let measured = if args.show {
@@ -40,7 +55,7 @@ pub async fn run(bus: &Bus, as_json: bool, args: &TuneArgs) -> Result {
         };
     }
     if measured.is_empty() {
-        output::note("nothing has been measured yet: `hearthctl tune` does it");
+        output::note("no results: `hearthctl tune` measures");
     }
     for (n, tuning) in measured.iter().enumerate() {
         if n > 0 {
@@ -67,7 +82,7 @@ async fn measure(bus: &Bus, args: &TuneArgs) -> Result<Dict> {
 /// Shows the progress until dropped.
 async fn watch(bus: &Bus, progress: &Progress) -> Infallible {
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(PROGRESS_POLL).await;
         if !progress.is_shown() {
             continue;
         }
@@ -85,7 +100,7 @@ async fn watch(bus: &Bus, progress: &Progress) -> Infallible {
 fn show(tuning: &Value) -> Result {
     let text = |key: &str| tuning[key].as_str().unwrap_or_default();
     output::line(&format!(
-        "{} ({}) on cores {}, median of {}, tokens a second:",
+        "{} ({}) on cores {}, median of {}, tokens per second:",
         text("model"),
         text("quantization"),
         text("cores"),

@@ -1,30 +1,16 @@
 //! An evaluation as a table with remarks.
 
-use std::path::Path;
-
+use hearth_lab::evaluate::{Evaluation, Judged};
+use hearth_lab::model::name;
 use hearth_proto::Divergence;
 use hearth_proto::units::Bytes;
 
-use super::{Evaluation, Judged};
 use crate::error::Result;
 use crate::output;
 use crate::table::Table;
 
 /// A perplexity with a larger relative error is not conclusive.
 const FIRM: f64 = 0.02;
-
-/// A file's name without `.gguf`.
-pub fn name(path: &Path) -> String {
-    let name = path.file_stem().unwrap_or(path.as_os_str());
-    name.to_string_lossy().into_owned()
-}
-
-/// Bits of a file per weight of its model.
-pub fn bits_per_weight(file_bytes: u64, parameters: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "both are far below 2^52")]
-    let (bits, weights) = (file_bytes as f64 * 8.0, parameters.max(1) as f64);
-    bits / weights
-}
 
 /// Prints the report.
 pub fn show(evaluation: &Evaluation) -> Result {
@@ -56,10 +42,7 @@ pub fn show(evaluation: &Evaluation) -> Result {
         if per_byte {
             cells.push(format!("{:.4}", text.byte_perplexity));
         }
-        cells.extend(divergence(
-            model.path == evaluation.reference,
-            text.divergence,
-        ));
+        cells.extend(divergence(evaluation.is_reference(model), text.divergence));
         if questions {
             let accuracy = model.result.accuracy.as_ref();
             cells.push(accuracy.map_or_else(String::new, |a| format!("{}/{}", a.right, a.of)));
@@ -94,14 +77,14 @@ fn remarks(evaluation: &Evaluation) {
         None => "the text that comes with hearthctl".to_owned(),
     };
     output::note(&format!(
-        "{} tokens of {which} scored, in pieces of {}; threads: {}",
+        "{} tokens of {which} scored, in chunks of {}; threads: {}",
         text.scored_tokens, text.chunk_tokens, evaluation.threads
     ));
     let share = text.perplexity_error / text.perplexity;
     if share > FIRM {
         output::note(&format!(
-            "the text is short: the perplexities are known to {:.0} % only. Give a longer one \
-             by --text; differences between quantizations show in the divergence",
+            "the text is short: the standard error of the perplexities is {:.0} %. Give a longer \
+             one with --text; the divergence tells quantizations apart with less text",
             share * 100.0
         ));
     }

@@ -59,7 +59,7 @@ fn ollama(store: &Path, wanted: Option<&str>) -> Result<Found> {
     let (repo, tag) = name.rsplit_once(':').unwrap_or((name, ""));
     Ok(Found {
         name: short_name(repo, tag),
-        form: Form::Whole(open_model(blob)?),
+        form: Form::Complete(open_model(blob)?),
     })
 }
 

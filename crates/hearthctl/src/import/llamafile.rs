@@ -4,6 +4,7 @@
 use std::io::BufReader;
 use std::path::Path;
 
+use hearth_proto::FailureKind;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::{Form, Found, choose, model_name, open};
@@ -13,9 +14,13 @@ use crate::pull::reference::is_gguf;
 /// Finds the model in a llamafile.
 pub fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
     let (file, size) = open(path)?;
-    let invalid =
-        |why: &str| CtlError::service("ModelInvalid", format!("{}: {why}", path.display()));
-    let broken = |e: zip::result::ZipError| invalid(&format!("no archive that can be read: {e}"));
+    let invalid = |why: &str| {
+        CtlError::service(
+            FailureKind::ModelInvalid,
+            format!("{}: {why}", path.display()),
+        )
+    };
+    let broken = |e: zip::result::ZipError| invalid(&format!("cannot read the archive: {e}"));
     let mut archive = ZipArchive::new(BufReader::new(&file)).map_err(broken)?;
     let mut models = Vec::new();
     for n in 0..archive.len() {
@@ -28,11 +33,9 @@ pub fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
     let same = |name: &str, wanted: &str| name == wanted || name.rsplit('/').next() == Some(wanted);
     let (name, (start, length, compression)) = choose(path, &models, wanted, same)?;
     let start = start.filter(|start| start.saturating_add(*length) <= size);
-    let start = start.ok_or_else(|| invalid("the archive is cut off"))?;
+    let start = start.ok_or_else(|| invalid("the archive is truncated"))?;
     if *compression != CompressionMethod::Stored {
-        return Err(invalid(
-            "the model in it is compressed: take it out with unzip",
-        ));
+        return Err(invalid("the model is compressed: extract it with unzip"));
     }
     Ok(Found {
         name: model_name(Path::new(name))?,

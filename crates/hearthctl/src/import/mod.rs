@@ -3,31 +3,43 @@
 
 mod folder;
 mod llamafile;
-pub mod whole;
 
 use std::fs::File;
-use std::io::{self, Seek as _};
+use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use hearth_gguf::PartName;
+use hearth_proto::FailureKind;
 use hearth_proto::units::Bytes;
 use serde_json::json;
-use zbus::Fd;
 
-use crate::args::{Global, ImportArgs};
-use crate::bus::{Bus, Options};
+use crate::assemble;
+use crate::bus::Bus;
 use crate::error::{CtlError, Result};
+use crate::global::Global;
 use crate::models::done;
 use crate::progress::Progress;
 use crate::pull::partial;
-use crate::value::text;
+use crate::upload::upload;
 
 /// First bytes of every GGUF file.
 const GGUF_MAGIC: [u8; 4] = *b"GGUF";
-/// Update interval of the progress bar.
-const IMPORT_POLL: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A GGUF file (the first part of a split one), a .llamafile, an Ollama store
+    /// (~/.ollama/models or /usr/share/ollama/.ollama/models), a Hugging Face cache
+    /// (~/.cache/huggingface/hub) or any directory with GGUF files. It is opened as the
+    /// calling user, so the service needs no access to it.
+    pub path: PathBuf,
+    /// Which model of a directory; if it has several and none is given, they are listed.
+    pub model: Option<String>,
+    /// Name of the model; the file name without `.gguf` if omitted.
+    #[arg(long)]
+    pub name: Option<String>,
+}
 
 /// A model that was found, with its files open.
 #[derive(Debug)]
@@ -41,7 +53,7 @@ struct Found {
 #[derive(Debug)]
 enum Form {
     /// As a separate file.
-    Whole(File),
+    Complete(File),
     /// In several files, in order.
     Parts(Vec<File>),
     /// Inside another file: offset and length.
@@ -55,13 +67,13 @@ pub async fn run(global: &Global, args: &ImportArgs) -> Result {
     let bus = Bus::connect(global).await?;
     let progress = Progress::new(&format!("importing {name}"), global.json);
     let file = match found.form {
-        Form::Whole(file) => file,
-        Form::Parts(files) => whole::merged(&partial::folder()?, files, &progress).await?,
+        Form::Complete(file) => file,
+        Form::Parts(files) => assemble::merged(&partial::folder()?, files, &progress).await?,
         Form::Inside(file, start, length) => {
-            whole::taken_out(&partial::folder()?, (file, start, length), &progress).await?
+            assemble::extracted(&partial::folder()?, (file, start, length), &progress).await?
         }
     };
-    let size = hand_over(&bus, &name, &file, &progress).await?;
+    let size = upload(&bus, &name, &file, &progress).await?;
     drop(progress);
     let document = json!({ "imported": name, "size_bytes": size });
     done(
@@ -79,10 +91,7 @@ fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
         return llamafile::find(path, wanted);
     }
     if wanted.is_some() {
-        let message = format!(
-            "{} is one model: there is nothing to choose",
-            path.display()
-        );
+        let message = format!("{} contains one model: give its path only", path.display());
         return Err(CtlError::Usage(message));
     }
     file(path)
@@ -101,40 +110,10 @@ fn file(path: &Path) -> Result<Found> {
             })
         }
         _ => Ok(Found {
-            form: Form::Whole(open_model(path)?),
+            form: Form::Complete(open_model(path)?),
             name: model_name(path)?,
         }),
     }
-}
-
-/// Passes a complete file to the service and waits until it is verified; returns its
-/// size.
-///
-/// # Errors
-/// Those of the service.
-pub async fn hand_over(bus: &Bus, name: &str, file: &File, progress: &Progress) -> Result<u64> {
-    let size = file.metadata()?.len();
-    progress.spin(&format!("importing {name}"));
-    let options = Options::new();
-    tokio::select! {
-        imported = bus.service.import_model(name, Fd::from(file), &options) => imported?,
-        never = watch_copy(file, size, progress) => never,
-    }
-    Ok(size)
-}
-
-/// Refuses a name that another model has, before a long operation.
-///
-/// # Errors
-/// `Usage`, or that the service cannot be reached.
-pub async fn name_is_free(bus: &Bus, name: &str) -> Result {
-    let models = bus.service.list_models().await?;
-    if models.iter().any(|model| text(model, "name") == name) {
-        return Err(CtlError::Usage(format!(
-            "there is a model {name:?} already: remove it first, or choose another name with --name"
-        )));
-    }
-    Ok(())
 }
 
 /// Opens the file as the calling user and rejects early what cannot be a model, before
@@ -145,7 +124,7 @@ fn open_model(path: &Path) -> Result<File> {
     // `pread` leaves the file offset alone: the service reads from there.
     if file.read_exact_at(&mut magic, 0).is_err() || magic != GGUF_MAGIC {
         return Err(CtlError::service(
-            "ModelInvalid",
+            FailureKind::ModelInvalid,
             format!(
                 "{}: not a GGUF file; convert the model first",
                 path.display()
@@ -176,22 +155,9 @@ fn model_name(path: &Path) -> Result<String> {
         .and_then(|name| name.to_str())
         .map(|name| name.strip_suffix(".gguf").unwrap_or(name))
         .filter(|name| !name.is_empty());
-    name.map(str::to_owned)
-        .ok_or_else(|| CtlError::Usage("the file's name will not do: give one with --name".into()))
-}
-
-/// Shows how far the service has read: its descriptor is a duplicate of ours and shares
-/// the offset. If the service reads without changing the offset, the spinner stays.
-async fn watch_copy<T>(mut file: &File, size: u64, progress: &Progress) -> T {
-    while progress.is_shown() {
-        tokio::time::sleep(IMPORT_POLL).await;
-        match file.stream_position() {
-            Ok(position) if position >= size => progress.spin("checking the model"),
-            Ok(position) if position > 0 => progress.bytes("copying", position, size),
-            _ => {}
-        }
-    }
-    std::future::pending().await
+    name.map(str::to_owned).ok_or_else(|| {
+        CtlError::Usage("the file name cannot be the name of a model: give one with --name".into())
+    })
 }
 
 /// Selects one by its name; the error lists them if none or more than one matches.
@@ -213,18 +179,18 @@ fn choose<'a, T>(
     match (fitting.as_slice(), wanted) {
         ([one], _) => Ok(one),
         ([], None) => Err(CtlError::service(
-            "ModelNotFound",
-            format!("{place}: there is no model in it"),
+            FailureKind::ModelNotFound,
+            format!("{place} contains no model"),
         )),
         ([], Some(wanted)) => Err(CtlError::service(
-            "ModelNotFound",
+            FailureKind::ModelNotFound,
             format!(
-                "{place}: there is no {wanted:?}, but\n  {}",
+                "{place} contains no {wanted:?}, but\n  {}",
                 names(&all.iter().collect::<Vec<_>>())
             ),
         )),
         (several, _) => Err(CtlError::Usage(format!(
-            "{place}: several models; write one of these behind it:\n  {}",
+            "{place} contains several models; add the name of one:\n  {}",
             names(several)
         ))),
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hearth_proto::FailureKind;
 use hearth_proto::units::Bytes;
 use reqwest::header::{
     CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
@@ -9,11 +10,11 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode};
 
 use super::Remote;
-use super::http::{Http, Trouble, trouble};
+use super::http::{Http, RequestError, classify};
 use super::partial::Partial;
-use super::space;
 use crate::error::{CtlError, Result};
 use crate::progress::Progress;
+use crate::space;
 
 /// First bytes of every GGUF file.
 const MAGIC: &[u8] = b"GGUF";
@@ -30,44 +31,42 @@ pub async fn fetch<'a>(
     progress: &'a Progress,
 ) -> Result<Partial<'a>> {
     let mut partial = Partial::open(folder, remote, progress)?;
-    let mut patience = http.patience();
-    while !partial.is_whole() {
+    let mut retries = http.retries();
+    while !partial.is_complete() {
         let before = partial.length();
-        let Err(trouble) = go_on(http, remote, &mut partial, progress).await else {
+        let Err(error) = resume(http, remote, &mut partial, progress).await else {
             continue;
         };
         if partial.length() > before {
-            patience.renew();
+            retries.reset();
             partial.checkpoint()?;
         }
-        patience.pause(trouble, progress).await?;
+        retries.pause(error, progress).await?;
     }
     partial.checkpoint()?;
     check(partial, remote).await
 }
 
 /// Requests the missing part and writes it; succeeds if the file is then complete.
-async fn go_on(
+async fn resume(
     http: &Http,
     remote: &Remote,
     partial: &mut Partial<'_>,
     progress: &Progress,
-) -> Result<(), Trouble> {
+) -> Result<(), RequestError> {
     let headers = range(remote, partial);
-    let asked_rest = !headers.is_empty();
+    let is_range = !headers.is_empty();
     let token = remote.token.as_deref();
     let mut response = http.get(&remote.url, token, headers).await?;
-    if asked_rest && !continues(&response, partial) {
+    if is_range && !continues(&response, partial) {
         if response.status() != StatusCode::OK {
             // The version has changed, or the range is not satisfiable: request the whole
             // file.
             response = http.get(&remote.url, token, HeaderMap::new()).await?;
         }
         begin(&response, remote, partial)?;
-        progress.note(
-            "the file has changed, or its server sends it as a whole only: from the beginning",
-        );
-    } else if !asked_rest {
+        progress.note("the file has changed, or the server does not support ranges: starting over");
+    } else if !is_range {
         begin(&response, remote, partial)?;
     }
     if let Some(size) = partial.size() {
@@ -116,20 +115,18 @@ fn continues(response: &Response, partial: &Partial<'_>) -> bool {
 /// Starts the file over: the response has the whole file.
 fn begin(response: &Response, remote: &Remote, partial: &mut Partial<'_>) -> Result {
     if response.status() != StatusCode::OK {
-        let message = format!("{}: the server answers {}", remote.url, response.status());
-        let kind = "Network";
-        return Err(CtlError::Download { kind, message });
+        let message = format!("{}: the server returned {}", remote.url, response.status());
+        return Err(CtlError::network(message));
     }
     let size = response.content_length();
     if let Some((here, listed)) = size.zip(remote.size)
         && here != listed
     {
         let message = format!(
-            "{}: the server sends {here} bytes instead of {listed}: it is another file",
+            "{}: the file has {here} bytes instead of the {listed} of the list",
             remote.url
         );
-        let kind = "Network";
-        return Err(CtlError::Download { kind, message });
+        return Err(CtlError::network(message));
     }
     partial.restart(validator(response.headers()), size.or(remote.size))
 }
@@ -139,7 +136,7 @@ async fn receive(
     remote: &Remote,
     partial: &mut Partial<'_>,
     progress: &Progress,
-) -> Result<(), Trouble> {
+) -> Result<(), RequestError> {
     let mut head = Vec::new();
     loop {
         match partial.size() {
@@ -147,7 +144,7 @@ async fn receive(
             None => progress.spin(&format!("{} {}", remote.file_name, Bytes(partial.length()))),
         }
         let chunk = response.chunk().await;
-        let Some(chunk) = chunk.map_err(|e| trouble(&remote.url, &e))? else {
+        let Some(chunk) = chunk.map_err(|e| classify(&remote.url, &e))? else {
             break;
         };
         if partial.length() < MAGIC.len() as u64 {
@@ -155,38 +152,40 @@ async fn receive(
             let at = MAGIC.len().min(head.len());
             if head.get(..at) != MAGIC.get(..at) {
                 partial.restart(None, None)?;
-                return Err(no_gguf(remote).into());
+                return Err(not_gguf(remote).into());
             }
         }
         if let Some(size) = partial.size()
             && partial.length() + chunk.len() as u64 > size
         {
             partial.restart(None, None)?;
-            let message = format!("{}: the server sends more than it said", remote.url);
-            let kind = "Network";
-            return Err(CtlError::Download { kind, message }.into());
+            let message = format!(
+                "{}: the server sent more bytes than it announced",
+                remote.url
+            );
+            return Err(CtlError::network(message).into());
         }
         partial.write(&chunk)?;
     }
     if partial.size().is_none() {
         partial.ends_here();
     }
-    if partial.is_whole() {
+    if partial.is_complete() {
         return Ok(());
     }
-    Err(Trouble::Passing {
-        why: format!("{} ended too early", remote.file_name),
+    Err(RequestError::Transient {
+        why: format!("{}: the connection ended early", remote.file_name),
         advice: "",
         after: None,
     })
 }
 
-fn no_gguf(remote: &Remote) -> CtlError {
+fn not_gguf(remote: &Remote) -> CtlError {
     let message = format!(
-        "{}: what the server sends is no GGUF file; is it the address of a page?",
+        "{}: the server did not send a GGUF file; is this the URL of a web page?",
         remote.url
     );
-    CtlError::service("ModelInvalid", message)
+    CtlError::service(FailureKind::ModelInvalid, message)
 }
 
 async fn check<'a>(mut partial: Partial<'a>, remote: &Remote) -> Result<Partial<'a>> {
@@ -199,10 +198,10 @@ async fn check<'a>(mut partial: Partial<'a>, remote: &Remote) -> Result<Partial<
     }
     partial.delete();
     Err(CtlError::service(
-        "ModelInvalid",
+        FailureKind::ModelInvalid,
         format!(
-            "{}: the file is not what it should be and was deleted: its SHA-256 is {is} \
-             instead of {expected}; the next try begins anew",
+            "{}: the SHA-256 of the file is {is} instead of {expected}; the file was deleted, and \
+             the next attempt starts over",
             remote.url
         ),
     ))

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use hearth_proto::FailureKind;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LINK, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
-use crate::args::PullArgs;
-use crate::error::{CtlError, Result};
+use super::PullArgs;
+use crate::error::{CtlError, DownloadError, Result};
 use crate::progress::Progress;
 
 /// The longest delay between two attempts, unless the server asks for more.
@@ -22,9 +23,9 @@ const DOCUMENT_MAX: usize = 8 << 20;
 
 /// An error of a request.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum RequestError {
     /// A transient error.
-    Passing {
+    Transient {
         /// For the user.
         why: String,
         /// What to check if it persists.
@@ -33,12 +34,12 @@ pub enum Trouble {
         after: Option<Duration>,
     },
     /// A permanent error.
-    Lasting(CtlError),
+    Permanent(CtlError),
 }
 
-impl From<CtlError> for Trouble {
+impl From<CtlError> for RequestError {
     fn from(error: CtlError) -> Self {
-        Self::Lasting(error)
+        Self::Permanent(error)
     }
 }
 
@@ -55,31 +56,28 @@ impl Http {
     pub fn new(args: &PullArgs) -> Result<Self> {
         // Fails if a provider is installed already, which then is the same one.
         _ = rustls::crypto::ring::default_provider().install_default();
-        let silence = Duration::from_secs(args.timeout.into());
+        let timeout = Duration::from_secs(args.timeout.into());
         let client = Client::builder()
             .user_agent(concat!("hearthctl/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(silence)
-            .read_timeout(silence)
+            .connect_timeout(timeout)
+            .read_timeout(timeout)
             .redirect(Policy::custom(|next| {
                 let secure = |url: &Url| url.scheme() == "https";
-                let lowers = next.previous().last().is_some_and(secure) && !secure(next.url());
+                let is_downgrade = next.previous().last().is_some_and(secure) && !secure(next.url());
                 if next.previous().len() > REDIRECTS_MAX {
                     next.error("too many redirects")
-                } else if lowers {
-                    next.error("it redirects from https to http, which is not followed")
+                } else if is_downgrade {
+                    next.error("a redirect from https to http is not followed")
                 } else {
                     next.follow()
                 }
             }))
             .referer(false)
             .build()
-            .map_err(|e| CtlError::Download {
-                kind: "Network",
-                message: format!(
+            .map_err(|e| CtlError::network(format!(
                     "cannot set up TLS: {}\nAre there certificates? Try: sudo apt install ca-certificates",
                     root(&e)
-                ),
-            })?;
+                )))?;
         Ok(Self {
             client,
             tries: args.retries,
@@ -87,8 +85,8 @@ impl Http {
     }
 
     /// The retry state of one transfer.
-    pub fn patience(&self) -> Patience {
-        Patience {
+    pub fn retries(&self) -> Retries {
+        Retries {
             tries: self.tries,
             left: self.tries,
         }
@@ -100,16 +98,15 @@ impl Http {
         url: &Url,
         token: Option<&str>,
         headers: HeaderMap,
-    ) -> Result<Response, Trouble> {
+    ) -> Result<Response, RequestError> {
         let mut request = self.client.get(url.clone()).headers(headers);
         if let Some(token) = token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-                CtlError::Usage("HF_TOKEN has characters that no token has".to_owned())
-            })?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| CtlError::Usage("HF_TOKEN contains invalid characters".to_owned()))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        let response = request.send().await.map_err(|e| trouble(url, &e))?;
+        let response = request.send().await.map_err(|e| classify(url, &e))?;
         let status = response.status();
         if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
             return Ok(response);
@@ -126,18 +123,16 @@ impl Http {
         accept: &'static str,
         progress: &Progress,
     ) -> Result<(T, Option<Url>)> {
-        let mut patience = self.patience();
+        let mut retries = self.retries();
         let body = loop {
             match self.body(url, token, accept).await {
                 Ok(body) => break body,
-                Err(trouble) => patience.pause(trouble, progress).await?,
+                Err(trouble) => retries.pause(trouble, progress).await?,
             }
         };
         let (body, next) = body;
-        let document = serde_json::from_slice(&body).map_err(|e| CtlError::Download {
-            kind: "Network",
-            message: format!("{url}: not the answer of such a server: {e}"),
-        })?;
+        let document = serde_json::from_slice(&body)
+            .map_err(|e| CtlError::network(format!("{url}: unexpected response: {e}")))?;
         Ok((document, next))
     }
 
@@ -146,16 +141,15 @@ impl Http {
         url: &Url,
         token: Option<&str>,
         accept: &'static str,
-    ) -> Result<(Vec<u8>, Option<Url>), Trouble> {
+    ) -> Result<(Vec<u8>, Option<Url>), RequestError> {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
         let mut response = self.get(url, token, headers).await?;
         let next = next_page(response.headers()).and_then(|n| response.url().join(&n).ok());
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| trouble(url, &e))? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| classify(url, &e))? {
             if body.len() + chunk.len() > DOCUMENT_MAX {
-                let message = format!("{url}: the answer is too long");
-                let kind = "Network";
-                return Err(CtlError::Download { kind, message }.into());
+                let message = format!("{url}: the response is too long");
+                return Err(CtlError::network(message).into());
             }
             body.extend_from_slice(&chunk);
         }
@@ -165,14 +159,14 @@ impl Http {
 
 /// Counts the retries of a transfer.
 #[derive(Debug)]
-pub struct Patience {
+pub struct Retries {
     tries: u32,
     left: u32,
 }
 
-impl Patience {
+impl Retries {
     /// Restores the number of retries, after data was received.
-    pub fn renew(&mut self) {
+    pub fn reset(&mut self) {
         self.left = self.tries;
     }
 
@@ -180,15 +174,14 @@ impl Patience {
     ///
     /// # Errors
     /// A permanent error, or a transient one that exhausted the retries.
-    pub async fn pause(&mut self, trouble: Trouble, progress: &Progress) -> Result {
-        let (why, advice, after) = match trouble {
-            Trouble::Lasting(error) => return Err(error),
-            Trouble::Passing { why, advice, after } => (why, advice, after),
+    pub async fn pause(&mut self, error: RequestError, progress: &Progress) -> Result {
+        let (why, advice, after) = match error {
+            RequestError::Permanent(error) => return Err(error),
+            RequestError::Transient { why, advice, after } => (why, advice, after),
         };
-        let kind = "Network";
         if let Some(after) = after.filter(|after| *after > RETRY_AFTER_MAX) {
-            let message = format!("{why}; come back in {} min", after.as_secs().div_ceil(60));
-            return Err(CtlError::Download { kind, message });
+            let message = format!("{why}; try again in {} min", after.as_secs().div_ceil(60));
+            return Err(CtlError::network(message));
         }
         if self.left == 0 {
             let times = match self.tries {
@@ -196,12 +189,12 @@ impl Patience {
                 n => format!(" (tried {} times)", n + 1),
             };
             let message = format!("{why}{times}{advice}");
-            return Err(CtlError::Download { kind, message });
+            return Err(CtlError::network(message));
         }
         let doubled = Duration::from_secs(1 << (self.tries - self.left).min(5));
         let pause = after.unwrap_or(doubled.min(PAUSE_MAX));
         self.left -= 1;
-        let what = format!("{why}; trying again in {} s", pause.as_secs());
+        let what = format!("{why}; retrying in {} s", pause.as_secs());
         progress.note(&what);
         tokio::time::sleep(pause).await;
         Ok(())
@@ -209,28 +202,27 @@ impl Patience {
 }
 
 /// Classifies an error of the transfer.
-pub fn trouble(url: &Url, error: &reqwest::Error) -> Trouble {
+pub fn classify(url: &Url, error: &reqwest::Error) -> RequestError {
     let host = url.host_str().unwrap_or_default();
-    let kind = "Network";
     if error.is_redirect() || error.is_builder() {
         let message = format!("{url}: {}", root(error));
-        return CtlError::Download { kind, message }.into();
+        return CtlError::network(message).into();
     }
     let mut advice = "";
     let why = if error.is_timeout() {
-        format!("{host} is silent")
+        format!("{host} does not respond")
     } else if error.is_connect() {
         advice = "\nIs this computer online? A proxy is taken from HTTPS_PROXY, HTTP_PROXY and \
                   NO_PROXY";
         format!("cannot reach {host}: {}", root(error))
     } else {
-        format!("the connection to {host} broke: {}", root(error))
+        format!("the connection to {host} failed: {}", root(error))
     };
     // An untrusted certificate is a permanent error.
     if root(error).contains("certificate") {
-        return CtlError::Download { kind, message: why }.into();
+        return CtlError::network(why).into();
     }
-    Trouble::Passing {
+    RequestError::Transient {
         why,
         advice,
         after: None,
@@ -238,36 +230,33 @@ pub fn trouble(url: &Url, error: &reqwest::Error) -> Trouble {
 }
 
 /// Classifies a response without a success status.
-fn refused(url: &Url, response: &Response, with_token: bool) -> Trouble {
+fn refused(url: &Url, response: &Response, with_token: bool) -> RequestError {
     let status = response.status();
     let host = response.url().host_str().unwrap_or_default();
-    let said = format!("{host} answers {status}");
-    let passing = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504);
-    if passing {
-        return Trouble::Passing {
-            why: said,
+    let outcome = format!("{host} returned {status}");
+    let is_transient = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504);
+    if is_transient {
+        return RequestError::Transient {
+            why: outcome,
             advice: "",
             after: retry_after(response.headers(), SystemTime::now()),
         };
     }
     match status.as_u16() {
-        404 | 410 => CtlError::service("ModelNotFound", format!("{url}: there is no such file")),
+        404 | 410 => CtlError::service(FailureKind::ModelNotFound, format!("{url}: no such file")),
         401 | 403 => {
             let advice = if with_token {
-                "the token in HF_TOKEN does not open it: has its owner been asked for access?"
+                "the token in HF_TOKEN has no access: request access on the page of the model"
             } else {
-                "it is private, gated, or does not exist; on Hugging Face accept the model's \
+                "the model is private, gated, or does not exist; on Hugging Face accept its \
                  conditions in the browser and set HF_TOKEN"
             };
             CtlError::Download {
-                kind: "AccessDenied",
-                message: format!("{url}: {said}: {advice}"),
+                kind: DownloadError::AccessDenied,
+                message: format!("{url}: {outcome}: {advice}"),
             }
         }
-        _ => CtlError::Download {
-            kind: "Network",
-            message: format!("{url}: {said}"),
-        },
+        _ => CtlError::network(format!("{url}: {outcome}")),
     }
     .into()
 }
@@ -311,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_says_when_to_come_back() {
+    fn retry_after_is_seconds_or_a_date() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
         let after = |value| retry_after(&headers(RETRY_AFTER, value), now);
         assert_eq!(after("7"), Some(Duration::from_secs(7)));

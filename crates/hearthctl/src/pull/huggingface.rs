@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use hearth_gguf::PartName;
+use hearth_proto::FailureKind;
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -75,8 +76,8 @@ pub async fn find(
     for _ in 0..PAGES_MAX {
         let Some(url) = page.take() else { break };
         let json = "application/json";
-        let asked = http.document::<Vec<Entry>>(&url, token.as_deref(), json, progress);
-        let (more, next) = asked.await?;
+        let response = http.document::<Vec<Entry>>(&url, token.as_deref(), json, progress);
+        let (more, next) = response.await?;
         entries.extend(more);
         // A page on another host would receive the token.
         page = next.filter(|next| next.origin() == url.origin());
@@ -122,7 +123,7 @@ fn candidates(entries: Vec<Entry>) -> Vec<Candidate> {
     };
     let mut entries: Vec<Entry> = entries.into_iter().filter(is_model).collect();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
-    let whole = entries.clone();
+    let all = entries.clone();
     let mut found = Vec::new();
     for entry in entries {
         let name = base(&entry.path);
@@ -136,7 +137,7 @@ fn candidates(entries: Vec<Entry>) -> Vec<Candidate> {
             Some(part) => {
                 let folder = entry.path.strip_suffix(name).unwrap_or_default();
                 let paths = part.all().into_iter().map(|name| format!("{folder}{name}"));
-                let of_path = |path: String| whole.iter().find(|e| e.path == path).cloned();
+                let of_path = |path: String| all.iter().find(|e| e.path == path).cloned();
                 // Skips a model that lacks a part.
                 let Some(parts) = paths.map(of_path).collect() else {
                     continue;
@@ -154,7 +155,7 @@ fn candidates(entries: Vec<Entry>) -> Vec<Candidate> {
 }
 
 fn choose(repo: &str, candidates: Vec<Candidate>, choice: &Choice) -> Result<Candidate> {
-    let list = there_are(repo, &candidates);
+    let list = list(repo, &candidates);
     let path = |c: &Candidate| c.parts.first().map(|e| e.path.clone()).unwrap_or_default();
     let fitting: Vec<Candidate> = match choice {
         Choice::File(file) => {
@@ -172,16 +173,16 @@ fn choose(repo: &str, candidates: Vec<Candidate>, choice: &Choice) -> Result<Can
     };
     let what = match choice {
         Choice::File(name) | Choice::Quant(name) => format!("no {name}"),
-        Choice::Any => "no file that is an obvious choice".to_owned(),
+        Choice::Any => "no preferred quantization".to_owned(),
     };
     match fitting.as_slice() {
         [one] => Ok(one.clone()),
         [] => Err(CtlError::service(
-            "ModelNotFound",
+            FailureKind::ModelNotFound,
             format!("{repo} has {what}; {list}"),
         )),
         several => Err(CtlError::Usage(format!(
-            "{repo} has several such files: write one as hf:{repo}:FILE: {}",
+            "{repo} has several such files: give one as hf:{repo}:FILE: {}",
             several.iter().map(path).collect::<Vec<_>>().join(", ")
         ))),
     }
@@ -192,11 +193,11 @@ fn with_quant(candidates: &[Candidate], quant: &str) -> Vec<Candidate> {
     candidates.iter().filter(same).cloned().collect()
 }
 
-fn there_are(repo: &str, candidates: &[Candidate]) -> String {
+fn list(repo: &str, candidates: &[Candidate]) -> String {
     if candidates.is_empty() {
         return format!(
-            "it has no GGUF files at all: look for a repository like {repo}-GGUF, often by \
-             another author"
+            "it has no GGUF files: look for a repository like {repo}-GGUF, often of another \
+             author"
         );
     }
     let name = |c: &Candidate| match c.quant.as_str() {
@@ -204,7 +205,7 @@ fn there_are(repo: &str, candidates: &[Candidate]) -> String {
         quant => quant.to_owned(),
     };
     let names: Vec<String> = candidates.iter().map(name).collect();
-    format!("there are: {}", names.join(", "))
+    format!("it has: {}", names.join(", "))
 }
 
 /// The quantization at the end of a file name, e.g. `Q4_K_M`; empty if there is none.
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn quantizations_stand_at_the_end_of_names() {
+    fn quantizations_are_at_the_end_of_names() {
         for (name, expected) in [
             ("Llama-3.2-1B-Instruct-Q4_K_M.gguf", "Q4_K_M"),
             ("qwen2.5-0.5b-instruct-q4_0.gguf", "Q4_0"),
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_answered_with_what_is() {
+    fn an_error_lists_what_exists() {
         let missing = chosen(
             &["a-Q8_0.gguf", "a-Q2_K.gguf"],
             &Choice::Quant("Q4_0".into()),
@@ -303,7 +304,7 @@ mod tests {
             "{said}"
         );
         let none = chosen(&["model.safetensors"], &Choice::Any).expect_err("none");
-        assert!(none.to_string().contains("no GGUF files at all"), "{none}");
+        assert!(none.to_string().contains("no GGUF files"), "{none}");
         let two = ["a-Q4_K_M.gguf", "b-Q4_K_M.gguf"];
         let said = chosen(&two, &Choice::Any).expect_err("two").to_string();
         assert!(

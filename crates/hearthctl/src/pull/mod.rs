@@ -1,30 +1,34 @@
 //! `pull`: downloads a model as the calling user and passes it to the service.
 
+mod args;
 mod download;
 mod http;
 mod huggingface;
 pub mod ollama;
 pub mod partial;
 pub mod reference;
-pub mod space;
 
 use std::fs::File;
 use std::path::Path;
 
 use hearth_gguf::PartName;
+use hearth_proto::FailureKind;
+use hearth_proto::check_name;
 use hearth_proto::paths::MODELS;
 use hearth_proto::units::Bytes;
-use hearth_proto::{FailureKind, check_name};
 use reqwest::Url;
 use serde_json::json;
 
-use crate::args::{Global, PullArgs};
+use crate::assemble;
 use crate::bus::Bus;
 use crate::catalogue::catalogue;
-use crate::error::{CtlError, Kind, Result};
-use crate::import::{self, whole};
+use crate::error::{CtlError, Result};
+use crate::global::Global;
 use crate::output;
 use crate::progress::Progress;
+use crate::space;
+use crate::upload::{name_is_free, upload};
+pub use args::PullArgs;
 use http::Http;
 use partial::Partial;
 use reference::Reference;
@@ -55,10 +59,10 @@ pub struct Source {
 /// `hearthctl pull`.
 pub async fn run(global: &Global, args: &PullArgs) -> Result {
     let quiet = global.json;
-    let (reference, called) = known(&args.reference)?;
+    let (reference, catalogue_name) = resolve(&args.reference)?;
     // Checks before the download what would be refused after it.
     if let Some(output) = &args.output {
-        can_be_written(output)?;
+        check_output(output)?;
     }
     let bus = match args.output {
         None => Some(Bus::connect(global).await?),
@@ -67,11 +71,11 @@ pub async fn run(global: &Global, args: &PullArgs) -> Result {
     let progress = Progress::new(&format!("looking up {}", args.reference), quiet);
     let http = Http::new(args)?;
     let source = find(&http, &reference, args, &progress).await?;
-    let called = args.name.clone().or(called);
-    let name = called.unwrap_or_else(|| source.name.clone());
+    let name = args.name.clone().or(catalogue_name);
+    let name = name.unwrap_or_else(|| source.name.clone());
     if let Some(bus) = &bus {
         check_name(&name).map_err(|e| CtlError::Usage(e.message))?;
-        import::name_is_free(bus, &name).await?;
+        name_is_free(bus, &name).await?;
     }
 
     let folder = partial::folder()?;
@@ -81,13 +85,13 @@ pub async fn run(global: &Global, args: &PullArgs) -> Result {
         parts.push(download::fetch(&http, remote, &folder, &progress).await?);
     }
     if source.parts.iter().any(|part| part.sha256.is_none()) {
-        progress.note("no digest is known of this model: have a file checked with --sha256");
+        progress.note("the digest of this model is not known, so the file was not verified; --sha256 verifies the file of a URL");
     }
     let size = match (bus, &args.output) {
-        (Some(bus), _) => hand_over(&bus, &name, &folder, &parts, &progress).await?,
+        (Some(bus), _) => pass_to_service(&bus, &name, &folder, &parts, &progress).await?,
         (None, output) => {
             let output = output.as_deref().unwrap_or(Path::new(&name));
-            keep(output, &folder, &parts, &progress).await?
+            write_output(output, &folder, &parts, &progress).await?
         }
     };
     let digest = source.parts.first().and_then(|part| part.sha256.clone());
@@ -111,30 +115,28 @@ pub async fn run(global: &Global, args: &PullArgs) -> Result {
     Ok(())
 }
 
-fn can_be_written(output: &Path) -> Result {
+fn check_output(output: &Path) -> Result {
     if output.exists() {
-        let message = format!(
-            "{} is there already: nothing is overwritten",
-            output.display()
-        );
+        let message = format!("{} already exists and is not replaced", output.display());
         return Err(CtlError::Usage(message));
     }
     match output.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(CtlError::Usage(
-            format!("{}: there is no such folder", folder.display()),
+            format!("{}: no such directory", folder.display()),
         )),
         _ => Ok(()),
     }
 }
 
 /// The reference, and the name if it is one of the catalogue.
-fn known(text: &str) -> Result<(Reference, Option<String>)> {
+fn resolve(text: &str) -> Result<(Reference, Option<String>)> {
     if let Some(reference) = Reference::parse(text)? {
         return Ok((reference, None));
     }
     let all = catalogue().map_err(|e| CtlError::Unexpected(e.to_string()))?;
     let entry = all.into_iter().find(|entry| entry.name == text);
-    let entry = entry.ok_or_else(|| reference::usage(&format!("{text:?} is not known")))?;
+    let entry =
+        entry.ok_or_else(|| reference::usage(&format!("{text:?} is not in the catalogue")))?;
     let reference = Reference::parse(&entry.source)?;
     let reference = reference.ok_or(CtlError::Unexpected(entry.source))?;
     Ok((reference, Some(entry.name)))
@@ -147,7 +149,7 @@ async fn find(
     progress: &Progress,
 ) -> Result<Source> {
     if args.sha256.is_some() && !matches!(reference, Reference::Address(_)) {
-        let message = "--sha256 is for plain addresses: here the server says the digest";
+        let message = "--sha256 is only for a URL: here the server provides the digest";
         return Err(CtlError::Usage(message.to_owned()));
     }
     match reference {
@@ -186,7 +188,7 @@ fn address(url: &Url, sha256: Option<&str>) -> Result<Source> {
         });
     };
     if sha256.is_some() && part.of > 1 {
-        let message = "--sha256 is of one file, and this model comes in several";
+        let message = "--sha256 is for one file, but this model has several";
         return Err(CtlError::Usage(message.to_owned()));
     }
     let beside = |name: String| {
@@ -219,15 +221,15 @@ fn check_space(
         return Ok(());
     };
     let size: u64 = sizes.iter().sum();
-    let mut have = 0;
+    let mut present = 0;
     for remote in &source.parts {
         let mut partial = Partial::open(folder, remote, progress)?;
-        have += partial.length();
-        partial.silence();
+        present += partial.length();
+        partial.suppress_report();
     }
     // The merged file exists in addition to its parts.
-    let whole = if sizes.len() > 1 { size } else { 0 };
-    let missing = size.saturating_sub(have) + whole;
+    let merged = if sizes.len() > 1 { size } else { 0 };
+    let missing = size.saturating_sub(present) + merged;
     match output {
         Some(_) => space::check(folder, missing),
         None => space::check_both(folder, missing, Path::new(MODELS), size),
@@ -235,7 +237,7 @@ fn check_space(
 }
 
 /// Passes the model to the service; the download stays if the service refuses it.
-async fn hand_over(
+async fn pass_to_service(
     bus: &Bus,
     name: &str,
     folder: &Path,
@@ -246,24 +248,25 @@ async fn hand_over(
     let file = match parts {
         [one] => one.file(),
         several => {
-            merged = whole::merged(folder, files(several)?, progress).await?;
+            merged = assemble::merged(folder, files(several)?, progress).await?;
             &merged
         }
     };
-    let imported = import::hand_over(bus, name, file, progress).await;
+    let imported = upload(bus, name, file, progress).await;
+    let denied = FailureKind::AccessDenied;
     if let (Err(CtlError::Service { kind, .. }), [one]) = (&imported, parts)
-        && *kind == Kind::Known(FailureKind::AccessDenied)
+        && *kind == denied
     {
         let path = one.path().display();
         progress.note(&format!(
-            "it is fetched: sudo hearthctl import {path} --name {name}"
+            "the download is complete; to import it: sudo hearthctl import {path} --name {name}"
         ));
     }
     imported
 }
 
 /// Writes the model to the file that the user named.
-async fn keep(
+async fn write_output(
     output: &Path,
     folder: &Path,
     parts: &[Partial<'_>],
@@ -279,15 +282,15 @@ async fn keep(
             // A link on the same file system is immediate and never replaces a file.
             match std::fs::hard_link(one.path(), output) {
                 Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                    whole::copied(one.file(), output, progress).await?;
+                    assemble::copied(one.file(), output, progress).await?;
                 }
                 linked => linked.map_err(fail)?,
             }
             size(one.file())
         }
         several => {
-            let merged = whole::merged(folder, files(several)?, progress).await?;
-            whole::copied(&merged, output, progress).await?;
+            let merged = assemble::merged(folder, files(several)?, progress).await?;
+            assemble::copied(&merged, output, progress).await?;
             size(&merged)
         }
     }

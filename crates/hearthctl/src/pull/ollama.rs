@@ -2,6 +2,7 @@
 //! (OCI distribution specification, `/v2/REPO/manifests/TAG` and
 //! `/v2/REPO/blobs/DIGEST`).
 
+use hearth_proto::FailureKind;
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -13,9 +14,9 @@ use crate::progress::Progress;
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const MODEL: &str = "application/vnd.ollama.image.model";
 /// Layers that extend a model and are not supported, with a description.
-const MORE: [(&str, &str); 2] = [
-    ("application/vnd.ollama.image.projector", "pictures"),
-    ("application/vnd.ollama.image.adapter", "its adapter"),
+const UNSUPPORTED: [(&str, &str); 2] = [
+    ("application/vnd.ollama.image.projector", "image input"),
+    ("application/vnd.ollama.image.adapter", "adapter"),
 ];
 
 /// The manifest of a tag.
@@ -45,18 +46,18 @@ impl Manifest {
         let mut models = self.layers.iter().filter(|l| is(l, MODEL));
         let layer = models.next().filter(|layer| layer.sha256().is_some());
         let layer = layer.ok_or_else(|| {
-            let message = format!("{name} has no model in a form that is known here");
-            CtlError::service("ModelNotFound", message)
+            let message = format!("{name} has no model in a supported format");
+            CtlError::service(FailureKind::ModelNotFound, message)
         })?;
-        let left = MORE
+        let ignored = UNSUPPORTED
             .iter()
             .filter(|(media, _)| self.layers.iter().any(|l| is(&l, media)));
-        let left: Vec<&str> = left.map(|(_, what)| *what).collect();
+        let ignored: Vec<&str> = ignored.map(|(_, what)| *what).collect();
         let note = format!(
-            "left out, since Hearthd has no use for it: {}",
-            left.join(", ")
+            "ignored, because Hearthd does not support it: {}",
+            ignored.join(", ")
         );
-        Ok((layer.clone(), Some(note).filter(|_| !left.is_empty())))
+        Ok((layer.clone(), Some(note).filter(|_| !ignored.is_empty())))
     }
 }
 
@@ -80,8 +81,8 @@ pub async fn find(
         joined.map_err(|e| CtlError::Usage(format!("{registry}{path}: {e}")))
     };
     let url = address(format!("v2/{repo}/manifests/{tag}"))?;
-    let asked = http.document::<Manifest>(&url, None, MANIFEST, progress);
-    let (manifest, _) = asked.await?;
+    let response = http.document::<Manifest>(&url, None, MANIFEST, progress);
+    let (manifest, _) = response.await?;
     let short = short_name(repo, tag);
     let (layer, note) = manifest.model(&short)?;
     if let Some(note) = note {

@@ -49,7 +49,7 @@ pub struct Partial<'a> {
     length: u64,
     progress: &'a Progress,
     /// Whether to report at the end that the file is kept.
-    speaks: bool,
+    reports_kept: bool,
 }
 
 /// `$XDG_CACHE_HOME/hearthd/downloads`; created if necessary.
@@ -58,7 +58,7 @@ pub fn folder() -> Result<PathBuf> {
     let cache = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     let cache = cache.or_else(|| set("HOME").map(|home| home.join(".cache")));
     let cache = cache.ok_or_else(|| {
-        CtlError::Usage("there is no folder for downloads: set XDG_CACHE_HOME or HOME".to_owned())
+        CtlError::Usage("no directory for downloads: set XDG_CACHE_HOME or HOME".to_owned())
     })?;
     let folder = cache.join("hearthd/downloads");
     fs::create_dir_all(&folder).map_err(|source| CtlError::File {
@@ -87,7 +87,9 @@ impl<'a> Partial<'a> {
             .open(&path)
             .map_err(fail)?;
         file.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => fail(io::Error::other("another hearthctl is at it")),
+            TryLockError::WouldBlock => {
+                fail(io::Error::other("another hearthctl is downloading it"))
+            }
             TryLockError::Error(e) => fail(e),
         })?;
         let mut partial = Self {
@@ -96,12 +98,12 @@ impl<'a> Partial<'a> {
             state: State::default(),
             length: 0,
             progress,
-            speaks: true,
+            reports_kept: true,
         };
         let state = fs::read(partial.state_path()).ok();
         let state = state.and_then(|text| serde_json::from_slice::<State>(&text).ok());
         let length = partial.file.metadata().map_err(fail)?.len();
-        if let Some(state) = state.filter(|state| fits(state, remote)) {
+        if let Some(state) = state.filter(|state| belongs_to(state, remote)) {
             let good = if state.boot == boot() {
                 length
             } else {
@@ -134,7 +136,7 @@ impl<'a> Partial<'a> {
     }
 
     /// Whether the file is complete.
-    pub fn is_whole(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.state.size == Some(self.length)
     }
 
@@ -210,14 +212,14 @@ impl<'a> Partial<'a> {
 
     /// Deletes the file: it is no longer needed, or corrupt.
     pub fn delete(mut self) {
-        self.speaks = false;
+        self.reports_kept = false;
         _ = fs::remove_file(self.state_path());
         _ = fs::remove_file(&self.path);
     }
 
     /// Suppresses the message of `drop`, if the caller reports the result.
-    pub fn silence(&mut self) {
-        self.speaks = false;
+    pub fn suppress_report(&mut self) {
+        self.reports_kept = false;
     }
 
     fn cut(&mut self, length: u64) -> Result {
@@ -248,13 +250,13 @@ impl Drop for Partial<'_> {
             _ = fs::remove_file(&self.path);
             return;
         }
-        if !self.speaks {
+        if !self.reports_kept {
             return;
         }
         // A failure only means that less can be resumed.
         _ = self.checkpoint();
         self.progress.note(&format!(
-            "{} are kept in {}; the same command goes on from there",
+            "{} are kept in {}; the same command resumes the download",
             Bytes(self.length),
             self.path.display()
         ));
@@ -262,7 +264,7 @@ impl Drop for Partial<'_> {
 }
 
 /// Whether a partial file belongs to `remote`.
-fn fits(state: &State, remote: &Remote) -> bool {
+fn belongs_to(state: &State, remote: &Remote) -> bool {
     // Files with the same digest are the same, whatever their source.
     let same = remote.sha256.is_some() || state.url == remote.url.as_str();
     let sizes = state.size.zip(remote.size);
@@ -322,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_gone_on_from() {
+    fn a_partial_file_is_resumed() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = write(dir.path(), b"GGUF1234", 100);
         let remote = remote("http://h/x.gguf", None);
@@ -346,18 +348,18 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_begins_anew() {
+    fn a_partial_file_of_another_version_is_discarded() {
         let dir = tempfile::tempdir().expect("a folder");
         let remote = remote("http://h/x.gguf", None);
-        for spoil in [
+        for invalid in [
             "no JSON",
             "{}",
             "{\"url\":\"http://h/other\",\"validator\":null,\"size\":null,\"synced\":0,\"boot\":\"\"}",
         ] {
             let path = write(dir.path(), b"GGUF1234", 100);
-            fs::write(path.with_extension("json"), spoil).expect("writes");
+            fs::write(path.with_extension("json"), invalid).expect("writes");
             let again = Partial::open(dir.path(), &remote, quiet()).expect("opens");
-            assert_eq!((again.length(), again.validator()), (0, None), "{spoil}");
+            assert_eq!((again.length(), again.validator()), (0, None), "{invalid}");
         }
         // A size that differs from the list.
         write(dir.path(), b"GGUF1234", 50);
@@ -375,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_makes_files_of_two_places_one() {
+    fn files_with_one_digest_share_a_partial_file() {
         let sum = "ab".repeat(32);
         let (a, b) = (
             remote("http://a/x", Some(&sum)),

@@ -7,8 +7,8 @@ use reqwest::Url;
 use crate::error::{CtlError, Result};
 
 /// The supported forms.
-const FORMS: &str = "write hf:ORG/REPO[:QUANT], ollama:NAME[:TAG], an http(s) address of a GGUF \
-                     file, or a name that `hearthctl models --fit` shows";
+const FORMS: &str = "give hf:ORG/REPO[:QUANT], ollama:NAME[:TAG], the http(s) URL of a GGUF \
+                     file, or a name that `hearthctl models --fit` lists";
 /// The registry of Ollama's library.
 const OLLAMA_REGISTRY: &str = "https://registry.ollama.ai";
 /// Hosts whose file URLs have the form of Hugging Face's.
@@ -67,7 +67,7 @@ impl Reference {
             return Ok(Some(of_repository(&url).unwrap_or(Self::Address(url))));
         }
         if text.contains('/') || text.is_empty() {
-            return Err(usage(&format!("{text:?} is no reference to a model")));
+            return Err(usage(&format!("{text:?} is not a reference to a model")));
         }
         Ok(None)
     }
@@ -91,12 +91,12 @@ fn hugging_face(text: &str) -> Result<Reference> {
         None => (text, Choice::Any),
     };
     let (repo, revision) = name.split_once('@').unwrap_or((name, "main"));
-    let whole = repo
+    let is_repository = repo
         .split_once('/')
         .is_some_and(|(org, repo)| is_name(org) && is_name(repo));
     let empty = matches!(&choice, Choice::Quant(quant) if quant.is_empty());
-    if !whole || empty || revision.is_empty() {
-        return Err(usage(&format!("hf:{text} names no repository")));
+    if !is_repository || empty || revision.is_empty() {
+        return Err(usage(&format!("hf:{text} is not the name of a repository")));
     }
     Ok(Reference::HuggingFace {
         repo: repo.to_owned(),
@@ -107,10 +107,10 @@ fn hugging_face(text: &str) -> Result<Reference> {
 
 /// `[[SCHEME://]HOST/[NAMESPACE/]]NAME[:TAG]`, parsed as Ollama does.
 fn ollama(text: &str) -> Result<Reference> {
-    let wrong = || usage(&format!("ollama:{text} names no model"));
+    let invalid = || usage(&format!("ollama:{text} is not the name of a model"));
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme @ ("http" | "https"), rest)) => (Some(scheme), rest),
-        Some(_) => return Err(wrong()),
+        Some(_) => return Err(invalid()),
         None => (None, text),
     };
     let (path, tag) = match rest.rsplit_once(':') {
@@ -124,11 +124,11 @@ fn ollama(text: &str) -> Result<Reference> {
         [namespace, name] if scheme.is_none() => (None, format!("{namespace}/{name}")),
         [host, name] => (Some(*host), format!("library/{name}")),
         [host, namespace, name] => (Some(*host), format!("{namespace}/{name}")),
-        _ => return Err(wrong()),
+        _ => return Err(invalid()),
     };
     let named = parts.iter().skip(usize::from(host.is_some()));
     if !named.chain([&tag]).all(|part| is_name(part)) {
-        return Err(wrong());
+        return Err(invalid());
     }
     let registry = match (host, scheme) {
         (None, _) => Url::parse(OLLAMA_REGISTRY),
@@ -143,7 +143,7 @@ fn ollama(text: &str) -> Result<Reference> {
         }),
     };
     Ok(Reference::Ollama {
-        registry: registry.map_err(|_| wrong())?,
+        registry: registry.map_err(|_| invalid())?,
         repo,
         tag: tag.to_owned(),
     })
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_nothing_is_refused() {
+    fn invalid_references_are_refused() {
         for text in [
             "",
             "hf:",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Home, ill, run, until, well};
+use crate::harness::{Home, run, run_failing, run_ok, until};
 use crate::models::{bytes, sha256};
 use crate::not_checked::not_checked;
 use crate::servers::{Answer, Fault, Request, Server};
@@ -25,12 +25,12 @@ fn faulty(model: &Arc<Vec<u8>>, fault: Fault) -> Server {
 }
 
 #[test]
-fn a_broken_connection_goes_on_in_the_same_run() {
+fn a_broken_connection_is_resumed_in_the_same_run() {
     let model = Arc::new(bytes(3 * MIB, 1));
     let server = faulty(&model, Fault::Cut(MIB));
     let home = Home::new();
-    let said = well(home.pull(&server.url("/x.gguf"), &["--sha256", &sha256(&model)]));
-    assert!(said.contains("trying again"), "{said}");
+    let message = run_ok(home.pull(&server.url("/x.gguf"), &["--sha256", &sha256(&model)]));
+    assert!(message.contains("retrying in"), "{message}");
     assert_eq!(home.result(), *model);
     let seen = server.seen();
     assert_eq!(seen.len(), 2);
@@ -40,7 +40,7 @@ fn a_broken_connection_goes_on_in_the_same_run() {
 }
 
 #[test]
-fn a_killed_download_goes_on_in_the_next_run() {
+fn a_killed_download_is_resumed_by_the_next_run() {
     let model = Arc::new(bytes(3 * MIB, 2));
     let server = faulty(&model, Fault::Stall(MIB));
     let home = Home::new();
@@ -51,13 +51,13 @@ fn a_killed_download_goes_on_in_the_next_run() {
     child.wait().unwrap();
     assert!(!home.output().exists());
 
-    well(pull());
+    run_ok(pull());
     assert_eq!(home.result(), *model);
     assert_eq!(server.seen()[1].range(), Some(MIB));
 }
 
 #[test]
-fn ctrl_c_keeps_the_part_and_says_how_to_go_on() {
+fn ctrl_c_keeps_the_part_and_tells_how_to_resume() {
     let model = Arc::new(bytes(3 * MIB, 3));
     let server = faulty(&model, Fault::Stall(MIB));
     let home = Home::new();
@@ -66,14 +66,14 @@ fn ctrl_c_keeps_the_part_and_says_how_to_go_on() {
     until("a part is there", || home.part_length() >= MIB as u64);
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(130), "{said}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{message}");
     assert!(
-        said.contains("1.0 MiB are kept") && said.contains("the same command"),
-        "{said}"
+        message.contains("1.0 MiB are kept") && message.contains("the same command"),
+        "{message}"
     );
 
-    well(pull());
+    run_ok(pull());
     assert_eq!(home.result(), *model);
     assert_eq!(server.seen()[1].range(), Some(MIB));
 }
@@ -106,26 +106,26 @@ fn after_a_power_cut_only_what_was_synced_counts() {
     part.set_len(synced).unwrap();
     part.set_len(39 * MIB as u64).unwrap();
 
-    well(pull());
+    run_ok(pull());
     assert_eq!(home.result(), *model);
     assert_eq!(server.seen()[1].range().map(|n| n as u64), Some(synced));
 }
 
 #[test]
-fn a_spoiled_state_begins_anew() {
+fn an_invalid_state_starts_over() {
     let model = Arc::new(bytes(3 * MIB, 5));
     let server = faulty(&model, Fault::Cut(MIB));
     let home = Home::new();
     let pull = |more: &[&str]| home.pull(&server.url("/x.gguf"), more);
-    ill(pull(&["--retries", "0"]), 6);
+    run_failing(pull(&["--retries", "0"]), 6);
     fs::write(&home.kept()[1], "{\"url\":").unwrap();
-    well(pull(&[]));
+    run_ok(pull(&[]));
     assert_eq!(home.result(), *model);
     assert_eq!(server.seen()[1].range(), None);
 }
 
 #[test]
-fn a_server_without_ranges_sends_it_as_a_whole() {
+fn without_ranges_the_whole_file_is_requested() {
     let model = Arc::new(bytes(3 * MIB, 6));
     let sent = Arc::clone(&model);
     let server = Server::start(move |_, before| {
@@ -137,13 +137,13 @@ fn a_server_without_ranges_sends_it_as_a_whole() {
         Answer::body(sent.to_vec()).with("ETag", TAG).but(fault)
     });
     let home = Home::new();
-    let said = well(home.pull(&server.url("/x.gguf"), &["--sha256", &sha256(&model)]));
-    assert!(said.contains("from the beginning"), "{said}");
+    let message = run_ok(home.pull(&server.url("/x.gguf"), &["--sha256", &sha256(&model)]));
+    assert!(message.contains("starting over"), "{message}");
     assert_eq!(home.result(), *model);
 }
 
 #[test]
-fn a_file_that_changed_between_two_tries_is_fetched_anew() {
+fn a_file_that_changed_between_two_attempts_starts_over() {
     let (old, new) = (bytes(3 * MIB, 7), Arc::new(bytes(2 * MIB, 8)));
     let sent = Arc::clone(&new);
     let server = Server::start(move |request, before| match before {
@@ -151,14 +151,14 @@ fn a_file_that_changed_between_two_tries_is_fetched_anew() {
         _ => Answer::file(request, &sent, "\"two\""),
     });
     let home = Home::new();
-    ill(home.pull(&server.url("/x.gguf"), &["--retries", "0"]), 6);
-    let said = well(home.pull(&server.url("/x.gguf"), &[]));
-    assert!(said.contains("changed"), "{said}");
+    run_failing(home.pull(&server.url("/x.gguf"), &["--retries", "0"]), 6);
+    let message = run_ok(home.pull(&server.url("/x.gguf"), &[]));
+    assert!(message.contains("changed"), "{message}");
     assert_eq!(home.result(), *new);
 }
 
 #[test]
-fn a_server_that_ignores_if_range_is_found_out_by_the_tag() {
+fn a_server_that_ignores_if_range_is_detected_by_the_tag() {
     let (old, new) = (bytes(3 * MIB, 9), Arc::new(bytes(3 * MIB, 10)));
     let sent = Arc::clone(&new);
     let server = Server::start(move |request, before| {
@@ -170,37 +170,37 @@ fn a_server_that_ignores_if_range_is_found_out_by_the_tag() {
         Answer::file(&request, &sent, "\"two\"")
     });
     let home = Home::new();
-    well(home.pull(&server.url("/x.gguf"), &[]));
+    run_ok(home.pull(&server.url("/x.gguf"), &[]));
     assert_eq!(home.result(), *new);
     let ranges: Vec<_> = server.seen().iter().map(Request::range).collect();
     assert_eq!(ranges, [None, Some(MIB), None]);
 }
 
 #[test]
-fn what_never_comes_whole_is_given_up_and_kept() {
+fn retries_end_and_the_part_is_kept() {
     let model = Arc::new(bytes(3 * MIB, 11));
     let sent = Arc::clone(&model);
     let server =
         Server::start(move |request, _| Answer::file(request, &sent, TAG).but(Fault::Cut(0)));
     let home = Home::new();
-    let said = ill(home.pull(&server.url("/x.gguf"), &["--retries", "1"]), 6);
-    assert!(said.contains("tried 2 times"), "{said}");
+    let message = run_failing(home.pull(&server.url("/x.gguf"), &["--retries", "1"]), 6);
+    assert!(message.contains("tried 2 times"), "{message}");
     assert_eq!(server.seen().len(), 2);
 }
 
 #[test]
-fn a_silent_server_is_tried_again() {
+fn a_silent_server_is_retried() {
     let model = Arc::new(bytes(2 * MIB, 12));
     let server = faulty(&model, Fault::Stall(MIB));
     let home = Home::new();
-    let said = well(home.pull(&server.url("/x.gguf"), &["--timeout", "1"]));
-    assert!(said.contains("is silent"), "{said}");
+    let message = run_ok(home.pull(&server.url("/x.gguf"), &["--timeout", "1"]));
+    assert!(message.contains("does not respond"), "{message}");
     assert_eq!(home.result(), *model);
     assert_eq!(server.seen()[1].range(), Some(MIB));
 }
 
 #[test]
-fn two_at_once_do_not_write_one_file() {
+fn two_downloads_of_one_file_exclude_each_other() {
     let model = Arc::new(bytes(2 * MIB, 13));
     let server = faulty(&model, Fault::Stall(MIB));
     let home = Home::new();
@@ -208,14 +208,14 @@ fn two_at_once_do_not_write_one_file() {
     until("a part is there", || home.part_length() >= MIB as u64);
     let mut second = home.ctl(&["pull", &server.url("/x.gguf"), "--output"]);
     second.arg(home.dir.path().join("other.gguf"));
-    let said = ill(second, 2);
-    assert!(said.contains("another hearthctl"), "{said}");
+    let message = run_failing(second, 2);
+    assert!(message.contains("another hearthctl"), "{message}");
     first.kill().unwrap();
     first.wait().unwrap();
 }
 
 #[test]
-fn a_full_disk_is_seen_before_the_first_byte() {
+fn a_full_disk_is_detected_before_the_first_byte() {
     let model = Arc::new(bytes(3 * MIB, 14));
     let server = faulty(&model, Fault::None);
     let home = Home::new();
@@ -239,14 +239,14 @@ fn a_full_disk_is_seen_before_the_first_byte() {
         };
     }
     let output = run(command);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if said.contains("unshare") || said.contains("mount:") {
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    if message.contains("unshare") || message.contains("mount:") {
         not_checked("a full disk: this machine allows no mount namespaces");
         return;
     }
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(
-        said.contains("3.0 MiB more are needed") && said.contains("XDG_CACHE_HOME"),
-        "{said}"
+        message.contains("3.0 MiB more are needed") && message.contains("XDG_CACHE_HOME"),
+        "{message}"
     );
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::executables::beside;
-use crate::harness::{Home, ill, run, well};
+use crate::harness::{Home, run, run_failing, run_ok};
 use crate::models::{bytes, demo, sha256, split};
 use crate::servers::{Answer, Server};
 
@@ -73,11 +73,11 @@ fn several() -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_repository_s_best_file_comes_without_the_token_going_elsewhere() {
+fn the_preferred_file_is_chosen_and_the_token_stays_on_its_host() {
     let files = several();
     let repository = Repository::start(files.clone());
     let home = Home::new();
-    well(repository.pull(&home, "hf:org/repo"));
+    run_ok(repository.pull(&home, "hf:org/repo"));
     assert_eq!(home.result(), files[2].1);
     let secret = Some("Bearer hf_secret");
     let asked = repository.api.seen();
@@ -89,7 +89,7 @@ fn a_repository_s_best_file_comes_without_the_token_going_elsewhere() {
 }
 
 #[test]
-fn the_quantization_or_the_file_can_be_named() {
+fn the_quantization_or_the_file_can_be_given() {
     let files = several();
     let repository = Repository::start(files.clone());
     for (reference, n) in [
@@ -98,21 +98,21 @@ fn the_quantization_or_the_file_can_be_named() {
         (repository.api.url("/org/repo/blob/main/a-Q4_0.gguf"), 1),
     ] {
         let home = Home::new();
-        well(repository.pull(&home, &reference));
+        run_ok(repository.pull(&home, &reference));
         assert_eq!(home.result(), files[n].1, "{reference}");
     }
     let home = Home::new();
-    let said = ill(repository.pull(&home, "hf:org/repo:Q2_K"), 4);
+    let message = run_failing(repository.pull(&home, "hf:org/repo:Q2_K"), 4);
     assert!(
-        said.contains("no Q2_K; there are: Q4_0, Q4_K_M, Q8_0"),
-        "{said}"
+        message.contains("no Q2_K; it has: Q4_0, Q4_K_M, Q8_0"),
+        "{message}"
     );
-    let said = ill(repository.pull(&home, "hf:org/other"), 4);
-    assert!(said.contains("no such file"), "{said}");
+    let message = run_failing(repository.pull(&home, "hf:org/other"), 4);
+    assert!(message.contains("no such file"), "{message}");
 }
 
 #[test]
-fn a_wrong_digest_in_the_list_is_found() {
+fn a_wrong_digest_in_the_list_is_detected() {
     let files = several();
     let list = json!([{ "type": "file", "path": "a.gguf", "size": 50_000,
         "lfs": { "oid": "0".repeat(64), "size": 50_000 } }]);
@@ -126,11 +126,11 @@ fn a_wrong_digest_in_the_list_is_found() {
     let home = Home::new();
     let mut pull = home.pull("hf:org/repo", &[]);
     pull.env("HF_ENDPOINT", server.url(""));
-    assert!(ill(pull, 4).contains("was deleted"));
+    assert!(run_failing(pull, 4).contains("was deleted"));
 }
 
 #[test]
-fn a_name_of_the_catalogue_stands_for_its_source() {
+fn a_name_of_the_catalogue_resolves_to_its_source() {
     let model = bytes(50_000, 5);
     let list = json!([{ "type": "file", "path": "SmolLM2-135M-Instruct-Q8_0.gguf",
         "size": 50_000, "lfs": { "oid": sha256(&model), "size": 50_000 } }]);
@@ -154,7 +154,7 @@ fn a_name_of_the_catalogue_stands_for_its_source() {
 }
 
 #[test]
-fn a_tag_of_a_registry_stands_for_its_model() {
+fn a_tag_of_a_registry_resolves_to_its_model() {
     let model = bytes(50_000, 6);
     let digest = format!("sha256:{}", sha256(&model));
     let blob = format!("/v2/library/tiny/blobs/{digest}");
@@ -181,14 +181,14 @@ fn a_tag_of_a_registry_stands_for_its_model() {
     });
     let home = Home::new();
     let host = format!("127.0.0.1:{}", server.port());
-    let said = well(home.pull(&format!("ollama:{host}/library/tiny:1b"), &[]));
-    assert!(said.contains("pictures"), "{said}");
+    let message = run_ok(home.pull(&format!("ollama:{host}/library/tiny:1b"), &[]));
+    assert!(message.contains("image input"), "{message}");
     assert_eq!(home.result(), model);
     let accept = server.seen()[0].header("accept").map(str::to_owned);
     assert!(accept.is_some_and(|a| a.contains("manifest.v2+json")));
     fs::remove_file(home.output()).unwrap();
-    let said = ill(home.pull(&format!("ollama:{host}/library/tiny:2b"), &[]), 4);
-    assert!(said.contains("no such file"), "{said}");
+    let message = run_failing(home.pull(&format!("ollama:{host}/library/tiny:2b"), &[]), 4);
+    assert!(message.contains("no such file"), "{message}");
 }
 
 /// Loads a file with llama.cpp.
@@ -198,19 +198,19 @@ fn check(path: &std::path::Path) {
         .arg(path)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("\"ok\":true"), "{said}");
+    let message = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(message.contains("\"ok\":true"), "{message}");
 }
 
 #[test]
-fn a_model_in_several_files_becomes_one() {
+fn a_model_in_several_files_is_merged() {
     let model = demo();
     let parts = split(&model, 3);
     let name = |n: usize| format!("demo-Q8_0-{:05}-of-00003.gguf", n + 1);
     let files = parts.iter().enumerate().map(|(n, p)| (name(n), p.clone()));
     let repository = Repository::start(files.collect());
     let home = Home::new();
-    well(repository.pull(&home, "hf:org/repo"));
+    run_ok(repository.pull(&home, "hf:org/repo"));
     check(&home.output());
     assert!(
         home.result() == model,
@@ -220,7 +220,7 @@ fn a_model_in_several_files_becomes_one() {
 
     // The same by a URL, whose name implies the others.
     let home = Home::new();
-    well(home.pull(&repository.files.url(&format!("/cdn/{}", name(0))), &[]));
+    run_ok(home.pull(&repository.files.url(&format!("/cdn/{}", name(0))), &[]));
     assert!(home.result() == model);
 }
 
@@ -240,14 +240,14 @@ fn parts_that_do_not_belong_together_are_refused() {
         let files = parts.into_iter().enumerate().map(|(n, p)| (name(n), p));
         let repository = Repository::start(files.collect());
         let home = Home::new();
-        let said = ill(repository.pull(&home, "hf:org/repo"), 4);
-        assert!(said.contains(words), "{words}: {said}");
+        let message = run_failing(repository.pull(&home, "hf:org/repo"), 4);
+        assert!(message.contains(words), "{words}: {message}");
         assert!(!home.output().exists());
     }
 }
 
 #[test]
-fn folders_and_llamafiles_say_what_is_in_them() {
+fn errors_list_the_models_of_folders_and_llamafiles() {
     let home = Home::new();
     let folder = home.dir.path().join("models");
     fs::create_dir_all(folder.join("sub")).unwrap();
@@ -256,26 +256,26 @@ fn folders_and_llamafiles_say_what_is_in_them() {
         import.arg(&folder).args(more);
         import
     };
-    assert!(ill(import(&[]), 4).contains("there is no model in it"));
+    assert!(run_failing(import(&[]), 4).contains("contains no model"));
     fs::write(folder.join("a.gguf"), bytes(100, 1)).unwrap();
     fs::write(folder.join("sub/b.gguf"), bytes(100, 2)).unwrap();
     fs::write(folder.join("sub/c-00002-of-00002.gguf"), bytes(100, 3)).unwrap();
-    let said = ill(import(&[]), 2);
+    let message = run_failing(import(&[]), 2);
     assert!(
-        said.contains("a.gguf\n  sub/b.gguf") && !said.contains("c-0"),
-        "{said}"
+        message.contains("a.gguf\n  sub/b.gguf") && !message.contains("c-0"),
+        "{message}"
     );
-    let said = ill(import(&["d"]), 4);
+    let message = run_failing(import(&["d"]), 4);
     assert!(
-        said.contains("there is no \"d\"") && said.contains("sub/b.gguf"),
-        "{said}"
+        message.contains("contains no \"d\"") && message.contains("sub/b.gguf"),
+        "{message}"
     );
     // The reference is resolved: the next error is the missing service.
-    ill(import(&["b"]), 3);
+    run_failing(import(&["b"]), 3);
 
     let file = folder.join("x.llamafile");
     fs::write(&file, "MZ and no archive").unwrap();
     let mut import = home.ctl(&["import"]);
     import.arg(&file);
-    assert!(ill(import, 4).contains("no archive"));
+    assert!(run_failing(import, 4).contains("cannot read the archive"));
 }

@@ -83,19 +83,19 @@ pub fn run(mut command: Command) -> Output {
 }
 
 /// Runs the command, which must succeed. Returns its output.
-pub fn well(command: Command) -> String {
+pub fn run_ok(command: Command) -> String {
     let output = run(command);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    said
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{message}");
+    message
 }
 
 /// Runs the command, which must fail with this code. Returns its output.
-pub fn ill(command: Command, code: i32) -> String {
+pub fn run_failing(command: Command, code: i32) -> String {
     let output = run(command);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    said
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    message
 }
 
 /// Waits for a condition, without asserting how long that takes.
@@ -104,7 +104,7 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(
             began.elapsed() < Duration::from_mins(1),
-            "waited in vain until {what}"
+            "timed out waiting until {what}"
         );
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use crate::harness::{Home, ill, run, well};
+use crate::harness::{Home, run, run_failing, run_ok};
 use crate::models::{bytes, sha256};
 use crate::servers::{Answer, Server};
 
@@ -15,14 +15,14 @@ fn good() -> (Arc<Vec<u8>>, Server) {
 }
 
 #[test]
-fn a_wrong_digest_deletes_the_file_and_says_so() {
+fn a_wrong_digest_deletes_the_file() {
     let (model, server) = good();
     let home = Home::new();
     let wrong = "0".repeat(64);
-    let said = ill(home.pull(&server.url("/x.gguf"), &["--sha256", &wrong]), 4);
+    let message = run_failing(home.pull(&server.url("/x.gguf"), &["--sha256", &wrong]), 4);
     assert!(
-        said.contains("was deleted") && said.contains(&sha256(&model)),
-        "{said}"
+        message.contains("was deleted") && message.contains(&sha256(&model)),
+        "{message}"
     );
     assert!(home.kept().is_empty() && !home.output().exists());
     let document = run(home.pull(&server.url("/x.gguf"), &["--sha256", &wrong, "--json"]));
@@ -31,16 +31,16 @@ fn a_wrong_digest_deletes_the_file_and_says_so() {
 }
 
 #[test]
-fn without_a_digest_that_is_said() {
+fn a_missing_digest_is_noted() {
     let (model, server) = good();
     let home = Home::new();
-    let said = well(home.pull(&server.url("/x.gguf"), &[]));
-    assert!(said.contains("--sha256"), "{said}");
+    let message = run_ok(home.pull(&server.url("/x.gguf"), &[]));
+    assert!(message.contains("--sha256"), "{message}");
     assert_eq!(home.result(), *model);
 }
 
 #[test]
-fn a_busy_server_is_asked_again_when_it_says() {
+fn retry_after_is_obeyed() {
     let model = Arc::new(bytes(100_000, 2));
     let sent = Arc::clone(&model);
     let server = Server::start(move |request, before| match before {
@@ -49,47 +49,47 @@ fn a_busy_server_is_asked_again_when_it_says() {
         _ => Answer::file(request, &sent, "\"a\""),
     });
     let home = Home::new();
-    let said = well(home.pull(&server.url("/x.gguf"), &[]));
+    let message = run_ok(home.pull(&server.url("/x.gguf"), &[]));
     assert!(
-        said.contains("429") && said.contains("in 1 s") && said.contains("503"),
-        "{said}"
+        message.contains("429") && message.contains("in 1 s") && message.contains("503"),
+        "{message}"
     );
     assert_eq!(home.result(), *model);
 
     let server = Server::start(|_, _| Answer::status(429).with("Retry-After", "3600"));
-    let said = ill(home.pull(&server.url("/y.gguf"), &[]), 2);
-    assert!(said.contains("nothing is overwritten"), "{said}");
+    let message = run_failing(home.pull(&server.url("/y.gguf"), &[]), 2);
+    assert!(message.contains("is not replaced"), "{message}");
     fs::remove_file(home.output()).unwrap();
-    let said = ill(home.pull(&server.url("/y.gguf"), &[]), 6);
-    assert!(said.contains("come back in 60 min"), "{said}");
+    let message = run_failing(home.pull(&server.url("/y.gguf"), &[]), 6);
+    assert!(message.contains("try again in 60 min"), "{message}");
     assert_eq!(server.seen().len(), 1);
 }
 
 #[test]
-fn what_is_not_there_or_not_open_is_said_clearly() {
+fn refusals_are_explained_and_not_retried() {
     let home = Home::new();
     for (status, code, words) in [
-        (404, 4, "there is no such file"),
+        (404, 4, "no such file"),
         (401, 6, "set HF_TOKEN"),
-        (403, 6, "accept the model's conditions"),
-        (418, 6, "answers 418"),
+        (403, 6, "accept its conditions"),
+        (418, 6, "returned 418"),
     ] {
         let server = Server::start(move |_, _| Answer::status(status));
-        let said = ill(home.pull(&server.url("/x.gguf"), &[]), code);
-        assert!(said.contains(words), "{status}: {said}");
-        assert_eq!(server.seen().len(), 1, "{status} does not pass");
+        let message = run_failing(home.pull(&server.url("/x.gguf"), &[]), code);
+        assert!(message.contains(words), "{status}: {message}");
+        assert_eq!(server.seen().len(), 1, "{status} is not retried");
         assert!(home.kept().is_empty(), "{status}");
     }
 }
 
 #[test]
-fn nobody_there_is_said_clearly() {
+fn an_unreachable_server_is_reported() {
     let home = Home::new();
     let none = "http://127.0.0.1:1/x.gguf";
-    let said = ill(home.pull(none, &["--retries", "0"]), 6);
+    let message = run_failing(home.pull(none, &["--retries", "0"]), 6);
     assert!(
-        said.contains("cannot reach 127.0.0.1") && said.contains("online"),
-        "{said}"
+        message.contains("cannot reach 127.0.0.1") && message.contains("online"),
+        "{message}"
     );
     let output = run(home.pull(none, &["--retries", "0", "--json"]));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -98,16 +98,16 @@ fn nobody_there_is_said_clearly() {
 }
 
 #[test]
-fn a_page_is_no_model() {
+fn a_web_page_is_refused() {
     let server = Server::start(|_, _| Answer::body("<!doctype html>"));
     let home = Home::new();
-    let said = ill(home.pull(&server.url("/x.gguf"), &[]), 4);
-    assert!(said.contains("no GGUF file"), "{said}");
+    let message = run_failing(home.pull(&server.url("/x.gguf"), &[]), 4);
+    assert!(message.contains("not send a GGUF file"), "{message}");
     assert!(home.kept().is_empty());
 }
 
 #[test]
-fn a_server_that_sends_more_than_it_lists_is_not_believed() {
+fn a_size_that_differs_from_the_list_is_refused() {
     let model = bytes(1000, 3);
     let list = format!(
         "[{{\"type\":\"file\",\"path\":\"x.gguf\",\"size\":999,\"lfs\":{{\"oid\":\"{}\",\"size\":999}}}}]",
@@ -122,17 +122,20 @@ fn a_server_that_sends_more_than_it_lists_is_not_believed() {
     let home = Home::new();
     let mut pull = home.pull("hf:org/repo", &[]);
     pull.env("HF_ENDPOINT", server.url(""));
-    let said = ill(pull, 6);
-    assert!(said.contains("1000 bytes instead of 999"), "{said}");
+    let message = run_failing(pull, 6);
+    assert!(
+        message.contains("1000 bytes instead of the 999"),
+        "{message}"
+    );
 }
 
 #[test]
-fn a_proxy_is_used_where_the_environment_says_so() {
+fn the_proxy_of_the_environment_is_used() {
     let (model, server) = good();
     let home = Home::new();
     let mut pull = home.pull("http://models.invalid/x.gguf", &[]);
     pull.env("HTTP_PROXY", server.url(""));
-    well(pull);
+    run_ok(pull);
     assert_eq!(home.result(), *model);
     assert_eq!(server.seen()[0].target, "http://models.invalid/x.gguf");
 
@@ -140,26 +143,26 @@ fn a_proxy_is_used_where_the_environment_says_so() {
     fs::remove_file(home.output()).unwrap();
     let mut pull = home.pull("https://models.invalid/x.gguf", &["--retries", "0"]);
     pull.env("HTTPS_PROXY", server.url(""));
-    ill(pull, 6);
+    run_failing(pull, 6);
     assert_eq!(server.seen()[1].target, "models.invalid:443");
 
     let mut pull = home.pull(&server.url("/y.gguf"), &[]);
     pull.env("HTTP_PROXY", "http://127.0.0.1:1")
         .env("NO_PROXY", "127.0.0.1");
-    well(pull);
+    run_ok(pull);
     assert_eq!(server.seen()[2].target, "/y.gguf");
 }
 
 #[test]
-fn redirects_have_an_end() {
+fn redirects_are_limited() {
     let server = Server::start(|_, _| Answer::redirect("/again.gguf"));
     let home = Home::new();
-    let said = ill(home.pull(&server.url("/x.gguf"), &[]), 6);
-    assert!(said.contains("too many redirects"), "{said}");
+    let message = run_failing(home.pull(&server.url("/x.gguf"), &[]), 6);
+    assert!(message.contains("too many redirects"), "{message}");
 }
 
 #[test]
-fn wrong_usage_is_seen_before_anything_is_asked() {
+fn wrong_usage_is_refused_before_any_request() {
     let home = Home::new();
     for reference in [
         "no-such-name",
@@ -168,16 +171,16 @@ fn wrong_usage_is_seen_before_anything_is_asked() {
         "ftp://h/x.gguf",
         "a/b",
     ] {
-        let said = ill(home.pull(reference, &[]), 2);
-        assert!(said.contains("hf:ORG/REPO"), "{reference}: {said}");
+        let message = run_failing(home.pull(reference, &[]), 2);
+        assert!(message.contains("hf:ORG/REPO"), "{reference}: {message}");
     }
-    let said = ill(home.pull("hf:a/b", &["--sha256", "12"]), 2);
-    assert!(said.contains("64 hexadecimal digits"), "{said}");
-    let said = ill(home.pull("hf:a/b", &["--sha256", &"a".repeat(64)]), 2);
-    assert!(said.contains("plain addresses"), "{said}");
+    let message = run_failing(home.pull("hf:a/b", &["--sha256", "12"]), 2);
+    assert!(message.contains("64 hexadecimal digits"), "{message}");
+    let message = run_failing(home.pull("hf:a/b", &["--sha256", &"a".repeat(64)]), 2);
+    assert!(message.contains("only for a URL"), "{message}");
     let mut pull = home.ctl(&["pull", "hf:a/b", "--output", "/nonexistent/x.gguf"]);
     pull.env("HF_ENDPOINT", "http://127.0.0.1:1");
-    assert!(ill(pull, 2).contains("no such folder"));
-    let said = ill(home.ctl(&["pull", "hf:a/b"]), 3);
-    assert!(said.contains("systemctl status hearthd"), "{said}");
+    assert!(run_failing(pull, 2).contains("no such directory"));
+    let message = run_failing(home.ctl(&["pull", "hf:a/b"]), 3);
+    assert!(message.contains("systemctl status hearthd"), "{message}");
 }

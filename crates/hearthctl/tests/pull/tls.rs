@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::harness::{Home, ill, well};
+use crate::harness::{Home, run_failing, run_ok};
 use crate::models::bytes;
 use crate::not_checked::not_checked;
 use crate::servers::{Answer, Request, Server};
@@ -62,7 +62,7 @@ fn start(
 }
 
 #[test]
-fn only_certificates_that_the_system_trusts_will_do() {
+fn only_certificates_that_the_system_trusts_are_accepted() {
     let home = Home::new();
     if !certificate(home.dir.path()) {
         not_checked("TLS: there is no openssl to make a certificate with");
@@ -75,17 +75,17 @@ fn only_certificates_that_the_system_trusts_will_do() {
         _ => Answer::redirect("http://127.0.0.1:1/x.gguf"),
     });
     let url = |path: &str| format!("https://localhost:{}{path}", server.port());
-    let said = ill(home.pull(&url("/x.gguf"), &[]), 6);
-    assert!(said.contains("certificate"), "{said}");
+    let message = run_failing(home.pull(&url("/x.gguf"), &[]), 6);
+    assert!(message.contains("certificate"), "{message}");
 
     let trusting = |path: &str| {
         let mut pull = home.pull(&url(path), &[]);
         pull.env("SSL_CERT_FILE", home.dir.path().join("cert.pem"));
         pull
     };
-    well(trusting("/x.gguf"));
+    run_ok(trusting("/x.gguf"));
     assert_eq!(home.result(), model);
     std::fs::remove_file(home.output()).unwrap();
-    let said = ill(trusting("/redirected.gguf"), 6);
-    assert!(said.contains("from https to http"), "{said}");
+    let message = run_failing(trusting("/redirected.gguf"), 6);
+    assert!(message.contains("from https to http"), "{message}");
 }

@@ -1,45 +1,21 @@
-//! The study's results, as text and as JSON.
+//! The study's results as a table with notes.
 
-use serde_json::{Map, Value, json};
+use hearth_lab::study::{FORMS, METRICS, Measured, Study, Summary};
 
-use super::result::{METRICS, Measured, Metric};
-use super::stats::Summary;
-use super::{AT_LENGTH, FORMS, Form, QUESTIONS};
-use crate::args::{BenchStudyArgs, Reset};
 use crate::error::{CtlError, Result};
 use crate::output;
 use crate::table::Table;
 
-/// A description of the study in one line.
-pub fn title(args: &BenchStudyArgs) -> String {
-    let length = match args.tokens {
-        Some(tokens) => format!("answers of {tokens} tokens"),
-        None => "answers as long as the model makes them".to_owned(),
-    };
-    let reset = match args.reset {
-        Reset::None => "nothing reset",
-        Reset::Prompt => "a new conversation each time",
-        Reset::Unload => "model unloaded before each run",
-    };
-    format!("{} runs, {length}, {reset}", args.runs)
-}
-
-/// Prints the table with its notes, or the JSON document.
-pub fn print(as_json: bool, args: &BenchStudyArgs, servers: &[Measured]) -> Result {
-    if as_json {
-        return output::json(&document(args, servers));
-    }
+/// Prints the table with its notes.
+pub fn print(study: &Study) -> Result {
     output::note(&format!(
         "{}; medians, response also mean ± deviation",
-        title(args)
+        study.settings()
     ));
-    table(servers).print()?;
-    for measured in servers {
+    table(study.servers()).print()?;
+    for measured in study.servers() {
         let name = &measured.server.name;
-        for note in &measured.notes {
-            output::note(&format!("{name}: {note}"));
-        }
-        if let Some(note) = shorter(args, measured) {
+        for note in measured.all_notes(study.settings()) {
             output::note(&format!("{name}: {note}"));
         }
         for failure in &measured.failures {
@@ -69,10 +45,10 @@ pub fn verdict(servers: &[Measured]) -> Result {
             let why = first
                 .map(|failure| failure.message.as_str())
                 .unwrap_or_default();
-            Err(CtlError::service(
-                "StudyIncomplete",
-                format!("runs failed, see above: {}: {why}", failed.join(", ")),
-            ))
+            Err(CtlError::Result {
+                kind: "StudyIncomplete",
+                message: format!("runs failed, see above: {}: {why}", failed.join(", ")),
+            })
         }
     }
 }
@@ -133,66 +109,10 @@ fn seconds(value: f64) -> String {
     }
 }
 
-/// Notes answers that are shorter than requested.
-fn shorter(args: &BenchStudyArgs, measured: &Measured) -> Option<String> {
-    let wanted = f64::from(args.tokens?);
-    let metric = METRICS.iter().find(|metric| metric.key == "tokens")?;
-    let mean = measured.summary(Form::One, metric)?.mean;
-    (mean < wanted - 1.0).then(|| {
-        format!(
-            "its answers had {mean:.0} of {wanted:.0} tokens: it ends them by itself, compare \
-             tokens/s only"
-        )
-    })
-}
-
-fn document(args: &BenchStudyArgs, servers: &[Measured]) -> Value {
-    let servers: Vec<Value> = servers.iter().map(|m| server(args, m)).collect();
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "runs": args.runs,
-        "reset": args.reset,
-        "answer_tokens": args.tokens,
-        "questions": QUESTIONS,
-        "added_to_each_question": args.tokens.map(|_| AT_LENGTH),
-        "servers": servers,
-    })
-}
-
-fn server(args: &BenchStudyArgs, measured: &Measured) -> Value {
-    let mut notes = measured.notes.clone();
-    notes.extend(shorter(args, measured));
-    let forms: Map<String, Value> = FORMS
-        .into_iter()
-        .map(|form| {
-            let summary = |metric: &Metric| {
-                let summary = measured.summary(form, metric)?;
-                Some((metric.key.to_owned(), json!(summary)))
-            };
-            let summaries: Map<String, Value> = METRICS.iter().filter_map(summary).collect();
-            let runs = measured.runs(form);
-            let form_of_it = json!({
-                "summary": summaries,
-                "answer": runs.first().map(|run| &run.text),
-                "runs": runs,
-            });
-            (form.name().replace(' ', "_"), form_of_it)
-        })
-        .collect();
-    json!({
-        "name": measured.server.name,
-        "address": measured.server.address.to_string(),
-        "api": measured.server.api,
-        "model": measured.model,
-        "pid": measured.pid,
-        "notes": notes,
-        "failures": measured.failures,
-        "forms": forms,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use hearth_lab::study::{Api, Server};
+
     use super::*;
 
     #[test]
@@ -203,9 +123,13 @@ mod tests {
 
     #[test]
     fn a_failure_fails_the_command() {
-        let mut failing = Measured::new("a=http://localhost:1".parse().unwrap());
+        let mut failing = Measured::new(Server::new(
+            "a",
+            "http://localhost:1".parse().unwrap(),
+            Api::OpenAi,
+        ));
         assert!(verdict(std::slice::from_ref(&failing)).is_ok());
-        failing.failed("warm-up", 0, "too hot".into());
+        failing.add_failure("warm-up", 0, "too hot".into());
         let error = verdict(&[failing]).unwrap_err();
         assert_eq!(error.exit_code(), 1);
         assert!(error.to_string().contains("a: too hot"), "{error}");

@@ -1,0 +1,50 @@
+//! Options of requests.
+
+use std::fs;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::SamplingArgs;
+
+/// Values of `--priority`, highest first.
+pub const PRIORITIES: [&str; 3] = ["interactive", "normal", "background"];
+
+/// How to answer. Only what is given is sent; the service has defaults for the rest.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RequestArgs {
+    /// System prompt: instructions that precede the conversation.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Model to use; the loaded or default model if omitted.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Maximum number of tokens in an answer.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_tokens: Option<u32>,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Offer the tools in this file: a JSON list in OpenAI's format. Tool calls are
+    /// printed, not run.
+    #[arg(long, value_name = "FILE", value_parser = json_file)]
+    pub tools: Option<Value>,
+    /// Answer with JSON that is valid against the JSON schema in this file.
+    #[arg(long, value_name = "FILE", value_parser = json_file, conflicts_with = "regex")]
+    pub schema: Option<Value>,
+    /// Answer with a text that this regular expression matches in full.
+    #[arg(long, value_name = "RE")]
+    pub regex: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct QueueArgs {
+    /// Give up after this many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub deadline: Option<u32>,
+}
+
+/// Reads the file while parsing, so that a mistake in it is a usage error.
+pub fn json_file(path: &str) -> Result<Value, String> {
+    let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+    serde_json::from_str(&text).map_err(|e| format!("{path} is not valid JSON: {e}"))
+}
