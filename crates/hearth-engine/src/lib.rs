@@ -3,7 +3,7 @@
 //!
 //! [`run`] is the process behind `hearth-engine`: it speaks the framed protocol on the
 //! socket inherited as standard input. The loop knows only the [`Backend`] trait, which
-//! [`llama`] implements; `hearth-testing` has another one for tests of the loop. `unsafe` is
+//! [`llama`] implements; `hearth-engine-fake` has another one for tests of the loop. `unsafe` is
 //! confined to [`llama`] and to [`chat_shim`], the interface to llama.cpp's chat layer.
 
 mod affinity;

@@ -1,5 +1,5 @@
 //! Drives `hearth-engine` over a socket pair: models of random weights, broken files, and the
-//! demo model's answers. Tests of the loop without a model are in hearth-testing.
+//! demo model's answers. Tests of the loop without a model are in hearth-engine-fake.
 
 #![allow(clippy::disallowed_methods, reason = "the tests measure time")]
 

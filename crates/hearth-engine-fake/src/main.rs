@@ -4,7 +4,7 @@ use std::env;
 use std::process::ExitCode;
 
 use hearth_engine::{exit_code, run, try_template};
-use hearth_testing::fake::{FakeLoader, Script};
+use hearth_engine_fake::fake::{FakeLoader, Script};
 
 fn main() -> ExitCode {
     hearth_logging::init("hearth-engine");
