@@ -53,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         4 => drop(fine(ollama::decode_embed(body))),
-        5 => drop(fine(ollama::decode_name(body, "model"))),
+        5 => drop(fine(ollama::decode_model(body))),
         // Options of a session on the bus.
         6 => {
             if let Ok(fields) = serde_json::from_slice(body) {

@@ -5,17 +5,30 @@ use std::fmt::Write as _;
 use hearth_proto::{
     Answer, AnswerPart, Failure, FailureKind, FinishReason, Prompt, RequestId, TokenLogprob, Usage,
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::request::{ChatRequest, common};
+use super::request::{ChatRequest, at_most, common};
 use super::response::{total, unix_seconds, usage};
 use crate::Chunks;
-use crate::fields::{field, object};
+use crate::read::{object, read};
+use crate::scalars::Whole;
+use crate::texts::Texts;
 
 /// The most alternatives reported for each token (OpenAI's own bound).
 const LOGPROBS_MAX: u8 = 5;
 /// The same under llama.cpp's name, as many as the engine reports.
 const PROBS_MAX: u8 = 20;
+
+#[derive(Debug, Deserialize)]
+struct CompletionFields {
+    prompt: Option<Texts>,
+    suffix: Option<Value>,
+    echo: Option<Value>,
+    logprobs: Option<Whole>,
+    /// llama.cpp's name for it.
+    n_probs: Option<Whole>,
+}
 
 /// Decodes a text-completions request.
 ///
@@ -23,58 +36,45 @@ const PROBS_MAX: u8 = 20;
 /// `InvalidArgs` naming the field, `NotSupported`.
 pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
     let body = object(body)?;
-    let prompt = match body.get("prompt") {
-        Some(Value::String(text)) => text,
-        // Some clients always send a list.
-        Some(Value::Array(list)) => match list.as_slice() {
-            [Value::String(text)] => text,
-            [] | [Value::String(_), ..] => {
-                return Err(Failure::of_field(
-                    FailureKind::NotSupported,
+    let mut fields: CompletionFields = read(&body)?;
+    let not_supported =
+        |field, what| Err(Failure::of_field(FailureKind::NotSupported, field, what));
+    // Some clients always send a list.
+    let prompt = match fields.prompt.take() {
+        None => return Err(Failure::invalid_field("prompt", "must be a string")),
+        Some(Texts::Tokens) => {
+            return not_supported("prompt", "must be text, token numbers are not supported");
+        }
+        Some(Texts::One(text)) => text,
+        Some(Texts::Several(texts)) => match <[String; 1]>::try_from(texts) {
+            Ok([text]) => text,
+            Err(_) => {
+                return not_supported(
                     "prompt",
                     "with several texts is not supported: send a request for each",
-                ));
-            }
-            _ => {
-                return Err(Failure::of_field(
-                    FailureKind::NotSupported,
-                    "prompt",
-                    "must be text, token numbers are not supported",
-                ));
+                );
             }
         },
-        _ => return Err(Failure::invalid_field("prompt", "must be a string")),
     };
-    for name in ["suffix", "echo"] {
-        if !matches!(
-            body.get(name),
-            None | Some(Value::Null | Value::Bool(false))
-        ) {
-            return Err(Failure::of_field(
-                FailureKind::NotSupported,
-                name,
-                "is not supported",
-            ));
+    for (name, value) in [("suffix", &fields.suffix), ("echo", &fields.echo)] {
+        if !matches!(value, None | Some(Value::Bool(false))) {
+            return not_supported(name, "is not supported");
         }
     }
-    let mut request = common(&body, Prompt::Text(prompt.clone()))?;
-    request.submission.request.logprobs = logprobs(&body)?;
+    let mut request = common(&body, Prompt::Text(prompt))?;
+    request.submission.request.logprobs = fields.logprobs()?;
     Ok(request)
 }
 
-/// How many likely tokens to report for each chosen one; `None`: report nothing.
-fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
-    let bounded = |name, max| match field(body, name).whole()?.map(u8::try_from) {
-        None => Ok(None),
-        Some(Ok(n)) if n <= max => Ok(Some(n)),
-        Some(_) => Err(Failure::invalid_field(
-            name,
-            format!("must be at most {max}"),
-        )),
-    };
-    // llama.cpp's name for them; 0 means none there.
-    let probs = bounded("n_probs", PROBS_MAX)?.filter(|n| *n > 0);
-    Ok(bounded("logprobs", LOGPROBS_MAX)?.or(probs))
+impl CompletionFields {
+    /// How many likely tokens to report for each chosen one; `None`: report nothing.
+    fn logprobs(self) -> Result<Option<u8>, Failure> {
+        let bounded =
+            |name, number: Option<Whole>, max| number.map(|n| at_most(name, n, max)).transpose();
+        // llama.cpp's name for them; 0 means none there.
+        let probs = bounded("n_probs", self.n_probs, PROBS_MAX)?.filter(|n| *n > 0);
+        Ok(bounded("logprobs", self.logprobs, LOGPROBS_MAX)?.or(probs))
+    }
 }
 
 /// The `text_completion` object, with one choice for each answer.
@@ -260,7 +260,9 @@ mod tests {
             ),
             (json!({"prompt": ["x", "y"]}), Err("several texts")),
             (json!({"prompt": [1, 2]}), Err("token numbers")),
-            (json!({"prompt": 7}), Err("must be a string")),
+            (json!({"prompt": []}), Err("several texts")),
+            (json!({"prompt": [[1]]}), Err("token numbers")),
+            (json!({"prompt": 7}), Err("`prompt` must be a string")),
             (json!({}), Err("must be a string")),
             (json!({"prompt": "x", "suffix": "y"}), Err("`suffix`")),
             (json!({"prompt": "x", "logprobs": 6}), Err("at most 5")),
