@@ -5,6 +5,7 @@
 mod chunks;
 mod content;
 mod date;
+mod encode;
 pub mod ollama;
 pub mod openai;
 mod read;

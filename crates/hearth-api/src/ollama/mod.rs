@@ -16,7 +16,7 @@ mod stream;
 
 pub use embed::{Embed, decode_copy, decode_embed, decode_model};
 pub use generate::decode_generate;
-pub use models::{details, name_of, process, show, tag, tagged};
+pub use models::{name_of, process, show, tag, tagged};
 pub use request::{Request, decode_chat};
 pub use response::{Form, timestamp};
 pub use stream::OllamaStream;

@@ -5,6 +5,7 @@
 //! parsed by the same reader.
 
 mod input;
+mod objects;
 mod request;
 mod stream;
 mod tools;
