@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((door, body)) = data.split_first() else {
         return;
     };
-    match door % 8 {
+    match door % 11 {
         0 => {
             if let Some(request) = fine(openai::decode_chat(body)) {
                 admit(&request.submission);
@@ -60,9 +60,17 @@ fuzz_target!(|data: &[u8]| {
                 fine(openai::decode_options(&fields));
             }
         }
-        // Tools of a prewarmed prompt.
+        7 => {
+            if let Some(request) = fine(openai::decode_responses(body)) {
+                admit(&request.chat.submission);
+            }
+        }
+        8 => drop(fine(openai::decode_embeddings(body))),
+        9 => drop(fine(ollama::decode_copy(body))),
+        // Messages and tools of a prewarmed prompt.
         _ => {
             if let Ok(text) = std::str::from_utf8(body) {
+                fine(openai::decode_messages(text));
                 fine(openai::decode_tools(text));
             }
         }

@@ -144,6 +144,37 @@ mod tests {
     }
 
     #[test]
+    fn wrong_options_are_named() {
+        for (body, part) in [
+            (json!({"temperature": "hot"}), "`temperature`"),
+            // As an `f32` it would be infinite.
+            (json!({"temperature": 1e300}), "usual size"),
+            (json!({"max_tokens": -1}), "`max_tokens`"),
+            (json!({"max_tokens": 0}), "`max_tokens`"),
+            (json!({"stop": [1]}), "`stop[0]`"),
+            (json!({"stop": vec!["x"; 17]}), "at most 16"),
+            (json!({"priority": "urgent"}), "interactive"),
+            (json!({"logit_bias": {"x": "much"}}), "`logit_bias`"),
+            (json!({"logit_bias": {"7": 101}}), "`logit_bias`"),
+            (json!({"top_p": 1.5}), "top_p = 1.5"),
+            (json!({"mirostat": 3}), "mirostat = 3"),
+            (json!({"samplers": ["top_q"]}), "top_q"),
+            (json!({"samplers": "kq"}), "`samplers`"),
+            (json!({"samplers": [1]}), "`samplers[0]`"),
+            (
+                json!({"dry_sequence_breakers": [7]}),
+                "`dry_sequence_breakers[0]`",
+            ),
+            (json!({"repeat_last_n": -2}), "`repeat_last_n`"),
+            (json!({"grammar": 1}), "`grammar`"),
+            (json!({"reasoning_effort": "some"}), "`reasoning_effort`"),
+        ] {
+            let error = decode_options(body.as_object().unwrap()).unwrap_err();
+            assert!(error.message.contains(part), "{body}: {error}");
+        }
+    }
+
+    #[test]
     fn a_number_out_of_its_range_is_the_field_s_failure() {
         let body = json!({"top_p": 1.5});
         let failure = decode_options(body.as_object().unwrap()).unwrap_err();

@@ -233,6 +233,16 @@ mod tests {
         decode_responses(body.to_string().as_bytes())
     }
 
+    fn refused(extra: &Value, kind: FailureKind, part: &str) {
+        let mut body = json!({"input": "x"});
+        for (name, value) in extra.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let error = decode(&body).unwrap_err();
+        assert_eq!(error.kind, kind, "{body}: {error}");
+        assert!(error.message.contains(part), "{body}: {error}");
+    }
+
     #[test]
     fn a_request_is_the_chat_that_it_means() {
         let tool = json!({"type": "function", "name": "f", "description": "d",
@@ -300,24 +310,6 @@ mod tests {
                 "`max_output_tokens`",
             ),
             (json!({"temperature": "hot"}), InvalidArgs, "`temperature`"),
-            (json!({"tools": 1}), InvalidArgs, "`tools`"),
-            (
-                json!({"tools": [{"type": "web_search"}]}),
-                NotSupported,
-                "web_search",
-            ),
-            (
-                json!({"tools": [{"type": "function"}]}),
-                InvalidArgs,
-                "`name`",
-            ),
-            (json!({"tool_choice": "any"}), InvalidArgs, "\"auto\""),
-            (json!({"tool_choice": {"type": "mcp"}}), NotSupported, "mcp"),
-            (
-                json!({"tool_choice": {"type": "function"}}),
-                InvalidArgs,
-                "\"name\"",
-            ),
             (json!({"text": 1}), InvalidArgs, "`text`"),
             (json!({"text": {"format": {}}}), InvalidArgs, "`type`"),
             (
@@ -337,13 +329,34 @@ mod tests {
                 "`reasoning.effort`",
             ),
         ] {
-            let mut body = json!({"input": "x"});
-            for (name, value) in extra.as_object().unwrap() {
-                body[name] = value.clone();
-            }
-            let error = decode(&body).unwrap_err();
-            assert_eq!(error.kind, kind, "{body}: {error}");
-            assert!(error.message.contains(part), "{body}: {error}");
+            refused(&extra, kind, part);
+        }
+    }
+
+    #[test]
+    fn wrong_tools_are_named() {
+        use FailureKind::{InvalidArgs, NotSupported};
+        for (extra, kind, part) in [
+            (json!({"tools": 1}), InvalidArgs, "`tools`"),
+            (
+                json!({"tools": [{"type": "web_search"}]}),
+                NotSupported,
+                "web_search",
+            ),
+            (
+                json!({"tools": [{"type": "function"}]}),
+                InvalidArgs,
+                "`name`",
+            ),
+            (json!({"tool_choice": "any"}), InvalidArgs, "\"auto\""),
+            (json!({"tool_choice": {"type": "mcp"}}), NotSupported, "mcp"),
+            (
+                json!({"tool_choice": {"type": "function"}}),
+                InvalidArgs,
+                "\"name\"",
+            ),
+        ] {
+            refused(&extra, kind, part);
         }
     }
 
