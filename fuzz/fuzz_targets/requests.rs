@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((door, body)) = data.split_first() else {
         return;
     };
-    match door % 8 {
+    match door % 11 {
         0 => {
             if let Some(request) = fine(openai::decode_chat(body)) {
                 admit(&request.submission);
@@ -53,16 +53,24 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         4 => drop(fine(ollama::decode_embed(body))),
-        5 => drop(fine(ollama::decode_name(body, "model"))),
+        5 => drop(fine(ollama::decode_model(body))),
         // Options of a session on the bus.
         6 => {
             if let Ok(fields) = serde_json::from_slice(body) {
                 fine(openai::decode_options(&fields));
             }
         }
-        // Tools of a prewarmed prompt.
+        7 => {
+            if let Some(request) = fine(openai::decode_responses(body)) {
+                admit(&request.chat.submission);
+            }
+        }
+        8 => drop(fine(openai::decode_embeddings(body))),
+        9 => drop(fine(ollama::decode_copy(body))),
+        // Messages and tools of a prewarmed prompt.
         _ => {
             if let Ok(text) = std::str::from_utf8(body) {
+                fine(openai::decode_messages(text));
                 fine(openai::decode_tools(text));
             }
         }

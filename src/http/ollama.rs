@@ -11,14 +11,14 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use futures_util::stream;
 use hearth_api::ollama::{
-    Form, OllamaStream, Request, decode_chat, decode_embed, decode_generate, decode_name, name_of,
-    process, show as describe, tag, tagged,
+    Form, OllamaStream, Request, decode_chat, decode_copy, decode_embed, decode_generate,
+    decode_model, name_of, process, show as describe, tag, tagged,
 };
 use serde_json::{Value, json};
 
 use super::body::Body;
 use super::chat::set_priority;
-use super::embeddings::{check_width, texts};
+use super::embeddings::check_width;
 use super::stream::Parts;
 use super::{ApiError, Connection};
 use crate::caller::{Caller, Permission};
@@ -178,12 +178,7 @@ async fn vectors(
     let request = decode_embed(&body)?;
     let caller = caller(connection, headers, request.keep_alive);
     let model = name_of(&request.name);
-    let texts = match request.input {
-        Value::Null => Vec::new(),
-        Value::String(text) if text.is_empty() => Vec::new(),
-        input => texts(input)?,
-    };
-    if texts.is_empty() {
+    if request.texts.is_empty() {
         daemon
             .dispatcher
             .load_or_release(&caller, &model.into())
@@ -195,7 +190,10 @@ async fn vectors(
         };
         return Ok((request.name, nothing));
     }
-    let made = daemon.dispatcher.embed(&caller, &model.into(), texts).await;
+    let made = daemon
+        .dispatcher
+        .embed(&caller, &model.into(), request.texts)
+        .await;
     if let Ok(made) = &made {
         daemon.dispatcher.used(&caller, &made.model);
     }
@@ -223,7 +221,7 @@ async fn ps(State(daemon): State<Daemon>) -> Response {
 }
 
 async fn show(State(daemon): State<Daemon>, body: Body) -> Answer {
-    let (name, _) = decode_name(&body, "model")?;
+    let (name, _) = decode_model(&body)?;
     let model = installed(&daemon, &name)
         .await
         .ok_or_else(|| not_installed(&name))?;
@@ -237,7 +235,7 @@ async fn version() -> Response {
 
 /// Models are not downloaded here: only an installed one succeeds.
 async fn pull(State(daemon): State<Daemon>, body: Body) -> Answer {
-    let (name, streams) = decode_name(&body, "model")?;
+    let (name, streams) = decode_model(&body)?;
     if installed(&daemon, &name).await.is_none() {
         let message = format!(
             "{name} is not installed, and this service has no network to fetch it: run `sudo \
@@ -258,8 +256,7 @@ async fn copy(
     connection: Connection,
     body: Body,
 ) -> Result<StatusCode, OllamaError> {
-    let (source, _) = decode_name(&body, "source")?;
-    let (destination, _) = decode_name(&body, "destination")?;
+    let (source, destination) = decode_copy(&body)?;
     let caller = connection.0.caller();
     daemon
         .store
@@ -277,7 +274,7 @@ async fn remove(
     connection: Connection,
     body: Body,
 ) -> Result<StatusCode, OllamaError> {
-    let (name, _) = decode_name(&body, "model")?;
+    let (name, _) = decode_model(&body)?;
     let caller = connection.0.caller();
     daemon
         .remove_model(&caller, Permission::ByRule, name_of(&name))

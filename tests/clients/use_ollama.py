@@ -69,7 +69,7 @@ def check(client, example):
     assert "hearthctl pull ollama:nope" in refused(404, lambda: client.pull("nope"))
     assert "nope" in refused(404, lambda: client.chat("nope", QUESTION))
     assert "nope" in refused(404, lambda: next(client.chat("nope", QUESTION, stream=True)))
-    assert "`temperature`" in refused(400, lambda: client.chat(MODEL, QUESTION, options={"temperature": "hot"}))
+    assert "`options.temperature`" in refused(400, lambda: client.chat(MODEL, QUESTION, options={"temperature": "hot"}))
 
     assert client.generate(MODEL, keep_alive="5m").done_reason == "load"
     assert client.chat(MODEL, keep_alive=0).done_reason == "unload"

@@ -410,7 +410,7 @@ fn what_is_not_supported_is_refused_by_name() {
         let body = serde_json::json!({"messages": [{"role": "user", "content": parts(kind)}]});
         let error = &daemon.chat(&body.to_string())["error"];
         assert_eq!(error["code"], "not_supported", "{error}");
-        assert_eq!(error["param"], "content");
+        assert_eq!(error["param"], "messages[0].content");
         assert!(error["message"].as_str().unwrap().contains(kind), "{error}");
     }
 }

@@ -155,7 +155,12 @@ fn home_assistants_own_requests() {
         let has_pictures = !body["messages"][1]["images"].is_null();
         if has_pictures {
             assert_eq!((code, lines.len()), (400, 1), "{n}: {last}");
-            assert!(last["error"].as_str().unwrap().contains("`images`"));
+            assert!(
+                last["error"]
+                    .as_str()
+                    .unwrap()
+                    .contains("`messages[1].images`")
+            );
         } else {
             assert_eq!((code, &last["done"]), (200, &json!(true)), "{n}: {last}");
             let calls = lines
@@ -446,7 +451,7 @@ fn bad_chats_get_a_status_and_a_reason() {
         (chat, json!([]), 400, "JSON object"),
         (chat, with("messages", json!("x")), 400, "`messages`"),
         (chat, with("messages", nobodys), 400, "`role`"),
-        (chat, with("messages", picture), 400, "`images`"),
+        (chat, with("messages", picture), 400, "`messages[0].images`"),
         (chat, with("messages", user(&long)), 400, "context"),
         (chat, too_long, 400, "context"),
         (
@@ -461,13 +466,13 @@ fn bad_chats_get_a_status_and_a_reason() {
             chat,
             with("options", json!({"temperature": "hot"})),
             400,
-            "`temperature`",
+            "`options.temperature`",
         ),
         (
             chat,
             with("options", json!({"num_ctx": "big"})),
             400,
-            "`num_ctx`",
+            "`options.num_ctx`",
         ),
         (chat, with("format", json!("xml")), 400, "`format`"),
         (chat, with("format", endless), 400, "schema"),

@@ -236,7 +236,7 @@ fn options_are_known_by_name() {
             "`temperature` must be a number",
         ),
         ("stop", 3_u32.into(), "`stop` must be"),
-        ("priority", "urgent".into(), "use interactive, normal"),
+        ("priority", "urgent".into(), "`priority` must be"),
         ("truncation", "yes".into(), "`truncation` must be"),
     ] {
         let said = bus

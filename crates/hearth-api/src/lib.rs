@@ -3,9 +3,15 @@
 #![warn(missing_docs)]
 
 mod chunks;
+mod content;
 mod date;
-mod fields;
+mod encode;
 pub mod ollama;
 pub mod openai;
+mod read;
+mod sampling;
+mod scalars;
+mod shape;
+mod texts;
 
 pub use chunks::Chunks;

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use hearth_proto::{Failure, KeepAlive};
-use serde_json::Value;
+use hearth_proto::KeepAlive;
+use serde::de::Error;
+use serde_json::Number;
+
+use crate::shape::{Shape, deserialize_by_shape, refusal};
 
 /// Longer values mean for ever: a hundred years in seconds.
 const FOREVER_S: f64 = 100.0 * 365.25 * 86_400.0;
@@ -19,21 +22,32 @@ const UNITS: [(&str, f64); 8] = [
     ("h", 3600.0),
 ];
 
-/// The keep-alive; `None` if the field is absent.
-pub(super) fn keep_alive(value: Option<&Value>) -> Result<Option<KeepAlive>, Failure> {
-    let seconds = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Number(number)) => number.as_f64(),
-        Some(Value::String(text)) => seconds(text),
-        Some(_) => None,
-    };
-    match seconds {
-        Some(s) if !(0.0..=FOREVER_S).contains(&s) => Ok(Some(KeepAlive::Forever)),
-        Some(s) => Ok(Some(KeepAlive::For(Duration::from_secs_f64(s)))),
-        None => Err(Failure::invalid_field(
-            "keep_alive",
-            "must be a number of seconds or a duration as \"5m\"; -1 is for ever",
-        )),
+/// The keep-alive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeepAliveField(pub KeepAlive);
+
+deserialize_by_shape!(KeepAliveField);
+
+impl Shape<'_> for KeepAliveField {
+    const WHAT: &'static str =
+        "must be a number of seconds or a duration as \"5m\"; -1 is for ever";
+
+    fn number<E: Error>(number: &Number) -> Result<Self, E> {
+        number.as_f64().map(Self::of).ok_or_else(refusal::<Self, E>)
+    }
+
+    fn text<E: Error>(text: &str) -> Result<Self, E> {
+        seconds(text).map(Self::of).ok_or_else(refusal::<Self, E>)
+    }
+}
+
+impl KeepAliveField {
+    fn of(seconds: f64) -> Self {
+        Self(if (0.0..=FOREVER_S).contains(&seconds) {
+            KeepAlive::For(Duration::from_secs_f64(seconds))
+        } else {
+            KeepAlive::Forever
+        })
     }
 }
 
@@ -68,10 +82,17 @@ fn seconds(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::Failure;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::read::read_value;
+
+    fn keep_alive(value: &Value) -> Result<Option<KeepAlive>, Failure> {
+        let field: Option<KeepAliveField> = read_value("keep_alive", value)?;
+        Ok(field.map(|field| field.0))
+    }
 
     #[test]
     fn all_that_clients_write() {
@@ -96,9 +117,8 @@ mod tests {
             (json!("24h"), ms(86_400_000)),
             (json!("60"), ms(60_000)),
         ] {
-            assert_eq!(keep_alive(Some(&value)), Ok(expected), "{value}");
+            assert_eq!(keep_alive(&value), Ok(expected), "{value}");
         }
-        assert_eq!(keep_alive(None), Ok(None));
     }
 
     #[test]
@@ -116,7 +136,7 @@ mod tests {
             json!([5]),
             json!({}),
         ] {
-            let error = keep_alive(Some(&value)).unwrap_err();
+            let error = keep_alive(&value).unwrap_err();
             assert!(error.message.contains("`keep_alive`"), "{value}: {error}");
         }
     }
@@ -124,7 +144,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(text in "[-+0-9.a-zµ ]{0,12}") {
-            _ = keep_alive(Some(&json!(text)));
+            _ = keep_alive(&json!(text));
         }
     }
 }

@@ -3,46 +3,59 @@
 use std::collections::VecDeque;
 
 use hearth_proto::{Failure, FailureKind, Message};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::Value;
 
-use crate::fields::{content, field, tool_call};
+use crate::content::{Content, tool_call};
+use crate::scalars::Text;
+use crate::shape::{List, Object};
 
-/// The conversation.
-pub(super) fn messages(list: &[Value]) -> Result<Vec<Message>, Failure> {
-    let mut calls = Calls::default();
-    list.iter()
-        .map(|value| message(value, &mut calls))
-        .collect()
+#[derive(Debug, Deserialize)]
+pub(super) struct MessageFields {
+    role: Option<Text>,
+    content: Option<Content>,
+    thinking: Option<Text>,
+    /// In the form for the chat template.
+    tool_calls: Option<List<Value>>,
+    tool_call_id: Option<Text>,
+    tool_name: Option<Text>,
+    /// The older name.
+    name: Option<Text>,
+    images: Option<Value>,
 }
 
-fn message(value: &Value, calls: &mut Calls) -> Result<Message, Failure> {
-    let Value::Object(map) = value else {
-        return Err(Failure::invalid_field("messages", "must hold objects"));
+/// The conversation.
+pub(super) fn messages(list: Vec<Object<MessageFields>>) -> Result<Vec<Message>, Failure> {
+    let mut calls = Calls::default();
+    let message = |(n, message): (usize, Object<MessageFields>)| {
+        message
+            .0
+            .into_message(&format!("messages[{n}]"), &mut calls)
     };
-    let text = |name| field(map, name).text();
-    let Some(role) = text("role")?.filter(|role| !role.is_empty()) else {
-        return Err(Failure::invalid("each message needs a `role`"));
-    };
-    no_images(map)?;
-    let mut message = Message {
-        role,
-        content: content(map.get("content"))?,
-        reasoning_content: text("thinking")?.unwrap_or_default(),
-        tool_calls: match map.get("tool_calls") {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(list)) => list.iter().map(|call| calls.asked(call)).collect(),
-            Some(_) => return Err(Failure::invalid_field("tool_calls", "must be a list")),
-        },
-        tool_call_id: text("tool_call_id")?,
-        name: match text("tool_name")? {
-            None => text("name")?,
-            name => name,
-        },
-    };
-    if message.role == "tool" {
-        calls.answered(&mut message);
+    list.into_iter().enumerate().map(message).collect()
+}
+
+impl MessageFields {
+    fn into_message(self, place: &str, calls: &mut Calls) -> Result<Message, Failure> {
+        let Some(Text(role)) = self.role.filter(|role| !role.0.is_empty()) else {
+            return Err(Failure::invalid_field(place, "needs a `role`"));
+        };
+        no_images(self.images.as_ref(), &format!("{place}.images"))?;
+        let content = self.content.map(|content| content.into_text(place));
+        let asked = self.tool_calls.unwrap_or_default().0;
+        let mut message = Message {
+            role,
+            content: content.transpose()?.unwrap_or_default(),
+            reasoning_content: self.thinking.map(Into::into).unwrap_or_default(),
+            tool_calls: asked.into_iter().map(|call| calls.asked(call)).collect(),
+            tool_call_id: self.tool_call_id.map(Into::into),
+            name: self.tool_name.or(self.name).map(Into::into),
+        };
+        if message.role == "tool" {
+            calls.answered(&mut message);
+        }
+        Ok(message)
     }
-    Ok(message)
 }
 
 /// Calls of a conversation that have no result yet, by id and name. Results need not name
@@ -55,7 +68,7 @@ struct Calls {
 
 impl Calls {
     /// A call in the form for templates, with an id, which some of them require.
-    fn asked(&mut self, call: &Value) -> Value {
+    fn asked(&mut self, call: Value) -> Value {
         self.count += 1;
         let mut call = tool_call(call);
         let name = call.pointer("/function/name").and_then(Value::as_str);
@@ -91,12 +104,12 @@ impl Calls {
 }
 
 /// Refuses images: an answer that ignores them would be made up.
-pub(super) fn no_images(map: &Map<String, Value>) -> Result<(), Failure> {
-    match map.get("images") {
-        None | Some(Value::Null) => Ok(()),
+pub(super) fn no_images(images: Option<&Value>, field: &str) -> Result<(), Failure> {
+    match images {
+        None => Ok(()),
         Some(Value::Array(images)) if images.is_empty() => Ok(()),
         Some(_) => Err(unsupported(
-            "images",
+            field,
             "this service reads text only, leave them out",
         )),
     }

@@ -4,6 +4,8 @@
 //! Shapes: `docs/api.md` of Ollama, and what its Python client reads. What OpenAI's API has
 //! in the same form (tools, the parts of an answer) is reused from there.
 
+mod embed;
+mod generate;
 mod keep_alive;
 mod messages;
 mod models;
@@ -12,7 +14,9 @@ mod request;
 mod response;
 mod stream;
 
-pub use models::{details, name_of, process, show, tag, tagged};
-pub use request::{Embed, Request, decode_chat, decode_embed, decode_generate, decode_name};
+pub use embed::{Embed, decode_copy, decode_embed, decode_model};
+pub use generate::decode_generate;
+pub use models::{name_of, process, show, tag, tagged};
+pub use request::{Request, decode_chat};
 pub use response::{Form, timestamp};
 pub use stream::OllamaStream;

@@ -3,10 +3,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hearth_proto::{ModelEntry, ModelKind};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::timestamp;
+use crate::encode::value;
 
 /// The tag of a name without one.
 const LATEST: &str = ":latest";
@@ -27,12 +29,58 @@ pub fn tagged(name: &str) -> String {
     }
 }
 
+#[derive(Serialize)]
+struct Tag<'a> {
+    name: &'a str,
+    model: &'a str,
+    modified_at: String,
+    size: u64,
+    digest: String,
+    details: Details<'a>,
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    name: &'a str,
+    model: &'a str,
+    size: u64,
+    digest: String,
+    details: Details<'a>,
+    expires_at: String,
+    /// There is no video memory, only the board's memory.
+    size_vram: u64,
+    context_length: u32,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    details: Details<'a>,
+    model_info: Map<String, Value>,
+    capabilities: &'static [&'static str],
+    modified_at: String,
+}
+
+/// Family, size and quantization of a model.
+#[derive(Serialize)]
+struct Details<'a> {
+    parent_model: &'static str,
+    format: &'static str,
+    family: &'a str,
+    families: Vec<&'a str>,
+    parameter_size: String,
+    quantization_level: &'a str,
+}
+
 /// An installed model in `/api/tags`.
 pub fn tag(model: &ModelEntry) -> Value {
-    let name = tagged(&model.name);
-    json!({
-        "name": name, "model": name, "modified_at": modified_at(model),
-        "size": model.size_bytes, "digest": digest(model), "details": details(model),
+    let name = &tagged(&model.name);
+    value(&Tag {
+        name,
+        model: name,
+        modified_at: modified_at(model),
+        size: model.size_bytes,
+        digest: digest(model),
+        details: details(model),
     })
 }
 
@@ -43,48 +91,53 @@ pub fn process(
     now: SystemTime,
     stays: Option<Duration>,
 ) -> Value {
-    let mut process = tag(model);
-    if let Value::Object(fields) = &mut process {
-        fields.remove("modified_at");
-    }
-    process["expires_at"] = timestamp(now + stays.unwrap_or(FOREVER).min(FOREVER)).into();
-    // There is no video memory, only the board's memory.
-    process["size_vram"] = 0.into();
-    process["context_length"] = context_size.into();
-    process
+    let name = &tagged(&model.name);
+    value(&Process {
+        name,
+        model: name,
+        size: model.size_bytes,
+        digest: digest(model),
+        details: details(model),
+        expires_at: timestamp(now + stays.unwrap_or(FOREVER).min(FOREVER)),
+        size_vram: 0,
+        context_length: context_size,
+    })
 }
 
 /// The answer of `/api/show`.
 pub fn show(model: &ModelEntry) -> Value {
     let architecture = &model.architecture;
-    let mut info = json!({});
+    let mut model_info = Map::new();
     if !architecture.is_empty() {
-        info["general.architecture"] = architecture.as_str().into();
-        info["general.parameter_count"] = model.parameters.into();
-        info[format!("{architecture}.context_length")] = model.context_train.into();
+        model_info.insert("general.architecture".into(), architecture.as_str().into());
+        model_info.insert("general.parameter_count".into(), model.parameters.into());
+        let context_length = format!("{architecture}.context_length");
+        model_info.insert(context_length, model.context_train.into());
     }
-    // Ollama's terms; it has none for a model that cannot be used.
-    let capabilities: &[&str] = match model.kind {
-        None | Some(ModelKind::Chat) => &["completion", "tools"],
-        Some(ModelKind::Base) => &["completion"],
-        Some(ModelKind::Embedding) => &["embedding"],
-        Some(_) => &[],
-    };
-    json!({
-        "details": details(model), "model_info": info, "capabilities": capabilities,
-        "modified_at": modified_at(model),
+    value(&Shown {
+        details: details(model),
+        model_info,
+        // Ollama's terms; it has none for a model that cannot be used.
+        capabilities: match model.kind {
+            None | Some(ModelKind::Chat) => &["completion", "tools"],
+            Some(ModelKind::Base) => &["completion"],
+            Some(ModelKind::Embedding) => &["embedding"],
+            Some(_) => &[],
+        },
+        modified_at: modified_at(model),
     })
 }
 
-/// Family, size and quantization of a model.
-pub fn details(model: &ModelEntry) -> Value {
-    let families = Some(&model.architecture).filter(|family| !family.is_empty());
-    json!({
-        "parent_model": "", "format": "gguf", "family": model.architecture,
-        "families": families.into_iter().collect::<Vec<_>>(),
-        "parameter_size": parameter_size(model.parameters),
-        "quantization_level": model.quantization,
-    })
+fn details(model: &ModelEntry) -> Details<'_> {
+    let family = model.architecture.as_str();
+    Details {
+        parent_model: "",
+        format: "gguf",
+        family,
+        families: Some(family).filter(|f| !f.is_empty()).into_iter().collect(),
+        parameter_size: parameter_size(model.parameters),
+        quantization_level: &model.quantization,
+    }
 }
 
 fn modified_at(model: &ModelEntry) -> String {
@@ -113,6 +166,8 @@ fn parameter_size(parameters: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn model() -> ModelEntry {

@@ -1,25 +1,40 @@
 //! `options`: sampling, and the number of tokens.
 
 use hearth_proto::{Failure, Sampling};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::fields::{field, sampling, stop};
+use crate::read::read_in;
+use crate::sampling::{SamplingFields, checked};
+use crate::scalars::{Flag, Integer, Stop};
 
-/// Integers among the options. Some have no effect here (the machine's owner configures how
-/// a model runs, and `num_ctx` never reloads it), but are checked all the same.
-const WHOLE: [&str; 11] = [
-    "top_k",
-    "repeat_last_n",
-    "mirostat",
-    "seed",
-    "num_predict",
-    "num_ctx",
-    "num_keep",
-    "num_batch",
-    "num_gpu",
-    "main_gpu",
-    "num_thread",
-];
+/// Where the options are in a request.
+const PLACE: &str = "options";
+
+/// The options that are not in all APIs, or that Ollama reads differently.
+#[derive(Debug, Deserialize)]
+struct OptionFields {
+    top_k: Option<Integer>,
+    repeat_last_n: Option<Integer>,
+    mirostat: Option<Integer>,
+    seed: Option<Integer>,
+    num_predict: Option<Integer>,
+    stop: Option<Stop>,
+}
+
+/// Options without effect here: the machine's owner configures how a model runs, and
+/// `num_ctx` never reloads it. They are checked all the same.
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "only checked")]
+struct CheckedFields {
+    num_ctx: Option<Integer>,
+    num_keep: Option<Integer>,
+    num_batch: Option<Integer>,
+    num_gpu: Option<Integer>,
+    main_gpu: Option<Integer>,
+    num_thread: Option<Integer>,
+    use_mmap: Option<Flag>,
+}
 
 /// The options that are used.
 #[derive(Debug, PartialEq)]
@@ -29,40 +44,45 @@ pub(super) struct Options {
     pub stop: Vec<String>,
 }
 
-/// Reads `options`. Unknown ones are ignored, as Ollama does.
-pub(super) fn options(body: &Map<String, Value>) -> Result<Options, Failure> {
-    let mut options = match body.get("options") {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(options)) => options.clone(),
-        Some(_) => return Err(Failure::invalid_field("options", "must be an object")),
-    };
-    field(&options, "use_mmap").flag()?;
-    for name in WHOLE {
-        if let Some(number) = field(&options, name).integer()? {
-            let number = match (name, number) {
-                // Negative: the whole context.
-                ("repeat_last_n", ..0) => u32::MAX.into(),
-                ("top_k" | "repeat_last_n" | "mirostat", n) => n.clamp(0, u32::MAX.into()),
-                (_, n) => n,
-            };
-            options.insert(name.to_owned(), number.into());
-        }
-    }
-    let number = |name| options.get(name).and_then(Value::as_i64);
-    let max_tokens = number("num_predict").map(|n| match n {
-        // Until the model ends the answer, or the context is full.
-        ..=0 => u32::MAX,
-        n => u32::try_from(n).unwrap_or(u32::MAX),
-    });
-    if number("seed").is_some_and(|seed| seed < 0) {
+/// Reads the fields of `options`. Unknown ones are ignored, as Ollama does.
+pub(super) fn options(options: &Map<String, Value>) -> Result<Options, Failure> {
+    read_in::<CheckedFields>(PLACE, options)?;
+    let fields: OptionFields = read_in(PLACE, options)?;
+    let shared: SamplingFields = read_in(PLACE, options)?;
+    let ignore_eos = shared.ignore_eos.is_some_and(Into::into);
+    let sampling = Sampling {
+        top_k: fields.top_k.map(clamped),
+        // Negative: the whole context.
+        repeat_last_n: fields.repeat_last_n.map(|n| natural(n).unwrap_or(u32::MAX)),
+        mirostat: fields.mirostat.map(clamped),
         // Negative: a random seed.
-        options.remove("seed");
-    }
+        seed: fields.seed.filter(|seed| seed.0 >= 0).map(low_bits),
+        ignore_eos,
+        ..shared.sampling()
+    };
     Ok(Options {
-        sampling: sampling(&options)?,
-        max_tokens,
-        stop: stop(options.get("stop"))?.unwrap_or_default(),
+        sampling: checked(sampling, PLACE)?,
+        max_tokens: fields.num_predict.map(|n| match n.0 {
+            // Until the model ends the answer, or the context is full.
+            ..=0 => u32::MAX,
+            n => u32::try_from(n).unwrap_or(u32::MAX),
+        }),
+        stop: fields.stop.map(Into::into).unwrap_or_default(),
     })
+}
+
+/// A number as it is, or the largest; `None` for a negative one.
+fn natural(number: Integer) -> Option<u32> {
+    (number.0 >= 0).then(|| u32::try_from(number.0).unwrap_or(u32::MAX))
+}
+
+fn clamped(number: Integer) -> u32 {
+    natural(number).unwrap_or(0)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+fn low_bits(number: Integer) -> u32 {
+    number.0.cast_unsigned() as u32
 }
 
 #[cfg(test)]
@@ -72,7 +92,7 @@ mod tests {
     use super::*;
 
     fn read(given: &Value) -> Result<Options, Failure> {
-        options(json!({"options": given}).as_object().unwrap())
+        options(given.as_object().unwrap())
     }
 
     #[test]
@@ -105,7 +125,7 @@ mod tests {
             stop: vec!["a".into(), "b".into()],
         };
         assert_eq!(read(&all), Ok(expected));
-        let none = read(&json!(null)).unwrap();
+        let none = read(&json!({})).unwrap();
         assert_eq!(
             (none.sampling, none.max_tokens),
             (Sampling::default(), None)
@@ -135,16 +155,15 @@ mod tests {
     #[test]
     fn wrong_types_are_named() {
         for (given, name) in [
-            (json!([]), "`options`"),
-            (json!({"temperature": "hot"}), "`temperature`"),
-            (json!({"top_k": "40"}), "`top_k`"),
-            (json!({"seed": true}), "`seed`"),
-            (json!({"num_predict": "many"}), "`num_predict`"),
-            (json!({"num_ctx": {}}), "`num_ctx`"),
-            (json!({"num_thread": "all"}), "`num_thread`"),
-            (json!({"stop": [1]}), "`stop`"),
-            (json!({"typical_p": "x"}), "`typical_p`"),
-            (json!({"use_mmap": 1}), "`use_mmap`"),
+            (json!({"temperature": "hot"}), "`options.temperature`"),
+            (json!({"top_k": "40"}), "`options.top_k`"),
+            (json!({"seed": true}), "`options.seed`"),
+            (json!({"num_predict": "many"}), "`options.num_predict`"),
+            (json!({"num_ctx": {}}), "`options.num_ctx`"),
+            (json!({"num_thread": "all"}), "`options.num_thread`"),
+            (json!({"stop": [1]}), "`options.stop[0]`"),
+            (json!({"typical_p": "x"}), "`options.typical_p`"),
+            (json!({"use_mmap": 1}), "`options.use_mmap`"),
         ] {
             let error = read(&given).unwrap_err();
             assert!(error.message.contains(name), "{given}: {error}");

@@ -1,16 +1,21 @@
 //! Requests into submissions.
 
 use hearth_proto::{
-    Constraint, Failure, GenerateRequest, KeepAlive, Message, Overflow, Prompt, Submission,
-    Thinking,
+    Constraint, Failure, GenerateRequest, KeepAlive, Overflow, Prompt, Submission, Thinking,
 };
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess};
 use serde_json::{Map, Value};
 
-use super::keep_alive::keep_alive;
-use super::messages::{messages, no_images, unsupported};
+use super::keep_alive::KeepAliveField;
+use super::messages::{MessageFields, messages};
 use super::options::{Options, options};
-use crate::fields::{field, object, priority};
 use crate::openai::Tools;
+use crate::read::{object, read};
+use crate::sampling::Class;
+use crate::scalars::{Flag, Text};
+use crate::shape::{List, Object, Shape, deserialize_by_shape, refusal};
 
 /// A decoded request: what to do, and the form of the response.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,17 +32,33 @@ pub struct Request {
     pub is_empty: bool,
 }
 
-/// A decoded request for embeddings.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Embed {
-    /// The model's name as the client has it.
-    pub name: String,
-    /// `input`, or the older `prompt`.
-    pub input: Value,
-    /// Dimensions of a vector; `None`: all.
-    pub dimensions: Option<u32>,
-    /// The keep-alive after the answer; `None`: as configured.
-    pub keep_alive: Option<KeepAlive>,
+/// The name of a model, in all requests about one.
+#[derive(Debug, Deserialize)]
+pub(super) struct NameFields {
+    model: Option<Text>,
+    /// The older name of the field.
+    name: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamField {
+    stream: Option<Flag>,
+}
+
+/// What chats and generating have in common.
+#[derive(Debug, Deserialize)]
+struct CommonFields {
+    keep_alive: Option<KeepAliveField>,
+    options: Option<Object<Map<String, Value>>>,
+    format: Option<Format>,
+    think: Option<Think>,
+    priority: Option<Class>,
+    truncate: Option<Flag>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ChatFields {
+    messages: Option<List<Object<MessageFields>>>,
 }
 
 /// Decodes a request of `/api/chat`.
@@ -46,11 +67,8 @@ pub struct Embed {
 /// `InvalidArgs` naming the field, `NotSupported`.
 pub fn decode_chat(body: &[u8]) -> Result<Request, Failure> {
     let body = object(body)?;
-    let messages = match body.get("messages") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(list)) => messages(list)?,
-        Some(_) => return Err(Failure::invalid_field("messages", "must be a list")),
-    };
+    let fields: ChatFields = read(&body)?;
+    let messages = messages(fields.messages.unwrap_or_default().0)?;
     let tools = Tools::decode(&body)?;
     let is_empty = messages.is_empty();
     let prompt = Prompt::Chat {
@@ -63,124 +81,35 @@ pub fn decode_chat(body: &[u8]) -> Result<Request, Failure> {
     Ok(request)
 }
 
-/// Decodes a request of `/api/generate`.
-///
-/// # Errors
-/// As [`decode_chat`].
-pub fn decode_generate(body: &[u8]) -> Result<Request, Failure> {
-    let body = object(body)?;
-    let text = |name| Ok::<_, Failure>(field(&body, name).text()?.unwrap_or_default());
-    let (prompt, system) = (text("prompt")?, text("system")?);
-    let has_template = !text("template")?.is_empty();
-    let is_raw = field(&body, "raw").flag()?.unwrap_or_default();
-    let has_context = match body.get("context") {
-        None | Some(Value::Null) => false,
-        Some(Value::Array(context)) => !context.is_empty(),
-        Some(_) => {
-            return Err(Failure::invalid_field(
-                "context",
-                "must be a list of numbers",
-            ));
-        }
-    };
-    if !text("suffix")?.is_empty() {
-        return Err(unsupported(
-            "suffix",
-            "text is not filled in between, leave it out",
-        ));
+impl NameFields {
+    /// The name as the client has it; empty if there is none.
+    pub(super) fn name(self) -> String {
+        let model = self.model.filter(|name| !name.0.is_empty());
+        model.or(self.name).map(Into::into).unwrap_or_default()
     }
-    no_images(&body)?;
-    if is_raw && (has_template || has_context || !system.is_empty()) {
-        return Err(Failure::invalid_field(
-            "raw",
-            "goes with `prompt` alone, not with `system`, `template` or `context`",
-        ));
-    }
-    if has_template {
-        return Err(unsupported(
-            "template",
-            "the model file's own is used; leave it out, or send the whole text as `prompt` with `raw`",
-        ));
-    }
-    let is_empty = prompt.is_empty();
-    // As Ollama does for a model without a template.
-    let parts = [system.as_str(), prompt.as_str()];
-    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    let base_text = parts.join("\n\n");
-    let prompt = if is_raw {
-        Prompt::Text(prompt)
-    } else {
-        let system = (!system.is_empty()).then(|| Message {
-            role: "system".into(),
-            content: system,
-            ..Message::default()
-        });
-        Prompt::Chat {
-            messages: system.into_iter().chain([Message::user(prompt)]).collect(),
-            tools: Vec::new(),
-        }
-    };
-    let mut request = common(&body, prompt)?;
-    request.is_empty = is_empty;
-    request.submission.base_text = Some(base_text);
-    Ok(request)
-}
-
-/// Decodes a request of `/api/embed` or `/api/embeddings`.
-///
-/// # Errors
-/// As [`decode_chat`].
-pub fn decode_embed(body: &[u8]) -> Result<Embed, Failure> {
-    let body = object(body)?;
-    options(&body)?;
-    let input = body.get("input").or_else(|| body.get("prompt"));
-    Ok(Embed {
-        name: name(&body)?,
-        input: input.cloned().unwrap_or_default(),
-        dimensions: field(&body, "dimensions").whole()?,
-        keep_alive: keep_alive(body.get("keep_alive"))?,
-    })
-}
-
-/// Decodes a request about one model: its name, and whether to stream.
-///
-/// # Errors
-/// As [`decode_chat`]; the name is required.
-pub fn decode_name(body: &[u8], field_name: &'static str) -> Result<(String, bool), Failure> {
-    let body = object(body)?;
-    let named = if field_name == "model" {
-        name(&body)?
-    } else {
-        field(&body, field_name).text()?.unwrap_or_default()
-    };
-    if named.is_empty() {
-        return Err(Failure::invalid_field(field_name, "must name a model"));
-    }
-    Ok((named, stream(&body)?))
-}
-
-/// `model`; older clients send `name`.
-fn name(body: &Map<String, Value>) -> Result<String, Failure> {
-    let (model, older) = (field(body, "model").text()?, field(body, "name").text()?);
-    let name = model.filter(|name| !name.is_empty()).or(older);
-    Ok(name.unwrap_or_default())
 }
 
 /// Unlike in other APIs, streaming is the default.
-fn stream(body: &Map<String, Value>) -> Result<bool, Failure> {
-    Ok(field(body, "stream").flag()?.unwrap_or(true))
+pub(super) fn stream(body: &Map<String, Value>) -> Result<bool, Failure> {
+    Ok(read::<StreamField>(body)?.stream.is_none_or(Into::into))
 }
 
-fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Request, Failure> {
+/// A request with what chats and generating have in common.
+pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Request, Failure> {
+    let fields: CommonFields = read(body)?;
     let Options {
         sampling,
         max_tokens,
         stop,
-    } = options(body)?;
-    let name = name(body)?;
+    } = options(&fields.options.unwrap_or_default().0)?;
+    let name = read::<NameFields>(body)?.name();
+    let overflow = match fields.truncate {
+        Some(Flag(false)) => Overflow::Error,
+        None | Some(Flag(true)) => Overflow::TruncateMiddle,
+    };
     Ok(Request {
         stream: stream(body)?,
-        keep_alive: keep_alive(body.get("keep_alive"))?,
+        keep_alive: fields.keep_alive.map(|field| field.0),
         is_empty: false,
         submission: Submission {
             model: Some(super::name_of(&name).to_owned()),
@@ -189,14 +118,10 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Request, Failure>
                 sampling,
                 max_tokens,
                 stop,
-                constraint: format(body.get("format"))?,
-                thinking: think(body.get("think"))?,
-                priority: priority(body)?.unwrap_or_default(),
-                overflow: if field(body, "truncate").flag()?.unwrap_or(true) {
-                    Overflow::TruncateMiddle
-                } else {
-                    Overflow::Error
-                },
+                constraint: fields.format.and_then(|format| format.0),
+                thinking: fields.think.map(|think| think.0),
+                priority: fields.priority.map(|class| class.0).unwrap_or_default(),
+                overflow,
                 ..GenerateRequest::default()
             },
             ..Submission::default()
@@ -205,34 +130,47 @@ fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Request, Failure>
     })
 }
 
-/// The constraint on the answer.
-fn format(value: Option<&Value>) -> Result<Option<Constraint>, Failure> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(word)) if word.is_empty() => Ok(None),
-        Some(Value::String(word)) if word == "json" => Ok(Some(Constraint::JsonObject)),
-        Some(schema @ Value::Object(_)) => Ok(Some(Constraint::LenientSchema(schema.clone()))),
-        Some(_) => Err(Failure::invalid_field(
-            "format",
-            "must be \"json\" or a JSON schema",
-        )),
+/// The constraint on the answer; an empty text is none.
+#[derive(Debug)]
+struct Format(Option<Constraint>);
+
+/// Whether the model reasons first.
+#[derive(Debug)]
+struct Think(Thinking);
+
+deserialize_by_shape!(Format Think);
+
+impl<'de> Shape<'de> for Format {
+    const WHAT: &'static str = "must be \"json\" or a JSON schema";
+
+    fn text<E: Error>(word: &str) -> Result<Self, E> {
+        match word {
+            "" => Ok(Self(None)),
+            "json" => Ok(Self(Some(Constraint::JsonObject))),
+            _ => Err(refusal::<Self, E>()),
+        }
+    }
+
+    fn object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        let schema = Value::deserialize(MapAccessDeserializer::new(object))?;
+        Ok(Self(Some(Constraint::LenientSchema(schema))))
     }
 }
 
-fn think(value: Option<&Value>) -> Result<Option<Thinking>, Failure> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(false)) => Ok(Some(Thinking::Off)),
-        Some(Value::Bool(true)) => Ok(Some(Thinking::On)),
-        Some(value) => match value.as_str() {
-            Some("low") => Ok(Some(Thinking::Low)),
-            Some("medium") => Ok(Some(Thinking::Medium)),
-            Some("high" | "max") => Ok(Some(Thinking::High)),
-            _ => Err(Failure::invalid_field(
-                "think",
-                "must be true, false, \"low\", \"medium\" or \"high\"",
-            )),
-        },
+impl Shape<'_> for Think {
+    const WHAT: &'static str = "must be true, false, \"low\", \"medium\" or \"high\"";
+
+    fn flag<E: Error>(flag: bool) -> Result<Self, E> {
+        Ok(Self(if flag { Thinking::On } else { Thinking::Off }))
+    }
+
+    fn text<E: Error>(word: &str) -> Result<Self, E> {
+        match word {
+            "low" => Ok(Self(Thinking::Low)),
+            "medium" => Ok(Self(Thinking::Medium)),
+            "high" | "max" => Ok(Self(Thinking::High)),
+            _ => Err(refusal::<Self, E>()),
+        }
     }
 }
 
@@ -240,6 +178,7 @@ fn think(value: Option<&Value>) -> Result<Option<Thinking>, Failure> {
 mod tests {
     use std::time::Duration;
 
+    use hearth_proto::Message;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -247,10 +186,6 @@ mod tests {
 
     fn chat(body: &Value) -> Result<Request, Failure> {
         decode_chat(body.to_string().as_bytes())
-    }
-
-    fn generate(body: &Value) -> Result<Request, Failure> {
-        decode_generate(body.to_string().as_bytes())
     }
 
     fn conversation(request: Request) -> Vec<Message> {
@@ -340,37 +275,8 @@ mod tests {
         ] {
             assert!(chat(&body).unwrap().is_empty, "{body}");
         }
-        for body in [
-            json!({}),
-            json!({"prompt": "", "system": "x"}),
-            json!({"prompt": "", "raw": true, "keep_alive": 0}),
-        ] {
-            assert!(generate(&body).unwrap().is_empty, "{body}");
-        }
         let gone = chat(&json!({"model": "m", "keep_alive": 0})).unwrap();
         assert_eq!(gone.keep_alive, Some(KeepAlive::For(Duration::ZERO)));
-    }
-
-    #[test]
-    fn generating() {
-        let request = generate(&json!({
-            "model": "m", "prompt": "Hi", "system": "Be brief.", "stream": false, "raw": false,
-            "template": "", "suffix": "", "context": [1, 2], "images": [], "format": "json",
-        }));
-        let request = request.unwrap();
-        assert!(!request.stream && !request.is_empty);
-        assert_eq!(
-            request.submission.request.constraint,
-            Some(Constraint::JsonObject)
-        );
-        let messages = conversation(request);
-        let told: Vec<_> = messages
-            .iter()
-            .map(|m| (m.role.as_str(), m.content.as_str()))
-            .collect();
-        assert_eq!(told, [("system", "Be brief."), ("user", "Hi")]);
-        let raw = generate(&json!({"prompt": "Hi", "raw": true})).unwrap();
-        assert_eq!(raw.submission.request.prompt, Prompt::Text("Hi".into()));
     }
 
     #[test]
@@ -422,13 +328,13 @@ mod tests {
         for (body, part) in [
             (json!([]), "JSON object"),
             (json!({"messages": "x"}), "`messages`"),
-            (json!({"messages": [3]}), "objects"),
+            (json!({"messages": [3]}), "`messages[0]` must be an object"),
             (json!({"messages": [{"content": "x"}]}), "`role`"),
             (json!({"messages": [{"role": ""}]}), "`role`"),
-            (json!({"messages": [{"role": 3}]}), "`role`"),
-            (user(json!({"content": 3})), "`content`"),
-            (user(json!({"tool_calls": "x"})), "`tool_calls`"),
-            (user(json!({"images": ["aGk="]})), "`images`"),
+            (json!({"messages": [{"role": 3}]}), "`messages[0].role`"),
+            (user(json!({"content": 3})), "`messages[0].content`"),
+            (user(json!({"tool_calls": "x"})), "`messages[0].tool_calls`"),
+            (user(json!({"images": ["aGk="]})), "`messages[0].images`"),
             (json!({"model": 3}), "`model`"),
             (json!({"stream": "yes"}), "`stream`"),
             (json!({"format": "xml"}), "`format`"),
@@ -440,51 +346,17 @@ mod tests {
             (json!({"truncate": 1}), "`truncate`"),
             (json!({"priority": "urgent"}), "interactive"),
             (json!({"options": "x"}), "`options`"),
+            (json!({"options": {"top_k": []}}), "`options.top_k`"),
         ] {
             let error = chat(&body).unwrap_err();
             assert!(error.message.contains(part), "{body}: {error}");
         }
-        for (body, part) in [
-            (json!({"prompt": ["x"]}), "`prompt`"),
-            (json!({"prompt": "x", "suffix": "y"}), "`suffix`"),
-            (
-                json!({"prompt": "x", "template": "{{ .Prompt }}"}),
-                "`template`",
-            ),
-            (json!({"prompt": "x", "raw": true, "system": "y"}), "`raw`"),
-            (json!({"prompt": "x", "raw": true, "context": [1]}), "`raw`"),
-            (json!({"prompt": "x", "raw": "yes"}), "`raw`"),
-            (json!({"prompt": "x", "context": "y"}), "`context`"),
-            (json!({"prompt": "x", "images": ["aGk="]}), "`images`"),
-        ] {
-            let error = generate(&body).unwrap_err();
-            assert!(error.message.contains(part), "{body}: {error}");
-        }
-    }
-
-    #[test]
-    fn one_model_is_named() {
-        let read = |body: Value, name| decode_name(body.to_string().as_bytes(), name);
-        let named = |name: &str, streams| Ok((name.to_owned(), streams));
-        assert_eq!(read(json!({"model": "m"}), "model"), named("m", true));
-        assert_eq!(
-            read(json!({"model": "", "name": "n", "stream": false}), "model"),
-            named("n", false)
-        );
-        assert_eq!(read(json!({"source": "s"}), "source"), named("s", true));
-        for body in [json!({}), json!({"model": ""}), json!({"model": 3})] {
-            let error = read(body.clone(), "model").unwrap_err();
-            assert!(error.message.contains("`model`"), "{body}: {error}");
-        }
-        assert!(read(json!({"model": "m"}), "destination").is_err());
     }
 
     proptest! {
         #[test]
         fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..64)) {
             _ = decode_chat(&body);
-            _ = decode_generate(&body);
-            _ = decode_embed(&body);
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hearth_proto::{Answer, RequestId, ToolCall, Usage};
-use serde_json::{Value, json};
+use hearth_proto::{Answer, FinishReason, RequestId, ToolCall, Usage};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::date::civil;
+use crate::encode::value;
 use crate::openai::call_id;
 
 /// The endpoint whose objects are written.
@@ -17,75 +19,179 @@ pub enum Form {
     Generate,
 }
 
+/// A part of an answer, or a complete one. Fields are sent in this order.
+#[derive(Serialize)]
+struct Line<'a> {
+    model: &'a str,
+    created_at: String,
+    #[serde(flatten)]
+    answer: AnswerFields<'a>,
+    done: bool,
+    #[serde(flatten)]
+    end: Option<End<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum AnswerFields<'a> {
+    Chat {
+        message: MessageBody<'a>,
+    },
+    Generate {
+        response: &'a str,
+        #[serde(flatten)]
+        more: MoreFields<'a>,
+    },
+}
+
+#[derive(Serialize)]
+struct MessageBody<'a> {
+    role: &'static str,
+    content: &'a str,
+    #[serde(flatten)]
+    more: MoreFields<'a>,
+}
+
+/// What an answer may have besides its text.
+#[derive(Serialize)]
+struct MoreFields<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    thinking: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tool_calls: &'a [CallBody],
+}
+
+#[derive(Serialize)]
+pub(super) struct CallBody {
+    id: String,
+    function: FunctionBody,
+}
+
+#[derive(Serialize)]
+struct FunctionBody {
+    index: usize,
+    name: String,
+    arguments: Value,
+}
+
+/// What the last line has. Durations are in nanoseconds.
+#[derive(Serialize)]
+pub(super) struct End<'a> {
+    done_reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_duration: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load_duration: Option<u64>,
+    #[serde(flatten)]
+    usage: Option<UsageBody>,
+}
+
+#[derive(Serialize)]
+struct UsageBody {
+    prompt_eval_count: u32,
+    prompt_eval_duration: u64,
+    eval_count: u32,
+    eval_duration: u64,
+}
+
+/// What a part of an answer consists of.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Part<'a> {
+    pub content: &'a str,
+    pub thinking: &'a str,
+    pub calls: &'a [CallBody],
+}
+
 impl Form {
-    /// A part of an answer; the parts of a model's answer carry its `name`.
-    pub(super) fn part(self, name: &str, content: &str, thinking: &str, calls: &[Value]) -> Value {
-        let mut fields = match self {
-            Self::Chat => json!({"role": "assistant", "content": content}),
-            Self::Generate => json!({"response": content}),
+    /// A part of an answer of the model with this name for the client; `end` makes it the
+    /// last one.
+    pub(super) fn line(self, model: &str, part: Part<'_>, end: Option<End<'_>>) -> Value {
+        let more = MoreFields {
+            thinking: part.thinking,
+            tool_calls: part.calls,
         };
-        if !thinking.is_empty() {
-            fields["thinking"] = thinking.into();
-        }
-        if !calls.is_empty() {
-            fields["tool_calls"] = calls.into();
-        }
-        let mut part = json!({"model": name, "created_at": timestamp(SystemTime::now())});
-        match self {
-            Self::Chat => part["message"] = fields,
-            Self::Generate => {
-                if let (Value::Object(part), Value::Object(fields)) = (&mut part, fields) {
-                    part.extend(fields);
-                }
-            }
-        }
-        part["done"] = false.into();
-        part
+        value(&Line {
+            model,
+            created_at: timestamp(SystemTime::now()),
+            answer: match self {
+                Self::Chat => AnswerFields::Chat {
+                    message: MessageBody {
+                        role: "assistant",
+                        content: part.content,
+                        more,
+                    },
+                },
+                Self::Generate => AnswerFields::Generate {
+                    response: part.content,
+                    more,
+                },
+            },
+            done: end.is_some(),
+            end,
+        })
     }
 
     /// A complete answer; `took` is its total time.
     pub fn response(self, name: &str, answer: &Answer, took: Duration) -> Value {
         let calls = answer.calls.iter().enumerate();
-        let calls: Vec<Value> = calls
+        let calls: Vec<CallBody> = calls
             .map(|(n, call)| tool_call(answer.id, n, call))
             .collect();
-        let part = self.part(name, &answer.content, &answer.reasoning, &calls);
-        // Ollama has no end reason for a call.
-        done(part, answer.reason.as_str(), &answer.usage, took)
+        let part = Part {
+            content: &answer.content,
+            thinking: &answer.reasoning,
+            calls: &calls,
+        };
+        self.line(
+            name,
+            part,
+            Some(End::new(answer.reason, &answer.usage, took)),
+        )
     }
 
     /// The response to a request without a prompt: the model was loaded or unloaded.
     pub fn nothing(self, name: &str, reason: &str, took: Duration) -> Value {
-        let mut part = self.part(name, "", "", &[]);
-        part["done"] = true.into();
-        part["done_reason"] = reason.into();
-        if reason == "load" {
-            part["total_duration"] = nanoseconds(took).into();
-            part["load_duration"] = nanoseconds(took).into();
-        }
-        part
+        let took = (reason == "load").then(|| nanoseconds(took));
+        let end = End {
+            done_reason: reason,
+            total_duration: took,
+            load_duration: took,
+            usage: None,
+        };
+        self.line(name, Part::default(), Some(end))
     }
 }
 
-/// Makes a part the last one. The loading time is not known and left out.
-pub(super) fn done(mut part: Value, reason: &str, usage: &Usage, took: Duration) -> Value {
-    let ms = |ms: f64| nanoseconds(Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default());
-    part["done"] = true.into();
-    part["done_reason"] = reason.into();
-    part["total_duration"] = nanoseconds(took).into();
-    part["prompt_eval_count"] = usage.prompt_tokens.into();
-    part["prompt_eval_duration"] = ms(usage.prefill_ms).into();
-    part["eval_count"] = usage.completion_tokens.into();
-    part["eval_duration"] = ms(usage.decode_ms).into();
-    part
+impl End<'_> {
+    /// The end of an answer. The loading time is not known and left out; Ollama has no
+    /// reason of its own for a call.
+    pub(super) fn new(reason: FinishReason, usage: &Usage, took: Duration) -> Self {
+        let ms =
+            |ms: f64| nanoseconds(Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default());
+        Self {
+            done_reason: reason.as_str(),
+            total_duration: Some(nanoseconds(took)),
+            load_duration: None,
+            usage: Some(UsageBody {
+                prompt_eval_count: usage.prompt_tokens,
+                prompt_eval_duration: ms(usage.prefill_ms),
+                eval_count: usage.completion_tokens,
+                eval_duration: ms(usage.decode_ms),
+            }),
+        }
+    }
 }
 
 /// The `n`th call of an answer, counted from 0.
-pub(super) fn tool_call(id: RequestId, n: usize, call: &ToolCall) -> Value {
-    json!({
-        "id": call_id(id, n),
-        "function": {"index": n, "name": call.name, "arguments": call.arguments},
-    })
+pub(super) fn tool_call(id: RequestId, n: usize, call: &ToolCall) -> CallBody {
+    CallBody {
+        id: call_id(id, n),
+        function: FunctionBody {
+            index: n,
+            name: call.name.clone(),
+            arguments: call.arguments.clone(),
+        },
+    }
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -104,7 +210,7 @@ pub fn timestamp(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hearth_proto::FinishReason;
+    use serde_json::json;
 
     use super::*;
 

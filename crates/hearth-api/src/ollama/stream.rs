@@ -7,7 +7,7 @@ use hearth_proto::{AnswerPart, FinishReason, RequestId, TokenLogprob, Usage};
 use serde_json::Value;
 
 use super::Form;
-use super::response::{done, tool_call};
+use super::response::{End, Part, tool_call};
 use crate::Chunks;
 
 /// Encodes the parts of one answer as objects, one per line.
@@ -49,31 +49,31 @@ impl OllamaStream {
         }
     }
 
-    fn line(&mut self, part: AnswerPart) -> Value {
-        let line = |content: &str, thinking: &str, calls: &[Value]| {
-            self.form.part(&self.name, content, thinking, calls)
-        };
+    fn line(&mut self, part: &AnswerPart) -> Value {
+        let call;
+        let mut shown = Part::default();
         match part {
-            AnswerPart::Content(text) => line(&text, "", &[]),
-            AnswerPart::Reasoning(text) => line("", &text, &[]),
-            AnswerPart::ToolCall(call) => {
-                let line = line("", "", &[tool_call(self.id, self.calls, &call)]);
+            AnswerPart::Content(text) => shown.content = text,
+            AnswerPart::Reasoning(text) => shown.thinking = text,
+            AnswerPart::ToolCall(made) => {
+                call = [tool_call(self.id, self.calls, made)];
+                shown.calls = &call;
                 self.calls += 1;
-                line
             }
         }
+        self.form.line(&self.name, shown, None)
     }
 }
 
 impl Chunks for OllamaStream {
     fn token(&mut self, _: usize, parts: Vec<AnswerPart>, _: Vec<TokenLogprob>) -> Vec<Value> {
-        parts.into_iter().map(|part| self.line(part)).collect()
+        parts.iter().map(|part| self.line(part)).collect()
     }
 
     fn finish(&mut self, _: usize, reason: FinishReason, usage: &Usage) -> Vec<Value> {
         self.is_over = true;
-        let last = self.form.part(&self.name, "", "", &[]);
-        vec![done(last, reason.as_str(), usage, (self.elapsed)())]
+        let end = End::new(reason, usage, (self.elapsed)());
+        vec![self.form.line(&self.name, Part::default(), Some(end))]
     }
 
     fn is_over(&self) -> bool {

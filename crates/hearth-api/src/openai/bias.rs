@@ -1,7 +1,10 @@
 //! `logit_bias`: makes tokens more or less likely.
 
-use hearth_proto::{Biased, Failure};
+use hearth_proto::Biased;
+use serde::de::{MapAccess, SeqAccess};
 use serde_json::{Map, Value};
+
+use crate::shape::{List, Shape, deserialize_by_shape, refusal};
 
 /// The most entries.
 const ENTRIES_MAX: usize = 1024;
@@ -9,56 +12,68 @@ const ENTRIES_MAX: usize = 1024;
 /// Tokens by number, as OpenAI writes them: `{"1734": -100}`; also texts, all of whose
 /// tokens are meant, and llama.cpp's list of pairs: `[[1734, -5], ["no", false]]`. `false`
 /// bans a token.
-pub(super) fn logit_bias(value: Option<&Value>) -> Result<Vec<(Biased, f32)>, Failure> {
-    match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Object(map)) if map.len() <= ENTRIES_MAX => object(map),
-        Some(Value::Array(list)) if list.len() <= ENTRIES_MAX => list.iter().map(pair).collect(),
-        Some(_) => Err(wrong()),
+#[derive(Debug, Default)]
+pub(super) struct LogitBias(pub Vec<(Biased, f32)>);
+
+deserialize_by_shape!(LogitBias);
+
+impl<'de> Shape<'de> for LogitBias {
+    const WHAT: &'static str =
+        "must map tokens, by number or text, to numbers from -100 to 100 or false";
+
+    fn object<A: MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
+        let mut map = Map::new();
+        while let Some((key, value)) = object.next_entry()? {
+            map.insert(key, value);
+        }
+        let entries = map.iter().map(|(key, value)| entry(key, value));
+        bounded(map.len(), entries).ok_or_else(refusal::<Self, A::Error>)
+    }
+
+    fn list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        let List(pairs) = List::<Value>::list(list)?;
+        bounded(pairs.len(), pairs.iter().map(pair)).ok_or_else(refusal::<Self, A::Error>)
     }
 }
 
-fn wrong() -> Failure {
-    Failure::invalid_field(
-        "logit_bias",
-        "must map tokens, by number or text, to numbers from -100 to 100 or false",
-    )
+fn bounded(
+    count: usize,
+    entries: impl Iterator<Item = Option<(Biased, f32)>>,
+) -> Option<LogitBias> {
+    if count > ENTRIES_MAX {
+        return None;
+    }
+    entries.collect::<Option<_>>().map(LogitBias)
 }
 
-fn object(map: &Map<String, Value>) -> Result<Vec<(Biased, f32)>, Failure> {
-    let entries = map.iter().map(|(key, value)| {
-        // A key that parses as a number is one, as in llama.cpp.
-        let biased = match key.parse() {
-            Ok(token) => Biased::Token(token),
-            Err(_) => Biased::Text(key.clone()),
-        };
-        Ok((biased, bias(value)?))
-    });
-    entries.collect()
+fn entry(key: &str, value: &Value) -> Option<(Biased, f32)> {
+    // A key that parses as a number is one, as in llama.cpp.
+    let biased = match key.parse() {
+        Ok(token) => Biased::Token(token),
+        Err(_) => Biased::Text(key.to_owned()),
+    };
+    Some((biased, bias(value)?))
 }
 
-fn pair(value: &Value) -> Result<(Biased, f32), Failure> {
-    let Some([token, value]) = value.as_array().map(Vec::as_slice) else {
-        return Err(wrong());
+fn pair(value: &Value) -> Option<(Biased, f32)> {
+    let [token, value] = value.as_array()?.as_slice() else {
+        return None;
     };
     let biased = match token {
-        Value::Number(number) => {
-            let token = number.as_i64().and_then(|id| i32::try_from(id).ok());
-            Biased::Token(token.ok_or_else(wrong)?)
-        }
+        Value::Number(number) => Biased::Token(number.as_i64()?.try_into().ok()?),
         Value::String(text) => Biased::Text(text.clone()),
-        _ => return Err(wrong()),
+        _ => return None,
     };
-    Ok((biased, bias(value)?))
+    Some((biased, bias(value)?))
 }
 
-fn bias(value: &Value) -> Result<f32, Failure> {
+fn bias(value: &Value) -> Option<f32> {
     if value == &Value::Bool(false) {
-        return Ok(-100.0);
+        return Some(-100.0);
     }
     let number = value.as_f64().filter(|bias| bias.abs() <= 100.0);
     #[expect(clippy::cast_possible_truncation, reason = "a logit needs no more")]
-    number.map(|bias| bias as f32).ok_or_else(wrong)
+    number.map(|bias| bias as f32)
 }
 
 #[cfg(test)]
@@ -66,6 +81,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn read(given: &Value) -> Result<Vec<(Biased, f32)>, hearth_proto::Failure> {
+        let bias = crate::read::read_value::<Option<LogitBias>>("logit_bias", given)?;
+        Ok(bias.unwrap_or_default().0)
+    }
 
     #[test]
     fn objects_and_pairs_of_numbers_and_texts() {
@@ -86,9 +106,8 @@ mod tests {
             // A text of digits can be written only in a pair.
             (json!([["7", 1]]), vec![text("7", 1.0)]),
         ] {
-            assert_eq!(logit_bias(Some(&given)), Ok(expected), "{given}");
+            assert_eq!(read(&given), Ok(expected), "{given}");
         }
-        assert_eq!(logit_bias(None), Ok(Vec::new()));
     }
 
     #[test]
@@ -107,8 +126,8 @@ mod tests {
             json!([[null, 1]]),
             json!(vec![json!([1, 1]); ENTRIES_MAX + 1]),
         ] {
-            let refused = logit_bias(Some(&given)).unwrap_err();
-            assert!(refused.message.contains("`logit_bias`"), "{given}");
+            let refused = read(&given).unwrap_err();
+            assert_eq!(refused.field.as_deref(), Some("logit_bias"), "{given}");
         }
     }
 }

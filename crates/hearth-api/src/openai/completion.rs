@@ -5,17 +5,31 @@ use std::fmt::Write as _;
 use hearth_proto::{
     Answer, AnswerPart, Failure, FailureKind, FinishReason, Prompt, RequestId, TokenLogprob, Usage,
 };
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::request::{ChatRequest, common};
-use super::response::{total, unix_seconds, usage};
+use super::request::{ChatRequest, at_most, common};
+use super::response::{UsageBody, total, unix_seconds, usage};
 use crate::Chunks;
-use crate::fields::{field, object};
+use crate::encode::value;
+use crate::read::{object, read};
+use crate::scalars::Whole;
+use crate::texts::Texts;
 
 /// The most alternatives reported for each token (OpenAI's own bound).
 const LOGPROBS_MAX: u8 = 5;
 /// The same under llama.cpp's name, as many as the engine reports.
 const PROBS_MAX: u8 = 20;
+
+#[derive(Debug, Deserialize)]
+struct CompletionFields {
+    prompt: Option<Texts>,
+    suffix: Option<Value>,
+    echo: Option<Value>,
+    logprobs: Option<Whole>,
+    /// llama.cpp's name for it.
+    n_probs: Option<Whole>,
+}
 
 /// Decodes a text-completions request.
 ///
@@ -23,139 +37,135 @@ const PROBS_MAX: u8 = 20;
 /// `InvalidArgs` naming the field, `NotSupported`.
 pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
     let body = object(body)?;
-    let prompt = match body.get("prompt") {
-        Some(Value::String(text)) => text,
-        // Some clients always send a list.
-        Some(Value::Array(list)) => match list.as_slice() {
-            [Value::String(text)] => text,
-            [] | [Value::String(_), ..] => {
-                return Err(Failure::of_field(
-                    FailureKind::NotSupported,
+    let mut fields: CompletionFields = read(&body)?;
+    let not_supported =
+        |field, what| Err(Failure::of_field(FailureKind::NotSupported, field, what));
+    // Some clients always send a list.
+    let prompt = match fields.prompt.take() {
+        None => return Err(Failure::invalid_field("prompt", "must be a string")),
+        Some(Texts::Tokens) => {
+            return not_supported("prompt", "must be text, token numbers are not supported");
+        }
+        Some(Texts::One(text)) => text,
+        Some(Texts::Several(texts)) => match <[String; 1]>::try_from(texts) {
+            Ok([text]) => text,
+            Err(_) => {
+                return not_supported(
                     "prompt",
                     "with several texts is not supported: send a request for each",
-                ));
-            }
-            _ => {
-                return Err(Failure::of_field(
-                    FailureKind::NotSupported,
-                    "prompt",
-                    "must be text, token numbers are not supported",
-                ));
+                );
             }
         },
-        _ => return Err(Failure::invalid_field("prompt", "must be a string")),
     };
-    for name in ["suffix", "echo"] {
-        if !matches!(
-            body.get(name),
-            None | Some(Value::Null | Value::Bool(false))
-        ) {
-            return Err(Failure::of_field(
-                FailureKind::NotSupported,
-                name,
-                "is not supported",
-            ));
+    for (name, value) in [("suffix", &fields.suffix), ("echo", &fields.echo)] {
+        if !matches!(value, None | Some(Value::Bool(false))) {
+            return not_supported(name, "is not supported");
         }
     }
-    let mut request = common(&body, Prompt::Text(prompt.clone()))?;
-    request.submission.request.logprobs = logprobs(&body)?;
+    let mut request = common(&body, Prompt::Text(prompt))?;
+    request.submission.request.logprobs = fields.logprobs()?;
     Ok(request)
 }
 
-/// How many likely tokens to report for each chosen one; `None`: report nothing.
-fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
-    let bounded = |name, max| match field(body, name).whole()?.map(u8::try_from) {
-        None => Ok(None),
-        Some(Ok(n)) if n <= max => Ok(Some(n)),
-        Some(_) => Err(Failure::invalid_field(
-            name,
-            format!("must be at most {max}"),
-        )),
-    };
-    // llama.cpp's name for them; 0 means none there.
-    let probs = bounded("n_probs", PROBS_MAX)?.filter(|n| *n > 0);
-    Ok(bounded("logprobs", LOGPROBS_MAX)?.or(probs))
+impl CompletionFields {
+    /// How many likely tokens to report for each chosen one; `None`: report nothing.
+    fn logprobs(self) -> Result<Option<u8>, Failure> {
+        let bounded =
+            |name, number: Option<Whole>, max| number.map(|n| at_most(name, n, max)).transpose();
+        // llama.cpp's name for them; 0 means none there.
+        let probs = bounded("n_probs", self.n_probs, PROBS_MAX)?.filter(|n| *n > 0);
+        Ok(bounded("logprobs", self.logprobs, LOGPROBS_MAX)?.or(probs))
+    }
+}
+
+#[derive(Serialize)]
+struct Completion<'a> {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: Option<&'a str>,
+    choices: &'a [Choice<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageBody>,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: usize,
+    text: &'a str,
+    finish_reason: Option<&'static str>,
+    logprobs: Option<Columns>,
+}
+
+/// Probabilities in the older form: a list for each property.
+#[derive(Serialize)]
+struct Columns {
+    tokens: Vec<String>,
+    token_logprobs: Vec<f32>,
+    top_logprobs: Vec<Map<String, Value>>,
+    text_offset: Vec<usize>,
 }
 
 /// The `text_completion` object, with one choice for each answer.
 pub fn completion_response(answers: &[Answer]) -> Value {
-    let choice = |(index, answer): (usize, &Answer)| {
-        let reason = Some(answer.reason.as_str());
-        let mut choice = choice(index, &answer.content, &answer.logprobs, 0, reason);
-        if answer.wants_logprobs && answer.logprobs.is_empty() {
-            choice["logprobs"] = columns(&[], 0);
+    let choices = answers.iter().enumerate().map(|(index, answer)| {
+        let wants_logprobs = answer.wants_logprobs || !answer.logprobs.is_empty();
+        Choice {
+            index,
+            text: &answer.content,
+            finish_reason: Some(answer.reason.as_str()),
+            logprobs: wants_logprobs.then(|| columns(&answer.logprobs, 0)),
         }
-        choice
-    };
+    });
+    let choices: Vec<Choice<'_>> = choices.collect();
     let first = answers.first();
-    let choices: Vec<Value> = answers.iter().enumerate().map(choice).collect();
-    let (id, model) = (first.map(|a| a.id), first.map(|a| a.model.as_str()));
-    let mut whole = completion(id, model, unix_seconds(), &choices);
-    whole["usage"] = usage(&total(answers.iter().map(|answer| answer.usage)));
-    whole
+    let usage = usage(&total(answers.iter().map(|answer| answer.usage)));
+    completion(
+        first.map(|answer| answer.id),
+        first.map(|answer| answer.model.as_str()),
+        unix_seconds(),
+        &choices,
+        Some(usage),
+    )
 }
 
 fn completion(
     id: Option<RequestId>,
     model: Option<&str>,
     created: u64,
-    choices: &[Value],
+    choices: &[Choice<'_>],
+    usage: Option<UsageBody>,
 ) -> Value {
-    json!({
-        "id": format!("cmpl-{}", id.unwrap_or_default()),
-        "object": "text_completion",
-        "created": created,
-        "model": model,
-        "choices": choices,
+    value(&Completion {
+        id: format!("cmpl-{}", id.unwrap_or_default()),
+        object: "text_completion",
+        created,
+        model,
+        choices,
+        usage,
     })
 }
 
-/// A choice with the text of an answer; `offset` is its position in characters.
-fn choice(
-    index: usize,
-    text: &str,
-    logprobs: &[TokenLogprob],
-    offset: usize,
-    reason: Option<&str>,
-) -> Value {
-    json!({
-        "index": index,
-        "text": text,
-        "finish_reason": reason,
-        "logprobs": table(logprobs, offset),
-    })
-}
-
-/// Probabilities in the older form: a list for each property.
-fn table(tokens: &[TokenLogprob], offset: usize) -> Value {
-    if tokens.is_empty() {
-        return Value::Null;
-    }
-    columns(tokens, offset)
-}
-
-fn columns(tokens: &[TokenLogprob], mut offset: usize) -> Value {
+/// `offset` is the position of the first token in the text, in characters.
+fn columns(tokens: &[TokenLogprob], mut offset: usize) -> Columns {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let offsets: Vec<usize> = tokens
-        .iter()
-        .map(|token| {
-            let here = offset;
-            offset += text(&token.bytes).chars().count();
-            here
-        })
-        .collect();
-    json!({
-        "tokens": tokens.iter().map(|t| text(&t.bytes)).collect::<Vec<_>>(),
-        "token_logprobs": tokens.iter().map(|t| t.logprob).collect::<Vec<_>>(),
-        "top_logprobs": tokens.iter().map(alternatives).collect::<Vec<_>>(),
-        "text_offset": offsets,
-    })
+    let offsets = tokens.iter().map(|token| {
+        let here = offset;
+        offset += text(&token.bytes).chars().count();
+        here
+    });
+    Columns {
+        text_offset: offsets.collect(),
+        tokens: tokens.iter().map(|token| text(&token.bytes)).collect(),
+        token_logprobs: tokens.iter().map(|token| token.logprob).collect(),
+        top_logprobs: tokens.iter().map(alternatives).collect(),
+    }
 }
 
 /// The likeliest tokens by their text. If a text is used already, or is not UTF-8, the
 /// token is named by its bytes, as OpenAI does, and if that is used too, by its place in
 /// the list.
-fn alternatives(token: &TokenLogprob) -> Value {
+fn alternatives(token: &TokenLogprob) -> Map<String, Value> {
     let mut named = Map::new();
     for (place, (bytes, logprob)) in token.top.iter().enumerate() {
         let mut by_bytes = "bytes:".to_owned();
@@ -170,7 +180,7 @@ fn alternatives(token: &TokenLogprob) -> Value {
             named.insert(name, (*logprob).into());
         }
     }
-    Value::Object(named)
+    named
 }
 
 /// Encodes the parts of answers as `text_completion` objects.
@@ -196,8 +206,8 @@ impl CompletionStream {
         }
     }
 
-    fn chunk(&self, choices: &[Value]) -> Value {
-        completion(self.id, Some(&self.model), self.created, choices)
+    fn chunk(&self, choices: &[Choice<'_>], usage: Option<UsageBody>) -> Value {
+        completion(self.id, Some(&self.model), self.created, choices, usage)
     }
 }
 
@@ -220,21 +230,30 @@ impl Chunks for CompletionStream {
             .collect();
         let offset = *length;
         *length += text.chars().count();
-        vec![self.chunk(&[choice(index, &text, &logprobs, offset, None)])]
+        let choice = Choice {
+            index,
+            text: &text,
+            finish_reason: None,
+            logprobs: (!logprobs.is_empty()).then(|| columns(&logprobs, offset)),
+        };
+        vec![self.chunk(&[choice], None)]
     }
 
     fn finish(&mut self, index: usize, reason: FinishReason, figures: &Usage) -> Vec<Value> {
-        let Some((offset, cost)) = self.answers.get_mut(index) else {
+        let Some((_, cost)) = self.answers.get_mut(index) else {
             return Vec::new();
         };
         *cost = Some(*figures);
-        let last = choice(index, "", &[], *offset, Some(reason.as_str()));
-        let mut chunks = vec![self.chunk(&[last])];
+        let last = Choice {
+            index,
+            text: "",
+            finish_reason: Some(reason.as_str()),
+            logprobs: None,
+        };
+        let mut chunks = vec![self.chunk(&[last], None)];
         if self.include_usage && self.is_over() {
-            let mut chunk = self.chunk(&[]);
             let costs = self.answers.iter().filter_map(|(_, cost)| *cost);
-            chunk["usage"] = usage(&total(costs));
-            chunks.push(chunk);
+            chunks.push(self.chunk(&[], Some(usage(&total(costs)))));
         }
         chunks
     }
@@ -247,6 +266,7 @@ impl Chunks for CompletionStream {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -260,7 +280,9 @@ mod tests {
             ),
             (json!({"prompt": ["x", "y"]}), Err("several texts")),
             (json!({"prompt": [1, 2]}), Err("token numbers")),
-            (json!({"prompt": 7}), Err("must be a string")),
+            (json!({"prompt": []}), Err("several texts")),
+            (json!({"prompt": [[1]]}), Err("token numbers")),
+            (json!({"prompt": 7}), Err("`prompt` must be a string")),
             (json!({}), Err("must be a string")),
             (json!({"prompt": "x", "suffix": "y"}), Err("`suffix`")),
             (json!({"prompt": "x", "logprobs": 6}), Err("at most 5")),
@@ -325,7 +347,7 @@ mod tests {
             "bytes:\\x61": twice.top[3].1, "bytes:\\x61#4": twice.top[4].1,
             "": twice.top[5].1, "bytes:": twice.top[6].1,
         });
-        assert_eq!(alternatives(&twice), expected);
+        assert_eq!(Value::Object(alternatives(&twice)), expected);
     }
 
     #[test]

@@ -1,80 +1,102 @@
 //! The constraint on an answer: `response_format`, `grammar` and similar fields.
 
 use hearth_proto::{Constraint, Failure, FailureKind};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::Value;
 
-use crate::fields::field;
+use crate::read::quote;
+use crate::scalars::{Flag, Text};
+use crate::shape::Object;
 
-type Make = fn(String) -> Constraint;
-
-/// The constraint: `OpenAI`'s `response_format`, llama.cpp's `grammar` and `json_schema`,
-/// and `regex` and `lark`.
-///
-/// # Errors
-/// `InvalidArgs` naming the field, `NotSupported`.
-pub(super) fn constraint(body: &Map<String, Value>) -> Result<Option<Constraint>, Failure> {
-    let given = |name: &str| body.get(name).filter(|v| !v.is_null());
-    let mut found: Vec<(&str, Constraint)> = Vec::new();
-    if let Some(format) = given("response_format")
-        && let Some(constraint) = response_format(format)?
-    {
-        found.push(("response_format", constraint));
-    }
-    if let Some(schema) = given("json_schema") {
-        found.push(("json_schema", Constraint::JsonSchema(schema.clone())));
-    }
-    let texts: [(&str, Make); 3] = [
-        ("grammar", Constraint::Gbnf),
-        ("regex", Constraint::Regex),
-        ("lark", Constraint::Lark),
-    ];
-    for (name, make) in texts {
-        match given(name) {
-            None => {}
-            // llama.cpp's clients send an empty one for none.
-            Some(Value::String(text)) if text.is_empty() => {}
-            Some(Value::String(text)) => found.push((name, make(text.clone()))),
-            Some(_) => return Err(Failure::invalid_field(name, "must be a string")),
-        }
-    }
-    if let [(first, _), (second, _), ..] = found.as_slice() {
-        return Err(Failure::invalid_field(
-            first,
-            format!("and `{second}` exclude each other; send one of them"),
-        ));
-    }
-    let is_open = field(body, "additional_properties").flag()? == Some(true);
-    let found = found.pop().map(|(_, constraint)| constraint);
-    Ok(found.map(|constraint| match constraint {
-        Constraint::JsonSchema(schema) if is_open => Constraint::OpenSchema(schema),
-        other => other,
-    }))
+/// `OpenAI`'s `response_format`, llama.cpp's `grammar` and `json_schema`, and `regex` and
+/// `lark`.
+#[derive(Debug, Deserialize)]
+pub(super) struct FormatFields {
+    response_format: Option<Object<ResponseFormat>>,
+    json_schema: Option<Value>,
+    grammar: Option<Text>,
+    regex: Option<Text>,
+    lark: Option<Text>,
+    /// Whether objects may have properties that the schema does not name.
+    additional_properties: Option<Flag>,
 }
 
-fn response_format(format: &Value) -> Result<Option<Constraint>, Failure> {
-    match format.get("type").and_then(Value::as_str) {
-        Some("text") => Ok(None),
-        // llama.cpp accepts a schema here, too.
-        Some("json_object") => Ok(Some(match format.get("schema") {
-            None | Some(Value::Null) => Constraint::JsonObject,
-            Some(schema) => Constraint::JsonSchema(schema.clone()),
-        })),
-        Some("json_schema") => match format.pointer("/json_schema/schema") {
-            Some(schema) => Ok(Some(Constraint::JsonSchema(schema.clone()))),
-            None => Err(Failure::invalid_field(
-                "response_format",
-                "of type \"json_schema\" needs `json_schema.schema`",
+#[derive(Debug, Deserialize)]
+struct ResponseFormat {
+    #[serde(rename = "type")]
+    kind: Option<Text>,
+    /// llama.cpp accepts a schema here, too.
+    schema: Option<Value>,
+    json_schema: Option<Object<NamedSchema>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NamedSchema {
+    schema: Option<Value>,
+}
+
+impl FormatFields {
+    /// The constraint; at most one field may set one.
+    pub(super) fn constraint(self) -> Result<Option<Constraint>, Failure> {
+        // llama.cpp's clients send an empty text for none.
+        let text = |text: Option<Text>| text.map(|t| t.0).filter(|text| !text.is_empty());
+        let format = self.response_format.map(|format| format.0.constraint());
+        let given = [
+            ("response_format", format.transpose()?.flatten()),
+            ("json_schema", self.json_schema.map(Constraint::JsonSchema)),
+            ("grammar", text(self.grammar).map(Constraint::Gbnf)),
+            ("regex", text(self.regex).map(Constraint::Regex)),
+            ("lark", text(self.lark).map(Constraint::Lark)),
+        ];
+        let mut given = given
+            .into_iter()
+            .filter_map(|(name, constraint)| Some((name, constraint?)));
+        let Some((first, constraint)) = given.next() else {
+            return Ok(None);
+        };
+        if let Some((second, _)) = given.next() {
+            return Err(Failure::invalid_field(
+                first,
+                format_args!("and `{second}` exclude each other; send one of them"),
+            ));
+        }
+        let is_open = self.additional_properties.is_some_and(|flag| flag.0);
+        Ok(Some(match constraint {
+            Constraint::JsonSchema(schema) if is_open => Constraint::OpenSchema(schema),
+            other => other,
+        }))
+    }
+}
+
+impl ResponseFormat {
+    fn constraint(self) -> Result<Option<Constraint>, Failure> {
+        let field = "response_format";
+        match self.kind.as_ref().map(|kind| kind.0.as_str()) {
+            Some("text") => Ok(None),
+            Some("json_object") => Ok(Some(match self.schema {
+                None => Constraint::JsonObject,
+                Some(schema) => Constraint::JsonSchema(schema),
+            })),
+            Some("json_schema") => match self.json_schema.and_then(|named| named.0.schema) {
+                Some(schema) => Ok(Some(Constraint::JsonSchema(schema))),
+                None => Err(Failure::invalid_field(
+                    field,
+                    "of type \"json_schema\" needs `json_schema.schema`",
+                )),
+            },
+            Some(other) => Err(Failure::of_field(
+                FailureKind::NotSupported,
+                field,
+                format_args!(
+                    "{} is not supported: use \"text\", \"json_object\" or \"json_schema\"",
+                    quote(other)
+                ),
             )),
-        },
-        Some(other) => Err(Failure::of_field(
-            FailureKind::NotSupported,
-            "response_format",
-            format!("{other:?} is not supported: use \"text\", \"json_object\" or \"json_schema\""),
-        )),
-        None => Err(Failure::invalid_field(
-            "response_format",
-            "must be an object with a `type`",
-        )),
+            None => Err(Failure::invalid_field(
+                field,
+                "must be an object with a `type`",
+            )),
+        }
     }
 }
 
@@ -85,7 +107,7 @@ mod tests {
     use super::*;
 
     fn decode(body: &Value) -> Result<Option<Constraint>, Failure> {
-        constraint(body.as_object().unwrap())
+        crate::read::read::<FormatFields>(body.as_object().unwrap())?.constraint()
     }
 
     #[test]
@@ -150,6 +172,11 @@ mod tests {
             ),
             (
                 json!({"response_format": "json"}),
+                FailureKind::InvalidArgs,
+                "`response_format` must be an object",
+            ),
+            (
+                json!({"response_format": {"schema": {}}}),
                 FailureKind::InvalidArgs,
                 "`type`",
             ),

@@ -7,7 +7,9 @@
 
 mod bias;
 mod completion;
+mod embeddings;
 mod form;
+mod messages;
 mod options;
 mod request;
 mod response;
@@ -16,8 +18,10 @@ mod stream;
 mod tools;
 
 pub use completion::{CompletionStream, completion_response, decode_completion};
+pub use embeddings::{EmbeddingsRequest, decode_embeddings};
+pub use messages::decode_messages;
 pub use options::decode_options;
-pub use request::{ChatRequest, decode_chat, decode_messages};
+pub use request::{ChatRequest, decode_chat};
 pub use response::{call_id, chat_response};
 pub use responses::{ResponsesRequest, ResponsesStream, decode_responses};
 pub use stream::ChatStream;

@@ -1,11 +1,14 @@
 //! Requests into submissions.
 
-use hearth_proto::{Failure, FailureKind, Message, Prompt, Submission};
+use hearth_proto::{Failure, FailureKind, Prompt, Submission};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::messages::{Messages, messages};
 use super::options::decode_options;
 use super::tools::Tools;
-use crate::fields::{content, field, object, tool_call};
+use crate::read::{object, read};
+use crate::scalars::{Flag, Whole};
 
 /// OpenAI's own limit.
 const TOP_LOGPROBS_MAX: u8 = 20;
@@ -42,138 +45,92 @@ impl ChatRequest {
     }
 }
 
+#[derive(Debug, Deserialize)]
+struct ChatFields {
+    messages: Option<Messages>,
+    logprobs: Option<Flag>,
+    top_logprobs: Option<Whole>,
+    /// llama.cpp's name for both in one.
+    n_probs: Option<Whole>,
+}
+
+/// The form of the response, of chats and completions.
+#[derive(Debug, Deserialize)]
+struct ResponseFields {
+    n: Option<Whole>,
+    stream: Option<Flag>,
+    stream_options: Option<Value>,
+}
+
 /// Decodes a chat-completions request.
 ///
 /// # Errors
 /// `InvalidArgs` naming the field, `NotSupported`.
 pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
-    chat(&object(body)?)
-}
-
-/// As [`decode_chat`], of a parsed body.
-pub(super) fn chat(body: &Map<String, Value>) -> Result<ChatRequest, Failure> {
-    let messages = match body.get("messages") {
-        Some(Value::Array(list)) if !list.is_empty() => list,
-        _ => {
-            return Err(Failure::invalid_field(
-                "messages",
-                "must be a list of at least one message",
-            ));
-        }
-    };
-    let messages = messages
-        .iter()
-        .map(message)
-        .collect::<Result<Vec<_>, _>>()?;
-    let tools = Tools::decode(body)?;
+    let body = object(body)?;
+    let mut fields: ChatFields = read(&body)?;
+    let messages = messages(fields.messages.take().unwrap_or_default())?;
+    if messages.is_empty() {
+        return Err(Failure::invalid_field(
+            "messages",
+            "must be a list of at least one message",
+        ));
+    }
+    let tools = Tools::decode(&body)?;
     let prompt = Prompt::Chat {
         messages,
         tools: tools.list.clone(),
     };
-    let mut request = common(body, prompt)?;
+    let mut request = common(&body, prompt)?;
     tools.apply(&mut request.submission.request);
-    request.submission.request.logprobs = logprobs(body)?;
+    request.submission.request.logprobs = fields.logprobs()?;
     Ok(request)
 }
 
 /// The options, and the form of the response.
 pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Failure> {
-    let get = |name| field(body, name);
-    let usage = body
-        .get("stream_options")
-        .and_then(|o| o.get("include_usage"));
-    let n = get("n").whole()?.unwrap_or(1);
+    let fields: ResponseFields = read(body)?;
+    let n = fields.n.map_or(1, Into::into);
     if !(1..=CHOICES_MAX).contains(&n) {
         return Err(Failure::invalid_field(
             "n",
-            format!("must be from 1 to {CHOICES_MAX}"),
+            format_args!("must be from 1 to {CHOICES_MAX}"),
         ));
     }
+    let usage = fields.stream_options.as_ref().map(|o| &o["include_usage"]);
     Ok(ChatRequest {
         n,
-        stream: get("stream").flag()?.unwrap_or_default(),
+        stream: fields.stream.is_some_and(Into::into),
         include_usage: usage == Some(&Value::Bool(true)),
         submission: decode_options(body)?.submission(prompt),
     })
 }
 
-/// Reads a list of messages.
-///
-/// # Errors
-/// `InvalidArgs` where the text is no such list.
-pub fn decode_messages(text: &str) -> Result<Vec<Message>, Failure> {
-    match serde_json::from_str(text) {
-        Ok(Value::Array(list)) => list.iter().map(message).collect(),
-        Ok(_) => Err(Failure::invalid_field("messages", "must be a list")),
-        Err(error) => Err(Failure::invalid_field(
-            "messages",
-            format!("is not valid JSON: {error}"),
-        )),
+impl ChatFields {
+    /// How many likely tokens to report for each chosen one; `None`: report nothing.
+    fn logprobs(self) -> Result<Option<u8>, Failure> {
+        let wanted = self.logprobs.is_some_and(Into::into);
+        match (self.top_logprobs, self.n_probs.filter(|n| n.0 > 0)) {
+            (Some(_), _) if !wanted => Err(Failure::invalid_field(
+                "top_logprobs",
+                "needs `logprobs` to be true",
+            )),
+            (Some(top), _) => at_most("top_logprobs", top, TOP_LOGPROBS_MAX).map(Some),
+            (None, Some(probs)) => at_most("n_probs", probs, TOP_LOGPROBS_MAX).map(Some),
+            (None, None) => Ok(wanted.then_some(0)),
+        }
     }
 }
 
-fn message(value: &Value) -> Result<Message, Failure> {
-    let Value::Object(map) = value else {
-        return Err(Failure::invalid_field("messages", "must hold objects"));
-    };
-    let Some(Value::String(role)) = map.get("role") else {
-        return Err(Failure::invalid("each message needs a `role`"));
-    };
-    let text = |name| field(map, name).text();
-    Ok(Message {
-        // The developer role is OpenAI's newer name for system.
-        role: if role == "developer" {
-            "system".into()
-        } else {
-            role.clone()
-        },
-        content: content(map.get("content"))?,
-        tool_calls: match map.get("tool_calls") {
-            Some(Value::Array(calls)) => calls.iter().map(tool_call).collect(),
-            _ => Vec::new(),
-        },
-        reasoning_content: reasoning(map)?,
-        tool_call_id: text("tool_call_id")?,
-        name: text("name")?,
-    })
-}
-
-/// The reasoning of an assistant's message: `DeepSeek`'s name for it, or `OpenRouter`'s.
-fn reasoning(message: &Map<String, Value>) -> Result<String, Failure> {
-    let text = field(message, "reasoning_content").text()?;
-    match text {
-        Some(text) => Ok(text),
-        None => Ok(field(message, "reasoning").text()?.unwrap_or_default()),
-    }
-}
-
-/// How many likely tokens to report for each chosen one; `None`: report nothing.
-fn logprobs(body: &Map<String, Value>) -> Result<Option<u8>, Failure> {
-    let get = |name| field(body, name);
-    let wanted = get("logprobs").flag()?.unwrap_or_default();
-    let top = get("top_logprobs").whole()?;
-    let bound = |name, top| match u8::try_from(top) {
-        Ok(top) if top <= TOP_LOGPROBS_MAX => Ok(Some(top)),
-        _ => Err(Failure::invalid_field(
-            name,
-            format!("must be at most {TOP_LOGPROBS_MAX}"),
-        )),
-    };
-    match (top, get("n_probs").whole()?) {
-        (Some(_), _) if !wanted => Err(Failure::invalid_field(
-            "top_logprobs",
-            "needs `logprobs` to be true",
-        )),
-        (Some(top), _) => bound("top_logprobs", top),
-        // llama.cpp's name for both fields in one.
-        (None, Some(probs @ 1..)) => bound("n_probs", probs),
-        (None, _) => Ok(wanted.then_some(0)),
-    }
+/// A number of likely tokens.
+pub(super) fn at_most(field: &str, number: Whole, most: u8) -> Result<u8, Failure> {
+    let number = u8::try_from(number.0).ok().filter(|n| *n <= most);
+    number.ok_or_else(|| Failure::invalid_field(field, format_args!("must be at most {most}")))
 }
 
 #[cfg(test)]
 mod tests {
-    use hearth_proto::{Biased, Thinking};
+    use hearth_proto::Biased;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -220,38 +177,21 @@ mod tests {
         for (body, part) in [
             (json!({}), "`messages`"),
             (json!({"messages": []}), "`messages`"),
-            (json!({"messages": [3]}), "objects"),
+            (json!({"messages": 3}), "`messages` must be a list"),
+            (json!({"messages": [3]}), "`messages[0]` must be an object"),
             (json!({"messages": [{"content": "x"}]}), "`role`"),
             (
                 json!({"messages": [{"role": "user", "content": 3}]}),
-                "`content`",
+                "`messages[0].content`",
             ),
             (
                 json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
                 "image_url",
             ),
-            (
-                json!({"messages": ok, "temperature": "hot"}),
-                "`temperature`",
-            ),
-            // As an `f32` it would be infinite.
-            (json!({"messages": ok, "temperature": 1e300}), "usual size"),
-            (json!({"messages": ok, "max_tokens": -1}), "`max_tokens`"),
-            (json!({"messages": ok, "max_tokens": 0}), "`max_tokens`"),
             (json!({"messages": ok, "stream": "yes"}), "`stream`"),
-            (json!({"messages": ok, "stop": [1]}), "`stop`"),
             (json!({"messages": ok, "n": 0}), "`n`"),
             (json!({"messages": ok, "n": 9}), "from 1 to 8"),
             (json!({"messages": ok, "n": "2"}), "`n`"),
-            (json!({"messages": ok, "priority": "urgent"}), "interactive"),
-            (
-                json!({"messages": ok, "logit_bias": {"x": "much"}}),
-                "`logit_bias`",
-            ),
-            (
-                json!({"messages": ok, "logit_bias": {"7": 101}}),
-                "`logit_bias`",
-            ),
             (
                 json!({"messages": ok, "top_logprobs": 1}),
                 "`logprobs` to be true",
@@ -262,24 +202,7 @@ mod tests {
             ),
             (json!({"messages": ok, "n_probs": 21}), "`n_probs`"),
             (json!({"messages": ok, "top_p": 1.5}), "top_p = 1.5"),
-            (json!({"messages": ok, "mirostat": 3}), "mirostat = 3"),
-            (json!({"messages": ok, "samplers": ["top_q"]}), "top_q"),
-            (json!({"messages": ok, "samplers": "kq"}), "`samplers`"),
-            (json!({"messages": ok, "samplers": [1]}), "`samplers`"),
-            (
-                json!({"messages": ok, "dry_sequence_breakers": [7]}),
-                "`dry_sequence_breakers`",
-            ),
-            (
-                json!({"messages": ok, "repeat_last_n": -2}),
-                "`repeat_last_n`",
-            ),
-            (json!({"messages": ok, "grammar": 1}), "`grammar`"),
             (json!({"messages": ok, "tool_choice": 1}), "`tool_choice`"),
-            (
-                json!({"messages": ok, "reasoning_effort": "some"}),
-                "`reasoning_effort`",
-            ),
         ] {
             let error = decode(&body).unwrap_err();
             assert!(error.message.contains(part), "{body}: {error}");
@@ -322,22 +245,6 @@ mod tests {
                 (logprobs, bias),
                 "{extra}"
             );
-        }
-    }
-
-    #[test]
-    fn how_much_is_thought() {
-        for (effort, thinking) in [
-            (json!(null), None),
-            (json!("none"), Some(Thinking::Off)),
-            (json!("minimal"), Some(Thinking::Low)),
-            (json!("medium"), Some(Thinking::Medium)),
-            (json!("xhigh"), Some(Thinking::High)),
-        ] {
-            let body = json!({"messages": [{"role": "user", "content": "x"}],
-                "reasoning_effort": effort});
-            let request = decode(&body).unwrap().submission.request;
-            assert_eq!(request.thinking, thinking, "{effort}");
         }
     }
 

@@ -1,9 +1,13 @@
-//! Answers into responses and stream chunks.
+//! Answers into responses, and the objects that responses and stream chunks consist of.
+//! Fields are sent in the order of the structs.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hearth_proto::{Answer, RequestId, TokenLogprob, ToolCall, Usage};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::encode::value;
 
 /// Seconds since 1970, for OpenAI's `created`.
 pub(super) fn unix_seconds() -> u64 {
@@ -12,42 +16,116 @@ pub(super) fn unix_seconds() -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
+#[derive(Serialize)]
+struct ChatResponse<'a> {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: Option<&'a str>,
+    choices: Vec<Choice<'a>>,
+    usage: UsageBody,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: usize,
+    message: MessageBody<'a>,
+    finish_reason: &'static str,
+    logprobs: Option<Logprobs>,
+}
+
+#[derive(Serialize)]
+struct MessageBody<'a> {
+    role: &'static str,
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<CallBody>,
+}
+
+/// A call in a message or in a chunk.
+#[derive(Serialize)]
+pub(super) struct CallBody {
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: FunctionBody,
+    /// Its place among the calls, in a chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) index: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct FunctionBody {
+    name: String,
+    /// As JSON in a text.
+    arguments: String,
+}
+
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct UsageBody {
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    total_tokens: u32,
+    prompt_tokens_details: PromptTokens,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct PromptTokens {
+    cached_tokens: u32,
+}
+
+/// Probabilities of tokens.
+#[derive(Serialize)]
+pub(super) struct Logprobs {
+    content: Vec<TokenBody>,
+    /// Always null.
+    refusal: (),
+}
+
+#[derive(Serialize)]
+struct TokenBody {
+    token: String,
+    logprob: f32,
+    bytes: Vec<u8>,
+    /// The most likely ones in its place; these have none themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<Vec<TokenBody>>,
+}
+
 /// The `chat.completion` object, with one choice for each answer.
 pub fn chat_response(answers: &[Answer]) -> Value {
-    let choice = |(index, answer)| choice(index, answer);
-    json!({
-        "id": chat_id(answers.first().map(|answer| answer.id)),
-        "object": "chat.completion",
-        "created": unix_seconds(),
-        "model": answers.first().map(|answer| answer.model.as_str()),
-        "choices": answers.iter().enumerate().map(choice).collect::<Value>(),
-        "usage": usage(&total(answers.iter().map(|answer| answer.usage))),
+    let choice = |(index, answer)| Choice::new(index, answer);
+    value(&ChatResponse {
+        id: chat_id(answers.first().map(|answer| answer.id)),
+        object: "chat.completion",
+        created: unix_seconds(),
+        model: answers.first().map(|answer| answer.model.as_str()),
+        choices: answers.iter().enumerate().map(choice).collect(),
+        usage: usage(&total(answers.iter().map(|answer| answer.usage))),
     })
 }
 
-fn choice(index: usize, answer: &Answer) -> Value {
-    let mut message = json!({"role": "assistant", "content": answer.content});
-    if !answer.reasoning.is_empty() {
-        message["reasoning_content"] = answer.reasoning.as_str().into();
-    }
-    if !answer.calls.is_empty() {
-        if answer.content.is_empty() {
-            message["content"] = Value::Null;
-        }
+impl<'a> Choice<'a> {
+    fn new(index: usize, answer: &'a Answer) -> Self {
         let calls = answer.calls.iter().enumerate();
-        message["tool_calls"] = calls
-            .map(|(n, call)| tool_call(answer.id, n, call))
-            .collect();
+        let has_content = !answer.content.is_empty() || answer.calls.is_empty();
+        let wants_logprobs = answer.wants_logprobs || !answer.logprobs.is_empty();
+        Self {
+            index,
+            message: MessageBody {
+                role: "assistant",
+                content: has_content.then_some(&answer.content),
+                reasoning_content: Some(answer.reasoning.as_str()).filter(|text| !text.is_empty()),
+                tool_calls: calls
+                    .map(|(n, call)| tool_call(answer.id, n, call))
+                    .collect(),
+            },
+            finish_reason: answer.reason.with_calls(answer.calls.len()),
+            logprobs: wants_logprobs.then(|| logprobs(&answer.logprobs)),
+        }
     }
-    json!({
-        "index": index,
-        "message": message,
-        "finish_reason": answer.reason.with_calls(answer.calls.len()),
-        "logprobs": match logprobs(&answer.logprobs) {
-            Value::Null if answer.wants_logprobs => json!({"content": [], "refusal": null}),
-            some => some,
-        },
-    })
 }
 
 /// The id of a response or stream whose first answer is to this request.
@@ -69,12 +147,16 @@ pub(super) fn total(usages: impl Iterator<Item = Usage>) -> Usage {
 }
 
 /// The `n`th call of an answer, counted from 0.
-pub(super) fn tool_call(id: RequestId, n: usize, call: &ToolCall) -> Value {
-    json!({
-        "id": call_id(id, n),
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments.to_string()},
-    })
+pub(super) fn tool_call(id: RequestId, n: usize, call: &ToolCall) -> CallBody {
+    CallBody {
+        id: call_id(id, n),
+        kind: "function",
+        function: FunctionBody {
+            name: call.name.clone(),
+            arguments: call.arguments.to_string(),
+        },
+        index: None,
+    }
 }
 
 /// The id of an answer's `n`th call, counted from 0. Nine letters and digits: Mistral's
@@ -83,39 +165,39 @@ pub fn call_id(id: RequestId, n: usize) -> String {
     format!("{:06x}{:03x}", id.0 & 0xff_ffff, n & 0xfff)
 }
 
-pub(super) fn usage(usage: &Usage) -> Value {
-    json!({
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-    })
+pub(super) fn usage(usage: &Usage) -> UsageBody {
+    UsageBody {
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.completion_tokens,
+        total_tokens: usage.prompt_tokens + usage.completion_tokens,
+        prompt_tokens_details: PromptTokens {
+            cached_tokens: usage.cached_tokens,
+        },
+    }
 }
 
-/// The `logprobs` of a choice; null where there are none.
-pub(super) fn logprobs(tokens: &[TokenLogprob]) -> Value {
-    if tokens.is_empty() {
-        return Value::Null;
+/// The `logprobs` of a choice.
+pub(super) fn logprobs(tokens: &[TokenLogprob]) -> Logprobs {
+    let entry = |bytes: &[u8], logprob, top_logprobs| TokenBody {
+        token: String::from_utf8_lossy(bytes).into_owned(),
+        logprob,
+        bytes: bytes.to_vec(),
+        top_logprobs,
+    };
+    let token = |token: &TokenLogprob| {
+        let top = token.top.iter().map(|(bytes, p)| entry(bytes, *p, None));
+        entry(&token.bytes, token.logprob, Some(top.collect()))
+    };
+    Logprobs {
+        content: tokens.iter().map(token).collect(),
+        refusal: (),
     }
-    let entry = |bytes: &[u8], logprob: f32| json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes});
-    let content: Vec<Value> = tokens
-        .iter()
-        .map(|token| {
-            let top = token
-                .top
-                .iter()
-                .map(|(bytes, logprob)| entry(bytes, *logprob));
-            let mut value = entry(&token.bytes, token.logprob);
-            value["top_logprobs"] = top.collect();
-            value
-        })
-        .collect();
-    json!({"content": content, "refusal": null})
 }
 
 #[cfg(test)]
 mod tests {
     use hearth_proto::FinishReason;
+    use serde_json::json;
 
     use super::super::completion_response;
     use super::*;
@@ -186,12 +268,18 @@ mod tests {
             top: vec![(b"a".to_vec(), -0.25)],
         };
         assert_eq!(
-            logprobs(&[token]),
+            value(&logprobs(&[token])),
             json!({"refusal": null, "content": [{
                 "token": "\u{fffd}", "logprob": -0.5, "bytes": [0xc3],
                 "top_logprobs": [{"token": "a", "logprob": -0.25, "bytes": [97]}],
             }]})
         );
-        assert_eq!(logprobs(&[]), Value::Null);
+        let mut answer = answer("a");
+        let shown = |answer: &Answer| {
+            chat_response(std::slice::from_ref(answer))["choices"][0]["logprobs"].take()
+        };
+        assert_eq!(shown(&answer), Value::Null);
+        answer.wants_logprobs = true;
+        assert_eq!(shown(&answer), json!({"content": [], "refusal": null}));
     }
 }

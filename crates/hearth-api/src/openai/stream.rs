@@ -3,10 +3,14 @@
 use std::mem;
 
 use hearth_proto::{AnswerPart, FinishReason, RequestId, TokenLogprob, Usage};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
-use super::response::{chat_id, logprobs, tool_call, total, unix_seconds, usage};
+use super::response::{
+    CallBody, Logprobs, UsageBody, chat_id, logprobs, tool_call, total, unix_seconds, usage,
+};
 use crate::Chunks;
+use crate::encode::value;
 
 /// Encodes the parts of answers as `chat.completion.chunk` objects.
 #[derive(Debug)]
@@ -32,6 +36,39 @@ struct Choice {
     usage: Option<Usage>,
 }
 
+#[derive(Serialize)]
+struct Chunk<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: &'a [ChunkChoice],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageBody>,
+}
+
+#[derive(Serialize)]
+struct ChunkChoice {
+    index: usize,
+    delta: Delta,
+    finish_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<Logprobs>,
+}
+
+#[derive(Default, Serialize)]
+struct Delta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[CallBody; 1]>,
+    /// In the first one only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+}
+
 impl ChatStream {
     /// A stream for the answers to these requests.
     pub fn new(ids: &[RequestId], model: &str, include_usage: bool) -> Self {
@@ -51,18 +88,19 @@ impl ChatStream {
         }
     }
 
-    fn chunks(&self, choices: Vec<Value>) -> Vec<Value> {
-        let chunk = |choice| self.chunk(&json!([choice]));
+    fn chunks(&self, choices: Vec<ChunkChoice>) -> Vec<Value> {
+        let chunk = |choice| self.chunk(&[choice], None);
         choices.into_iter().map(chunk).collect()
     }
 
-    fn chunk(&self, choices: &Value) -> Value {
-        json!({
-            "id": self.id,
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
+    fn chunk(&self, choices: &[ChunkChoice], usage: Option<UsageBody>) -> Value {
+        value(&Chunk {
+            id: &self.id,
+            object: "chat.completion.chunk",
+            created: self.created,
+            model: &self.model,
+            choices,
+            usage,
         })
     }
 }
@@ -91,12 +129,11 @@ impl Chunks for ChatStream {
         choice.usage = Some(*figures);
         let mut choices = choice.read(index, Vec::new());
         let reason = reason.with_calls(choice.calls);
-        choices.push(choice.choice(index, &json!({}), Some(reason)));
+        choices.push(choice.choice(index, Delta::default(), Some(reason)));
         let mut chunks = self.chunks(choices);
         if self.include_usage && self.is_over() {
-            let mut chunk = self.chunk(&json!([]));
-            chunk["usage"] = usage(&total(self.choices.iter().filter_map(|c| c.usage)));
-            chunks.push(chunk);
+            let total = total(self.choices.iter().filter_map(|c| c.usage));
+            chunks.push(self.chunk(&[], Some(usage(&total))));
         }
         chunks
     }
@@ -108,47 +145,63 @@ impl Chunks for ChatStream {
 
 impl Choice {
     /// Choices for parts of the answer; the first call always returns one.
-    fn read(&mut self, index: usize, parts: Vec<AnswerPart>) -> Vec<Value> {
+    fn read(&mut self, index: usize, parts: Vec<AnswerPart>) -> Vec<ChunkChoice> {
         let mut choices = Vec::new();
         for part in parts {
-            let delta = match part {
-                AnswerPart::Content(text) => json!({"content": text}),
-                AnswerPart::Reasoning(text) => json!({"reasoning_content": text}),
+            let mut delta = Delta::default();
+            match part {
+                AnswerPart::Content(text) => delta.content = Some(text),
+                AnswerPart::Reasoning(text) => delta.reasoning_content = Some(text),
                 AnswerPart::ToolCall(call) => {
                     let mut call = tool_call(self.id, self.calls, &call);
-                    call["index"] = self.calls.into();
+                    call.index = Some(self.calls);
                     self.calls += 1;
-                    json!({"tool_calls": [call]})
+                    delta.tool_calls = Some([call]);
                 }
-            };
+            }
             choices.push(self.delta(index, delta));
         }
         if !self.begun {
-            choices.push(self.delta(index, json!({"content": ""})));
+            let content = Some(String::new());
+            choices.push(self.delta(
+                index,
+                Delta {
+                    content,
+                    ..Delta::default()
+                },
+            ));
         }
         choices
     }
 
-    fn delta(&mut self, index: usize, mut delta: Value) -> Value {
+    fn delta(&mut self, index: usize, mut delta: Delta) -> ChunkChoice {
         if !self.begun {
             self.begun = true;
-            delta["role"] = "assistant".into();
+            delta.role = Some("assistant");
         }
-        self.choice(index, &delta, None)
+        self.choice(index, delta, None)
     }
 
-    fn choice(&mut self, index: usize, delta: &Value, finish_reason: Option<&str>) -> Value {
-        let mut choice = json!({"index": index, "delta": delta, "finish_reason": finish_reason});
-        if !self.logprobs.is_empty() {
-            choice["logprobs"] = logprobs(&mem::take(&mut self.logprobs));
+    fn choice(
+        &mut self,
+        index: usize,
+        delta: Delta,
+        finish_reason: Option<&'static str>,
+    ) -> ChunkChoice {
+        let tokens = mem::take(&mut self.logprobs);
+        ChunkChoice {
+            index,
+            delta,
+            finish_reason,
+            logprobs: (!tokens.is_empty()).then(|| logprobs(&tokens)),
         }
-        choice
     }
 }
 
 #[cfg(test)]
 mod tests {
     use hearth_proto::ToolCall;
+    use serde_json::json;
 
     use super::*;
 

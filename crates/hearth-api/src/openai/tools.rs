@@ -1,9 +1,23 @@
 //! The tools of a request.
 
 use hearth_proto::{CallMode, Failure, GenerateRequest, ToolChoice};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess};
 use serde_json::{Map, Value};
 
-use crate::fields::field;
+use crate::read::{quote, read};
+use crate::scalars::Flag;
+use crate::shape::{List, Shape, deserialize_by_shape, refusal};
+
+#[derive(Debug, Deserialize)]
+struct ToolFields {
+    /// In the form for the chat template; only the names are read here.
+    tools: Option<List<Value>>,
+    tool_choice: Option<Choice>,
+    parallel_tool_calls: Option<Flag>,
+    tool_call_mode: Option<Mode>,
+}
 
 /// `tools`, `tool_choice`, `parallel_tool_calls` and `tool_call_mode`, decoded.
 #[derive(Debug)]
@@ -19,28 +33,35 @@ pub(crate) struct Tools {
 
 impl Tools {
     pub(crate) fn decode(body: &Map<String, Value>) -> Result<Self, Failure> {
-        let mut list = match body.get("tools") {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(list)) => list.clone(),
-            Some(_) => return Err(Failure::invalid_field("tools", "must be a list")),
-        };
-        let names = names(&list)?;
-        let choice = choice(body.get("tool_choice"), &names)?;
+        let fields: ToolFields = read(body)?;
+        let list = fields.tools.unwrap_or_default().0;
+        let choice = fields
+            .tool_choice
+            .map_or(ToolChoice::Auto, |choice| choice.0);
+        let parallel = fields.parallel_tool_calls.is_none_or(|flag| flag.0);
+        Self::new(list, choice, parallel).map(|tools| Self {
+            mode: fields.tool_call_mode.map(|mode| mode.0),
+            ..tools
+        })
+    }
+
+    /// # Errors
+    /// `InvalidArgs` where a tool has no name, or the choice cannot be met.
+    pub(crate) fn new(
+        mut list: Vec<Value>,
+        choice: ToolChoice,
+        parallel: bool,
+    ) -> Result<Self, Failure> {
+        check_choice(&choice, &names(&list)?)?;
         if choice == ToolChoice::None {
             // The model cannot call tools that it does not see.
             list.clear();
         }
-        let one_call = field(body, "parallel_tool_calls").flag()? == Some(false);
-        let mode = field(body, "tool_call_mode").text()?;
-        let mode = mode.map(|mode| mode.parse()).transpose();
-        let mode = mode.map_err(|why| {
-            Failure::invalid(format!("`tool_call_mode`: {why}")).about("tool_call_mode")
-        })?;
         Ok(Self {
             list,
             choice,
-            one_call,
-            mode,
+            one_call: !parallel,
+            mode: None,
         })
     }
 
@@ -71,52 +92,73 @@ pub fn decode_tools(text: &str) -> Result<Vec<Value>, Failure> {
     Ok(list)
 }
 
-fn names(list: &[Value]) -> Result<Vec<String>, Failure> {
-    list.iter().map(name).collect()
+fn names(list: &[Value]) -> Result<Vec<&str>, Failure> {
+    list.iter().enumerate().map(name).collect()
 }
 
-fn name(tool: &Value) -> Result<String, Failure> {
-    match tool.pointer("/function/name") {
-        Some(Value::String(name)) if !name.is_empty() => Ok(name.clone()),
-        _ => Err(Failure::invalid(
-            "each of `tools` needs a `function` with a `name`",
-        )),
-    }
+fn name((place, tool): (usize, &Value)) -> Result<&str, Failure> {
+    let name = tool.pointer("/function/name").and_then(Value::as_str);
+    name.filter(|name| !name.is_empty()).ok_or_else(|| {
+        Failure::invalid("each of `tools` needs a `function` with a `name`")
+            .about(format!("tools[{place}]"))
+    })
 }
 
-fn choice(value: Option<&Value>, names: &[String]) -> Result<ToolChoice, Failure> {
-    let choice = match value {
-        None | Some(Value::Null) => ToolChoice::Auto,
-        Some(Value::String(word)) => match word.as_str() {
-            "auto" => ToolChoice::Auto,
-            "none" => ToolChoice::None,
-            "required" => ToolChoice::Required,
-            _ => return Err(wrong_choice()),
-        },
-        Some(value) => match value.pointer("/function/name") {
-            Some(Value::String(name)) => ToolChoice::Named(name.clone()),
-            _ => return Err(wrong_choice()),
-        },
-    };
-    match &choice {
+fn check_choice(choice: &ToolChoice, names: &[&str]) -> Result<(), Failure> {
+    match choice {
         ToolChoice::Required if names.is_empty() => Err(Failure::invalid_field(
             "tool_choice",
             "is \"required\", but `tools` holds none",
         )),
-        ToolChoice::Named(name) if !names.contains(name) => Err(Failure::invalid_field(
+        ToolChoice::Named(name) if !names.contains(&name.as_str()) => Err(Failure::invalid_field(
             "tool_choice",
-            format!("names {name:?}, which is not among `tools`"),
+            format_args!("names {}, which is not among `tools`", quote(name)),
         )),
-        _ => Ok(choice),
+        _ => Ok(()),
     }
 }
 
-fn wrong_choice() -> Failure {
-    Failure::invalid_field(
-        "tool_choice",
-        "must be \"auto\", \"none\", \"required\" or \
-         {\"type\": \"function\", \"function\": {\"name\": …}}",
-    )
+#[derive(Debug)]
+struct Choice(ToolChoice);
+
+#[derive(Debug)]
+struct Mode(CallMode);
+
+deserialize_by_shape!(Choice Mode);
+
+impl<'de> Shape<'de> for Choice {
+    const WHAT: &'static str = "must be \"auto\", \"none\", \"required\" or \
+                                {\"type\": \"function\", \"function\": {\"name\": …}}";
+
+    fn text<E: Error>(word: &str) -> Result<Self, E> {
+        let choice = simple_choice(word).ok_or_else(refusal::<Self, E>);
+        choice.map(Self)
+    }
+
+    fn object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        let choice = Value::deserialize(MapAccessDeserializer::new(object))?;
+        let name = choice.pointer("/function/name").and_then(Value::as_str);
+        let name = name.ok_or_else(refusal::<Self, A::Error>)?;
+        Ok(Self(ToolChoice::Named(name.to_owned())))
+    }
+}
+
+/// A choice that names no tool.
+pub(super) fn simple_choice(word: &str) -> Option<ToolChoice> {
+    match word {
+        "auto" => Some(ToolChoice::Auto),
+        "none" => Some(ToolChoice::None),
+        "required" => Some(ToolChoice::Required),
+        _ => None,
+    }
+}
+
+impl Shape<'_> for Mode {
+    const WHAT: &'static str = "must be \"strict\" or \"lenient\"";
+
+    fn text<E: Error>(word: &str) -> Result<Self, E> {
+        word.parse().map(Self).map_err(|_| refusal::<Self, E>())
+    }
 }
 
 #[cfg(test)]

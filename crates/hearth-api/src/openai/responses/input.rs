@@ -2,62 +2,126 @@
 
 use std::fmt::Display;
 
-use hearth_proto::{Failure, FailureKind};
+use hearth_proto::{Failure, FailureKind, Message};
+use serde::Deserialize;
+use serde::de::{Error, SeqAccess};
 use serde_json::{Map, Value, json};
 
-use crate::fields::field;
+use crate::content::{Content, Part, role, tool_call};
+use crate::read::{join, quote, read, read_in};
+use crate::scalars::Text;
+use crate::shape::{List, Object, Shape, deserialize_by_shape};
+
+#[derive(Debug, Deserialize)]
+struct InputFields {
+    instructions: Option<Text>,
+    input: Option<Input>,
+}
+
+/// What the model answers.
+#[derive(Debug)]
+enum Input {
+    Text(String),
+    /// Their fields depend on their type.
+    Items(Vec<Map<String, Value>>),
+}
+
+deserialize_by_shape!(Input);
+
+impl<'de> Shape<'de> for Input {
+    const WHAT: &'static str = "must be a string or a list of at least one item";
+
+    fn text<E: Error>(text: &str) -> Result<Self, E> {
+        Ok(Self::Text(text.to_owned()))
+    }
+
+    fn list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        let List(items) = List::<Object<Map<String, Value>>>::list(list)?;
+        Ok(Self::Items(items.into_iter().map(|item| item.0).collect()))
+    }
+}
+
+/// The fields of all types of items that are used.
+#[derive(Debug, Deserialize)]
+struct MessageItem {
+    role: Option<Text>,
+    content: Option<Content>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CallItem {
+    call_id: Option<Text>,
+    name: Option<Text>,
+    arguments: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OutputItem {
+    call_id: Option<Text>,
+    output: Option<Content>,
+}
 
 /// The conversation of a request.
 ///
 /// # Errors
 /// `InvalidArgs` naming the field, `NotSupported`.
-pub(super) fn messages(body: &Map<String, Value>) -> Result<Vec<Value>, Failure> {
-    let mut messages = Vec::new();
-    if let Some(instructions) = field(body, "instructions").text()? {
-        messages.push(json!({"role": "system", "content": instructions}));
-    }
-    match body.get("input") {
-        Some(Value::String(text)) => messages.push(json!({"role": "user", "content": text})),
-        Some(Value::Array(items)) if !items.is_empty() => {
-            for item in items {
-                add(&mut messages, item)?;
+pub(super) fn messages(body: &Map<String, Value>) -> Result<Vec<Message>, Failure> {
+    let fields: InputFields = read(body)?;
+    let instructions = fields.instructions.map(|text| Message {
+        role: "system".into(),
+        content: text.0,
+        ..Message::default()
+    });
+    let mut messages: Vec<Message> = instructions.into_iter().collect();
+    match fields.input {
+        Some(Input::Text(text)) => messages.push(Message::user(text)),
+        Some(Input::Items(items)) if !items.is_empty() => {
+            for (n, item) in items.iter().enumerate() {
+                add(&mut messages, &format!("input[{n}]"), item)?;
             }
         }
-        _ => {
-            return Err(Failure::invalid_field(
-                "input",
-                "must be a string or a list of at least one item",
-            ));
-        }
+        _ => return Err(Failure::invalid_field("input", Input::WHAT)),
     }
     Ok(messages)
 }
 
-fn add(messages: &mut Vec<Value>, item: &Value) -> Result<(), Failure> {
+/// Adds the item at this place in the request.
+fn add(messages: &mut Vec<Message>, place: &str, item: &Map<String, Value>) -> Result<(), Failure> {
     let kind = item.get("type").filter(|kind| !kind.is_null());
     match kind.map(|kind| kind.as_str().unwrap_or("?")) {
-        None | Some("message") => messages.push(message(item)?),
-        Some("function_call") => add_call(messages, item)?,
+        None | Some("message") => {
+            let item: MessageItem = read_in(place, item)?;
+            messages.push(Message {
+                role: role(needed(item.role, place, "role")?),
+                content: text(item.content, &join(place, "content"))?,
+                ..Message::default()
+            });
+        }
+        Some("function_call") => add_call(messages, place, read_in(place, item)?)?,
         Some("function_call_output") => {
-            let id = string(item, "call_id")?;
-            let output = text(item.get("output"))?;
-            messages.push(json!({"role": "tool", "tool_call_id": id, "content": output}));
+            let item: OutputItem = read_in(place, item)?;
+            messages.push(Message {
+                role: "tool".into(),
+                tool_call_id: Some(needed(item.call_id, place, "call_id")?),
+                content: text(item.output, &join(place, "output"))?,
+                ..Message::default()
+            });
         }
         // The templates use no reasoning of earlier turns.
         Some("reasoning") => {}
         Some("item_reference") => {
             return Err(not_supported(
-                "input",
-                "items of type \"item_reference\" name what was kept, and this service \
-                 keeps nothing: send the item itself",
+                place,
+                "of type \"item_reference\" names what was kept, and this service keeps \
+                 nothing: send the item itself",
             ));
         }
         Some(kind) => {
             return Err(not_supported(
-                "input",
-                format!(
-                    "items of type {kind:?} are not supported: send messages, function calls and \
-                     their outputs"
+                place,
+                format_args!(
+                    "of type {} is not supported: send messages, function calls and their outputs",
+                    quote(kind)
                 ),
             ));
         }
@@ -65,71 +129,61 @@ fn add(messages: &mut Vec<Value>, item: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-fn message(item: &Value) -> Result<Value, Failure> {
-    if !item.is_object() {
-        return Err(Failure::invalid_field("input", "must hold objects"));
-    }
-    Ok(json!({"role": string(item, "role")?, "content": text(item.get("content"))?}))
-}
-
 /// Adds a call to the assistant's message that it came with.
-fn add_call(messages: &mut Vec<Value>, item: &Value) -> Result<(), Failure> {
-    let call = json!({
-        "id": string(item, "call_id")?,
+fn add_call(messages: &mut Vec<Message>, place: &str, item: CallItem) -> Result<(), Failure> {
+    let call = tool_call(json!({
+        "id": needed(item.call_id, place, "call_id")?,
         "type": "function",
-        "function": {"name": string(item, "name")?, "arguments": string(item, "arguments")?},
-    });
-    match messages.last_mut() {
-        Some(last) if last["role"] == "assistant" => match &mut last["tool_calls"] {
-            Value::Array(calls) => calls.push(call),
-            none => *none = json!([call]),
+        "function": {
+            "name": needed(item.name, place, "name")?,
+            "arguments": needed(item.arguments, place, "arguments")?,
         },
-        _ => messages.push(json!({"role": "assistant", "content": null, "tool_calls": [call]})),
+    }));
+    match messages.last_mut() {
+        Some(last) if last.role == "assistant" => last.tool_calls.push(call),
+        _ => messages.push(Message {
+            role: "assistant".into(),
+            tool_calls: vec![call],
+            ..Message::default()
+        }),
     }
     Ok(())
 }
 
 /// The text of a message or of a tool's output.
-fn text(content: Option<&Value>) -> Result<String, Failure> {
+fn text(content: Option<Content>, place: &str) -> Result<String, Failure> {
     match content {
-        None | Some(Value::Null) => Ok(String::new()),
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(Value::Array(parts)) => parts.iter().map(part).collect(),
-        Some(_) => Err(Failure::invalid_field(
-            "input",
-            "must have strings or lists of parts as contents",
-        )),
+        None => Ok(String::new()),
+        Some(Content::Text(text)) => Ok(text),
+        Some(Content::Parts(parts)) => parts.into_iter().map(|p| part(p, place)).collect(),
     }
 }
 
-fn part(part: &Value) -> Result<&str, Failure> {
-    let kind = part.get("type").and_then(Value::as_str).unwrap_or("?");
-    let key = match kind {
-        "input_text" | "output_text" | "text" => "text",
-        "refusal" => "refusal",
+fn part(part: Part, place: &str) -> Result<String, Failure> {
+    let kind = part.kind.map_or_else(|| "?".to_owned(), Into::into);
+    let (key, text) = match kind.as_str() {
+        "input_text" | "output_text" | "text" => ("text", part.text),
+        "refusal" => ("refusal", part.refusal),
         other => {
             return Err(not_supported(
-                "input",
-                format!("parts of type {other:?} are not supported, only texts"),
+                place,
+                format_args!(
+                    "has a part of type {}; only texts are supported",
+                    quote(other)
+                ),
             ));
         }
     };
-    let text = part.get(key).and_then(Value::as_str);
-    text.ok_or_else(|| {
-        Failure::invalid_field("input", format!("parts of type {kind:?} need a `{key}`"))
-    })
+    let missing = || {
+        let what = format!("must have a `{key}` in each part of type {kind:?}");
+        Failure::invalid_field(place, what)
+    };
+    text.map(Into::into).ok_or_else(missing)
 }
 
-fn string<'a>(item: &'a Value, name: &str) -> Result<&'a str, Failure> {
-    let value = item.get(name).and_then(Value::as_str);
-    value.ok_or_else(|| {
-        let kind = item.get("type").and_then(Value::as_str);
-        let kind = kind.unwrap_or("message");
-        Failure::invalid_field(
-            "input",
-            format!("items of type {kind:?} need `{name}`, a string"),
-        )
-    })
+fn needed(text: Option<Text>, place: &str, name: &str) -> Result<String, Failure> {
+    let missing = || Failure::invalid_field(place, format_args!("needs a `{name}`"));
+    text.map(Into::into).ok_or_else(missing)
 }
 
 pub(super) fn not_supported(field: &str, what: impl Display) -> Failure {
@@ -141,7 +195,8 @@ mod tests {
     use super::*;
 
     fn read(body: &Value) -> Result<Value, Failure> {
-        messages(body.as_object().unwrap()).map(Value::from)
+        let messages = messages(body.as_object().unwrap())?;
+        Ok(serde_json::to_value(messages).unwrap())
     }
 
     #[test]
@@ -153,7 +208,7 @@ mod tests {
         };
         let called = |id: &str| {
             json!({"id": id, "type": "function",
-                "function": {"name": "f", "arguments": "{}"}})
+                "function": {"name": "f", "arguments": {}}})
         };
         for (body, expected) in [
             (json!({"input": "Hi"}), json!([user])),
@@ -163,13 +218,14 @@ mod tests {
                 json!([{"role": "system", "content": "Be brief."}, user]),
             ),
             (
-                json!({"instructions": null, "input": [
+                json!({"instructions": null, "input": [{"role": "developer"},
                     {"type": "message", "role": "user", "content": [
                         {"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]},
                     {"type": "message", "id": "msg_1", "role": "assistant", "content": [
                         {"type": "output_text", "text": "c", "annotations": []},
                         {"type": "refusal", "refusal": "d"}]}]}),
-                json!([{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}]),
+                json!([{"role": "system", "content": ""},
+                    {"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}]),
             ),
             (
                 json!({"input": [
@@ -178,7 +234,7 @@ mod tests {
                     {"type": "function_call_output", "call_id": "2",
                         "output": [{"type": "input_text", "text": "off"}]}]}),
                 json!([
-                    {"role": "assistant", "content": null, "tool_calls": [called("1"), called("2")]},
+                    {"role": "assistant", "content": "", "tool_calls": [called("1"), called("2")]},
                     {"role": "tool", "tool_call_id": "1", "content": "on"},
                     {"role": "tool", "tool_call_id": "2", "content": "off"}]),
             ),
@@ -198,12 +254,16 @@ mod tests {
         for (body, kind, part) in [
             (json!({}), InvalidArgs, "`input` must be"),
             (json!({"input": []}), InvalidArgs, "at least one"),
-            (json!({"input": [3]}), InvalidArgs, "objects"),
+            (
+                json!({"input": [3]}),
+                InvalidArgs,
+                "`input[0]` must be an object",
+            ),
             (json!({"input": [{"content": "x"}]}), InvalidArgs, "`role`"),
             (
                 json!({"input": [{"role": "user", "content": 3}]}),
                 InvalidArgs,
-                "contents",
+                "`input[0].content`",
             ),
             (
                 json!({"input": "x", "instructions": 3}),

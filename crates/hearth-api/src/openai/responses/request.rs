@@ -1,16 +1,22 @@
 //! Requests, translated to chats.
 
-use hearth_proto::Failure;
+use hearth_proto::{Constraint, Failure, Prompt, RequestOptions, ToolChoice};
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess};
 use serde_json::{Map, Value, json};
 
 use super::input::{messages, not_supported};
-use crate::fields::{field, object};
-use crate::openai::request::{ChatRequest, chat};
+use super::tools::{Choice, tools};
+use crate::openai::options::{Effort, decode_options};
+use crate::openai::request::ChatRequest;
+use crate::openai::tools::Tools;
+use crate::read::{object, quote, read, read_value};
+use crate::scalars::{Flag, Text, Whole};
+use crate::shape::{List, Object, Shape, deserialize_by_shape, refusal};
 
 /// Fields that mean the same in a chat.
-const SAME: [&str; 13] = [
+const SAME: [&str; 11] = [
     "model",
-    "stream",
     "temperature",
     "top_p",
     "top_k",
@@ -19,7 +25,6 @@ const SAME: [&str; 13] = [
     "repeat_last_n",
     "seed",
     "stop",
-    "parallel_tool_calls",
     "truncation",
     "priority",
 ];
@@ -33,156 +38,169 @@ pub struct ResponsesRequest {
     pub(super) echo: Map<String, Value>,
 }
 
+#[derive(Debug, Deserialize)]
+struct ResponsesFields {
+    stream: Option<Flag>,
+    max_output_tokens: Option<Whole>,
+    tools: Option<List<Object<Map<String, Value>>>>,
+    tool_choice: Option<Choice>,
+    parallel_tool_calls: Option<Flag>,
+    text: Option<Object<TextFields>>,
+    /// Of an object `effort` is used; others are ignored.
+    reasoning: Option<Value>,
+    #[expect(dead_code, reason = "checked here, and repeated as it is")]
+    metadata: Option<Metadata>,
+    // What needs stored state.
+    previous_response_id: Option<IgnoredAny>,
+    conversation: Option<IgnoredAny>,
+    prompt: Option<IgnoredAny>,
+    background: Option<Flag>,
+    #[expect(dead_code, reason = "only checked: nothing is stored")]
+    store: Option<Flag>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TextFields {
+    format: Option<Object<Format>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Format {
+    #[serde(rename = "type")]
+    kind: Option<Text>,
+    schema: Option<Value>,
+}
+
 /// Decodes a request to `/v1/responses`.
 ///
 /// # Errors
 /// `InvalidArgs` naming the field, `NotSupported`.
 pub fn decode_responses(body: &[u8]) -> Result<ResponsesRequest, Failure> {
     let body = object(body)?;
-    refuse_what_is_kept(&body)?;
-    let mut said: Map<String, Value> = SAME
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), body.get(*name)?.clone())))
-        .collect();
-    let most = field(&body, "max_output_tokens").whole()?;
-    if most == Some(0) {
+    let fields: ResponsesFields = read(&body)?;
+    fields.refuse_what_is_kept()?;
+    if fields.max_output_tokens.is_some_and(|most| most.0 == 0) {
         return Err(Failure::invalid_field(
             "max_output_tokens",
             "must be at least 1",
         ));
     }
-    let effort = body.get("reasoning").and_then(|r| r.get("effort"));
-    for (name, value) in [
-        ("messages", messages(&body)?.into()),
-        ("max_tokens", most.into()),
-        ("tools", tools(body.get("tools"))?.into()),
-        ("tool_choice", tool_choice(body.get("tool_choice"))?),
-        ("response_format", format(&body)?),
-        ("reasoning_effort", effort.cloned().unwrap_or_default()),
-    ] {
-        said.insert(name.to_owned(), value);
-    }
+    let messages = messages(&body)?;
+    let list = tools(fields.tools.unwrap_or_default())?;
+    let choice = fields.tool_choice.unwrap_or(Choice::Any(ToolChoice::Auto));
+    let parallel = fields.parallel_tool_calls.is_none_or(Into::into);
+    let tools = Tools::new(list, choice.supported()?, parallel)?;
+    let format = fields.text.and_then(|text| text.0.format);
+    let effort = &fields.reasoning.unwrap_or_default()["effort"];
+    let effort: Option<Effort> = read_value("reasoning.effort", effort)?;
+    let options = RequestOptions {
+        max_tokens: fields.max_output_tokens.map(Into::into),
+        constraint: format.map(|f| f.0.constraint()).transpose()?.flatten(),
+        thinking: effort.map(|effort| effort.0),
+        ..decode_options(&same(&body))?
+    };
+    let prompt = Prompt::Chat {
+        messages,
+        tools: tools.list.clone(),
+    };
+    let mut submission = options.submission(prompt);
+    tools.apply(&mut submission.request);
     Ok(ResponsesRequest {
-        chat: chat(&said)?,
-        echo: echo(&body)?,
+        chat: ChatRequest {
+            submission,
+            n: 1,
+            stream: fields.stream.is_some_and(Into::into),
+            include_usage: false,
+        },
+        echo: echo(&body),
     })
 }
 
-/// Refuses fields that need stored state: nothing is stored from one request to the next.
-fn refuse_what_is_kept(body: &Map<String, Value>) -> Result<(), Failure> {
-    for name in ["previous_response_id", "conversation", "prompt"] {
-        if body.get(name).is_some_and(|value| !value.is_null()) {
+/// The fields that mean the same in a chat.
+fn same(body: &Map<String, Value>) -> Map<String, Value> {
+    let given = SAME
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), body.get(*name)?.clone())));
+    given.collect()
+}
+
+impl ResponsesFields {
+    /// Refuses fields that need stored state: nothing is stored from one request to the
+    /// next.
+    fn refuse_what_is_kept(&self) -> Result<(), Failure> {
+        for (name, value) in [
+            ("previous_response_id", &self.previous_response_id),
+            ("conversation", &self.conversation),
+            ("prompt", &self.prompt),
+        ] {
+            if value.is_some() {
+                return Err(not_supported(
+                    name,
+                    "is not supported, this service keeps nothing: send the whole conversation \
+                     in `input`",
+                ));
+            }
+        }
+        if self.background.is_some_and(Into::into) {
             return Err(not_supported(
-                name,
-                "is not supported, this service keeps nothing: send the whole conversation in \
-                 `input`",
+                "background",
+                "is not supported, this service keeps nothing: wait for the answer, or submit a \
+                 job over D-Bus",
             ));
         }
+        Ok(())
     }
-    if field(body, "background").flag()? == Some(true) {
-        return Err(not_supported(
-            "background",
-            "is not supported, this service keeps nothing: wait for the answer, \
-             or submit a job over D-Bus",
-        ));
-    }
-    field(body, "store").flag().map(drop)
 }
 
-/// Functions, in the chat's form.
-fn tools(value: Option<&Value>) -> Result<Vec<Value>, Failure> {
-    let list = match value {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(list)) => list,
-        Some(_) => return Err(Failure::invalid_field("tools", "must be a list")),
-    };
-    let function = |tool: &Value| match (tool.get("type").and_then(Value::as_str), tool) {
-        (Some("function"), Value::Object(function)) => {
-            let mut function = function.clone();
-            function.remove("type");
-            if !matches!(function.get("name"), Some(Value::String(name)) if !name.is_empty()) {
-                return Err(Failure::invalid_field("tools", "must have a `name` each"));
+/// Names to texts.
+#[derive(Debug)]
+struct Metadata;
+
+deserialize_by_shape!(Metadata);
+
+impl<'de> Shape<'de> for Metadata {
+    const WHAT: &'static str = "must map names to strings";
+
+    fn object<A: MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
+        while let Some((_, value)) = object.next_entry::<IgnoredAny, Value>()? {
+            if !value.is_string() {
+                return Err(refusal::<Self, A::Error>());
             }
-            Ok(json!({"type": "function", "function": function}))
         }
-        (kind, _) => Err(not_supported(
-            "tools",
-            format!(
-                "of type {:?} are not supported, only functions of the caller's own",
-                kind.unwrap_or("?")
-            ),
-        )),
-    };
-    list.iter().map(function).collect()
+        Ok(Self)
+    }
 }
 
-fn tool_choice(value: Option<&Value>) -> Result<Value, Failure> {
-    let wrong = || {
-        Failure::invalid_field(
-            "tool_choice",
-            "must be \"auto\", \"none\", \"required\" or \
-             {\"type\": \"function\", \"name\": …}",
-        )
-    };
-    match value {
-        None | Some(Value::Null) => Ok(Value::Null),
-        Some(Value::String(word)) => match word.as_str() {
-            "auto" | "none" | "required" => Ok(json!(word)),
-            _ => Err(wrong()),
-        },
-        Some(choice) => match (choice["type"].as_str(), &choice["name"]) {
-            (Some("function"), Value::String(name)) => {
-                Ok(json!({"type": "function", "function": {"name": name}}))
+impl Format {
+    fn constraint(self) -> Result<Option<Constraint>, Failure> {
+        let field = "text.format";
+        match (self.kind.as_ref().map(|kind| kind.0.as_str()), self.schema) {
+            (Some("text"), _) => Ok(None),
+            (Some("json_object"), None) => Ok(Some(Constraint::JsonObject)),
+            (Some("json_object" | "json_schema"), Some(schema)) => {
+                Ok(Some(Constraint::JsonSchema(schema)))
             }
-            (Some("function") | None, _) => Err(wrong()),
-            (Some(kind), _) => Err(not_supported(
-                "tool_choice",
-                format!("of type {kind:?} is not supported, only \"function\""),
+            (Some("json_schema"), None) => Err(Failure::invalid_field(
+                field,
+                "of type \"json_schema\" needs a `schema`",
             )),
-        },
-    }
-}
-
-/// `text.format` as a `response_format`.
-fn format(body: &Map<String, Value>) -> Result<Value, Failure> {
-    let text = match body.get("text") {
-        None | Some(Value::Null) => return Ok(Value::Null),
-        Some(text @ Value::Object(_)) => text,
-        Some(_) => return Err(Failure::invalid_field("text", "must be an object")),
-    };
-    match (&text["format"], text["format"]["type"].as_str()) {
-        (Value::Null, _) => Ok(Value::Null),
-        (format, Some("text" | "json_object")) => Ok(format.clone()),
-        (format, Some("json_schema")) if !format["schema"].is_null() => {
-            Ok(json!({"type": "json_schema", "json_schema": {"schema": format["schema"]}}))
+            (Some(other), _) => Err(not_supported(
+                field,
+                format_args!(
+                    "{} is not supported: use \"text\", \"json_object\" or \"json_schema\"",
+                    quote(other)
+                ),
+            )),
+            (None, _) => Err(Failure::invalid_field(
+                field,
+                "must be an object with a `type`",
+            )),
         }
-        (_, Some("json_schema")) => Err(Failure::invalid_field(
-            "text.format",
-            "of type \"json_schema\" needs a `schema`",
-        )),
-        (_, Some(other)) => Err(not_supported(
-            "text.format",
-            format!("{other:?} is not supported: use \"text\", \"json_object\" or \"json_schema\""),
-        )),
-        (_, None) => Err(Failure::invalid_field(
-            "text.format",
-            "must be an object with a `type`",
-        )),
     }
 }
 
 /// The fields that a response repeats; clients expect them.
-fn echo(body: &Map<String, Value>) -> Result<Map<String, Value>, Failure> {
-    match body.get("metadata") {
-        None | Some(Value::Null) => {}
-        Some(Value::Object(pairs)) if pairs.values().all(Value::is_string) => {}
-        Some(_) => {
-            return Err(Failure::invalid_field(
-                "metadata",
-                "must map names to strings",
-            ));
-        }
-    }
+fn echo(body: &Map<String, Value>) -> Map<String, Value> {
     let of = |(name, default): (&str, Value)| {
         let given = body.get(name).filter(|value| !value.is_null());
         (name.to_owned(), given.cloned().unwrap_or(default))
@@ -201,18 +219,28 @@ fn echo(body: &Map<String, Value>) -> Result<Map<String, Value>, Failure> {
         ("truncation", "disabled".into()),
         ("user", Value::Null),
     ];
-    Ok(fields.into_iter().map(of).collect())
+    fields.into_iter().map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use hearth_proto::{Constraint, FailureKind, Overflow, Prompt, Thinking, ToolChoice};
+    use hearth_proto::{FailureKind, Overflow, Thinking};
     use proptest::prelude::*;
 
     use super::*;
 
     fn decode(body: &Value) -> Result<ResponsesRequest, Failure> {
         decode_responses(body.to_string().as_bytes())
+    }
+
+    fn refused(extra: &Value, kind: FailureKind, part: &str) {
+        let mut body = json!({"input": "x"});
+        for (name, value) in extra.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let error = decode(&body).unwrap_err();
+        assert_eq!(error.kind, kind, "{body}: {error}");
+        assert!(error.message.contains(part), "{body}: {error}");
     }
 
     #[test]
@@ -282,6 +310,33 @@ mod tests {
                 "`max_output_tokens`",
             ),
             (json!({"temperature": "hot"}), InvalidArgs, "`temperature`"),
+            (json!({"text": 1}), InvalidArgs, "`text`"),
+            (json!({"text": {"format": {}}}), InvalidArgs, "`type`"),
+            (
+                json!({"text": {"format": {"type": "xml"}}}),
+                NotSupported,
+                "xml",
+            ),
+            (
+                json!({"text": {"format": {"type": "json_schema", "name": "n"}}}),
+                InvalidArgs,
+                "`schema`",
+            ),
+            (json!({"metadata": {"a": 1}}), InvalidArgs, "`metadata`"),
+            (
+                json!({"reasoning": {"effort": "some"}}),
+                InvalidArgs,
+                "`reasoning.effort`",
+            ),
+        ] {
+            refused(&extra, kind, part);
+        }
+    }
+
+    #[test]
+    fn wrong_tools_are_named() {
+        use FailureKind::{InvalidArgs, NotSupported};
+        for (extra, kind, part) in [
             (json!({"tools": 1}), InvalidArgs, "`tools`"),
             (
                 json!({"tools": [{"type": "web_search"}]}),
@@ -300,32 +355,8 @@ mod tests {
                 InvalidArgs,
                 "\"name\"",
             ),
-            (json!({"text": 1}), InvalidArgs, "`text`"),
-            (json!({"text": {"format": {}}}), InvalidArgs, "`type`"),
-            (
-                json!({"text": {"format": {"type": "xml"}}}),
-                NotSupported,
-                "xml",
-            ),
-            (
-                json!({"text": {"format": {"type": "json_schema", "name": "n"}}}),
-                InvalidArgs,
-                "`schema`",
-            ),
-            (json!({"metadata": {"a": 1}}), InvalidArgs, "`metadata`"),
-            (
-                json!({"reasoning": {"effort": "some"}}),
-                InvalidArgs,
-                "`reasoning_effort`",
-            ),
         ] {
-            let mut body = json!({"input": "x"});
-            for (name, value) in extra.as_object().unwrap() {
-                body[name] = value.clone();
-            }
-            let error = decode(&body).unwrap_err();
-            assert_eq!(error.kind, kind, "{body}: {error}");
-            assert!(error.message.contains(part), "{body}: {error}");
+            refused(&extra, kind, part);
         }
     }
 

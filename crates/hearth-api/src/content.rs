@@ -1,0 +1,89 @@
+//! What messages of all APIs have in common.
+
+use hearth_proto::{Failure, FailureKind};
+use serde::Deserialize;
+use serde::de::{Error, SeqAccess};
+use serde_json::Value;
+
+use crate::read::{join, quote};
+use crate::scalars::Text;
+use crate::shape::{List, Object, Shape, deserialize_by_shape};
+
+/// A message's content: a text, or a list of parts.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+/// A part of a message's content.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Part {
+    #[serde(rename = "type")]
+    pub kind: Option<Text>,
+    pub text: Option<Text>,
+    pub refusal: Option<Text>,
+}
+
+deserialize_by_shape!(Content);
+
+impl<'de> Shape<'de> for Content {
+    const WHAT: &'static str = "must be a string or a list of parts";
+
+    fn text<E: Error>(text: &str) -> Result<Self, E> {
+        Ok(Self::Text(text.to_owned()))
+    }
+
+    fn list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        let List(parts) = List::<Object<Part>>::list(list)?;
+        Ok(Self::Parts(parts.into_iter().map(|part| part.0).collect()))
+    }
+}
+
+impl Content {
+    /// The text of a chat's message, whose place in the request this is.
+    pub(crate) fn into_text(self, message: &str) -> Result<String, Failure> {
+        let place = join(message, "content");
+        let text = |part: Part| match (part.kind.as_ref().map(|kind| kind.0.as_str()), part.text) {
+            (Some("text"), Some(text)) => Ok(text.0),
+            (Some("text"), None) => Err(Failure::invalid_field(
+                &place,
+                "must have a `text` in each part of type \"text\"",
+            )),
+            (kind, _) => Err(Failure::of_field(
+                FailureKind::NotSupported,
+                &place,
+                format_args!(
+                    "has a part of type {}; only \"text\" is supported",
+                    quote(kind.unwrap_or("?"))
+                ),
+            )),
+        };
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Parts(parts) => parts.into_iter().map(text).collect(),
+        }
+    }
+}
+
+/// A message's role. `developer` is OpenAI's newer name for `system`.
+pub(crate) fn role(role: String) -> String {
+    if role == "developer" {
+        "system".into()
+    } else {
+        role
+    }
+}
+
+/// An earlier call of the model. Templates expect `arguments` as an object; OpenAI sends it
+/// as a string.
+pub(crate) fn tool_call(mut call: Value) -> Value {
+    if let Some(arguments) = call.pointer_mut("/function/arguments")
+        && let Some(parsed) = arguments
+            .as_str()
+            .and_then(|s| serde_json::from_str(s).ok())
+    {
+        *arguments = parsed;
+    }
+    call
+}

@@ -1,0 +1,164 @@
+//! Requests for embeddings, and requests about one model.
+
+use hearth_proto::{Failure, KeepAlive};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::keep_alive::KeepAliveField;
+use super::options::options;
+use super::request::{NameFields, stream};
+use crate::read::{object, read};
+use crate::scalars::{Text, Whole};
+use crate::shape::Object;
+use crate::texts::Texts;
+
+/// A decoded request for embeddings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Embed {
+    /// The model's name as the client has it.
+    pub name: String,
+    /// One vector is wanted for each; none: the model is only loaded or unloaded.
+    pub texts: Vec<String>,
+    /// Dimensions of a vector; `None`: all.
+    pub dimensions: Option<u32>,
+    /// The keep-alive after the answer; `None`: as configured.
+    pub keep_alive: Option<KeepAlive>,
+}
+
+#[derive(Debug, Deserialize)]
+struct EmbedFields {
+    input: Option<Texts>,
+    /// The older name.
+    prompt: Option<Texts>,
+    dimensions: Option<Whole>,
+    keep_alive: Option<KeepAliveField>,
+    options: Option<Object<Map<String, Value>>>,
+}
+
+/// Decodes a request of `/api/embed` or `/api/embeddings`.
+///
+/// # Errors
+/// As [`decode_chat`](super::decode_chat).
+pub fn decode_embed(body: &[u8]) -> Result<Embed, Failure> {
+    let body = object(body)?;
+    let fields: EmbedFields = read(&body)?;
+    options(&fields.options.unwrap_or_default().0)?;
+    let texts = match fields.input.or(fields.prompt) {
+        None => Vec::new(),
+        Some(Texts::One(text)) if text.is_empty() => Vec::new(),
+        Some(texts) => texts.input()?,
+    };
+    Ok(Embed {
+        name: read::<NameFields>(&body)?.name(),
+        texts,
+        dimensions: fields.dimensions.map(Into::into),
+        keep_alive: fields.keep_alive.map(|field| field.0),
+    })
+}
+
+/// Decodes a request about one model: its name, and whether to stream.
+///
+/// # Errors
+/// As [`decode_chat`](super::decode_chat); the name is required.
+pub fn decode_model(body: &[u8]) -> Result<(String, bool), Failure> {
+    let body = object(body)?;
+    let name = needed(read::<NameFields>(&body)?.name(), "model")?;
+    Ok((name, stream(&body)?))
+}
+
+#[derive(Debug, Deserialize)]
+struct CopyFields {
+    source: Option<Text>,
+    destination: Option<Text>,
+}
+
+/// Decodes a request of `/api/copy`: the names of the model and of the copy.
+///
+/// # Errors
+/// As [`decode_chat`](super::decode_chat); both names are required.
+pub fn decode_copy(body: &[u8]) -> Result<(String, String), Failure> {
+    let body = object(body)?;
+    let fields: CopyFields = read(&body)?;
+    let name = |text: Option<Text>, field| needed(text.map(Into::into).unwrap_or_default(), field);
+    Ok((
+        name(fields.source, "source")?,
+        name(fields.destination, "destination")?,
+    ))
+}
+
+fn needed(name: String, field: &str) -> Result<String, Failure> {
+    if name.is_empty() {
+        return Err(Failure::invalid_field(field, "must name a model"));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn one_model_is_named() {
+        let read = |body: &Value| decode_model(body.to_string().as_bytes());
+        let named = |name: &str, streams| Ok((name.to_owned(), streams));
+        assert_eq!(read(&json!({"model": "m"})), named("m", true));
+        assert_eq!(
+            read(&json!({"model": "", "name": "n", "stream": false})),
+            named("n", false)
+        );
+        for body in [json!({}), json!({"model": ""}), json!({"model": 3})] {
+            let error = read(&body).unwrap_err();
+            assert_eq!(error.field.as_deref(), Some("model"), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_model_and_its_copy_are_named() {
+        let read = |body: Value| decode_copy(body.to_string().as_bytes());
+        let both = read(json!({"source": "s", "destination": "d"}));
+        assert_eq!(both, Ok(("s".to_owned(), "d".to_owned())));
+        for (body, field) in [
+            (json!({"destination": "d"}), "source"),
+            (json!({"source": "s", "destination": ""}), "destination"),
+            (json!({"source": ["s"], "destination": "d"}), "source"),
+        ] {
+            let error = read(body).unwrap_err();
+            assert_eq!(error.field.as_deref(), Some(field));
+        }
+    }
+
+    #[test]
+    fn texts_or_none() {
+        let read = |body: Value| decode_embed(body.to_string().as_bytes());
+        for (body, expected) in [
+            (json!({}), &[][..]),
+            (json!({"input": ""}), &[]),
+            (json!({"input": null, "prompt": "a"}), &["a"]),
+            (json!({"input": ["a", "b"], "prompt": "c"}), &["a", "b"]),
+            (json!({"input": [""]}), &[""]),
+        ] {
+            assert_eq!(read(body).unwrap().texts, expected);
+        }
+        for (body, field) in [
+            (json!({"input": [1]}), "input"),
+            (json!({"input": {}}), "input"),
+            (json!({"options": 1}), "options"),
+            (json!({"options": {"num_ctx": "x"}}), "options.num_ctx"),
+            (json!({"dimensions": 0.5}), "dimensions"),
+        ] {
+            let error = read(body).unwrap_err();
+            assert_eq!(error.field.as_deref(), Some(field));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..64)) {
+            _ = decode_embed(&body);
+            _ = decode_copy(&body);
+        }
+    }
+}
