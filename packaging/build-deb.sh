@@ -47,8 +47,8 @@ for bin in hearthd hearth-engine hearthctl; do
   "${prefix}strip" --strip-unneeded --remove-section=.comment -o "$assets/bin/$bin" "$out/$bin"
 done
 # The libraries that the engine is linked with, under their sonames, and every CPU
-# variant. libllama-common is not used: the chat layer is a separate library.
-for lib in "$out"/hearth-lib/lib{llama,ggml,ggml-base,hearth-chat}.so.0 "$out"/hearth-lib/libggml-cpu-*.so; do
+# variant.
+for lib in "$out"/hearth-lib/lib{llama,ggml,ggml-base}.so.0 "$out"/hearth-lib/libggml-cpu-*.so; do
   "${prefix}strip" --strip-unneeded --remove-section=.comment -o "$assets/lib/${lib##*/}" "$lib"
 done
 

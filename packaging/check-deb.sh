@@ -33,7 +33,6 @@ done <<'LIST'
 755 usr/bin/hearthctl
 755 usr/libexec/hearthd/hearthd
 755 usr/libexec/hearthd/hearth-engine
-644 usr/lib/hearthd/libhearth-chat.so.0
 644 usr/lib/hearthd/libllama.so.0
 644 usr/lib/hearthd/libggml.so.0
 644 usr/lib/hearthd/libggml-base.so.0
