@@ -32,11 +32,9 @@ const SOURCES: [&str; 14] = [
 /// llama.cpp itself.
 const LIBRARIES: [&str; 3] = ["libllama.so.0", "libggml.so.0", "libggml-base.so.0"];
 
-/// The variant with AMX is excluded: its tile configuration is set once per thread, and
-/// in virtual machines whose host loses that state it crashes with an illegal instruction
-/// (observed: SIGILL at `tilezero` on a Firecracker guest). These server processors use
-/// the next best variant.
-const LEFT_OUT: [&str; 1] = ["libggml-cpu-sapphirerapids.so"];
+/// In the profile's folder, a link to the folder where llama-cpp-sys-2 built llama.cpp:
+/// packaging/build-deb.sh compiles the package's other CPU kernels there.
+const LLAMA: &str = "hearth-llama";
 
 fn main() -> io::Result<()> {
     for path in ["build.rs", "chat"] {
@@ -97,7 +95,8 @@ fn main() -> io::Result<()> {
     let Some(profile) = out.ancestors().nth(3) else {
         return Err(io::Error::other("OUT_DIR is not inside a target directory"));
     };
-    gather(&wanted(&root, &kernels)?, &profile.join("hearth-lib"))
+    gather(&wanted(&root, &kernels)?, &profile.join("hearth-lib"))?;
+    replace_link(&root, &profile.join(LLAMA))
 }
 
 /// A compiler that runs through `launcher` (ccache), as llama.cpp's own build does.
@@ -135,7 +134,7 @@ fn wanted(root: &Path, kernels: &Path) -> io::Result<BTreeMap<OsString, PathBuf>
         let entry = entry?;
         let name = entry.file_name();
         let text = name.to_string_lossy();
-        if text.starts_with("libggml-cpu") && text.ends_with(".so") && !LEFT_OUT.contains(&&*text) {
+        if text.starts_with("libggml-cpu") && text.ends_with(".so") {
             files.insert(name, entry.path());
         }
     }
@@ -163,4 +162,10 @@ fn gather(files: &BTreeMap<OsString, PathBuf>, folder: &Path) -> io::Result<()> 
         fs::rename(&temporary, folder.join(name))?;
     }
     Ok(())
+}
+
+fn replace_link(to: &Path, link: &Path) -> io::Result<()> {
+    let temporary = link.with_extension(format!("{}.new", process::id()));
+    std::os::unix::fs::symlink(to, &temporary)?;
+    fs::rename(temporary, link)
 }

@@ -5,5 +5,6 @@ if(PROJECT_NAME STREQUAL "llama.cpp")
   # and uses none of it; the engine compiles the chat layer by itself.
   set(LLAMA_BUILD_COMMON OFF)
 elseif(PROJECT_NAME STREQUAL "ggml")
+  include(${CMAKE_CURRENT_LIST_DIR}/kernels.cmake)
   include(${CMAKE_CURRENT_LIST_DIR}/gcc-armv9.cmake)
 endif()
