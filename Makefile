@@ -18,7 +18,10 @@ setup: ## install what building needs (Debian; only what is missing)
 build: setup ## build daemon, engine and client
 	$(CARGO) build $(RELEASE) --workspace --bins
 
-demo: build ## start it on a private bus, ask it one question each way, stop it
+# Without hearthctl, which the demo does not use; by --workspace, so that what is compiled
+# has the features that it has in every other build.
+demo: setup ## start it on a private bus, ask it one question each way, stop it
+	$(CARGO) build $(RELEASE) --workspace --bin hearthd --bin hearth-engine
 	@packaging/demo.sh
 
 run: build ## the same, but it stays until Ctrl-C; BOARD=pi4-poor simulates that board
