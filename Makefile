@@ -7,7 +7,7 @@ RELEASE := --release --locked
 VERSION = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo run models test test-models test-chat fuzz check doc deb deb-arm64 boot-test piuparts test-vm test-arm64-vm test-home-assistant test-home-assistant-real test-home-eval bench clean install-tools
+.PHONY: help setup build demo run models test test-models test-chat test-kernels fuzz check doc deb deb-arm64 boot-test piuparts test-vm test-arm64-vm test-home-assistant test-home-assistant-real test-home-eval bench clean install-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -18,7 +18,10 @@ setup: ## install what building needs (Debian; only what is missing)
 build: setup ## build daemon, engine and client
 	$(CARGO) build $(RELEASE) --workspace --bins
 
-demo: build ## start it on a private bus, ask it one question each way, stop it
+# Without hearthctl, which the demo does not use; by --workspace, so that what is compiled
+# has the features that it has in every other build.
+demo: setup ## start it on a private bus, ask it one question each way, stop it
+	$(CARGO) build $(RELEASE) --workspace --bin hearthd --bin hearth-engine
 	@packaging/demo.sh
 
 run: build ## the same, but it stays until Ctrl-C; BOARD=pi4-poor simulates that board
@@ -64,6 +67,9 @@ doc: ## build the documentation of the code
 deb: build install-tools ## build and check the Debian package
 	@packaging/setup-host.sh test package
 	packaging/build-deb.sh
+
+test-kernels: deb ## test the engine's table of CPU kernels with all those in the package
+	HEARTH_BACKEND_DIR="$(CURDIR)/target/assets/lib" $(CARGO) test $(RELEASE) --workspace --lib llama::variants
 
 deb-arm64: build install-tools ## the same for a Raspberry Pi and other arm64 boards, and run what is in it
 	@packaging/setup-cross.sh

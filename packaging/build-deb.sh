@@ -26,9 +26,14 @@ out=${CARGO_TARGET_DIR:-target}/${triple:+$triple/}release
 model=packaging/demo-model/hearth-demo-q8_0.gguf
 assets=target/assets
 
-for file in "$out"/{hearthd,hearth-engine,hearthctl} "$out/hearth-lib/libllama.so.0" "$model"; do
+for file in "$out"/{hearthd,hearth-engine,hearthctl} "$out/hearth-lib/libllama.so.0" "$out/hearth-llama/build" "$model"; do
   [ -e "$file" ] || fail "$file is missing: run 'make build' first"
 done
+
+# A build has the CPU kernels for its own machine only; the package has all of them, with
+# the executables and libraries that were tested (packaging/cmake/kernels.cmake).
+nice cmake --build "$out/hearth-llama/build" --target hearth-kernels --parallel "$(nproc)" >"$out/hearth-kernels.log" 2>&1 ||
+  { cat "$out/hearth-kernels.log" >&2; fail "cannot compile the CPU kernels; after an update: cargo clean --release -p llama-cpp-sys-2"; }
 
 rm -rf "$assets"
 mkdir -p "$assets"/{bin,lib,man,completions}
@@ -47,8 +52,8 @@ for bin in hearthd hearth-engine hearthctl; do
   "${prefix}strip" --strip-unneeded --remove-section=.comment -o "$assets/bin/$bin" "$out/$bin"
 done
 # The libraries that the engine is linked with, under their sonames, and every CPU
-# variant. libllama-common is not used: the chat layer is a separate library.
-for lib in "$out"/hearth-lib/lib{llama,ggml,ggml-base,hearth-chat}.so.0 "$out"/hearth-lib/libggml-cpu-*.so; do
+# variant.
+for lib in "$out"/hearth-lib/lib{llama,ggml,ggml-base}.so.0 "$out"/hearth-llama/build/bin/libggml-cpu-*.so; do
   "${prefix}strip" --strip-unneeded --remove-section=.comment -o "$assets/lib/${lib##*/}" "$lib"
 done
 

@@ -33,7 +33,6 @@ done <<'LIST'
 755 usr/bin/hearthctl
 755 usr/libexec/hearthd/hearthd
 755 usr/libexec/hearthd/hearth-engine
-644 usr/lib/hearthd/libhearth-chat.so.0
 644 usr/lib/hearthd/libllama.so.0
 644 usr/lib/hearthd/libggml.so.0
 644 usr/lib/hearthd/libggml-base.so.0
@@ -65,8 +64,12 @@ done <<'LIST'
 644 usr/share/lintian/overrides/hearthd
 LIST
 
+case $(dpkg-deb -f "$deb" Architecture) in
+  amd64) wanted=13 ;;
+  arm64) wanted=8 ;;
+esac
 variants=$(find "$root/usr/lib/hearthd" -name 'libggml-cpu-*.so' | wc -l)
-[ "$variants" -ge 2 ] || wrong "only $variants CPU variants in /usr/lib/hearthd"
+[ "$variants" = "${wanted-}" ] || wrong "$variants CPU variants in /usr/lib/hearthd, not ${wanted-known how many}"
 
 # Second character triple of the mode is the group's, third that of all others.
 if grep -E '^.{5}w|^.{8}w' "$work/list" | grep -v '^l'; then
@@ -143,7 +146,29 @@ if [ "$(field Architecture)" = "$(dpkg --print-architecture)" ]; then
       wrong "/$bin: libraries above are not those of the package"
     fi
   done
-  ran=", started"
+  # A build is tested with the kernels for its own machine only. All that run here have to
+  # answer; and of all together the engine has to find the best.
+  engine() { (cd / && env -i PATH=/usr/bin:/bin "$@"); }
+  program=$root/usr/libexec/hearthd/hearth-engine
+  best=$(engine "$program" cpu)
+  case $best in
+    *", the best of $variants for this processor"*) ;;
+    *) wrong "the engine selects '$best', not the best of $variants" ;;
+  esac
+  answered=0
+  for kernels in "$root"/usr/lib/hearthd/libggml-cpu-*.so; do
+    mkdir "$work/${kernels##*/}"
+    ln -s "$kernels" "$work/${kernels##*/}"
+    said=$(engine HEARTH_BACKEND_DIR="$work/${kernels##*/}" "$program" run --temperature 0 --threads 2 \
+      --prompt "What is the capital of Italy?" "$root/usr/share/hearthd/models/hearth-demo-q8_0.gguf" 2>&1) || true
+    case $said in
+      *Rome*) answered=$((answered + 1)) ;;
+      *"no CPU kernels found"*) ;; # not for this processor
+      *) wrong "${kernels##*/} answers '$said'" ;;
+    esac
+  done
+  [ "$answered" -ge 1 ] || wrong "no CPU variant answers"
+  ran=", $answered of them answer here (${best%% *} is taken)"
 fi
 
 if [ -n "$lintian" ]; then

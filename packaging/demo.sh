@@ -29,7 +29,7 @@ esac
 
 bin=${CARGO_TARGET_DIR:-$PWD/target}/release
 models=$PWD/packaging/demo-model
-for file in "$bin"/{hearthd,hearth-engine,hearthctl} "$models/hearth-demo-q8_0.gguf"; do
+for file in "$bin"/{hearthd,hearth-engine} ${stay:+"$bin/hearthctl"} "$models/hearth-demo-q8_0.gguf"; do
   [ -e "$file" ] || { echo "demo: $file is missing: run 'make build' first" >&2; exit 1; }
 done
 

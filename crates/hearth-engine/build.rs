@@ -1,6 +1,5 @@
-//! Compiles llama.cpp's chat layer and its C interface into a shared library, copies it
-//! with llama.cpp's shared libraries and the CPU kernels next to the executable, and sets
-//! the executable's rpath.
+//! Compiles llama.cpp's chat layer and its C interface, copies llama.cpp's shared libraries
+//! and the CPU kernels next to the executable, and sets the executable's rpath.
 //!
 //! Only the sources of `common/` that render templates and parse answers are compiled: no
 //! downloader, no HTTP, no TLS.
@@ -9,11 +8,11 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process;
 use std::{env, fs, io};
 
-/// In `common/`, without their extension; `jinja/` and `parsers/` are compiled
-/// completely.
+/// In `common/`, without their extension; `jinja/` is compiled completely, and
+/// `parsers/` by chat/parsers.cpp.
 const SOURCES: [&str; 14] = [
     "chat",
     "chat-auto-parser-generator",
@@ -30,27 +29,12 @@ const SOURCES: [&str; 14] = [
     "trie",
     "unicode",
 ];
-const FOLDERS: [&str; 2] = ["jinja", "parsers"];
-const LIBRARY: &str = "libhearth-chat.so";
-/// The functions of chat/shim.h.
-const ENTRIES: [&str; 7] = [
-    "hearth_chat_new",
-    "hearth_chat_free",
-    "hearth_chat_render",
-    "hearth_chat_parser_new",
-    "hearth_chat_parser_free",
-    "hearth_chat_parse",
-    "hearth_chat_free_text",
-];
-
-/// llama.cpp itself; the chat layer of `libllama-common` is in [`LIBRARY`].
+/// llama.cpp itself.
 const LIBRARIES: [&str; 3] = ["libllama.so.0", "libggml.so.0", "libggml-base.so.0"];
 
-/// The variant with AMX is excluded: its tile configuration is set once per thread, and
-/// in virtual machines whose host loses that state it crashes with an illegal instruction
-/// (observed: SIGILL at `tilezero` on a Firecracker guest). These server processors use
-/// the next best variant.
-const LEFT_OUT: [&str; 1] = ["libggml-cpu-sapphirerapids.so"];
+/// In the profile's folder, a link to the folder where llama-cpp-sys-2 built llama.cpp:
+/// packaging/build-deb.sh compiles the package's other CPU kernels there.
+const LLAMA: &str = "hearth-llama";
 
 fn main() -> io::Result<()> {
     for path in ["build.rs", "chat"] {
@@ -78,7 +62,6 @@ fn main() -> io::Result<()> {
         // An answer is parsed again after each token: optimize in every build profile.
         .opt_level(2)
         .warnings(false)
-        .cargo_metadata(false)
         .flag("-fvisibility=hidden")
         .flag("-ffunction-sections")
         .flag("-fdata-sections")
@@ -89,23 +72,19 @@ fn main() -> io::Result<()> {
         .include(llama.join("ggml/include"))
         .include(llama.join("vendor"))
         .files(sources(&common)?);
-    let linker = build.try_get_compiler().map_err(io::Error::other)?;
     if let Some(launcher) = env::var_os("CMAKE_CXX_COMPILER_LAUNCHER") {
-        build.compiler(launched(&launcher, linker.path())?);
+        let compiler = build.try_get_compiler().map_err(io::Error::other)?;
+        build.compiler(launched(&launcher, compiler.path())?);
     }
     build.try_compile("hearth_chat").map_err(io::Error::other)?;
-    let library = link(&mut linker.to_command(), &root.join("lib"))?;
 
-    let mut files = wanted(&root, &kernels)?;
-    if let Some(name) = library.file_name() {
-        files.insert(name.to_owned(), library.clone());
-    }
     // OUT_DIR is target/<profile>/build/hearth-engine-<hash>/out.
     let out = out_dir();
     let Some(profile) = out.ancestors().nth(3) else {
         return Err(io::Error::other("OUT_DIR is not inside a target directory"));
     };
-    gather(&files, &profile.join("hearth-lib"))
+    gather(&wanted(&root, &kernels)?, &profile.join("hearth-lib"))?;
+    replace_link(&root, &profile.join(LLAMA))
 }
 
 /// The sources of the chat layer and of its C interface.
@@ -114,16 +93,14 @@ fn sources(common: &Path) -> io::Result<Vec<PathBuf>> {
         .iter()
         .map(|name| common.join(name).with_extension("cpp"))
         .collect();
-    for folder in FOLDERS {
-        for entry in fs::read_dir(common.join(folder))? {
-            let path = entry?.path();
-            if path.extension() == Some(OsStr::new("cpp")) {
-                sources.push(path);
-            }
+    for entry in fs::read_dir(common.join("jinja"))? {
+        let path = entry?.path();
+        if path.extension() == Some(OsStr::new("cpp")) {
+            sources.push(path);
         }
     }
     sources.sort();
-    sources.push("chat/shim.cpp".into());
+    sources.extend(["chat/parsers.cpp", "chat/shim.cpp"].map(PathBuf::from));
     Ok(sources)
 }
 
@@ -144,34 +121,6 @@ fn out_dir() -> PathBuf {
     PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default())
 }
 
-/// Links a shared library of what the interface needs and nothing else; it goes where
-/// llama.cpp's own libraries are.
-fn link(linker: &mut Command, llama: &Path) -> io::Result<PathBuf> {
-    let out = out_dir();
-    let name = format!("{LIBRARY}.0");
-    let mut search = OsString::from("-L");
-    search.push(llama);
-    let status = linker
-        .args(["-shared", "-Wl,--gc-sections", "-Wl,--no-undefined", "-o"])
-        .arg(out.join(&name))
-        .arg(format!("-Wl,-soname,{name}"))
-        // Keep the functions of the interface; the linker drops what they do not use.
-        .args(ENTRIES.map(|entry| format!("-Wl,-u,{entry}")))
-        .arg(out.join("libhearth_chat.a"))
-        .arg(search)
-        .args(["-lllama", "-lggml", "-lggml-base"])
-        .status()?;
-    if !status.success() {
-        return Err(io::Error::other(format!("cannot link {name}: {status}")));
-    }
-    let link = out.join(LIBRARY);
-    _ = fs::remove_file(&link);
-    std::os::unix::fs::symlink(&name, link)?;
-    println!("cargo:rustc-link-search=native={}", out.display());
-    println!("cargo:rustc-link-lib=dylib=hearth-chat");
-    Ok(out.join(name))
-}
-
 /// The source folder of the llama.cpp that llama-cpp-sys-2 built, from its
 /// `CMakeCache.txt`.
 fn llama_cpp(root: &Path) -> io::Result<PathBuf> {
@@ -190,7 +139,7 @@ fn wanted(root: &Path, kernels: &Path) -> io::Result<BTreeMap<OsString, PathBuf>
         let entry = entry?;
         let name = entry.file_name();
         let text = name.to_string_lossy();
-        if text.starts_with("libggml-cpu") && text.ends_with(".so") && !LEFT_OUT.contains(&&*text) {
+        if text.starts_with("libggml-cpu") && text.ends_with(".so") {
             files.insert(name, entry.path());
         }
     }
@@ -218,4 +167,10 @@ fn gather(files: &BTreeMap<OsString, PathBuf>, folder: &Path) -> io::Result<()> 
         fs::rename(&temporary, folder.join(name))?;
     }
     Ok(())
+}
+
+fn replace_link(to: &Path, link: &Path) -> io::Result<()> {
+    let temporary = link.with_extension(format!("{}.new", process::id()));
+    std::os::unix::fs::symlink(to, &temporary)?;
+    fs::rename(temporary, link)
 }

@@ -1,11 +1,7 @@
-# CMake reads this after every project() (CMAKE_PROJECT_INCLUDE, which the build
-# script of llama-cpp-sys-2 passes on).
-#
 # GCC before 14 (Debian 12 has 12.2) does not know `-march=armv9.2-a` nor `+sme`,
 # which ggml asks for in its two newest ARM variants. Those two are lowered to
 # `armv9-a`; the others are left as they are.
-if(PROJECT_NAME STREQUAL "ggml" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU"
-   AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 14)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 14)
   function(hearthd_lower_armv9_2)
     foreach(variant armv9.2_1 armv9.2_2)
       foreach(target ggml-cpu-${variant} ggml-cpu-${variant}-feats)

@@ -1,7 +1,7 @@
 //! llama.cpp's chat layer: renders templates and parses answers.
 //!
-//! Needs no model. The C++ is in `libhearth-chat.so`, built from the llama.cpp that
-//! `llama-cpp-sys-2` bundles; only the engine process loads it.
+//! Needs no model. The C++ is `libhearth_chat.a`, built by build.rs from the llama.cpp that
+//! `llama-cpp-sys-2` bundles.
 
 mod chat;
 mod ffi;
