@@ -28,7 +28,7 @@ for part in "$@"; do
       need cmake cmake
       need clang clang
       want libclang-dev
-      # Compiling llama.cpp takes ten minutes on two cores; ccache avoids repeating it.
+      # Compiling llama.cpp takes minutes; ccache avoids repeating it.
       need ccache ccache
       need pkg-config pkg-config
       need curl curl
