@@ -3,6 +3,7 @@
 //! The doc comments of these structs are the documentation: `config/hearthd.toml`
 //! is rendered from them (`hearthd --print-config`) and a test compares the two.
 
+mod check;
 mod handle;
 mod load;
 mod render;

@@ -11,7 +11,7 @@ use axum::response::Response;
 use futures_util::StreamExt as _;
 
 use super::ApiError;
-use super::share::{Share, Shares};
+use super::budget::{Share, Shares};
 use crate::caller::Principal;
 use crate::daemon::Daemon;
 use hearth_proto::{Failure, FailureKind};

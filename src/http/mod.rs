@@ -4,21 +4,21 @@
 //! request's `Stream`, which cancels only that request.
 
 mod body;
+mod budget;
 mod chat;
 mod embeddings;
 mod error;
 mod health;
-mod local;
+mod host_check;
 mod ollama;
 mod page;
 mod props;
 mod responses;
 mod serve;
-mod share;
 mod stream;
 mod token;
 mod tokens;
-mod unread;
+mod write_timeout;
 
 use std::future::Future;
 
@@ -126,7 +126,7 @@ impl Connections {
                 self.daemon.clone(),
                 token::check,
             ))
-            .layer(middleware::from_fn(local::check));
+            .layer(middleware::from_fn(host_check::check));
         self.serve(listener, app, stop).await;
     }
 }

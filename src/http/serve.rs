@@ -23,8 +23,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::body::Room;
-use super::share::Shares;
-use super::unread::Unread;
+use super::budget::Shares;
+use super::write_timeout::Unread;
 use super::{ApiError, Peer};
 use crate::caller::{Origin, Principal};
 use crate::daemon::Daemon;
