@@ -151,7 +151,7 @@ use)
     as member hearthctl status | grep Limited
     echo 88000 >"$zone/temp"
     comes "near the critical trip point" emergency field thermal_state
-    comes "refused, and said why" "Call failed: the board is too hot: give it air, or wait until it has cooled down" \
+    comes "refused, and said why" "Call failed: the board is too hot: improve its cooling, or wait until it has cooled down" \
         generate member
     echo 40000 >"$zone/temp"
     comes "cool again: full speed" cool field thermal_state
@@ -272,7 +272,7 @@ heat)
     has "it still answers" "$(generate member)" Rome
     heat 90500
     comes "too hot" emergency field thermal_state
-    comes "refused, and said why" "Call failed: the board is too hot: give it air, or wait until it has cooled down" \
+    comes "refused, and said why" "Call failed: the board is too hot: improve its cooling, or wait until it has cooled down" \
         generate member
     heat 40000
     comes "cool again: full speed" cool field thermal_state
