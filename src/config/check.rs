@@ -6,7 +6,7 @@ use hearth_proto::Sampling;
 
 use super::{Config, GovernorConfig, HttpConfig, PrewarmConfig, SamplingConfig};
 
-/// Rules across keys and ranges; returns the offending key's last part.
+/// Checks ranges and rules across keys; returns the last part of the wrong key.
 pub(super) fn check(config: &Config) -> Result<(), (&'static str, String)> {
     check_sampling(&config.sampling)?;
     check_governor(&config.governor)?;
@@ -27,19 +27,19 @@ pub(super) fn check(config: &Config) -> Result<(), (&'static str, String)> {
     }
     if config.engine.lookup_tokens > 8 {
         let n = config.engine.lookup_tokens;
-        let message = format!("lookup_tokens = {n}: must lie between 0 (none) and 8");
+        let message = format!("lookup_tokens = {n}: must be between 0 (off) and 8");
         return Err(("lookup_tokens", message));
     }
     if config.queue.length_max == 0 {
         return Err((
             "length_max",
-            "length_max = 0: nothing could ever wait; use 1 or more".into(),
+            "length_max = 0: no request could be queued; use 1 or more".into(),
         ));
     }
     if config.queue.unread_s == 0 {
         return Err((
             "unread_s",
-            "unread_s = 0: nobody reads that fast; use 1 or more".into(),
+            "unread_s = 0: every write would time out; use 1 or more".into(),
         ));
     }
     let token = &config.http.token_file;
@@ -47,7 +47,7 @@ pub(super) fn check(config: &Config) -> Result<(), (&'static str, String)> {
         return Err((
             "token_file",
             format!(
-                "token_file = \"{}\": must be an absolute path, or the plain name of a credential",
+                "token_file = \"{}\": must be an absolute path, or the name of a systemd credential",
                 token.display()
             ),
         ));
@@ -55,17 +55,17 @@ pub(super) fn check(config: &Config) -> Result<(), (&'static str, String)> {
     if config.engine.threads > 512 {
         return Err((
             "threads",
-            format!(
-                "threads = {}: no board has as many cores",
-                config.engine.threads
-            ),
+            format!("threads = {}: must be at most 512", config.engine.threads),
         ));
     }
-    if config.engine.hang_timeout_s < 5 || config.engine.load_timeout_s < 5 {
-        return Err((
-            "hang_timeout_s",
-            "timeouts below 5 seconds kill healthy engines".into(),
-        ));
+    for (key, value) in [
+        ("hang_timeout_s", config.engine.hang_timeout_s),
+        ("load_timeout_s", config.engine.load_timeout_s),
+    ] {
+        if value < 5 {
+            let message = format!("{key} = {value}: must be at least 5 seconds");
+            return Err((key, message));
+        }
     }
     check_http(&config.http)
 }
@@ -75,7 +75,7 @@ fn check_http(h: &HttpConfig) -> Result<(), (&'static str, String)> {
         return Err((
             "body_max_mib",
             format!(
-                "body_max_mib = {}: must lie between 1 and 64",
+                "body_max_mib = {}: must be between 1 and 64",
                 h.body_max_mib
             ),
         ));
@@ -86,7 +86,7 @@ fn check_http(h: &HttpConfig) -> Result<(), (&'static str, String)> {
         ("idle_s", h.idle_s),
     ] {
         if value == 0 {
-            let message = format!("{key} = 0: no request could ever arrive; use 1 or more");
+            let message = format!("{key} = 0: no request could be received; use 1 or more");
             return Err((key, message));
         }
     }
@@ -111,7 +111,7 @@ fn check_governor(g: &GovernorConfig) -> Result<(), (&'static str, String)> {
         return Err((
             "power_percent",
             format!(
-                "power_percent = {}: must lie between 5 and 100",
+                "power_percent = {}: must be between 5 and 100",
                 g.power_percent
             ),
         ));
@@ -120,7 +120,7 @@ fn check_governor(g: &GovernorConfig) -> Result<(), (&'static str, String)> {
         return Err((
             "temperature_limit_celsius",
             format!(
-                "temperature_limit_celsius = {}: must be 0 (the board's own) or lie between 40 and 110",
+                "temperature_limit_celsius = {}: must be 0 (the board's own limit) or between 40 and 110",
                 g.temperature_limit_celsius
             ),
         ));
@@ -128,14 +128,14 @@ fn check_governor(g: &GovernorConfig) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
-/// Rules for the prompts to compute; returns the offending one's number, from 0.
+/// Checks the prewarm tables; returns the number of the wrong one, from 0.
 pub(super) fn check_prewarm(tables: &[PrewarmConfig]) -> Result<(), (usize, String)> {
     for (n, table) in tables.iter().enumerate() {
         let from_file = !table.system_file.as_os_str().is_empty();
         let message = match (table.system.trim().is_empty(), from_file) {
-            (true, false) => "give `system` or `system_file`".to_owned(),
+            (true, false) => "set `system` or `system_file`".to_owned(),
             (false, true) => {
-                "`system` and `system_file` exclude each other; give one of them".to_owned()
+                "`system` and `system_file` are mutually exclusive: set one of them".to_owned()
             }
             _ => {
                 let files = [
@@ -147,10 +147,7 @@ pub(super) fn check_prewarm(tables: &[PrewarmConfig]) -> Result<(), (usize, Stri
                 let Some((key, path)) = files.iter().find(is_wrong) else {
                     continue;
                 };
-                format!(
-                    "{key} = \"{}\": must be an absolute path, from the root `/` on",
-                    path.display()
-                )
+                format!("{key} = \"{}\": must be an absolute path", path.display())
             }
         };
         return Err((n, message));

@@ -15,7 +15,7 @@ pub struct Layer {
     pub text: String,
 }
 
-/// A configuration that cannot be used: where, and what to do.
+/// A configuration that cannot be used: the place, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}: {message}", path.display(), line.map(|n| format!(":{n}")).unwrap_or_default())]
 pub struct ConfigError {
@@ -27,8 +27,8 @@ pub struct ConfigError {
     pub message: String,
 }
 
-/// Merges the layers in their order, later ones winning key by key, and checks
-/// the result. Lists of tables are put together.
+/// Merges the layers in their order and checks the result. A later layer overrides an
+/// earlier one key by key; arrays of tables are concatenated.
 ///
 /// # Errors
 /// The first file with broken TOML, an unknown key, a value of the wrong type or
@@ -36,7 +36,7 @@ pub struct ConfigError {
 pub fn parse_layers(layers: &[Layer]) -> Result<Config, ConfigError> {
     let mut merged = toml::Table::new();
     for layer in layers {
-        // Each layer is checked on its own first: only here the line is known.
+        // Each layer is checked by itself first: the merged table has no line numbers.
         let parsed: Config = toml::from_str(&layer.text).map_err(|e| describe(layer, &e))?;
         check(&parsed).map_err(|(key, message)| ConfigError {
             path: layer.path.clone(),
@@ -86,7 +86,7 @@ fn describe(layer: &Layer, error: &toml::de::Error) -> ConfigError {
         message = hint;
     }
     if message == "invalid type: map, expected a sequence" {
-        message = "there may be many of these tables: write `[[prewarm]]`, in two brackets".into();
+        message = "`prewarm` is an array of tables: write `[[prewarm]]`".into();
     }
     ConfigError {
         path: layer.path.clone(),
@@ -109,8 +109,8 @@ fn line_of_key(text: &str, key: &str) -> Option<usize> {
     text.lines().position(is_key).map(|n| n + 1)
 }
 
-/// Turns serde's "unknown field `x`, expected one of …" into one with the
-/// likeliest name; its list of everything is noise to a person with a typo.
+/// Replaces serde's "unknown field `x`, expected one of …", which lists all names, by a
+/// message with the most similar name.
 fn nearest(message: &str) -> Option<String> {
     let rest = message.strip_prefix("unknown field `")?;
     let (unknown, rest) = rest.split_once('`')?;
@@ -127,7 +127,7 @@ fn nearest(message: &str) -> Option<String> {
         ))
     } else {
         Some(format!(
-            "unknown key `{unknown}`: known here are {}",
+            "unknown key `{unknown}`: the known keys are {}",
             known.join(", ")
         ))
     }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn later_layers_win_key_by_key() {
+    fn later_layers_override_earlier_ones_by_key() {
         let config = parse_layers(&[
             layer("a", "[model]\ndefault = 'x'\npreload = true\n"),
             layer("b", "[model]\ndefault = 'y'\n[queue]\nlength_max = 3\n"),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prompts_of_all_layers_count() {
+    fn prewarm_tables_of_all_layers_are_concatenated() {
         let config = parse_layers(&[
             layer(
                 "a",
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_is_the_default() {
+    fn without_a_file_the_defaults_apply() {
         assert_eq!(parse_layers(&[]).unwrap(), Config::default());
         assert_eq!(
             parse_layers(&[layer("empty", "")]).unwrap(),
@@ -199,12 +199,12 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .starts_with("t:1: unknown key `zzzzzzzz`: known here are model,")
+                .starts_with("t:1: unknown key `zzzzzzzz`: the known keys are model,")
         );
     }
 
     #[test]
-    fn wrong_types_ranges_and_syntax_say_where() {
+    fn errors_have_their_line_and_reason() {
         for (text, line, part) in [
             ("[model]\npreload = 3\n", 2, "boolean"),
             ("[sampling]\n\ntop_p = 1.5\n", 3, "between 0 and 1"),
@@ -231,13 +231,13 @@ mod tests {
             (
                 "[[prewarm]]\nsystem = 'x'\n\n [[prewarm]]\n",
                 4,
-                "give `system`",
+                "set `system`",
             ),
-            ("[[prewarm]]\nsystem = ' '\n", 1, "give `system`"),
+            ("[[prewarm]]\nsystem = ' '\n", 1, "set `system`"),
             (
                 "[[prewarm]]\nsystem = 'x'\nsystem_file = '/x'\n",
                 1,
-                "exclude each other",
+                "mutually exclusive",
             ),
             (
                 "[[prewarm]]\nsystem_file = 'x'\n",
