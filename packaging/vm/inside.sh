@@ -193,7 +193,7 @@ pi)
         fill_to "${step#* }"
         comes "${step#* } % taken" "${step% *}" field memory_state
     done
-    has "no memory: refused, and said why" "$(generate member)" "memory has run short"
+    has "no memory: refused, and said why" "$(generate member)" "short of memory"
     comes "the model is gone" null field engine_pid
     rm -r /run/ballast/*
     is "nobody was killed" "$(journalctl --no-pager --dmesg --boot | grep -ci 'out of memory')" 0
