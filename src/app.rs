@@ -1,5 +1,5 @@
-//! The composition root of the daemon: config, service, transports,
-//! readiness, watchdog, reload, drain.
+//! Starts and stops the daemon: configuration, owners, transports, readiness, watchdog,
+//! reload, drain.
 
 mod pressure;
 mod prewarm;
@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use simulated::Simulated;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError, Layer, parse_layers};
 use crate::daemon::Daemon;
@@ -30,8 +31,8 @@ pub struct Options {
     pub config: PathBuf,
     /// Whether the file must exist.
     pub config_required: bool,
-    /// A board to simulate instead of reading this machine's sensors, and the temperature
-    /// of its air in °C.
+    /// A board to simulate instead of reading this machine's sensors, and its ambient
+    /// temperature in °C.
     pub simulate: Option<(&'static Board, f64)>,
 }
 
@@ -56,14 +57,14 @@ pub enum AppError {
     /// A socket cannot be opened.
     #[error("{0}")]
     Socket(#[from] sockets::SocketError),
-    /// Neither bus nor socket: no client could reach the daemon.
+    /// Neither D-Bus nor a socket is available: no client could reach the daemon.
     #[error(
-        "nothing to serve on: no D-Bus ({0}), and no socket; see `dbus.enabled` and `http.socket`"
+        "no transport is available: no socket, and no D-Bus ({0}); check `http.socket` and `dbus.enabled`"
     )]
-    NoFront(String),
+    NoTransport(String),
     /// The bus connection closed under a running daemon. This is a failure, so that systemd
     /// restarts it.
-    #[error("the D-Bus connection was lost: stopped, to be started anew")]
+    #[error("the D-Bus connection was lost: exiting, so that systemd restarts the service")]
     BusLost,
     /// The runtime cannot be started.
     #[error("cannot start: {0}")]
@@ -133,50 +134,27 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     if let Some(simulated) = &simulated {
         config.paths.sensors_root = simulated.root();
         log::warn!(
-            "the board is simulated, its files are in {}",
+            "the board is simulated; its sensor files are in {}",
             simulated.root().display()
         );
     }
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-
+    let mut signals = Signals::new()?;
     let daemon = Daemon::open(config, Launcher::Executable).await;
-    let mut listeners = sockets::listeners(&daemon.config.get().http)?;
-    let supervisor = tokio::spawn({
-        let daemon = daemon.clone();
-        async move { daemon.run().await }
-    });
-
-    let (stop, stopped) = watch::channel(false);
-    let mut transports = Vec::new();
+    let listeners = sockets::listeners(&daemon.config.get().http)?;
     let has_socket = !listeners.unix.is_empty();
-    let until_stop = || {
-        let mut stopped = stopped.clone();
-        async move { _ = stopped.wait_for(|s| *s).await }
-    };
-    let connections = http::Connections::new(daemon.clone());
-    for listener in listeners.unix.drain(..) {
-        let serving = connections.clone().serve_unix(listener, until_stop());
-        transports.push(tokio::spawn(serving));
-    }
-    for listener in listeners.tcp.drain(..) {
-        let serving = connections.clone().serve_tcp(listener, until_stop());
-        transports.push(tokio::spawn(serving));
-    }
+    let mut tasks = Tasks::start(&daemon, listeners);
     let bus = connect_bus(&daemon, has_socket).await?;
-
-    let feeder = tokio::spawn(feed_watchdog(daemon.clone()));
-    let simulation = simulated.map(|board| tokio::spawn(board.follow(daemon.clone())));
+    tasks.watchdog = Some(tokio::spawn(notify_watchdog(daemon.clone())));
+    tasks.simulation = simulated.map(|board| tokio::spawn(board.follow(daemon.clone())));
     pressure::watch(&daemon.board);
     notify(&[NotifyState::Ready, NotifyState::Status("ready")]);
     log::info!(version = env!("CARGO_PKG_VERSION"), dbus = bus.is_some(), socket = has_socket; "hearthd is ready");
 
     let ended = loop {
         tokio::select! {
-            _ = terminate.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
-            _ = hang_up.recv() => reload(options, &daemon).await,
+            _ = signals.terminate.recv() => break Ok(()),
+            _ = signals.interrupt.recv() => break Ok(()),
+            _ = signals.hang_up.recv() => reload(options, &daemon).await,
             () = bus_lost(bus.as_ref()) => {
                 log::error!("the D-Bus connection was lost");
                 break Err(AppError::BusLost);
@@ -189,26 +167,93 @@ async fn serve(options: &Options) -> Result<(), AppError> {
         NotifyState::Status("finishing running answers"),
     ]);
     daemon.drain().await;
-    _ = stop.send(true);
-    feeder.abort();
-    if let Some(simulation) = simulation {
-        // Stopped before the process exits, so that its folder is removed.
-        simulation.abort();
-        _ = simulation.await;
-    }
-    // The drain is over; a client that does not read its answer gets a short grace period.
-    let rest = async {
-        _ = supervisor.await;
-        for transport in transports {
-            _ = transport.await;
-        }
-    };
-    _ = tokio::time::timeout(Duration::from_secs(3), rest).await;
-    drop(listeners);
+    tasks.stop().await;
     ended
 }
 
-/// The bus connection, if there is a bus: the socket is still useful without it.
+/// The signals that the daemon handles.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// The daemon's tasks, and the sockets that they serve.
+struct Tasks {
+    listeners: sockets::Listeners,
+    supervisor: JoinHandle<()>,
+    transports: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+    watchdog: Option<JoinHandle<()>>,
+    simulation: Option<JoinHandle<()>>,
+}
+
+impl Tasks {
+    /// Starts the owners and serves the sockets.
+    fn start(daemon: &Daemon, mut listeners: sockets::Listeners) -> Self {
+        let supervisor = tokio::spawn({
+            let daemon = daemon.clone();
+            async move { daemon.run().await }
+        });
+        let (stop, stopped) = watch::channel(false);
+        let until_stop = || {
+            let mut stopped = stopped.clone();
+            async move { _ = stopped.wait_for(|s| *s).await }
+        };
+        let connections = http::Connections::new(daemon.clone());
+        let mut transports = Vec::new();
+        for listener in listeners.unix.drain(..) {
+            let serving = connections.clone().serve_unix(listener, until_stop());
+            transports.push(tokio::spawn(serving));
+        }
+        for listener in listeners.tcp.drain(..) {
+            let serving = connections.clone().serve_tcp(listener, until_stop());
+            transports.push(tokio::spawn(serving));
+        }
+        Self {
+            listeners,
+            supervisor,
+            transports,
+            stop,
+            watchdog: None,
+            simulation: None,
+        }
+    }
+
+    /// Stops the tasks after the drain.
+    async fn stop(self) {
+        _ = self.stop.send(true);
+        if let Some(watchdog) = self.watchdog {
+            watchdog.abort();
+        }
+        if let Some(simulation) = self.simulation {
+            // Stopped before the process exits, so that its folder is removed.
+            simulation.abort();
+            _ = simulation.await;
+        }
+        // A client that does not read its answer gets a short grace period.
+        let rest = async {
+            _ = self.supervisor.await;
+            for transport in self.transports {
+                _ = transport.await;
+            }
+        };
+        _ = tokio::time::timeout(Duration::from_secs(3), rest).await;
+        drop(self.listeners);
+    }
+}
+
+/// The bus connection; `None` without a bus, if there is a socket.
 async fn connect_bus(
     daemon: &Daemon,
     has_socket: bool,
@@ -217,16 +262,16 @@ async fn connect_bus(
         return if has_socket {
             Ok(None)
         } else {
-            Err(AppError::NoFront("disabled".into()))
+            Err(AppError::NoTransport("disabled".into()))
         };
     }
     match dbus::serve(daemon).await {
         Ok(connection) => Ok(Some(connection)),
         Err(error) if has_socket => {
-            log::warn!("no D-Bus ({error}): serving the socket only");
+            log::warn!("D-Bus is not available ({error}): serving the socket only");
             Ok(None)
         }
-        Err(error) => Err(AppError::NoFront(error.to_string())),
+        Err(error) => Err(AppError::NoTransport(error.to_string())),
     }
 }
 
@@ -238,8 +283,8 @@ async fn bus_lost(bus: Option<&zbus::Connection>) {
 }
 
 async fn reload(options: &Options, daemon: &Daemon) {
-    // systemd 252 knows no notify-reload: ExecReload sends SIGHUP, and these two
-    // lines bracket it for newer ones.
+    // systemd 252 has no Type=notify-reload: ExecReload sends SIGHUP, and these two
+    // notifications mark the reload for later versions.
     notify(&[NotifyState::Reloading]);
     let options = options.clone();
     let loaded = tokio::task::spawn_blocking(move || load_config(&options));
@@ -247,16 +292,20 @@ async fn reload(options: &Options, daemon: &Daemon) {
     match loaded.flatten() {
         Ok(config) => {
             daemon.set_config(config);
-            log::info!("configuration read anew; model settings hold from the next load on");
+            log::info!("configuration reloaded; model settings apply from the next load on");
         }
-        Err(error) => log::error!("configuration not changed: {error}"),
+        Err(error) => {
+            log::error!(
+                "cannot reload the configuration, the previous one stays in force: {error}"
+            );
+        }
     }
     notify(&[NotifyState::Ready]);
 }
 
-/// Feeds systemd's watchdog, but only while the supervisor advances: an engine
-/// that hangs and cannot be replaced must not look alive.
-async fn feed_watchdog(daemon: Daemon) {
+/// Notifies systemd's watchdog, but only while the engine supervisor advances: a daemon
+/// with an engine that hangs and cannot be replaced has to be restarted.
+async fn notify_watchdog(daemon: Daemon) {
     let Some(timeout) = sd_notify::watchdog_enabled() else {
         return;
     };
@@ -266,7 +315,7 @@ async fn feed_watchdog(daemon: Daemon) {
         if daemon.pool.is_advancing() {
             notify(&[NotifyState::Watchdog]);
         } else {
-            log::error!("the supervisor makes no progress: not feeding the watchdog");
+            log::error!("the engine supervisor makes no progress: the watchdog is not notified");
         }
     }
 }

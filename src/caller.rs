@@ -1,4 +1,4 @@
-//! Who calls: decides what is permitted, what the caller owns, and what the journal says.
+//! The caller of a request: its permissions, ownership, and identity in the journal.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ pub enum Principal {
 }
 
 impl Principal {
-    /// The number under which tables by user list it. For anonymous clients that is -1,
-    /// which setuid(2) accepts from no user.
+    /// The number that identifies it in tables by user. For anonymous clients that is
+    /// 2³²-1, which is never a valid user id (setuid(2)).
     pub fn uid(self) -> u32 {
         match self {
             Self::Uid(uid) => uid,
@@ -23,7 +23,7 @@ impl Principal {
         }
     }
 
-    /// Whether it may do everything: root, and the user that the daemon runs as.
+    /// Whether it has all permissions: root, and the user that the daemon runs as.
     pub fn is_admin(self) -> bool {
         let own = nix::unistd::geteuid().as_raw();
         matches!(self, Self::Uid(uid) if uid == 0 || uid == own)
@@ -44,7 +44,7 @@ impl fmt::Display for Principal {
     }
 }
 
-/// The way by which a request came in.
+/// The transport of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// D-Bus, with the caller's unique name.
@@ -87,9 +87,9 @@ impl fmt::Display for Origin {
 pub struct Caller {
     /// Its identity.
     pub principal: Principal,
-    /// How it reached the daemon.
+    /// Its transport.
     pub origin: Origin,
-    /// The keep-alive for the time after this use; `None`: as configured.
+    /// The keep-alive of the model after this request; `None`: as configured.
     pub keep: Option<Keep>,
     /// The systemd unit that it runs in, where known; for the journal and the job list.
     pub unit: Option<String>,
@@ -110,9 +110,9 @@ impl Caller {
 /// Whether a caller may manage models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// An authority was asked and has granted it.
+    /// polkit has granted it.
     Granted,
-    /// There is no authority: the rule of the configuration applies.
+    /// polkit was not consulted, or is not installed: `dbus.model_admins` applies.
     ByRule,
 }
 
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_anonymous_client_is_no_user() {
+    fn an_anonymous_client_has_no_permissions() {
         assert!(!Principal::Anonymous.is_admin());
         assert!(!Principal::Anonymous.may_use(1000));
         assert!(Principal::Uid(0).may_use(1000));

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// The monotonic clock of all owners: time since the daemon started. Pure code takes the
-/// time as an argument; the clock is tokio's, so that a test can pause and advance it.
+/// The monotonic clock of all owners: time since the daemon started. Code without I/O takes
+/// the time as an argument. The clock is tokio's, so that a test can pause and advance it.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 

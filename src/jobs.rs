@@ -17,11 +17,11 @@ use crate::dispatch::{Dispatcher, Stream};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// Waiting.
+    /// It waits in the queue.
     Queued,
-    /// The engine works on it.
+    /// The engine processes it.
     Running,
-    /// There is a result.
+    /// It has a result.
     Done,
     /// It failed; `GetResult` returns the error.
     Failed,
@@ -56,21 +56,21 @@ pub struct JobView {
     pub uid: u32,
     /// Its submitter's bus name.
     pub sender: String,
-    /// Its submitter's systemd unit; empty where not known.
+    /// Its submitter's systemd unit; empty if unknown.
     pub unit: String,
     /// Its class.
     pub priority: Priority,
     /// Its state.
     pub state: JobState,
-    /// 0 to 1: tokens generated of those allowed; 1 when over.
+    /// 0 to 1: tokens generated, relative to the maximum; 1 when the job has ended.
     pub progress: f64,
-    /// Place in the queue, 0 is next; 0 when not queued.
+    /// Position in the queue, 0 is next; 0 if not queued.
     pub queue_position: u32,
     /// Tokens generated so far.
     pub tokens_generated: u32,
 }
 
-/// Handle on all jobs that are not forgotten yet; clones share everything.
+/// Handle on all stored jobs; clones share everything.
 #[derive(Clone, Debug)]
 pub struct Jobs {
     config: ConfigReader,
@@ -175,7 +175,7 @@ impl Jobs {
                 break Err(Failure::cancelled());
             };
             if let Some(copy) = &copy {
-                // The reader of the copy may be gone, which cancels the job.
+                // The receiver of the copy may be dropped already; that cancels the job.
                 _ = copy.send(event.clone());
             }
             match event {
@@ -211,8 +211,8 @@ impl Jobs {
             job.state = state;
             job.progress = 1.0;
         });
-        let keep = u64::from(self.config.get().queue.job_keep_s);
-        tokio::time::sleep(Duration::from_secs(keep)).await;
+        let stored_s = u64::from(self.config.get().queue.job_keep_s);
+        tokio::time::sleep(Duration::from_secs(stored_s)).await;
         self.jobs.lock().remove(&id);
     }
 
@@ -228,7 +228,7 @@ impl Jobs {
         jobs.values().map(|job| job.view.borrow().clone()).collect()
     }
 
-    /// One job's state and every change; closed when the job is forgotten.
+    /// One job's state and every change; closed when the job is removed.
     pub fn watch(&self, id: u64) -> Option<watch::Receiver<JobView>> {
         Some(self.jobs.lock().get(&id)?.view.subscribe())
     }
@@ -246,7 +246,7 @@ impl Jobs {
         job.result.clone().unwrap_or_else(|| Err(unknown(id)))
     }
 
-    /// Cancels a job; no effect on one that is over.
+    /// Cancels a job; no effect on one that has ended.
     ///
     /// # Errors
     /// `AccessDenied`, `InvalidArgs` as above.
@@ -269,7 +269,7 @@ impl Jobs {
         let state = self.own(caller.principal, id)?.borrow().state;
         if !self.dispatcher.set_priority(RequestId(id), priority) {
             return Err(Failure::invalid(format!(
-                "job {id} is {}: its priority can be changed while it is queued only",
+                "job {id} is {}: its priority can only be changed while it is queued",
                 // Sent to the engine, which has not reported it yet.
                 match state {
                     JobState::Queued => JobState::Running,
@@ -297,6 +297,6 @@ impl Jobs {
 
 fn unknown(id: u64) -> Failure {
     Failure::invalid(format!(
-        "there is no job {id}: results are kept for `queue.job_keep_s` seconds only"
+        "there is no job {id}: results are stored for `queue.job_keep_s` seconds"
     ))
 }

@@ -19,7 +19,7 @@ use crate::models::{ModelIndex, ModelStore};
 pub struct PromptEntry {
     /// The installed model that it belongs to; empty if that is no longer installed.
     pub model: String,
-    /// Its owner; `None`: shared, or not known.
+    /// Its owner; `None`: shared, or unknown.
     pub uid: Option<u32>,
     /// Tokens of the prompt.
     pub tokens: u32,
@@ -84,7 +84,7 @@ impl PromptCache {
         cleared.map_err(|error| {
             Failure::new(
                 FailureKind::Io,
-                format!("not all cached prompts could be deleted: {error}"),
+                format!("cannot delete all cached prompts: {error}"),
             )
         })
     }

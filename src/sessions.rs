@@ -1,7 +1,7 @@
 //! Sessions: conversations that the daemon stores for their owner.
 //!
-//! Only text is stored here. Continuing one is cheap because of the prompt cache: a turn's
-//! prompt begins with what was computed for the turns before it.
+//! Only text is stored here. The prefix cache makes further turns cheap: the prompt of a
+//! turn begins with the one of the turn before it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const SESSIONS_PER_USER_MAX: usize = 16;
 pub struct Turn {
     /// Options that override those of the session.
     pub options: RequestOptions,
-    /// Give up this long after the call.
+    /// Time after the call at which the turn fails.
     pub deadline: Option<Duration>,
 }
 
@@ -59,7 +59,7 @@ pub struct SessionView {
     pub id: u64,
     /// Its owner.
     pub uid: u32,
-    /// The bus name that it ends with.
+    /// Bus name of the caller that opened it.
     pub sender: String,
     /// Its state.
     pub state: SessionState,
@@ -67,7 +67,7 @@ pub struct SessionView {
     pub turns: u32,
     /// Tokens of the last answer's prompt.
     pub prompt_tokens: u32,
-    /// Of these, found in the prompt cache.
+    /// Of these, tokens from the prefix cache.
     pub cached_tokens: u32,
 }
 
@@ -113,14 +113,14 @@ impl Conversation {
 
     /// Adds the appended text as the user's turn.
     fn take_turn(&mut self) {
-        let said = std::mem::take(&mut self.appended);
-        self.messages.push(Message::user(said));
+        let text = std::mem::take(&mut self.appended);
+        self.messages.push(Message::user(text));
     }
 
     /// Bytes of text in the conversation.
     fn bytes(&self) -> usize {
-        let said: usize = self.messages.iter().map(|m| m.content.len()).sum();
-        said + self.appended.len()
+        let messages: usize = self.messages.iter().map(|m| m.content.len()).sum();
+        messages + self.appended.len()
     }
 }
 
@@ -145,7 +145,7 @@ impl Open {
         if self.sessions.len() >= SESSIONS_MAX {
             return Err(Failure::new(
                 FailureKind::Busy,
-                format!("{SESSIONS_MAX} sessions are open: try again when one was closed"),
+                format!("{SESSIONS_MAX} sessions are open: try again when one has been closed"),
             ));
         }
         self.last += 1;
@@ -172,7 +172,7 @@ impl Open {
         }
         Err(Failure::new(
             FailureKind::AccessDenied,
-            format!("session {id} belongs to uid {owner}: open one of your own"),
+            format!("session {id} belongs to uid {owner}: open a session of your own"),
         ))
     }
 
@@ -274,7 +274,7 @@ impl Sessions {
         conversation.append(text);
         if conversation.appended.trim().is_empty() {
             return Err(Failure::invalid(
-                "there is nothing to answer: give a text, or append one first",
+                "there is nothing to answer: pass a text, or append one first",
             ));
         }
         conversation.take_turn();
@@ -289,7 +289,7 @@ impl Sessions {
         submission.deadline = turn.deadline;
         let stream = self.dispatcher.submit(caller, submission).await?;
         let closed = async {
-            // Waits only for the end: no view satisfies this condition.
+            // No view satisfies this condition: it returns when the session is closed.
             _ = view.wait_for(|_| false).await;
         };
         let answer = tokio::select! {
@@ -301,15 +301,15 @@ impl Sessions {
         } else {
             answer
         };
-        let said = answer.content.clone();
+        let content = answer.content.clone();
         conversation.messages.push(Message {
             role: "assistant".into(),
-            content: said.clone(),
+            content: content.clone(),
             reasoning_content: answer.reasoning.clone(),
             ..Message::default()
         });
         answering.end(conversation, &answer)?;
-        Ok(said)
+        Ok(content)
     }
 
     /// Opens a session of this caller that begins with the conversation of another one.
@@ -349,8 +349,8 @@ impl Sessions {
     }
 }
 
-/// A session with a running answer. If this is dropped before the end, nothing of the turn
-/// is stored.
+/// A session with a running answer. If it is dropped before [`Self::end`], the turn is not
+/// stored.
 struct Answering<'a> {
     sessions: &'a Sessions,
     id: u64,

@@ -151,7 +151,7 @@ use)
     as member hearthctl status | grep Limited
     echo 88000 >"$zone/temp"
     comes "near the critical trip point" emergency field thermal_state
-    comes "refused, and said why" "Call failed: the board is too hot: give it air, or wait until it has cooled down" \
+    comes "refused, and said why" "Call failed: the board is too hot: improve its cooling, or wait until it has cooled down" \
         generate member
     echo 40000 >"$zone/temp"
     comes "cool again: full speed" cool field thermal_state
@@ -193,7 +193,7 @@ pi)
         fill_to "${step#* }"
         comes "${step#* } % taken" "${step% *}" field memory_state
     done
-    has "no memory: refused, and said why" "$(generate member)" "memory has run short"
+    has "no memory: refused, and said why" "$(generate member)" "short of memory"
     comes "the model is gone" null field engine_pid
     rm -r /run/ballast/*
     is "nobody was killed" "$(journalctl --no-pager --dmesg --boot | grep -ci 'out of memory')" 0
@@ -272,7 +272,7 @@ heat)
     has "it still answers" "$(generate member)" Rome
     heat 90500
     comes "too hot" emergency field thermal_state
-    comes "refused, and said why" "Call failed: the board is too hot: give it air, or wait until it has cooled down" \
+    comes "refused, and said why" "Call failed: the board is too hot: improve its cooling, or wait until it has cooled down" \
         generate member
     heat 40000
     comes "cool again: full speed" cool field thermal_state

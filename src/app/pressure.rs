@@ -1,4 +1,4 @@
-//! The service manager's warnings that memory is short (systemd.io, "Memory Pressure
+//! Memory pressure notifications of the service manager (systemd.io, "Memory Pressure
 //! Handling in systemd").
 
 use std::env;
@@ -17,11 +17,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::board::BoardMonitor;
 
-/// Warnings closer together than this count as one: the kernel sends one in every window.
-const APART: Duration = Duration::from_secs(1);
+/// Notifications within this time count as one: the kernel sends one in every window.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
-/// Reports every warning to the service, where the service manager provides them. Runs on a
-/// thread of its own, which blocks in the kernel.
+/// Reports every notification to the board monitor, if the service manager provides them.
+/// Runs on a thread of its own, which blocks in the kernel.
 pub(super) fn watch(board: &BoardMonitor) {
     let Some(path) = env::var_os("MEMORY_PRESSURE_WATCH").map(PathBuf::from) else {
         return;
@@ -30,24 +30,24 @@ pub(super) fn watch(board: &BoardMonitor) {
     if path == Path::new("/dev/null") {
         return;
     }
-    let wanted = env::var("MEMORY_PRESSURE_WRITE").unwrap_or_default();
+    let trigger = env::var("MEMORY_PRESSURE_WRITE").unwrap_or_default();
     let board = board.clone();
     let follow = move || {
-        if let Err(error) = follow(&board, &path, &wanted) {
+        if let Err(error) = follow(&board, &path, &trigger) {
             let path = path.display();
-            log::warn!("no warnings of memory pressure: {path}: {error}");
+            log::warn!("cannot watch memory pressure: {path}: {error}");
         }
     };
     let thread = std::thread::Builder::new().name("pressure".into());
     if let Err(error) = thread.spawn(follow) {
-        log::warn!("no warnings of memory pressure: {error}");
+        log::warn!("cannot watch memory pressure: {error}");
     }
 }
 
-/// Waits for warnings; ends only with an error.
-fn follow(board: &BoardMonitor, path: &Path, wanted: &str) -> io::Result<()> {
-    let wanted = STANDARD.decode(wanted);
-    let wanted = wanted.map_err(|_| io::Error::other("MEMORY_PRESSURE_WRITE is not Base64"))?;
+/// Waits for notifications; returns only with an error.
+fn follow(board: &BoardMonitor, path: &Path, trigger: &str) -> io::Result<()> {
+    let trigger = STANDARD.decode(trigger);
+    let trigger = trigger.map_err(|_| io::Error::other("MEMORY_PRESSURE_WRITE is not Base64"))?;
     let kind = path.metadata()?.file_type();
     let mut from: File = if kind.is_socket() {
         let stream = UnixStream::connect(path)?;
@@ -60,29 +60,29 @@ fn follow(board: &BoardMonitor, path: &Path, wanted: &str) -> io::Result<()> {
         let options = options.read(true).write(true);
         options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?
     };
-    if !wanted.is_empty() {
-        from.write_all(&wanted)?;
+    if !trigger.is_empty() {
+        from.write_all(&trigger)?;
     }
     // The kernel's own files signal with POLLPRI, all others by having data to read.
     let is_file = kind.is_file();
-    let sign = if is_file {
+    let ready = if is_file {
         PollFlags::POLLPRI
     } else {
         PollFlags::POLLIN
     };
-    log::info!("warnings of memory pressure come from {}", path.display());
+    log::info!("watching memory pressure in {}", path.display());
     loop {
-        let mut waiting = [PollFd::new(from.as_fd(), sign)];
+        let mut waiting = [PollFd::new(from.as_fd(), ready)];
         poll(&mut waiting, PollTimeout::NONE)?;
-        let came = waiting[0].revents().unwrap_or(PollFlags::empty());
-        if !came.contains(sign) {
-            return Err(io::Error::other("it cannot be watched"));
+        let events = waiting[0].revents().unwrap_or(PollFlags::empty());
+        if !events.contains(ready) {
+            return Err(io::Error::other("the file does not support polling"));
         }
         // The content does not matter, only that there is some.
         if !is_file && from.read(&mut [0; 256])? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         board.warn_of_memory();
-        std::thread::sleep(APART);
+        std::thread::sleep(INTERVAL_MIN);
     }
 }

@@ -8,10 +8,10 @@ use hearth_api::openai::decode_tools;
 
 use crate::config::{Config, PrewarmConfig};
 
-/// Reads the files into the tables, so that an error in them is reported at the start.
+/// Reads the files into the tables, so that an error in them is reported at startup.
 ///
 /// # Errors
-/// A message that names the table, and the file where one is at fault.
+/// A message with the table and the file.
 pub(super) fn read_files(config: &mut Config) -> Result<(), String> {
     let limit = config.queue.prompt_max_bytes;
     for (n, table) in (1..).zip(&mut config.prewarm) {
@@ -28,7 +28,7 @@ fn fill(table: &mut PrewarmConfig, limit: u32) -> Result<(), String> {
             .clone_into(&mut table.system);
         if table.system.trim().is_empty() {
             return Err(format!(
-                "{}: the file is empty; it should hold a system prompt",
+                "{} is empty: write the system prompt into it",
                 table.system_file.display()
             ));
         }
@@ -41,19 +41,21 @@ fn fill(table: &mut PrewarmConfig, limit: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads a file up to a limit in bytes: reading an endless one would never return.
+/// Reads a file of at most `limit` bytes; /dev/zero, for example, has no end.
 fn read(path: &Path, limit: u32) -> Result<String, String> {
     let shown = path.display();
     let mut bytes = Vec::new();
     let size = File::open(path)
         .and_then(|file| file.take(u64::from(limit) + 1).read_to_end(&mut bytes))
-        .map_err(|e| format!("cannot read {shown}: {e}; the service reads it as its own user"))?;
+        .map_err(|e| {
+            format!("cannot read {shown}: {e}; the user of the service must be able to read it")
+        })?;
     if size > limit as usize {
         return Err(format!(
-            "{shown}: has more than {limit} bytes: shorten it, or raise `queue.prompt_max_bytes`"
+            "{shown} has more than {limit} bytes: shorten it, or raise `queue.prompt_max_bytes`"
         ));
     }
-    String::from_utf8(bytes).map_err(|_| format!("{shown}: is not UTF-8 text"))
+    String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))
 }
 
 #[cfg(test)]
@@ -74,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn files_become_text_and_tools() {
+    fn the_files_are_read_into_the_table() {
         let dir = tempfile::tempdir().unwrap();
         let (system, tools) = (dir.path().join("system"), dir.path().join("tools"));
         fs::write(&system, "Be brief.\n").unwrap();
@@ -91,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said() {
+    fn an_unusable_file_is_an_error_with_its_reason() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.path().join(name);
@@ -108,9 +110,9 @@ mod tests {
             (&fine, Some(write("nameless", b"[{}]")), "nameless: each of"),
         ] {
             let tools = tools.unwrap_or_default();
-            let said = read_files(&mut table(system, &tools)).unwrap_err();
-            assert!(said.starts_with("[[prewarm]] number 1: "), "{said}");
-            assert!(said.contains(part), "{said}");
+            let message = read_files(&mut table(system, &tools)).unwrap_err();
+            assert!(message.starts_with("[[prewarm]] number 1: "), "{message}");
+            assert!(message.contains(part), "{message}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A simulated board under the real service: the engine's real CPU time heats it, and
-//! the governor reads its kernel files instead of this machine's.
+//! A simulated board: the CPU time of the real engine heats it, and the governor reads its
+//! files instead of those of this machine's kernel.
 
 use std::fs;
 use std::io;
@@ -16,8 +16,8 @@ use hearth_sensors::process::cpu_time;
 
 /// How often the board's files are rewritten.
 const STEP: Duration = Duration::from_millis(500);
-/// What a simulated board reads from this machine: memory, stalls, and how much of both the
-/// service may use.
+/// Files that a simulated board takes from this machine: memory, pressure, and the limits of
+/// the service.
 const REAL: [&str; 4] = [
     "proc/meminfo",
     "proc/pressure",
@@ -57,7 +57,7 @@ impl Simulated {
         self.root.path().to_owned()
     }
 
-    /// Heats the board with the engine's work, until the daemon ends.
+    /// Heats the board according to the engine's CPU time; never returns.
     pub(super) async fn follow(self, daemon: Daemon) {
         let mut interval = tokio::time::interval(STEP);
         let (mut simulated, mut before) = (self, (None, Duration::ZERO));
@@ -91,16 +91,16 @@ impl Simulated {
         };
         self.step(worked, threads_max);
         if let Err(error) = self.write() {
-            log::warn!("the simulated board does not change: {error}");
+            log::warn!("cannot update the simulated board: {error}");
         }
         (pid, used)
     }
 
-    /// Simulates one step (half a second) in which the engine used this much CPU time. All
-    /// the threads that it may use here stand for all the cores of the board.
-    fn step(&mut self, worked: Duration, most: u32) {
+    /// Simulates one step (half a second) in which the engine used this much CPU time. The
+    /// threads that it may use here are scaled to the cores of the board.
+    fn step(&mut self, worked: Duration, threads_max: u32) {
         let cores = worked.as_secs_f64() / STEP.as_secs_f64();
-        let cores = cores * f64::from(self.threads) / f64::from(most.max(1));
+        let cores = cores * f64::from(self.threads) / f64::from(threads_max.max(1));
         let cores = cores.clamp(0.0, f64::from(self.threads));
         #[expect(
             clippy::cast_possible_truncation,
@@ -145,7 +145,7 @@ mod tests {
     use hearth_sensors::Sensors;
 
     #[test]
-    fn the_sensors_read_what_the_board_is() {
+    fn the_sensors_read_the_simulated_values() {
         for board in &BOARDS {
             let mut simulated = Simulated::new(board, 25.0).unwrap();
             let sensors = Sensors::new(simulated.root());
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn work_heats_by_the_share_of_the_cores_that_it_had() {
+    fn the_power_depends_on_the_used_share_of_the_threads() {
         let celsius = |worked: Duration, most| {
             let mut simulated = Simulated::new(board("pi4-poor").unwrap(), 25.0).unwrap();
             for _ in 0..600 {

@@ -1,4 +1,4 @@
-//! The sockets: handed over by systemd, or bound by the daemon itself.
+//! The sockets: passed by systemd, or bound by the daemon itself.
 
 use std::fs;
 use std::io;
@@ -14,17 +14,17 @@ use crate::config::HttpConfig;
 /// Why a socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Another process answers on it.
-    #[error("{} is in use: another hearthd runs already", .0.display())]
+    /// Another process listens on it.
+    #[error("{} is in use: another hearthd is running; stop it, or change `http.socket`", .0.display())]
     InUse(PathBuf),
     /// Anything else at the path was not created by the daemon, which does not delete it.
-    #[error("{} exists and is no socket: remove it, or change `http.socket`", .0.display())]
+    #[error("{} exists and is not a socket: remove it, or change `http.socket`", .0.display())]
     NotASocket(PathBuf),
     /// It cannot be created.
     #[error("cannot listen on {}: {}", .0.display(), .1)]
     Bind(PathBuf, io::Error),
-    /// What systemd handed over cannot be used.
-    #[error("the socket that systemd handed over is of no use: {0}")]
+    /// A socket that systemd passed cannot be used.
+    #[error("cannot use the socket that systemd passed: {0}")]
     Inherited(io::Error),
 }
 
@@ -43,7 +43,7 @@ pub(super) fn listeners(config: &HttpConfig) -> Result<Listeners, SocketError> {
     if inherited.len() > 0 {
         let mut listeners = Listeners::default();
         for n in 0..inherited.len() {
-            // Each call refuses a socket of the other kind and leaves it in place.
+            // Each call rejects a socket of the other kind and leaves it in place.
             if let Ok(Some(listener)) = inherited.take_unix_listener(n) {
                 listeners
                     .unix
@@ -89,8 +89,7 @@ fn listen(listener: StdListener) -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// Binds a path. A socket left over by a killed daemon is replaced, one that answers is
-/// not.
+/// Binds a path. A socket that nobody listens on, left by a killed daemon, is replaced.
 fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
     use std::os::unix::fs::FileTypeExt as _;
     let failed = |e| SocketError::Bind(path.to_owned(), e);

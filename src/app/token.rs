@@ -31,20 +31,23 @@ fn read_in(credentials: Option<&Path>, file: &Path) -> Result<Token, String> {
         None => {
             let name = file.display();
             return Err(format!(
-                "there is no credential {name}: write LoadCredential={name}:/path/to/its/file \
-                 into the unit, or give an absolute path"
+                "the service has no credential {name}: add LoadCredential={name}:/path/to/its/file \
+                 to the unit, or use an absolute path"
             ));
         }
     };
     let shown = path.display();
-    let failed = |e| format!("cannot read {shown}: {e}; the service reads it as its own user");
+    let failed =
+        |e| format!("cannot read {shown}: {e}; the user of the service must be able to read it");
     let meta = fs::metadata(&path).map_err(failed)?;
     if !meta.is_file() {
-        return Err(format!("{shown} is no file: write the token into one"));
+        return Err(format!(
+            "{shown} is not a regular file: write the token into one"
+        ));
     }
     if meta.permissions().mode() & OTHERS != 0 {
         return Err(format!(
-            "{shown} can be read or changed by everyone: run `chmod o-rw {shown}`"
+            "{shown} can be read or written by all users: run `chmod o-rw {shown}`"
         ));
     }
     let mut bytes = Vec::new();
@@ -56,7 +59,8 @@ fn read_in(credentials: Option<&Path>, file: &Path) -> Result<Token, String> {
             "{shown} has more than {BYTES_MAX} bytes: write only the token into it"
         ));
     }
-    let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is no text"))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| format!("{shown} is not UTF-8 text: write only the token into it"))?;
     Token::parse(&text).map_err(|wrong| format!("{shown} {wrong}"))
 }
 
@@ -65,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_or_what_is_wrong_with_its_file() {
+    fn the_token_is_read_or_the_error_says_why_not() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8], mode: u32| {
             let path = dir.path().join(name);
@@ -75,22 +79,22 @@ mod tests {
         };
         assert_eq!(read(Path::new("")), Ok(None));
         let good = write("good", b"secret\n", 0o640);
-        assert!(read_in(None, &good).unwrap().is(b"secret"));
+        assert!(read_in(None, &good).unwrap().matches(b"secret"));
         let named = read_in(Some(dir.path()), Path::new("good"));
-        assert!(named.unwrap().is(b"secret"));
+        assert!(named.unwrap().matches(b"secret"));
         for (path, part) in [
             ("good".into(), "LoadCredential=good:"),
             ("/nonexistent".into(), "cannot read /nonexistent"),
-            (dir.path().to_owned(), "is no file"),
+            (dir.path().to_owned(), "is not a regular file"),
             (write("open", b"x", 0o644), "chmod o-rw"),
             (write("shared", b"x", 0o602), "chmod o-rw"),
             (write("empty", b"\n", 0o600), "empty: "),
-            (write("binary", b"\xff", 0o600), "is no text"),
+            (write("binary", b"\xff", 0o600), "is not UTF-8"),
             (write("long", &[b'x'; 5000], 0o600), "4096 bytes"),
             (write("words", b"two words", 0o600), "only the token"),
         ] {
-            let said = read_in(None, &path).unwrap_err();
-            assert!(said.contains(part), "{}: {said}", path.display());
+            let message = read_in(None, &path).unwrap_err();
+            assert!(message.contains(part), "{}: {message}", path.display());
         }
     }
 }

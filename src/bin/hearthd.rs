@@ -8,12 +8,12 @@ use hearth_policy::simulator::{BOARDS, Board, board};
 use hearthd::app::{self, Options};
 use hearthd::config;
 
-/// Serves language models over D-Bus and a Unix socket. Started by systemd
-/// (hearthd.service); by hand it logs to standard error.
+/// Serves language models over D-Bus and a Unix socket. Normally started by systemd
+/// (hearthd.service); started by hand, it logs to standard error.
 #[derive(Parser)]
 #[command(version, about)]
 struct Args {
-    /// The configuration file; files in FILE.d/*.toml are read after it.
+    /// The configuration file; drop-ins in FILE.d/*.toml are read after it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Check the configuration and exit.
@@ -22,12 +22,11 @@ struct Args {
     /// Print the documented default configuration and exit.
     #[arg(long)]
     print_config: bool,
-    /// Read a simulated board's sensors, which the engine's work makes hot, instead of
-    /// this machine's: to see what the governor does. `hearthctl simulate --list` names
-    /// the boards.
+    /// Simulate a board that heats up as the engine works, and read its sensors instead of
+    /// this machine's. `hearthctl simulate --list` lists the boards.
     #[arg(long, value_name = "BOARD", value_parser = simulated)]
     simulate_board: Option<&'static Board>,
-    /// The temperature of the air around the simulated board.
+    /// Ambient temperature of the simulated board.
     #[arg(
         long,
         value_name = "CELSIUS",
@@ -41,7 +40,7 @@ struct Args {
 fn simulated(name: &str) -> Result<&'static Board, String> {
     board(name).ok_or_else(|| {
         let names: Vec<&str> = BOARDS.iter().map(|board| board.name).collect();
-        format!("there is {}", names.join(", "))
+        format!("the boards are {}", names.join(", "))
     })
 }
 

@@ -1,4 +1,4 @@
-//! The governor's latest decisions, for people.
+//! The governor's latest decisions, as shown to users.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! Sensors are read on the blocking pool, never on the runtime's thread and never under a
 //! lock that others wait for. How often depends on what the engines do; without an engine
-//! on a cool board with enough memory nothing is read until someone asks.
+//! on a cool board with enough memory, only on request.
 
 mod decisions;
 mod settings;
@@ -27,18 +27,18 @@ pub(crate) use status::memory_short;
 
 /// Interval between readings while an engine is loaded but idle, or the board is strained.
 const INTERVAL_IDLE: Duration = Duration::from_secs(5);
-/// The decision logged when nothing limits the work any more.
-const FULL_SPEED: &str = "nothing limits the board any more: full speed";
+/// The decision logged when the last limit is lifted.
+const FULL_SPEED: &str = "no limits apply any more: full speed";
 
-/// What the engines do, which sets how often the board is read.
+/// Activity of the engines; it determines how often the board is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activity {
     /// No engine runs.
     #[default]
     None,
-    /// A model is in memory, and nothing is computed.
+    /// A model is loaded, and no request runs.
     Idle,
-    /// An engine works or loads.
+    /// An engine processes requests or loads a model.
     Busy,
 }
 
@@ -135,7 +135,7 @@ impl BoardMonitor {
         }
     }
 
-    /// Time until the next reading; `None`: not before someone asks.
+    /// Time until the next reading; `None`: only on request.
     fn pause(&self, activity: Activity) -> Option<Duration> {
         let status = self.shared.status.borrow();
         let interval = match activity {
@@ -167,7 +167,8 @@ impl BoardMonitor {
         self.status()
     }
 
-    /// As [`Self::read`] if nothing else reads the board now, else the last status.
+    /// As [`Self::read`] without an engine, since the board is then not read regularly; else
+    /// the last status.
     pub async fn recent(&self) -> BoardStatus {
         if *self.shared.activity.borrow() == Activity::None {
             self.read().await
@@ -191,7 +192,7 @@ impl BoardMonitor {
         self.shared.status.subscribe()
     }
 
-    /// Sets what the engines do.
+    /// Sets the activity of the engines.
     pub(crate) fn set_activity(&self, activity: Activity) {
         self.shared.activity.send_if_modified(|current| {
             let changed = *current != activity;

@@ -11,7 +11,7 @@ use hearth_proto::{Failure, FailureKind, Limits};
 /// step per minute.
 const RETRY_S: u32 = 60;
 
-/// The board as it was last read, and what the governor made of it.
+/// The last reading of the board, and the governor's decision on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BoardStatus {
     /// The last reading of the sensors.
@@ -30,8 +30,8 @@ impl BoardStatus {
         self.reading.temperature.map_or(0.0, MilliCelsius::celsius)
     }
 
-    /// Whether the board has to be read although no engine runs: something was given up and
-    /// may become available again.
+    /// Whether the board has to be read although no engine runs: limits apply that later
+    /// readings may lift.
     pub(super) fn is_strained(&self) -> bool {
         self.verdict.memory != MemoryState::Normal || self.verdict.thermal != ThermalState::Cool
     }
@@ -42,13 +42,13 @@ impl BoardStatus {
             return Some(memory_short());
         }
         let retry = self.verdict.retry_after?.as_secs();
-        let message = "the board is too hot: give it air, or wait until it has cooled down";
+        let message = "the board is too hot: improve its cooling, or wait until it has cooled down";
         let failure = Failure::new(FailureKind::Overheated, message);
         Some(failure.retry_after(u32::try_from(retry).unwrap_or(RETRY_S)))
     }
 
-    /// Why the board is no condition for a measurement.
-    pub(crate) fn unfit_to_measure(&self) -> Option<(FailureKind, String)> {
+    /// Why a measurement would not be valid in this state of the board.
+    pub(crate) fn measurement_problem(&self) -> Option<(FailureKind, String)> {
         let verdict = &self.verdict;
         if verdict.memory != MemoryState::Normal {
             let message = verdict.memory.meaning().to_owned();
@@ -60,7 +60,7 @@ impl BoardStatus {
         }
         let why = match verdict.temperature_limit {
             Some(limit) if is_warm => format!(
-                "the board is {}: {:.1} °C, and cool 15 K below its limit of {limit}",
+                "the board is {} ({:.1} °C): measuring starts 15 K below its limit of {limit}",
                 verdict.thermal.as_str(),
                 self.temperature_celsius(),
             ),
@@ -75,11 +75,11 @@ impl BoardStatus {
     }
 }
 
-/// The failure of requests that are ended because memory has run short.
+/// The failure of requests that are ended because memory is short.
 pub(crate) fn memory_short() -> Failure {
     Failure::new(
         FailureKind::OutOfMemory,
-        "the board's memory has run short: end other programs, or use a smaller model",
+        "the board is short of memory: stop other programs, or use a smaller model",
     )
     .retry_after(RETRY_S)
 }

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::Config;
 
-/// Replaces the configuration; owned by whoever reloads it.
+/// Replaces the configuration on a reload.
 #[derive(Debug)]
 pub struct ConfigWriter(watch::Sender<Arc<Config>>);
 
@@ -15,7 +15,7 @@ pub struct ConfigWriter(watch::Sender<Arc<Config>>);
 pub struct ConfigReader(watch::Receiver<Arc<Config>>);
 
 impl ConfigWriter {
-    /// A configuration in force.
+    /// A writer with this initial configuration.
     pub fn new(config: Config) -> Self {
         Self(watch::Sender::new(Arc::new(config)))
     }
@@ -30,7 +30,7 @@ impl ConfigWriter {
         ConfigReader(self.0.subscribe())
     }
 
-    /// Puts another one in force; it applies to later requests and loads.
+    /// Replaces the configuration; the new one applies to later requests and loads.
     pub fn set(&self, config: Config) {
         self.0.send_replace(Arc::new(config));
     }

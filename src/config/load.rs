@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::{Config, GovernorConfig, HttpConfig, PrewarmConfig, SamplingConfig};
-use hearth_proto::Sampling;
+use super::Config;
+use super::check::{check, check_prewarm};
 
 /// One file of the configuration, already read.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct Layer {
     pub text: String,
 }
 
-/// A configuration that cannot be used: where, and what to do.
+/// A configuration that cannot be used: the place, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}: {message}", path.display(), line.map(|n| format!(":{n}")).unwrap_or_default())]
 pub struct ConfigError {
@@ -27,8 +27,8 @@ pub struct ConfigError {
     pub message: String,
 }
 
-/// Merges the layers in their order, later ones winning key by key, and checks
-/// the result. Lists of tables are put together.
+/// Merges the layers in their order and checks the result. A later layer overrides an
+/// earlier one key by key; arrays of tables are concatenated.
 ///
 /// # Errors
 /// The first file with broken TOML, an unknown key, a value of the wrong type or
@@ -36,7 +36,7 @@ pub struct ConfigError {
 pub fn parse_layers(layers: &[Layer]) -> Result<Config, ConfigError> {
     let mut merged = toml::Table::new();
     for layer in layers {
-        // Each layer is checked on its own first: only here the line is known.
+        // Each layer is checked by itself first: the merged table has no line numbers.
         let parsed: Config = toml::from_str(&layer.text).map_err(|e| describe(layer, &e))?;
         check(&parsed).map_err(|(key, message)| ConfigError {
             path: layer.path.clone(),
@@ -74,158 +74,6 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
     }
 }
 
-/// Rules across keys and ranges; returns the offending key's last part.
-fn check(config: &Config) -> Result<(), (&'static str, String)> {
-    check_sampling(&config.sampling)?;
-    check_governor(&config.governor)?;
-    if config.model.context != 0 && config.model.context < 64 {
-        return Err((
-            "context",
-            format!(
-                "context = {}: must be 0 (the model's own) or at least 64 tokens",
-                config.model.context
-            ),
-        ));
-    }
-    if config.model.context_max < 64 {
-        return Err((
-            "context_max",
-            "context_max: must be at least 64 tokens".into(),
-        ));
-    }
-    if config.engine.lookup_tokens > 8 {
-        let n = config.engine.lookup_tokens;
-        let message = format!("lookup_tokens = {n}: must lie between 0 (none) and 8");
-        return Err(("lookup_tokens", message));
-    }
-    if config.queue.length_max == 0 {
-        return Err((
-            "length_max",
-            "length_max = 0: nothing could ever wait; use 1 or more".into(),
-        ));
-    }
-    if config.queue.unread_s == 0 {
-        return Err((
-            "unread_s",
-            "unread_s = 0: nobody reads that fast; use 1 or more".into(),
-        ));
-    }
-    let token = &config.http.token_file;
-    if !token.is_absolute() && token.components().count() > 1 {
-        return Err((
-            "token_file",
-            format!(
-                "token_file = \"{}\": must be an absolute path, or the plain name of a credential",
-                token.display()
-            ),
-        ));
-    }
-    if config.engine.threads > 512 {
-        return Err((
-            "threads",
-            format!(
-                "threads = {}: no board has as many cores",
-                config.engine.threads
-            ),
-        ));
-    }
-    if config.engine.hang_timeout_s < 5 || config.engine.load_timeout_s < 5 {
-        return Err((
-            "hang_timeout_s",
-            "timeouts below 5 seconds kill healthy engines".into(),
-        ));
-    }
-    check_http(&config.http)
-}
-
-fn check_http(h: &HttpConfig) -> Result<(), (&'static str, String)> {
-    if !(1..=64).contains(&h.body_max_mib) {
-        return Err((
-            "body_max_mib",
-            format!(
-                "body_max_mib = {}: must lie between 1 and 64",
-                h.body_max_mib
-            ),
-        ));
-    }
-    for (key, value) in [
-        ("body_s", h.body_s),
-        ("connections_max", h.connections_max),
-        ("idle_s", h.idle_s),
-    ] {
-        if value == 0 {
-            let message = format!("{key} = 0: no request could ever arrive; use 1 or more");
-            return Err((key, message));
-        }
-    }
-    if h.socket_mode().is_none() {
-        return Err((
-            "socket_mode",
-            format!(
-                "socket_mode = {:?}: must be an octal number such as \"0660\"",
-                h.socket_mode
-            ),
-        ));
-    }
-    Ok(())
-}
-
-fn check_sampling(s: &SamplingConfig) -> Result<(), (&'static str, String)> {
-    Sampling::from(s).check()
-}
-
-fn check_governor(g: &GovernorConfig) -> Result<(), (&'static str, String)> {
-    if !(5..=100).contains(&g.power_percent) {
-        return Err((
-            "power_percent",
-            format!(
-                "power_percent = {}: must lie between 5 and 100",
-                g.power_percent
-            ),
-        ));
-    }
-    if g.temperature_limit_celsius != 0 && !(40..=110).contains(&g.temperature_limit_celsius) {
-        return Err((
-            "temperature_limit_celsius",
-            format!(
-                "temperature_limit_celsius = {}: must be 0 (the board's own) or lie between 40 and 110",
-                g.temperature_limit_celsius
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// Rules for the prompts to compute; returns the offending one's number, from 0.
-fn check_prewarm(tables: &[PrewarmConfig]) -> Result<(), (usize, String)> {
-    for (n, table) in tables.iter().enumerate() {
-        let from_file = !table.system_file.as_os_str().is_empty();
-        let message = match (table.system.trim().is_empty(), from_file) {
-            (true, false) => "give `system` or `system_file`".to_owned(),
-            (false, true) => {
-                "`system` and `system_file` exclude each other; give one of them".to_owned()
-            }
-            _ => {
-                let files = [
-                    ("system_file", &table.system_file),
-                    ("tools_file", &table.tools_file),
-                ];
-                let is_wrong =
-                    |file: &&(_, &PathBuf)| !file.1.as_os_str().is_empty() && !file.1.is_absolute();
-                let Some((key, path)) = files.iter().find(is_wrong) else {
-                    continue;
-                };
-                format!(
-                    "{key} = \"{}\": must be an absolute path, from the root `/` on",
-                    path.display()
-                )
-            }
-        };
-        return Err((n, message));
-    }
-    Ok(())
-}
-
 fn line_of_table(text: &str, header: &str, n: usize) -> Option<usize> {
     let lines = (1..).zip(text.lines());
     let mut headers = lines.filter(|(_, line)| line.trim_start().starts_with(header));
@@ -238,7 +86,7 @@ fn describe(layer: &Layer, error: &toml::de::Error) -> ConfigError {
         message = hint;
     }
     if message == "invalid type: map, expected a sequence" {
-        message = "there may be many of these tables: write `[[prewarm]]`, in two brackets".into();
+        message = "`prewarm` is an array of tables: write `[[prewarm]]`".into();
     }
     ConfigError {
         path: layer.path.clone(),
@@ -261,8 +109,8 @@ fn line_of_key(text: &str, key: &str) -> Option<usize> {
     text.lines().position(is_key).map(|n| n + 1)
 }
 
-/// Turns serde's "unknown field `x`, expected one of …" into one with the
-/// likeliest name; its list of everything is noise to a person with a typo.
+/// Replaces serde's "unknown field `x`, expected one of …", which lists all names, by a
+/// message with the most similar name.
 fn nearest(message: &str) -> Option<String> {
     let rest = message.strip_prefix("unknown field `")?;
     let (unknown, rest) = rest.split_once('`')?;
@@ -279,7 +127,7 @@ fn nearest(message: &str) -> Option<String> {
         ))
     } else {
         Some(format!(
-            "unknown key `{unknown}`: known here are {}",
+            "unknown key `{unknown}`: the known keys are {}",
             known.join(", ")
         ))
     }
@@ -287,6 +135,7 @@ fn nearest(message: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::HttpConfig;
     use super::*;
 
     fn layer(name: &str, text: &str) -> Layer {
@@ -297,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn later_layers_win_key_by_key() {
+    fn later_layers_override_earlier_ones_by_key() {
         let config = parse_layers(&[
             layer("a", "[model]\ndefault = 'x'\npreload = true\n"),
             layer("b", "[model]\ndefault = 'y'\n[queue]\nlength_max = 3\n"),
@@ -310,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prompts_of_all_layers_count() {
+    fn prewarm_tables_of_all_layers_are_concatenated() {
         let config = parse_layers(&[
             layer(
                 "a",
@@ -325,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_is_the_default() {
+    fn without_a_file_the_defaults_apply() {
         assert_eq!(parse_layers(&[]).unwrap(), Config::default());
         assert_eq!(
             parse_layers(&[layer("empty", "")]).unwrap(),
@@ -350,12 +199,12 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .starts_with("t:1: unknown key `zzzzzzzz`: known here are model,")
+                .starts_with("t:1: unknown key `zzzzzzzz`: the known keys are model,")
         );
     }
 
     #[test]
-    fn wrong_types_ranges_and_syntax_say_where() {
+    fn errors_have_their_line_and_reason() {
         for (text, line, part) in [
             ("[model]\npreload = 3\n", 2, "boolean"),
             ("[sampling]\n\ntop_p = 1.5\n", 3, "between 0 and 1"),
@@ -382,13 +231,13 @@ mod tests {
             (
                 "[[prewarm]]\nsystem = 'x'\n\n [[prewarm]]\n",
                 4,
-                "give `system`",
+                "set `system`",
             ),
-            ("[[prewarm]]\nsystem = ' '\n", 1, "give `system`"),
+            ("[[prewarm]]\nsystem = ' '\n", 1, "set `system`"),
             (
                 "[[prewarm]]\nsystem = 'x'\nsystem_file = '/x'\n",
                 1,
-                "exclude each other",
+                "mutually exclusive",
             ),
             (
                 "[[prewarm]]\nsystem_file = 'x'\n",

@@ -3,6 +3,7 @@
 //! The doc comments of these structs are the documentation: `config/hearthd.toml`
 //! is rendered from them (`hearthd --print-config`) and a test compares the two.
 
+mod check;
 mod handle;
 mod load;
 mod render;
@@ -22,36 +23,37 @@ pub use token::Token;
 
 use hearth_proto::{KvType, paths};
 
-/// Hearthd's configuration. Values shown are the defaults; what is commented out
-/// does not need to be set. Files in `hearthd.toml.d/*.toml` are read after this
-/// one, in the order of their names, and override it key by key.
+/// Configuration of hearthd. The commented-out values are the defaults. Files in
+/// `hearthd.toml.d/*.toml` are read after this one, in the order of their names, and
+/// override it key by key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Which model is loaded, and how.
     pub model: ModelConfig,
-    /// How tokens are chosen where neither the request nor the model file says.
+    /// Default sampling settings. They apply where neither the request nor the model file
+    /// sets a value.
     pub sampling: SamplingConfig,
-    /// The queue in front of the engine.
+    /// The request queue.
     pub queue: QueueConfig,
-    /// What one user may have. 0: as much as there is.
+    /// Limits per user. 0 means no limit.
     pub limits: LimitsConfig,
     /// The engine process.
     pub engine: EngineConfig,
-    /// How the board is kept from overheating.
+    /// Control of temperature and computing power.
     pub governor: GovernorConfig,
-    /// Prompts that are kept, so that the next one with the same beginning need not be
-    /// read from its start.
+    /// The prefix cache: a prompt that begins like an earlier one is computed only from
+    /// the point where they differ.
     pub cache: CacheConfig,
     /// The D-Bus transport.
     pub dbus: DbusConfig,
-    /// HTTP on the Unix socket, and on TCP where its socket is enabled.
+    /// HTTP on the Unix socket, and on TCP if hearthd-tcp.socket is enabled.
     pub http: HttpConfig,
     /// Folders.
     pub paths: PathsConfig,
-    /// A prompt that is computed each time its model has been loaded, so that the first
-    /// conversation that begins with it starts at once; shared by all users. As many of
-    /// these tables as you like; those of all files count.
+    /// A system prompt that is computed each time its model has been loaded, so that
+    /// conversations with it start without delay. All users share it. The table may be
+    /// repeated; the tables of all files apply.
     pub prewarm: Vec<PrewarmConfig>,
 }
 
@@ -59,18 +61,18 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// The model used where a request names none: a name as `hearthctl models`
-    /// shows it. Empty: the only model installed, else the packaged demo model.
+    /// The model for requests that name none, as listed by `hearthctl models`. Empty: the
+    /// only imported model, else the smallest packaged one.
     pub default: String,
-    /// Load the default model when the service starts, not at the first request.
+    /// Load the default model when the service starts instead of on the first request.
     pub preload: bool,
-    /// Context in tokens. 0: what the model was trained for, at most `context_max`.
-    /// Where the memory is short it is made smaller, down to 2048.
+    /// Context size in tokens. 0: the context the model was trained with, at most
+    /// `context_max`. If memory is short, it is reduced, but not below 2048.
     pub context: u32,
-    /// Upper bound for `context = 0`; the cache for keys and values takes memory
-    /// in proportion.
+    /// Upper bound for `context = 0`. The memory of the KV cache is proportional to the
+    /// context size.
     pub context_max: u32,
-    /// Type of the key cache: "f16" or "`q8_0`" (about half the memory).
+    /// Element type of the keys in the KV cache: "f16" or "`q8_0`" (about half the size).
     pub kv_type: KvType,
 }
 
@@ -86,22 +88,23 @@ impl Default for ModelConfig {
     }
 }
 
-/// The queue in front of the engine.
+/// The request queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
-    /// How many requests may wait; one more is refused with `QueueFull` (HTTP 429).
+    /// Maximum number of queued requests. Further ones are refused with `QueueFull` (HTTP
+    /// 429).
     pub length_max: u32,
-    /// The longest prompt taken, in bytes of text. Tokenizing megabytes keeps a
-    /// small board busy for minutes.
+    /// Maximum size of a prompt, in bytes of text. Tokenizing megabytes takes minutes on a
+    /// small board.
     pub prompt_max_bytes: u32,
-    /// How long the result of a finished job is kept for its owner, in seconds.
+    /// How long the result of a finished job is stored, in seconds.
     pub job_keep_s: u32,
-    /// How long running answers may go on after the service was told to stop, in
+    /// How long running requests may continue after the service was told to stop, in
     /// seconds.
     pub drain_s: u32,
-    /// A client that takes nothing of its answer for this long is cut off and its request
-    /// cancelled, in seconds. A slow one that goes on reading is not.
+    /// Write timeout in seconds: if a client reads nothing of its answer for this long, the
+    /// connection is closed and the request cancelled. Slow reading does not time out.
     pub unread_s: u32,
 }
 
@@ -117,19 +120,19 @@ impl Default for QueueConfig {
     }
 }
 
-/// What one user may have. 0: as much as there is.
+/// Limits per user. 0 means no limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Requests at once, waiting ones and those worked on; one more is refused with
+    /// Maximum number of queued and running requests. Further ones are refused with
     /// `QuotaExceeded` (HTTP 429).
     pub jobs_max: u32,
-    /// Tokens within an hour, of prompts and answers; what the prompt cache has of a
-    /// prompt does not count. Whoever has had so many is refused until the hour is over;
-    /// answers that have begun are finished.
+    /// Tokens per hour, of prompts and answers; prompt tokens from the prefix cache do not
+    /// count. Above the limit, new requests are refused until the hour is over; running
+    /// ones are finished.
     pub tokens_per_hour: u32,
-    /// Users that these limits are not for, by number. Root is none of them unless 0
-    /// stands here. Requests over TCP, of which no user is known, are those of 4294967295.
+    /// User ids that are exempt from these limits. Root is not exempt unless 0 is listed.
+    /// Requests over TCP have no known user and count as 4294967295.
     pub exempt_uids: Vec<u32>,
 }
 
@@ -137,23 +140,24 @@ pub struct LimitsConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineConfig {
-    /// Compute threads. 0: as many as there are big cores that may be used.
+    /// Compute threads. 0: the number of usable big cores.
     pub threads: u32,
-    /// Kill and restart an engine that has work but makes no progress for this
-    /// long, in seconds.
+    /// Kill and restart an engine that has requests but makes no progress for this long, in
+    /// seconds.
     pub hang_timeout_s: u32,
-    /// How long loading a model may take, in seconds.
+    /// Timeout for loading a model, in seconds.
     pub load_timeout_s: u32,
-    /// Give the model's memory back when nobody has used it for this long, in seconds;
-    /// the next request loads it again. 0: never. `KeepLoaded` on the bus holds it, and so
-    /// does `keep_alive` in Ollama's API.
+    /// Unload the model if it was not used for this long, in seconds; the next request
+    /// loads it again. 0: never. `KeepLoaded` on D-Bus and `keep_alive` in Ollama's API
+    /// override this.
     pub idle_unload_s: u32,
-    /// Requests worked on at once, 1 to 16. They share the memory for keys and values,
-    /// so each may use the whole context as long as the others leave room.
+    /// Number of requests processed at once, 1 to 16. They share the KV cache: each may use
+    /// the whole context as long as enough of it is free.
     pub slots: u32,
-    /// Tokens guessed at most from what stands in the prompt already, 0 to 8, and checked
-    /// in one batch while a request runs alone. Answers that repeat much of the prompt
-    /// come faster, others a little slower; the text is the same. 0: none.
+    /// Prompt lookup decoding: maximum number of tokens that are drafted from the prompt and
+    /// verified in one batch, 0 to 8; only while a single request runs. Faster for answers
+    /// that repeat much of the prompt, slightly slower for others; the text is the same.
+    /// 0: off.
     pub lookup_tokens: u32,
 }
 
@@ -170,19 +174,19 @@ impl Default for EngineConfig {
     }
 }
 
-/// How the board is kept from overheating.
+/// Control of temperature and computing power.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GovernorConfig {
-    /// "balanced": hold the board just below the temperature where it slows itself.
-    /// "throughput": leave that to the firmware and step in only above; most tokens an
-    /// hour on many boards, at the highest temperature. "quiet": as balanced, and never
-    /// more than `power_percent`, for less heat and fan.
+    /// "balanced": keep the board just below the temperature at which it throttles.
+    /// "throughput": leave throttling to the firmware and intervene only above that
+    /// temperature; most tokens per hour on many boards, at the highest temperature.
+    /// "quiet": as "balanced", and at most `power_percent`, for less heat and fan noise.
     pub policy: PolicyName,
-    /// Share of the computing power that "quiet" allows, 5 to 100.
+    /// Computing power that "quiet" allows, in percent, 5 to 100.
     pub power_percent: u8,
-    /// Stay below this temperature, in degrees Celsius, 40 to 110; it only lowers what
-    /// the board itself names as its limit. 0: that limit.
+    /// Temperature limit in degrees Celsius, 40 to 110. It can only lower the limit that the
+    /// board reports. 0: the limit of the board.
     pub temperature_limit_celsius: u32,
 }
 
@@ -196,33 +200,33 @@ impl Default for GovernorConfig {
     }
 }
 
-/// What matters more when the board gets hot.
+/// What to favour when the board gets hot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyName {
-    /// Tokens.
+    /// Tokens per hour.
     Throughput,
-    /// The board.
+    /// A temperature below that of throttling.
     #[default]
     Balanced,
     /// Little heat and noise.
     Quiet,
 }
 
-/// Prompts that are kept, so that the next one with the same beginning need not be
-/// read from its start.
+/// The prefix cache: a prompt that begins like an earlier one is computed only from the
+/// point where they differ.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Memory for finished prompts, in MiB. It is taken besides the context when a
-    /// model is loaded.
+    /// Memory for the prompts of finished requests, in MiB, in addition to that of the
+    /// context. It is allocated when a model is loaded.
     pub memory_mib: u32,
-    /// Space on disk for beginnings that recur (system prompts, tools), in MiB. They
-    /// outlive unloads, restarts and reboots. 0: none are kept.
+    /// Disk space for recurring prefixes (system prompts, tools), in MiB. They remain after
+    /// unloading, restarts and reboots. 0: nothing is written to disk.
     pub disk_mib: u32,
-    /// The most that is written in a day, in MiB: memory cards wear.
+    /// Maximum amount written to disk per day, in MiB, to limit the wear of memory cards.
     pub written_per_day_mib: u32,
-    /// Beginnings shorter than this are computed again, in tokens.
+    /// Minimum length of a prefix on disk, in tokens.
     pub min_tokens: u32,
 }
 
@@ -241,10 +245,10 @@ impl Default for CacheConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DbusConfig {
-    /// Whether to take the name `org.hearthd.Inference1` on the system bus.
+    /// Whether to provide `org.hearthd.Inference1` on the system bus.
     pub enabled: bool,
-    /// Who may import and remove models where there is no polkit: "root" or "group" (all
-    /// members of `hearth`). Where there is one, its rules decide.
+    /// Who may import and remove models: "root" or "group" (all members of `hearth`). With
+    /// polkit, requests on D-Bus follow its rules instead.
     pub model_admins: ModelAdmins,
 }
 
@@ -261,41 +265,41 @@ impl Default for DbusConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelAdmins {
-    /// Only root (and the daemon's own user).
+    /// Root, and the daemon's own user.
     #[default]
     Root,
-    /// Everyone who may use the service.
+    /// All users of the service.
     Group,
 }
 
-/// HTTP on the Unix socket, and on TCP where its socket is enabled.
+/// HTTP on the Unix socket, and on TCP if hearthd-tcp.socket is enabled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
-    /// Where to listen when systemd hands over no socket. Empty: nowhere.
+    /// Path of the Unix socket if systemd passes no socket. Empty: none.
     pub socket: PathBuf,
     /// Permissions of that socket, as an octal number in quotes.
     pub socket_mode: String,
-    /// The largest request body, in MiB; a larger one is answered with 413.
+    /// Maximum size of a request body, in MiB; larger ones are refused with status 413.
     pub body_max_mib: u32,
-    /// A file with the token that requests over TCP have to show, as `Authorization:
-    /// Bearer …`; on the Unix socket the user counts, not a token. Not to be readable by
-    /// everyone. A name alone is one of systemd's credentials, in
-    /// `$CREDENTIALS_DIRECTORY`: with `LoadCredential=http-token:/etc/hearthd/http-token`
-    /// (`%d/http-token` in the unit) write "http-token". Empty: no token is asked for.
+    /// File with the token that requests over TCP must send as `Authorization: Bearer …`.
+    /// Requests on the Unix socket need no token. The file must not be readable by all
+    /// users. A name without a slash is a systemd credential: for
+    /// `LoadCredential=http-token:/etc/hearthd/http-token` in the unit, write "http-token".
+    /// Empty: no token is required.
     pub token_file: PathBuf,
-    /// What was read from `token_file`.
+    /// The content of `token_file`.
     #[serde(skip)]
     pub token: Option<Token>,
-    /// How long a request's body may take to arrive, in seconds; then it is answered
-    /// with 408.
+    /// Timeout for receiving a request body, in seconds; after it, the request is refused
+    /// with status 408.
     pub body_s: u32,
-    /// Connections at once, over all sockets; fewer where the limit of open files leaves
-    /// no room for them. One user, and all of TCP together, may have half of them. One
-    /// more is answered with 503 and closed.
+    /// Maximum number of connections over all sockets; fewer if the limit of open files is
+    /// too low. One user may have half of them, and so may all clients over TCP together.
+    /// Further connections are answered with status 503 and closed.
     pub connections_max: u32,
-    /// A connection without a request for this long is closed, in seconds; also one whose
-    /// next request's header is not complete by then.
+    /// Idle timeout of connections, in seconds. It also applies to receiving the header of a
+    /// request.
     pub idle_s: u32,
 }
 
@@ -323,21 +327,21 @@ impl HttpConfig {
     }
 }
 
-/// A prompt that is computed each time its model has been loaded.
+/// A system prompt that is computed each time its model has been loaded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(example = PrewarmConfig::example())]
 pub struct PrewarmConfig {
-    /// The system prompt, exactly as the conversations send it.
+    /// The system prompt, exactly as in the conversations.
     pub system: String,
-    /// A file that it is read from instead, when the service starts; the line break at
-    /// the file's end is not part of it.
+    /// File with the system prompt, instead of `system`. It is read when the service
+    /// starts; a line break at its end is removed.
     pub system_file: PathBuf,
-    /// A file with the tools that the conversations offer: a JSON list, in OpenAI's form.
+    /// File with the tools of the conversations: a JSON list in the format of OpenAI's API.
     pub tools_file: PathBuf,
-    /// The model; empty: the default one.
+    /// The model. Empty: the default model.
     pub model: String,
-    /// What was read from `tools_file`.
+    /// The content of `tools_file`.
     #[serde(skip)]
     pub tools: Vec<serde_json::Value>,
 }
@@ -355,17 +359,17 @@ impl PrewarmConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PathsConfig {
-    /// Where imported models are kept.
+    /// Imported models.
     pub models: PathBuf,
-    /// Where packaged models lie, read-only.
+    /// Models from packages, read-only.
     pub models_packaged: PathBuf,
-    /// Where prompts are kept.
+    /// The prompt cache.
     pub prompts: PathBuf,
-    /// What `hearthctl tune` measured.
+    /// Results of `hearthctl tune`.
     pub tuning: PathBuf,
-    /// The engine's executable. Empty: `hearth-engine` beside `hearthd`.
+    /// The executable of the engine. Empty: `hearth-engine` in the folder of `hearthd`.
     pub engine: PathBuf,
-    /// The root under which `/sys` and `/proc` are read.
+    /// Root directory for reading `/sys` and `/proc`.
     pub sensors_root: PathBuf,
 }
 

@@ -52,7 +52,7 @@ fn description(schema: &Value) -> String {
 
 fn literal(value: &Value) -> String {
     match value {
-        // Rust's f32 as f64 shows digits nobody wrote (0.05 -> 0.05000000074…).
+        // An f32 printed as f64 has additional digits (0.05 -> 0.05000000074…).
         #[expect(clippy::cast_possible_truncation, reason = "it was an f32")]
         Value::Number(n) if n.is_f64() => format!("{:?}", n.as_f64().unwrap_or_default() as f32),
         other => other.to_string(),

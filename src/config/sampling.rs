@@ -5,71 +5,74 @@ use serde::{Deserialize, Serialize};
 
 use hearth_proto::{CallMode, SAMPLERS, SamplerName, Sampling};
 
-/// How tokens are chosen where neither the request nor the model file says.
+/// Default sampling settings. They apply where neither the request nor the model file sets
+/// a value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingConfig {
-    /// Higher is more varied; 0 always takes the likeliest token.
+    /// Randomness of the choice; 0 always selects the most probable token.
     pub temperature: f32,
-    /// Choose among the k likeliest tokens only; 0: among all.
+    /// Sample from the k most probable tokens; 0 is off.
     pub top_k: u32,
-    /// Choose among the likeliest tokens that together reach this probability.
+    /// Sample from the most probable tokens whose probabilities sum up to this value; 1.0 is
+    /// off.
     pub top_p: f32,
-    /// Leave out tokens less likely than this share of the likeliest.
+    /// Exclude tokens whose probability, relative to that of the most probable token, is below
+    /// this value; 0.0 is off.
     pub min_p: f32,
-    /// Choose among the most typical tokens that together reach this probability; 1.0 is
+    /// Sample from the most typical tokens whose probabilities sum up to this value; 1.0 is
     /// off.
     pub typical_p: f32,
-    /// Leave out tokens whose logits are more than so many standard deviations below the
-    /// largest; -1.0 is off.
+    /// Exclude tokens whose logits are more than this many standard deviations below the
+    /// largest one; -1.0 is off.
     pub top_n_sigma: f32,
-    /// How often (0 to 1) XTC leaves out all but the least likely of the tokens above
-    /// `xtc_threshold`; 0.0 is off.
+    /// Probability (0 to 1) with which XTC excludes all tokens above `xtc_threshold` except
+    /// the least probable of them; 0.0 is off.
     pub xtc_probability: f32,
-    /// The probability from which on XTC takes a token for likely; above 0.5 is off.
+    /// Probability threshold of XTC; above 0.5 is off.
     pub xtc_threshold: f32,
-    /// By how much the temperature follows the entropy of the choice; 0.0 is off.
+    /// Dynamic temperature: the temperature varies by this much with the entropy; 0.0 is off.
     pub dynatemp_range: f32,
-    /// How the entropy maps to the temperature under `dynatemp_range`.
+    /// Dynamic temperature: exponent of the mapping from entropy to temperature.
     pub dynatemp_exponent: f32,
-    /// Make tokens of the last `repeat_last_n` less likely; 1.0 is off.
+    /// Penalty for tokens among the last `repeat_last_n`; 1.0 is off.
     pub repeat_penalty: f32,
-    /// How far back the penalties look, in tokens.
+    /// Number of last tokens that the penalties apply to.
     pub repeat_last_n: u32,
-    /// Make tokens that came already less likely, once; 0.0 is off.
+    /// Penalty for tokens that have occurred, independent of how often; 0.0 is off.
     pub presence_penalty: f32,
-    /// Make tokens that came already less likely, for each time; 0.0 is off.
+    /// Penalty for tokens that have occurred, for each occurrence; 0.0 is off.
     pub frequency_penalty: f32,
-    /// DRY: make tokens that would extend a repetition less likely; 0.0 is off.
+    /// DRY: factor of the penalty for tokens that would extend a repetition; 0.0 is off.
     pub dry_multiplier: f32,
-    /// DRY: by what its penalty grows with each token of the repetition.
+    /// DRY: base of the penalty's exponential growth with the length of the repetition.
     pub dry_base: f32,
-    /// DRY: repetitions of so many tokens are free.
+    /// DRY: repetitions up to this length have no penalty.
     pub dry_allowed_length: u32,
-    /// DRY: how far back it looks, in tokens.
+    /// DRY: number of last tokens that are searched for repetitions.
     pub dry_penalty_last_n: u32,
-    /// Mirostat, version 1 or 2, which keeps the surprise of the tokens at `mirostat_tau`;
-    /// of the other samplers only the temperature is used then. 0 is off.
+    /// Mirostat, version 1 or 2, which controls the surprise of the tokens. Of the other
+    /// samplers only the temperature is then used. 0 is off.
     pub mirostat: u32,
-    /// Mirostat: the surprise it aims at, in bits.
+    /// Mirostat: target surprise in bits.
     pub mirostat_tau: f32,
-    /// Mirostat: how fast it learns.
+    /// Mirostat: learning rate.
     pub mirostat_eta: f32,
-    /// The samplers that are applied, in this order.
+    /// The samplers, in the order of their application.
     #[schemars(with = "Vec<String>")]
     pub samplers: Vec<SamplerName>,
-    /// The most tokens of one answer where the request sets no bound; 0: until
-    /// the context is full.
+    /// Maximum number of tokens of an answer if the request sets none; 0: until the context is
+    /// full.
     pub max_tokens: u32,
-    /// What of an answer is a call of a tool where the request says nothing
-    /// (`tool_call_mode`): "strict", what has the form of the model's family; "lenient",
-    /// also an answer that begins with JSON. Many small models stray from that form.
+    /// Which answers are tool calls if the request does not set `tool_call_mode`: "strict":
+    /// those in the format of the model family; "lenient": also those that begin with JSON,
+    /// since many small models deviate from the format.
     #[schemars(with = "String")]
     pub tool_call_mode: CallMode,
 }
 
 impl Default for SamplingConfig {
-    /// llama.cpp's defaults but for the temperature, which is 0.8 there.
+    /// The defaults of llama.cpp, except the temperature, which is 0.8 there.
     fn default() -> Self {
         Self {
             temperature: 0.7,

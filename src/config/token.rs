@@ -1,38 +1,40 @@
-//! The token that requests over TCP show.
+//! The token for requests over TCP.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq as _;
 
-/// A secret word. It is neither shown nor compared in a time that tells of it.
+/// A secret. It is never printed, and it is compared in constant time.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// A token from the text of its file: letters, digits and `-._~+/=` as a bearer token
-    /// has them (RFC 6750, section 2.1); white space around it is none of it.
+    /// A token from the text of its file: letters, digits and `-._~+/=` as in a
+    /// bearer token (RFC 6750, section 2.1). Surrounding white space is removed.
     ///
     /// # Errors
-    /// What is wrong with the text, without saying it.
+    /// What is wrong with the text, without the text itself.
     pub fn parse(text: &str) -> Result<Self, String> {
         let token = text.trim();
         if token.is_empty() {
-            return Err("is empty: write a token into it, `openssl rand -hex 32` makes one".into());
-        }
-        let fits = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
-        if !token.chars().all(fits) {
             return Err(
-                "holds more than a token of letters, digits and -._~+/= in one line: write only \
-                 the token into it"
+                "is empty: write a token into it, for example from `openssl rand -hex 32`".into(),
+            );
+        }
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+        if !token.chars().all(is_allowed) {
+            return Err(
+                "contains characters other than letters, digits and -._~+/=: write only the token \
+                 into it"
                     .into(),
             );
         }
         Ok(Self(token.to_owned()))
     }
 
-    /// Whether this is what was shown. How long it takes depends on the lengths alone.
-    pub fn is(&self, shown: &[u8]) -> bool {
-        self.0.as_bytes().ct_eq(shown).into()
+    /// Compares the token in a time that depends on the lengths only.
+    pub fn matches(&self, presented: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(presented).into()
     }
 }
 
@@ -47,17 +49,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_one_word() {
+    fn a_token_is_validated_compared_and_not_printed() {
         let token = Token::parse(" aZ0-._~+/=\n").unwrap();
-        assert!(token.is(b"aZ0-._~+/="));
-        for shown in [
+        assert!(token.matches(b"aZ0-._~+/="));
+        for other in [
             &b""[..],
             b"aZ0",
             b"aZ0-._~+/==",
             b"az0-._~+/=",
             b" aZ0-._~+/=",
         ] {
-            assert!(!token.is(shown), "{shown:?}");
+            assert!(!token.matches(other), "{other:?}");
         }
         assert!(!format!("{token:?}").contains("aZ0"));
         for (text, part) in [
@@ -66,8 +68,8 @@ mod tests {
             ("a\nb", "only"),
             ("\u{e9}", "only"),
         ] {
-            let said = Token::parse(text).unwrap_err();
-            assert!(said.contains(part), "{text:?}: {said}");
+            let message = Token::parse(text).unwrap_err();
+            assert!(message.contains(part), "{text:?}: {message}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The daemon's owners, each with its own state, and what they show together.
+//! The daemon's owners, each with its own state, and their combined status.
 //!
-//! A transport takes a [`Daemon`] and calls the owner that it needs; it decides nothing
-//! itself.
+//! A transport takes a [`Daemon`] and calls the owner that it needs; it has no policy of
+//! its own.
 
 mod models;
 mod snapshot;
@@ -126,7 +126,7 @@ impl Daemon {
         }
     }
 
-    /// Has the default model loaded if the configuration says so.
+    /// Loads the default model if `model.preload` is set.
     fn preload(&self) {
         let config = self.config.get();
         if !config.model.preload {
@@ -135,12 +135,12 @@ impl Daemon {
         let configured = ModelRef::from(config.model.default.as_str());
         match self.store.index().find(&ModelRef::Default, &configured) {
             Ok(model) => self.pool.want(&model.name),
-            Err(failure) => log::warn!("no model to preload: {failure}"),
+            Err(failure) => log::warn!("cannot preload the default model: {failure}"),
         }
     }
 
-    /// Puts a new configuration in force; it applies to later requests and loads, and the
-    /// governor's part from the next reading on.
+    /// Replaces the configuration; it applies to later requests and loads, and its governor
+    /// settings from the next reading on.
     pub fn set_config(&self, config: Config) {
         self.board.set_config(&config.governor);
         self.config.set(config);
@@ -153,7 +153,7 @@ impl Daemon {
         self.pool.stop();
     }
 
-    /// Removes an imported model that is not in memory.
+    /// Removes an imported model that is not loaded.
     ///
     /// # Errors
     /// As [`ModelStore::remove`].

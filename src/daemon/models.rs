@@ -20,14 +20,14 @@ const CHATML: &str = "{%- for message in messages -%}\n  \
 pub struct Props {
     /// Its name.
     pub model: String,
-    /// Tokens of one conversation; if the model is not loaded, those that it is loaded with
-    /// if the memory allows.
+    /// Context size in tokens; for a model that is not loaded, the one that it is loaded with
+    /// if enough memory is available.
     pub context_size: u32,
     /// Requests that run at once.
     pub slots: u32,
     /// Its chat template, `ChatML` if its file has none.
     pub chat_template: String,
-    /// Whether it is in memory.
+    /// Whether it is loaded.
     pub is_loaded: bool,
 }
 
@@ -89,9 +89,9 @@ fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> ModelEntry {
         Err(problem) => (Arc::<Header>::default(), problem.clone()),
     };
     let known = resident.and_then(|r| r.info.as_ref()).map(|info| info.kind);
-    let told = model.header.as_ref().ok().and_then(|h| h.model_kind());
+    let declared = model.header.as_ref().ok().and_then(|h| h.model_kind());
     ModelEntry {
-        kind: known.or(told),
+        kind: known.or(declared),
         loaded: resident.is_some(),
         is_default: false,
         name: model.name.clone(),

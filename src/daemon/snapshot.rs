@@ -1,4 +1,4 @@
-//! A snapshot of the board, for people and for tools that plot it.
+//! A snapshot of the board, for users and for programs that plot it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::tuning::TuningProgress;
 pub struct BoardSnapshot {
     /// Hottest CPU zone, where the board has one.
     pub temperature: Option<MilliCelsius>,
-    /// The temperature that it is not to exceed; `None` without a temperature sensor.
+    /// The temperature limit; `None` without a temperature sensor.
     pub temperature_limit: Option<MilliCelsius>,
     /// `cool`, `warm`, `hot`, `limit`, `emergency`.
     pub thermal_state: &'static str,
@@ -26,9 +26,9 @@ pub struct BoardSnapshot {
     pub duty: Permille,
     /// The highest frequency allowed, relative to the highest possible.
     pub frequency_cap: Option<Permille>,
-    /// What keeps the board below full speed.
+    /// Why the engine runs below full speed.
     pub cause: Option<Cause>,
-    /// Problems that the firmware reports, in words.
+    /// Names of the problems that the firmware reports.
     pub firmware: Vec<&'static str>,
     /// `MemTotal`.
     pub memory_total: Option<Bytes>,

@@ -1,5 +1,5 @@
-//! The daemon's state in one value: what the bus properties, `/health` and the metrics
-//! show, so that all of them agree.
+//! The daemon's state in one value, which the bus properties, `/health` and the metrics
+//! show.
 
 use hearth_policy::governor::MemoryState;
 use serde::Serialize;
@@ -12,18 +12,18 @@ use crate::engines::PoolStatus;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// No model in memory.
+    /// No model is loaded.
     #[default]
     Unloaded,
     /// A model is being loaded.
     Loading,
-    /// Waiting for work.
+    /// A model is loaded, and no request runs.
     Ready,
-    /// Working.
+    /// Requests run.
     Busy,
-    /// Working or waiting under the governor's limits; see `LimitReason`.
+    /// A model is loaded, and the governor limits it; see `LimitReason`.
     Limited,
-    /// The last load failed, or the engine keeps dying.
+    /// The last load failed.
     Failed,
 }
 
@@ -64,7 +64,7 @@ pub struct Status {
     pub limit_reason: String,
     /// Requests waiting.
     pub queue_length: u32,
-    /// Requests the engine works on.
+    /// Requests that the engine processes.
     pub active_jobs: u32,
     /// Decode speed of the last finished answer.
     pub tokens_per_second: f64,
@@ -72,14 +72,14 @@ pub struct Status {
     pub cpu: String,
     /// Process id of the engine, where one runs.
     pub engine_pid: Option<u32>,
-    /// How often the engine has died since the daemon started.
+    /// Engine processes that crashed or were killed since the daemon started.
     pub engine_crashes: u64,
     /// Whether the service is stopping.
     pub draining: bool,
 }
 
 impl Status {
-    /// The status that these add up to.
+    /// The combined status.
     pub(super) fn of(board: &BoardStatus, pool: &PoolStatus, queue: &QueueStatus) -> Self {
         let resident = pool.first();
         let info = resident.and_then(|model| model.info.as_ref());
@@ -116,7 +116,7 @@ impl Status {
     }
 }
 
-/// What the governor limits, and what was reduced for lack of memory.
+/// What the governor limits, and what was reduced because memory is short.
 fn limit_reason(board: &BoardStatus, pool: &PoolStatus) -> String {
     let memory = match board.verdict.memory {
         MemoryState::Normal => "",

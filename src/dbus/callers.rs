@@ -1,4 +1,4 @@
-//! Identifies callers: uids by bus name, and which callers have left the bus.
+//! Identifies callers by their bus name, and reports when they leave the bus.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::board::BoardMonitor;
 use crate::caller::{Caller, Origin, Principal};
 use hearth_proto::{Failure, FailureKind};
 
-/// Known callers. The uid of a unique name never changes, so it is requested once.
+/// Known callers. The uid of a unique name never changes, so it is queried once.
 #[derive(Clone, Debug)]
 pub struct Callers {
     board: BoardMonitor,
@@ -30,16 +30,16 @@ struct Known {
     left: watch::Sender<bool>,
 }
 
-/// A caller, and the moment it leaves the bus.
+/// A caller, and whether it has left the bus.
 #[derive(Debug)]
-pub(super) struct Present {
+pub(super) struct BusCaller {
     pub(super) caller: Caller,
     left: watch::Receiver<bool>,
 }
 
-impl Present {
+impl BusCaller {
     /// Resolves when the caller has left the bus.
-    pub(super) async fn left(&self) {
+    pub(super) async fn disconnected(&self) {
         // The sender is dropped only with the whole service.
         _ = self.left.clone().wait_for(|left| *left).await;
     }
@@ -53,7 +53,7 @@ impl Callers {
         }
     }
 
-    /// Forgets callers that leave, and wakes the tasks that wait on their behalf. A
+    /// Removes callers that leave the bus, and wakes the tasks that wait for it. A
     /// peer-to-peer connection has no bus and does not need this.
     pub(super) async fn watch(&self, connection: &Connection) -> zbus::Result<()> {
         if !connection.is_bus() {
@@ -80,13 +80,13 @@ impl Callers {
         &self,
         header: &Header<'_>,
         connection: &Connection,
-    ) -> Result<Present, Error> {
+    ) -> Result<BusCaller, Error> {
         let sender = header.sender().map(ToString::to_string).unwrap_or_default();
         let known = self.known.lock().get(&sender).cloned();
         let known = if let Some(known) = known {
             known
         } else {
-            let (uid, pid) = self.ask(&sender, connection).await?;
+            let (uid, pid) = self.credentials(&sender, connection).await?;
             let unit = match pid {
                 Some(pid) => self.board.unit_of(pid).await,
                 None => None,
@@ -109,7 +109,7 @@ impl Callers {
             }
             known
         };
-        Ok(Present {
+        Ok(BusCaller {
             caller: Caller {
                 unit: known.unit.clone(),
                 ..Caller::new(Principal::Uid(known.uid), Origin::Bus(sender))
@@ -119,7 +119,7 @@ impl Callers {
     }
 
     /// The sender's uid and process.
-    async fn ask(
+    async fn credentials(
         &self,
         sender: &str,
         connection: &Connection,
@@ -127,7 +127,7 @@ impl Callers {
         let unknown = || {
             Failure::new(
                 FailureKind::AccessDenied,
-                "the bus does not say who you are",
+                "the bus does not report the user id of the caller",
             )
         };
         let credentials = if connection.is_bus() {
@@ -144,7 +144,7 @@ impl Callers {
     }
 }
 
-/// Whether a caller is still on the bus; a peer-to-peer connection has none to leave.
+/// Whether a caller is still on the bus; always true on a peer-to-peer connection.
 async fn is_present(sender: &str, connection: &Connection) -> bool {
     if !connection.is_bus() {
         return true;

@@ -9,7 +9,7 @@ use zbus::names::BusName;
 use zbus::object_server::{InterfaceRef, ObjectServer, SignalEmitter};
 use zbus::{OwnedObjectPath, interface};
 
-use super::callers::{Callers, Present};
+use super::callers::{BusCaller, Callers};
 use super::{Error, PATH};
 use crate::caller::Principal;
 use crate::daemon::Daemon;
@@ -19,8 +19,8 @@ use hearth_proto::Failure;
 /// Progress is published at most this often.
 const COALESCE: Duration = Duration::from_millis(250);
 
-/// The interface `org.hearthd.Inference1.Job`. Everyone on the bus who may use the
-/// service sees that a job is there, only its owner and root see text.
+/// The interface `org.hearthd.Inference1.Job`. All users of the service can see that a job
+/// exists; only its owner and root get its text.
 #[derive(Debug)]
 pub(super) struct Job {
     id: u64,
@@ -31,46 +31,45 @@ pub(super) struct Job {
 
 #[interface(name = "org.hearthd.Inference1.Job")]
 impl Job {
-    /// Cancels the job; nothing happens to one that is over.
+    /// Cancels the job. No effect if it has ended.
     async fn cancel(
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        Ok(self.daemon.jobs.cancel(&present.caller, self.id)?)
+        let peer = self.callers.identify(&header, connection).await?;
+        Ok(self.daemon.jobs.cancel(&peer.caller, self.id)?)
     }
 
-    /// Moves the job to another class while it is queued: interactive, normal or
-    /// background.
+    /// Changes the priority of a queued job: interactive, normal or background.
     async fn set_priority(
         &self,
         priority: String,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         let priority = priority.parse().map_err(Failure::invalid)?;
-        let caller = &present.caller;
+        let caller = &peer.caller;
         Ok(self.daemon.jobs.set_priority(caller, self.id, priority)?)
     }
 
-    /// Waits for the result: the OpenAI response as JSON.
+    /// Waits for the result and returns it: the response of OpenAI's API as JSON.
     #[zbus(out_args("result"))]
     async fn get_result(
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<String, Error> {
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         Ok(self
             .daemon
             .jobs
-            .result(present.caller.principal, self.id)
+            .result(peer.caller.principal, self.id)
             .await?)
     }
 
-    /// The job is over; sent to its submitter alone.
+    /// The job has ended. Sent to its submitter only.
     #[zbus(signal)]
     async fn finished(emitter: &SignalEmitter<'_>, state: &str, result: &str) -> zbus::Result<()>;
 
@@ -80,13 +79,13 @@ impl Job {
         self.view.borrow().state.as_str()
     }
 
-    /// 0 to 1.
+    /// Tokens generated, relative to the maximum; 1 when the job has ended.
     #[zbus(property)]
     fn progress(&self) -> f64 {
         self.view.borrow().progress
     }
 
-    /// Place in the queue; 0 is next.
+    /// Position in the queue; 0 is next.
     #[zbus(property)]
     fn queue_position(&self) -> u32 {
         self.view.borrow().queue_position
@@ -98,19 +97,19 @@ impl Job {
         self.view.borrow().tokens_generated
     }
 
-    /// The owner.
+    /// User id of the owner.
     #[zbus(property(emits_changed_signal = "const"))]
     fn uid(&self) -> u32 {
         self.view.borrow().uid
     }
 
-    /// The submitter's bus name.
+    /// Unique bus name of the submitter.
     #[zbus(property(emits_changed_signal = "const"))]
     fn sender(&self) -> String {
         self.view.borrow().sender.clone()
     }
 
-    /// The systemd unit of the submitter; empty where not known.
+    /// systemd unit of the submitter; empty if unknown.
     #[zbus(property(emits_changed_signal = "const"))]
     fn unit(&self) -> String {
         self.view.borrow().unit.clone()
@@ -124,15 +123,15 @@ impl Job {
 }
 
 /// Cancels a job when its submitter leaves the bus.
-pub(super) fn end_with_caller(daemon: &Daemon, submitter: Present, id: u64) {
+pub(super) fn end_with_caller(daemon: &Daemon, submitter: BusCaller, id: u64) {
     let Some(mut view) = daemon.jobs.watch(id) else {
         return;
     };
     let daemon = daemon.clone();
     tokio::spawn(async move {
         tokio::select! {
-            () = submitter.left() => {
-                // The job is over or forgotten: there is nothing to cancel.
+            () = submitter.disconnected() => {
+                // The job has ended or was removed: there is nothing to cancel.
                 _ = daemon.jobs.cancel(&submitter.caller, id);
             }
             _ = view.wait_for(|view| view.state.is_over()) => {}
@@ -140,7 +139,7 @@ pub(super) fn end_with_caller(daemon: &Daemon, submitter: Present, id: u64) {
     });
 }
 
-/// Serves a job's object until the job is forgotten.
+/// Serves a job's object until the job is removed.
 pub(super) async fn serve(
     daemon: &Daemon,
     callers: &Callers,
@@ -148,7 +147,11 @@ pub(super) async fn serve(
     connection: &Connection,
     id: u64,
 ) -> Result<OwnedObjectPath, Error> {
-    let gone = || Failure::invalid(format!("job {id} is forgotten already"));
+    let gone = || {
+        Failure::invalid(format!(
+            "job {id} has already been removed: raise `queue.job_keep_s`"
+        ))
+    };
     let view = daemon.jobs.watch(id).ok_or_else(gone)?;
     let path = OwnedObjectPath::try_from(format!("{PATH}/jobs/{id}"))?;
     let job = Job {
@@ -172,7 +175,7 @@ pub(super) async fn serve(
     Ok(path)
 }
 
-/// Publishes changes; returns when the job is forgotten.
+/// Publishes changes; returns when the job is removed.
 async fn publish(
     daemon: &Daemon,
     interface: &InterfaceRef<Job>,
@@ -213,7 +216,7 @@ async fn publish(
     }
 }
 
-/// Sends the end to the submitter alone: it contains the answer.
+/// Emits `Finished` to the submitter only, since it contains the answer.
 async fn finished(
     daemon: &Daemon,
     emitter: &SignalEmitter<'_>,

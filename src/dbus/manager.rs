@@ -1,4 +1,7 @@
 //! The object at `/org/hearthd/Inference1`.
+//!
+//! Longer than other files: zbus requires all methods and properties of an interface in one
+//! `impl` block. Each method only identifies its caller, translates, and calls an owner.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,7 +14,7 @@ use zbus::message::Header;
 use zbus::object_server::ObjectServer;
 use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, interface};
 
-use super::callers::{Callers, Present};
+use super::callers::{BusCaller, Callers};
 use super::options::{self, Options};
 use super::polkit::{self, Action};
 use super::turn::{schema, turn};
@@ -21,7 +24,7 @@ use hearth_proto::{Answer, Failure, ModelRef, Submission};
 
 use crate::daemon::{Daemon, Status};
 
-/// Features of this build, for clients that want to check before a call.
+/// Features of this build, so that clients can check for them before a call.
 const FEATURES: &[&str] = &[
     "chat",
     "constrained-output",
@@ -61,25 +64,25 @@ impl Manager {
         self.daemon.status()
     }
 
-    /// Waits for a complete answer, as [`Self::until_left`] does.
-    async fn answer(&self, present: &Present, submission: Submission) -> Result<Answer, Error> {
+    /// Waits for a complete answer, as [`Self::until_disconnected`] does.
+    async fn answer(&self, peer: &BusCaller, submission: Submission) -> Result<Answer, Error> {
         let stream = self
             .daemon
             .dispatcher
-            .submit(&present.caller, submission)
+            .submit(&peer.caller, submission)
             .await?;
-        Self::until_left(present, stream.collect()).await
+        Self::until_disconnected(peer, stream.collect()).await
     }
 
-    /// Waits for the result that a caller requested, or until the caller leaves the bus:
-    /// then the work is dropped, and its requests with it.
-    async fn until_left<T>(
-        present: &Present,
-        wanted: impl Future<Output = Result<T, Failure>>,
+    /// Waits for a result. If the caller leaves the bus first, the future is dropped, which
+    /// cancels its requests.
+    async fn until_disconnected<T>(
+        peer: &BusCaller,
+        work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Error> {
         tokio::select! {
-            done = wanted => Ok(done?),
-            () = present.left() => Err(Failure::cancelled().into()),
+            done = work => Ok(done?),
+            () = peer.disconnected() => Err(Failure::cancelled().into()),
         }
     }
 }
@@ -87,7 +90,7 @@ impl Manager {
 #[expect(clippy::unused_self, reason = "properties are methods")]
 #[interface(name = "org.hearthd.Inference1")]
 impl Manager {
-    /// One turn through the model's chat template.
+    /// Answers a single prompt, with the chat template of the model.
     #[zbus(out_args("text"))]
     async fn generate(
         &self,
@@ -95,12 +98,12 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<String, Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        Ok(self.answer(&present, turn(prompt)).await?.content)
+        let peer = self.callers.identify(&header, connection).await?;
+        Ok(self.answer(&peer, turn(prompt)).await?.content)
     }
 
-    /// One turn whose answer is JSON, valid against the JSON schema; an empty schema
-    /// means any object.
+    /// Answers a single prompt with JSON that is valid against the JSON schema. An empty
+    /// schema allows any object.
     #[zbus(out_args("json"))]
     async fn generate_json(
         &self,
@@ -109,14 +112,14 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<String, Error> {
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         let mut submission = turn(prompt);
         submission.request.constraint = Some(schema(&json_schema)?);
-        let answer = self.answer(&present, submission).await?;
+        let answer = self.answer(&peer, submission).await?;
         Ok(answer.whole_json()?.content)
     }
 
-    /// An OpenAI chat-completions request as JSON, and its response.
+    /// Answers a chat-completions request in the format of OpenAI's API.
     #[zbus(out_args("response"))]
     async fn chat(
         &self,
@@ -124,18 +127,18 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<String, Error> {
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         let request = decode_chat(request.as_bytes())?;
         let candidates = self
             .daemon
             .dispatcher
-            .submit_candidates(&present.caller, &request.submission, request.n)
+            .submit_candidates(&peer.caller, &request.submission, request.n)
             .await?;
-        let answers = Self::until_left(&present, candidates.collect()).await?;
+        let answers = Self::until_disconnected(&peer, candidates.collect()).await?;
         Ok(chat_response(&answers).to_string())
     }
 
-    /// The vectors of texts, each of length one, in their order.
+    /// Computes the embeddings of texts: vectors of length one, in the order of the texts.
     #[zbus(out_args("vectors"))]
     async fn embed(
         &self,
@@ -143,18 +146,17 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Vec<Vec<f64>>, Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        let made = tokio::select! {
-            made = self.daemon.dispatcher.embed(&present.caller, &ModelRef::Default, texts) => made?,
-            () = present.left() => return Err(Failure::cancelled().into()),
-        };
-        let vectors = made.vectors.into_iter();
+        let peer = self.callers.identify(&header, connection).await?;
+        let dispatcher = &self.daemon.dispatcher;
+        let computed = dispatcher.embed(&peer.caller, &ModelRef::Default, texts);
+        let computed = Self::until_disconnected(&peer, computed).await?;
+        let vectors = computed.vectors.into_iter();
         Ok(vectors
             .map(|v| v.into_iter().map(f64::from).collect())
             .collect())
     }
 
-    /// Tokens of a text, without template.
+    /// Returns the number of tokens of a text, without a chat template.
     #[zbus(out_args("tokens"))]
     async fn count_tokens(
         &self,
@@ -162,17 +164,18 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         Ok(self
             .daemon
             .dispatcher
-            .count_tokens(&present.caller, text)
+            .count_tokens(&peer.caller, text)
             .await?)
     }
 
-    /// Admits a chat request as a job and returns at once. Options: `priority` (s) is
-    /// interactive, normal or background; `deadline_ms` (t or u) gives up after so long;
-    /// with `cancel_when_gone` (b) the job ends when its submitter leaves the bus.
+    /// Enqueues a chat request as a job and returns at once. Options: `priority` (s):
+    /// interactive, normal or background; `deadline_ms` (t or u): fail with
+    /// `DeadlineExceeded` after this time; `cancel_when_gone` (b): cancel the job when its
+    /// submitter leaves the bus.
     #[zbus(out_args("job"))]
     async fn submit(
         &self,
@@ -182,23 +185,24 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
         #[zbus(object_server)] server: &ObjectServer,
     ) -> Result<OwnedObjectPath, Error> {
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         let mut request = decode_chat(request.as_bytes())?.single()?;
         let ends_with_caller = options::apply(&options, &mut request.submission)?;
         let id = self
             .daemon
             .jobs
-            .submit(&present.caller, request.submission, |answer| {
+            .submit(&peer.caller, request.submission, |answer| {
                 chat_response(from_ref(answer)).to_string()
             })
             .await?;
         if ends_with_caller {
-            jobs::end_with_caller(&self.daemon, present, id);
+            jobs::end_with_caller(&self.daemon, peer, id);
         }
         jobs::serve(&self.daemon, &self.callers, server, connection, id).await
     }
 
-    /// As `Submit`, with the events as lines of JSON on a pipe; closing it cancels.
+    /// As `Submit`, and writes the events as lines of JSON to a pipe. Closing the pipe cancels
+    /// the job.
     #[zbus(out_args("job", "events"))]
     async fn open_stream(
         &self,
@@ -208,7 +212,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
         #[zbus(object_server)] server: &ObjectServer,
     ) -> Result<(OwnedObjectPath, OwnedFd), Error> {
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         let mut request = decode_chat(request.as_bytes())?.single()?;
         // Closing the pipe ends the job; a caller that has left the bus may still read from
         // it.
@@ -216,24 +220,24 @@ impl Manager {
         let (id, events) = self
             .daemon
             .jobs
-            .submit_streamed(&present.caller, request.submission, |answer| {
+            .submit_streamed(&peer.caller, request.submission, |answer| {
                 chat_response(from_ref(answer)).to_string()
             })
             .await?;
-        let reader = stream::start(&self.daemon, present.caller.clone(), id, events)?;
+        let reader = stream::start(&self.daemon, peer.caller.clone(), id, events)?;
         if ends_with_caller {
-            jobs::end_with_caller(&self.daemon, present, id);
+            jobs::end_with_caller(&self.daemon, peer, id);
         }
         let path = jobs::serve(&self.daemon, &self.callers, server, connection, id).await?;
         Ok((path, reader.into()))
     }
 
-    /// Opens a session: a conversation that the service keeps, until it is closed or its
-    /// owner leaves the bus. Options, all of them for every turn: `system` (s) is the system
-    /// prompt; `model` (s) a model's name; `temperature`, `top_p`, `min_p`,
+    /// Opens a session: a conversation that the service stores until it is closed or its
+    /// owner leaves the bus. Options, which apply to every turn: `system` (s): the system
+    /// prompt; `model` (s): the name of a model; `temperature`, `top_p`, `min_p`,
     /// `repeat_penalty`, `presence_penalty` and `frequency_penalty` (d), `top_k`,
     /// `repeat_last_n`, `seed` and `max_tokens` (u), `stop` (as), `truncation` (s) and
-    /// `priority` (s, else interactive) are what they are in a request of `Chat`.
+    /// `priority` (s; default interactive): as in a request of `Chat`.
     #[zbus(out_args("session"))]
     async fn open_session(
         &self,
@@ -241,20 +245,17 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<OwnedObjectPath, Error> {
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         let (system, options) = options::session(&options)?;
-        let id = self
-            .daemon
-            .sessions
-            .open(&present.caller, system, options)?;
-        sessions::serve(&self.daemon, &self.callers, connection, present, id).await
+        let id = self.daemon.sessions.open(&peer.caller, system, options)?;
+        sessions::serve(&self.daemon, &self.callers, connection, peer, id).await
     }
 
-    /// Has the beginning of conversations with this system prompt computed when nothing
-    /// else is to do, and kept; returns once it is queued. Options: `model` (s), and as
-    /// JSON lists `messages` (s), further ones that they all have, and `tools` (s), as the
-    /// conversations will offer them; with `cancel_when_gone` (b) it ends when the caller
-    /// leaves the bus.
+    /// Computes the common prefix of conversations into the prefix cache, at background
+    /// priority; returns once it is queued. Options: `model` (s): the name of a model;
+    /// `messages` (s): further messages of the prefix, as a JSON list; `tools` (s): the tools
+    /// of the conversations, as a JSON list; `cancel_when_gone` (b): cancel it when the
+    /// caller leaves the bus.
     async fn prewarm(
         &self,
         system_prompt: String,
@@ -262,40 +263,40 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         let (prewarm, ends_with_caller) = options::prewarm(system_prompt, &options)?;
         if let Some(stream) = self
             .daemon
             .dispatcher
-            .prewarm(&present.caller, prewarm)
+            .prewarm(&peer.caller, prewarm)
             .await?
         {
             tokio::spawn(async move {
-                let gone = async {
+                let left = async {
                     if ends_with_caller {
-                        present.left().await;
+                        peer.disconnected().await;
                     } else {
                         std::future::pending::<()>().await;
                     }
                 };
-                // Nobody waits for it: the journal reports how it ended.
+                // The result is only logged.
                 tokio::select! {
                     _ = stream.collect() => {}
-                    () = gone => {}
+                    () = left => {}
                 }
             });
         }
         Ok(())
     }
 
-    /// The installed models.
+    /// Lists the installed models.
     #[zbus(out_args("models"))]
     async fn list_models(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
         self.daemon.models().await.into_iter().map(entry).collect()
     }
 
-    /// Loads a model and waits until it is ready; an empty name means the default. It
-    /// knows no options yet.
+    /// Loads a model and waits until it is ready. An empty name means the default model. There
+    /// are no options yet.
     async fn load_model(
         &self,
         name: String,
@@ -304,65 +305,67 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
         options::check(&options, &[])?;
-        let present = self.callers.identify(&header, connection).await?;
-        polkit::check(&present, &header, connection, Action::LoadModel).await?;
+        let peer = self.callers.identify(&header, connection).await?;
+        polkit::check(&peer, &header, connection, Action::LoadModel).await?;
         Ok(self
             .daemon
             .pool
-            .load(&present.caller, &name.as_str().into())
+            .load(&peer.caller, &name.as_str().into())
             .await?)
     }
 
-    /// Gives the model's memory back.
+    /// Unloads the model and frees its memory.
     async fn unload_model(
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        polkit::check(&present, &header, connection, Action::UnloadModel).await?;
-        Ok(self.daemon.pool.unload(&present.caller).await?)
+        let peer = self.callers.identify(&header, connection).await?;
+        polkit::check(&peer, &header, connection, Action::UnloadModel).await?;
+        Ok(self.daemon.pool.unload(&peer.caller).await?)
     }
 
-    /// Keeps the model in memory, loading it where needed, until the cookie is released
-    /// or the caller leaves the bus. The reason is for people.
+    /// Takes an inhibitor: the model is loaded if necessary and stays in memory until the
+    /// cookie is released or the caller leaves the bus. The reason is logged.
     async fn keep_loaded(
         &self,
         reason: String,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         let cookie = self
             .daemon
             .pool
-            .inhibit_unload(&present.caller, &reason)
+            .inhibit_unload(&peer.caller, &reason)
             .await?;
         let daemon = self.daemon.clone();
         tokio::spawn(async move {
-            present.left().await;
-            daemon.pool.release(&present.caller, cookie);
+            peer.disconnected().await;
+            daemon.pool.release(&peer.caller, cookie);
         });
         Ok(cookie)
     }
 
-    /// Ends a hold of `KeepLoaded`.
+    /// Releases an inhibitor of `KeepLoaded`.
     async fn release_keep_loaded(
         &self,
         cookie: u32,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        if self.daemon.pool.release(&present.caller, cookie) {
+        let peer = self.callers.identify(&header, connection).await?;
+        if self.daemon.pool.release(&peer.caller, cookie) {
             return Ok(());
         }
-        let message =
-            format!("you have no cookie {cookie}: it was released already, or is another's");
+        let message = format!(
+            "this caller has no cookie {cookie}: it was already released, or belongs to another"
+        );
         Err(Failure::invalid(message).into())
     }
 
-    /// Copies a model file, checks it, and gives it a name. It knows no options yet.
+    /// Copies a model file into the service's folder under this name, and checks it. There are
+    /// no options yet.
     async fn import_model(
         &self,
         name: String,
@@ -372,10 +375,10 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
         options::check(&options, &[])?;
-        let present = self.callers.identify(&header, connection).await?;
-        let allowed = polkit::check(&present, &header, connection, Action::ImportModel).await?;
+        let peer = self.callers.identify(&header, connection).await?;
+        let allowed = polkit::check(&peer, &header, connection, Action::ImportModel).await?;
         let file = File::from(StdFd::from(file));
-        let (store, caller) = (&self.daemon.store, &present.caller);
+        let (store, caller) = (&self.daemon.store, &peer.caller);
         Ok(store.import(caller, allowed, &name, file).await?)
     }
 
@@ -386,57 +389,60 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        let allowed = polkit::check(&present, &header, connection, Action::RemoveModel).await?;
+        let peer = self.callers.identify(&header, connection).await?;
+        let allowed = polkit::check(&peer, &header, connection, Action::RemoveModel).await?;
         Ok(self
             .daemon
-            .remove_model(&present.caller, allowed, &name)
+            .remove_model(&peer.caller, allowed, &name)
             .await?)
     }
 
-    /// The prompts kept on disk, the caller's and those that are shared; all for root.
+    /// Lists the prompt cache on disk: the caller's entries and the shared ones; all for root.
     async fn list_prompts(
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Vec<HashMap<&'static str, OwnedVariant>>, Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        let prompts = self.daemon.prompts.list(&present.caller, false).await?;
+        let peer = self.callers.identify(&header, connection).await?;
+        let prompts = self.daemon.prompts.list(&peer.caller, false).await?;
         Ok(prompts.into_iter().map(prompt_entry).collect())
     }
 
-    /// The same, but each is read as a whole and compared with its checksums.
+    /// As `ListPrompts`, and verifies the checksums of each entry.
     async fn verify_prompts(
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Vec<HashMap<&'static str, OwnedVariant>>, Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        let prompts = self.daemon.prompts.list(&present.caller, true).await?;
+        let peer = self.callers.identify(&header, connection).await?;
+        let prompts = self.daemon.prompts.list(&peer.caller, true).await?;
         Ok(prompts.into_iter().map(prompt_entry).collect())
     }
 
-    /// Deletes the caller's kept prompts, in memory and on disk; all of them for root.
+    /// Deletes the caller's entries of the prompt cache, in memory and on disk; all for root.
+    /// Returns the number of deleted files.
     async fn clear_prompts(
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        polkit::check(&present, &header, connection, Action::ClearCache).await?;
-        Ok(self.daemon.prompts.clear(&present.caller).await?)
+        let peer = self.callers.identify(&header, connection).await?;
+        polkit::check(&peer, &header, connection, Action::ClearCache).await?;
+        Ok(self.daemon.prompts.clear(&peer.caller).await?)
     }
 
-    /// The board now: temperature, limits, memory, and what was concluded from them last.
-    /// What the board does not have is left out.
+    /// Returns the state of the board: temperature, limits, memory, and the governor's last
+    /// decisions. Values that the board does not provide are omitted.
     #[zbus(out_args("board"))]
     async fn get_board(&self) -> HashMap<&'static str, OwnedVariant> {
         board(self.daemon.board_snapshot().await)
     }
 
-    /// Measures how fast a model is with 1, 2, … threads, when the board is cool and idle,
-    /// and uses the result from then on; an empty name means the loaded or default model.
-    /// `GetBoard` says how far it is. Ends when the caller leaves the bus.
+    /// Measures the speed of a model with 1, 2, … threads while the board is cool and idle; the
+    /// governor uses the result from then on. An empty name means the loaded or the default
+    /// model. `GetBoard` returns the progress. The measurement stops when the caller leaves
+    /// the bus. Option: `wait_s` (u): how long to wait for a cool and idle board in all, in
+    /// seconds (default 600).
     #[zbus(out_args("tuning"))]
     async fn tune(
         &self,
@@ -446,19 +452,19 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<HashMap<&'static str, OwnedVariant>, Error> {
         let wait = options::tune(&options)?;
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         let model = ModelRef::from(model.as_str());
-        let measured = self.daemon.tuner.tune(&present.caller, &model, wait);
-        Ok(tuning(&Self::until_left(&present, measured).await?))
+        let measured = self.daemon.tuner.tune(&peer.caller, &model, wait);
+        Ok(tuning(&Self::until_disconnected(&peer, measured).await?))
     }
 
-    /// What has been measured.
+    /// Lists the stored measurements.
     #[zbus(out_args("tunings"))]
     fn list_tunings(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
         self.daemon.tuner.list().iter().map(tuning).collect()
     }
 
-    /// Forgets what has been measured.
+    /// Deletes the stored measurements.
     async fn forget_tunings(&self) -> Result<(), Error> {
         Ok(self.daemon.tuner.forget().await?)
     }
@@ -469,7 +475,7 @@ impl Manager {
         env!("CARGO_PKG_VERSION")
     }
 
-    /// What this build can do.
+    /// Features of this build.
     #[zbus(property(emits_changed_signal = "const"))]
     fn features(&self) -> Vec<&'static str> {
         FEATURES.to_vec()
@@ -481,25 +487,25 @@ impl Manager {
         self.status().state.as_str()
     }
 
-    /// The loaded or loading model; empty when none.
+    /// The loaded or loading model; empty if there is none.
     #[zbus(property)]
     fn model(&self) -> String {
         self.status().model
     }
 
-    /// Context in tokens; 0 when no model is loaded.
+    /// Context size in tokens; 0 if no model is loaded.
     #[zbus(property)]
     fn context_size(&self) -> u32 {
         self.status().context_size
     }
 
-    /// Threads that compute may use now.
+    /// Compute threads that the governor allows now.
     #[zbus(property)]
     fn active_threads(&self) -> u32 {
         self.status().active_threads
     }
 
-    /// Threads that compute may use at most.
+    /// Maximum number of compute threads.
     #[zbus(property)]
     fn max_threads(&self) -> u32 {
         self.status().max_threads
@@ -511,7 +517,7 @@ impl Manager {
         self.daemon.board.recent().await.verdict.thermal.as_str()
     }
 
-    /// The hottest CPU zone; 0 where the board has none.
+    /// Temperature of the hottest CPU zone; 0 without a sensor.
     #[zbus(property)]
     async fn temperature_celsius(&self) -> f64 {
         self.daemon.board.recent().await.temperature_celsius()
@@ -523,25 +529,25 @@ impl Manager {
         self.daemon.board.recent().await.verdict.memory.as_str()
     }
 
-    /// Why the service is limited or failed; empty when it is not.
+    /// Why the service is limited or failed; empty if it is not.
     #[zbus(property)]
     fn limit_reason(&self) -> String {
         self.status().limit_reason
     }
 
-    /// Requests waiting.
+    /// Number of queued requests.
     #[zbus(property)]
     fn queue_length(&self) -> u32 {
         self.status().queue_length
     }
 
-    /// Requests that the engine works on.
+    /// Number of requests that the engine processes.
     #[zbus(property)]
     fn active_jobs(&self) -> u32 {
         self.status().active_jobs
     }
 
-    /// Decode speed of the last finished answer.
+    /// Decode speed of the last finished answer, in tokens per second.
     #[zbus(property)]
     fn tokens_per_second(&self) -> f64 {
         self.status().tokens_per_second

@@ -1,4 +1,4 @@
-//! Options dictionaries: every known key by name, unknown ones are refused.
+//! Options dictionaries; unknown keys are rejected.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -54,18 +54,21 @@ const FIELDS: &[&str] = &[
 /// A method's `a{sv}`.
 pub(super) type Options = HashMap<String, OwnedVariant>;
 
-/// How long to wait for a board that is warm or busy, if the caller does not set it.
+/// Default of `Tune`'s option `wait_s`.
 const TUNE_WAIT: Duration = Duration::from_mins(10);
 
-/// Refuses keys that the method does not know.
+/// Rejects keys that the method does not have.
 pub(super) fn check(options: &Options, known: &[&str]) -> Result<(), Failure> {
     let Some(unknown) = options.keys().find(|k| !known.contains(&k.as_str())) else {
         return Ok(());
     };
     Err(Failure::invalid(if known.is_empty() {
-        format!("unknown option {unknown:?}: this method takes none")
+        format!("unknown option {unknown:?}: this method has no options")
     } else {
-        format!("unknown option {unknown:?}: known are {}", known.join(", "))
+        format!(
+            "unknown option {unknown:?}: the options are {}",
+            known.join(", ")
+        )
     }))
 }
 
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_s_options_are_those_of_a_request() {
+    fn session_options_become_request_options() {
         let given = options([
             ("system", "Be brief.".into()),
             ("temperature", 0.5.into()),
@@ -244,12 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn what_no_option_can_be_is_named() {
+    fn wrong_options_are_named_in_the_error() {
         for (key, value, part) in [
             (
                 "temprature",
                 0.5.into(),
-                "unknown option \"temprature\": known are system",
+                "unknown option \"temprature\": the options are system",
             ),
             (
                 "temperature",
@@ -258,15 +261,18 @@ mod tests {
             ),
             ("system", 1_u32.into(), "\"system\" must be a string"),
         ] {
-            let said = session(&options([(key, value)])).unwrap_err();
-            assert!(said.message.contains(part), "{said}");
+            let failure = session(&options([(key, value)])).unwrap_err();
+            assert!(failure.message.contains(part), "{failure}");
         }
-        let said = session_turn(&options([("model", "x".into())])).unwrap_err();
-        assert!(said.message.contains("unknown option \"model\""), "{said}");
-        let said = prewarm("a".into(), &options([("tools", "[{}]".into())])).unwrap_err();
+        let failure = session_turn(&options([("model", "x".into())])).unwrap_err();
         assert!(
-            said.message.contains("a `function` with a `name`"),
-            "{said}"
+            failure.message.contains("unknown option \"model\""),
+            "{failure}"
+        );
+        let failure = prewarm("a".into(), &options([("tools", "[{}]".into())])).unwrap_err();
+        assert!(
+            failure.message.contains("a `function` with a `name`"),
+            "{failure}"
         );
     }
 }

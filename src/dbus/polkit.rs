@@ -8,12 +8,12 @@ use zbus::message::{Flags, Header};
 use zbus::{Variant, fdo, proxy};
 
 use super::Error;
-use super::callers::Present;
+use super::callers::BusCaller;
 use crate::caller::Permission;
 use hearth_proto::{Failure, FailureKind};
 
 /// Timeout for an answer that needs no user interaction; libdbus has the same default.
-const PATIENCE: Duration = Duration::from_secs(25);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
 /// polkit's flag: the user may be asked for a password.
 const ALLOW_USER_INTERACTION: u32 = 1;
 
@@ -39,6 +39,9 @@ impl Action {
     }
 }
 
+/// Whether the action is authorized, whether authentication could authorize it, and details.
+type Answer = (bool, bool, HashMap<String, String>);
+
 /// The polkit authority: `org.freedesktop.PolicyKit1.Authority(3)`.
 #[proxy(
     interface = "org.freedesktop.PolicyKit1.Authority",
@@ -53,7 +56,7 @@ trait Authority {
         details: HashMap<&str, &str>,
         flags: u32,
         cancellation_id: &str,
-    ) -> zbus::Result<(bool, bool, HashMap<String, String>)>;
+    ) -> zbus::Result<Answer>;
 
     fn cancel_check_authorization(&self, cancellation_id: &str) -> zbus::Result<()>;
 }
@@ -61,16 +64,16 @@ trait Authority {
 /// Checks whether a caller is authorized. Root and the service's own user are not checked;
 /// without polkit the service's own rule applies.
 pub(super) async fn check(
-    present: &Present,
+    peer: &BusCaller,
     header: &Header<'_>,
     connection: &Connection,
     action: Action,
 ) -> Result<Permission, Error> {
-    let caller = &present.caller;
+    let caller = &peer.caller;
     if caller.principal.is_admin() || !connection.is_bus() {
         return Ok(Permission::ByRule);
     }
-    let may_ask = header
+    let is_interactive = header
         .primary()
         .flags()
         .contains(Flags::ALLOW_INTERACTIVE_AUTH);
@@ -82,40 +85,48 @@ pub(super) async fn check(
     );
     // Unique among the caller's checks: calls of one sender have different serials.
     let cancellation = format!("{sender}-{}", header.primary().serial_num());
-    let asked = authority.check_authorization(
+    let check = authority.check_authorization(
         &subject,
         action.id(),
         HashMap::new(),
-        if may_ask { ALLOW_USER_INTERACTION } else { 0 },
+        if is_interactive {
+            ALLOW_USER_INTERACTION
+        } else {
+            0
+        },
         &cancellation,
     );
-    let patience = async {
-        if may_ask {
+    let timeout = async {
+        if is_interactive {
             std::future::pending::<()>().await;
         }
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(ANSWER_TIMEOUT).await;
     };
     let answer = tokio::select! {
-        answer = asked => answer,
-        () = patience => return Err(denied(action, "polkit does not answer").into()),
-        () = present.left() => {
+        answer = check => answer,
+        () = timeout => return Err(denied(action, "polkit did not answer in time").into()),
+        () = peer.disconnected() => {
             // The dialog may still be open; it may also have been answered.
             _ = authority.cancel_check_authorization(&cancellation).await;
             return Err(Failure::cancelled().into());
         }
     };
+    Ok(permission(answer, action)?)
+}
+
+/// The permission that follows from polkit's answer.
+fn permission(answer: zbus::Result<Answer>, action: Action) -> Result<Permission, Failure> {
     match answer {
         Ok((true, ..)) => Ok(Permission::Granted),
         Ok((false, true, _)) => Err(denied(
             action,
-            "polkit wants an administrator's password, and nobody can be asked for it here: be root, or write a rule for polkit",
-        )
-        .into()),
-        Ok((false, false, _)) => Err(denied(action, "polkit does not allow it").into()),
+            "polkit requires an administrator's password, and interactive authentication is not possible: run this as root, or add a polkit rule",
+        )),
+        Ok((false, false, _)) => Err(denied(action, "polkit does not allow it")),
         Err(zbus::Error::FDO(error)) if matches!(*error, fdo::Error::ServiceUnknown(_)) => {
             Ok(Permission::ByRule)
         }
-        Err(error) => Err(denied(action, &format!("polkit cannot be asked: {error}")).into()),
+        Err(error) => Err(denied(action, &format!("cannot query polkit: {error}"))),
     }
 }
 
@@ -142,7 +153,7 @@ mod tests {
             .skip(1)
             .filter_map(|rest| rest.split('"').next())
             .collect();
-        let mut asked = [
+        let mut actions = [
             Action::LoadModel,
             Action::UnloadModel,
             Action::ImportModel,
@@ -151,10 +162,10 @@ mod tests {
         ]
         .map(Action::id);
         declared.sort_unstable();
-        asked.sort_unstable();
-        assert_eq!(declared, asked);
+        actions.sort_unstable();
+        assert_eq!(declared, actions);
         // Without it polkit does not answer the service's user about other users.
         let owner = "policykit.owner\">unix-user:hearthd<";
-        assert_eq!(policy.matches(owner).count(), asked.len());
+        assert_eq!(policy.matches(owner).count(), actions.len());
     }
 }

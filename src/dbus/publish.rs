@@ -24,7 +24,7 @@ pub(super) async fn publish(interface: InterfaceRef<Manager>, mut status: Status
     }
 }
 
-#[expect(clippy::float_cmp, reason = "any change at all is announced")]
+#[expect(clippy::float_cmp, reason = "every change is published")]
 async fn emit(interface: &InterfaceRef<Manager>, old: &Status, new: &Status) -> zbus::Result<()> {
     let (manager, to) = (interface.get().await, interface.signal_emitter());
     macro_rules! changed {

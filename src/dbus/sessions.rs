@@ -6,15 +6,15 @@ use zbus::message::Header;
 use zbus::object_server::InterfaceRef;
 use zbus::{OwnedObjectPath, interface};
 
-use super::callers::{Callers, Present};
+use super::callers::{BusCaller, Callers};
 use super::options::{self, Options};
 use super::{Error, PATH};
 use crate::daemon::Daemon;
 use crate::sessions::SessionView;
 use hearth_proto::Failure;
 
-/// The interface `org.hearthd.Inference1.Session`: for its owner's user and root; others
-/// see only that it exists.
+/// The interface `org.hearthd.Inference1.Session`. Only the owner's user and root can use
+/// it; other users can see that it exists.
 #[derive(Debug)]
 pub(super) struct Session {
     id: u64,
@@ -25,25 +25,25 @@ pub(super) struct Session {
 
 #[interface(name = "org.hearthd.Inference1.Session")]
 impl Session {
-    /// Adds to what the user says next, without an answer: the text of the next
-    /// `Generate` follows it in the same turn.
+    /// Appends text to the user's next turn, without an answer. The text of the next
+    /// `Generate` is added to the same turn.
     async fn append(
         &self,
         text: String,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        let caller = &present.caller;
+        let peer = self.callers.identify(&header, connection).await?;
+        let caller = &peer.caller;
         Ok(self.daemon.sessions.append(caller, self.id, &text)?)
     }
 
-    /// Adds the user's turn, answers, and keeps the answer as the next turn; an empty
-    /// text asks for an answer to what was appended. Where it fails or is cancelled, the
-    /// session stays as it was. One answer at a time: another call meanwhile fails with
-    /// Busy. Options: those of `OpenSession` but for `system` and `model`, for this turn
-    /// alone; `json_schema` (s) has it answered in JSON that is valid against the schema
-    /// (empty: any object); `deadline_ms` (t or u) gives up after so long.
+    /// Adds the user's turn and the model's answer to the conversation, and returns the
+    /// answer. With an empty text, the turn is the appended text. If the call fails or is
+    /// cancelled, the session does not change. While it runs, further calls fail with `Busy`.
+    /// Options: those of `OpenSession` except `system` and `model`, for this turn only;
+    /// `json_schema` (s): the answer is JSON that is valid against this schema (empty: any
+    /// object); `deadline_ms` (t or u): fail with `DeadlineExceeded` after this time.
     #[zbus(out_args("text"))]
     async fn generate(
         &self,
@@ -52,38 +52,35 @@ impl Session {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<String, Error> {
-        let present = self.callers.identify(&header, connection).await?;
+        let peer = self.callers.identify(&header, connection).await?;
         let turn = options::session_turn(&options)?;
-        let (sessions, caller) = (&self.daemon.sessions, &present.caller);
+        let (sessions, caller) = (&self.daemon.sessions, &peer.caller);
         tokio::select! {
             answer = sessions.answer(caller, self.id, &text, turn) => Ok(answer?),
-            () = present.left() => Err(Failure::cancelled().into()),
+            () = peer.disconnected() => Err(Failure::cancelled().into()),
         }
     }
 
-    /// A session of the caller's own that begins with what was said here.
+    /// Opens a session of the caller that begins with a copy of this conversation.
     #[zbus(out_args("session"))]
     async fn clone(
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<OwnedObjectPath, Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        let id = self
-            .daemon
-            .sessions
-            .clone_session(&present.caller, self.id)?;
-        serve(&self.daemon, &self.callers, connection, present, id).await
+        let peer = self.callers.identify(&header, connection).await?;
+        let id = self.daemon.sessions.clone_session(&peer.caller, self.id)?;
+        serve(&self.daemon, &self.callers, connection, peer, id).await
     }
 
-    /// Forgets the conversation; an answer that is under way is cancelled.
+    /// Closes the session and discards the conversation. A running answer is cancelled.
     async fn close(
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
-        let present = self.callers.identify(&header, connection).await?;
-        Ok(self.daemon.sessions.close(&present.caller, self.id)?)
+        let peer = self.callers.identify(&header, connection).await?;
+        Ok(self.daemon.sessions.close(&peer.caller, self.id)?)
     }
 
     /// idle or answering.
@@ -92,31 +89,32 @@ impl Session {
         self.view.borrow().state.as_str()
     }
 
-    /// Answers kept.
+    /// Number of answers in the conversation.
     #[zbus(property)]
     fn turns(&self) -> u32 {
         self.view.borrow().turns
     }
 
-    /// Tokens of the last answer's prompt.
+    /// Prompt tokens of the last answer.
     #[zbus(property)]
     fn prompt_tokens(&self) -> u32 {
         self.view.borrow().prompt_tokens
     }
 
-    /// Of these, found in the prompt cache.
+    /// Prompt tokens of the last answer that were in the prefix cache.
     #[zbus(property)]
     fn cached_tokens(&self) -> u32 {
         self.view.borrow().cached_tokens
     }
 
-    /// The owner.
+    /// User id of the owner.
     #[zbus(property(emits_changed_signal = "const"))]
     fn uid(&self) -> u32 {
         self.view.borrow().uid
     }
 
-    /// The bus name that the session ends with.
+    /// Unique bus name of the caller that opened the session; it is closed when the caller
+    /// leaves the bus.
     #[zbus(property(emits_changed_signal = "const"))]
     fn sender(&self) -> String {
         self.view.borrow().sender.clone()
@@ -128,10 +126,10 @@ pub(super) async fn serve(
     daemon: &Daemon,
     callers: &Callers,
     connection: &Connection,
-    owner: Present,
+    owner: BusCaller,
     id: u64,
 ) -> Result<OwnedObjectPath, Error> {
-    let gone = || Failure::invalid(format!("session {id} was closed already"));
+    let gone = || Failure::invalid(format!("session {id} is already closed: open another one"));
     let view = daemon.sessions.watch(id).ok_or_else(gone)?;
     let path = OwnedObjectPath::try_from(format!("{PATH}/sessions/{id}"))?;
     let session = Session {
@@ -151,7 +149,7 @@ pub(super) async fn serve(
                     log::debug!("cannot publish session {id}: {error}");
                 }
             }
-            () = owner.left() => {}
+            () = owner.disconnected() => {}
         }
         // It is already closed if that is why publishing ended.
         _ = daemon.sessions.close(&owner.caller, id);

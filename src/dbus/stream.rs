@@ -43,14 +43,14 @@ pub(super) fn start(
                 text.push_str(&line.to_string());
                 text.push('\n');
             }
-            // A reader that does not read occupies a file descriptor of the daemon.
-            let unread = Duration::from_secs(u64::from(daemon.config.get().queue.unread_s));
-            let write = tokio::time::timeout(unread, writer.write_all(text.as_bytes()));
+            // A client that does not read occupies a file descriptor of the daemon.
+            let limit = Duration::from_secs(u64::from(daemon.config.get().queue.unread_s));
+            let write = tokio::time::timeout(limit, writer.write_all(text.as_bytes()));
             if !matches!(write.await, Ok(Ok(()))) {
                 break;
             }
         }
-        // Cancelling a job that is over has no effect.
+        // Cancelling a job that has ended has no effect.
         _ = daemon.jobs.cancel(&caller, id);
     });
     Ok(reader.into())
@@ -66,7 +66,7 @@ async fn closed(writer: &pipe::Sender) {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failed(error: io::Error) -> Failure {
-    Failure::new(FailureKind::Io, format!("cannot make a pipe: {error}"))
+    Failure::new(FailureKind::Io, format!("cannot create a pipe: {error}"))
 }
 
 /// Encodes events as lines.

@@ -1,4 +1,4 @@
-//! Single turns: the submission of the methods that are usually called by hand.
+//! Submissions of a single turn, for `Generate` and `GenerateJson`.
 
 use hearth_proto::Submission;
 use hearth_proto::{Constraint, Failure, FailureKind, Message, Priority, Prompt};

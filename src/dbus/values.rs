@@ -67,7 +67,7 @@ pub(super) fn board(board: BoardSnapshot) -> HashMap<&'static str, OwnedVariant>
     ];
     let tuning = board.tuning.into_iter().flat_map(|tuning| {
         [
-            ("tuning", text(tuning.doing)),
+            ("tuning", text(tuning.step)),
             ("tuning_done", tuning.done.into()),
             ("tuning_total", tuning.total.into()),
         ]
@@ -123,7 +123,7 @@ fn text(text: String) -> OwnedVariant {
     Str::from(text).into()
 }
 
-/// A value without file descriptors can always be owned.
+/// An array as an owned variant; this fails only for file descriptors.
 fn array<'a, T: Into<Variant<'a>>>(values: T) -> OwnedVariant {
     values
         .into()

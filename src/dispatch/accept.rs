@@ -18,7 +18,7 @@ use crate::clock::unix_seconds;
 use crate::config::Config;
 use crate::engines::{RETRY_S, stopping};
 
-/// Who shares the computed prefix of a prompt.
+/// Which users share the computed prefix of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// The caller's user alone.
@@ -33,7 +33,7 @@ impl Dispatcher {
     /// # Errors
     /// `Busy` while draining, `QueueFull`, `QuotaExceeded`, `ModelNotFound`, `InvalidArgs`,
     /// `ContextTooLong` where the text alone is over the configured bound, `InvalidSchema`
-    /// where the constraint can already be seen to be unusable, `OutOfMemory` and
+    /// where the constraint is invalid, `OutOfMemory` and
     /// `Overheated` where the board allows nothing.
     pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<Stream, Failure> {
         self.submit_for(caller, submission, Owner::Caller).await
@@ -64,7 +64,7 @@ impl Dispatcher {
         if self.shared.requests.lock().draining {
             return Err(stopping());
         }
-        // Without an engine nobody has read the sensors for a while.
+        // Without an engine the sensors are not read regularly.
         if let Some(failure) = self.shared.board.recent().await.refusal() {
             return Err(failure);
         }
@@ -73,7 +73,7 @@ impl Dispatcher {
         self.enqueue(caller, submission, owner, &config, model, kind)
     }
 
-    /// The name of the model that is meant, and its kind if that is already known.
+    /// The name of the requested model, and its kind if that is already known.
     pub(super) async fn resolve(
         &self,
         model: &ModelRef,
@@ -146,7 +146,7 @@ impl Dispatcher {
         tokio::spawn(async move {
             tokio::time::sleep(deadline).await;
             let message = format!(
-                "no answer within {} ms, the request's own deadline",
+                "no answer within {} ms, the deadline of the request: set a longer one, or try again later",
                 deadline.as_millis()
             );
             let failure = Failure::new(FailureKind::DeadlineExceeded, message);
@@ -183,7 +183,7 @@ impl Requests {
     }
 }
 
-/// Fills in what the request leaves to the daemon.
+/// Fills in defaults, and the fields that only the daemon sets.
 fn fill_in(
     submission: &mut Submission,
     caller: &Caller,
@@ -206,19 +206,18 @@ fn fill_in(
 
 fn queue_full(waiting: usize) -> Failure {
     let message = format!(
-        "{waiting} requests are waiting already: try again later, or raise `queue.length_max`"
+        "{waiting} requests are already queued: try again later, or raise `queue.length_max`"
     );
     Failure::new(FailureKind::QueueFull, message).retry_after(RETRY_S)
 }
 
 fn quarantined(seconds: u32) -> Failure {
     let message =
-        format!("this request made the engine crash: it is refused for {seconds} s; change it");
+        format!("this request crashed the engine and is refused for {seconds} s: change it");
     Failure::new(FailureKind::EngineCrashed, message).retry_after(seconds)
 }
 
-/// Refuses a prompt that is too long: a small board needs minutes to tokenize megabytes of
-/// text.
+/// Refuses a prompt that is too long: tokenizing megabytes takes minutes on a small board.
 pub(super) fn check_size(prompt: &Prompt, max: u32) -> Result<(), Failure> {
     let size = |m: &Message| m.content.len() + m.reasoning_content.len();
     let bytes = match prompt {
@@ -236,7 +235,7 @@ pub(crate) fn check_bytes(bytes: usize, max: u32) -> Result<(), Failure> {
     Err(Failure::new(
         FailureKind::ContextTooLong,
         format!(
-            "the prompt has {bytes} bytes, at most {max} are taken: shorten it, or raise `queue.prompt_max_bytes`"
+            "the prompt has {bytes} bytes, at most {max} are accepted: shorten it, or raise `queue.prompt_max_bytes`"
         ),
     ))
 }

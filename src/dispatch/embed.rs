@@ -1,4 +1,4 @@
-//! Embeddings: one text after another, so that answers continue in between.
+//! Embeddings: one text at a time, so that answers continue in between.
 
 use hearth_proto::{Command, Event, Failure, FailureKind, ModelRef, Prompt, Use};
 
@@ -17,16 +17,16 @@ pub struct Embeddings {
     pub vectors: Vec<Vec<f32>>,
     /// Tokens of all texts together.
     pub tokens: u32,
-    /// The model that made them.
+    /// The model that computed them.
     pub model: String,
 }
 
 impl Dispatcher {
-    /// The vectors of texts, made by a model.
+    /// Computes the vectors of texts with a model.
     ///
     /// # Errors
     /// `InvalidArgs` where there is no text, an empty one or too many; `NotSupported` where
-    /// the model makes no vectors; `ContextTooLong` naming the text; `QuotaExceeded`; those
+    /// the model computes no embeddings; `ContextTooLong` naming the text; `QuotaExceeded`; those
     /// of loading; `EngineCrashed`.
     pub async fn embed(
         &self,
@@ -44,7 +44,7 @@ impl Dispatcher {
             .requests
             .lock()
             .check_tokens(now, user, &config.limits)?;
-        let mut made = Embeddings {
+        let mut result = Embeddings {
             vectors: Vec::with_capacity(texts.len()),
             tokens: 0,
             model: self.shared.pool.ready_or_load(caller, model).await?,
@@ -54,19 +54,19 @@ impl Dispatcher {
                 return Err(stopping());
             }
             check_size(&Prompt::Text(text.clone()), config.queue.prompt_max_bytes)?;
-            let embedded = self.embed_one(caller, &made.model, text).await;
+            let embedded = self.embed_one(caller, &result.model, text).await;
             let (embedding, tokens) = embedded.map_err(|failure| in_text(failure, at))?;
-            made.tokens = made.tokens.saturating_add(tokens);
-            made.vectors.push(embedding);
+            result.tokens = result.tokens.saturating_add(tokens);
+            result.vectors.push(embedding);
         }
         let caller_unit = caller.unit.as_deref().unwrap_or_default();
-        let (sender, model) = (&caller.origin, made.model.as_str());
+        let (sender, model) = (&caller.origin, result.model.as_str());
         log::info!(
             uid:% = user, caller_unit, sender:%, model,
-            texts = made.vectors.len(), prompt_tokens = made.tokens;
+            texts = result.vectors.len(), prompt_tokens = result.tokens;
             "embedded"
         );
-        Ok(made)
+        Ok(result)
     }
 
     /// The vector of one text and its number of tokens.
@@ -79,11 +79,11 @@ impl Dispatcher {
         // Another request may have loaded another model meanwhile.
         let wanted = ModelRef::named(model);
         self.shared.pool.ready_or_load(caller, &wanted).await?;
-        let keeps = caller.keep.is_some();
-        let asked = self.ask(model, |id| Command::Embed { id, text }, keeps);
+        let sets_keep_alive = caller.keep.is_some();
+        let reply = self.call_engine(model, |id| Command::Embed { id, text }, sets_keep_alive);
         let Event::Embedded {
             embedding, tokens, ..
-        } = asked.await?
+        } = reply.await?
         else {
             return Err(engine_died());
         };
@@ -102,7 +102,9 @@ fn check_texts(texts: &[String]) -> Result<(), Failure> {
         )));
     }
     match texts.iter().position(String::is_empty) {
-        Some(at) => Err(Failure::invalid(format!("text {at} is empty"))),
+        Some(at) => Err(Failure::invalid(format!(
+            "text {at} is empty: send non-empty texts"
+        ))),
         None => Ok(()),
     }
 }

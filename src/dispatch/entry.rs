@@ -46,7 +46,7 @@ impl Waiting {
         self.request.prewarm && self.request.uid.is_none()
     }
 
-    /// Ends it without an answer; the reader may be gone already.
+    /// Ends it with a failure; its stream may already be dropped.
     pub(super) fn fail(&self, failure: Failure) {
         _ = self.events.send(StreamEvent::Failed(failure));
     }
@@ -57,9 +57,9 @@ impl Waiting {
 pub(super) struct Running {
     pub(super) waiting: Waiting,
     pub(super) slot: Slot,
-    /// Its class when it was sent.
+    /// Its priority when it was sent.
     pub(super) class: Priority,
-    /// Whether this engine has begun to work on it.
+    /// Whether this engine has started it.
     pub(super) began: bool,
     /// Whether the beginning of its prompt came from the disk.
     pub(super) from_disk: bool,
@@ -69,7 +69,8 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Has the engine cancel it; the caller is told `failure`, unless an earlier one holds.
+    /// Has the engine cancel it, and reports `failure` to the caller unless an earlier one is
+    /// set.
     pub(super) fn cancel(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
         let id = self.waiting.request.id;
@@ -80,15 +81,15 @@ impl Running {
 
 /// A command to an engine that one event answers.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct PendingCommand {
     pub(super) sender: oneshot::Sender<Result<Event, Failure>>,
     /// The caller set the keep-alive itself.
-    pub(super) keeps: bool,
+    pub(super) sets_keep_alive: bool,
     /// Keeps the engine from ending before it has answered.
     pub(super) _slot: Slot,
 }
 
-/// A request that has ended, for journal and metrics.
+/// A request that has ended, for the journal and the metrics.
 #[derive(Debug)]
 pub(crate) struct Completed {
     pub(crate) id: RequestId,

@@ -23,7 +23,7 @@ impl Requests {
         Err(Failure::new(
             FailureKind::QuotaExceeded,
             format!(
-                "user {user} has {own} requests already, `limits.jobs_max` allows no more: try again when one is done"
+                "user {user} already has {own} requests, the maximum of `limits.jobs_max`: try again when one has finished"
             ),
         )
         .retry_after(RETRY_S))
@@ -47,7 +47,7 @@ impl Requests {
         Err(Failure::new(
             FailureKind::QuotaExceeded,
             format!(
-                "user {user} has had {used} tokens within an hour, `limits.tokens_per_hour` is {limit}: try again in {seconds} s"
+                "user {user} has used {used} tokens within an hour, `limits.tokens_per_hour` is {limit}: try again in {seconds} s"
             ),
         )
         .retry_after(seconds))

@@ -1,6 +1,6 @@
 //! The dispatcher: owns all requests, from their acceptance to their last event.
 //!
-//! `submit` is the only way to an engine. The dispatcher asks the pool for slots, routes
+//! All requests reach an engine through `submit`. The dispatcher asks the pool for slots, routes
 //! the engines' events to the requests by id, and decides what happens to a request whose
 //! engine died.
 
@@ -33,8 +33,8 @@ use crate::models::ModelStore;
 pub(crate) use accept::check_bytes;
 pub use candidates::Candidates;
 pub use embed::Embeddings;
-use entry::Asked;
 pub(crate) use entry::Completed;
+use entry::PendingCommand;
 pub use prewarm::Prewarm;
 use requests::Requests;
 pub use stream::Stream;
@@ -42,9 +42,9 @@ pub use stream::Stream;
 /// What the dispatcher publishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct QueueStatus {
-    /// Requests that wait.
+    /// Queued requests.
     pub queued: u32,
-    /// Requests that engines work on.
+    /// Requests that engines process.
     pub running: u32,
     /// Decode speed of the last finished answer.
     pub tokens_per_second: f64,
@@ -109,9 +109,9 @@ impl Dispatcher {
         self.shared.requests.lock().tokens_generated
     }
 
-    /// Whether nothing waits and nothing is worked on.
+    /// Whether no request is queued or running.
     pub(crate) fn is_idle(&self) -> bool {
-        self.shared.requests.lock().are_none()
+        self.shared.requests.lock().is_empty()
     }
 
     fn is_awaited(&self) -> bool {
@@ -124,7 +124,7 @@ impl Dispatcher {
     }
 
     /// Loads a model, unless the caller's keep-alive is zero: then it is unloaded if nothing
-    /// else uses it or keeps it loaded. Returns whether it was to stay.
+    /// else uses it or keeps it loaded. Returns whether it stays loaded.
     ///
     /// # Errors
     /// `ModelNotFound`, and those of loading.
@@ -171,7 +171,9 @@ impl Dispatcher {
         let mut requests = self.shared.requests.lock();
         let kind = failure.kind;
         if let Some(waiting) = requests.cancel(id, failure) {
-            self.shared.metrics.given_up(&waiting.caller.origin, kind);
+            self.shared
+                .metrics
+                .ended_in_queue(&waiting.caller.origin, kind);
         }
         self.pump(&mut requests);
     }
@@ -186,13 +188,13 @@ impl Dispatcher {
         was_queued
     }
 
-    /// Sends the engine of a model a command that is answered by one event. `keeps`: the
+    /// Sends the engine of a model a command that is answered by one event. `sets_keep_alive`: the
     /// caller sets the keep-alive itself.
-    async fn ask(
+    async fn call_engine(
         &self,
         model: &str,
         command: impl FnOnce(RequestId) -> Command,
-        keeps: bool,
+        sets_keep_alive: bool,
     ) -> Result<Event, Failure> {
         let (sender, answered) = oneshot::channel();
         {
@@ -200,12 +202,12 @@ impl Dispatcher {
             let slot = self.shared.pool.slot(model).ok_or_else(engine_died)?;
             let id = requests.next_id();
             slot.send(command(id))?;
-            let asked = Asked {
+            let pending = PendingCommand {
                 sender,
-                keeps,
+                sets_keep_alive,
                 _slot: slot,
             };
-            requests.asked.insert(id, asked);
+            requests.pending_commands.insert(id, pending);
         }
         answered.await.map_err(|_| engine_died())?
     }

@@ -1,4 +1,4 @@
-//! Prewarming: prompts that are computed before anyone asks.
+//! Prewarming: prompts that are computed before a request needs them.
 
 use hearth_proto::{
     Failure, FailureKind, GenerateRequest, Message, ModelRef, Priority, Prompt, Submission,
@@ -15,16 +15,16 @@ use crate::config::PrewarmConfig;
 /// The most queued prewarms of one user.
 const WAITING_MAX: usize = 4;
 
-/// The common beginning of conversations.
+/// The common prefix of conversations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prewarm {
     /// The system prompt; may be empty where there are tools.
     pub system: String,
     /// Further messages that all of them have.
     pub messages: Vec<Message>,
-    /// Tools offered to the model, in `OpenAI`'s form.
+    /// Tools offered to the model, in the format of OpenAI's API.
     pub tools: Vec<Value>,
-    /// Model by name; `None` takes the loaded or default one.
+    /// Name of the model; `None`: the loaded or the default one.
     pub model: Option<String>,
 }
 
@@ -33,7 +33,7 @@ impl Prewarm {
         let is_empty = self.system.trim().is_empty() && self.messages.is_empty();
         if is_empty && self.tools.is_empty() {
             return Err(Failure::invalid(
-                "there is nothing to prewarm: give a system prompt or `tools`",
+                "there is nothing to prewarm: set a system prompt or `tools`",
             ));
         }
         let system = Message {
@@ -61,8 +61,8 @@ impl Prewarm {
 }
 
 impl Dispatcher {
-    /// Has the beginning of conversations computed and cached, for the caller's user, when
-    /// the engine is otherwise idle. Returns once it is queued; `None` if the same one is
+    /// Computes the common prefix of conversations into the prefix cache of the caller's
+    /// user, at background priority. Returns once it is queued; `None` if the same one is
     /// already queued or running. Dropping the stream cancels it.
     ///
     /// # Errors
@@ -74,7 +74,12 @@ impl Dispatcher {
     ) -> Result<Option<Stream>, Failure> {
         let submission = prewarm.submission()?;
         let uid = caller.principal.uid();
-        if self.shared.requests.lock().make_way(uid, &submission) {
+        if self
+            .shared
+            .requests
+            .lock()
+            .deduplicate_prewarm(uid, &submission)
+        {
             return Ok(None);
         }
         self.submit(caller, submission).await.map(Some)
@@ -127,16 +132,16 @@ impl Dispatcher {
             if !table.model.is_empty()
                 && let Err(failure) = index.find(&ModelRef::named(&table.model), &ModelRef::Default)
             {
-                log::warn!("[[prewarm]] number {n} waits for its model: {failure}");
+                log::warn!("[[prewarm]] number {n} names a missing model: {failure}");
             }
         }
     }
 }
 
 impl Requests {
-    /// Returns whether a user's beginning is already being computed or queued. If too many
-    /// are queued, the oldest are dropped: they are the most likely to be out of date.
-    fn make_way(&mut self, uid: u32, submission: &Submission) -> bool {
+    /// Returns whether the same prewarm of this user is already queued or running. If too
+    /// many of the user are queued, drops the oldest: they are the most likely to be outdated.
+    fn deduplicate_prewarm(&mut self, uid: u32, submission: &Submission) -> bool {
         let model = submission.model.as_deref().unwrap_or_default();
         let is_same = |w: &Waiting| {
             w.caller.principal.uid() == uid

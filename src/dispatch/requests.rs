@@ -1,5 +1,5 @@
-//! All requests: what waits, what runs, what was consumed. Plain data and plain methods,
-//! with the time as an argument.
+//! All requests: queued, running, and the tokens that users have consumed. No I/O; the
+//! time is an argument.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use hearth_policy::scheduler::{AGEING, Queue};
 use hearth_proto::{Command, Event, Failure, FailureKind, Priority, RequestId, StreamEvent, Usage};
 
 use super::QueueStatus;
-use super::entry::{Asked, Completed, Running, Waiting};
+use super::entry::{Completed, PendingCommand, Running, Waiting};
 use super::resume::Quarantine;
 use crate::engines::{Death, ReadyModel, Slot, engine_died};
 
@@ -19,7 +19,7 @@ pub(super) struct Requests {
     pub(super) queue: Queue<RequestId, Waiting>,
     pub(super) running: HashMap<RequestId, Running>,
     /// Commands that one event answers.
-    pub(super) asked: HashMap<RequestId, Asked>,
+    pub(super) pending_commands: HashMap<RequestId, PendingCommand>,
     pub(super) quarantine: Quarantine,
     /// What users have consumed.
     pub(super) quotas: Quotas,
@@ -30,7 +30,7 @@ pub(super) struct Requests {
     pub(super) tokens_generated: u64,
 }
 
-/// What an event of an engine ends.
+/// What an event of an engine completes.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     /// A request.
@@ -50,9 +50,9 @@ impl Requests {
         RequestId(self.last_id)
     }
 
-    /// Whether nothing waits and nothing is worked on.
-    pub(super) fn are_none(&self) -> bool {
-        self.queue.is_empty() && self.running.is_empty() && self.asked.is_empty()
+    /// Whether no request is queued or running.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.running.is_empty() && self.pending_commands.is_empty()
     }
 
     /// All requests that are queued or running.
@@ -71,7 +71,7 @@ impl Requests {
     /// Whether a caller waits for an answer; the configured prompts have no caller.
     pub(super) fn is_awaited(&self) -> bool {
         let running = self.running.values();
-        !self.asked.is_empty()
+        !self.pending_commands.is_empty()
             || self.queued_by_callers() > 0
             || running
                 .map(|r| &r.waiting)
@@ -131,7 +131,7 @@ impl Requests {
     /// and those above, as many are in the engine as it has slots, so that a higher one
     /// always finds a slot; a preempted one keeps its own. A request that may have crashed
     /// the engine runs alone.
-    pub(super) fn next_may_go(&self, now: Duration, ready: &ReadyModel, slots: u32) -> bool {
+    pub(super) fn can_start_next(&self, now: Duration, ready: &ReadyModel, slots: u32) -> bool {
         let Some(next) = self.queue.peek(now) else {
             return false;
         };
@@ -176,8 +176,8 @@ impl Requests {
         self.running.insert(running.waiting.request.id, running);
     }
 
-    /// Tells callers whose place in the queue has changed.
-    pub(super) fn tell_positions(&mut self, now: Duration) {
+    /// Reports changed queue positions to the callers.
+    pub(super) fn report_positions(&mut self, now: Duration) {
         let keys: Vec<RequestId> = self.queue.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(position) = self.queue.position(now, key) else {
@@ -207,7 +207,7 @@ impl Requests {
                     prompt_tokens,
                     cached_tokens,
                 };
-                // The caller need not know that it was started again.
+                // A restart after a crash is not reported to the caller.
                 if self.is_first_start(id, from_disk) {
                     self.emit(id, event);
                 }
@@ -236,8 +236,8 @@ impl Requests {
                 return self.end(now, id, event, Ok(usage));
             }
             Event::Failed { id, failure } => {
-                if let Some(asked) = self.asked.remove(&id) {
-                    _ = asked.sender.send(Err(failure));
+                if let Some(pending) = self.pending_commands.remove(&id) {
+                    _ = pending.sender.send(Err(failure));
                     return Outcome::default();
                 }
                 let instead = self.running.get_mut(&id).and_then(|r| r.failure.take());
@@ -246,7 +246,7 @@ impl Requests {
             Event::Tokenized { id, .. }
             | Event::Detokenized { id, .. }
             | Event::Embedded { id, .. } => return self.answer(id, event),
-            // They are the pool's.
+            // The pool handles these.
             Event::Loaded(_)
             | Event::Hello { .. }
             | Event::Loading { .. }
@@ -256,7 +256,7 @@ impl Requests {
         Outcome::default()
     }
 
-    /// Notes that an engine has begun with a request; returns whether it is the first.
+    /// Records that an engine has started a request; returns whether it is the first.
     fn is_first_start(&mut self, id: RequestId, from_disk: bool) -> bool {
         self.running.get_mut(&id).is_some_and(|running| {
             running.began = true;
@@ -265,7 +265,7 @@ impl Requests {
         })
     }
 
-    /// Notes tokens of an answer.
+    /// Records generated tokens.
     fn advance(&mut self, now: Duration, id: RequestId, tokens: &[i32]) {
         if let Some(running) = self.running.get_mut(&id) {
             running.first_token.get_or_insert(now);
@@ -283,13 +283,13 @@ impl Requests {
 
     /// Answers a command.
     fn answer(&mut self, id: RequestId, event: Event) -> Outcome {
-        let Some(asked) = self.asked.remove(&id) else {
+        let Some(pending) = self.pending_commands.remove(&id) else {
             return Outcome::default();
         };
-        _ = asked.sender.send(Ok(event));
+        _ = pending.sender.send(Ok(event));
         Outcome {
             completed: None,
-            is_use: !asked.keeps,
+            is_use: !pending.sets_keep_alive,
         }
     }
 
@@ -332,8 +332,8 @@ impl Requests {
     /// were; one fails if its cancellation was requested, or if it killed the engine too
     /// often. Returns those that ended.
     pub(super) fn engine_ended(&mut self, now: Duration, death: Option<Death>) -> Vec<Completed> {
-        for (_, asked) in self.asked.drain() {
-            _ = asked.sender.send(Err(engine_died()));
+        for (_, pending) in self.pending_commands.drain() {
+            _ = pending.sender.send(Err(engine_died()));
         }
         let ids: Vec<RequestId> = self.running.keys().copied().collect();
         ids.into_iter()
@@ -346,13 +346,13 @@ impl Requests {
             return Outcome::default();
         };
         let (progress, began) = (&mut running.waiting.progress, running.began);
-        let given_up = death.is_none_or(|death| progress.strike(death, began));
-        let asked = running.failure.take();
-        if asked.is_none() && given_up && death.is_some() {
+        let is_abandoned = death.is_none_or(|death| progress.record_death(death, began));
+        let requested = running.failure.take();
+        if requested.is_none() && is_abandoned && death.is_some() {
             self.quarantine.add(now, &running.waiting.request);
         }
-        if asked.is_some() || given_up {
-            return self.fail(now, id, asked.unwrap_or_else(engine_died));
+        if requested.is_some() || is_abandoned {
+            return self.fail(now, id, requested.unwrap_or_else(engine_died));
         }
         if let Some(running) = self.running.remove(&id) {
             let mut waiting = running.waiting;
@@ -374,6 +374,6 @@ fn class(waiting: &Waiting, now: Duration) -> Priority {
 fn replaced() -> Failure {
     Failure::new(
         FailureKind::EngineCrashed,
-        "the engine ended in the middle of this answer, and the model file is another one now: ask again",
+        "the engine ended during this answer, and the model file was replaced in the meantime: send the request again",
     )
 }

@@ -1,5 +1,5 @@
-//! Additional state of a request with which it survives a crash of the engine: the tokens
-//! that were sent, and whether the request may be the cause. Pure.
+//! State with which a request survives a crash of the engine: the tokens that were sent,
+//! and whether the request may be the cause. No I/O.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -49,9 +49,9 @@ impl Progress {
         self.crashes > 0
     }
 
-    /// Records that the engine died while it had this request; returns whether to give the
-    /// request up. `began` is whether the engine had begun to work on it.
-    pub(super) fn strike(&mut self, death: Death, began: bool) -> bool {
+    /// Records that the engine died while it had this request; returns whether the
+    /// request fails. `began` is whether the engine had started it.
+    pub(super) fn record_death(&mut self, death: Death, began: bool) -> bool {
         match death {
             Death::Crashed => {
                 self.crashes += 1;
@@ -116,34 +116,34 @@ mod tests {
     use hearth_proto::Prompt;
 
     #[test]
-    fn two_crashes_at_one_place_are_too_many() {
+    fn a_request_fails_after_two_crashes_at_one_place() {
         let mut progress = Progress::default();
-        assert!(!progress.strike(Death::Crashed, true));
+        assert!(!progress.record_death(Death::Crashed, true));
         assert!(progress.is_suspect());
         progress.advance(&[1]);
         assert!(!progress.is_suspect());
-        assert!(!progress.strike(Death::Crashed, true));
-        assert!(progress.strike(Death::Crashed, true));
+        assert!(!progress.record_death(Death::Crashed, true));
+        assert!(progress.record_death(Death::Crashed, true));
         // A request that makes a little progress each time fails in the end as well.
         let mut progress = Progress::default();
         let crashes = (1..100)
             .find(|_| {
                 progress.advance(&[1]);
-                progress.strike(Death::Crashed, true)
+                progress.record_death(Death::Crashed, true)
             })
             .unwrap();
         assert_eq!(crashes, CRASHES_IN_ALL_MAX);
     }
 
     #[test]
-    fn kills_from_outside_are_forgiven_longer() {
+    fn more_kills_than_crashes_are_tolerated() {
         let mut progress = Progress::default();
-        assert!((1..KILLS_MAX).all(|_| !progress.strike(Death::Killed, true)));
+        assert!((1..KILLS_MAX).all(|_| !progress.record_death(Death::Killed, true)));
         assert!(!progress.is_suspect());
-        assert!(progress.strike(Death::Killed, true));
+        assert!(progress.record_death(Death::Killed, true));
         // Not even begun: it is unlikely to be the cause.
         let mut progress = Progress::default();
-        let kills = (1..100).find(|_| progress.strike(Death::Killed, false));
+        let kills = (1..100).find(|_| progress.record_death(Death::Killed, false));
         assert_eq!(kills, Some(KILLS_IN_ALL_MAX));
     }
 

@@ -1,4 +1,4 @@
-//! The dispatcher's task: what the pool and the board report, and what follows.
+//! The dispatcher's task: handles the events of the pool and the states of the board.
 
 use hearth_policy::governor::MemoryState;
 use hearth_proto::{Event, Failure};
@@ -33,8 +33,8 @@ impl Dispatcher {
 
     fn handle(&self, event: PoolEvent) {
         let now = self.now();
-        // A token changes nothing that others see: on the path of every token nothing is
-        // planned or published.
+        // Tokens do not change the queue or the published state: nothing is planned or
+        // published for them.
         let is_quiet = matches!(
             event,
             PoolEvent::Engine(Event::Token { .. } | Event::Prefill { .. })
@@ -82,13 +82,13 @@ impl Dispatcher {
         }
     }
 
-    /// Ends everything when the board's memory has run short.
+    /// Ends all requests and unloads the model in a memory emergency.
     fn board_changed(&self, before: MemoryState, state: MemoryState) {
         let mut requests = self.shared.requests.lock();
         if state == MemoryState::Emergency && before != MemoryState::Emergency {
             requests.cancel_running(&memory_short());
             requests.fail_queued(|_| true, &memory_short());
-            self.shared.pool.give_up();
+            self.shared.pool.unload_for_memory();
         }
         self.pump(&mut requests);
     }
@@ -109,8 +109,8 @@ impl Dispatcher {
         };
         if status.get(&next).is_none() {
             requests.cancel_prewarms();
-            requests.tell_positions(now);
-            // A running answer is finished before its model is unloaded.
+            requests.report_positions(now);
+            // Running answers are finished before their model is unloaded.
             if requests.running.is_empty() && status.wanted.as_deref() != Some(&next) {
                 pool.want(&next);
             }
@@ -122,7 +122,7 @@ impl Dispatcher {
                 0 => ready.slots,
                 fewer => fewer.min(ready.slots),
             };
-            if !requests.next_may_go(now, &ready, slots) {
+            if !requests.can_start_next(now, &ready, slots) {
                 break;
             }
             let Some(slot) = pool.slot(&ready.name) else {
@@ -130,7 +130,7 @@ impl Dispatcher {
             };
             requests.start_next(now, slot);
         }
-        requests.tell_positions(now);
+        requests.report_positions(now);
     }
 
     /// Writes to journal and metrics: lengths and timings, never text.

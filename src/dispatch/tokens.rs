@@ -7,7 +7,7 @@ use super::accept::check_size;
 use crate::caller::Caller;
 use crate::engines::engine_died;
 
-/// The most tokens converted to text at once: more than any context holds.
+/// The most tokens converted to text at once: more than the size of any context.
 const TOKENS_MAX: usize = 1 << 20;
 
 impl Dispatcher {
@@ -26,8 +26,8 @@ impl Dispatcher {
         check_size(&Prompt::Text(text.clone()), limit)?;
         let pool = &self.shared.pool;
         let model = pool.ready_or_load(caller, &ModelRef::Default).await?;
-        let asked = self.ask(&model, |id| Command::Tokenize { id, text, bos }, false);
-        match asked.await? {
+        let reply = self.call_engine(&model, |id| Command::Tokenize { id, text, bos }, false);
+        match reply.await? {
             Event::Tokenized { tokens, .. } => Ok(tokens),
             _ => Err(engine_died()),
         }
@@ -56,8 +56,8 @@ impl Dispatcher {
         }
         let pool = &self.shared.pool;
         let model = pool.ready_or_load(caller, &ModelRef::Default).await?;
-        let asked = self.ask(&model, |id| Command::Detokenize { id, tokens }, false);
-        match asked.await? {
+        let reply = self.call_engine(&model, |id| Command::Detokenize { id, tokens }, false);
+        match reply.await? {
             Event::Detokenized { text, .. } => Ok(text),
             _ => Err(engine_died()),
         }

@@ -1,5 +1,4 @@
-//! What the engine is requested to load: the configured settings, as far as the memory
-//! allows.
+//! The load request for an engine: the configured settings, reduced if memory is short.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -143,7 +142,7 @@ fn disk_cache(config: &Config) -> Option<DiskCache> {
     let mut builder = DirBuilder::new();
     if let Err(error) = builder.recursive(true).mode(0o700).create(folder) {
         log::warn!(
-            "prompts are not kept on disk: {}: {error}",
+            "the prompt cache on disk is disabled: {}: {error}",
             folder.display()
         );
         return None;
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_known_is_no_reason_to_refuse() {
+    fn a_model_is_admitted_if_the_memory_is_unknown() {
         let config = Config::default();
         let (_, fitted) = admit(&config, &model(true), 4, &Memory::default()).unwrap();
         assert_eq!(fitted.settings.context, 4096);
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configured_context_holds_also_beyond_the_model_s() {
+    fn the_configured_context_may_exceed_the_trained_one() {
         let mut config = Config::default();
         config.model.context = 16_384;
         config.model.kv_type = KvType::Q8_0;

@@ -39,7 +39,7 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Seconds after which a caller may try again that was refused because the daemon stops.
 pub(crate) const RETRY_S: u32 = 5;
 
-/// How an engine died.
+/// How an engine process ended unexpectedly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
     /// It crashed, or the daemon killed it because it hung.
@@ -55,12 +55,12 @@ pub enum PoolEvent {
     Engine(Event),
     /// A model is ready for requests.
     Ready {
-        /// Whether callers waited for that alone, without a request.
+        /// Whether callers waited for the load itself, without a request.
         had_waiters: bool,
     },
-    /// The loaded model is to make room for another one, as soon as it is idle.
+    /// The loaded model is to be replaced by another one as soon as it is idle.
     Replacing,
-    /// No model is wanted: whatever is running is to end.
+    /// No model is wanted: running requests are to end.
     Unloading,
     /// The model cannot be loaded.
     LoadFailed {
@@ -177,13 +177,13 @@ impl EnginePool {
         Ok(name)
     }
 
-    /// Has a model loaded that nobody waits for.
+    /// Loads a model in the background.
     pub(crate) fn want(&self, model: &str) {
         self.change(|pool| pool.want(model, None, false));
     }
 
     /// Loads a model, unless the caller's keep-alive is zero: then it is unloaded if nothing
-    /// else uses it or keeps it loaded. Returns whether it was to stay. `is_awaited`: other
+    /// else uses it or keeps it loaded. Returns whether it stays loaded. `is_awaited`: other
     /// callers wait for the loaded model.
     ///
     /// # Errors
@@ -223,8 +223,8 @@ impl EnginePool {
         Ok(())
     }
 
-    /// Ends the engine because the board's memory has run short.
-    pub(crate) fn give_up(&self) {
+    /// Ends the engine because the board is short of memory.
+    pub(crate) fn unload_for_memory(&self) {
         self.change(Residency::unload);
     }
 
@@ -248,7 +248,7 @@ impl EnginePool {
         let cookie = cookie.ok_or_else(|| {
             Failure::new(
                 FailureKind::Busy,
-                "you hold the model many times already: release a cookie first",
+                "this caller has too many inhibitors: release a cookie first",
             )
         })?;
         if !is_loaded && let Err(failure) = self.load(caller, &ModelRef::Default).await {
@@ -269,14 +269,14 @@ impl EnginePool {
             .release(&owner, cookie)
     }
 
-    /// How long the loaded model stays if nothing uses it; `None`: for ever.
+    /// How long the loaded model stays in memory if it is not used; `None`: for ever.
     pub fn stays(&self) -> Option<Duration> {
         let limit = Duration::from_secs(u64::from(self.shared.config.get().engine.idle_unload_s));
         let until = self.shared.residency.lock().stays_until(limit)?;
         Some(until.saturating_sub(self.now()))
     }
 
-    /// Whether an engine works or loads.
+    /// Whether an engine processes requests or loads a model.
     pub(crate) fn is_busy(&self) -> bool {
         self.shared.residency.lock().is_busy()
     }
@@ -301,10 +301,10 @@ impl EnginePool {
         self.change(|pool| pool.used(now, model, keep, is_awaited));
     }
 
-    /// Has the engines forget cached prompts: those of one user, or all.
+    /// Clears the engines' prefix caches: the prompts of one user, or all.
     pub(crate) fn forget_prompts(&self, uid: Option<u32>) {
         let residency = self.shared.residency.lock();
-        residency.tell(Command::ForgetPrompts { uid });
+        residency.broadcast(Command::ForgetPrompts { uid });
     }
 
     fn check_running(&self) -> Result<(), Failure> {
@@ -338,7 +338,7 @@ impl EnginePool {
         self.shared.changed.notify_one();
     }
 
-    /// Reports an engine's event, after having taken note of a loaded model.
+    /// Reports an engine's event; records a loaded model first.
     fn engine_event(&self, event: Event) {
         let Event::Loaded(info) = event else {
             self.report(PoolEvent::Engine(event));
@@ -361,7 +361,7 @@ impl EnginePool {
         _ = self.shared.events.send(event);
     }
 
-    /// Tells the monitor whether an engine works.
+    /// Reports the engines' activity to the board monitor.
     fn publish_activity(&self) {
         let activity = self.shared.residency.lock().activity();
         self.shared.board.set_activity(activity);
@@ -376,7 +376,7 @@ impl EnginePool {
 pub(crate) fn engine_died() -> Failure {
     Failure::new(
         FailureKind::EngineCrashed,
-        "the engine process ended more than once while it worked on this; it is restarted by itself",
+        "the engine process ended while it processed this request; it is restarted automatically",
     )
 }
 
@@ -384,7 +384,7 @@ pub(crate) fn engine_died() -> Failure {
 pub(crate) fn stopping() -> Failure {
     Failure::new(
         FailureKind::Busy,
-        "the service is stopping: try again when it is back",
+        "the service is stopping: try again after it has been restarted",
     )
     .retry_after(RETRY_S)
 }

@@ -100,13 +100,13 @@ impl EngineProcess {
     }
 
     /// Events that arrived before the end and were not read yet.
-    pub(super) fn left_over(&mut self) -> Option<Event> {
+    pub(super) fn try_event(&mut self) -> Option<Event> {
         self.events.try_recv().ok()
     }
 
-    /// Waits up to `patience` for the engine to exit, then kills it.
-    pub(super) async fn end(&mut self, patience: Duration) -> io::Result<ExitStatus> {
-        if let Ok(status) = tokio::time::timeout(patience, self.exit()).await {
+    /// Waits up to `timeout` for the engine to exit, then kills it.
+    pub(super) async fn end(&mut self, timeout: Duration) -> io::Result<ExitStatus> {
+        if let Ok(status) = tokio::time::timeout(timeout, self.exit()).await {
             return status;
         }
         match &mut self.running {
@@ -121,7 +121,7 @@ impl EngineProcess {
             Running::Process(child) => child.wait().await,
             Running::InProcess(task) if task.is_finished() => Ok(ExitStatus::from_raw(0)),
             Running::InProcess(task) => {
-                // A panic or an abort is an end like any other.
+                // A panic or an abort counts as an exit.
                 _ = task.await;
                 Ok(ExitStatus::from_raw(0))
             }

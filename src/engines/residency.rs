@@ -1,5 +1,4 @@
-//! Which model is in memory, and for how long: plain data and rules, with the time as an
-//! argument.
+//! Which model is in memory, and for how long. No I/O; the time is an argument.
 
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ pub(super) struct Engine {
     pub(super) slots: Slots,
     /// What it reported when the model was loaded.
     pub(super) info: Option<ModelInfo>,
-    /// It was told to end: later requests wait for the next one.
+    /// It was told to end: later requests wait for the next engine.
     pub(super) is_ending: bool,
 }
 
@@ -55,7 +54,7 @@ struct LoadWaiter {
     model: String,
     sender: oneshot::Sender<Result<(), Failure>>,
     /// The caller sets the keep-alive itself.
-    keeps: bool,
+    sets_keep_alive: bool,
 }
 
 /// A model that is ready for requests.
@@ -73,7 +72,7 @@ pub(crate) struct ReadyModel {
 pub(super) enum Consequence {
     /// Nothing.
     None,
-    /// The model that is loaded is to make room for another one.
+    /// The loaded model is to be replaced by another one.
     Replace,
     /// No model is wanted any more.
     Unload,
@@ -111,13 +110,13 @@ impl Residency {
     }
 
     /// Sends all engines a command that no event answers.
-    pub(super) fn tell(&self, command: Command) {
+    pub(super) fn broadcast(&self, command: Command) {
         if let Some(engine) = &self.engine {
             _ = engine.commands.send(command);
         }
     }
 
-    /// Whether an engine works or loads.
+    /// Whether an engine processes requests or loads a model.
     pub(super) fn is_busy(&self) -> bool {
         let engine = self.engine.as_ref();
         engine.is_some_and(|e| e.info.is_none() || e.is_ending || !e.slots.are_closed())
@@ -138,12 +137,12 @@ impl Residency {
     }
 
     /// Requests a model; the waiter is notified when it is ready or cannot be loaded.
-    /// `keeps`: the caller sets the keep-alive itself.
+    /// `sets_keep_alive`: the caller sets the keep-alive itself.
     pub(super) fn want(
         &mut self,
         model: &str,
         waiter: Option<oneshot::Sender<Result<(), Failure>>>,
-        keeps: bool,
+        sets_keep_alive: bool,
     ) -> Consequence {
         if let Some(sender) = waiter {
             if self.loaded() == Some(model) && self.is_ready() {
@@ -153,7 +152,7 @@ impl Residency {
             self.waiters.push(LoadWaiter {
                 model: model.to_owned(),
                 sender,
-                keeps,
+                sets_keep_alive,
             });
         }
         self.failed = None;
@@ -172,7 +171,7 @@ impl Residency {
         Consequence::Unload
     }
 
-    /// No model is loaded any more after this one.
+    /// Unloads the model, and loads no other one afterwards.
     pub(super) fn stop(&mut self) -> Consequence {
         self.stopping = true;
         self.unload()
@@ -188,7 +187,7 @@ impl Residency {
         self.beat(now);
     }
 
-    /// The model is ready; returns whether callers waited for that alone.
+    /// The model is ready; returns whether callers waited for the load itself.
     pub(super) fn loaded_now(&mut self, now: Duration, info: ModelInfo) -> bool {
         self.cpu.clone_from(&info.cpu);
         if let Some(engine) = &mut self.engine {
@@ -196,7 +195,7 @@ impl Residency {
         }
         self.loads += 1;
         self.last_busy = now;
-        if self.waiters.iter().any(|w| !w.keeps) {
+        if self.waiters.iter().any(|w| !w.sets_keep_alive) {
             self.last_used = Some(now);
         }
         let had_waiters = !self.waiters.is_empty();
@@ -229,7 +228,7 @@ impl Residency {
             } else {
                 Err(Failure::new(
                     FailureKind::Busy,
-                    "another model was asked for meanwhile: try again",
+                    "another model was requested in the meantime: try again",
                 ))
             };
             _ = waiter.sender.send(answer);
@@ -281,14 +280,14 @@ impl Residency {
         let is_loaded = self.is_ready() && self.loaded() == Some(model);
         let is_held = is_awaited || self.inhibitors.are_open();
         if keep.is_over() && is_released && is_loaded && !is_held {
-            log::info!(model = model; "the model is unloaded: its keep-alive is over");
+            log::info!(model = model; "unloading the model: its keep-alive has expired");
             return self.unload();
         }
         Consequence::None
     }
 
-    /// Unloads a model that was idle for `limit` and has no inhibitor. A limit of zero keeps
-    /// it for ever.
+    /// Unloads a model that was idle for `limit` and has no inhibitor. A limit of zero means
+    /// never.
     pub(super) fn unload_idle(&mut self, now: Duration, limit: Duration) -> Consequence {
         let is_due = self.is_ready()
             && !self.is_busy()

@@ -1,4 +1,4 @@
-//! The right to have an engine work on something.
+//! Slots: the right to send an engine a request or a command.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ pub(crate) struct FileId {
     pub(super) modified_ns: i128,
 }
 
-/// One piece of work in an engine. An engine with open slots is neither idle nor replaced
+/// One request or command in an engine. An engine with open slots is neither idle nor replaced
 /// by another model.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -66,7 +66,7 @@ impl Slots {
         }
     }
 
-    /// Whether nothing is worked on.
+    /// Whether no slot is open.
     pub(super) fn are_closed(&self) -> bool {
         self.open.load(Ordering::Relaxed) == 0
     }

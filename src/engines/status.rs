@@ -5,13 +5,13 @@ use hearth_proto::{Failure, ModelInfo};
 /// The engines and what is to be loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PoolStatus {
-    /// The models in memory, or on their way there.
+    /// The models that are loaded or being loaded.
     pub resident: Vec<ResidentModel>,
     /// The model that is to be in memory.
     pub wanted: Option<String>,
-    /// Why the last load failed; `None` if another one was asked for since.
+    /// Why the last load failed; `None` if another one was requested since.
     pub failed: Option<Failure>,
-    /// How often an engine has died since the daemon started.
+    /// How often an engine has crashed or was killed since the daemon started.
     pub crashes: u64,
     /// How often a model has become ready since the daemon started.
     pub loads: u64,
@@ -21,7 +21,7 @@ pub struct PoolStatus {
     pub stopping: bool,
 }
 
-/// A model in memory, or on its way there.
+/// A model that is loaded or being loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResidentModel {
     /// Its name.
@@ -40,7 +40,7 @@ impl PoolStatus {
         self.resident.first()
     }
 
-    /// The model of this name, if it is in memory or on its way there.
+    /// The model of this name, if it is loaded or being loaded.
     pub fn get(&self, name: &str) -> Option<&ResidentModel> {
         self.resident.iter().find(|model| model.name == name)
     }

@@ -27,9 +27,9 @@ const LOAD_KILLS_MAX: u32 = 8;
 /// How long an engine may take to send its hello (it loads shared libraries first).
 const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an engine may take to exit.
-const END_PATIENCE: Duration = Duration::from_secs(2);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an engine may take to exit while it writes prompts to the disk cache.
-const WRITE_PATIENCE: Duration = Duration::from_secs(15);
+const CACHE_WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often the heartbeat is sent while the engine works.
 const BUSY_TICK: Duration = Duration::from_secs(1);
 
@@ -39,7 +39,7 @@ enum Ended {
     Unloaded,
     /// The model cannot be loaded.
     LoadFailed(Failure),
-    /// It died; `worked` if it had been useful before.
+    /// It crashed or was killed; `worked` if it had started a request before.
     Crashed {
         worked: bool,
         how: String,
@@ -90,35 +90,35 @@ fn clear_engine(pool: &EnginePool, model: &str, ended: Ended, crashes_before: u3
         }
         Ended::Crashed { worked, how, death } => {
             let crashes = if worked { 1 } else { crashes_before + 1 };
-            log::error!(model = model, crashes = crashes; "the engine died: {how}");
-            let Some((kind, why)) = gives_up(worked, crashes, death) else {
+            log::error!(model = model, crashes = crashes; "the engine process ended unexpectedly: {how}");
+            let Some((kind, why)) = load_abandoned(worked, crashes, death) else {
                 return crashes;
             };
-            let message = format!("the engine dies while loading {model} ({how}): {why}");
+            let message = format!("the engine crashes while loading {model} ({how}): {why}");
             load_failed(pool, model, Failure::new(kind, message));
             0
         }
     }
 }
 
-/// Whether a model whose engine keeps dying is not loaded any more, and why.
-fn gives_up(worked: bool, crashes: u32, death: Death) -> Option<(FailureKind, &'static str)> {
+/// Whether loading is abandoned for a model whose engine keeps crashing, and why.
+fn load_abandoned(worked: bool, crashes: u32, death: Death) -> Option<(FailureKind, &'static str)> {
     match death {
         _ if worked => None,
         Death::Crashed if crashes >= LOAD_CRASHES_MAX => Some((
             FailureKind::ModelInvalid,
-            "the file is probably damaged, import it again",
+            "the file is probably damaged: import it again",
         )),
         Death::Killed if crashes >= LOAD_KILLS_MAX => Some((
             FailureKind::OutOfMemory,
-            "probably for want of memory, see `journalctl -k`: end other programs, or use a smaller model",
+            "probably because memory is short, see `journalctl -k`: stop other programs, or use a smaller model",
         )),
         Death::Crashed | Death::Killed => None,
     }
 }
 
 fn load_failed(pool: &EnginePool, model: &str, failure: Failure) {
-    log::error!(model = model; "cannot load: {failure}");
+    log::error!(model = model; "cannot load the model: {failure}");
     pool.change(|residency| {
         residency.load_failed(model, &failure);
         Consequence::None
@@ -183,10 +183,10 @@ struct Session<'a> {
     process: EngineProcess,
     commands: mpsc::UnboundedSender<Command>,
     board: watch::Receiver<BoardStatus>,
-    /// The memory state that the engine was last told of.
+    /// The memory state at the last command to the engine.
     memory: MemoryState,
     progress: Progress,
-    /// Whether it has been useful: it began to work on a request.
+    /// Whether it has started a request.
     worked: bool,
     load_timeout: Duration,
     hang_timeout: Duration,
@@ -203,10 +203,12 @@ impl Session<'_> {
             Ok(Some(Event::Hello { version, .. })) => {
                 return Ended::LoadFailed(Failure::new(
                     FailureKind::Internal,
-                    format!("the engine is of another version ({version}): reinstall the package"),
+                    format!(
+                        "the engine has version {version}, which does not match the daemon: reinstall the package"
+                    ),
                 ));
             }
-            _ => return self.died(END_PATIENCE).await,
+            _ => return self.died(EXIT_TIMEOUT).await,
         }
         let mut limits = request.limits;
         self.memory = self.board.borrow_and_update().verdict.memory;
@@ -217,11 +219,11 @@ impl Session<'_> {
             tokio::select! {
                 event = self.process.event() => match event {
                     Some(event) => {
-                        if let Some(ended) = self.received(event).await {
+                        if let Some(ended) = self.handle(event).await {
                             return ended;
                         }
                     }
-                    None => return self.died(END_PATIENCE).await,
+                    None => return self.died(EXIT_TIMEOUT).await,
                 },
                 () = self.pool.shared.changed.notified() => {}
                 Ok(()) = self.board.changed() => {
@@ -230,7 +232,7 @@ impl Session<'_> {
                         limits = status.limits;
                         self.send(Command::SetLimits(limits));
                     }
-                    self.give_up_memory(status.verdict.memory);
+                    self.release_memory(status.verdict.memory);
                 }
                 () = &mut tick => match self.beat() {
                     Some(pause) => tick.as_mut().reset(tokio::time::Instant::now() + pause),
@@ -242,9 +244,9 @@ impl Session<'_> {
             let ends = self.pool.shared.residency.lock().end_unwanted();
             if ends {
                 self.send(Command::Shutdown);
-                // Frames still in transit are no longer of use.
-                while self.process.left_over().is_some() {}
-                _ = self.process.end(WRITE_PATIENCE).await;
+                // Frames still in transit are discarded.
+                while self.process.try_event().is_some() {}
+                _ = self.process.end(CACHE_WRITE_TIMEOUT).await;
                 return Ended::Unloaded;
             }
             self.pool.publish_activity();
@@ -257,25 +259,25 @@ impl Session<'_> {
     }
 
     /// Handles an event; returns how the engine ended if it did.
-    async fn received(&mut self, event: Event) -> Option<Ended> {
+    async fn handle(&mut self, event: Event) -> Option<Ended> {
         let now = self.pool.now();
         match event {
             Event::LoadFailed(failure) => {
-                _ = self.process.end(END_PATIENCE).await;
+                _ = self.process.end(EXIT_TIMEOUT).await;
                 return Some(Ended::LoadFailed(failure));
             }
             Event::Pong { ticks, busy, .. } => self.progress.pong(now, ticks, busy),
             event => {
                 self.worked |= matches!(event, Event::Started { .. });
-                self.progress.made(now);
+                self.progress.reset(now);
                 self.pool.engine_event(event);
             }
         }
         None
     }
 
-    /// The worse the state of the memory becomes, the more is given up.
-    fn give_up_memory(&mut self, state: MemoryState) {
+    /// Has the engine shrink its caches each time the memory state becomes worse.
+    fn release_memory(&mut self, state: MemoryState) {
         if state > self.memory && state < MemoryState::Emergency {
             self.send(Command::Shrink);
         }
@@ -292,7 +294,7 @@ impl Session<'_> {
             residency.beat(now);
             let consequence = residency.unload_idle(now, idle_limit);
             if consequence != Consequence::None {
-                log::info!("the model is unloaded: not used for {idle_s} s");
+                log::info!("unloading the model: not used for {idle_s} s");
             }
             consequence
         });
@@ -301,7 +303,7 @@ impl Session<'_> {
             (residency.is_busy(), residency.is_ready())
         };
         if !busy {
-            self.progress.made(now);
+            self.progress.reset(now);
             return Some(HEARTBEAT);
         }
         self.send(Command::Ping { seq: 0 });
@@ -310,7 +312,7 @@ impl Session<'_> {
         } else {
             self.load_timeout
         };
-        if self.progress.silent(now) > limit {
+        if self.progress.stalled_for(now) > limit {
             log::error!(model = self.model; "the engine makes no progress for {} s: killing it", limit.as_secs());
             return None;
         }
@@ -318,12 +320,12 @@ impl Session<'_> {
     }
 
     /// The engine has ended or has to be ended: processes its remaining events and reports
-    /// how it ended. With zero patience the daemon kills it.
-    async fn died(mut self, patience: Duration) -> Ended {
-        let ended = self.process.end(patience).await;
+    /// how it ended. With a timeout of zero the daemon kills it.
+    async fn died(mut self, timeout: Duration) -> Ended {
+        let ended = self.process.end(timeout).await;
         let signal = ended.as_ref().ok().and_then(ExitStatus::signal);
         let killed = signal == Some(Signal::SIGKILL as i32);
-        let death = if killed && !patience.is_zero() {
+        let death = if killed && !timeout.is_zero() {
             Death::Killed
         } else {
             Death::Crashed
@@ -332,7 +334,7 @@ impl Session<'_> {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        while let Some(event) = self.process.left_over() {
+        while let Some(event) = self.process.try_event() {
             match event {
                 Event::LoadFailed(failure) => return Ended::LoadFailed(failure),
                 event => self.pool.engine_event(event),
@@ -360,7 +362,7 @@ impl Progress {
         }
     }
 
-    fn made(&mut self, now: Duration) {
+    fn reset(&mut self, now: Duration) {
         self.last = now;
     }
 
@@ -371,7 +373,7 @@ impl Progress {
         }
     }
 
-    fn silent(&self, now: Duration) -> Duration {
+    fn stalled_for(&self, now: Duration) -> Duration {
         now.saturating_sub(self.last)
     }
 }

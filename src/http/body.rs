@@ -1,5 +1,4 @@
-//! Request bodies: read completely, within a time limit, and with a bound on their total
-//! size.
+//! Request bodies: read completely, within a timeout and a limit of their total size.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use axum::response::Response;
 use futures_util::StreamExt as _;
 
 use super::ApiError;
-use super::share::{Share, Shares};
+use super::budget::{Allocation, Budget};
 use crate::caller::Principal;
 use crate::daemon::Daemon;
 use hearth_proto::{Failure, FailureKind};
@@ -20,7 +19,7 @@ use hearth_proto::{Failure, FailureKind};
 /// of usual length are not refused because other clients send large ones.
 const SMALL: usize = 64 * 1024;
 /// This many bodies of the largest size are read at once, half of them for one caller: with
-/// the default of 8 MiB, clients can make the daemon hold less than 64 MiB.
+/// the default of 8 MiB, all bodies together take less than 64 MiB.
 const LARGE_AT_ONCE: usize = 8;
 /// Seconds after which a refused client may try again.
 const RETRY_S: u32 = 5;
@@ -37,11 +36,11 @@ impl Deref for Body {
     }
 }
 
-/// The share of one caller in the total size of bodies.
+/// The budget for the total size of bodies, and the caller that uses it.
 #[derive(Clone, Debug)]
-pub(super) struct Room {
-    pub(super) shares: Shares,
-    pub(super) who: Principal,
+pub(super) struct BodyBudget {
+    pub(super) bodies: Budget,
+    pub(super) caller: Principal,
 }
 
 impl FromRequest<Daemon> for Body {
@@ -51,67 +50,69 @@ impl FromRequest<Daemon> for Body {
         let (parts, body) = request.into_parts();
         let http = daemon.config.get().http.clone();
         let body_max = http.body_max_mib as usize * 1024 * 1024;
-        let room = parts.extensions.get::<Room>();
-        let patience = Duration::from_secs(u64::from(http.body_s));
-        let read = tokio::time::timeout(patience, read(body, body_max, room));
-        let read = read.await.unwrap_or_else(|_| Err(late(http.body_s)));
+        let budget = parts.extensions.get::<BodyBudget>();
+        let timeout = Duration::from_secs(u64::from(http.body_s));
+        let read = tokio::time::timeout(timeout, read(body, body_max, budget));
+        let read = read.await.unwrap_or_else(|_| Err(timed_out(http.body_s)));
         read.map(Self)
             .map_err(|refusal| refusal.respond_at(parts.uri.path()))
     }
 }
 
-async fn read(body: Incoming, max: usize, room: Option<&Room>) -> Result<Bytes, ApiError> {
+async fn read(body: Incoming, max: usize, budget: Option<&BodyBudget>) -> Result<Bytes, ApiError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > max {
         return Err(too_large());
     }
-    let mut held: Option<Share> = None;
+    let mut held: Option<Allocation> = None;
     let mut bytes = Vec::new();
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| {
             Failure::invalid(format!(
-                "the request's body did not arrive whole ({error}): send it again"
+                "the request body is incomplete ({error}): send the request again"
             ))
         })?;
         let size = bytes.len() + chunk.len();
         if size > max {
             return Err(too_large());
         }
-        if let Some(room) = room.filter(|_| size > SMALL) {
+        if let Some(budget) = budget.filter(|_| size > SMALL) {
             let all = max.saturating_mul(LARGE_AT_ONCE);
-            let has_room = if let Some(share) = &mut held {
-                share.grow(chunk.len(), all)
+            let is_granted = if let Some(allocation) = &mut held {
+                allocation.grow(chunk.len(), all)
             } else {
-                held = room.shares.take(room.who, size, all);
+                held = budget.bodies.allocate(budget.caller, size, all);
                 held.is_some()
             };
-            if !has_room {
-                return Err(no_room());
+            if !is_granted {
+                return Err(over_budget());
             }
         }
         bytes.extend_from_slice(&chunk);
     }
-    // The share is free again: a handler decodes the bytes before anything else runs.
+    // The allocation ends here: a handler decodes the bytes before anything else runs.
     Ok(bytes.into())
 }
 
 fn too_large() -> ApiError {
     ApiError::new(
         StatusCode::PAYLOAD_TOO_LARGE,
-        Failure::invalid("the request body is larger than `http.body_max_mib` allows"),
+        Failure::invalid(
+            "the request body is larger than `http.body_max_mib`: shorten it, or raise the limit",
+        ),
     )
 }
 
-fn late(seconds: u32) -> ApiError {
+fn timed_out(seconds: u32) -> ApiError {
     let message = format!(
-        "the request's body did not arrive within {seconds} s (`http.body_s`): send it again"
+        "the request body did not arrive within {seconds} s (`http.body_s`): send the request again"
     );
     ApiError::new(StatusCode::REQUEST_TIMEOUT, Failure::invalid(message))
 }
 
-fn no_room() -> ApiError {
-    let message = "too many large requests arrive at once: send it again in some seconds";
+fn over_budget() -> ApiError {
+    let message = format!("too many large requests are being received: try again in {RETRY_S} s");
     Failure::new(FailureKind::Busy, message)
         .retry_after(RETRY_S)
         .into()
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_bound_holds_announced_or_not() {
+    async fn a_body_over_the_limit_is_refused_with_or_without_a_length() {
         for (body, fits) in [
             (Incoming::from(vec![b'x'; MAX]), true),
             (Incoming::from(vec![b'x'; MAX + 1]), false),
@@ -144,27 +145,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_ones_need_room_and_small_ones_do_not() {
-        let shares = Shares::default();
-        let who = Principal::Uid(7);
-        let room = Room {
-            shares: shares.clone(),
-            who,
+    async fn large_bodies_use_the_budget_and_small_ones_do_not() {
+        let bodies = Budget::default();
+        let caller = Principal::Uid(7);
+        let budget = BodyBudget {
+            bodies: bodies.clone(),
+            caller,
         };
         let half = MAX * LARGE_AT_ONCE / 2;
-        let _others = shares
-            .take(who, half - MAX + 1, MAX * LARGE_AT_ONCE)
+        let _others = bodies
+            .allocate(caller, half - MAX + 1, MAX * LARGE_AT_ONCE)
             .unwrap();
-        let refused = read(body(16, MAX / 16), MAX, Some(&room)).await;
+        let refused = read(body(16, MAX / 16), MAX, Some(&budget)).await;
         let response = refused.unwrap_err().respond_at("/");
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "5");
         for (chunks, size) in [(15, MAX / 16), (1, SMALL)] {
-            let read = read(body(chunks, size), MAX, Some(&room)).await.unwrap();
+            let read = read(body(chunks, size), MAX, Some(&budget)).await.unwrap();
             assert_eq!(read.len(), chunks * size);
         }
-        // Everything was given back.
-        let rest = shares.take(who, MAX - 1, MAX * LARGE_AT_ONCE);
+        // Everything was released.
+        let rest = bodies.allocate(caller, MAX - 1, MAX * LARGE_AT_ONCE);
         assert!(rest.is_some());
     }
 }

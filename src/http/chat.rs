@@ -37,16 +37,16 @@ pub(super) async fn chat(
     let mut request = decode_chat(&body)?;
     set_priority(&mut request.submission, &headers)?;
     let caller = connection.0.caller();
-    let choices = daemon
+    let candidates = daemon
         .dispatcher
         .submit_candidates(&caller, &request.submission, request.n)
         .await?;
     if !request.stream {
-        return Ok(Json(chat_response(&choices.collect().await?)).into_response());
+        return Ok(Json(chat_response(&candidates.collect().await?)).into_response());
     }
-    let (ids, model) = (choices.ids(), choices.model());
+    let (ids, model) = (candidates.ids(), candidates.model());
     let chunks = ChatStream::new(ids, model, request.include_usage);
-    start_stream(choices, chunks).await
+    start_stream(candidates, chunks).await
 }
 
 pub(super) async fn completion(
@@ -58,16 +58,16 @@ pub(super) async fn completion(
     let mut request = decode_completion(&body)?;
     set_priority(&mut request.submission, &headers)?;
     let caller = connection.0.caller();
-    let choices = daemon
+    let candidates = daemon
         .dispatcher
         .submit_candidates(&caller, &request.submission, request.n)
         .await?;
     if request.stream {
-        let (ids, model) = (choices.ids(), choices.model());
+        let (ids, model) = (candidates.ids(), candidates.model());
         let chunks = CompletionStream::new(ids, model, request.include_usage);
-        return start_stream(choices, chunks).await;
+        return start_stream(candidates, chunks).await;
     }
-    Ok(Json(completion_response(&choices.collect().await?)).into_response())
+    Ok(Json(completion_response(&candidates.collect().await?)).into_response())
 }
 
 pub(super) fn set_priority(
@@ -83,10 +83,10 @@ pub(super) fn set_priority(
 
 /// Server-sent events, with a heartbeat while nothing else comes.
 async fn start_stream<C: Chunks + Send + 'static>(
-    choices: Candidates,
+    candidates: Candidates,
     chunks: C,
 ) -> Result<Response, ApiError> {
-    let parts = Parts::open(choices, chunks).await?;
+    let parts = Parts::open(candidates, chunks).await?;
     let events = stream::unfold(Some(parts), |parts| async {
         let mut parts = parts?;
         let event = sse::Event::default();

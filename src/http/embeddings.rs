@@ -52,7 +52,7 @@ pub(super) fn check_width(made: &Embeddings, wanted: Option<u32>) -> Result<(), 
     }
     Err(Failure::new(
         FailureKind::NotSupported,
-        format!("`dimensions`: this model's vectors have {width}, they are not shortened"),
+        format!("`dimensions`: the vectors of this model have {width} dimensions and cannot be shortened"),
     )
     .about("dimensions"))
 }

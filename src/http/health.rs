@@ -6,15 +6,14 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
-use super::token::Stranger;
+use super::token::Unauthenticated;
 use crate::daemon::{BoardSnapshot, Daemon, State as DaemonState};
 use hearth_proto::units::{Bytes, MilliCelsius, Permille};
 
-/// A client that has to show a token and does not is told only whether the service is
-/// healthy.
+/// An unauthenticated client gets only whether the service is healthy.
 pub(super) async fn health(
     State(daemon): State<Daemon>,
-    stranger: Option<Extension<Stranger>>,
+    unauthenticated: Option<Extension<Unauthenticated>>,
 ) -> Response {
     let board = daemon.board_snapshot().await;
     let status = daemon.status();
@@ -25,7 +24,7 @@ pub(super) async fn health(
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
     };
     let mut health = json!({"status": word});
-    if stranger.is_none() {
+    if unauthenticated.is_none() {
         health["service"] = json!(status);
         health["board"] = to_json(&board);
     }

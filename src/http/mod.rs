@@ -4,21 +4,21 @@
 //! request's `Stream`, which cancels only that request.
 
 mod body;
+mod budget;
 mod chat;
 mod embeddings;
 mod error;
 mod health;
-mod local;
+mod host_check;
 mod ollama;
 mod page;
 mod props;
 mod responses;
 mod serve;
-mod share;
 mod stream;
 mod token;
 mod tokens;
-mod unread;
+mod write_timeout;
 
 use std::future::Future;
 
@@ -118,15 +118,15 @@ impl Connections {
     }
 
     /// As [`Self::serve_unix`] on a loopback TCP socket. Browsers can reach it, so requests
-    /// must name this machine in their `Host` and `Origin` headers. If a token is
-    /// configured, they have to show it.
+    /// must name this machine in their `Host` and `Origin` headers, and have the token if one
+    /// is configured.
     pub async fn serve_tcp(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let app = router(self.daemon.clone())
             .layer(middleware::from_fn_with_state(
                 self.daemon.clone(),
                 token::check,
             ))
-            .layer(middleware::from_fn(local::check));
+            .layer(middleware::from_fn(host_check::check));
         self.serve(listener, app, stop).await;
     }
 }
@@ -157,12 +157,12 @@ async fn models(State(daemon): State<Daemon>) -> Response {
 
 async fn not_found(uri: Uri) -> Response {
     let path = uri.path();
-    let message = format!("there is no {path}; see GET / for what there is");
+    let message = format!("there is no endpoint {path}: GET / lists the endpoints");
     ApiError::new(StatusCode::NOT_FOUND, Failure::invalid(message)).respond_at(path)
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let path = uri.path();
-    let message = format!("{method} does not work on {path}");
+    let message = format!("{path} does not support {method}: GET / lists the endpoints");
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Failure::invalid(message)).respond_at(path)
 }

@@ -115,18 +115,18 @@ async fn answer(
         let reason = if stays { "load" } else { "unload" };
         return Ok(Json(form.nothing(&request.name, reason, elapsed())).into_response());
     }
-    let choices = daemon
+    let candidates = daemon
         .dispatcher
         .submit_candidates(&caller, &request.submission, 1)
         .await?;
     let name = match request.name {
-        name if name.is_empty() => tagged(choices.model()),
+        name if name.is_empty() => tagged(candidates.model()),
         name => name,
     };
     if request.stream {
-        let id = choices.ids().first().copied().unwrap_or_default();
+        let id = candidates.ids().first().copied().unwrap_or_default();
         let lines = OllamaStream::new(form, &name, id, elapsed);
-        let parts = Parts::open(choices, lines).await?;
+        let parts = Parts::open(candidates, lines).await?;
         return Ok(lines_of(stream::unfold(parts, |mut parts| async {
             let line = match parts.next().await? {
                 Ok(object) => object,
@@ -135,7 +135,7 @@ async fn answer(
             Some((line, parts))
         })));
     }
-    let answers = choices.collect().await?;
+    let answers = candidates.collect().await?;
     let answer = answers.first().ok_or_else(Failure::cancelled)?;
     Ok(Json(form.response(&name, answer, elapsed())).into_response())
 }
@@ -214,7 +214,7 @@ async fn tags(State(daemon): State<Daemon>) -> Response {
 async fn ps(State(daemon): State<Daemon>) -> Response {
     let context = daemon.status().context_size;
     let models = daemon.models().await;
-    // Without a context size it is still being loaded.
+    // The context size is 0 until the model has been loaded.
     let loaded = models.iter().filter(|model| model.loaded && context > 0);
     let list = loaded.map(|model| process(model, context, SystemTime::now(), daemon.pool.stays()));
     Json(json!({"models": list.collect::<Vec<_>>()})).into_response()
@@ -233,13 +233,13 @@ async fn version() -> Response {
     Json(json!({"version": API_VERSION, "hearthd": version})).into_response()
 }
 
-/// Models are not downloaded here: only an installed one succeeds.
+/// The daemon downloads nothing: pulling succeeds for an installed model only.
 async fn pull(State(daemon): State<Daemon>, body: Body) -> Answer {
     let (name, streams) = decode_model(&body)?;
     if installed(&daemon, &name).await.is_none() {
         let message = format!(
-            "{name} is not installed, and this service has no network to fetch it: run `sudo \
-             hearthctl pull ollama:{name}`"
+            "{name} is not installed, and the service has no network access: run `sudo hearthctl \
+             pull ollama:{name}`"
         );
         return Err(Failure::new(FailureKind::ModelNotFound, message).into());
     }
@@ -290,7 +290,7 @@ async fn installed(daemon: &Daemon, name: &str) -> Option<ModelEntry> {
 fn not_installed(name: &str) -> Failure {
     Failure::new(
         FailureKind::ModelNotFound,
-        format!("there is no model {name:?}: /api/tags lists what there is"),
+        format!("there is no model {name:?}: /api/tags lists the installed models"),
     )
 }
 

@@ -1,4 +1,4 @@
-//! The page at `/`, for people; programs get a list of the endpoints.
+//! The page at `/` for browsers; other clients get a list of the endpoints.
 
 use std::sync::LazyLock;
 
@@ -31,10 +31,10 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 const ABOUT: &str = concat!(
     "Hearthd ",
     env!("CARGO_PKG_VERSION"),
-    ": language models on the small computer in the house.\n",
+    ": a local service for language models.\n",
     "POST /v1/chat/completions, POST /v1/completions, POST /v1/responses, POST /v1/embeddings, GET /v1/models, GET /health, GET /metrics, GET /props\n",
     "Ollama's: POST /api/chat, POST /api/generate, POST /api/embed, GET /api/tags, GET /api/ps, POST /api/show\n",
-    "In a browser this is a page to chat, and to watch the board.\n"
+    "Browsers get a page with a chat and the state of the board.\n"
 );
 
 pub(super) async fn page(headers: HeaderMap) -> Response {

@@ -26,18 +26,18 @@ pub(super) async fn responses(
     let mut request = decode_responses(&body)?;
     set_priority(&mut request.chat.submission, &headers)?;
     let caller = connection.0.caller();
-    let choices = daemon
+    let candidates = daemon
         .dispatcher
         .submit_candidates(&caller, &request.chat.submission, 1)
         .await?;
-    let id = choices.ids().first().copied().unwrap_or_default();
-    let chunks = ResponsesStream::new(id, choices.model(), &request);
+    let id = candidates.ids().first().copied().unwrap_or_default();
+    let chunks = ResponsesStream::new(id, candidates.model(), &request);
     if !request.chat.stream {
-        let answers = choices.collect().await?;
+        let answers = candidates.collect().await?;
         let answer = answers.first().ok_or_else(Failure::cancelled)?;
         return Ok(Json(chunks.whole(answer)).into_response());
     }
-    let parts = Parts::open(choices, chunks).await?;
+    let parts = Parts::open(candidates, chunks).await?;
     Ok(sse_response(stream::unfold(parts, |mut parts| async {
         let object = match parts.next().await? {
             Ok(object) => object,

@@ -22,9 +22,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::body::Room;
-use super::share::Shares;
-use super::unread::Unread;
+use super::body::BodyBudget;
+use super::budget::Budget;
+use super::write_timeout::WriteTimeout;
 use super::{ApiError, Peer};
 use crate::caller::{Origin, Principal};
 use crate::daemon::Daemon;
@@ -52,8 +52,8 @@ const RETRY_S: u32 = 5;
 #[derive(Clone, Debug)]
 pub struct Connections {
     pub(super) daemon: Daemon,
-    open: Shares,
-    bodies: Shares,
+    open: Budget,
+    bodies: Budget,
     refusals: Arc<Semaphore>,
     refused: Arc<AtomicU64>,
 }
@@ -66,8 +66,8 @@ pub(super) trait Listener {
     /// The next connection and its peer.
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 
-    /// Writes as much as is possible without waiting, and closes.
-    fn say_and_close(stream: Self::Stream, text: &[u8]) -> io::Result<()>;
+    /// Writes as much as possible without blocking, and closes.
+    fn write_and_close(stream: Self::Stream, text: &[u8]) -> io::Result<()>;
 }
 
 impl Listener for UnixListener {
@@ -82,7 +82,7 @@ impl Listener for UnixListener {
         Ok((stream, Peer::new(principal, origin)))
     }
 
-    fn say_and_close(stream: UnixStream, text: &[u8]) -> io::Result<()> {
+    fn write_and_close(stream: UnixStream, text: &[u8]) -> io::Result<()> {
         stream.into_std()?.write_all(text)
     }
 }
@@ -96,7 +96,7 @@ impl Listener for TcpListener {
         Ok((stream, Peer::new(Principal::Anonymous, Origin::Tcp)))
     }
 
-    fn say_and_close(stream: TcpStream, text: &[u8]) -> io::Result<()> {
+    fn write_and_close(stream: TcpStream, text: &[u8]) -> io::Result<()> {
         stream.into_std()?.write_all(text)
     }
 }
@@ -106,8 +106,8 @@ impl Connections {
     pub fn new(daemon: Daemon) -> Self {
         Self {
             daemon,
-            open: Shares::default(),
-            bodies: Shares::default(),
+            open: Budget::default(),
+            bodies: Budget::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
             refused: Arc::default(),
         }
@@ -134,15 +134,16 @@ impl Connections {
                 Ok((stream, peer)) => {
                     is_failing = false;
                     let who = peer.principal;
-                    match self.open.take(who, 1, self.max()) {
-                        Some(share) => {
+                    match self.open.allocate(who, 1, self.max()) {
+                        Some(allocation) => {
                             let (connections, app) = (self.clone(), app.clone());
                             let stopped = stopped.clone();
                             tokio::spawn(async move {
                                 let peer = peer.identify(&connections.daemon.board).await;
-                                let answer = answerer(app, peer, connections.room(who));
-                                connections.connection(stream, answer, stopped).await;
-                                drop(share);
+                                let service =
+                                    request_service(app, peer, connections.body_budget(who));
+                                connections.connection(stream, service, stopped).await;
+                                drop(allocation);
                             });
                         }
                         None => self.refuse::<L>(stream, who),
@@ -154,7 +155,7 @@ impl Connections {
                     // No files or no memory: the connection stays in the backlog, and
                     // accepting again at once would keep a core busy.
                     if !is_failing {
-                        log::warn!("cannot accept connections for now: {error}");
+                        log::warn!("cannot accept connections, retrying: {error}");
                     }
                     is_failing = true;
                     tokio::select! {
@@ -177,38 +178,38 @@ impl Connections {
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
         // With very few files, connections get at least a quarter of them; other uses get
         // the rest.
-        let room = files.saturating_sub(reserved).max(files / 4);
+        let available = files.saturating_sub(reserved).max(files / 4);
         let configured = usize::try_from(config.http.connections_max).unwrap_or(usize::MAX);
-        configured.min(usize::try_from(room).unwrap_or(usize::MAX))
+        configured.min(usize::try_from(available).unwrap_or(usize::MAX))
     }
 
-    fn room(&self, who: Principal) -> Room {
-        Room {
-            shares: self.bodies.clone(),
-            who,
+    fn body_budget(&self, who: Principal) -> BodyBudget {
+        BodyBudget {
+            bodies: self.bodies.clone(),
+            caller: who,
         }
     }
 
     /// Serves one connection until it is closed.
-    fn connection<T, A>(
+    fn connection<T, S>(
         &self,
         stream: T,
-        answer: A,
+        service: S,
         mut stopped: watch::Receiver<()>,
-    ) -> impl Future<Output = ()> + use<T, A>
+    ) -> impl Future<Output = ()> + use<T, S>
     where
         T: AsyncRead + AsyncWrite + Unpin,
-        A: HttpService<Incoming, ResBody = Body, Error = Infallible>,
+        S: HttpService<Incoming, ResBody = Body, Error = Infallible>,
     {
         let config = self.daemon.config.get();
         let seconds = |s: u32| Duration::from_secs(u64::from(s));
-        let io = TokioIo::new(Unread::new(stream, seconds(config.queue.unread_s)));
+        let io = TokioIo::new(WriteTimeout::new(stream, seconds(config.queue.unread_s)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(seconds(config.http.idle_s))
             .max_header_size(HEAD_MAX)
             .max_buf_size(BUFFER_MAX)
-            .serve_connection(io, answer);
+            .serve_connection(io, service);
         async move {
             let mut connection = pin!(connection);
             let ended = tokio::select! {
@@ -230,11 +231,11 @@ impl Connections {
         // Logs only each doubling, not every refusal.
         if refused.is_power_of_two() {
             log::warn!(uid:% = who, refused, max = self.max();
-                "too many connections (`http.connections_max`): refusing");
+                "too many connections (`http.connections_max`): refusing new ones");
         }
         let text = refusal();
-        let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else {
-            _ = L::say_and_close(stream, text.as_bytes());
+        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else {
+            _ = L::write_and_close(stream, text.as_bytes());
             return;
         };
         tokio::spawn(async move {
@@ -246,29 +247,29 @@ impl Connections {
                 tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
             };
             _ = tokio::time::timeout(REFUSAL_TIME, answer).await;
-            drop(place);
+            drop(permit);
         });
     }
 }
 
-/// Passes requests of a connection to the routes, with their peer.
-fn answerer(
+/// A service that passes the requests of a connection to the routes, with their peer.
+fn request_service(
     app: TowerToHyperService<Router>,
     peer: Peer,
-    room: Room,
+    budget: BodyBudget,
 ) -> impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         let extensions = request.extensions_mut();
         extensions.insert(ConnectInfo(peer.clone()));
-        extensions.insert(room.clone());
+        extensions.insert(budget.clone());
         app.call(request)
     })
 }
 
 /// The request is not known yet: the form is OpenAI's, whose clients retry.
 fn refusal() -> String {
-    let message = "too many connections: close some, or try again in some seconds";
+    let message = format!("too many connections: close some, or try again in {RETRY_S} s");
     let body = ApiError::body(&Failure::new(FailureKind::Busy, message)).to_string();
     format!(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\

@@ -9,12 +9,12 @@ use crate::dispatch::Candidates;
 use hearth_proto::Failure;
 use hearth_proto::StreamEvent;
 
-/// A failure within this time gets its own status; after it, the stream begins.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A failure within this time is returned with its HTTP status; after it, the stream starts.
+const STATUS_WINDOW: Duration = Duration::from_secs(2);
 
-/// Reads events and returns objects for the client.
+/// Turns events into the objects that are sent to the client.
 pub(super) struct Parts<C> {
-    choices: Candidates,
+    candidates: Candidates,
     chunks: C,
     first: Option<(usize, StreamEvent)>,
     /// Objects to send, the next one last.
@@ -23,17 +23,17 @@ pub(super) struct Parts<C> {
 }
 
 impl<C: Chunks> Parts<C> {
-    /// Waits a short time for a failure, which can still have its own status.
-    pub(super) async fn open(mut choices: Candidates, mut chunks: C) -> Result<Self, Failure> {
+    /// Waits a short time for a failure, which can then still set the HTTP status.
+    pub(super) async fn open(mut candidates: Candidates, mut chunks: C) -> Result<Self, Failure> {
         let begun = async {
-            while let Some(event) = choices.next().await {
+            while let Some(event) = candidates.next().await {
                 if !matches!(event.1, StreamEvent::Queued { .. }) {
                     return Some(event);
                 }
             }
             None
         };
-        let first = match tokio::time::timeout(PATIENCE, begun).await {
+        let first = match tokio::time::timeout(STATUS_WINDOW, begun).await {
             Err(_) => None,
             Ok(Some((_, StreamEvent::Failed(failure)))) => return Err(failure),
             Ok(None) => return Err(Failure::cancelled()),
@@ -42,7 +42,7 @@ impl<C: Chunks> Parts<C> {
         let mut ready = chunks.open();
         ready.reverse();
         Ok(Self {
-            choices,
+            candidates,
             chunks,
             first,
             ready,
@@ -66,7 +66,7 @@ impl<C: Chunks> Parts<C> {
             }
             let (index, event) = match self.first.take() {
                 Some(event) => event,
-                None => self.choices.next().await?,
+                None => self.candidates.next().await?,
             };
             self.ready = match event {
                 StreamEvent::Token {

@@ -1,4 +1,4 @@
-//! Requests over TCP may have to show a token: TCP does not identify the user.
+//! Authentication of requests over TCP by a bearer token: TCP does not identify the user.
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -10,37 +10,37 @@ use super::ApiError;
 use crate::daemon::Daemon;
 use hearth_proto::{Failure, FailureKind};
 
-/// Marks a request that did not show the required token.
+/// Marks a request without the required token.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stranger;
+pub(super) struct Unauthenticated;
 
-/// Passes on requests that show the configured token. Without it a client gets the page at
-/// `/`, and from `/health` only whether the service is healthy.
+/// Passes on requests with the configured token. Without it a client can only get the page
+/// at `/`, and from `/health` whether the service is healthy.
 pub(super) async fn check(
     State(daemon): State<Daemon>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let shown = bearer(request.headers());
-    let is_known = match &daemon.config.get().http.token {
+    let presented = bearer(request.headers());
+    let is_authenticated = match &daemon.config.get().http.token {
         None => true,
-        Some(token) => shown.is_some_and(|shown| token.is(shown.as_bytes())),
+        Some(token) => presented.is_some_and(|text| token.matches(text.as_bytes())),
     };
-    let challenge = match shown {
+    let challenge = match presented {
         None => "Bearer",
         Some(_) => "Bearer error=\"invalid_token\"",
     };
     match request.uri().path() {
-        _ if is_known => next.run(request).await,
+        _ if is_authenticated => next.run(request).await,
         "/" | "/health" => {
-            request.extensions_mut().insert(Stranger);
+            request.extensions_mut().insert(Unauthenticated);
             next.run(request).await
         }
         path => {
             let failure = Failure::new(
                 FailureKind::AccessDenied,
-                "a token is asked for here: send it as `Authorization: Bearer …` (an API key, in \
-                 most clients)",
+                "a token is required: send it as `Authorization: Bearer …` (the API key in most \
+                 clients)",
             );
             let mut response = ApiError::new(StatusCode::UNAUTHORIZED, failure).respond_at(path);
             let challenge = HeaderValue::from_static(challenge);
@@ -50,7 +50,7 @@ pub(super) async fn check(
     }
 }
 
-/// The token of a request, if it shows one.
+/// The bearer token of a request, if it has one.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -29,10 +29,10 @@ pub(super) async fn tokenize(
 ) -> Result<Json<Value>, ApiError> {
     let request: Text = serde_json::from_slice(&body).map_err(invalid)?;
     let caller = connection.0.caller();
-    let asked = daemon
+    let tokens = daemon
         .dispatcher
         .tokenize(&caller, request.content, request.add_special);
-    Ok(Json(json!({"tokens": asked.await?})))
+    Ok(Json(json!({"tokens": tokens.await?})))
 }
 
 pub(super) async fn detokenize(

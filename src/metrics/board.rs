@@ -1,5 +1,5 @@
-//! The board's part of the metrics. Values that a board does not have are left out: a
-//! missing sensor is not one of 0 °C.
+//! The metrics of the board. Values that a board does not provide are omitted: 0 °C would
+//! look like a reading.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,61 +32,7 @@ impl BoardMetrics {
 impl Collector for BoardMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let board = self.0.lock();
-        let celsius = |t: Option<MilliCelsius>| t.map(MilliCelsius::celsius);
-        let share = |p: Permille| f64::from(p.0) / 1000.0;
-        #[expect(clippy::cast_precision_loss, reason = "a board has no petabytes")]
-        let bytes = |bytes: Option<Bytes>| bytes.map(|b| b.0 as f64);
-        let threads = Some(f64::from(board.threads_max));
-        for (name, help, unit, value) in [
-            (
-                "temperature",
-                "Hottest CPU zone",
-                Some(Unit::Celsius),
-                celsius(board.temperature),
-            ),
-            (
-                "temperature_limit",
-                "What it is not to exceed",
-                Some(Unit::Celsius),
-                celsius(board.temperature_limit),
-            ),
-            (
-                "max_threads",
-                "Compute threads there could be",
-                None,
-                threads,
-            ),
-            (
-                "duty",
-                "Share of the time that may be spent computing; 0 while paused",
-                Some(Unit::Other("ratio".into())),
-                Some(share(board.duty)),
-            ),
-            (
-                "frequency_cap",
-                "Highest frequency allowed, of the highest possible",
-                Some(Unit::Other("ratio".into())),
-                board.frequency_cap.map(share),
-            ),
-            (
-                "memory_total",
-                "Memory of the board",
-                Some(Unit::Bytes),
-                bytes(board.memory_total),
-            ),
-            (
-                "memory_available",
-                "Memory that programs can still have",
-                Some(Unit::Bytes),
-                bytes(board.memory_available),
-            ),
-            (
-                "engine_resident",
-                "Memory of the engine process",
-                Some(Unit::Bytes),
-                bytes(board.engine),
-            ),
-        ] {
+        for (name, help, unit, value) in gauges(&board) {
             if let Some(value) = value {
                 let gauge = ConstGauge::new(value);
                 let unit = unit.as_ref();
@@ -97,18 +43,92 @@ impl Collector for BoardMetrics {
         states(
             &mut encoder,
             "limited",
-            "What holds it back",
+            "Whether the engine runs below full speed, by cause",
             "cause",
             &causes,
         )?;
         let thermal = ThermalState::ALL.map(|s| (s.as_str(), s.as_str() == board.thermal_state));
-        states(&mut encoder, "thermal_state", "How hot", "state", &thermal)?;
+        states(
+            &mut encoder,
+            "thermal_state",
+            "Thermal state of the board",
+            "state",
+            &thermal,
+        )?;
         let memory = MemoryState::ALL.map(|s| (s.as_str(), s.as_str() == board.memory_state));
-        states(&mut encoder, "memory_state", "How full", "state", &memory)
+        states(
+            &mut encoder,
+            "memory_state",
+            "Memory state of the board",
+            "state",
+            &memory,
+        )
     }
 }
 
-/// One gauge for each state, 1 for the one it is in.
+/// Name, help text, unit and value of a gauge.
+type BoardGauge = (&'static str, &'static str, Option<Unit>, Option<f64>);
+
+/// The gauges; those without a value are omitted.
+fn gauges(board: &BoardSnapshot) -> [BoardGauge; 8] {
+    let celsius = |t: Option<MilliCelsius>| t.map(MilliCelsius::celsius);
+    let share = |p: Permille| f64::from(p.0) / 1000.0;
+    #[expect(clippy::cast_precision_loss, reason = "a board has no petabytes")]
+    let bytes = |bytes: Option<Bytes>| bytes.map(|b| b.0 as f64);
+    let threads = Some(f64::from(board.threads_max));
+    [
+        (
+            "temperature",
+            "Temperature of the hottest CPU zone",
+            Some(Unit::Celsius),
+            celsius(board.temperature),
+        ),
+        (
+            "temperature_limit",
+            "Temperature limit of the governor",
+            Some(Unit::Celsius),
+            celsius(board.temperature_limit),
+        ),
+        (
+            "max_threads",
+            "Maximum number of compute threads",
+            None,
+            threads,
+        ),
+        (
+            "duty",
+            "Share of time in which the engine may compute; 0 while paused",
+            Some(Unit::Other("ratio".into())),
+            Some(share(board.duty)),
+        ),
+        (
+            "frequency_cap",
+            "Highest allowed CPU frequency, relative to the highest possible one",
+            Some(Unit::Other("ratio".into())),
+            board.frequency_cap.map(share),
+        ),
+        (
+            "memory_total",
+            "Total memory of the board",
+            Some(Unit::Bytes),
+            bytes(board.memory_total),
+        ),
+        (
+            "memory_available",
+            "Available memory of the board",
+            Some(Unit::Bytes),
+            bytes(board.memory_available),
+        ),
+        (
+            "engine_resident",
+            "Resident memory of the engine process",
+            Some(Unit::Bytes),
+            bytes(board.engine),
+        ),
+    ]
+}
+
+/// One gauge for each state: 1 for the current one, else 0.
 fn states(
     encoder: &mut DescriptorEncoder,
     name: &str,
@@ -117,9 +137,9 @@ fn states(
     states: &[(&str, bool)],
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (state, is_so) in states {
+    for (state, is_current) in states {
         let labels = [(label, *state)];
-        ConstGauge::new(i64::from(*is_so)).encode(metric.encode_family(&labels)?)?;
+        ConstGauge::new(i64::from(*is_current)).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
 }
@@ -131,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_there_is_is_shown() {
+    fn only_values_of_the_board_are_encoded() {
         let mut registry = Registry::with_prefix("hearthd");
         let metrics = BoardMetrics::default();
         metrics.register(&mut registry);

@@ -30,13 +30,13 @@ struct User {
     uid: String,
 }
 
-/// Where the beginning of a prompt came from.
+/// The source of a prompt's cached tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Source {
     source: &'static str,
 }
 
-/// The most users with time series of their own; later ones are counted as `other`.
+/// The maximum number of users with time series of their own; later ones count as `other`.
 const USERS_MAX: usize = 32;
 
 type FloatGauge = Gauge<f64, AtomicU64>;
@@ -65,60 +65,65 @@ pub struct Metrics {
 }
 
 impl Default for Metrics {
+    // Longer than a screen: one entry for each metric.
     fn default() -> Self {
         let mut registry = Registry::with_prefix("hearthd");
         let r = &mut registry;
         let metrics = Self {
-            requests: add(
-                r,
-                "requests",
-                "Requests by where they came in and how they ended",
-            ),
+            requests: add(r, "requests", "Requests by transport and outcome"),
             users: Mutex::default(),
             user_requests: add(
                 r,
                 "user_requests",
-                "Requests that the engine worked on, by user",
+                "Requests processed by the engine, by user",
             ),
             user_tokens: add(
                 r,
                 "user_tokens",
-                "Tokens computed, by user: of prompts what was not in the cache, and of answers",
+                "Tokens computed, by user: prompt tokens that were not cached, and generated tokens",
             ),
-            prompt_tokens: add(r, "prompt_tokens", "Tokens of prompts"),
-            completion_tokens: add(r, "completion_tokens", "Tokens generated"),
+            prompt_tokens: add(r, "prompt_tokens", "Prompt tokens"),
+            completion_tokens: add(r, "completion_tokens", "Generated tokens"),
             cache_requests: add(
                 r,
                 "prompt_cache_requests",
-                "Answers by where the beginning of their prompt was found",
+                "Answers by the source of their cached prompt tokens",
             ),
             cache_tokens: add(
                 r,
                 "prompt_cache_tokens",
-                "Tokens of prompts by where they were found; none: they were computed",
+                "Prompt tokens by source; none: computed",
             ),
             first_token: seconds(
                 r,
                 "first_token",
-                "Time from admission to the first token",
+                "Time from accepting a request to its first token",
                 LONG,
             ),
             prefill: seconds(
                 r,
                 "prefill",
-                "Time spent on computing the prompt of an answer",
+                "Time to compute the prompt of an answer",
                 LONG,
             ),
             decode: seconds(
                 r,
                 "decode_token",
-                "Time for one token, the mean over an answer",
+                "Time per generated token, averaged over an answer",
                 SHORT,
             ),
-            queue: add(r, "queue_length", "Requests waiting"),
-            active: add(r, "active_jobs", "Requests in the engine"),
-            threads: add(r, "active_threads", "Compute threads allowed now"),
-            crashes: add(r, "engine_crashes", "Engine processes lost"),
+            queue: add(r, "queue_length", "Queued requests"),
+            active: add(r, "active_jobs", "Requests that the engine processes"),
+            threads: add(
+                r,
+                "active_threads",
+                "Compute threads that the governor allows now",
+            ),
+            crashes: add(
+                r,
+                "engine_crashes",
+                "Engine processes that crashed or were killed",
+            ),
             speed: add(r, "tokens_per_second", "Decode speed of the last answer"),
             board: BoardMetrics::default(),
             registry: Registry::default(),
@@ -158,7 +163,7 @@ impl Metrics {
     }
 
     /// Counts a request that ended while it was queued.
-    pub(crate) fn given_up(&self, origin: &Origin, kind: FailureKind) {
+    pub(crate) fn ended_in_queue(&self, origin: &Origin, kind: FailureKind) {
         self.count(origin, kind.as_str().to_owned());
     }
 

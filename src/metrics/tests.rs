@@ -6,7 +6,7 @@ use super::*;
 use crate::caller::{Caller, Principal};
 
 #[test]
-fn only_so_many_users_have_series() {
+fn the_number_of_users_with_series_is_limited() {
     let metrics = Metrics::default();
     for uid in (1000..1000 + 40).chain([1000]) {
         metrics.computed(Some(uid), 2);
@@ -46,14 +46,14 @@ fn completed(origin: Origin, cached_tokens: u32, from_disk: bool) -> Completed {
 }
 
 #[test]
-fn answers_are_counted_by_origin_and_by_where_their_prompt_was() {
+fn answers_are_counted_by_origin_and_source_of_the_prompt() {
     let metrics = Metrics::default();
     let (http, bus) = (Origin::Unix(Some(7)), Origin::Bus(":1.7".into()));
     metrics.completed(&completed(http.clone(), 0, false));
     metrics.completed(&completed(bus.clone(), 6, false));
     metrics.completed(&completed(Origin::Config, 7, true));
     metrics.refused(&http, FailureKind::QueueFull);
-    metrics.given_up(&bus, FailureKind::DeadlineExceeded);
+    metrics.ended_in_queue(&bus, FailureKind::DeadlineExceeded);
     let status = Status {
         engine_crashes: 2,
         ..Status::default()

@@ -1,4 +1,4 @@
-//! Has a separate process load a file, which may crash on it.
+//! Checks a model file by loading it in a separate process, which may crash.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -42,7 +42,10 @@ pub(super) async fn check(
             ));
         }
         Err(_) => {
-            let why = format!("it did not load within {} s", limit.as_secs());
+            let why = format!(
+                "loading took longer than {} s (`engine.load_timeout_s`)",
+                limit.as_secs()
+            );
             return Err(invalid(name, &why));
         }
     };
@@ -52,12 +55,12 @@ pub(super) async fn check(
             failure: Some(failure),
             ..
         }) => Err(Failure {
-            // The temporary name means nothing to the caller.
+            // The caller does not know the temporary name.
             message: failure.message.replace(&path.display().to_string(), name),
             ..failure
         }),
         _ => {
-            let why = format!("the engine died of it ({})", output.status);
+            let why = format!("the engine crashed while loading it ({})", output.status);
             Err(invalid(name, &why))
         }
     }
@@ -66,6 +69,6 @@ pub(super) async fn check(
 fn invalid(name: &str, why: &str) -> Failure {
     Failure::new(
         FailureKind::ModelInvalid,
-        format!("{name} is not a usable model: {why}; nothing was kept"),
+        format!("{name} is not a usable model: {why}; it was not imported"),
     )
 }

@@ -10,9 +10,10 @@ use tempfile::NamedTempFile;
 
 use super::index::StoredModel;
 
-/// Prefix of the names of incomplete imports; such files are deleted at the start.
+/// Prefix of the names of incomplete imports; such files are deleted at startup.
 const TEMPORARY_PREFIX: &str = ".import-";
-/// Bytes copied between two updates of the progress: large enough to cost nothing.
+/// Bytes copied between two updates of the progress: large enough that the additional calls
+/// do not slow the copy down.
 const COPY_STEP: u64 = 32 << 20;
 
 /// A copied file that has no final name yet; it is deleted on drop.
@@ -39,7 +40,7 @@ pub(super) fn remove_incomplete(imported: &Path) {
 ///
 /// # Errors
 /// `InvalidArgs` for a bad name or a file that is not a regular one, `Io` when it
-/// cannot be copied (disk full: nothing is left behind).
+/// cannot be copied; the incomplete copy is deleted.
 pub(super) fn receive(imported: &Path, name: &str, from: &mut File) -> Result<Import, Failure> {
     check_name(name)?;
     let target = imported.join(format!("{name}.gguf"));
@@ -50,7 +51,7 @@ pub(super) fn receive(imported: &Path, name: &str, from: &mut File) -> Result<Im
         Failure::new(
             FailureKind::Io,
             format!(
-                "cannot {what} in {}: {e}; nothing was kept",
+                "cannot {what} in {}: {e}; the model was not imported",
                 imported.display()
             ),
         )
@@ -63,7 +64,7 @@ pub(super) fn receive(imported: &Path, name: &str, from: &mut File) -> Result<Im
             "the file descriptor is not a regular file",
         ));
     }
-    fs::create_dir_all(imported).map_err(|e| failed("make the folder", &e))?;
+    fs::create_dir_all(imported).map_err(|e| failed("create the folder", &e))?;
     let mut file = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
         .suffix(".gguf")
@@ -82,11 +83,11 @@ pub(super) fn receive(imported: &Path, name: &str, from: &mut File) -> Result<Im
     Ok(Import { file, target })
 }
 
-/// Gives a model one more name: a hard link, so the data is stored once. The caller has
+/// Gives a model another name by a hard link, so that the data is stored once. The caller has
 /// checked that the name is free.
 ///
 /// # Errors
-/// `InvalidArgs` for a bad name; `Io`, also if the model came with a package and lies on
+/// `InvalidArgs` for a bad name; `Io`, also if the model belongs to a package and is on
 /// another file system.
 pub(super) fn link(imported: &Path, model: &StoredModel, name: &str) -> Result<(), Failure> {
     check_name(name)?;
@@ -112,7 +113,7 @@ pub(super) fn remove(model: &StoredModel) -> Result<(), Failure> {
         return Err(Failure::new(
             FailureKind::AccessDenied,
             format!(
-                "{} came with a package: remove the package instead",
+                "{} belongs to a package: remove the package instead",
                 model.name
             ),
         ));
@@ -140,7 +141,7 @@ impl Import {
         self.file.persist_noclobber(&target).map_err(|e| {
             Failure::new(
                 FailureKind::Io,
-                format!("cannot name {}: {}", target.display(), e.error),
+                format!("cannot create {}: {}", target.display(), e.error),
             )
         })?;
         // The name is durable only after its folder was synced.
@@ -161,7 +162,7 @@ fn copy(from: &File, to: &mut File) -> io::Result<()> {
 
 pub(super) fn taken(name: &str) -> Failure {
     Failure::invalid(format!(
-        "there is a model {name:?} already: remove it first, or choose another name"
+        "a model {name:?} already exists: remove it first, or choose another name"
     ))
 }
 
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_imports_are_removed_at_the_start() {
+    fn incomplete_imports_are_removed_at_startup() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join(".import-abc.gguf"), "x").unwrap();
         fs::write(root.path().join("m.gguf"), "x").unwrap();

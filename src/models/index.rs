@@ -1,4 +1,4 @@
-//! The index of model files: what the folders held when they were last scanned.
+//! The index of model files, as of the last scan of the folders.
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -20,9 +20,9 @@ pub struct StoredModel {
     pub size_bytes: u64,
     /// Seconds since 1970 of its last change.
     pub modified_s: u64,
-    /// Whether it came with a package.
+    /// Whether it belongs to a package.
     pub packaged: bool,
-    /// What its header says, or why it cannot be read.
+    /// Its header, or why that cannot be read.
     pub header: Result<Arc<Header>, String>,
 }
 
@@ -95,7 +95,7 @@ impl ModelIndex {
             )
         } else {
             format!(
-                "several models are installed, name one or set `model.default`: {}",
+                "several models are installed: name one of them or set `model.default`: {}",
                 names.join(", ")
             )
         };

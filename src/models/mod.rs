@@ -63,7 +63,7 @@ impl ModelStore {
         Arc::clone(&self.shared.index.borrow())
     }
 
-    /// Lists the folders anew: users may copy files into them.
+    /// Lists the folders again: users may copy files into them.
     pub async fn refresh(&self) -> Arc<ModelIndex> {
         let _turn = self.shared.scanning.lock().await;
         let (shared, before) = (Arc::clone(&self.shared), self.index());
@@ -98,8 +98,8 @@ impl ModelStore {
     /// Copies a file into the store, has the engine check it, and gives it its name.
     ///
     /// # Errors
-    /// `AccessDenied`, `InvalidArgs` for the name, `Io` (disk full: nothing is left
-    /// behind), `ModelInvalid`.
+    /// `AccessDenied`, `InvalidArgs` for the name, `Io` (the incomplete copy is
+    /// deleted), `ModelInvalid`.
     pub async fn import(
         &self,
         caller: &Caller,
@@ -120,11 +120,11 @@ impl ModelStore {
         Ok(())
     }
 
-    /// Gives a model one more name.
+    /// Gives a model another name.
     ///
     /// # Errors
     /// `AccessDenied`; `ModelNotFound`; `InvalidArgs` for a bad name or one that is in use;
-    /// `Io`, also if the model came with a package and lies on another file system.
+    /// `Io`, also if the model belongs to a package and is on another file system.
     pub async fn copy(
         &self,
         caller: &Caller,
@@ -160,7 +160,7 @@ impl ModelStore {
         if in_memory.iter().any(|loaded| loaded == name) {
             return Err(Failure::new(
                 FailureKind::Busy,
-                format!("{name} is in memory: unload it first (`hearthctl unload`)"),
+                format!("{name} is loaded: unload it first (`hearthctl unload`)"),
             ));
         }
         let model = self.find(&ModelRef::named(name)).await?;
@@ -178,7 +178,7 @@ impl ModelStore {
         }
         Err(Failure::new(
             FailureKind::AccessDenied,
-            "importing and removing models is for root: use sudo, or set `dbus.model_admins = \"group\"`",
+            "only root may import and remove models: use sudo, or set `dbus.model_admins = \"group\"`",
         ))
     }
 }

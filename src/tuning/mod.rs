@@ -1,7 +1,7 @@
-//! Measures how fast a model is on this board by thread count, and uses the result.
+//! Measures the speed of a model on this board by thread count, and uses the result.
 //!
-//! It measures what users get: whole requests of class `background`, one after another, on
-//! a board that is cool and otherwise idle. A disturbed measurement is repeated.
+//! It measures complete requests of priority `background`, one at a time, on a board that
+//! is cool and otherwise idle. A disturbed measurement is repeated.
 
 mod store;
 
@@ -25,16 +25,16 @@ use crate::models::ModelStore;
 
 pub use hearth_policy::tuning::{Speed, Tuning};
 
-/// Measurements of each thread count; the median excludes one whose disturbance was not
-/// noticed.
+/// Measurements of each thread count; their median is robust against one undetected
+/// disturbance.
 const RUNS: u32 = 3;
 /// Tokens of each answer.
 const TOKENS: u32 = 24;
 /// Words of each prompt.
 const WORDS: usize = 64;
 /// How often to check whether the board is cool and idle.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Disturbed measurements after which measuring fails.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Number of disturbed measurements after which the tuning fails.
 const DISTURBED_MAX: u32 = 60;
 
 /// Handle on the measurements; clones share everything.
@@ -64,7 +64,7 @@ pub struct TuningProgress {
     /// Requests to be measured.
     pub total: u32,
     /// Its current step, or what it waits for.
-    pub doing: String,
+    pub step: String,
 }
 
 /// Ends a measurement on drop: the governor's limits apply again.
@@ -137,8 +137,8 @@ impl Tuner {
     /// most `wait` in all for a cool and idle board.
     ///
     /// # Errors
-    /// `Busy` if a measurement is running already, or the board never becomes idle;
-    /// `Overheated` if it never cools down; `OutOfMemory` if memory stays short;
+    /// `Busy` if a measurement is running already, or the board does not become idle;
+    /// `Overheated` if it does not cool down; `OutOfMemory` if memory stays short;
     /// `NotSupported` if the model is too fast to be measured; `Io` if the result cannot be
     /// stored; those of loading and of requests.
     pub async fn tune(
@@ -153,7 +153,7 @@ impl Tuner {
         let usages = self.measure_all(caller, &model, threads_max, wait).await?;
         let tuning = self.tuning(&model, &usages);
         if !tuning.is_sound() {
-            let message = "the model is too fast here to be measured";
+            let message = "the model is too fast on this board to be measured";
             return Err(Failure::new(FailureKind::NotSupported, message));
         }
         let mut all = self.list();
@@ -169,7 +169,7 @@ impl Tuner {
     fn begin(&self, total: u32) -> Result<Measurement<'_>, Failure> {
         let mut state = self.state.lock();
         if state.progress.is_some() {
-            let message = "the board is being measured already: wait until that is over";
+            let message = "a measurement is already running: wait until it has finished";
             return Err(Failure::new(FailureKind::Busy, message));
         }
         state.progress = Some(TuningProgress {
@@ -189,20 +189,20 @@ impl Tuner {
     ) -> Result<Vec<Vec<Usage>>, Failure> {
         let mut usages: Vec<Vec<Usage>> = vec![Vec::new(); threads_max as usize];
         // The first request of all causes page faults.
-        self.rest(&mut wait).await?;
+        self.wait_until_undisturbed(&mut wait).await?;
         self.measure(caller, model, threads_max).await?;
         let mut disturbed = 0;
         for _ in 0..RUNS {
             for (threads, measured) in (1..).zip(&mut usages) {
                 let usage = loop {
-                    self.rest(&mut wait).await?;
+                    self.wait_until_undisturbed(&mut wait).await?;
                     if let Some(usage) = self.measure(caller, model, threads).await? {
                         break usage;
                     }
                     disturbed += 1;
                     if disturbed > DISTURBED_MAX {
-                        let message =
-                            "the board is never left alone: try again when it has less to do";
+                        let message = "other work disturbed too many measurements: try again \
+                                       when the board is less busy";
                         return Err(Failure::new(FailureKind::Busy, message));
                     }
                 };
@@ -214,7 +214,7 @@ impl Tuner {
     }
 
     /// Waits until the engine is idle and the board is cool.
-    async fn rest(&self, wait: &mut Duration) -> Result<(), Failure> {
+    async fn wait_until_undisturbed(&self, wait: &mut Duration) -> Result<(), Failure> {
         loop {
             self.board.read().await;
             let Some((kind, why)) = self.disturbance() else {
@@ -223,21 +223,21 @@ impl Tuner {
             if wait.is_zero() {
                 return Err(Failure::new(
                     kind,
-                    format!("{why}, and did not change in time: try again later"),
+                    format!("{why}; this did not change in time: try again later"),
                 ));
             }
-            self.change(|progress| progress.doing = format!("waiting: {why}"));
-            tokio::time::sleep(LOOK_EVERY).await;
-            *wait = wait.saturating_sub(LOOK_EVERY);
+            self.change(|progress| progress.step = format!("waiting: {why}"));
+            tokio::time::sleep(POLL_INTERVAL).await;
+            *wait = wait.saturating_sub(POLL_INTERVAL);
         }
     }
 
     /// Why a measurement would not be valid now.
     fn disturbance(&self) -> Option<(FailureKind, String)> {
         if !self.dispatcher.is_idle() || self.pool.is_busy() {
-            return Some((FailureKind::Busy, "other requests are worked on".to_owned()));
+            return Some((FailureKind::Busy, "other requests are running".to_owned()));
         }
-        self.board.status().unfit_to_measure()
+        self.board.status().measurement_problem()
     }
 
     /// Measures one request with this many threads; `None` if it was disturbed.
@@ -248,7 +248,7 @@ impl Tuner {
         threads: u32,
     ) -> Result<Option<Usage>, Failure> {
         self.change(|progress| {
-            progress.doing = match threads {
+            progress.step = match threads {
                 1 => "1 thread".to_owned(),
                 n => format!("{n} threads"),
             };
@@ -265,10 +265,10 @@ impl Tuner {
             Err(failure) => Err(failure),
         };
         self.board.measure_with(None);
-        let alone = self.dispatcher.last_id().0 == last.0 + 1;
-        let calm = self.disturbance().is_none();
+        let was_alone = self.dispatcher.last_id().0 == last.0 + 1;
+        let is_undisturbed = self.disturbance().is_none();
         self.board.read().await;
-        Ok(Some(answered?).filter(|_| alone && calm))
+        Ok(Some(answered?).filter(|_| was_alone && is_undisturbed))
     }
 
     fn change(&self, change: impl FnOnce(&mut TuningProgress)) {
@@ -285,7 +285,7 @@ impl Tuner {
                 f64::from(read) * 1000.0 / usage.prefill_ms
             })),
         };
-        let (quantization, parameters) = self.form(model);
+        let (quantization, parameters) = self.quantization_and_size(model);
         Tuning {
             model: model.to_owned(),
             quantization,
@@ -320,7 +320,7 @@ impl Tuner {
         let all = self.list();
         let loaded = self.pool.status().first().map(|model| model.name.clone());
         let speeds = loaded.filter(|_| !all.is_empty()).and_then(|model| {
-            let (quantization, parameters) = self.form(&model);
+            let (quantization, parameters) = self.quantization_and_size(&model);
             let known = nearest(&all, &self.cores(), &model, &quantization, parameters)?;
             let most = known.best()?.0.max(known.best_prefill()?.0);
             Some((known.decode()?, Some(most)))
@@ -330,13 +330,13 @@ impl Tuner {
     }
 
     /// Quantization and number of parameters of a model, by its header.
-    fn form(&self, model: &str) -> (String, u64) {
+    fn quantization_and_size(&self, model: &str) -> (String, u64) {
         let index = self.store.index();
         let header = index.get(model).and_then(|m| m.header.as_ref().ok());
         header.map_or_else(Default::default, |h| (h.quantization.clone(), h.parameters))
     }
 
-    /// The cores that compute, as a list for people.
+    /// The list of cores that compute.
     fn cores(&self) -> String {
         let big = self.board.status().reading.cores.big;
         let cores: Vec<String> = big.iter().map(|cpu| cpu.to_string()).collect();
@@ -344,7 +344,7 @@ impl Tuner {
     }
 }
 
-/// A prompt that was not used before, and an answer of some length.
+/// A request with a prompt that was not used before, and an answer of [`TOKENS`] tokens.
 fn submission(model: &str, last: RequestId) -> Submission {
     let words = ["warm", "rain", "on", "the", "old", "roof", "at", "night"];
     let text: Vec<&str> = words.into_iter().cycle().take(WORDS).collect();

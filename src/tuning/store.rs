@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Format of the file.
 const VERSION: u32 = 1;
-/// The most models stored; the latest ones.
+/// The maximum number of models; the oldest are dropped.
 const MODELS_MAX: usize = 32;
 /// A larger file was not written by the daemon.
 const BYTES_MAX: u64 = 1024 * 1024;
@@ -21,15 +21,14 @@ struct Content {
     tunings: Vec<Tuning>,
 }
 
-/// Reads the measurements. A file with impossible values is ignored, and everything has to
-/// be measured again.
+/// Reads the measurements. A damaged file is ignored.
 pub(super) fn read(path: &Path) -> Vec<Tuning> {
     match try_read(path) {
         Ok(tunings) => tunings,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
             let path = path.display();
-            log::warn!("{path}: {error}; `hearthctl tune` measures anew");
+            log::warn!("ignoring {path}: {error}; run `hearthctl tune` to measure again");
             Vec::new()
         }
     }
@@ -37,14 +36,14 @@ pub(super) fn read(path: &Path) -> Vec<Tuning> {
 
 fn try_read(path: &Path) -> io::Result<Vec<Tuning>> {
     if fs::metadata(path)?.len() > BYTES_MAX {
-        return Err(io::Error::other("too large"));
+        return Err(io::Error::other("the file is too large"));
     }
     let content: Content = serde_json::from_slice(&fs::read(path)?)?;
     if content.version != VERSION {
-        return Err(io::Error::other("of another version"));
+        return Err(io::Error::other("the file has an unknown version"));
     }
     if !content.tunings.iter().all(Tuning::is_sound) {
-        return Err(io::Error::other("it holds what cannot have been measured"));
+        return Err(io::Error::other("the file contains impossible values"));
     }
     Ok(content.tunings)
 }
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_noticed() {
+    fn damaged_files_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tuning.json");
         write(&path, &[tuning("m")]).unwrap();

@@ -48,7 +48,7 @@ fn the_name_is_not_given_away() {
     let said = || std::fs::read_to_string(daemon.dir.path().join("second.log")).unwrap();
     until("the second is ready", || said().contains("ready"));
     assert!(
-        said().contains("no D-Bus (name already taken"),
+        said().contains("D-Bus is not available (name already taken"),
         "{}",
         said()
     );

@@ -293,7 +293,7 @@ fn mistakes_are_named() {
                 "s",
                 "x",
             ],
-            "unknown option \"prio\": known are priority",
+            "unknown option \"prio\": the options are priority",
         ),
         (
             "LoadModel",

@@ -75,7 +75,7 @@ fn the_configs_prompts_are_computed_for_all_after_each_load() {
     });
     until_finished(&daemon, 1);
     assert!(cached(&daemon.chat(&chat(SYSTEM))) > 5);
-    assert!(daemon.log().contains("number 2 waits for its model"));
+    assert!(daemon.log().contains("number 2 names a missing model"));
     ok(&daemon.call("UnloadModel", &[]));
     // The daemon's own prompts do not load the model again.
     assert_eq!(daemon.health()["service"]["state"], "unloaded");
@@ -154,7 +154,7 @@ fn mistakes_are_named() {
         ),
         (
             vec!["sa{sv}", "x", "1", "mode", "s", "x"],
-            "known are model, messages, tools",
+            "the options are model, messages, tools",
         ),
     ] {
         let said = error(&daemon.call("Prewarm", &args));
@@ -166,7 +166,7 @@ fn mistakes_are_named() {
     for (table, part) in [
         (
             "",
-            "hearthd.toml:1: [[prewarm]]: give `system` or `system_file`",
+            "hearthd.toml:1: [[prewarm]]: set `system` or `system_file`",
         ),
         (
             "system_file = \"/nonexistent\"",

@@ -79,7 +79,11 @@ fn what_is_measured_is_kept_and_used() {
     fs::write(&file, &text[..text.len() / 2]).unwrap();
     daemon.restart();
     assert_eq!(tune(&daemon, &["--show"]), serde_json::json!([]));
-    assert!(daemon.log().contains("measures anew"));
+    assert!(
+        daemon
+            .log()
+            .contains("run `hearthctl tune` to measure again")
+    );
     ok(&daemon.ctl(&["tune"]));
     ok(&daemon.ctl(&["tune", "--clear"]));
     assert_eq!(tune(&daemon, &["--show"]), serde_json::json!([]));
@@ -90,7 +94,7 @@ fn a_board_that_is_warm_is_not_measured() {
     let daemon = on_board(75);
     let said = error(&daemon.ctl(&["tune", "--wait", "2"]));
     assert!(
-        said.contains("75.0 °C, and cool 15 K below its limit of 80.0 °C"),
+        said.contains("(75.0 °C): measuring starts 15 K below its limit of 80.0 °C"),
         "{said}"
     );
     assert!(!daemon.dir.path().join("tuning.json").exists());
@@ -101,7 +105,7 @@ fn a_board_that_is_warm_is_not_measured() {
         ok(&daemon.call("GetBoard", &[])).contains("waiting: the board is")
     });
     let twice = error(&daemon.ctl(&["tune"]));
-    assert!(twice.contains("being measured already"), "{twice}");
+    assert!(twice.contains("already running"), "{twice}");
     set_temperature(&daemon, 40);
     assert!(waiting.wait().unwrap().success());
     assert!(daemon.dir.path().join("tuning.json").exists());

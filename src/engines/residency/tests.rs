@@ -13,10 +13,13 @@ fn at(seconds: u64) -> Duration {
 
 /// A model `m` that was loaded at 10 s, for a caller with or without a keep-alive of
 /// its own.
-fn loaded(keeps: bool) -> Residency {
+fn loaded(sets_keep_alive: bool) -> Residency {
     let mut pool = Residency::default();
     let (waiter, _) = oneshot::channel();
-    assert_eq!(pool.want("m", Some(waiter), keeps), Consequence::None);
+    assert_eq!(
+        pool.want("m", Some(waiter), sets_keep_alive),
+        Consequence::None
+    );
     let (commands, _) = mpsc::unbounded_channel();
     pool.engine = Some(Engine {
         model: "m".into(),
@@ -103,7 +106,7 @@ fn the_longest_keep_alive_counts() {
 
 #[test]
 fn it_is_unloaded_when_no_keep_alive_is_left() {
-    let gone = |pool: &mut Residency| {
+    let is_unloaded = |pool: &mut Residency| {
         use_model(pool, at(20), "m", Some(&seconds("a", 0)));
         pool.wanted().is_none()
     };
@@ -115,7 +118,7 @@ fn it_is_unloaded_when_no_keep_alive_is_left() {
         "m",
         Some(&keep_alive("b", KeepAlive::Forever)),
     );
-    assert!(!gone(&mut pool));
+    assert!(!is_unloaded(&mut pool));
     use_model(&mut pool, at(19), "m", Some(&seconds("b", 0)));
     assert!(pool.wanted().is_none());
 
@@ -123,9 +126,9 @@ fn it_is_unloaded_when_no_keep_alive_is_left() {
     use_model(&mut pool, at(20), "another", Some(&seconds("a", 0)));
     assert_eq!(pool.wanted(), Some("m"));
     let cookie = pool.inhibitors.add(":1.1").unwrap();
-    assert!(!gone(&mut pool));
+    assert!(!is_unloaded(&mut pool));
     pool.inhibitors.release(":1.1", cookie);
-    assert!(gone(&mut pool));
+    assert!(is_unloaded(&mut pool));
     // An unload on request discards the keep-alives.
     let mut pool = loaded(false);
     use_model(

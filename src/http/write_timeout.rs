@@ -1,4 +1,4 @@
-//! Connections whose peer does not read.
+//! The write timeout of connections.
 
 use std::io;
 use std::pin::Pin;
@@ -8,26 +8,26 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A connection that fails when none of the data written to it was taken for a while. How
-/// slowly the peer reads does not matter, as long as it reads.
+/// A connection whose writes fail with `TimedOut` when the peer reads nothing for this
+/// long. A slow peer does not time out as long as it reads.
 #[derive(Debug)]
-pub(super) struct Unread<T> {
+pub(super) struct WriteTimeout<T> {
     io: T,
-    patience: Duration,
+    timeout: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Unread<T> {
-    pub(super) fn new(io: T, patience: Duration) -> Self {
+impl<T> WriteTimeout<T> {
+    pub(super) fn new(io: T, timeout: Duration) -> Self {
         Self {
             io,
-            patience,
+            timeout,
             stalled: None,
         }
     }
 
-    fn watch<R>(
+    fn or_timeout<R>(
         &mut self,
         cx: &mut Context<'_>,
         write: Poll<io::Result<R>>,
@@ -36,8 +36,8 @@ impl<T> Unread<T> {
             self.stalled = None;
             return write;
         }
-        let patience = self.patience;
-        let sleep = || Box::pin(tokio::time::sleep(patience));
+        let timeout = self.timeout;
+        let sleep = || Box::pin(tokio::time::sleep(timeout));
         let stalled = self.stalled.get_or_insert_with(sleep);
         stalled
             .as_mut()
@@ -46,7 +46,7 @@ impl<T> Unread<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Unread<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -56,14 +56,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Unread<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Unread<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.watch(cx, write)
+        self.or_timeout(cx, write)
     }
 
     fn poll_write_vectored(
@@ -72,7 +72,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Unread<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.watch(cx, write)
+        self.or_timeout(cx, write)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -95,9 +95,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_slow_reader_is_served_and_one_that_stops_is_not() {
+    async fn only_a_reader_that_stops_times_out() {
         let (near, mut far) = tokio::io::duplex(10);
-        let mut near = Unread::new(near, Duration::from_hours(1));
+        let mut near = WriteTimeout::new(near, Duration::from_hours(1));
         let write = near.write_all(&[0; 110]);
         let read = async {
             for _ in 0..100 {
@@ -105,9 +105,9 @@ mod tests {
             }
         };
         tokio::join!(write, read).0.unwrap();
-        // The timeout starts again with each byte that is taken.
+        // The timeout starts again with each byte that is read.
         assert!(near.stalled.is_none());
-        near.patience = Duration::from_millis(1);
+        near.timeout = Duration::from_millis(1);
         let error = near.write_all(&[0]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }

@@ -1,7 +1,7 @@
-//! Requests over TCP must be meant for this machine.
+//! Checks the `Host` and `Origin` headers of requests over TCP.
 //!
-//! A web page from anywhere can send requests to 127.0.0.1, and by DNS rebinding even read
-//! the answers. Its `Host` or `Origin` header reveals it.
+//! A web page of any site can send requests to 127.0.0.1, and with DNS rebinding even read
+//! the answers. Its `Host` or `Origin` header then names another host.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -11,27 +11,26 @@ use axum::response::Response;
 use super::ApiError;
 use hearth_proto::{Failure, FailureKind};
 
-/// Passes on only requests that name this machine.
+/// Passes on only requests whose headers name this machine.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     if is_local(request.headers()) {
         return next.run(request).await;
     }
     let failure = Failure::new(
         FailureKind::AccessDenied,
-        "this socket answers to localhost only: use http://localhost:11434, and no page of another site",
+        "the `Host` and `Origin` headers must name localhost: use http://localhost:11434",
     );
     ApiError::new(StatusCode::FORBIDDEN, failure).respond_at(request.uri().path())
 }
 
 fn is_local(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
-    let host =
-        text(header::HOST).is_some_and(|host| names_this_machine(&format!("http://{host}/")));
-    let origin = text(header::ORIGIN).is_none_or(names_this_machine);
+    let host = text(header::HOST).is_some_and(|host| is_loopback(&format!("http://{host}/")));
+    let origin = text(header::ORIGIN).is_none_or(is_loopback);
     host && origin
 }
 
-fn names_this_machine(uri: &str) -> bool {
+fn is_loopback(uri: &str) -> bool {
     let host = uri
         .parse::<Uri>()
         .ok()
