@@ -49,12 +49,16 @@ impl Dispatcher {
             // The model and its cached prefixes are about to be unloaded.
             PoolEvent::Replacing => requests.cancel_prewarms(),
             PoolEvent::Unloading => requests.cancel_running(&Failure::cancelled()),
-            PoolEvent::LoadFailed { model, failure } => {
-                requests.fail_queued(|waiting| waiting.model == model, &failure);
-            }
-            PoolEvent::Ended(death) => {
+            PoolEvent::Ended {
+                death,
+                load_failure,
+            } => {
                 for completed in &requests.engine_ended(now, death) {
                     self.record(completed);
+                }
+                // Before anything is planned, which would have the model loaded again.
+                if let Some((model, failure)) = load_failure {
+                    requests.fail_queued(|waiting| waiting.model == model, &failure);
                 }
             }
             PoolEvent::Stopped => {}

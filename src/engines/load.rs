@@ -9,9 +9,7 @@ use hearth_gguf::fit::{Budget, Fitted, Wanted, budget, fit, memory_max};
 use hearth_gguf::{ElementType, Header, Place, Weights};
 use hearth_proto::reading::Memory;
 use hearth_proto::units::Bytes;
-use hearth_proto::{
-    DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling,
-};
+use hearth_proto::{DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling};
 
 use super::EnginePool;
 use super::slot::FileId;

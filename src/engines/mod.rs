@@ -62,15 +62,13 @@ pub enum PoolEvent {
     Replacing,
     /// No model is wanted: running requests are to end.
     Unloading,
-    /// The model cannot be loaded.
-    LoadFailed {
-        /// Its name.
-        model: String,
-        /// Why.
-        failure: Failure,
+    /// The engine has ended, or could not be started.
+    Ended {
+        /// How it died; `None`: it was told to end, or reported why it cannot load.
+        death: Option<Death>,
+        /// The model that cannot be loaded and why; requests for it are to fail.
+        load_failure: Option<(String, Failure)>,
     },
-    /// The engine has ended: by itself, or (`None`) because it was told to.
-    Ended(Option<Death>),
     /// The pool has stopped; no event follows.
     Stopped,
 }

@@ -73,32 +73,38 @@ pub(super) async fn run(pool: &EnginePool) {
 
 /// Takes the ended engine out of the pool; returns the number of consecutive crashes.
 fn clear_engine(pool: &EnginePool, model: &str, ended: Ended, crashes_before: u32) -> u32 {
-    let death = match ended {
-        Ended::Crashed { death, .. } => Some(death),
-        Ended::Unloaded | Ended::LoadFailed(_) => None,
-    };
-    pool.change(|residency| {
-        residency.ended(death.is_some());
-        Consequence::None
-    });
-    pool.report(PoolEvent::Ended(death));
+    let (mut death, mut failure, mut crashes) = (None, None, 0);
     match ended {
-        Ended::Unloaded => 0,
-        Ended::LoadFailed(failure) => {
-            load_failed(pool, model, failure);
-            0
-        }
-        Ended::Crashed { worked, how, death } => {
-            let crashes = if worked { 1 } else { crashes_before + 1 };
+        Ended::Unloaded => {}
+        Ended::LoadFailed(why) => failure = Some(why),
+        Ended::Crashed {
+            worked,
+            how,
+            death: how_died,
+        } => {
+            death = Some(how_died);
+            crashes = if worked { 1 } else { crashes_before + 1 };
             log::error!(model = model, crashes = crashes; "the engine process ended unexpectedly: {how}");
-            let Some((kind, why)) = load_abandoned(worked, crashes, death) else {
-                return crashes;
-            };
-            let message = format!("the engine crashes while loading {model} ({how}): {why}");
-            load_failed(pool, model, Failure::new(kind, message));
-            0
+            if let Some((kind, why)) = load_abandoned(worked, crashes, how_died) {
+                let message = format!("the engine crashes while loading {model} ({how}): {why}");
+                failure = Some(Failure::new(kind, message));
+                crashes = 0;
+            }
         }
     }
+    pool.change(|residency| {
+        residency.ended(death.is_some());
+        if let Some(failure) = &failure {
+            log::error!(model = model; "cannot load the model: {failure}");
+            residency.load_failed(model, failure);
+        }
+        Consequence::None
+    });
+    pool.report(PoolEvent::Ended {
+        death,
+        load_failure: failure.map(|failure| (model.to_owned(), failure)),
+    });
+    crashes
 }
 
 /// Whether loading is abandoned for a model whose engine keeps crashing, and why.
@@ -115,18 +121,6 @@ fn load_abandoned(worked: bool, crashes: u32, death: Death) -> Option<(FailureKi
         )),
         Death::Crashed | Death::Killed => None,
     }
-}
-
-fn load_failed(pool: &EnginePool, model: &str, failure: Failure) {
-    log::error!(model = model; "cannot load the model: {failure}");
-    pool.change(|residency| {
-        residency.load_failed(model, &failure);
-        Consequence::None
-    });
-    pool.report(PoolEvent::LoadFailed {
-        model: model.to_owned(),
-        failure,
-    });
 }
 
 /// Runs one engine from start to end.

@@ -87,7 +87,8 @@ def check_responses(client, example):
         try:
             ask(model=MODEL, input=QUESTION, **wrong)
         except openai.BadRequestError as error:
-            assert error.code == "not_supported" and error.param == next(iter(wrong)), error
+            assert error.code == "not_supported", error
+            assert error.param.startswith(next(iter(wrong))), error
         else:
             raise AssertionError(f"{wrong} was not refused")
 

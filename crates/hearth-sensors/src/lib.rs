@@ -65,7 +65,9 @@ impl Sensors {
         self.with_found(|found| {
             let mut complete = true;
             let reading = found.read(&mut complete);
-            found.reads_left = if complete {
+            // A driver may be loaded after the first reading.
+            let has_zones = !found.thermal.zones.is_empty();
+            found.reads_left = if complete && has_zones {
                 found.reads_left.saturating_sub(1)
             } else {
                 0
