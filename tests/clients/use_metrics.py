@@ -58,8 +58,8 @@ families, samples = read(url)
 for name, kind in TYPES.items():
     assert families[name].type == kind, (name, families.get(name))
     assert families[name].documentation, name
-assert samples["requests_total", "finished", "unix"] == 2
-assert samples["requests_total", "unix", "refused_model_not_found"] == 1
+assert samples["requests_total", "finished", "tcp"] == 2
+assert samples["requests_total", "refused_model_not_found", "tcp"] == 1
 assert samples["prompt_cache_requests_total", "none"] == 1
 assert samples["prompt_cache_requests_total", "memory"] == 1
 cached = usage["prompt_tokens_details"]["cached_tokens"]
