@@ -293,7 +293,7 @@ async fn a_model_stays_as_long_as_anyone_wants_it() {
     assert_eq!(say("two", ask(json!("5m"))).await, "stop");
     assert_eq!(say("two", ask(json!(0))).await, "stop");
     assert_eq!(say("two", json!({"keep_alive": 0})).await, "unload");
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     assert!(is_loaded(&world), "the other one's wish holds");
     assert_eq!(say("one", ask(json!(0))).await, "stop");
     until("nobody wants it any more", || !is_loaded(&world)).await;

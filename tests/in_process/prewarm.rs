@@ -34,7 +34,7 @@ async fn the_configs_prompts_stand_in_nobodys_way() {
     assert!(!world.metrics().await.contains(FINISHED));
     world.daemon.pool.unload(&caller()).await.unwrap();
     // The daemon's own prompts do not load the model again.
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     assert_eq!(world.daemon.status().state, State::Unloaded);
 }
 

@@ -298,13 +298,13 @@ fn character(token: i32) -> char {
 
 /// The frequency of each letter, as a vector of length one.
 fn frequencies(text: &str) -> Vec<f32> {
-    let mut vector = vec![0.0; LETTERS];
+    let mut vector = [0.0_f32; LETTERS];
     for byte in text.bytes() {
         let at = usize::from(byte.to_ascii_lowercase().wrapping_sub(b'a'));
         if let Some(count) = vector.get_mut(at) {
             *count += 1.0;
         }
     }
-    let length = vector.iter().map(|v: &f32| v * v).sum::<f32>().sqrt();
+    let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
     vector.iter().map(|v| v / length.max(1.0)).collect()
 }
