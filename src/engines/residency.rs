@@ -165,7 +165,9 @@ impl Residency {
 
     /// Sets that no model is wanted, and tells those who wait for one.
     pub(super) fn unload(&mut self) -> Consequence {
-        self.fail_waiters(&superseded("the model was unloaded in the meantime: try again"));
+        self.fail_waiters(&superseded(
+            "the model was unloaded in the meantime: try again",
+        ));
         self.wanted = None;
         self.failed = None;
         self.inhibitors.forget_wishes();

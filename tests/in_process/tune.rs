@@ -56,11 +56,7 @@ async fn a_board_that_is_warm_is_not_measured() {
     // It continues once the board has cooled down.
     let tuner = &world.daemon.tuner;
     let cool = async {
-        let waits = || {
-            tuner
-                .progress()
-                .is_some_and(|p| p.doing.contains("waiting"))
-        };
+        let waits = || tuner.progress().is_some_and(|p| p.step.contains("waiting"));
         until("it waits", waits).await;
         let twice = tune(&world, Duration::ZERO).await.unwrap_err();
         assert_eq!(twice.kind, FailureKind::Busy);
