@@ -123,7 +123,7 @@ impl EnginePool {
     pub async fn run(&self) {
         supervisor::run(self).await;
         self.change(|pool| {
-            pool.answer_waiters(&Err(stopping()));
+            pool.fail_waiters(&stopping());
             Consequence::None
         });
         self.report(PoolEvent::Stopped);

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::slot::{FileId, Slot, Slots};
 use super::status::{PoolStatus, ResidentModel};
-use super::{HEARTBEAT, process_is_gone};
+use super::{HEARTBEAT, process_is_gone, stopping};
 use crate::board::Activity;
 
 /// The state of the pool.
@@ -163,8 +163,11 @@ impl Residency {
         }
     }
 
-    /// Sets that no model is wanted.
+    /// Sets that no model is wanted, and tells those who wait for one.
     pub(super) fn unload(&mut self) -> Consequence {
+        self.fail_waiters(&superseded(
+            "the model was unloaded in the meantime: try again",
+        ));
         self.wanted = None;
         self.failed = None;
         self.inhibitors.forget_wishes();
@@ -174,6 +177,7 @@ impl Residency {
     /// Unloads the model, and loads no other one afterwards.
     pub(super) fn stop(&mut self) -> Consequence {
         self.stopping = true;
+        self.fail_waiters(&stopping());
         self.unload()
     }
 
@@ -199,17 +203,19 @@ impl Residency {
             self.last_used = Some(now);
         }
         let had_waiters = !self.waiters.is_empty();
-        self.answer_waiters(&Ok(()));
+        let loaded = self.loaded().unwrap_or_default().to_owned();
+        self.answer_waiters(&loaded, &Ok(()));
         had_waiters
     }
 
-    /// The wanted model cannot be loaded.
+    /// A model cannot be loaded. Callers that wait for another one go on waiting if that one
+    /// is wanted by now.
     pub(super) fn load_failed(&mut self, model: &str, failure: &Failure) {
-        self.failed = Some(failure.clone());
         if self.wanted() == Some(model) {
             self.wanted = None;
+            self.failed = Some(failure.clone());
         }
-        self.answer_waiters(&Err(failure.clone()));
+        self.answer_waiters(model, &Err(failure.clone()));
     }
 
     /// The engine has ended; `crashed`: without having been told to.
@@ -218,20 +224,31 @@ impl Residency {
         self.crashes += u64::from(crashed);
     }
 
-    /// Answers those who wait for the model that is loaded or failed; the others requested
-    /// one that was superseded.
-    pub(super) fn answer_waiters(&mut self, result: &Result<(), Failure>) {
-        let loaded = self.loaded().map(str::to_owned);
-        for waiter in self.waiters.drain(..) {
-            let answer = if result.is_err() || loaded.as_deref() == Some(&waiter.model) {
+    /// Answers those who wait for `model`. The others go on waiting for the model that is
+    /// wanted; any other one was superseded.
+    fn answer_waiters(&mut self, model: &str, result: &Result<(), Failure>) {
+        let wanted = self.wanted.as_deref();
+        let is_next =
+            |waiter: &LoadWaiter| waiter.model != model && wanted == Some(waiter.model.as_str());
+        let waiters = std::mem::take(&mut self.waiters);
+        let (waiting, answered): (Vec<_>, Vec<_>) = waiters.into_iter().partition(is_next);
+        self.waiters = waiting;
+        for waiter in answered {
+            let answer = if waiter.model == model {
                 result.clone()
             } else {
-                Err(Failure::new(
-                    FailureKind::Busy,
+                Err(superseded(
                     "another model was requested in the meantime: try again",
                 ))
             };
             _ = waiter.sender.send(answer);
+        }
+    }
+
+    /// Answers all who wait for any model.
+    pub(super) fn fail_waiters(&mut self, failure: &Failure) {
+        for waiter in self.waiters.drain(..) {
+            _ = waiter.sender.send(Err(failure.clone()));
         }
     }
 
@@ -331,6 +348,11 @@ impl Residency {
             stopping: self.stopping,
         }
     }
+}
+
+/// The failure of a caller whose load was replaced by another load or an unload.
+fn superseded(message: &str) -> Failure {
+    Failure::new(FailureKind::Busy, message)
 }
 
 #[cfg(test)]

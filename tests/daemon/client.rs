@@ -262,23 +262,6 @@ impl Bus {
         }
     }
 
-    /// As [`Self::call`], with the name and the body of the error.
-    pub fn refusal(
-        &self,
-        method: &str,
-        args: &(impl serde::Serialize + zbus::DynamicType),
-    ) -> (String, (String, u32)) {
-        let call = self
-            .connection
-            .call_method(Some(BUS_NAME), PATH, Some(BUS_NAME), method, args);
-        match self.runtime.block_on(call) {
-            Err(zbus::Error::MethodError(name, _, reply)) => {
-                (name.to_string(), reply.body().deserialize().unwrap())
-            }
-            other => panic!("{method} is not refused: {other:?}"),
-        }
-    }
-
     /// Returns the path of the session.
     pub fn open_session(&self, options: &Options<'_>) -> Result<String, String> {
         let path: Result<OwnedObjectPath, _> =

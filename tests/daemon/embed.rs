@@ -3,7 +3,7 @@
 use hearth_gguf::synthetic::{Encoder, make_encoder};
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Setup, error, ok};
+use crate::harness::{Daemon, error, ok};
 
 fn embeddings(daemon: &Daemon, body: &Value) -> Value {
     let output = daemon.curl("/v1/embeddings", &["-d", &body.to_string()]);
@@ -71,67 +71,6 @@ fn vectors_over_every_door() {
     assert!(bus.iter().zip(&first).all(|(a, b)| (a - b).abs() < 1e-4));
     let busctl = ok(&daemon.call("Embed", &["as", "1", texts[0]]));
     assert!(busctl.starts_with("aad 1 "), "{busctl}");
-}
-
-#[test]
-fn mistakes_are_named() {
-    let daemon = Daemon::fake("");
-    for (body, code, part) in [
-        (json!({}), "invalid_request", "input"),
-        (json!({"input": []}), "invalid_request", "0 texts"),
-        (
-            json!({"input": ["a", ""]}),
-            "invalid_request",
-            "text 1 is empty",
-        ),
-        (json!({"input": [[1, 2]]}), "not_supported", "token numbers"),
-        (
-            json!({"input": "a", "encoding_format": "x"}),
-            "invalid_request",
-            "base64",
-        ),
-        (
-            json!({"input": "a", "dimensions": 3}),
-            "not_supported",
-            "have 26",
-        ),
-        (
-            json!({"input": vec!["a"; 2049]}),
-            "invalid_request",
-            "2049 texts",
-        ),
-        (
-            json!({"input": ["a", "b".repeat(5000)]}),
-            "context_length_exceeded",
-            "text 1:",
-        ),
-        (json!({"input": "!abort"}), "engine_crashed", "engine"),
-    ] {
-        let answer = embeddings(&daemon, &body);
-        let error = &answer["error"];
-        assert!(
-            error["message"].as_str().unwrap().contains(part),
-            "{answer}"
-        );
-        if code != "invalid_request" {
-            assert_eq!(error["code"], code, "{answer}");
-        }
-    }
-    let said = error(&daemon.call("Embed", &["as", "0"]));
-    assert!(said.contains("0 texts"), "{said}");
-    assert_eq!(
-        ok(&daemon.call("Generate", &["s", "after"])),
-        "s \"after\"\n"
-    );
-}
-
-#[test]
-fn another_model_is_loaded_for_it() {
-    let daemon = Daemon::start(Setup::default());
-    let answer = embeddings(&daemon, &json!({"input": "a", "model": "nobody"}));
-    assert_eq!(answer["error"]["code"], "model_not_found", "{answer}");
-    let answer = embeddings(&daemon, &json!({"input": "a", "model": "fake"}));
-    assert_eq!(answer["model"], "fake");
 }
 
 /// Over each interface: rejected before the model is loaded, and after.

@@ -1,8 +1,6 @@
 //! Heat, on a simulated board that is heated by the engine's real work.
 
-use serde_json::Value;
-
-use crate::client::{chat, post, reply};
+use crate::client::chat;
 use crate::harness::{Daemon, Engine, Setup, ok, until};
 
 /// A daemon on such a board, at this ambient temperature.
@@ -43,29 +41,4 @@ fn work_heats_the_board() {
         metric(&daemon, "hearthd_temperature_celsius") > cold + 2.0
     });
     assert!(metric(&daemon, "hearthd_temperature_limit_celsius") > 70.0);
-}
-
-#[test]
-fn on_a_board_that_is_far_too_hot_nothing_is_begun() {
-    let daemon = on_board("pi4-poor", 60);
-    until("it is seen", || {
-        daemon.health()["service"]["thermal_state"] == "emergency"
-    });
-    let (head, refused) = reply(post(&daemon, &chat("Hello?")));
-    assert!(
-        head.contains(" 503 ") && head.contains("retry-after:"),
-        "{head}"
-    );
-    assert_eq!(refused["error"]["code"], "overheated", "{refused}");
-    let reason = daemon.health()["service"]["limit_reason"].clone();
-    assert!(
-        matches!(&reason, Value::String(why) if why.contains("too hot")),
-        "{reason}"
-    );
-    assert!(
-        look(&daemon).contains("too hot"),
-        "the decision is remembered"
-    );
-    assert!((metric(&daemon, "hearthd_limited{cause=\"emergency\"}") - 1.0).abs() < 1e-9);
-    assert!(metric(&daemon, "hearthd_duty_ratio").abs() < 1e-9);
 }

@@ -41,7 +41,6 @@ mod readme;
 #[path = "../common/real_models.rs"]
 mod real_models;
 mod requests;
-mod responses;
 mod sessions;
 mod storms;
 mod study;

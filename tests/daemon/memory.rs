@@ -6,8 +6,7 @@ use std::io::Write as _;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::client::{Bus, chat, post, reply};
-use crate::harness::{Daemon, Engine, Setup, ok, until};
+use crate::harness::{Daemon, Setup, ok, until};
 
 /// Sets the available memory, in per cent of 4 GiB.
 fn set_available(daemon: &Daemon, percent: u64) {
@@ -33,18 +32,6 @@ fn resident_kib(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-/// A daemon that could run four requests if it had more memory.
-fn short_of_memory() -> (Daemon, Bus) {
-    let daemon = Daemon::start(Setup {
-        engine: Engine::Fake("token-ms=10"),
-        config: "[engine]\nslots = 4\n",
-        ..Setup::default()
-    });
-    set_available(&daemon, 11);
-    let bus = Bus::connect(&daemon);
-    (daemon, bus)
 }
 
 #[test]
@@ -83,61 +70,6 @@ fn what_is_only_kept_goes_first() {
         first["choices"][0]["message"]
     );
     assert_eq!(daemon.engine_pid(), Some(pid), "the model stays");
-}
-
-#[test]
-fn then_all_but_one_wait_and_in_the_end_the_model_goes() {
-    let (daemon, bus) = short_of_memory();
-    let long = chat(&"long ".repeat(500));
-    let options = std::collections::HashMap::new();
-    let first = bus.submit(&long, &options).unwrap();
-    wait_for_state(&daemon, "critical");
-    let second = bus.submit(&long, &options).unwrap();
-    until("one waits", || {
-        let health = daemon.health();
-        health["service"]["active_jobs"] == 1 && health["service"]["queue_length"] == 1
-    });
-    set_available(&daemon, 5);
-    wait_for_state(&daemon, "emergency");
-    for job in [first, second] {
-        let failure = bus.result(&job).unwrap_err();
-        assert!(failure.contains("short of memory"), "{failure}");
-    }
-    until("the engine is gone", || daemon.engine_pid().is_none());
-    let (head, refused) = reply(post(&daemon, &chat("Hello?")));
-    assert!(head.contains("retry-after: 60"), "{head}");
-    assert_eq!(refused["error"]["code"], "out_of_memory", "{refused}");
-    assert!(resident_kib(daemon.child.id().cast_signed()) < 30 * 1024);
-    assert_eq!(daemon.health()["service"]["engine_crashes"], 0);
-}
-
-#[test]
-fn what_was_given_up_comes_back_step_by_step() {
-    let (daemon, bus) = short_of_memory();
-    let options = std::collections::HashMap::new();
-    let running = bus.submit(&chat(&"long ".repeat(100)), &options).unwrap();
-    wait_for_state(&daemon, "critical");
-    set_available(&daemon, 60);
-    // One state per minute, and `until` waits for up to a minute.
-    for (state, next) in [("critical", "moderate"), ("moderate", "normal")] {
-        for _ in 0..50 {
-            std::thread::sleep(std::time::Duration::from_secs(1));
-            let now = daemon.health()["service"]["memory_state"].clone();
-            assert_eq!(now, state, "it is never in a hurry");
-        }
-        wait_for_state(&daemon, next);
-    }
-    // The request that ran meanwhile has its complete answer.
-    let answer = bus.result(&running).unwrap().to_string();
-    assert!(answer.contains("long long"), "{answer}");
-    let long = chat(&"long ".repeat(500));
-    let jobs = [(); 3].map(|()| bus.submit(&long, &options).unwrap());
-    until("all run at once", || {
-        daemon.health()["service"]["active_jobs"] == 3
-    });
-    for job in jobs {
-        bus.cancel(&job).unwrap();
-    }
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! Ollama's API through `curl`, and with the requests of Home Assistant.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::net::UnixStream;
 
 use hearth_gguf::synthetic::{Encoder, make_encoder};
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Engine, PATIENCE, Setup, ok, root, text, until};
+use crate::harness::{Daemon, Engine, Setup, ok, root};
 
 /// Recorded from Home Assistant 2026.11.0 with a demo home, one request per line.
 const HOME_ASSISTANT: &str = include_str!("fixtures/home_assistant_ollama.jsonl");
@@ -17,7 +15,7 @@ fn ask(daemon: &Daemon, path: &str, body: &Value) -> (u32, Vec<Value>) {
     send(daemon, path, &["-d", &body.to_string()])
 }
 
-pub fn send(daemon: &Daemon, path: &str, args: &[&str]) -> (u32, Vec<Value>) {
+fn send(daemon: &Daemon, path: &str, args: &[&str]) -> (u32, Vec<Value>) {
     let args = [args, &["-N", "-w", "\n%{http_code}"]].concat();
     let said = ok(&daemon.curl(path, &args));
     let (lines, code) = said.rsplit_once('\n').unwrap();
@@ -35,7 +33,7 @@ pub fn one(daemon: &Daemon, path: &str, body: &Value) -> Value {
     lines.remove(0)
 }
 
-pub fn user(content: &str) -> Value {
+fn user(content: &str) -> Value {
     json!([{"role": "user", "content": content}])
 }
 
@@ -188,35 +186,6 @@ fn home_assistants_own_requests() {
     );
 }
 
-/// The fake engine echoes the prompt.
-#[test]
-fn thoughts_and_calls_in_their_fields() {
-    let daemon = Daemon::fake("");
-    let content = "<think>\nHm.\n</think>\n\nYes.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": [1]}}\n</tool_call>";
-    let mut body = json!({"model": "fake", "think": true, "messages": user(content),
-        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object",
-            "properties": {"x": {"type": "array", "items": {"type": "integer"}}}}}}]});
-    let (code, lines) = ask(&daemon, "/api/chat", &body);
-    assert_eq!(code, 200);
-    assert_eq!(told(&lines, "thinking"), "Hm.");
-    assert!(told(&lines, "content").starts_with("Yes."));
-    let calls: Vec<&Value> = lines
-        .iter()
-        .filter(|l| !l["message"]["tool_calls"].is_null())
-        .collect();
-    assert_eq!(calls.len(), 1, "a call comes whole, in one line");
-    let function = &calls[0]["message"]["tool_calls"][0]["function"];
-    assert_eq!(
-        (&function["name"], &function["arguments"]),
-        (&json!("f"), &json!({"x": [1]}))
-    );
-    assert_eq!(lines.last().unwrap()["done_reason"], "stop");
-    body["stream"] = false.into();
-    let whole = one(&daemon, "/api/chat", &body);
-    assert_eq!(whole["message"]["thinking"], "Hm.");
-    assert_eq!(&whole["message"]["tool_calls"][0]["function"], function);
-}
-
 #[test]
 fn the_demo_model_calls_a_tool() {
     let daemon = Daemon::real();
@@ -256,109 +225,6 @@ fn a_form_is_kept() {
             assert!((3..=5).contains(&said["n"].as_i64().unwrap()), "{said}");
         }
     }
-}
-
-#[test]
-fn a_client_that_goes_away_cancels_its_request() {
-    let daemon = Daemon::fake("token-ms=20");
-    let body = json!({"messages": user(&"long ".repeat(400))}).to_string();
-    let mut socket = UnixStream::connect(daemon.socket()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(
-        socket,
-        "POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut lines = BufReader::new(socket).lines();
-    let line = lines.find(|l| l.as_ref().unwrap().contains("\"content\""));
-    assert!(line.is_some());
-    drop(lines);
-    until("it is cancelled", || {
-        let metrics = ok(&daemon.curl("/metrics", &[]));
-        metrics.contains("outcome=\"cancelled\"} 1")
-    });
-}
-
-#[test]
-fn a_failure_in_mid_stream_is_a_line() {
-    let daemon = Daemon::fake("token-ms=5");
-    let body = json!({"messages": user("some words come first !fail and no more")});
-    let (code, lines) = ask(&daemon, "/api/chat", &body);
-    let (last, parts) = lines.split_last().unwrap();
-    assert_eq!(code, 200);
-    assert!(
-        told(parts, "content").starts_with("some words"),
-        "{parts:?}"
-    );
-    assert!(
-        last["error"].is_string() && last["done"].is_null(),
-        "{last}"
-    );
-}
-
-#[test]
-fn lists_come_at_once() {
-    let daemon = Daemon::fake("load-ms=4000");
-    std::thread::scope(|scope| {
-        let loading = scope.spawn(|| one(&daemon, "/api/generate", &json!({"model": "fake"})));
-        until("it loads", || {
-            daemon.health()["service"]["state"] == "loading"
-        });
-        let get = |path| {
-            let (code, mut lines) = send(&daemon, path, &["--max-time", "2"]);
-            assert_eq!(code, 200, "{path}");
-            lines.remove(0)
-        };
-        assert_eq!(get("/api/tags")["models"][0]["name"], "fake:latest");
-        assert_eq!(get("/api/ps"), json!({"models": []}));
-        assert!(get("/api/version")["version"].is_string());
-        assert_eq!(daemon.health()["service"]["state"], "loading");
-        let loaded = loading.join().unwrap();
-        assert_eq!(
-            (&loaded["done_reason"], &loaded["model"]),
-            (&json!("load"), &json!("fake"))
-        );
-        assert!(loaded["load_duration"].as_u64().unwrap() > 0);
-    });
-}
-
-#[test]
-fn vectors() {
-    let daemon = Daemon::real();
-    let both = one(
-        &daemon,
-        "/api/embed",
-        &json!({"model": "default", "input": ["a cat", "a dog"]}),
-    );
-    let vectors = both["embeddings"].as_array().unwrap();
-    assert_eq!((vectors.len(), &both["model"]), (2, &json!("default")));
-    assert!(both["prompt_eval_count"].as_u64().unwrap() > 2);
-    let single = one(
-        &daemon,
-        "/api/embed",
-        &json!({"input": "a dog", "keep_alive": 0}),
-    );
-    assert_eq!(single["model"], "hearth-demo-q8_0:latest");
-    assert_eq!(
-        single["embeddings"][0].as_array().map(Vec::len),
-        vectors[1].as_array().map(Vec::len)
-    );
-    until("it is let go", || !is_loaded(&daemon));
-    let older = one(&daemon, "/api/embeddings", &json!({"prompt": "a dog"}));
-    assert_eq!(
-        older["embedding"].as_array().map(Vec::len),
-        vectors[0].as_array().map(Vec::len)
-    );
-    // Without a prompt the model is only loaded.
-    assert_eq!(
-        one(&daemon, "/api/embed", &json!({"input": []}))["embeddings"],
-        json!([])
-    );
-    assert_eq!(
-        one(&daemon, "/api/embeddings", &json!({"prompt": ""})),
-        json!({"embedding": []})
-    );
 }
 
 #[test]
@@ -415,125 +281,6 @@ fn models_are_shown_copied_and_deleted() {
     assert!(!daemon.models().join("mine.gguf").exists());
     let body = json!({"model": "other", "messages": user("What is the capital of Italy?")});
     assert!(told(&ask(&daemon, "/api/chat", &body).1, "content").contains("Rome"));
-}
-
-/// Each is rejected with this status and a reason that contains this text.
-fn refused(daemon: &Daemon, cases: &[(&str, Value, u32, &str)]) {
-    for (path, body, status, part) in cases {
-        let (code, lines) = ask(daemon, path, body);
-        assert_eq!(
-            (code, lines.len()),
-            (*status, 1),
-            "{path} {body}: {lines:?}"
-        );
-        let error = lines[0]["error"].as_str();
-        let error = error.unwrap_or_else(|| panic!("{lines:?}"));
-        assert!(error.contains(part), "{path} {body}: {error}");
-    }
-}
-
-#[test]
-fn bad_chats_get_a_status_and_a_reason() {
-    let daemon = Daemon::fake("");
-    let with = |field: &str, value: Value| {
-        let mut body = json!({"messages": user("x")});
-        body[field] = value;
-        body
-    };
-    let long = "x".repeat(10_000);
-    let mut too_long = with("messages", user(&long));
-    too_long["stream"] = false.into();
-    let picture = json!([{"role": "user", "content": "x", "images": ["aGk="]}]);
-    let nobodys = json!([{"content": "x"}]);
-    let endless = json!({"type": "array", "maxItems": 1e9});
-    let chat = "/api/chat";
-    let cases = [
-        (chat, json!([]), 400, "JSON object"),
-        (chat, with("messages", json!("x")), 400, "`messages`"),
-        (chat, with("messages", nobodys), 400, "`role`"),
-        (chat, with("messages", picture), 400, "`messages[0].images`"),
-        (chat, with("messages", user(&long)), 400, "context"),
-        (chat, too_long, 400, "context"),
-        (
-            chat,
-            with("model", json!("nope:latest")),
-            404,
-            "installed: fake",
-        ),
-        (chat, with("stream", json!("yes")), 400, "`stream`"),
-        (chat, with("options", json!(3)), 400, "`options`"),
-        (
-            chat,
-            with("options", json!({"temperature": "hot"})),
-            400,
-            "`options.temperature`",
-        ),
-        (
-            chat,
-            with("options", json!({"num_ctx": "big"})),
-            400,
-            "`options.num_ctx`",
-        ),
-        (chat, with("format", json!("xml")), 400, "`format`"),
-        (chat, with("format", endless), 400, "schema"),
-        (chat, with("keep_alive", json!("soon")), 400, "`keep_alive`"),
-        (chat, with("think", json!("much")), 400, "`think`"),
-        (chat, with("tools", json!([{}])), 400, "`tools`"),
-    ];
-    refused(&daemon, &cases);
-    let (code, lines) = send(&daemon, chat, &["-d", "{"]);
-    assert_eq!(code, 400);
-    assert!(lines[0]["error"].as_str().unwrap().contains("JSON"));
-    // Unknown fields and options are ignored.
-    let mut body = with(
-        "options",
-        json!({"mirostat": 1, "new": {"x": 1}, "num_ctx": 1e9}),
-    );
-    body["new"] = 1.into();
-    body["stream"] = false.into();
-    assert_eq!(one(&daemon, chat, &body)["message"]["content"], "x");
-}
-
-#[test]
-fn other_bad_requests_get_a_status_and_a_reason() {
-    let daemon = Daemon::fake("");
-    let generate = "/api/generate";
-    let raw = json!({"prompt": "x", "raw": true, "system": "y"});
-    let nope = json!({"model": "nope", "input": "x", "keep_alive": 0});
-    let cases = [
-        (generate, json!({"prompt": 3}), 400, "`prompt`"),
-        (
-            generate,
-            json!({"prompt": "x", "suffix": "y"}),
-            400,
-            "`suffix`",
-        ),
-        (
-            generate,
-            json!({"prompt": "x", "template": "y"}),
-            400,
-            "`template`",
-        ),
-        (generate, raw, 400, "`raw`"),
-        (generate, nope.clone(), 404, "nope"),
-        ("/api/embed", json!({"input": 3}), 400, "`input`"),
-        (
-            "/api/embed",
-            json!({"input": "x", "dimensions": 3}),
-            400,
-            "`dimensions`",
-        ),
-        ("/api/embed", nope.clone(), 404, "nope"),
-        ("/api/show", nope.clone(), 404, "nope"),
-        ("/api/show", json!({}), 400, "`model`"),
-        ("/api/pull", nope, 404, "hearthctl pull ollama:nope"),
-        ("/api/copy", json!({"source": "fake"}), 400, "`destination`"),
-        ("/api/create", json!({}), 404, "/api/create"),
-        ("/api/tags", json!({}), 405, "POST"),
-    ];
-    refused(&daemon, &cases);
-    let head = text(&daemon.curl("/", &["-I"]).stdout);
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 }
 
 /// As Ollama does for a model without a template.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{Daemon, Engine, Setup, error, group, ok, text, until};
+use crate::harness::{Daemon, Engine, Setup, group, ok, text, until};
 use crate::not_checked::not_checked;
 
 const SYSTEM: &str = "You are the voice of this house. Answer in one sentence.";
@@ -102,65 +102,8 @@ fn the_configs_prompts_are_computed_for_all_after_each_load() {
     assert!(cached(&answer) > 5, "{answer}");
 }
 
-/// With one slot and one place in the queue, prewarming may use neither.
 #[test]
-fn the_configs_prompts_stand_in_nobodys_way() {
-    let config = format!(
-        "[queue]\nlength_max = 1\n[engine]\nslots = 1\n[[prewarm]]\nsystem = {:?}\n",
-        "half a minute for the fake engine ".repeat(45)
-    );
-    let daemon = Daemon::start(Setup {
-        engine: Engine::Fake("prefill-us=20000"),
-        config: config.leak(),
-        ..Setup::default()
-    });
-    let say = |content: &str| {
-        daemon.chat(
-            &serde_json::json!({"messages": [{"role": "user", "content": content}]}).to_string(),
-        )
-    };
-    say("a");
-    until("the prompt is being computed", || {
-        daemon.health()["service"]["active_jobs"] == 1
-    });
-    assert_eq!(say("b")["choices"][0]["message"]["content"], "b");
-    let finished = "origin=\"config\",outcome=\"finished\"}";
-    assert!(!ok(&daemon.curl("/metrics", &[])).contains(finished));
-    ok(&daemon.call("UnloadModel", &[]));
-    assert_eq!(daemon.health()["service"]["state"], "unloaded");
-    assert!(daemon.log().contains("sender=config"), "{}", daemon.log());
-}
-
-#[test]
-fn mistakes_are_named() {
-    let daemon = Daemon::fake("");
-    for (args, part) in [
-        (vec!["sa{sv}", " ", "0"], "nothing to prewarm"),
-        (
-            vec!["sa{sv}", "x", "1", "tools", "s", "["],
-            "not valid JSON",
-        ),
-        (
-            vec!["sa{sv}", "x", "1", "messages", "s", "{}"],
-            "must be a list",
-        ),
-        (
-            vec!["sa{sv}", "x", "1", "tools", "u", "3"],
-            "must be a string",
-        ),
-        (
-            vec!["sa{sv}", "x", "1", "model", "s", "nope"],
-            "no model \"nope\"",
-        ),
-        (
-            vec!["sa{sv}", "x", "1", "mode", "s", "x"],
-            "the options are model, messages, tools",
-        ),
-    ] {
-        let said = error(&daemon.call("Prewarm", &args));
-        assert!(said.contains(part), "{args:?}: {said}");
-    }
-
+fn mistakes_in_the_configuration_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("hearthd.toml");
     for (table, part) in [

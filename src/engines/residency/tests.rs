@@ -140,3 +140,37 @@ fn it_is_unloaded_when_no_keep_alive_is_left() {
     assert_eq!(pool.unload(), Consequence::Unload);
     assert_eq!(pool.stays_until(LIMIT), Some(at(110)));
 }
+
+#[test]
+fn a_caller_hears_of_its_own_model_only() {
+    let mut pool = loaded(false);
+    let (sender, mut first) = oneshot::channel();
+    assert_eq!(pool.want("a", Some(sender), false), Consequence::Replace);
+    let (sender, mut second) = oneshot::channel();
+    assert_eq!(pool.want("b", Some(sender), false), Consequence::Replace);
+    // Its model fails while the other one is wanted already.
+    let failure = Failure::new(FailureKind::ModelInvalid, "damaged");
+    pool.load_failed("a", &failure);
+    assert_eq!(first.try_recv().unwrap(), Err(failure));
+    assert!(second.try_recv().is_err());
+    assert_eq!(pool.status().failed, None);
+    assert_eq!(pool.wanted(), Some("b"));
+    // Or is ready at that moment.
+    let info = pool.engine.as_ref().unwrap().info.clone().unwrap();
+    pool.loaded_now(at(20), info);
+    assert!(second.try_recv().is_err());
+    pool.load_failed("b", &Failure::new(FailureKind::OutOfMemory, "too large"));
+    let kind = second.try_recv().unwrap().unwrap_err().kind;
+    assert_eq!(kind, FailureKind::OutOfMemory);
+    assert_eq!(pool.wanted(), None);
+}
+
+#[test]
+fn who_waits_for_a_load_hears_of_an_unload() {
+    let mut pool = Residency::default();
+    let (sender, mut waiter) = oneshot::channel();
+    assert_eq!(pool.want("m", Some(sender), false), Consequence::None);
+    assert_eq!(pool.unload(), Consequence::Unload);
+    let kind = waiter.try_recv().unwrap().unwrap_err().kind;
+    assert_eq!(kind, FailureKind::Busy);
+}

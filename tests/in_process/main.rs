@@ -1,0 +1,22 @@
+//! The daemon's owners and transports in one process, with an engine that follows a script.
+//!
+//! HTTP and D-Bus go through sockets as in a real daemon; the bus is a peer-to-peer
+//! connection, whose caller never leaves. Where the clock is paused, it advances as soon as
+//! every task waits for it.
+
+mod board;
+mod bus;
+mod chats;
+mod dispatcher;
+mod harness;
+mod http;
+mod jobs;
+mod limits;
+mod manager;
+mod ollama;
+mod pool;
+mod prewarm;
+mod responses;
+mod sessions;
+mod store;
+mod tune;

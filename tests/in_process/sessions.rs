@@ -1,0 +1,171 @@
+//! Conversations stored by the daemon.
+
+use hearth_proto::{FailureKind, Prompt};
+use hearth_testing::Script;
+use zbus::OwnedObjectPath;
+
+use crate::bus::{Bus, Options, Refusal, SESSION};
+use crate::harness::{World, counted};
+
+async fn turns(bus: &Bus, session: &str) -> u32 {
+    bus.number(session, SESSION, "Turns").await
+}
+
+async fn clone(bus: &Bus, session: &str) -> Result<String, Refusal> {
+    let path: OwnedObjectPath = bus.call(session, SESSION, "Clone", &()).await?;
+    Ok(path.as_str().to_owned())
+}
+
+async fn close(bus: &Bus, session: &str) {
+    bus.call::<()>(session, SESSION, "Close", &())
+        .await
+        .unwrap();
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T, Refusal>) -> FailureKind {
+    let refusal = result.unwrap_err();
+    refusal.kind.unwrap_or_else(|| panic!("{refusal:?}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_appended_is_part_of_the_next_turn() {
+    let world = World::new(Script::default()).await;
+    let bus = world.bus().await;
+    let session = bus.open_session(&Options::new()).await.unwrap();
+    let none = Options::new();
+    let append = async |text: &str| bus.call::<()>(&session, SESSION, "Append", &(text,)).await;
+    let say = async |text: &str| bus.say(&session, text, &none).await;
+    assert_eq!(kind(say(" ").await), FailureKind::InvalidArgs);
+    append("The door is open.").await.unwrap();
+    append("It is cold.").await.unwrap();
+    // The engine echoes the last message.
+    let expected = "The door is open.\n\nIt is cold.\n\nWhy?";
+    assert_eq!(say("Why?").await.unwrap(), expected);
+    append("Close it.").await.unwrap();
+    assert_eq!(say("").await.unwrap(), "Close it.");
+    let long = append(&"x".repeat(1024 * 1024)).await;
+    assert_eq!(kind(long), FailureKind::ContextTooLong);
+    assert_eq!(say("still here").await.unwrap(), "still here");
+    assert_eq!(turns(&bus, &session).await, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_turn_is_sent_with_those_before_it() {
+    let world = World::new(Script::default()).await;
+    let bus = world.bus().await;
+    let options = Options::from([("system", "Be brief.".into()), ("seed", 5_u32.into())]);
+    let session = bus.open_session(&options).await.unwrap();
+    for text in ["one", "two"] {
+        assert_eq!(
+            bus.say(&session, text, &Options::new()).await.unwrap(),
+            text
+        );
+    }
+    let requests = world.requests();
+    let Prompt::Chat { messages, .. } = &requests[1].prompt else {
+        panic!("{requests:?}")
+    };
+    let told: Vec<(&str, &str)> = messages
+        .iter()
+        .map(|m| (m.role.as_str(), m.content.as_str()))
+        .collect();
+    let expected = [
+        ("system", "Be brief."),
+        ("user", "one"),
+        ("assistant", "one"),
+        ("user", "two"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(requests[1].sampling.seed, Some(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_answer_it_stays_as_it_was() {
+    let world = World::new(Script::token_ms(5)).await;
+    let bus = world.bus().await;
+    let none = Options::new();
+    let session = bus.open_session(&none).await.unwrap();
+    assert_eq!(bus.say(&session, "one", &none).await.unwrap(), "one");
+    let deadline = Options::from([("deadline_ms", 300_u32.into())]);
+    let late = bus.say(&session, &counted(200), &deadline).await;
+    assert_eq!(kind(late), FailureKind::DeadlineExceeded);
+    let long = counted(200);
+    let meanwhile = async {
+        world.until_running(1).await;
+        let busy = bus.say(&session, "two", &none).await;
+        assert_eq!(kind(busy), FailureKind::Busy);
+        let busy = bus.call::<()>(&session, SESSION, "Append", &("two",)).await;
+        assert_eq!(kind(busy), FailureKind::Busy);
+        // A session can be cloned and continued.
+        let other = clone(&bus, &session).await.unwrap();
+        assert_eq!(bus.say(&other, "two", &none).await.unwrap(), "two");
+        assert_eq!(
+            (turns(&bus, &session).await, turns(&bus, &other).await),
+            (1, 2)
+        );
+        close(&bus, &session).await;
+        other
+    };
+    let (cancelled, other) = tokio::join!(bus.say(&session, &long, &none), meanwhile);
+    assert_eq!(kind(cancelled), FailureKind::Cancelled);
+    world.until_running(0).await;
+    // A failed turn leaves nothing behind.
+    let failed = bus.say(&other, &long, &deadline).await;
+    assert_eq!(kind(failed), FailureKind::DeadlineExceeded);
+    assert_eq!(bus.say(&other, "three", &none).await.unwrap(), "three");
+    let last = world.requests().pop().unwrap();
+    let Prompt::Chat { messages, .. } = &last.prompt else {
+        panic!("{last:?}")
+    };
+    assert_eq!(messages.len(), 5);
+    let gone = bus.say(&session, "x", &none).await.unwrap_err();
+    assert_eq!(gone.kind, None, "there is no such object");
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_only_so_many() {
+    let world = World::new(Script::default()).await;
+    let bus = world.bus().await;
+    let mut sessions = Vec::new();
+    for _ in 0..16 {
+        sessions.push(bus.open_session(&Options::new()).await.unwrap());
+    }
+    let refused = bus.open_session(&Options::new()).await;
+    assert_eq!(kind(refused), FailureKind::QuotaExceeded);
+    assert_eq!(
+        kind(clone(&bus, &sessions[0]).await),
+        FailureKind::QuotaExceeded
+    );
+    close(&bus, &sessions[3]).await;
+    bus.open_session(&Options::new()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn options_are_known_by_name() {
+    let world = World::new(Script::default()).await;
+    let bus = world.bus().await;
+    for (key, value) in [
+        ("tempreature", 0.5.into()),
+        ("temperature", "hot".into()),
+        ("stop", 3_u32.into()),
+        ("priority", "urgent".into()),
+        ("truncation", "yes".into()),
+    ] {
+        let refused = bus.open_session(&Options::from([(key, value)])).await;
+        let refusal = refused.unwrap_err();
+        assert_eq!(refusal.kind, Some(FailureKind::InvalidArgs), "{key}");
+        assert!(
+            refusal.message.contains(key) || key == "priority",
+            "{refusal:?}"
+        );
+    }
+    let session = bus.open_session(&Options::new()).await.unwrap();
+    let system = Options::from([("system", "y".into())]);
+    let refused = bus.say(&session, "x", &system).await;
+    assert_eq!(kind(refused), FailureKind::InvalidArgs);
+    // A turn's options apply to this turn only.
+    let short = Options::from([("max_tokens", 3_u32.into())]);
+    assert_eq!(bus.say(&session, "abcdef", &short).await.unwrap(), "abc");
+    let whole = bus.say(&session, "abcdef", &Options::new()).await;
+    assert_eq!(whole.unwrap(), "abcdef");
+}
