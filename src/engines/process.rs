@@ -104,11 +104,16 @@ impl EngineProcess {
         self.events.try_recv().ok()
     }
 
-    /// Waits up to `timeout` for the engine to exit, then kills it.
-    pub(super) async fn end(&mut self, timeout: Duration) -> io::Result<ExitStatus> {
+    /// Waits up to `timeout` for the engine to exit, then kills it; also returns whether it
+    /// did.
+    pub(super) async fn end(&mut self, timeout: Duration) -> (io::Result<ExitStatus>, bool) {
         if let Ok(status) = tokio::time::timeout(timeout, self.exit()).await {
-            return status;
+            return (status, false);
         }
+        (self.kill().await, true)
+    }
+
+    async fn kill(&mut self) -> io::Result<ExitStatus> {
         match &mut self.running {
             Running::Process(child) => child.start_kill()?,
             Running::InProcess(task) => task.abort(),

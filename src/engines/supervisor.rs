@@ -188,7 +188,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(mut self, request: LoadRequest) -> Ended {
-        let hello = tokio::time::timeout(HELLO_TIMEOUT, self.process.event()).await;
+        let hello = tokio::time::timeout(HELLO_TIMEOUT, self.first_event()).await;
         match hello {
             Ok(Some(Event::Hello {
                 protocol: PROTOCOL_VERSION,
@@ -244,6 +244,23 @@ impl Session<'_> {
                 return Ended::Unloaded;
             }
             self.pool.publish_activity();
+        }
+    }
+
+    /// The engine's first event. The heartbeat goes on meanwhile: an engine that does not
+    /// start is no reason for the watchdog to end the daemon.
+    async fn first_event(&mut self) -> Option<Event> {
+        loop {
+            tokio::select! {
+                event = self.process.event() => return event,
+                () = tokio::time::sleep(HEARTBEAT) => {
+                    let now = self.pool.now();
+                    self.pool.change(|residency| {
+                        residency.beat(now);
+                        Consequence::None
+                    });
+                }
+            }
         }
     }
 
@@ -316,10 +333,9 @@ impl Session<'_> {
     /// The engine has ended or has to be ended: processes its remaining events and reports
     /// how it ended. With a timeout of zero the daemon kills it.
     async fn died(mut self, timeout: Duration) -> Ended {
-        let ended = self.process.end(timeout).await;
+        let (ended, by_daemon) = self.process.end(timeout).await;
         let signal = ended.as_ref().ok().and_then(ExitStatus::signal);
-        let killed = signal == Some(Signal::SIGKILL as i32);
-        let death = if killed && !timeout.is_zero() {
+        let death = if signal == Some(Signal::SIGKILL as i32) && !by_daemon {
             Death::Killed
         } else {
             Death::Crashed
