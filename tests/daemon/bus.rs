@@ -6,7 +6,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::client::{Bus, Options, SESSION, Streamed, chat, content, counted};
-use crate::harness::{BUS_NAME, Daemon, Setup, error, group, ok, until};
+use crate::harness::launch::group;
+use crate::harness::{BUS_NAME, Daemon, Setup, error, ok, until};
 use crate::not_checked::not_checked;
 use crate::storms::{ended, idle};
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::process::Command;
 
 use crate::client::{self, Bus, Options, SESSION};
-use crate::harness::{BUS_NAME, Daemon, Engine, Setup, error, group, ok, root, text, until};
+use crate::harness::launch::group;
+use crate::harness::{BUS_NAME, Daemon, Engine, Setup, error, ok, root, text, until};
 use crate::not_checked::not_checked;
 
 const JOB: &str = "org.hearthd.Inference1.Job";

@@ -42,6 +42,7 @@ mod readme;
 mod real_models;
 mod requests;
 mod sessions;
+mod start;
 mod storms;
 mod study;
 mod token;

@@ -6,7 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use crate::harness::{Daemon, Setup, error, group, hearthctl, ok, root, until};
+use crate::harness::launch::group;
+use crate::harness::{Daemon, Setup, error, hearthctl, ok, root, until};
 use crate::not_checked::not_checked;
 
 const POLKITD: &str = "/usr/lib/polkit-1/polkitd";

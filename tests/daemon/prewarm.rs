@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{Daemon, Engine, Setup, group, ok, text, until};
+use crate::harness::launch::group;
+use crate::harness::{Daemon, Engine, Setup, ok, text, until};
 use crate::not_checked::not_checked;
 
 const SYSTEM: &str = "You are the voice of this house. Answer in one sentence.";

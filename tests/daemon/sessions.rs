@@ -5,7 +5,8 @@ use std::process::Command;
 use zbus::OwnedObjectPath;
 
 use crate::client::{Bus, Options, SESSION};
-use crate::harness::{BUS_NAME, Daemon, error, group, ok, until};
+use crate::harness::launch::group;
+use crate::harness::{BUS_NAME, Daemon, error, ok, until};
 use crate::not_checked::not_checked;
 
 fn turns(bus: &Bus, session: &str) -> u32 {

@@ -1,0 +1,75 @@
+//! The start and the reload of the daemon: configuration, sockets, a missing bus.
+
+use std::fs;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Daemon, Setup, error, until};
+
+#[test]
+fn a_config_typo_stops_the_start_with_line_and_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hearthd.toml");
+    fs::write(&path, "[model]\n\nprelaod = true\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_hearthd"))
+        .arg("--config")
+        .arg(&path)
+        .output()
+        .unwrap();
+    let said = error(&output);
+    assert!(
+        said.contains("hearthd.toml:3: unknown key `prelaod`: did you mean `preload`?"),
+        "{said}"
+    );
+}
+
+#[test]
+fn reload_takes_good_files_and_keeps_on_with_bad_ones() {
+    let daemon = Daemon::fake("");
+    let drop_ins = daemon.dir.path().join("hearthd.toml.d");
+    fs::create_dir(&drop_ins).unwrap();
+    fs::write(drop_ins.join("10-a.toml"), "[sampling]\nmax_tokens = 3\n").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    until("the file was read", || {
+        daemon.log().contains("configuration reloaded")
+    });
+    let answer = daemon.chat(r#"{"messages":[{"role":"user","content":"abcdef"}]}"#);
+    assert_eq!(answer["choices"][0]["message"]["content"], "abc");
+    fs::write(drop_ins.join("20-b.toml"), "[sampling]\ntop_q = 3\n").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    until("the file was refused", || {
+        daemon
+            .log()
+            .contains("20-b.toml:2: unknown key `top_q`: did you mean `top_k`?")
+    });
+    assert_eq!(daemon.health()["status"], "ok");
+}
+
+#[test]
+fn a_socket_in_use_is_named() {
+    let mut daemon = Daemon::fake("");
+    let config = daemon.dir.path().join("hearthd.toml");
+    let second = Command::new(env!("CARGO_BIN_EXE_hearthd"))
+        .arg("--config")
+        .arg(config)
+        .output()
+        .unwrap();
+    let said = error(&second);
+    assert!(said.contains("is in use"), "{said}");
+    assert!(daemon.child.try_wait().unwrap().is_none());
+    assert_eq!(daemon.health()["status"], "ok");
+}
+
+#[test]
+fn without_a_bus_the_socket_is_served() {
+    let daemon = Daemon::start(Setup {
+        bus: false,
+        ..Setup::default()
+    });
+    until("it says so", || {
+        daemon.log().contains("D-Bus is not available")
+    });
+    let answer = daemon.chat(r#"{"messages":[{"role":"user","content":"hello"}]}"#);
+    assert_eq!(answer["choices"][0]["message"]["content"], "hello");
+}
