@@ -6,7 +6,8 @@ use hearth_proto::Sampling;
 
 use super::{Config, GovernorConfig, HttpConfig, PrewarmConfig, SamplingConfig};
 
-/// Checks ranges and rules across keys; returns the last part of the wrong key.
+/// Checks ranges and rules across keys; returns the last part of the wrong key. Longer
+/// than a screen: a row for each rule.
 pub(super) fn check(config: &Config) -> Result<(), (&'static str, String)> {
     check_sampling(&config.sampling)?;
     check_governor(&config.governor)?;

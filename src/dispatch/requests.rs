@@ -193,7 +193,7 @@ impl Requests {
         }
     }
 
-    /// Routes an event of an engine to its request.
+    /// Routes an event of an engine to its request; an arm for each event.
     pub(super) fn route(&mut self, now: Duration, event: Event) -> Outcome {
         self.charge(now, &event);
         match event {

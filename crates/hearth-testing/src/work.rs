@@ -21,6 +21,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// Answers one request; one step of the script after another, as the engine would.
     pub(crate) async fn run(mut self) {
         let id = self.request.id;
         let Usage {
