@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_policy::governor::{Governor, SpeedTable, Verdict};
-use hearth_proto::Limits;
 use hearth_proto::reading::Reading;
+use hearth_proto::{Failure, Limits};
 use hearth_sensors::Sensors;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -68,6 +68,8 @@ struct State {
     decisions: Decisions,
     /// Readings begun so far.
     readings: u64,
+    /// The number of the last one that was completed.
+    completed: u64,
     last_read: Duration,
     /// Thread count of a running measurement.
     measured_threads: Option<u32>,
@@ -101,6 +103,7 @@ impl BoardMonitor {
                     verdict,
                     decisions: Decisions::default(),
                     readings: 0,
+                    completed: 0,
                     last_read: Duration::ZERO,
                     measured_threads: None,
                 }),
@@ -153,17 +156,21 @@ impl BoardMonitor {
     pub async fn read(&self) -> BoardStatus {
         let begun = self.shared.state.lock().readings;
         let _turn = self.shared.turn.lock().await;
-        // One that began after this call has been completed by another caller.
-        let is_done = {
+        let reading = {
             let mut state = self.shared.state.lock();
-            let is_done = state.readings > begun;
-            state.readings += u64::from(!is_done);
-            is_done
+            // One that began after this call has been completed by another caller.
+            if state.completed > begun {
+                drop(state);
+                return self.status();
+            }
+            state.readings += 1;
+            state.last_read = self.shared.clock.now();
+            state.readings
         };
-        if !is_done && let Some(reading) = read_blocking(&self.shared.sensors, Sensors::read).await
-        {
-            self.observe(reading);
+        if let Some(read) = read_blocking(&self.shared.sensors, Sensors::read).await {
+            self.observe(read);
         }
+        self.shared.state.lock().completed = reading;
         self.status()
     }
 
@@ -180,6 +187,11 @@ impl BoardMonitor {
     /// The status as last published.
     pub fn status(&self) -> BoardStatus {
         self.shared.status.borrow().clone()
+    }
+
+    /// Why the board allows no new requests, as last published.
+    pub(crate) fn refusal(&self) -> Option<Failure> {
+        self.shared.status.borrow().refusal()
     }
 
     /// The limits as last published.

@@ -7,6 +7,7 @@ mod models;
 mod snapshot;
 mod status;
 
+use std::fs::File;
 use std::sync::Arc;
 
 use hearth_proto::{Failure, ModelRef};
@@ -18,7 +19,7 @@ use crate::caller::{Caller, Permission};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigWriter};
 use crate::dispatch::{Dispatcher, QueueStatus};
-use crate::engines::{EnginePool, Launcher, PoolEvent, PoolStatus};
+use crate::engines::{EnginePool, Launcher, PoolEvent, PoolStatus, stopping};
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::models::ModelStore;
@@ -149,8 +150,26 @@ impl Daemon {
     /// Refuses new work, lets running answers finish for at most the configured time, then
     /// ends the engine.
     pub async fn drain(&self) {
+        self.pool.begin_drain();
         self.dispatcher.drain().await;
         self.pool.stop();
+    }
+
+    /// Imports a model file.
+    ///
+    /// # Errors
+    /// `Busy` while the daemon stops, and those of [`ModelStore::import`].
+    pub async fn import_model(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+        name: &str,
+        file: File,
+    ) -> Result<(), Failure> {
+        if self.dispatcher.status().draining {
+            return Err(stopping());
+        }
+        self.store.import(caller, permission, name, file).await
     }
 
     /// Removes an imported model that is not loaded.
@@ -163,10 +182,8 @@ impl Daemon {
         permission: Permission,
         name: &str,
     ) -> Result<(), Failure> {
-        let in_memory = self.pool.status().names();
-        self.store
-            .remove(caller, permission, name, &in_memory)
-            .await
+        let is_loaded = |name: &str| self.pool.status().get(name).is_some();
+        self.store.remove(caller, permission, name, is_loaded).await
     }
 
     /// The status of all owners now.

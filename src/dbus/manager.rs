@@ -378,8 +378,8 @@ impl Manager {
         let peer = self.callers.identify(&header, connection).await?;
         let allowed = polkit::check(&peer, &header, connection, Action::ImportModel).await?;
         let file = File::from(StdFd::from(file));
-        let (store, caller) = (&self.daemon.store, &peer.caller);
-        Ok(store.import(caller, allowed, &name, file).await?)
+        let (daemon, caller) = (&self.daemon, &peer.caller);
+        Ok(daemon.import_model(caller, allowed, &name, file).await?)
     }
 
     /// Deletes an imported model.

@@ -36,7 +36,9 @@ impl Dispatcher {
     /// where the constraint is invalid, `OutOfMemory` and
     /// `Overheated` where the board allows nothing.
     pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<Stream, Failure> {
-        self.submit_for(caller, submission, Owner::Caller).await
+        let stream = self.submit_for(caller, submission, Owner::Caller).await?;
+        // Only a prewarm can be a duplicate.
+        stream.ok_or_else(Failure::cancelled)
     }
 
     pub(super) async fn submit_for(
@@ -44,7 +46,7 @@ impl Dispatcher {
         caller: &Caller,
         submission: Submission,
         owner: Owner,
-    ) -> Result<Stream, Failure> {
+    ) -> Result<Option<Stream>, Failure> {
         let accepted = self.accept(caller, submission, owner).await;
         if let Err(failure) = &accepted {
             self.shared.metrics.refused(&caller.origin, failure.kind);
@@ -57,7 +59,7 @@ impl Dispatcher {
         caller: &Caller,
         submission: Submission,
         owner: Owner,
-    ) -> Result<Stream, Failure> {
+    ) -> Result<Option<Stream>, Failure> {
         let config = self.shared.config.get();
         check_size(&submission.request.prompt, config.queue.prompt_max_bytes)?;
         hearth_constraint::check(&submission.request)?;
@@ -89,6 +91,7 @@ impl Dispatcher {
         Ok((found.name, kind))
     }
 
+    /// Enqueues a request; `None` if it prewarms what is queued or running already.
     fn enqueue(
         &self,
         caller: &Caller,
@@ -97,7 +100,7 @@ impl Dispatcher {
         config: &Config,
         model: String,
         kind: Option<ModelKind>,
-    ) -> Result<Stream, Failure> {
+    ) -> Result<Option<Stream>, Failure> {
         if let Some(text) = submission.base_text.take()
             && kind == Some(ModelKind::Base)
         {
@@ -108,6 +111,15 @@ impl Dispatcher {
         }
         let now = self.now();
         let mut requests = self.shared.requests.lock();
+        // The board may have changed since it was asked.
+        if let Some(failure) = self.shared.board.refusal() {
+            return Err(failure);
+        }
+        let is_prewarm = submission.request.prewarm && owner == Owner::Caller;
+        let uid = caller.principal.uid();
+        if is_prewarm && requests.deduplicate_prewarm(uid, &submission) {
+            return Ok(None);
+        }
         requests.check(now, caller, &submission, owner, config)?;
         let id = requests.next_id();
         fill_in(&mut submission, caller, owner, config, id);
@@ -132,13 +144,13 @@ impl Dispatcher {
         if let Some(deadline) = deadline {
             self.cancel_after(id, deadline);
         }
-        Ok(Stream {
+        Ok(Some(Stream {
             id,
             wants_logprobs,
             model,
             events,
             guard: Some(CancelGuard::new(self.clone(), id)),
-        })
+        }))
     }
 
     fn cancel_after(&self, id: RequestId, deadline: Duration) {

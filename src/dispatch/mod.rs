@@ -1,8 +1,8 @@
 //! The dispatcher: owns all requests, from their acceptance to their last event.
 //!
-//! All requests reach an engine through `submit`. The dispatcher asks the pool for slots, routes
-//! the engines' events to the requests by id, and decides what happens to a request whose
-//! engine died.
+//! Requests that generate reach an engine through `submit` only, embeddings and tokens through
+//! `call_engine`. The dispatcher asks the pool for slots, routes the engines' events to the
+//! requests by id, and decides what happens to a request whose engine died.
 
 mod accept;
 mod candidates;

@@ -73,16 +73,7 @@ impl Dispatcher {
         prewarm: Prewarm,
     ) -> Result<Option<Stream>, Failure> {
         let submission = prewarm.submission()?;
-        let uid = caller.principal.uid();
-        if self
-            .shared
-            .requests
-            .lock()
-            .deduplicate_prewarm(uid, &submission)
-        {
-            return Ok(None);
-        }
-        self.submit(caller, submission).await.map(Some)
+        self.submit_for(caller, submission, Owner::Caller).await
     }
 
     /// Computes the configured prompts, shared by all users, each time a model has been
@@ -123,7 +114,10 @@ impl Dispatcher {
         let stream = self
             .submit_for(&caller, submission, Owner::Everyone)
             .await?;
-        stream.collect().await.map(|_| ())
+        match stream {
+            Some(stream) => stream.collect().await.map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     fn warn_of_unknown_models(&self) {
@@ -141,7 +135,7 @@ impl Dispatcher {
 impl Requests {
     /// Returns whether the same prewarm of this user is already queued or running. If too
     /// many of the user are queued, drops the oldest: they are the most likely to be outdated.
-    fn deduplicate_prewarm(&mut self, uid: u32, submission: &Submission) -> bool {
+    pub(super) fn deduplicate_prewarm(&mut self, uid: u32, submission: &Submission) -> bool {
         let model = submission.model.as_deref().unwrap_or_default();
         let is_same = |w: &Waiting| {
             w.caller.principal.uid() == uid

@@ -24,6 +24,8 @@ pub(super) struct Requests {
     /// What users have consumed.
     pub(super) quotas: Quotas,
     pub(super) draining: bool,
+    /// Ends of engines that have been handled.
+    pub(super) ends_handled: u64,
     last_id: u64,
     tokens_per_second: f64,
     /// Tokens generated so far, those of running answers included.

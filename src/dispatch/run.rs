@@ -53,8 +53,9 @@ impl Dispatcher {
                 death,
                 load_failure,
             } => {
-                for completed in &requests.engine_ended(now, death) {
-                    self.record(completed);
+                requests.ends_handled += 1;
+                for completed in requests.engine_ended(now, death) {
+                    self.complete(&requests, &completed);
                 }
                 // Before anything is planned, which would have the model loaded again.
                 if let Some((model, failure)) = load_failure {
@@ -76,12 +77,16 @@ impl Dispatcher {
         if outcome.is_use {
             pool.used("", None, requests.is_awaited());
         }
-        let Some(completed) = outcome.completed else {
-            return;
-        };
-        self.record(&completed);
+        if let Some(completed) = outcome.completed {
+            self.complete(requests, &completed);
+        }
+    }
+
+    fn complete(&self, requests: &Requests, completed: &Completed) {
+        self.record(completed);
         if !completed.is_prewarm {
             let keep = completed.caller.keep.as_ref();
+            let pool = &self.shared.pool;
             pool.used(&completed.model, keep, requests.is_awaited());
         }
     }
@@ -107,6 +112,10 @@ impl Dispatcher {
     fn plan(&self, requests: &mut Requests) {
         let (now, pool) = (self.now(), &self.shared.pool);
         let status = pool.status();
+        // An engine has ended, and its requests are not queued again or failed yet.
+        if status.ends != requests.ends_handled {
+            return;
+        }
         requests.drop_stale_prewarms(status.wanted.as_deref());
         let Some(next) = requests.queue.peek(now).map(|w| w.model.clone()) else {
             return;

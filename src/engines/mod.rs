@@ -226,6 +226,11 @@ impl EnginePool {
         self.change(Residency::unload);
     }
 
+    /// Refuses requests to load and unload from now on.
+    pub(crate) fn begin_drain(&self) {
+        self.change(Residency::begin_drain);
+    }
+
     /// Ends the engine and loads no other one; running requests are to have ended.
     pub(crate) fn stop(&self) {
         self.change(Residency::stop);
@@ -286,8 +291,9 @@ impl EnginePool {
 
     /// Opens a slot of a model that is ready.
     pub(crate) fn slot(&self, model: &str) -> Option<Slot> {
-        let residency = self.shared.residency.lock();
-        let slot = residency.slot(model)?;
+        let limits = self.shared.board.limits();
+        let mut residency = self.shared.residency.lock();
+        let slot = residency.slot(model, limits)?;
         self.shared.board.set_activity(residency.activity());
         Some(slot)
     }
@@ -306,7 +312,7 @@ impl EnginePool {
     }
 
     fn check_running(&self) -> Result<(), Failure> {
-        if self.shared.residency.lock().is_stopping() {
+        if self.shared.residency.lock().is_draining() {
             return Err(stopping());
         }
         Ok(())
@@ -357,6 +363,20 @@ impl EnginePool {
     fn report(&self, event: PoolEvent) {
         // Its receiver runs as long as the pool.
         _ = self.shared.events.send(event);
+    }
+
+    /// Records that the supervisor advances.
+    fn beat(&self) {
+        let now = self.now();
+        self.change(|residency| {
+            residency.beat(now);
+            Consequence::None
+        });
+    }
+
+    /// Whether the model is still to be loaded.
+    fn is_wanted(&self, model: &str) -> bool {
+        self.shared.residency.lock().wanted() == Some(model)
     }
 
     /// Reports the engines' activity to the board monitor.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hearth_policy::holds::{Holds, Keep};
-use hearth_proto::{Command, Failure, FailureKind, ModelInfo};
+use hearth_proto::{Command, Failure, FailureKind, Limits, ModelInfo};
 use tokio::sync::{mpsc, oneshot};
 
 use super::slot::{FileId, Slot, Slots};
@@ -29,7 +29,11 @@ pub(super) struct Residency {
     crashes: u64,
     loads: u64,
     cpu: String,
+    /// The daemon finishes running answers: nothing is loaded or unloaded on request.
+    draining: bool,
     stopping: bool,
+    /// Engines that have ended.
+    ends: u64,
 }
 
 /// The running engine process.
@@ -46,6 +50,8 @@ pub(super) struct Engine {
     pub(super) info: Option<ModelInfo>,
     /// It was told to end: later requests wait for the next engine.
     pub(super) is_ending: bool,
+    /// The limits that it was last told.
+    pub(super) limits: Limits,
 }
 
 /// A caller that waits for a model to be loaded.
@@ -102,11 +108,25 @@ impl Residency {
         })
     }
 
-    /// Opens a slot of a model that is ready.
-    pub(super) fn slot(&self, model: &str) -> Option<Slot> {
+    /// Opens a slot of a model that is ready; its engine knows the limits before the work.
+    pub(super) fn slot(&mut self, model: &str, limits: Limits) -> Option<Slot> {
+        if !self.is_ready() {
+            return None;
+        }
+        self.set_limits(limits);
         let engine = self.engine.as_ref().filter(|e| e.model == model)?;
-        self.is_ready()
-            .then(|| engine.slots.open(engine.commands.clone(), engine.file))
+        Some(engine.slots.open(engine.commands.clone(), engine.file))
+    }
+
+    /// Tells the engine the limits if they have changed.
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        if let Some(engine) = &mut self.engine
+            && engine.limits != limits
+        {
+            engine.limits = limits;
+            // An engine that has ended is noticed by its supervisor.
+            _ = engine.commands.send(Command::SetLimits(limits));
+        }
     }
 
     /// Sends all engines a command that no event answers.
@@ -171,7 +191,21 @@ impl Residency {
         self.wanted = None;
         self.failed = None;
         self.inhibitors.forget_wishes();
+        // What is submitted from now on is not cancelled with what runs: it waits.
+        if let Some(engine) = &mut self.engine {
+            engine.is_ending = true;
+        }
         Consequence::Unload
+    }
+
+    /// Refuses requests to load and unload from now on.
+    pub(super) fn begin_drain(&mut self) -> Consequence {
+        self.draining = true;
+        Consequence::None
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining || self.stopping
     }
 
     /// Unloads the model, and loads no other one afterwards.
@@ -221,6 +255,7 @@ impl Residency {
     /// The engine has ended; `crashed`: without having been told to.
     pub(super) fn ended(&mut self, crashed: bool) {
         self.engine = None;
+        self.ends += 1;
         self.crashes += u64::from(crashed);
     }
 
@@ -252,12 +287,12 @@ impl Residency {
         }
     }
 
-    /// Whether the running engine has to end now: another model or none is wanted, and its
-    /// work is finished.
+    /// Whether the running engine has to end now: it was unloaded, or another model is
+    /// wanted, and its work is finished.
     pub(super) fn end_unwanted(&mut self) -> bool {
         let is_unwanted = self.loaded() != self.wanted();
         match &mut self.engine {
-            Some(engine) if is_unwanted && engine.slots.are_closed() => {
+            Some(engine) if (is_unwanted || engine.is_ending) && engine.slots.are_closed() => {
                 engine.is_ending = true;
                 true
             }
@@ -344,6 +379,7 @@ impl Residency {
             failed: self.failed.clone(),
             crashes: self.crashes,
             loads: self.loads,
+            ends: self.ends,
             cpu: self.cpu.clone(),
             stopping: self.stopping,
         }

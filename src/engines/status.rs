@@ -15,6 +15,8 @@ pub struct PoolStatus {
     pub crashes: u64,
     /// How often a model has become ready since the daemon started.
     pub loads: u64,
+    /// How many engines have ended, each reported by a [`super::PoolEvent::Ended`].
+    pub ends: u64,
     /// The engine's CPU kernels; empty before the first load.
     pub cpu: String,
     /// Whether the daemon is stopping.

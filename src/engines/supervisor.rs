@@ -1,6 +1,7 @@
 //! The supervisor: one engine process for as long as its model is wanted; a lost
 //! one is replaced, with back-off.
 
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -129,6 +130,10 @@ async fn run_engine(pool: &EnginePool, model: &str) -> Ended {
         Ok(admitted) => admitted,
         Err(failure) => return Ended::LoadFailed(failure),
     };
+    // It may have been unloaded, or superseded, meanwhile.
+    if !pool.is_wanted(model) {
+        return Ended::Unloaded;
+    }
     let config = pool.shared.config.get();
     let path = executable(&config.paths.engine);
     let (commands, receiver) = mpsc::unbounded_channel();
@@ -148,6 +153,7 @@ async fn run_engine(pool: &EnginePool, model: &str) -> Ended {
         slots: Slots::new(pool.shared.changed.clone()),
         info: None,
         is_ending: false,
+        limits: admitted.request.limits,
     };
     let now = pool.now();
     pool.change(|residency| {
@@ -187,7 +193,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn run(mut self, request: LoadRequest) -> Ended {
+    async fn run(mut self, mut request: LoadRequest) -> Ended {
         let hello = tokio::time::timeout(HELLO_TIMEOUT, self.first_event()).await;
         match hello {
             Ok(Some(Event::Hello {
@@ -204,8 +210,13 @@ impl Session<'_> {
             }
             _ => return self.died(EXIT_TIMEOUT).await,
         }
-        let mut limits = request.limits;
-        self.memory = self.board.borrow_and_update().verdict.memory;
+        if !self.pool.is_wanted(self.model) {
+            _ = self.end(Duration::ZERO).await;
+            return Ended::Unloaded;
+        }
+        let status = self.board.borrow_and_update().clone();
+        self.memory = status.verdict.memory;
+        request.limits = status.limits;
         self.send(Command::Load(request));
         // One timer across all events: a stream of tokens must not delay it.
         let mut tick = std::pin::pin!(tokio::time::sleep(BUSY_TICK));
@@ -222,10 +233,7 @@ impl Session<'_> {
                 () = self.pool.shared.changed.notified() => {}
                 Ok(()) = self.board.changed() => {
                     let status = self.board.borrow_and_update().clone();
-                    if status.limits != limits {
-                        limits = status.limits;
-                        self.send(Command::SetLimits(limits));
-                    }
+                    self.pool.shared.residency.lock().set_limits(status.limits);
                     self.release_memory(status.verdict.memory);
                 }
                 () = &mut tick => match self.beat() {
@@ -240,7 +248,7 @@ impl Session<'_> {
                 self.send(Command::Shutdown);
                 // Frames still in transit are discarded.
                 while self.process.try_event().is_some() {}
-                _ = self.process.end(CACHE_WRITE_TIMEOUT).await;
+                _ = self.end(CACHE_WRITE_TIMEOUT).await;
                 return Ended::Unloaded;
             }
             self.pool.publish_activity();
@@ -253,13 +261,19 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 event = self.process.event() => return event,
-                () = tokio::time::sleep(HEARTBEAT) => {
-                    let now = self.pool.now();
-                    self.pool.change(|residency| {
-                        residency.beat(now);
-                        Consequence::None
-                    });
-                }
+                () = tokio::time::sleep(HEARTBEAT) => self.pool.beat(),
+            }
+        }
+    }
+
+    /// Ends the engine. The heartbeat goes on meanwhile: it may write to a slow disk.
+    async fn end(&mut self, timeout: Duration) -> (io::Result<ExitStatus>, bool) {
+        let pool = self.pool;
+        let mut ending = std::pin::pin!(self.process.end(timeout));
+        loop {
+            tokio::select! {
+                ended = &mut ending => return ended,
+                () = tokio::time::sleep(HEARTBEAT) => pool.beat(),
             }
         }
     }
@@ -274,7 +288,7 @@ impl Session<'_> {
         let now = self.pool.now();
         match event {
             Event::LoadFailed(failure) => {
-                _ = self.process.end(EXIT_TIMEOUT).await;
+                _ = self.end(EXIT_TIMEOUT).await;
                 return Some(Ended::LoadFailed(failure));
             }
             Event::Pong { ticks, busy, .. } => self.progress.pong(now, ticks, busy),
@@ -333,7 +347,7 @@ impl Session<'_> {
     /// The engine has ended or has to be ended: processes its remaining events and reports
     /// how it ended. With a timeout of zero the daemon kills it.
     async fn died(mut self, timeout: Duration) -> Ended {
-        let (ended, by_daemon) = self.process.end(timeout).await;
+        let (ended, by_daemon) = self.end(timeout).await;
         let signal = ended.as_ref().ok().and_then(ExitStatus::signal);
         let death = if signal == Some(Signal::SIGKILL as i32) && !by_daemon {
             Death::Killed

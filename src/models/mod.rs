@@ -144,7 +144,7 @@ impl ModelStore {
         Ok(())
     }
 
-    /// Removes an imported model, unless it is one of `in_memory`.
+    /// Removes an imported model, unless `is_loaded` says that it is in memory.
     ///
     /// # Errors
     /// `AccessDenied`, also for a packaged one; `ModelNotFound`; `Busy` while it is loaded;
@@ -154,16 +154,16 @@ impl ModelStore {
         caller: &Caller,
         permission: Permission,
         name: &str,
-        in_memory: &[String],
+        is_loaded: impl Fn(&str) -> bool,
     ) -> Result<(), Failure> {
         self.check_admin(caller, permission)?;
-        if in_memory.iter().any(|loaded| loaded == name) {
+        let model = self.find(&ModelRef::named(name)).await?;
+        if is_loaded(&model.name) {
             return Err(Failure::new(
                 FailureKind::Busy,
                 format!("{name} is loaded: unload it first (`hearthctl unload`)"),
             ));
         }
-        let model = self.find(&ModelRef::named(name)).await?;
         blocking(move || files::remove(&model)).await??;
         self.refresh().await;
         log::info!(uid:% = caller.principal, model = name; "model removed");

@@ -46,6 +46,8 @@ pub struct Tuner {
     pool: EnginePool,
     dispatcher: Dispatcher,
     state: Arc<Mutex<State>>,
+    /// Held while the measurements are written.
+    storing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +102,7 @@ impl Tuner {
             pool,
             dispatcher,
             state: Arc::new(Mutex::new(state)),
+            storing: Arc::default(),
         }
     }
 
@@ -128,7 +131,7 @@ impl Tuner {
     /// # Errors
     /// `Io` where the file cannot be written.
     pub async fn forget(&self) -> Result<(), Failure> {
-        self.store(Vec::new()).await?;
+        self.store(Vec::clear).await?;
         self.apply().await;
         Ok(())
     }
@@ -156,10 +159,12 @@ impl Tuner {
             let message = "the model is too fast on this board to be measured";
             return Err(Failure::new(FailureKind::NotSupported, message));
         }
-        let mut all = self.list();
-        all.retain(|old| old.model != tuning.model || old.cores != tuning.cores);
-        all.push(tuning.clone());
-        self.store(all).await?;
+        let added = tuning.clone();
+        self.store(|all| {
+            all.retain(|old| old.model != added.model || old.cores != added.cores);
+            all.push(added);
+        })
+        .await?;
         self.apply().await;
         let best = tuning.best().map_or(threads_max, |(threads, _)| threads);
         log::info!(model = model.as_str(), threads = best; "measured: answers are fastest with {best} of {threads_max} threads");
@@ -301,8 +306,11 @@ impl Tuner {
         }
     }
 
-    /// Stores measurements in memory and on disk.
-    async fn store(&self, tunings: Vec<Tuning>) -> Result<(), Failure> {
+    /// Changes the measurements in memory and on disk; one change at a time.
+    async fn store(&self, change: impl FnOnce(&mut Vec<Tuning>)) -> Result<(), Failure> {
+        let _turn = self.storing.lock().await;
+        let mut tunings = self.list();
+        change(&mut tunings);
         let path = self.config.get().paths.tuning.clone();
         let (file, written) = (path.clone(), tunings.clone());
         let written = tokio::task::spawn_blocking(move || store::write(&file, &written));

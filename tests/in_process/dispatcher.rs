@@ -254,6 +254,11 @@ async fn draining_finishes_what_runs_and_refuses_the_rest() {
     let queued = world.submit("queued").await.unwrap();
     let refused = async {
         sleep(Duration::from_millis(100)).await;
+        // An unload would end what the drain waits for.
+        let (pool, caller) = (&world.daemon.pool, caller());
+        let unload = pool.unload(&caller).await.unwrap_err();
+        let load = pool.load(&caller, &ModelRef::Default).await.unwrap_err();
+        assert_eq!([unload.kind, load.kind], [FailureKind::Busy; 2]);
         world.submit("refused").await
     };
     let ((), running, queued, refused) = tokio::join!(

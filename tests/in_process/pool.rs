@@ -307,3 +307,16 @@ async fn the_supervisor_advances_while_an_engine_works() {
     }
     running.collect().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_after_an_unload_waits_for_the_next_engine() {
+    let world = World::new(Script::default()).await;
+    world.say("first").await.unwrap();
+    let caller = caller();
+    let (unloaded, answered) = tokio::join!(world.daemon.pool.unload(&caller), async {
+        world.submit("next").await.unwrap().collect().await
+    });
+    unloaded.unwrap();
+    assert_eq!(answered.unwrap().content, "next");
+    assert_eq!(world.engine.started(), 2);
+}

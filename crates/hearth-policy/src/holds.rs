@@ -14,7 +14,7 @@ const CLIENTS_MAX: usize = 64;
 /// earlier one; it never shortens another client's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Client {
-    /// The user; that of `nobody` over TCP.
+    /// The user; 2^32 - 1 over TCP, which identifies none.
     pub uid: u32,
     /// The process; 0 if it is unknown, as over TCP.
     pub pid: i32,

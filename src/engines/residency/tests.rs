@@ -27,6 +27,7 @@ fn loaded(sets_keep_alive: bool) -> Residency {
         pid: None,
         info: None,
         is_ending: false,
+        limits: Limits::default(),
         file: FileId::default(),
         note: String::new(),
         slots: Slots::new(Arc::default()),
