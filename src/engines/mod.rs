@@ -4,9 +4,11 @@
 //! differ. What engines report comes out of one channel as [`PoolEvent`]s; the pool knows
 //! nothing of queues and callers.
 
+mod event;
 mod load;
 mod process;
 mod residency;
+mod session;
 mod slot;
 mod status;
 mod supervisor;
@@ -27,6 +29,7 @@ use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::config::ConfigReader;
 use crate::models::ModelStore;
+pub use event::{Death, PoolEvent};
 pub(crate) use process::executable;
 pub use process::{EngineProcess, Launcher};
 pub(crate) use residency::ReadyModel;
@@ -38,40 +41,6 @@ pub use status::{PoolStatus, ResidentModel};
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Seconds after which a caller may try again that was refused because the daemon stops.
 pub(crate) const RETRY_S: u32 = 5;
-
-/// How an engine process ended unexpectedly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Death {
-    /// It crashed, or the daemon killed it because it hung.
-    Crashed,
-    /// By a SIGKILL that the daemon did not send.
-    Killed,
-}
-
-/// What the pool reports to the owner of the requests, in order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PoolEvent {
-    /// An engine's event about a request or a command.
-    Engine(Event),
-    /// A model is ready for requests.
-    Ready {
-        /// Whether callers waited for the load itself, without a request.
-        had_waiters: bool,
-    },
-    /// The loaded model is to be replaced by another one as soon as it is idle.
-    Replacing,
-    /// No model is wanted: running requests are to end.
-    Unloading,
-    /// The engine has ended, or could not be started.
-    Ended {
-        /// How it died; `None`: it was told to end, or reported why it cannot load.
-        death: Option<Death>,
-        /// The model that cannot be loaded and why; requests for it are to fail.
-        load_failure: Option<(String, Failure)>,
-    },
-    /// The pool has stopped; no event follows.
-    Stopped,
-}
 
 /// Handle on the pool; clones share everything.
 #[derive(Clone, Debug)]
