@@ -4,6 +4,7 @@
 //! is rendered from them (`hearthd --print-config`) and a test compares the two.
 
 mod check;
+mod engine_path;
 mod handle;
 mod load;
 mod render;

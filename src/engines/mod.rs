@@ -30,7 +30,6 @@ use crate::clock::Clock;
 use crate::config::ConfigReader;
 use crate::models::ModelStore;
 pub use event::{Death, PoolEvent};
-pub(crate) use process::executable;
 pub use process::{EngineProcess, Launcher};
 pub(crate) use residency::ReadyModel;
 use residency::{Consequence, Residency};

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,13 +172,4 @@ async fn read_event(from: &mut BufReader<OwnedReadHalf>) -> io::Result<Event> {
     let mut payload = vec![0; framing::payload_len(header)?];
     from.read_exact(&mut payload).await?;
     framing::decode(&payload)
-}
-
-/// The engine's executable: as configured, or next to the daemon's.
-pub(crate) fn executable(configured: &Path) -> PathBuf {
-    if !configured.as_os_str().is_empty() {
-        return configured.to_owned();
-    }
-    let exe = std::env::current_exe().unwrap_or_default();
-    exe.with_file_name("hearth-engine")
 }

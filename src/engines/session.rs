@@ -10,7 +10,7 @@ use hearth_proto::{Command, Event, Failure, FailureKind, LoadRequest, PROTOCOL_V
 use nix::sys::signal::Signal;
 use tokio::sync::{mpsc, watch};
 
-use super::process::{EngineProcess, executable};
+use super::process::EngineProcess;
 use super::residency::{Consequence, Engine};
 use super::slot::Slots;
 use super::{Death, EnginePool, HEARTBEAT, load};
@@ -50,7 +50,7 @@ pub(super) async fn run_engine(pool: &EnginePool, model: &str) -> Ended {
         return Ended::Unloaded;
     }
     let config = pool.shared.config.get();
-    let path = executable(&config.paths.engine);
+    let path = config.paths.engine_executable();
     let (commands, receiver) = mpsc::unbounded_channel();
     let process = match pool.shared.launcher.start(&path, receiver) {
         Ok(process) => process,

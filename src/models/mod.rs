@@ -17,7 +17,6 @@ use tokio::sync::watch;
 
 use crate::caller::{Caller, Permission};
 use crate::config::{ConfigReader, ModelAdmins};
-use crate::engines::executable;
 pub use index::{ModelIndex, StoredModel};
 
 /// Handle on the store; clones share everything.
@@ -112,7 +111,7 @@ impl ModelStore {
         let import = blocking(move || files::receive(&folder, &wanted, &mut file)).await??;
         let config = self.shared.config.get();
         let limit = Duration::from_secs(u64::from(config.engine.load_timeout_s));
-        let engine = executable(&config.paths.engine);
+        let engine = config.paths.engine_executable();
         check::check(&engine, name, import.path(), limit).await?;
         blocking(move || import.persist()).await??;
         self.refresh().await;
