@@ -47,7 +47,7 @@ pids+=($!)
 busy &
 pids+=($!)
 tmux -L hearthd-pictures new-session -d -x 112 -y 34 "$bin/hearthctl top"
-sleep 90
+sleep 60
 tmux -L hearthd-pictures capture-pane -e -p | aha --black --title 'hearthctl top' >"$dir/top.html"
 "$python" docs/pictures/shots.py "http://127.0.0.1:$port" "$dir/top.html" "$pictures"
 echo "pictures: $pictures/page.png, $pictures/top.png"

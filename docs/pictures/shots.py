@@ -32,6 +32,23 @@ def top(browser):
     shot.goto(f"file://{TOP}")
     shot.add_style_tag(content="body { margin: 12px; width: max-content; background: #000 }"
                                "pre { font: 14px/1.2 'DejaVu Sans Mono', monospace; margin: 0 }")
+    # Another font has the dots of the plots, with another width.
+    shot.evaluate("""() => {
+      const pre = document.querySelector("pre"), walker = document.createTreeWalker(pre, NodeFilter.SHOW_TEXT);
+      const texts = [];
+      while (walker.nextNode()) texts.push(walker.currentNode);
+      for (const text of texts) {
+        const cells = document.createElement("span");
+        for (const c of text.data) {
+          if (c.codePointAt(0) < 0x2800) { cells.append(c); continue; }
+          const cell = document.createElement("span");
+          cell.style.cssText = "display: inline-block; width: 1ch; overflow: hidden; height: 1em; vertical-align: top";
+          cell.textContent = c;
+          cells.append(cell);
+        }
+        text.replaceWith(cells);
+      }
+    }""")
     shot.locator("pre").screenshot(path=f"{FOLDER}/top.png")
 
 
