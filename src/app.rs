@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use hearth_policy::simulator::Board;
 use sd_notify::NotifyState;
 use simulated::Simulated;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,7 +23,6 @@ use crate::config::{Config, ConfigError, Layer, parse_layers};
 use crate::daemon::Daemon;
 use crate::engines::Launcher;
 use crate::{dbus, http};
-use hearth_policy::simulator::Board;
 
 /// The command-line options.
 #[derive(Clone, Debug)]

@@ -7,12 +7,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hearth_policy::simulator::{Board, Plant};
+use hearth_sensors::process::cpu_time;
 use nix::unistd::{SysconfVar, sysconf};
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
-use hearth_policy::simulator::{Board, Plant};
-use hearth_sensors::process::cpu_time;
 
 /// How often the board's files are rewritten.
 const STEP: Duration = Duration::from_millis(500);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use hearth_proto::{Failure, FailureKind};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use zbus::connection::Connection;
@@ -14,7 +15,6 @@ use zbus::names::BusName;
 use super::Error;
 use crate::board::BoardMonitor;
 use crate::caller::{Caller, Origin, Principal};
-use hearth_proto::{Failure, FailureKind};
 
 /// Known callers. The uid of a unique name never changes, so it is queried once.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hearth_proto::Failure;
 use tokio::sync::watch;
 use zbus::connection::Connection;
 use zbus::message::Header;
@@ -14,7 +15,6 @@ use super::{Error, PATH};
 use crate::caller::Principal;
 use crate::daemon::Daemon;
 use crate::jobs::{JobState, JobView};
-use hearth_proto::Failure;
 
 /// Progress is published at most this often.
 const COALESCE: Duration = Duration::from_millis(250);

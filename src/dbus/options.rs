@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hearth_api::openai::{decode_messages, decode_options, decode_tools};
+use hearth_proto::{Failure, Priority, RequestOptions, Submission};
 use serde_json::{Map, Number, Value};
 use zbus::{OwnedVariant, Variant};
 
 use super::turn::schema;
 use crate::dispatch::Prewarm;
 use crate::sessions::Turn;
-use hearth_proto::Submission;
-use hearth_proto::{Failure, Priority, RequestOptions};
 
 /// Options of a session that are fields of a `Chat` request; also accepted for one turn.
 const FIELDS: &[&str] = &[

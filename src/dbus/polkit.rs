@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use hearth_proto::{Failure, FailureKind};
 use zbus::connection::Connection;
 use zbus::message::{Flags, Header};
 use zbus::{Variant, fdo, proxy};
@@ -10,7 +11,6 @@ use zbus::{Variant, fdo, proxy};
 use super::Error;
 use super::callers::BusCaller;
 use crate::caller::Permission;
-use hearth_proto::{Failure, FailureKind};
 
 /// Timeout for an answer that needs no user interaction; libdbus has the same default.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);

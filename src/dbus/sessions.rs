@@ -1,5 +1,6 @@
 //! Session objects, `/org/hearthd/Inference1/sessions/<id>`.
 
+use hearth_proto::Failure;
 use tokio::sync::watch;
 use zbus::connection::Connection;
 use zbus::message::Header;
@@ -11,7 +12,6 @@ use super::options::{self, Options};
 use super::{Error, PATH};
 use crate::daemon::Daemon;
 use crate::sessions::SessionView;
-use hearth_proto::Failure;
 
 /// The interface `org.hearthd.Inference1.Session`. Only the owner's user and root can use
 /// it; other users can see that it exists.

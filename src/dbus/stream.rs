@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use hearth_api::openai::call_id;
+use hearth_proto::{AnswerPart, Failure, FailureKind, RequestId, StreamEvent};
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::unix::pipe;
@@ -13,8 +14,6 @@ use tokio::sync::mpsc;
 use super::Error;
 use crate::caller::Caller;
 use crate::daemon::Daemon;
-use hearth_proto::StreamEvent;
-use hearth_proto::{AnswerPart, Failure, FailureKind, RequestId};
 
 /// Starts writing; returns the reading end.
 pub(super) fn start(

@@ -8,12 +8,12 @@ use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::StreamExt as _;
+use hearth_proto::{Failure, FailureKind};
 
 use super::ApiError;
 use super::budget::{Allocation, Budget};
 use crate::caller::Principal;
 use crate::daemon::Daemon;
-use hearth_proto::{Failure, FailureKind};
 
 /// Bodies up to this size are always read: the limit on connections bounds them, and chats
 /// of usual length are not refused because other clients send large ones.

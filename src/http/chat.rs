@@ -14,14 +14,13 @@ use hearth_api::openai::{
     ChatStream, CompletionStream, chat_response, completion_response, decode_chat,
     decode_completion,
 };
+use hearth_proto::{Failure, Submission};
 
 use super::body::Body;
 use super::stream::Parts;
 use super::{ApiError, Connection};
 use crate::daemon::Daemon;
 use crate::dispatch::Candidates;
-use hearth_proto::Failure;
-use hearth_proto::Submission;
 
 /// Interval of the heartbeat while a stream is silent.
 const HEARTBEAT: Duration = Duration::from_secs(5);

@@ -6,13 +6,13 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hearth_api::openai::decode_embeddings;
+use hearth_proto::{Failure, FailureKind};
 use serde_json::json;
 
 use super::body::Body;
 use super::{ApiError, Connection};
 use crate::daemon::Daemon;
 use crate::dispatch::Embeddings;
-use hearth_proto::{Failure, FailureKind};
 
 pub(super) async fn embeddings(
     State(daemon): State<Daemon>,

@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hearth_proto::Failure;
 use serde_json::{Value, json};
 
 use super::ollama::OllamaError;
-use hearth_proto::Failure;
 
 /// A failure to be sent as a response.
 #[derive(Debug)]

@@ -4,11 +4,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
+use hearth_proto::units::{Bytes, MilliCelsius, Permille};
 use serde_json::{Value, json};
 
 use super::token::Unauthenticated;
 use crate::daemon::{BoardSnapshot, Daemon, State as DaemonState};
-use hearth_proto::units::{Bytes, MilliCelsius, Permille};
 
 /// An unauthenticated client gets only whether the service is healthy.
 pub(super) async fn health(

@@ -7,9 +7,9 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use hearth_proto::{Failure, FailureKind};
 
 use super::ApiError;
-use hearth_proto::{Failure, FailureKind};
 
 /// Passes on only requests whose headers name this machine.
 pub(super) async fn check(request: Request, next: Next) -> Response {

@@ -28,14 +28,14 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
+use hearth_policy::holds::Client;
+use hearth_proto::{Failure, ModelKind};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::board::BoardMonitor;
 use crate::caller::{Caller, Origin, Principal};
 use crate::daemon::Daemon;
-use hearth_policy::holds::Client;
-use hearth_proto::{Failure, ModelKind};
 
 pub use error::ApiError;
 pub use serve::Connections;

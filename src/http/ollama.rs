@@ -14,6 +14,8 @@ use hearth_api::ollama::{
     Form, OllamaStream, Request, decode_chat, decode_copy, decode_embed, decode_generate,
     decode_model, name_of, process, show as describe, tag, tagged,
 };
+use hearth_policy::holds::Keep;
+use hearth_proto::{Failure, FailureKind, KeepAlive, ModelEntry, ModelRef};
 use serde_json::{Value, json};
 
 use super::body::Body;
@@ -24,9 +26,6 @@ use super::{ApiError, Connection};
 use crate::caller::{Caller, Permission};
 use crate::daemon::Daemon;
 use crate::dispatch::Embeddings;
-use hearth_policy::holds::Keep;
-use hearth_proto::{Failure, FailureKind};
-use hearth_proto::{KeepAlive, ModelEntry, ModelRef};
 
 /// The version of Ollama whose API is implemented. Clients compare it to know what they may
 /// request.

@@ -9,13 +9,13 @@ use axum::response::sse;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use hearth_api::openai::{ResponsesStream, decode_responses};
+use hearth_proto::Failure;
 
 use super::body::Body;
 use super::chat::{set_priority, sse_response};
 use super::stream::Parts;
 use super::{ApiError, Connection};
 use crate::daemon::Daemon;
-use hearth_proto::Failure;
 
 pub(super) async fn responses(
     State(daemon): State<Daemon>,

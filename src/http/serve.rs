@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::ConnectInfo;
 use axum::http::Request;
+use hearth_proto::{Failure, FailureKind};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, Service as _, service_fn};
@@ -28,7 +29,6 @@ use super::write_timeout::WriteTimeout;
 use super::{ApiError, Peer};
 use crate::caller::{Origin, Principal};
 use crate::daemon::Daemon;
-use hearth_proto::{Failure, FailureKind};
 
 /// Largest head of a request in bytes, as the default of other servers (nginx: 32 KiB in
 /// all). It has at most 100 lines, which is hyper's own bound.

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use hearth_api::Chunks;
+use hearth_proto::{Failure, StreamEvent};
 use serde_json::Value;
 
 use crate::dispatch::Candidates;
-use hearth_proto::Failure;
-use hearth_proto::StreamEvent;
 
 /// A failure within this time is returned with its HTTP status; after it, the stream starts.
 const STATUS_WINDOW: Duration = Duration::from_secs(2);

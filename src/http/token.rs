@@ -5,10 +5,10 @@ use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use hearth_proto::{Failure, FailureKind};
 
 use super::ApiError;
 use crate::daemon::Daemon;
-use hearth_proto::{Failure, FailureKind};
 
 /// Marks a request without the required token.
 #[derive(Clone, Copy, Debug)]

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
+use hearth_proto::Failure;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::Body;
 use super::{ApiError, Connection};
 use crate::daemon::Daemon;
-use hearth_proto::Failure;
 
 #[derive(Deserialize)]
 struct Text {
