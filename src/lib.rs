@@ -9,6 +9,7 @@
 pub mod app;
 pub mod board;
 pub mod caller;
+mod changes;
 pub mod clock;
 pub mod config;
 pub mod daemon;

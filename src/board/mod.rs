@@ -18,6 +18,7 @@ use hearth_sensors::Sensors;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use crate::changes::publish;
 use crate::clock::Clock;
 use crate::config::{Config, GovernorConfig};
 use decisions::Decisions;
@@ -206,11 +207,7 @@ impl BoardMonitor {
 
     /// Sets the activity of the engines.
     pub(crate) fn set_activity(&self, activity: Activity) {
-        self.shared.activity.send_if_modified(|current| {
-            let changed = *current != activity;
-            *current = activity;
-            changed
-        });
+        publish(&self.shared.activity, activity);
     }
 
     /// The system reports memory pressure; the next reading, which follows at once, takes it
@@ -285,11 +282,7 @@ impl BoardMonitor {
             limits,
             threads_max,
         };
-        self.shared.status.send_if_modified(|old| {
-            let changed = *old != status;
-            *old = status;
-            changed
-        });
+        publish(&self.shared.status, status);
     }
 }
 

@@ -42,8 +42,6 @@ pub struct BoardSnapshot {
     pub tokens_generated: u64,
     /// Progress of the running measurement.
     pub tuning: Option<TuningProgress>,
-    /// Which files the readings come from, a line for each kind.
-    pub sources: Vec<String>,
     /// Decisions with their age, the latest first.
     pub decisions: Vec<(Duration, String)>,
 }
@@ -74,7 +72,6 @@ impl Daemon {
             memory_available: board.reading.memory.available,
             memory_state: verdict.memory.as_str(),
             engine: resident.await.ok().flatten(),
-            sources: self.board.sources().await,
             tokens_generated: self.dispatcher.tokens_generated(),
             tuning: self.tuner.progress(),
             decisions: self.board.decisions(),

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd as StdFd;
 use std::slice::from_ref;
 
 use hearth_api::openai::{chat_response, decode_chat};
+use hearth_proto::{Answer, Failure, ModelRef, Submission};
 use zbus::connection::Connection;
 use zbus::message::Header;
 use zbus::object_server::ObjectServer;
@@ -20,7 +21,6 @@ use super::polkit::{self, Action};
 use super::turn::{schema, turn};
 use super::values::{board, entry, prompt_entry, tuning};
 use super::{Error, jobs, sessions, stream};
-use hearth_proto::{Answer, Failure, ModelRef, Submission};
 
 use crate::daemon::{Daemon, Status};
 
@@ -435,7 +435,8 @@ impl Manager {
     /// decisions. Values that the board does not provide are omitted.
     #[zbus(out_args("board"))]
     async fn get_board(&self) -> HashMap<&'static str, OwnedVariant> {
-        board(self.daemon.board_snapshot().await)
+        let sources = self.daemon.board.sources().await;
+        board(self.daemon.board_snapshot().await, sources)
     }
 
     /// Measures the speed of a model with 1, 2, … threads while the board is cool and idle; the

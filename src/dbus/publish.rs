@@ -14,7 +14,11 @@ const COALESCE: Duration = Duration::from_millis(100);
 /// Emits PropertiesChanged for what changed, until the service ends.
 pub(super) async fn publish(interface: InterfaceRef<Manager>, mut status: StatusWatch) {
     let mut shown = status.current();
-    while status.changed().await.is_some() {
+    while let Some(changed) = status.changed().await {
+        // Most readings of the board change nothing that is shown.
+        if changed == shown {
+            continue;
+        }
         tokio::time::sleep(COALESCE).await;
         let now = status.current();
         if let Err(error) = emit(&interface, &shown, &now).await {

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
+use hearth_proto::units::{MilliCelsius, Permille};
+use hearth_proto::{ModelEntry, ModelKind};
 use zbus::{OwnedVariant, Str, Variant};
 
 use crate::daemon::BoardSnapshot;
 use crate::prompt_cache::PromptEntry;
 use crate::tuning::Tuning;
-use hearth_proto::ModelEntry;
-use hearth_proto::ModelKind;
-use hearth_proto::units::{MilliCelsius, Permille};
 
 /// A model as `ListModels` shows it.
 pub(super) fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
@@ -32,8 +31,11 @@ pub(super) fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
     ])
 }
 
-/// The board as `GetBoard` shows it.
-pub(super) fn board(board: BoardSnapshot) -> HashMap<&'static str, OwnedVariant> {
+/// The board, and the files that it was read from, as `GetBoard` shows them.
+pub(super) fn board(
+    board: BoardSnapshot,
+    sources: Vec<String>,
+) -> HashMap<&'static str, OwnedVariant> {
     let share = |permille: Permille| f64::from(permille.0) / 1000.0;
     let ages = board.decisions.into_iter();
     let decisions: Vec<(u64, String)> = ages.map(|(age, text)| (age.as_secs(), text)).collect();
@@ -44,7 +46,7 @@ pub(super) fn board(board: BoardSnapshot) -> HashMap<&'static str, OwnedVariant>
         ("threads_max", board.threads_max.into()),
         ("duty", share(board.duty).into()),
         ("firmware", array(firmware)),
-        ("sources", array(board.sources)),
+        ("sources", array(sources)),
         ("tokens_generated", board.tokens_generated.into()),
         ("memory_state", text(board.memory_state.to_owned())),
         ("decisions", array(decisions)),

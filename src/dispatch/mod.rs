@@ -25,6 +25,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::board::BoardMonitor;
 use crate::caller::Caller;
+use crate::changes;
 use crate::clock::Clock;
 use crate::config::ConfigReader;
 use crate::engines::{EnginePool, engine_died, stopping};
@@ -213,12 +214,7 @@ impl Dispatcher {
     }
 
     fn publish(&self, requests: &Requests) {
-        let status = requests.status();
-        self.shared.status.send_if_modified(|old| {
-            let changed = *old != status;
-            *old = status;
-            changed
-        });
+        changes::publish(&self.shared.status, requests.status());
     }
 
     fn now(&self) -> Duration {

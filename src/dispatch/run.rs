@@ -14,7 +14,7 @@ impl Dispatcher {
     /// Handles the events of the pool until it stops.
     pub async fn run(&self, mut events: mpsc::UnboundedReceiver<PoolEvent>) {
         let mut board = self.shared.board.subscribe();
-        let mut memory = MemoryState::Normal;
+        let (mut memory, mut slots) = (MemoryState::Normal, 0);
         loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -22,9 +22,15 @@ impl Dispatcher {
                     Some(event) => self.handle(event),
                 },
                 Ok(()) = board.changed() => {
-                    let state = board.borrow_and_update().verdict.memory;
-                    self.board_changed(memory, state);
-                    memory = state;
+                    let before = (memory, slots);
+                    {
+                        let status = board.borrow_and_update();
+                        (memory, slots) = (status.verdict.memory, status.limits.slots);
+                    }
+                    // Nothing else of a reading concerns requests.
+                    if (memory, slots) != before {
+                        self.board_changed(before.0, memory);
+                    }
                 }
             }
         }

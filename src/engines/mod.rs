@@ -26,6 +26,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::board::BoardMonitor;
 use crate::caller::Caller;
+use crate::changes::publish;
 use crate::clock::Clock;
 use crate::config::ConfigReader;
 use crate::models::ModelStore;
@@ -90,10 +91,7 @@ impl EnginePool {
     /// Runs an engine whenever a model is wanted; returns when the pool has stopped.
     pub async fn run(&self) {
         supervisor::run(self).await;
-        self.change(|pool| {
-            pool.fail_waiters(&stopping());
-            Consequence::None
-        });
+        self.change(|pool| pool.fail_waiters(&stopping()));
         self.report(PoolEvent::Stopped);
     }
 
@@ -118,10 +116,14 @@ impl EnginePool {
     /// `ModelNotFound`, `ModelInvalid`, `OutOfMemory`, `Busy`.
     pub async fn load(&self, caller: &Caller, model: &ModelRef) -> Result<(), Failure> {
         let model = self.shared.store.find(model).await?.name;
+        self.load_installed(caller, &model).await
+    }
+
+    async fn load_installed(&self, caller: &Caller, model: &str) -> Result<(), Failure> {
         let (sender, loaded) = oneshot::channel();
         self.check_running()?;
-        log::info!(uid:% = caller.principal, model = model.as_str(); "load requested");
-        self.change(|pool| pool.want(&model, Some(sender), caller.keep.is_some()));
+        log::info!(uid:% = caller.principal, model; "load requested");
+        self.change(|pool| pool.want(model, Some(sender), caller.keep.is_some()));
         loaded.await.map_err(|_| engine_died())?
     }
 
@@ -139,7 +141,7 @@ impl EnginePool {
             return Ok(ready.name);
         }
         let name = self.shared.store.find(model).await?.name;
-        self.load(caller, &ModelRef::Named(name.clone())).await?;
+        self.load_installed(caller, &name).await?;
         Ok(name)
     }
 
@@ -163,7 +165,7 @@ impl EnginePool {
         let name = self.shared.store.find(model).await?.name;
         let stays = !caller.keep.as_ref().is_some_and(Keep::is_over);
         if stays {
-            self.load(caller, &ModelRef::Named(name.clone())).await?;
+            self.load_installed(caller, &name).await?;
         } else {
             self.check_running()?;
         }
@@ -287,18 +289,14 @@ impl EnginePool {
     }
 
     /// Changes the state, publishes it, and reports what follows from the change.
-    fn change(&self, change: impl FnOnce(&mut Residency) -> Consequence) {
+    fn change<C: Into<Consequence>>(&self, change: impl FnOnce(&mut Residency) -> C) {
         let (consequence, status) = {
             let mut residency = self.shared.residency.lock();
-            let consequence = change(&mut residency);
+            let consequence = change(&mut residency).into();
             self.shared.board.set_activity(residency.activity());
             (consequence, residency.status())
         };
-        self.shared.status.send_if_modified(|old| {
-            let changed = *old != status;
-            *old = status;
-            changed
-        });
+        publish(&self.shared.status, status);
         let event = match consequence {
             Consequence::None => None,
             Consequence::Replace => Some(PoolEvent::Replacing),
@@ -321,10 +319,7 @@ impl EnginePool {
             "model loaded"
         );
         let (now, mut had_waiters) = (self.now(), false);
-        self.change(|residency| {
-            had_waiters = residency.loaded_now(now, info);
-            Consequence::None
-        });
+        self.change(|residency| had_waiters = residency.loaded_now(now, info));
         self.report(PoolEvent::Ready { had_waiters });
     }
 
@@ -336,10 +331,7 @@ impl EnginePool {
     /// Records that the supervisor advances.
     fn beat(&self) {
         let now = self.now();
-        self.change(|residency| {
-            residency.beat(now);
-            Consequence::None
-        });
+        self.change(|residency| residency.beat(now));
     }
 
     /// Whether the model is still to be loaded.

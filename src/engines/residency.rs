@@ -84,6 +84,12 @@ pub(super) enum Consequence {
     Unload,
 }
 
+impl From<()> for Consequence {
+    fn from((): ()) -> Self {
+        Self::None
+    }
+}
+
 impl Residency {
     /// The model that is loaded or being loaded.
     pub(super) fn loaded(&self) -> Option<&str> {
@@ -199,9 +205,8 @@ impl Residency {
     }
 
     /// Refuses requests to load and unload from now on.
-    pub(super) fn begin_drain(&mut self) -> Consequence {
+    pub(super) fn begin_drain(&mut self) {
         self.draining = true;
-        Consequence::None
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -381,7 +386,6 @@ impl Residency {
             loads: self.loads,
             ends: self.ends,
             cpu: self.cpu.clone(),
-            stopping: self.stopping,
         }
     }
 }

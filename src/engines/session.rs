@@ -71,10 +71,7 @@ pub(super) async fn run_engine(pool: &EnginePool, model: &str) -> Ended {
         limits: admitted.request.limits,
     };
     let now = pool.now();
-    pool.change(|residency| {
-        residency.started(now, engine);
-        Consequence::None
-    });
+    pool.change(|residency| residency.started(now, engine));
     let seconds = |s: u32| Duration::from_secs(u64::from(s));
     let session = Session {
         pool,

@@ -19,8 +19,6 @@ pub struct PoolStatus {
     pub ends: u64,
     /// The engine's CPU kernels; empty before the first load.
     pub cpu: String,
-    /// Whether the daemon is stopping.
-    pub stopping: bool,
 }
 
 /// A model that is loaded or being loaded.
@@ -45,10 +43,5 @@ impl PoolStatus {
     /// The model of this name, if it is loaded or being loaded.
     pub fn get(&self, name: &str) -> Option<&ResidentModel> {
         self.resident.iter().find(|model| model.name == name)
-    }
-
-    /// The names of the models in memory.
-    pub fn names(&self) -> Vec<String> {
-        self.resident.iter().map(|m| m.name.clone()).collect()
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use hearth_proto::{Failure, FailureKind};
 
-use super::residency::Consequence;
 use super::session::{Ended, run_engine};
 use super::{Death, EnginePool, PoolEvent};
 
@@ -69,7 +68,6 @@ fn clear_engine(pool: &EnginePool, model: &str, ended: Ended, crashes_before: u3
             log::error!(model = model; "cannot load the model: {failure}");
             residency.load_failed(model, failure);
         }
-        Consequence::None
     });
     pool.report(PoolEvent::Ended {
         death,

@@ -260,27 +260,25 @@ async fn an_engine_of_another_version_is_not_used() {
     assert_eq!(world.engine.started(), 1);
 }
 
+/// A request ends after three engines.
+async fn given_up(world: &World) {
+    let said = timeout(PATIENCE, world.say("x")).await;
+    let failure = said.expect("it ends").unwrap_err();
+    assert_eq!(failure.kind, FailureKind::ModelInvalid);
+    assert_eq!(world.engine.started(), 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_never_says_hello_is_given_up() {
     let world = World::new(Script::fault(LoadFault::NoHello)).await;
-    let said = timeout(PATIENCE, world.say("x")).await;
-    assert_eq!(
-        said.expect("it ends").unwrap_err().kind,
-        FailureKind::ModelInvalid
-    );
-    assert_eq!(world.engine.started(), 3);
+    given_up(&world).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_load_that_hangs_is_ended() {
     let config = "[engine]\nload_timeout_s = 30\n";
     let world = World::with(config, Script::fault(LoadFault::Hangs)).await;
-    let said = timeout(PATIENCE, world.say("x")).await;
-    assert_eq!(
-        said.expect("it ends").unwrap_err().kind,
-        FailureKind::ModelInvalid
-    );
-    assert_eq!(world.engine.started(), 3);
+    given_up(&world).await;
 }
 
 #[tokio::test(start_paused = true)]
