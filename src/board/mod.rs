@@ -15,6 +15,7 @@ use hearth_policy::governor::{Governor, SpeedTable, Verdict};
 use hearth_proto::reading::Reading;
 use hearth_proto::{Failure, Limits};
 use hearth_sensors::Sensors;
+use hearth_sensors::process::ProcessMemory;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -266,6 +267,15 @@ impl BoardMonitor {
         read_blocking(&self.shared.sensors, move |sensors| sensors.unit(pid))
             .await
             .flatten()
+    }
+
+    /// Memory of a process, if it is known.
+    pub(crate) async fn process_memory(&self, pid: u32) -> Option<ProcessMemory> {
+        read_blocking(&self.shared.sensors, move |sensors| {
+            sensors.process_memory(pid)
+        })
+        .await
+        .flatten()
     }
 
     fn observe(&self, reading: Reading) {

@@ -11,6 +11,7 @@ mod render;
 mod sampling;
 mod token;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -22,7 +23,7 @@ pub use render::render_default;
 pub use sampling::SamplingConfig;
 pub use token::Token;
 
-use hearth_proto::{KvType, paths};
+use hearth_proto::{KvType, Use, paths};
 
 /// Configuration of hearthd. The commented-out values are the defaults. Files in
 /// `hearthd.toml.d/*.toml` are read after this one, in the order of their names, and
@@ -65,6 +66,15 @@ pub struct ModelConfig {
     /// The model for requests that name none, as listed by `hearthctl models`. Empty: the
     /// only imported model, else the smallest packaged one.
     pub default: String,
+    /// The model for embeddings that name none. Empty: the only installed embedding model,
+    /// else as for other requests.
+    pub embedding: String,
+    /// Further names of models, as clients send them: {"gpt-4o-mini" = "qwen2.5-1.5b"}. A
+    /// model that has such a name itself comes first.
+    pub aliases: BTreeMap<String, String>,
+    /// Names of models that never leave the memory to make room for others, nor when they
+    /// are idle. They are loaded with the first request, or by `preload`.
+    pub pinned: Vec<String>,
     /// Load the default model when the service starts instead of on the first request.
     pub preload: bool,
     /// Context size in tokens. 0: the context the model was trained with, at most
@@ -81,10 +91,23 @@ impl Default for ModelConfig {
     fn default() -> Self {
         Self {
             default: String::new(),
+            embedding: String::new(),
+            aliases: BTreeMap::new(),
+            pinned: Vec::new(),
             preload: false,
             context: 0,
             context_max: 4096,
             kv_type: KvType::F16,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// The model for requests of this use that name none; empty where none is configured.
+    pub fn default_for(&self, purpose: Use) -> &str {
+        match purpose {
+            Use::Chat | Use::Completion => &self.default,
+            Use::Embedding => &self.embedding,
         }
     }
 }
@@ -152,7 +175,10 @@ pub struct EngineConfig {
     /// loads it again. 0: never. `KeepLoaded` on D-Bus and `keep_alive` in Ollama's API
     /// override this.
     pub idle_unload_s: u32,
-    /// Number of requests processed at once, 1 to 16. They share the KV cache: each may use
+    /// Number of models in memory at once. Each has an engine process of its own; all share
+    /// the memory of the board. 0: as many as fit.
+    pub models_max: u32,
+    /// Number of requests that one model processes at once, 1 to 16. They share the KV cache: each may use
     /// the whole context as long as enough of it is free.
     pub slots: u32,
     /// Prompt lookup decoding: maximum number of tokens that are drafted from the prompt and
@@ -169,6 +195,7 @@ impl Default for EngineConfig {
             hang_timeout_s: 60,
             load_timeout_s: 600,
             idle_unload_s: 900,
+            models_max: 0,
             slots: 2,
             lookup_tokens: 0,
         }

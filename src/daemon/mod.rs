@@ -4,13 +4,14 @@
 //! its own.
 
 mod models;
+mod resident;
 mod snapshot;
 mod status;
 
 use std::fs::File;
 use std::sync::Arc;
 
-use hearth_proto::{Failure, ModelRef};
+use hearth_proto::{Failure, ModelRef, Priority, Use};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
@@ -27,6 +28,7 @@ use crate::prompt_cache::PromptCache;
 use crate::sessions::Sessions;
 use crate::tuning::Tuner;
 pub use models::Props;
+pub use resident::{ModelState, ModelStatus};
 pub use snapshot::BoardSnapshot;
 pub use status::{State, Status};
 
@@ -127,16 +129,23 @@ impl Daemon {
         }
     }
 
-    /// Loads the default model if `model.preload` is set.
+    /// Loads the default model and the pinned ones if `model.preload` is set.
     fn preload(&self) {
         let config = self.config.get();
+        self.pool.set_pinned(&config.model.pinned);
         if !config.model.preload {
             return;
         }
-        let configured = ModelRef::from(config.model.default.as_str());
-        match self.store.index().find(&ModelRef::Default, &configured) {
-            Ok(model) => self.pool.want(&model.name),
-            Err(failure) => log::warn!("cannot preload the default model: {failure}"),
+        let pinned = config.model.pinned.iter();
+        let models = [ModelRef::Default]
+            .into_iter()
+            .chain(pinned.map(|name| ModelRef::named(name)));
+        for model in models {
+            let (model, default) = self.store.resolve(&model, Use::Chat);
+            match self.store.index().find(&model, &default, Use::Chat) {
+                Ok(model) => self.pool.want(&model.name, Priority::Background),
+                Err(failure) => log::warn!("cannot preload a model: {failure}"),
+            }
         }
     }
 
@@ -144,11 +153,12 @@ impl Daemon {
     /// settings from the next reading on.
     pub fn set_config(&self, config: Config) {
         self.board.set_config(&config.governor);
+        self.pool.set_pinned(&config.model.pinned);
         self.config.set(config);
     }
 
     /// Refuses new work, lets running answers finish for at most the configured time, then
-    /// ends the engine.
+    /// ends the engines.
     pub async fn drain(&self) {
         self.pool.begin_drain();
         self.dispatcher.drain().await;

@@ -36,8 +36,8 @@ pub struct BoardSnapshot {
     pub memory_available: Option<Bytes>,
     /// `normal`, `moderate`, `critical`, `emergency`.
     pub memory_state: &'static str,
-    /// Resident memory of the engine.
-    pub engine: Option<Bytes>,
+    /// Resident memory of the engines together.
+    pub engines: Option<Bytes>,
     /// Tokens generated since the daemon started, those of running answers included.
     pub tokens_generated: u64,
     /// Progress of the running measurement.
@@ -50,9 +50,8 @@ impl Daemon {
     /// Reads the board and takes a snapshot of it.
     pub async fn board_snapshot(&self) -> BoardSnapshot {
         let board = self.board.read().await;
-        let pid = self.pool.status().first().and_then(|model| model.pid);
-        let resident =
-            tokio::task::spawn_blocking(move || pid.and_then(hearth_sensors::process::resident));
+        let pids = self.pool.status().pids();
+        let resident = tokio::task::spawn_blocking(move || engines_memory(&pids));
         let (limits, verdict) = (board.limits, board.verdict);
         BoardSnapshot {
             temperature: board.reading.temperature,
@@ -71,12 +70,24 @@ impl Daemon {
             memory_total: board.reading.memory.total,
             memory_available: board.reading.memory.available,
             memory_state: verdict.memory.as_str(),
-            engine: resident.await.ok().flatten(),
+            engines: resident.await.ok().flatten(),
             tokens_generated: self.dispatcher.tokens_generated(),
             tuning: self.tuner.progress(),
             decisions: self.board.decisions(),
         }
     }
+}
+
+/// Resident memory of the engines together; `None` without one.
+fn engines_memory(pids: &[u32]) -> Option<Bytes> {
+    let resident = pids
+        .iter()
+        .copied()
+        .filter_map(hearth_sensors::process::resident);
+    resident
+        .map(|bytes| bytes.0)
+        .reduce(|a, b| a + b)
+        .map(Bytes)
 }
 
 /// Problems that the firmware reports.

@@ -46,7 +46,8 @@ impl State {
 pub struct Status {
     /// The state in one word.
     pub state: State,
-    /// The loaded (or loading) model's name; empty when none.
+    /// The name of the loaded (or loading) model that was used last, one that generates
+    /// before others; empty when none.
     pub model: String,
     /// Context in tokens; 0 when no model is loaded.
     pub context_size: u32,
@@ -86,14 +87,14 @@ impl Status {
         let verdict = &board.verdict;
         let state = match (resident, info) {
             (None, _) if pool.failed.is_some() => State::Failed,
-            (None, _) if pool.wanted.is_some() => State::Loading,
+            (None, _) if !pool.wanted.is_empty() => State::Loading,
             (None, _) => State::Unloaded,
             (Some(_), None) => State::Loading,
             (Some(_), Some(_)) if !verdict.reason.is_empty() => State::Limited,
             (Some(_), Some(_)) if queue.running == 0 => State::Ready,
             (Some(_), Some(_)) => State::Busy,
         };
-        let model = resident.map(|model| &model.name).or(pool.wanted.as_ref());
+        let model = resident.map(|model| &model.name).or(pool.wanted.first());
         let failed = pool.failed.as_ref().map(ToString::to_string);
         Self {
             state,
@@ -122,8 +123,13 @@ fn limit_reason(board: &BoardStatus, pool: &PoolStatus) -> String {
         MemoryState::Normal => "",
         short => short.meaning(),
     };
-    let note = pool.first().map_or("", |model| model.note.as_str());
-    let parts = [board.verdict.reason.as_str(), memory, note];
-    let parts: Vec<&str> = parts.into_iter().filter(|p| !p.is_empty()).collect();
+    let reason = board.verdict.reason.as_str();
+    let parts = [reason, memory].into_iter().map(str::to_owned);
+    let notes = pool.resident.iter().map(|model| match model.note.as_str() {
+        "" => String::new(),
+        note if pool.resident.len() == 1 => note.to_owned(),
+        note => format!("{}: {note}", model.name),
+    });
+    let parts: Vec<String> = parts.chain(notes).filter(|part| !part.is_empty()).collect();
     parts.join("; ")
 }

@@ -314,7 +314,7 @@ impl Manager {
             .await?)
     }
 
-    /// Unloads the model and frees its memory.
+    /// Unloads all models and frees their memory.
     async fn unload_model(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -322,7 +322,7 @@ impl Manager {
     ) -> Result<(), Error> {
         let peer = self.callers.identify(&header, connection).await?;
         polkit::check(&peer, &header, connection, Action::UnloadModel).await?;
-        Ok(self.daemon.pool.unload(&peer.caller).await?)
+        Ok(self.daemon.pool.unload(&peer.caller, None).await?)
     }
 
     /// Takes an inhibitor: the model is loaded if necessary and stays in memory until the
@@ -337,7 +337,7 @@ impl Manager {
         let cookie = self
             .daemon
             .pool
-            .inhibit_unload(&peer.caller, &reason)
+            .inhibit_unload(&peer.caller, &ModelRef::Default, &reason)
             .await?;
         let daemon = self.daemon.clone();
         tokio::spawn(async move {

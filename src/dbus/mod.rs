@@ -7,6 +7,7 @@ mod callers;
 mod error;
 mod jobs;
 mod manager;
+mod models;
 mod options;
 mod polkit;
 mod publish;
@@ -63,6 +64,8 @@ pub async fn start(connection: &Connection, daemon: &Daemon) -> zbus::Result<()>
         .await?;
     let callers = interface.get().await.callers().clone();
     callers.watch(connection).await?;
+    let models = models::Objects::serve(daemon.clone(), callers, connection).await?;
+    tokio::spawn(models.publish());
     tokio::spawn(publish::publish(interface, daemon.watch_status()));
     Ok(())
 }

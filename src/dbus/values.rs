@@ -54,7 +54,7 @@ pub(super) fn board(
     let bytes = [
         ("memory_total_bytes", board.memory_total),
         ("memory_available_bytes", board.memory_available),
-        ("engine_bytes", board.engine),
+        ("engine_bytes", board.engines),
     ];
     let floats = [
         (

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hearth_policy::quota::Charged;
 use hearth_proto::{
-    Failure, FailureKind, Message, ModelKind, ModelRef, Prompt, RequestId, Submission,
+    Failure, FailureKind, Message, ModelKind, ModelRef, Prompt, RequestId, Submission, Use,
 };
 use tokio::sync::mpsc;
 
@@ -71,7 +71,8 @@ impl Dispatcher {
             return Err(failure);
         }
         let model = ModelRef::from(submission.model.as_deref());
-        let (model, kind) = self.resolve(&model).await?;
+        let purpose = submission.request.prompt.wanted();
+        let (model, kind) = self.resolve(&model, purpose).await?;
         self.enqueue(caller, submission, owner, &config, model, kind)
     }
 
@@ -79,13 +80,13 @@ impl Dispatcher {
     pub(super) async fn resolve(
         &self,
         model: &ModelRef,
+        purpose: Use,
     ) -> Result<(String, Option<ModelKind>), Failure> {
-        let pool = self.shared.pool.status();
-        if let Some(loaded) = pool.first().filter(|loaded| model.accepts(&loaded.name)) {
-            let kind = loaded.info.as_ref().map(|info| info.kind);
-            return Ok((loaded.name.clone(), kind));
+        if let Some(loaded) = self.shared.pool.loaded(model, purpose) {
+            let kind = loaded.info.map(|info| info.kind);
+            return Ok((loaded.name, kind));
         }
-        let found = self.shared.store.find(model).await?;
+        let found = self.shared.store.find_for(model, purpose).await?;
         // The engine will report what is wrong with a header that cannot be read.
         let kind = found.header.ok().and_then(|header| header.model_kind());
         Ok((found.name, kind))

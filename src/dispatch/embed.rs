@@ -1,6 +1,6 @@
 //! Embeddings: one text at a time, so that answers continue in between.
 
-use hearth_proto::{Command, Event, Failure, FailureKind, ModelRef, Prompt, Use};
+use hearth_proto::{Command, Event, Failure, FailureKind, ModelRef, Priority, Prompt, Use};
 
 use super::Dispatcher;
 use super::accept::check_size;
@@ -36,7 +36,7 @@ impl Dispatcher {
     ) -> Result<Embeddings, Failure> {
         check_texts(&texts)?;
         let config = self.shared.config.get();
-        if let (_, Some(kind)) = self.resolve(model).await? {
+        if let (_, Some(kind)) = self.resolve(model, Use::Embedding).await? {
             kind.check(Use::Embedding)?;
         }
         let (now, user) = (self.now(), caller.principal);
@@ -47,7 +47,11 @@ impl Dispatcher {
         let mut result = Embeddings {
             vectors: Vec::with_capacity(texts.len()),
             tokens: 0,
-            model: self.shared.pool.ready_or_load(caller, model).await?,
+            model: self
+                .shared
+                .pool
+                .ready_or_load(caller, model, Use::Embedding)
+                .await?,
         };
         for (at, text) in texts.into_iter().enumerate() {
             if self.shared.requests.lock().draining {
@@ -78,9 +82,13 @@ impl Dispatcher {
     ) -> Result<(Vec<f32>, u32), Failure> {
         // Another request may have loaded another model meanwhile.
         let wanted = ModelRef::named(model);
-        self.shared.pool.ready_or_load(caller, &wanted).await?;
+        let pool = &self.shared.pool;
+        pool.ready_or_load(caller, &wanted, Use::Embedding).await?;
         let sets_keep_alive = caller.keep.is_some();
-        let reply = self.call_engine(model, |id| Command::Embed { id, text }, sets_keep_alive);
+        // An import of many texts is not to slow down answers of other models.
+        let class = Priority::Background;
+        let embed = |id| Command::Embed { id, text };
+        let reply = self.call_engine(model, class, embed, sets_keep_alive);
         let Event::Embedded {
             embedding, tokens, ..
         } = reply.await?

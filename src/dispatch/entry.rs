@@ -82,6 +82,7 @@ impl Running {
 /// A command to an engine that one event answers.
 #[derive(Debug)]
 pub(super) struct PendingCommand {
+    pub(super) model: String,
     pub(super) sender: oneshot::Sender<Result<Event, Failure>>,
     /// The caller set the keep-alive itself.
     pub(super) sets_keep_alive: bool,

@@ -115,8 +115,8 @@ impl Dispatcher {
         self.shared.requests.lock().is_empty()
     }
 
-    fn is_awaited(&self) -> bool {
-        self.shared.requests.lock().is_awaited()
+    fn is_awaited(&self, model: &str) -> bool {
+        self.shared.requests.lock().is_awaited(model)
     }
 
     /// The last id assigned.
@@ -135,7 +135,7 @@ impl Dispatcher {
         model: &ModelRef,
     ) -> Result<bool, Failure> {
         let pool = &self.shared.pool;
-        pool.load_or_release(caller, model, || self.is_awaited())
+        pool.load_or_release(caller, model, |name| self.is_awaited(name))
             .await
     }
 
@@ -143,7 +143,7 @@ impl Dispatcher {
     /// counts.
     pub fn used(&self, caller: &Caller, model: &str) {
         let keep = caller.keep.as_ref();
-        self.shared.pool.used(model, keep, self.is_awaited());
+        self.shared.pool.used(model, keep, self.is_awaited(model));
     }
 
     /// Refuses new work, fails what is queued, and lets running answers finish for at most
@@ -162,7 +162,7 @@ impl Dispatcher {
     fn begin_drain(&self) {
         let mut requests = self.shared.requests.lock();
         requests.draining = true;
-        requests.cancel_prewarms();
+        requests.cancel_all_prewarms();
         requests.fail_queued(|_| true, &stopping());
         self.publish(&requests);
     }
@@ -189,21 +189,28 @@ impl Dispatcher {
         was_queued
     }
 
-    /// Sends the engine of a model a command that is answered by one event. `sets_keep_alive`: the
-    /// caller sets the keep-alive itself.
+    /// Sends the engine of a model a command that is answered by one event. `class`: how it
+    /// ranks beside the work of other engines. `sets_keep_alive`: the caller sets the
+    /// keep-alive itself.
     async fn call_engine(
         &self,
         model: &str,
+        class: Priority,
         command: impl FnOnce(RequestId) -> Command,
         sets_keep_alive: bool,
     ) -> Result<Event, Failure> {
         let (sender, answered) = oneshot::channel();
         {
             let mut requests = self.shared.requests.lock();
-            let slot = self.shared.pool.slot(model).ok_or_else(engine_died)?;
+            let slot = self
+                .shared
+                .pool
+                .slot(model, class)
+                .ok_or_else(engine_died)?;
             let id = requests.next_id();
             slot.send(command(id))?;
             let pending = PendingCommand {
+                model: model.to_owned(),
                 sender,
                 sets_keep_alive,
                 _slot: slot,

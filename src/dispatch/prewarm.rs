@@ -1,7 +1,7 @@
 //! Prewarming: prompts that are computed before a request needs them.
 
 use hearth_proto::{
-    Failure, FailureKind, GenerateRequest, Message, ModelRef, Priority, Prompt, Submission,
+    Failure, FailureKind, GenerateRequest, Message, ModelRef, Priority, Prompt, Submission, Use,
 };
 use serde_json::Value;
 
@@ -11,6 +11,7 @@ use super::requests::Requests;
 use super::{Dispatcher, Stream};
 use crate::caller::{Caller, Origin, Principal};
 use crate::config::PrewarmConfig;
+use crate::engines::PoolStatus;
 
 /// The most queued prewarms of one user.
 const WAITING_MAX: usize = 4;
@@ -123,8 +124,12 @@ impl Dispatcher {
     fn warn_of_unknown_models(&self) {
         let (config, index) = (self.shared.config.get(), self.shared.store.index());
         for (n, table) in (1..).zip(&config.prewarm) {
+            let (model, default) = self
+                .shared
+                .store
+                .resolve(&ModelRef::named(&table.model), Use::Chat);
             if !table.model.is_empty()
-                && let Err(failure) = index.find(&ModelRef::named(&table.model), &ModelRef::Default)
+                && let Err(failure) = index.find(&model, &default, Use::Chat)
             {
                 log::warn!("[[prewarm]] number {n} names a missing model: {failure}");
             }
@@ -162,15 +167,28 @@ impl Requests {
         false
     }
 
-    /// Drops the configured prompts for a model that is no longer wanted: they are no
-    /// reason to load it again.
-    pub(super) fn drop_stale_prewarms(&mut self, wanted: Option<&str>) {
-        let is_stale = |w: &Waiting| w.is_configured_prompt() && Some(&*w.model) != wanted;
+    /// Drops the configured prompts for models that are neither wanted nor in memory: they
+    /// are no reason to load them again.
+    pub(super) fn drop_stale_prewarms(&mut self, pool: &PoolStatus) {
+        let is_stale = |w: &Waiting| {
+            let resident = pool.get(&w.model).filter(|resident| !resident.is_ending);
+            w.is_configured_prompt() && resident.is_none() && !pool.wanted.contains(&w.model)
+        };
         self.fail_queued(is_stale, &Failure::cancelled());
     }
 
-    /// Cancels running prewarms.
-    pub(super) fn cancel_prewarms(&mut self) {
+    /// Cancels running prewarms of a model.
+    pub(super) fn cancel_prewarms(&mut self, model: &str) {
+        for running in self.running.values_mut() {
+            let is_prewarm = running.waiting.request.prewarm && running.waiting.model == model;
+            if is_prewarm && running.failure.is_none() {
+                running.cancel(Failure::cancelled());
+            }
+        }
+    }
+
+    /// Cancels all running prewarms.
+    pub(super) fn cancel_all_prewarms(&mut self) {
         for running in self.running.values_mut() {
             if running.waiting.request.prewarm && running.failure.is_none() {
                 running.cancel(Failure::cancelled());

@@ -37,8 +37,8 @@ pub(super) struct Requests {
 pub(super) struct Outcome {
     /// A request.
     pub(super) completed: Option<Completed>,
-    /// A command whose caller set no keep-alive.
-    pub(super) is_use: bool,
+    /// The model of a command whose caller set no keep-alive.
+    pub(super) used: Option<String>,
 }
 
 impl Requests {
@@ -70,14 +70,12 @@ impl Requests {
         waiting.filter(|(_, w)| !w.is_configured_prompt()).count()
     }
 
-    /// Whether a caller waits for an answer; the configured prompts have no caller.
-    pub(super) fn is_awaited(&self) -> bool {
-        let running = self.running.values();
-        !self.pending_commands.is_empty()
-            || self.queued_by_callers() > 0
-            || running
-                .map(|r| &r.waiting)
-                .any(|w| !w.is_configured_prompt())
+    /// Whether a caller waits for an answer of a model; the configured prompts have no caller.
+    pub(super) fn is_awaited(&self, model: &str) -> bool {
+        let mut commands = self.pending_commands.values();
+        let mut known = self.known();
+        commands.any(|command| command.model == model)
+            || known.any(|w| w.model == model && !w.is_configured_prompt())
     }
 
     pub(super) fn status(&self) -> QueueStatus {
@@ -101,10 +99,12 @@ impl Requests {
         None
     }
 
-    /// Cancels all running requests.
-    pub(super) fn cancel_running(&mut self, failure: &Failure) {
+    /// Cancels the running requests of a model, or all.
+    pub(super) fn cancel_running(&mut self, failure: &Failure, model: Option<&str>) {
         for running in self.running.values_mut() {
-            running.cancel(failure.clone());
+            if model.is_none_or(|model| running.waiting.model == model) {
+                running.cancel(failure.clone());
+            }
         }
     }
 
@@ -129,29 +129,73 @@ impl Requests {
         true
     }
 
-    /// Whether the next request in the queue can be sent to this model now. Of each class
-    /// and those above, as many are in the engine as it has slots, so that a higher one
-    /// always finds a slot; a preempted one keeps its own. A request that may have crashed
-    /// the engine runs alone.
-    pub(super) fn can_start_next(&self, now: Duration, ready: &ReadyModel, slots: u32) -> bool {
-        let Some(next) = self.queue.peek(now) else {
-            return false;
-        };
+    /// The first queued request, in the order of the queue, that can be sent to its model now,
+    /// and the model. Requests for one model are never reordered. `allowed`: how many may run
+    /// in all; 0: no limit.
+    pub(super) fn next_to_start(
+        &self,
+        now: Duration,
+        ready: &[ReadyModel],
+        allowed: u32,
+    ) -> Option<(RequestId, String)> {
+        let mut blocked: Vec<&str> = Vec::new();
+        for (id, next) in self.queue.in_order(now) {
+            let model = next.model.as_str();
+            if blocked.contains(&model) {
+                continue;
+            }
+            let ready = ready.iter().find(|ready| ready.name == model);
+            if ready.is_some_and(|ready| self.can_start(now, next, ready, allowed)) {
+                return Some((id, model.to_owned()));
+            }
+            blocked.push(model);
+        }
+        None
+    }
+
+    /// Whether a request can be sent to its model now. Of each class and those above, as many
+    /// are in the engine as it has slots, so that a higher one always finds a slot; a
+    /// preempted one keeps its own. A request that may have crashed the engine runs alone.
+    fn can_start(&self, now: Duration, next: &Waiting, ready: &ReadyModel, allowed: u32) -> bool {
+        let is_own = |running: &&Running| running.waiting.model == ready.name;
+        let mut own = self.running.values().filter(is_own).peekable();
         let is_suspect = |waiting: &Waiting| waiting.progress.is_suspect();
-        if next.model != ready.name
-            || self.running.values().any(|r| is_suspect(&r.waiting))
-            || is_suspect(next) && !self.running.is_empty()
-        {
+        if is_suspect(next) && own.peek().is_some() || own.any(|r| is_suspect(&r.waiting)) {
             return false;
         }
         let wanted = class(next, now);
-        let ahead = self.running.values().filter(|r| r.class <= wanted);
-        ahead.count() < slots as usize
+        let is_ahead = |running: &&Running| running.class <= wanted;
+        let ahead = || self.running.values().filter(is_ahead);
+        ahead().filter(is_own).count() < ready.slots as usize
+            && (allowed == 0 || ahead().count() < allowed as usize)
     }
 
-    /// Sends the next request to an engine.
-    pub(super) fn start_next(&mut self, now: Duration, slot: Slot) {
-        let Some(mut waiting) = self.queue.pop(now) else {
+    /// A queued request's class after its waiting time.
+    pub(super) fn queued_class(&self, now: Duration, id: RequestId) -> Option<Priority> {
+        let (_, waiting) = self.queue.iter().find(|(key, _)| *key == id)?;
+        Some(class(waiting, now))
+    }
+
+    /// The models that queued requests wait for and that are not ready, each with the highest
+    /// class of these, in the order of the queue.
+    pub(super) fn missing_models(
+        &self,
+        now: Duration,
+        ready: &[ReadyModel],
+    ) -> Vec<(String, Priority)> {
+        let mut missing: Vec<(String, Priority)> = Vec::new();
+        for (_, waiting) in self.queue.in_order(now) {
+            let is_ready = ready.iter().any(|ready| ready.name == waiting.model);
+            if !is_ready && !missing.iter().any(|(model, _)| *model == waiting.model) {
+                missing.push((waiting.model.clone(), class(waiting, now)));
+            }
+        }
+        missing
+    }
+
+    /// Sends a queued request to an engine.
+    pub(super) fn start(&mut self, now: Duration, id: RequestId, slot: Slot) {
+        let Some(mut waiting) = self.queue.take(id) else {
             return;
         };
         let began_with = *waiting.file.get_or_insert(slot.file());
@@ -291,7 +335,7 @@ impl Requests {
         _ = pending.sender.send(Ok(event));
         Outcome {
             completed: None,
-            is_use: !pending.sets_keep_alive,
+            used: Some(pending.model).filter(|_| !pending.sets_keep_alive),
         }
     }
 
@@ -326,18 +370,28 @@ impl Requests {
         };
         Outcome {
             completed: Some(completed),
-            is_use: false,
+            used: None,
         }
     }
 
-    /// The engine has ended. Its requests wait for the next one and continue where they
-    /// were; one fails if its cancellation was requested, or if it killed the engine too
+    /// The engine of a model has ended. Its requests wait for the next one and continue where
+    /// they were; one fails if its cancellation was requested, or if it killed the engine too
     /// often. Returns those that ended.
-    pub(super) fn engine_ended(&mut self, now: Duration, death: Option<Death>) -> Vec<Completed> {
-        for (_, pending) in self.pending_commands.drain() {
+    pub(super) fn engine_ended(
+        &mut self,
+        now: Duration,
+        model: &str,
+        death: Option<Death>,
+    ) -> Vec<Completed> {
+        let commands = self.pending_commands.extract_if(|_, c| c.model == model);
+        for (_, pending) in commands {
             _ = pending.sender.send(Err(engine_died()));
         }
-        let ids: Vec<RequestId> = self.running.keys().copied().collect();
+        let own = self
+            .running
+            .iter()
+            .filter(|(_, r)| r.waiting.model == model);
+        let ids: Vec<RequestId> = own.map(|(id, _)| *id).collect();
         ids.into_iter()
             .filter_map(|id| self.requeue(now, id, death).completed)
             .collect()

@@ -49,22 +49,26 @@ impl Dispatcher {
         let mut outcome = Outcome::default();
         match event {
             PoolEvent::Engine(event) => outcome = requests.route(now, event),
-            PoolEvent::Ready { had_waiters } => {
-                outcome.is_use = !had_waiters && requests.queue.is_empty();
+            PoolEvent::Ready { model, had_waiters } => {
+                let is_use = !had_waiters && !requests.queue.iter().any(|(_, w)| w.model == model);
+                outcome.used = is_use.then_some(model);
             }
             // The model and its cached prefixes are about to be unloaded.
-            PoolEvent::Replacing => requests.cancel_prewarms(),
-            PoolEvent::Unloading => requests.cancel_running(&Failure::cancelled()),
+            PoolEvent::Retiring { model } => requests.cancel_prewarms(&model),
+            PoolEvent::Unloading { model } => {
+                requests.cancel_running(&Failure::cancelled(), Some(&model));
+            }
             PoolEvent::Ended {
+                model,
                 death,
                 load_failure,
             } => {
                 requests.ends_handled += 1;
-                for completed in requests.engine_ended(now, death) {
+                for completed in requests.engine_ended(now, &model, death) {
                     self.complete(&requests, &completed);
                 }
                 // Before anything is planned, which would have the model loaded again.
-                if let Some((model, failure)) = load_failure {
+                if let Some(failure) = load_failure {
                     requests.fail_queued(|waiting| waiting.model == model, &failure);
                 }
             }
@@ -80,8 +84,8 @@ impl Dispatcher {
     /// Records what has ended, and counts it as a use of its model.
     fn finish(&self, requests: &Requests, outcome: Outcome) {
         let pool = &self.shared.pool;
-        if outcome.is_use {
-            pool.used("", None, requests.is_awaited());
+        if let Some(model) = outcome.used {
+            pool.used(&model, None, requests.is_awaited(&model));
         }
         if let Some(completed) = outcome.completed {
             self.complete(requests, &completed);
@@ -93,15 +97,16 @@ impl Dispatcher {
         if !completed.is_prewarm {
             let keep = completed.caller.keep.as_ref();
             let pool = &self.shared.pool;
-            pool.used(&completed.model, keep, requests.is_awaited());
+            let model = completed.model.as_str();
+            pool.used(model, keep, requests.is_awaited(model));
         }
     }
 
-    /// Ends all requests and unloads the model in a memory emergency.
+    /// Ends all requests and unloads all models in a memory emergency.
     fn board_changed(&self, before: MemoryState, state: MemoryState) {
         let mut requests = self.shared.requests.lock();
         if state == MemoryState::Emergency && before != MemoryState::Emergency {
-            requests.cancel_running(&memory_short());
+            requests.cancel_running(&memory_short(), None);
             requests.fail_queued(|_| true, &memory_short());
             self.shared.pool.unload_for_memory();
         }
@@ -115,6 +120,8 @@ impl Dispatcher {
         self.publish(requests);
     }
 
+    /// Starts the requests whose models are ready, in the order of the queue, and has the
+    /// models of the others loaded.
     fn plan(&self, requests: &mut Requests) {
         let (now, pool) = (self.now(), &self.shared.pool);
         let status = pool.status();
@@ -122,32 +129,26 @@ impl Dispatcher {
         if status.ends != requests.ends_handled {
             return;
         }
-        requests.drop_stale_prewarms(status.wanted.as_deref());
-        let Some(next) = requests.queue.peek(now).map(|w| w.model.clone()) else {
-            return;
-        };
-        if status.get(&next).is_none() {
-            requests.cancel_prewarms();
-            requests.report_positions(now);
-            // Running answers are finished before their model is unloaded.
-            if requests.running.is_empty() && status.wanted.as_deref() != Some(&next) {
-                pool.want(&next);
-            }
+        requests.drop_stale_prewarms(&status);
+        if requests.queue.is_empty() {
             return;
         }
+        let ready = pool.ready();
         let allowed = self.shared.board.limits().slots;
-        while let Some(ready) = pool.ready() {
-            let slots = match allowed {
-                0 => ready.slots,
-                fewer => fewer.min(ready.slots),
-            };
-            if !requests.can_start_next(now, &ready, slots) {
+        while let Some((id, model)) = requests.next_to_start(now, &ready, allowed) {
+            let Some(class) = requests.queued_class(now, id) else {
                 break;
+            };
+            let Some(slot) = pool.slot(&model, class) else {
+                break;
+            };
+            requests.start(now, id, slot);
+        }
+        for (model, class) in requests.missing_models(now, &ready) {
+            let resident = status.get(&model);
+            if resident.is_none_or(|resident| resident.is_ending) {
+                pool.want(&model, class);
             }
-            let Some(slot) = pool.slot(&ready.name) else {
-                break;
-            };
-            requests.start_next(now, slot);
         }
         requests.report_positions(now);
     }

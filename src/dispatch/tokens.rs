@@ -1,6 +1,6 @@
 //! Converts texts to tokens of the loaded model, and back.
 
-use hearth_proto::{Command, Event, Failure, ModelRef, Prompt};
+use hearth_proto::{Command, Event, Failure, ModelRef, Priority, Prompt, Use};
 
 use super::Dispatcher;
 use super::accept::check_size;
@@ -25,8 +25,15 @@ impl Dispatcher {
         let limit = self.shared.config.get().queue.prompt_max_bytes;
         check_size(&Prompt::Text(text.clone()), limit)?;
         let pool = &self.shared.pool;
-        let model = pool.ready_or_load(caller, &ModelRef::Default).await?;
-        let reply = self.call_engine(&model, |id| Command::Tokenize { id, text, bos }, false);
+        let model = pool
+            .ready_or_load(caller, &ModelRef::Default, Use::Completion)
+            .await?;
+        let reply = self.call_engine(
+            &model,
+            Priority::Interactive,
+            |id| Command::Tokenize { id, text, bos },
+            false,
+        );
         match reply.await? {
             Event::Tokenized { tokens, .. } => Ok(tokens),
             _ => Err(engine_died()),
@@ -55,8 +62,15 @@ impl Dispatcher {
             )));
         }
         let pool = &self.shared.pool;
-        let model = pool.ready_or_load(caller, &ModelRef::Default).await?;
-        let reply = self.call_engine(&model, |id| Command::Detokenize { id, tokens }, false);
+        let model = pool
+            .ready_or_load(caller, &ModelRef::Default, Use::Completion)
+            .await?;
+        let reply = self.call_engine(
+            &model,
+            Priority::Interactive,
+            |id| Command::Detokenize { id, tokens },
+            false,
+        );
         match reply.await? {
             Event::Detokenized { text, .. } => Ok(text),
             _ => Err(engine_died()),

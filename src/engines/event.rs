@@ -18,19 +18,29 @@ pub enum PoolEvent {
     Engine(Event),
     /// A model is ready for requests.
     Ready {
+        /// Which model.
+        model: String,
         /// Whether callers waited for the load itself, without a request.
         had_waiters: bool,
     },
-    /// The loaded model is to be replaced by another one as soon as it is idle.
-    Replacing,
-    /// No model is wanted: running requests are to end.
-    Unloading,
+    /// A model makes room for another one as soon as its running requests have ended.
+    Retiring {
+        /// Which model.
+        model: String,
+    },
+    /// A model is not wanted: its running requests are to end.
+    Unloading {
+        /// Which model.
+        model: String,
+    },
     /// The engine has ended, or could not be started.
     Ended {
+        /// Its model.
+        model: String,
         /// How it died; `None`: it was told to end, or reported why it cannot load.
         death: Option<Death>,
-        /// The model that cannot be loaded and why; requests for it are to fail.
-        load_failure: Option<(String, Failure)>,
+        /// Why the model cannot be loaded; requests for it are to fail.
+        load_failure: Option<Failure>,
     },
     /// The pool has stopped; no event follows.
     Stopped,

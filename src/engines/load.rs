@@ -1,17 +1,21 @@
 //! The load request for an engine: the configured settings, reduced if memory is short.
+//! The memory of the engines that run is not free, whether they have taken it yet or not.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use hearth_gguf::fit::{Budget, Fitted, Wanted, budget, fit, memory_max};
+use hearth_gguf::fit::{
+    Budget, Fitted, NoFit, Settings, Wanted, budget, estimate, fit, memory_max,
+};
 use hearth_gguf::{ElementType, Header, Place, Weights};
 use hearth_proto::reading::Memory;
 use hearth_proto::units::Bytes;
 use hearth_proto::{DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling};
 
 use super::EnginePool;
+use super::residency::Footprint;
 use super::slot::FileId;
 use crate::board::BoardStatus;
 use crate::config::Config;
@@ -25,6 +29,28 @@ pub(super) struct Admitted {
     pub(super) note: String,
     /// The file that is to be loaded.
     pub(super) file: FileId,
+    /// The memory that it may take.
+    pub(super) estimate: Bytes,
+}
+
+/// Whether a model fits into the memory that is free.
+#[derive(Debug)]
+pub(super) enum Fit {
+    /// As configured.
+    Whole(Box<Admitted>),
+    /// With a smaller context or cache.
+    Reduced {
+        admitted: Box<Admitted>,
+        /// The memory that is missing for it as configured.
+        missing: Bytes,
+    },
+    /// Not at all.
+    None {
+        /// The refusal with all numbers.
+        failure: Failure,
+        /// The memory that is missing for the smallest settings.
+        missing: Bytes,
+    },
 }
 
 impl From<&Config> for Wanted {
@@ -40,67 +66,132 @@ impl From<&Config> for Wanted {
     }
 }
 
-/// The load request for a model, with settings that fit the memory available now.
-pub(super) async fn load_request(pool: &EnginePool, name: &str) -> Result<Admitted, Failure> {
+/// The load request for a model, with settings that fit the memory available now beside
+/// the engines that run.
+pub(super) async fn prepare(
+    pool: &EnginePool,
+    name: &str,
+    engines: &[Footprint],
+) -> Result<Fit, Failure> {
     let config = pool.shared.config.get();
     let model = pool.shared.store.find(&ModelRef::named(name)).await?;
-    let board = pool.shared.board.read().await;
-    let prepared = tokio::task::spawn_blocking(move || prepare(&config, model, &board));
+    let mut board = pool.shared.board.read().await;
+    reserve(pool, &mut board.reading.memory, engines).await;
+    let prepared = tokio::task::spawn_blocking(move || fit_model(&config, model, &board));
     prepared
         .await
-        .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?
+        .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
 }
 
-fn prepare(config: &Config, model: StoredModel, board: &BoardStatus) -> Result<Admitted, Failure> {
-    let threads_max = board.threads_max;
-    let (header, fitted) = admit(config, &model, threads_max, &board.reading.memory)?;
-    let (settings, estimate) = (fitted.settings, fitted.estimate);
-    let name = model.name.as_str();
-    log::info!(
-        model = name, context = settings.context, kept = settings.kept,
-        weights = estimate.weights.0, kv = estimate.kv.0, compute = estimate.compute.0;
-        "loading a model that needs about {}", estimate.total
-    );
-    if !fitted.note.is_empty() {
-        log::warn!(model = name; "{}", fitted.note);
+/// Takes from the free memory what engines may still take: their estimate without what they
+/// have already. Mapped weights count as available to the board, but not to the cgroup that
+/// has them.
+async fn reserve(pool: &EnginePool, memory: &mut Memory, engines: &[Footprint]) {
+    let (mut of_board, mut of_cgroup) = (0u64, 0u64);
+    for engine in engines {
+        let has = match engine.pid {
+            Some(pid) => pool.shared.board.process_memory(pid).await,
+            None => None,
+        };
+        let has = has.unwrap_or_default();
+        of_board += engine.estimate.0.saturating_sub(has.anonymous.0);
+        of_cgroup += engine.estimate.0.saturating_sub(has.resident.0);
     }
+    if let Some(available) = &mut memory.available {
+        available.0 = available.0.saturating_sub(of_board);
+    }
+    if let Some(current) = &mut memory.cgroup_current {
+        current.0 = current.0.saturating_add(of_cgroup);
+    }
+}
+
+fn fit_model(config: &Config, model: StoredModel, board: &BoardStatus) -> Fit {
+    let threads_max = board.threads_max;
+    let (header, fitted) = match admit(config, &model, threads_max, &board.reading.memory) {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            let usable = refusal.budget.usable().0;
+            return Fit::None {
+                missing: Bytes(refusal.estimate.total.0.saturating_sub(usable).max(1)),
+                failure: Failure::new(FailureKind::OutOfMemory, refusal.to_string()),
+            };
+        }
+    };
+    let missing = missing(config, &header, board);
+    let admitted = Box::new(request(config, model, board, &header, fitted));
+    if admitted.note.is_empty() {
+        Fit::Whole(admitted)
+    } else {
+        Fit::Reduced { admitted, missing }
+    }
+}
+
+/// The memory that is missing for a model as configured.
+fn missing(config: &Config, header: &Header, board: &BoardStatus) -> Bytes {
+    let wanted = Wanted::from(config).settings(header, board.threads_max);
+    let needed = estimate(header, &Settings { kept: 0, ..wanted }).total;
+    let usable = budget(&board.reading.memory).map_or(u64::MAX, |budget| budget.usable().0);
+    Bytes(needed.0.saturating_sub(usable).max(1))
+}
+
+fn request(
+    config: &Config,
+    model: StoredModel,
+    board: &BoardStatus,
+    header: &Header,
+    fitted: Fitted,
+) -> Admitted {
+    let settings = fitted.settings;
     let file = file_id(&model.path);
     let request = LoadRequest {
         path: model.path,
         context_size: settings.context,
         kept_tokens: settings.kept,
         kv_type: settings.kv_type,
-        threads_max,
+        threads_max: board.threads_max,
         slots: config.engine.slots,
         lookup_tokens: config.engine.lookup_tokens,
-        memory_max: Some(memory_max(&header, &settings).0),
+        memory_max: Some(memory_max(header, &settings).0),
         cache: disk_cache(config),
         limits: board.limits,
         sampling: Sampling::from(&config.sampling),
     };
-    Ok(Admitted {
+    Admitted {
         request,
         note: fitted.note,
         file,
-    })
+        estimate: fitted.estimate.total,
+    }
 }
 
-/// Settings that fit, or the refusal with all numbers. If the available memory is not
-/// known, everything fits.
+impl Admitted {
+    /// Writes to the journal what is loaded.
+    pub(super) fn log(&self, model: &str) {
+        log::info!(
+            model, context = self.request.context_size, kept = self.request.kept_tokens;
+            "loading a model that needs about {}", self.estimate
+        );
+        if !self.note.is_empty() {
+            log::warn!(model; "{}", self.note);
+        }
+    }
+}
+
+/// Settings that fit, or why there are none. If the available memory is not known, everything
+/// fits.
 fn admit(
     config: &Config,
     model: &StoredModel,
     threads: u32,
     memory: &Memory,
-) -> Result<(Arc<Header>, Fitted), Failure> {
+) -> Result<(Arc<Header>, Fitted), NoFit> {
     let header = match &model.header {
         Ok(header) => Arc::clone(header),
         Err(_) => Arc::new(only_weights(model.size_bytes)),
     };
     let wanted = Wanted::from(config).settings(&header, threads);
     let budget = budget(memory).unwrap_or(Budget::all(Bytes(u64::MAX)));
-    let fitted = fit(&header, &wanted, budget);
-    let fitted = fitted.map_err(|no| Failure::new(FailureKind::OutOfMemory, no.to_string()))?;
+    let fitted = fit(&header, &wanted, budget)?;
     Ok((header, fitted))
 }
 
@@ -209,8 +300,7 @@ mod tests {
         assert!((2048..4096).contains(&small.settings.context), "{small:?}");
         assert!(small.note.contains("instead of 4096"), "{}", small.note);
         let refused = fitted(1000).unwrap_err();
-        assert_eq!(refused.kind, FailureKind::OutOfMemory);
-        assert!(refused.message.contains("would fit"), "{refused}");
+        assert!(refused.to_string().contains("would fit"), "{refused}");
     }
 
     #[test]

@@ -1,28 +1,32 @@
-//! The engine pool: owns the engine processes and decides which model is in memory.
+//! The engine pool: owns the engine processes, one for each model in memory, and decides
+//! which models these are.
 //!
-//! One engine runs at a time; the interface takes the model's name wherever several could
-//! differ. What engines report comes out of one channel as [`PoolEvent`]s; the pool knows
-//! nothing of queues and callers.
+//! All of them share one memory budget and the board's limits. What engines report comes
+//! out of one channel as [`PoolEvent`]s; the pool knows nothing of queues and callers.
 
+mod admission;
 mod event;
 mod load;
+mod pressure;
 mod process;
 mod residency;
+mod resident;
 mod session;
 mod slot;
 mod status;
 mod supervisor;
+mod uses;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_policy::holds::Keep;
-use hearth_proto::{Command, Event, Failure, FailureKind, ModelRef};
+use hearth_policy::holds::{Hold, Keep};
+use hearth_proto::{Command, Event, Failure, FailureKind, ModelRef, Priority, Use};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::board::BoardMonitor;
 use crate::caller::Caller;
@@ -33,7 +37,7 @@ use crate::models::ModelStore;
 pub use event::{Death, PoolEvent};
 pub use process::{EngineProcess, Launcher};
 pub(crate) use residency::ReadyModel;
-use residency::{Consequence, Residency};
+use residency::Residency;
 pub(crate) use slot::{FileId, Slot};
 pub use status::{PoolStatus, ResidentModel};
 
@@ -58,8 +62,8 @@ struct Shared {
     residency: Mutex<Residency>,
     status: watch::Sender<PoolStatus>,
     events: mpsc::UnboundedSender<PoolEvent>,
-    /// Wakes the supervisor when the wanted model or the work has changed.
-    changed: Arc<Notify>,
+    /// Wakes the supervisors when the wanted models or the work have changed.
+    changed: watch::Sender<()>,
 }
 
 impl EnginePool {
@@ -82,16 +86,16 @@ impl EnginePool {
                 residency: Mutex::default(),
                 status: watch::Sender::default(),
                 events,
-                changed: Arc::default(),
+                changed: watch::Sender::default(),
             }),
         };
         (pool, receiver)
     }
 
-    /// Runs an engine whenever a model is wanted; returns when the pool has stopped.
+    /// Runs an engine for each model that is wanted; returns when the pool has stopped.
     pub async fn run(&self) {
         supervisor::run(self).await;
-        self.change(|pool| pool.fail_waiters(&stopping()));
+        self.change(|residency| residency.fail_waiters(&stopping()));
         self.report(PoolEvent::Stopped);
     }
 
@@ -105,7 +109,7 @@ impl EnginePool {
         self.shared.status.subscribe()
     }
 
-    /// Whether the supervisor advances; the watchdog is notified only while it does.
+    /// Whether the supervisors advance; the watchdog is notified only while they do.
     pub fn is_advancing(&self) -> bool {
         self.shared.residency.lock().is_advancing(self.now())
     }
@@ -123,11 +127,12 @@ impl EnginePool {
         let (sender, loaded) = oneshot::channel();
         self.check_running()?;
         log::info!(uid:% = caller.principal, model; "load requested");
-        self.change(|pool| pool.want(model, Some(sender), caller.keep.is_some()));
+        let keep = caller.keep.is_some();
+        self.change(|residency| residency.want(model, Priority::Normal, Some(sender), keep));
         loaded.await.map_err(|_| engine_died())?
     }
 
-    /// Waits until a model is ready and returns its name.
+    /// Waits until a model for this use is ready and returns its name.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -135,19 +140,39 @@ impl EnginePool {
         &self,
         caller: &Caller,
         model: &ModelRef,
+        purpose: Use,
     ) -> Result<String, Failure> {
-        let ready = self.ready().filter(|ready| model.accepts(&ready.name));
-        if let Some(ready) = ready {
-            return Ok(ready.name);
+        let name = match self.loaded(model, purpose) {
+            Some(loaded) => loaded.name,
+            None => self.shared.store.find_for(model, purpose).await?.name,
+        };
+        if !self.shared.residency.lock().is_ready(&name) {
+            self.load_installed(caller, &name).await?;
         }
-        let name = self.shared.store.find(model).await?.name;
-        self.load_installed(caller, &name).await?;
         Ok(name)
     }
 
+    /// The loaded model that a request means; without a name the configured default, or
+    /// without one the last used model that supports this use.
+    pub(crate) fn loaded(&self, model: &ModelRef, purpose: Use) -> Option<ResidentModel> {
+        let (model, default) = self.shared.store.resolve(model, purpose);
+        let status = self.status();
+        if let Some(name) = model.name() {
+            return status.get(name).cloned();
+        }
+        if let Some(name) = default.name() {
+            return status.get(name).cloned();
+        }
+        let supports = |loaded: &ResidentModel| {
+            let info = loaded.info.as_ref();
+            !loaded.is_ending && info.is_none_or(|info| info.kind.can(purpose))
+        };
+        status.resident.into_iter().find(supports)
+    }
+
     /// Loads a model in the background.
-    pub(crate) fn want(&self, model: &str) {
-        self.change(|pool| pool.want(model, None, false));
+    pub(crate) fn want(&self, model: &str, class: Priority) {
+        self.change(|residency| residency.want(model, class, None, false));
     }
 
     /// Loads a model, unless the caller's keep-alive is zero: then it is unloaded if nothing
@@ -160,7 +185,7 @@ impl EnginePool {
         &self,
         caller: &Caller,
         model: &ModelRef,
-        is_awaited: impl Fn() -> bool,
+        is_awaited: impl Fn(&str) -> bool,
     ) -> Result<bool, Failure> {
         let name = self.shared.store.find(model).await?.name;
         let stays = !caller.keep.as_ref().is_some_and(Keep::is_over);
@@ -169,31 +194,46 @@ impl EnginePool {
         } else {
             self.check_running()?;
         }
-        self.used(&name, caller.keep.as_ref(), is_awaited());
+        self.used(&name, caller.keep.as_ref(), is_awaited(&name));
         Ok(stays)
     }
 
-    /// Ends the engine and returns once its memory is free.
+    /// Ends an engine, or all of them, and returns once their memory is free.
     ///
     /// # Errors
     /// `Busy` while the daemon stops.
-    pub async fn unload(&self, caller: &Caller) -> Result<(), Failure> {
+    pub async fn unload(&self, caller: &Caller, model: Option<&str>) -> Result<(), Failure> {
         self.check_running()?;
-        log::info!(uid:% = caller.principal; "unload requested");
-        let mut status = self.subscribe();
-        let pids = |status: &PoolStatus| status.resident.iter().find_map(|m| m.pid);
-        let pid = pids(&self.status());
-        self.change(Residency::unload);
-        // Requests that wait may have started another engine by then.
-        if pid.is_some() {
-            _ = status.wait_for(|status| pids(status) != pid).await;
-        }
+        log::info!(uid:% = caller.principal, model = model.unwrap_or("all"); "unload requested");
+        let mut changes = self.subscribe();
+        let is_meant = |name: &str| model.is_none_or(|model| model == name);
+        let engines: Vec<u64> = {
+            let resident = self.status().resident.into_iter();
+            let meant = resident.filter(|resident| is_meant(&resident.name));
+            meant.map(|resident| resident.serial).collect()
+        };
+        self.change(|residency| match model {
+            Some(model) => residency.unload(model),
+            None => residency.unload_all(),
+        });
+        // Requests that wait may have started other engines by then.
+        let are_gone = |status: &PoolStatus| {
+            let mut resident = status.resident.iter();
+            !resident.any(|resident| engines.contains(&resident.serial))
+        };
+        _ = changes.wait_for(are_gone).await;
         Ok(())
     }
 
-    /// Ends the engine because the board is short of memory.
+    /// Ends all engines because the board is short of memory.
     pub(crate) fn unload_for_memory(&self) {
-        self.change(Residency::unload);
+        self.change(Residency::unload_all);
+    }
+
+    /// Sets which models the configuration keeps in memory.
+    pub(crate) fn set_pinned(&self, models: &[String]) {
+        let models = models.to_vec();
+        self.change(|residency| residency.pinned = models);
     }
 
     /// Refuses requests to load and unload from now on.
@@ -201,52 +241,74 @@ impl EnginePool {
         self.change(Residency::begin_drain);
     }
 
-    /// Ends the engine and loads no other one; running requests are to have ended.
+    /// Ends all engines and loads no other model; running requests are to have ended.
     pub(crate) fn stop(&self) {
         self.change(Residency::stop);
     }
 
-    /// Keeps the loaded model in memory until [`Self::release`], and loads the default one
-    /// if there is none; returns the inhibitor's cookie.
+    /// Keeps a model in memory until [`Self::release`], and loads it if necessary; returns
+    /// the inhibitor's cookie.
     ///
     /// # Errors
     /// `Busy` where this caller has too many inhibitors, else those of loading.
-    pub async fn inhibit_unload(&self, caller: &Caller, reason: &str) -> Result<u32, Failure> {
+    pub async fn inhibit_unload(
+        &self,
+        caller: &Caller,
+        model: &ModelRef,
+        reason: &str,
+    ) -> Result<u32, Failure> {
         let owner = caller.origin.to_string();
-        let (cookie, is_loaded) = {
-            let mut residency = self.shared.residency.lock();
-            let cookie = residency.inhibitors.add(&owner);
-            (cookie, residency.loaded().is_some())
+        let name = match self.loaded(model, Use::Chat) {
+            Some(loaded) => loaded.name,
+            None => self.shared.store.find(model).await?.name,
         };
+        let (cookie, is_loaded) = self.change_quietly(|residency| {
+            let cookie = residency.holds.add(&owner, &name, reason);
+            (cookie, residency.is_ready(&name))
+        });
         let cookie = cookie.ok_or_else(|| {
             Failure::new(
                 FailureKind::Busy,
                 "this caller has too many inhibitors: release a cookie first",
             )
         })?;
-        if !is_loaded && let Err(failure) = self.load(caller, &ModelRef::Default).await {
+        if !is_loaded && let Err(failure) = self.load_installed(caller, &name).await {
             self.release(caller, cookie);
             return Err(failure);
         }
-        log::info!(uid:% = caller.principal, sender = owner.as_str(), reason; "an inhibitor keeps the model in memory");
+        log::info!(uid:% = caller.principal, sender = owner.as_str(), model = name.as_str(), reason; "an inhibitor keeps the model in memory");
         Ok(cookie)
     }
 
     /// Releases an inhibitor of this caller; returns whether there was one.
     pub fn release(&self, caller: &Caller, cookie: u32) -> bool {
         let owner = caller.origin.to_string();
-        self.shared
-            .residency
-            .lock()
-            .inhibitors
-            .release(&owner, cookie)
+        // Another model may wait for the room.
+        self.change(|residency| residency.holds.release(&owner, cookie))
     }
 
-    /// How long the loaded model stays in memory if it is not used; `None`: for ever.
-    pub fn stays(&self) -> Option<Duration> {
+    /// How long a loaded model stays in memory if it is not used; `None`: for ever.
+    pub fn stays(&self, model: &str) -> Option<Duration> {
         let limit = Duration::from_secs(u64::from(self.shared.config.get().engine.idle_unload_s));
-        let until = self.shared.residency.lock().stays_until(limit)?;
+        let until = self.shared.residency.lock().stays_until(model, limit)?;
         Some(until.saturating_sub(self.now()))
+    }
+
+    /// What keeps a model in memory.
+    pub fn holds(&self, model: &str) -> Vec<Hold> {
+        let now = self.now();
+        self.shared.residency.lock().holds_of(now, model)
+    }
+
+    /// The time since a model was last used; `None` if it is not in memory.
+    pub fn idle_time(&self, model: &str) -> Option<Duration> {
+        let now = self.now();
+        let residency = self.shared.residency.lock();
+        let resident = residency.get(model).filter(|r| r.engine.is_some())?;
+        if resident.is_busy() {
+            return Some(Duration::ZERO);
+        }
+        Some(now.saturating_sub(resident.last_busy))
     }
 
     /// Whether an engine processes requests or loads a model.
@@ -254,17 +316,20 @@ impl EnginePool {
         self.shared.residency.lock().is_busy()
     }
 
-    /// The model that takes requests now.
-    pub(crate) fn ready(&self) -> Option<ReadyModel> {
+    /// The models that take requests now.
+    pub(crate) fn ready(&self) -> Vec<ReadyModel> {
         self.shared.residency.lock().ready()
     }
 
-    /// Opens a slot of a model that is ready.
-    pub(crate) fn slot(&self, model: &str) -> Option<Slot> {
-        let limits = self.shared.board.limits();
+    /// Opens a slot of a model that is ready, for work of this class.
+    pub(crate) fn slot(&self, model: &str, class: Priority) -> Option<Slot> {
+        let (now, limits) = (self.now(), self.shared.board.limits());
         let mut residency = self.shared.residency.lock();
-        let slot = residency.slot(model, limits)?;
+        let slot = residency.slot(now, model, class, &limits)?;
         self.shared.board.set_activity(residency.activity());
+        drop(residency);
+        // The division may have an end now.
+        self.wake();
         Some(slot)
     }
 
@@ -272,13 +337,13 @@ impl EnginePool {
     /// callers wait for it.
     pub(crate) fn used(&self, model: &str, keep: Option<&Keep>, is_awaited: bool) {
         let now = self.now();
-        self.change(|pool| pool.used(now, model, keep, is_awaited));
+        self.change(|residency| residency.used(now, model, keep, is_awaited));
     }
 
     /// Clears the engines' prefix caches: the prompts of one user, or all.
     pub(crate) fn forget_prompts(&self, uid: Option<u32>) {
         let residency = self.shared.residency.lock();
-        residency.broadcast(Command::ForgetPrompts { uid });
+        residency.broadcast(&Command::ForgetPrompts { uid });
     }
 
     fn check_running(&self) -> Result<(), Failure> {
@@ -288,28 +353,35 @@ impl EnginePool {
         Ok(())
     }
 
-    /// Changes the state, publishes it, and reports what follows from the change.
-    fn change<C: Into<Consequence>>(&self, change: impl FnOnce(&mut Residency) -> C) {
-        let (consequence, status) = {
+    /// Changes the state, publishes it, reports what follows from the change, and wakes the
+    /// supervisors.
+    fn change<T>(&self, change: impl FnOnce(&mut Residency) -> T) -> T {
+        let result = self.change_quietly(change);
+        self.wake();
+        result
+    }
+
+    /// The same for a change that no supervisor waits for.
+    fn change_quietly<T>(&self, change: impl FnOnce(&mut Residency) -> T) -> T {
+        let (result, events, status) = {
             let mut residency = self.shared.residency.lock();
-            let consequence = change(&mut residency).into();
+            let result = change(&mut residency);
             self.shared.board.set_activity(residency.activity());
-            (consequence, residency.status())
+            (result, residency.take_events(), residency.status())
         };
         publish(&self.shared.status, status);
-        let event = match consequence {
-            Consequence::None => None,
-            Consequence::Replace => Some(PoolEvent::Replacing),
-            Consequence::Unload => Some(PoolEvent::Unloading),
-        };
-        if let Some(event) = event {
+        for event in events {
             self.report(event);
         }
-        self.shared.changed.notify_one();
+        result
+    }
+
+    fn wake(&self) {
+        self.shared.changed.send_replace(());
     }
 
     /// Reports an engine's event; records a loaded model first.
-    fn engine_event(&self, event: Event) {
+    fn engine_event(&self, model: &str, event: Event) {
         let Event::Loaded(info) = event else {
             self.report(PoolEvent::Engine(event));
             return;
@@ -318,9 +390,12 @@ impl EnginePool {
             model = info.description.as_str(), context = info.context_size, ms = info.load_ms, cpu = info.cpu.as_str();
             "model loaded"
         );
-        let (now, mut had_waiters) = (self.now(), false);
-        self.change(|residency| had_waiters = residency.loaded_now(now, info));
-        self.report(PoolEvent::Ready { had_waiters });
+        let now = self.now();
+        let had_waiters = self.change(|residency| residency.loaded_now(now, model, info));
+        self.report(PoolEvent::Ready {
+            model: model.to_owned(),
+            had_waiters,
+        });
     }
 
     fn report(&self, event: PoolEvent) {
@@ -328,21 +403,15 @@ impl EnginePool {
         _ = self.shared.events.send(event);
     }
 
-    /// Records that the supervisor advances.
-    fn beat(&self) {
+    /// Records that a model's supervisor advances.
+    fn beat(&self, model: &str) {
         let now = self.now();
-        self.change(|residency| residency.beat(now));
+        self.change_quietly(|residency| residency.beat(now, model));
     }
 
     /// Whether the model is still to be loaded.
     fn is_wanted(&self, model: &str) -> bool {
-        self.shared.residency.lock().wanted() == Some(model)
-    }
-
-    /// Reports the engines' activity to the board monitor.
-    fn publish_activity(&self) {
-        let activity = self.shared.residency.lock().activity();
-        self.shared.board.set_activity(activity);
+        self.shared.residency.lock().is_wanted(model)
     }
 
     fn now(&self) -> Duration {

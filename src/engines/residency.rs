@@ -1,66 +1,42 @@
-//! Which model is in memory, and for how long. No I/O; the time is an argument.
+//! Which models are in memory and which are to be. No I/O; the time is an argument.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hearth_policy::holds::{Holds, Keep};
-use hearth_proto::{Command, Failure, FailureKind, Limits, ModelInfo};
+use hearth_policy::governor::divide;
+use hearth_policy::holds::Holds;
+use hearth_policy::residency::Candidate;
+use hearth_proto::units::Bytes;
+use hearth_proto::{Command, Failure, FailureKind, Limits, ModelInfo, Priority};
 use tokio::sync::{mpsc, oneshot};
 
-use super::slot::{FileId, Slot, Slots};
+use super::event::PoolEvent;
+use super::resident::{Engine, LoadWaiter, Resident};
+use super::slot::Slot;
 use super::status::{PoolStatus, ResidentModel};
-use super::{HEARTBEAT, process_is_gone, stopping};
+use super::stopping;
 use crate::board::Activity;
 
 /// The state of the pool.
 #[derive(Debug, Default)]
 pub(super) struct Residency {
-    engine: Option<Engine>,
-    /// The model that should be in memory.
-    wanted: Option<String>,
-    waiters: Vec<LoadWaiter>,
+    pub(super) models: BTreeMap<String, Resident>,
+    pub(super) holds: Holds,
+    /// The models that the configuration keeps in memory.
+    pub(super) pinned: Vec<String>,
     failed: Option<Failure>,
-    pub(super) inhibitors: Holds,
-    /// When a model was last used by a caller that set no keep-alive of its own.
-    last_used: Option<Duration>,
-    /// When it was last seen in use.
-    last_busy: Duration,
-    /// When the supervisor last sent its heartbeat.
-    heartbeat: Duration,
     crashes: u64,
+    admissions: u64,
+    wants: u64,
     loads: u64,
+    /// Engines that have ended.
+    ends: u64,
     cpu: String,
     /// The daemon finishes running answers: nothing is loaded or unloaded on request.
     draining: bool,
     stopping: bool,
-    /// Engines that have ended.
-    ends: u64,
-}
-
-/// The running engine process.
-#[derive(Debug)]
-pub(super) struct Engine {
-    pub(super) model: String,
-    pub(super) commands: mpsc::UnboundedSender<Command>,
-    pub(super) pid: Option<u32>,
-    pub(super) file: FileId,
-    /// What was reduced to fit the memory; empty if nothing was.
-    pub(super) note: String,
-    pub(super) slots: Slots,
-    /// What it reported when the model was loaded.
-    pub(super) info: Option<ModelInfo>,
-    /// It was told to end: later requests wait for the next engine.
-    pub(super) is_ending: bool,
-    /// The limits that it was last told.
-    pub(super) limits: Limits,
-}
-
-/// A caller that waits for a model to be loaded.
-#[derive(Debug)]
-struct LoadWaiter {
-    model: String,
-    sender: oneshot::Sender<Result<(), Failure>>,
-    /// The caller sets the keep-alive itself.
-    sets_keep_alive: bool,
+    /// What is to be reported, in order.
+    events: Vec<PoolEvent>,
 }
 
 /// A model that is ready for requests.
@@ -72,94 +48,134 @@ pub(crate) struct ReadyModel {
     pub(crate) slots: u32,
 }
 
-/// What a user of the pool has to do after a change.
+/// Whether a model may be loaded now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum Consequence {
-    /// Nothing.
-    None,
-    /// The loaded model is to be replaced by another one.
-    Replace,
-    /// No model is wanted any more.
-    Unload,
+pub(super) enum Turn {
+    /// It is its turn.
+    Now,
+    /// Another model comes first.
+    Later,
+    /// It is no longer wanted.
+    Never,
 }
 
-impl From<()> for Consequence {
-    fn from((): ()) -> Self {
-        Self::None
-    }
+/// The memory that an engine may take, and its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Footprint {
+    pub(super) pid: Option<u32>,
+    pub(super) estimate: Bytes,
+    /// Whether it is on its way out: its memory is free soon.
+    pub(super) is_ending: bool,
 }
 
 impl Residency {
-    /// The model that is loaded or being loaded.
-    pub(super) fn loaded(&self) -> Option<&str> {
-        self.engine.as_ref().map(|e| e.model.as_str())
+    pub(super) fn get(&self, model: &str) -> Option<&Resident> {
+        self.models.get(model)
     }
 
-    pub(super) fn wanted(&self) -> Option<&str> {
-        self.wanted.as_deref()
+    /// The model, also where nothing is known of it yet.
+    pub(super) fn entry(&mut self, model: &str) -> &mut Resident {
+        self.models.entry(model.to_owned()).or_default()
     }
 
-    pub(super) fn is_ready(&self) -> bool {
-        let engine = self.engine.as_ref();
-        engine.is_some_and(|e| e.info.is_some() && !e.is_ending)
+    fn engines(&self) -> impl Iterator<Item = (&str, &Engine)> {
+        let models = self.models.iter();
+        models.filter_map(|(name, model)| Some((name.as_str(), model.engine.as_ref()?)))
     }
 
-    /// The model that takes requests now.
-    pub(super) fn ready(&self) -> Option<ReadyModel> {
-        let engine = self.engine.as_ref().filter(|e| !e.is_ending)?;
-        Some(ReadyModel {
-            name: engine.model.clone(),
-            slots: engine.info.as_ref()?.slots,
-        })
+    /// What is to be reported since the last call.
+    pub(super) fn take_events(&mut self) -> Vec<PoolEvent> {
+        std::mem::take(&mut self.events)
     }
 
-    /// Opens a slot of a model that is ready; its engine knows the limits before the work.
-    pub(super) fn slot(&mut self, model: &str, limits: Limits) -> Option<Slot> {
-        if !self.is_ready() {
-            return None;
+    pub(super) fn is_ready(&self, model: &str) -> bool {
+        self.get(model).is_some_and(|model| model.ready().is_some())
+    }
+
+    pub(super) fn is_wanted(&self, model: &str) -> bool {
+        self.get(model).is_some_and(|model| model.wanted.is_some())
+    }
+
+    /// The models that take requests now.
+    pub(super) fn ready(&self) -> Vec<ReadyModel> {
+        let models = self.models.iter();
+        let ready = models.filter_map(|(name, model)| {
+            Some(ReadyModel {
+                name: name.clone(),
+                slots: model.ready()?.info.as_ref()?.slots,
+            })
+        });
+        ready.collect()
+    }
+
+    /// Opens a slot of a model that is ready; its engine knows its limits before the work.
+    pub(super) fn slot(
+        &mut self,
+        now: Duration,
+        model: &str,
+        class: Priority,
+        limits: &Limits,
+    ) -> Option<Slot> {
+        let resident = self.models.get_mut(model)?;
+        let engine = resident.ready_mut()?;
+        engine.has_worked = true;
+        let slot = engine
+            .slots
+            .open(class, engine.commands.clone(), engine.file);
+        resident.last_busy = now;
+        self.divide(now, limits);
+        Some(slot)
+    }
+
+    /// Divides the limits between the engines, and tells them. Returns until when that
+    /// applies, if the engines' work does not change before.
+    pub(super) fn divide(&mut self, now: Duration, limits: &Limits) -> Option<Duration> {
+        let models = self.models.values_mut();
+        let mut engines: Vec<&mut Engine> =
+            models.filter_map(|model| model.engine.as_mut()).collect();
+        let work: Vec<Option<Priority>> = engines.iter().map(|engine| engine.class()).collect();
+        let division = divide(now, limits, &work);
+        for (engine, limits) in engines.iter_mut().zip(division.limits) {
+            engine.set_limits(limits);
         }
-        self.set_limits(limits);
-        let engine = self.engine.as_ref().filter(|e| e.model == model)?;
-        Some(engine.slots.open(engine.commands.clone(), engine.file))
-    }
-
-    /// Tells the engine the limits if they have changed.
-    pub(super) fn set_limits(&mut self, limits: Limits) {
-        if let Some(engine) = &mut self.engine
-            && engine.limits != limits
-        {
-            engine.limits = limits;
-            // An engine that has ended is noticed by its supervisor.
-            _ = engine.commands.send(Command::SetLimits(limits));
-        }
+        division.until
     }
 
     /// Sends all engines a command that no event answers.
-    pub(super) fn broadcast(&self, command: Command) {
-        if let Some(engine) = &self.engine {
-            _ = engine.commands.send(command);
+    pub(super) fn broadcast(&self, command: &Command) {
+        for (_, engine) in self.engines() {
+            engine.send(command.clone());
         }
+    }
+
+    /// Sends the engines that work, or the idle ones, a command that no event answers; returns
+    /// whether there are such.
+    pub(super) fn send_where(&self, is_busy: bool, command: &Command) -> bool {
+        let mut any = false;
+        for (_, engine) in self.engines() {
+            if engine.slots.are_closed() != is_busy {
+                engine.send(command.clone());
+                any = true;
+            }
+        }
+        any
     }
 
     /// Whether an engine processes requests or loads a model.
     pub(super) fn is_busy(&self) -> bool {
-        let engine = self.engine.as_ref();
-        engine.is_some_and(|e| e.info.is_none() || e.is_ending || !e.slots.are_closed())
+        self.models.values().any(Resident::is_busy)
     }
 
     pub(super) fn activity(&self) -> Activity {
-        match &self.engine {
+        match self.engines().next() {
             None => Activity::None,
             Some(_) if self.is_busy() => Activity::Busy,
             Some(_) => Activity::Idle,
         }
     }
 
-    /// Without an engine there is nothing to watch but the daemon's own loop, and the
-    /// caller runs in it.
     pub(super) fn is_advancing(&self, now: Duration) -> bool {
-        self.engine.is_none() || now.saturating_sub(self.heartbeat) < HEARTBEAT * 3
+        self.models.values().all(|model| model.is_advancing(now))
     }
 
     /// Requests a model; the waiter is notified when it is ready or cannot be loaded.
@@ -167,41 +183,72 @@ impl Residency {
     pub(super) fn want(
         &mut self,
         model: &str,
+        class: Priority,
         waiter: Option<oneshot::Sender<Result<(), Failure>>>,
         sets_keep_alive: bool,
-    ) -> Consequence {
+    ) {
+        self.failed = None;
+        self.wants += 1;
+        let order = self.wants;
+        let resident = self.entry(model);
         if let Some(sender) = waiter {
-            if self.loaded() == Some(model) && self.is_ready() {
+            if resident.ready().is_some() {
                 _ = sender.send(Ok(()));
-                return Consequence::None;
+            } else {
+                resident.waiters.push(LoadWaiter {
+                    sender,
+                    sets_keep_alive,
+                });
             }
-            self.waiters.push(LoadWaiter {
-                model: model.to_owned(),
-                sender,
-                sets_keep_alive,
-            });
+        }
+        resident.want(order, class);
+    }
+
+    /// Sets that a model is not wanted, and tells those who wait for it.
+    pub(super) fn unload(&mut self, model: &str) {
+        self.holds.forget_wishes(model);
+        let Some(resident) = self.models.get_mut(model) else {
+            return;
+        };
+        resident.answer_waiters(&Err(superseded()));
+        resident.end();
+        self.failed = None;
+        self.events.push(PoolEvent::Unloading {
+            model: model.to_owned(),
+        });
+        self.forget_if_over(model);
+    }
+
+    /// The same for all models.
+    pub(super) fn unload_all(&mut self) {
+        let names: Vec<String> = self.models.keys().cloned().collect();
+        for name in names {
+            self.unload(&name);
         }
         self.failed = None;
-        self.wanted = Some(model.to_owned());
-        match self.loaded() {
-            Some(loaded) if loaded != model => Consequence::Replace,
-            _ => Consequence::None,
+    }
+
+    /// Has a model make room for another one: it takes no new requests, and leaves the memory
+    /// when the running ones have ended.
+    pub(super) fn retire(&mut self, model: &str) {
+        if let Some(resident) = self.models.get_mut(model) {
+            resident.end();
+            self.events.push(PoolEvent::Retiring {
+                model: model.to_owned(),
+            });
         }
     }
 
-    /// Sets that no model is wanted, and tells those who wait for one.
-    pub(super) fn unload(&mut self) -> Consequence {
-        self.fail_waiters(&superseded(
-            "the model was unloaded in the meantime: try again",
-        ));
-        self.wanted = None;
-        self.failed = None;
-        self.inhibitors.forget_wishes();
-        // What is submitted from now on is not cancelled with what runs: it waits.
-        if let Some(engine) = &mut self.engine {
-            engine.is_ending = true;
+    /// The same, but not before it has served for what it was loaded; returns whether it did.
+    pub(super) fn retire_when_worked(&mut self, now: Duration, model: &str) -> bool {
+        let has_served = self
+            .get(model)
+            .is_some_and(|resident| !resident.is_new(now));
+        if has_served {
+            log::info!(model = model; "making room for another model");
+            self.retire(model);
         }
-        Consequence::Unload
+        has_served
     }
 
     /// Refuses requests to load and unload from now on.
@@ -213,174 +260,174 @@ impl Residency {
         self.draining || self.stopping
     }
 
-    /// Unloads the model, and loads no other one afterwards.
-    pub(super) fn stop(&mut self) -> Consequence {
+    /// Unloads all models, and loads no other one afterwards.
+    pub(super) fn stop(&mut self) {
         self.stopping = true;
         self.fail_waiters(&stopping());
-        self.unload()
+        self.unload_all();
     }
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping
     }
 
-    /// An engine was started.
-    pub(super) fn started(&mut self, now: Duration, engine: Engine) {
-        self.engine = Some(engine);
-        self.beat(now);
+    /// The models that are wanted and have no supervisor, which they get now.
+    pub(super) fn supervise(&mut self) -> Vec<String> {
+        let mut names = Vec::new();
+        for (name, model) in &mut self.models {
+            if model.wanted.is_some() && !model.is_supervised {
+                model.is_supervised = true;
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
+    /// A supervisor has ended.
+    pub(super) fn unsupervised(&mut self, model: &str) {
+        self.entry(model).is_supervised = false;
+        self.forget_if_over(model);
+    }
+
+    fn forget_if_over(&mut self, model: &str) {
+        if self.models.get(model).is_some_and(Resident::is_over) {
+            self.models.remove(model);
+        }
+    }
+
+    /// Whether a model is the next one to be loaded: the one of the highest class, and of
+    /// these the one that was wanted first.
+    pub(super) fn turn(&self, model: &str) -> Turn {
+        let Some(own) = self.get(model).and_then(Resident::waits_to_load) else {
+            return Turn::Never;
+        };
+        let waiting = self.models.iter();
+        let mut waiting =
+            waiting.filter_map(|(name, model)| Some((model.waits_to_load()?, name.as_str())));
+        if waiting.any(|other| other < (own, model)) {
+            Turn::Later
+        } else {
+            Turn::Now
+        }
+    }
+
+    /// The models that may have to make room, and which of them may not.
+    pub(super) fn candidates(&self, now: Duration) -> Vec<Candidate> {
+        let models = self.models.iter();
+        let candidates = models.filter_map(|(name, model)| {
+            let mut candidate = model.candidate(now, name)?;
+            candidate.is_held = self.is_held(name);
+            candidate.is_kept = self.holds.of(name, now).next().is_some();
+            Some(candidate)
+        });
+        candidates.collect()
+    }
+
+    /// The memory of all engines.
+    pub(super) fn footprints(&self) -> Vec<Footprint> {
+        let footprints = self.engines().map(|(_, engine)| Footprint {
+            pid: engine.pid,
+            estimate: engine.estimate,
+            is_ending: engine.is_ending,
+        });
+        footprints.collect()
+    }
+
+    /// Reserves the memory of a model that is about to be loaded, by its engine without a
+    /// process.
+    pub(super) fn admitted(&mut self, now: Duration, model: &str, engine: Engine) {
+        self.admissions += 1;
+        let serial = self.admissions;
+        let resident = self.entry(model);
+        resident.engine = Some(Engine { serial, ..engine });
+        resident.beat(now, false);
+    }
+
+    /// The engine's process was started.
+    pub(super) fn started(&mut self, now: Duration, model: &str, pid: Option<u32>) {
+        let resident = self.entry(model);
+        if let Some(engine) = &mut resident.engine {
+            engine.pid = pid;
+        }
+        resident.beat(now, false);
+    }
+
+    /// The engine was told to load the model; commands can follow.
+    pub(super) fn loading(
+        &mut self,
+        model: &str,
+        commands: mpsc::UnboundedSender<Command>,
+        limits: Limits,
+    ) {
+        if let Some(engine) = &mut self.entry(model).engine {
+            engine.commands = commands;
+            engine.limits = limits;
+        }
     }
 
     /// The model is ready; returns whether callers waited for the load itself.
-    pub(super) fn loaded_now(&mut self, now: Duration, info: ModelInfo) -> bool {
+    pub(super) fn loaded_now(&mut self, now: Duration, model: &str, info: ModelInfo) -> bool {
         self.cpu.clone_from(&info.cpu);
-        if let Some(engine) = &mut self.engine {
-            engine.info = Some(info);
-        }
         self.loads += 1;
-        self.last_busy = now;
-        if self.waiters.iter().any(|w| !w.sets_keep_alive) {
-            self.last_used = Some(now);
+        let resident = self.entry(model);
+        if let Some(engine) = &mut resident.engine {
+            engine.info = Some(info);
+            engine.ready_since = now;
         }
-        let had_waiters = !self.waiters.is_empty();
-        let loaded = self.loaded().unwrap_or_default().to_owned();
-        self.answer_waiters(&loaded, &Ok(()));
+        resident.last_busy = now;
+        if resident.waiters.iter().any(|w| !w.sets_keep_alive) {
+            resident.last_used = Some(now);
+        }
+        let had_waiters = !resident.waiters.is_empty();
+        resident.answer_waiters(&Ok(()));
         had_waiters
     }
 
-    /// A model cannot be loaded. Callers that wait for another one go on waiting if that one
-    /// is wanted by now.
+    /// A model cannot be loaded.
     pub(super) fn load_failed(&mut self, model: &str, failure: &Failure) {
-        if self.wanted() == Some(model) {
-            self.wanted = None;
+        let resident = self.entry(model);
+        let was_wanted = resident.wanted.take().is_some();
+        resident.answer_waiters(&Err(failure.clone()));
+        if was_wanted {
             self.failed = Some(failure.clone());
         }
-        self.answer_waiters(model, &Err(failure.clone()));
     }
 
     /// The engine has ended; `crashed`: without having been told to.
-    pub(super) fn ended(&mut self, crashed: bool) {
-        self.engine = None;
+    pub(super) fn ended(&mut self, model: &str, crashed: bool) {
+        self.entry(model).engine = None;
         self.ends += 1;
         self.crashes += u64::from(crashed);
     }
 
-    /// Answers those who wait for `model`. The others go on waiting for the model that is
-    /// wanted; any other one was superseded.
-    fn answer_waiters(&mut self, model: &str, result: &Result<(), Failure>) {
-        let wanted = self.wanted.as_deref();
-        let is_next =
-            |waiter: &LoadWaiter| waiter.model != model && wanted == Some(waiter.model.as_str());
-        let waiters = std::mem::take(&mut self.waiters);
-        let (waiting, answered): (Vec<_>, Vec<_>) = waiters.into_iter().partition(is_next);
-        self.waiters = waiting;
-        for waiter in answered {
-            let answer = if waiter.model == model {
-                result.clone()
-            } else {
-                Err(superseded(
-                    "another model was requested in the meantime: try again",
-                ))
-            };
-            _ = waiter.sender.send(answer);
-        }
-    }
-
     /// Answers all who wait for any model.
     pub(super) fn fail_waiters(&mut self, failure: &Failure) {
-        for waiter in self.waiters.drain(..) {
-            _ = waiter.sender.send(Err(failure.clone()));
+        for model in self.models.values_mut() {
+            model.answer_waiters(&Err(failure.clone()));
         }
     }
 
-    /// Whether the running engine has to end now: it was unloaded, or another model is
-    /// wanted, and its work is finished.
-    pub(super) fn end_unwanted(&mut self) -> bool {
-        let is_unwanted = self.loaded() != self.wanted();
-        match &mut self.engine {
-            Some(engine) if (is_unwanted || engine.is_ending) && engine.slots.are_closed() => {
-                engine.is_ending = true;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// The supervisor's heartbeat.
-    pub(super) fn beat(&mut self, now: Duration) {
-        self.heartbeat = now;
-        if self.is_busy() {
-            self.last_busy = now;
-        }
-        if self.inhibitors.are_open() {
-            self.last_used = Some(now);
-        }
-    }
-
-    /// A use of a model ended: from now on its keep-alive counts, as the user or the
-    /// configuration sets it. `is_awaited`: other callers wait for it.
-    pub(super) fn used(
-        &mut self,
-        now: Duration,
-        model: &str,
-        keep: Option<&Keep>,
-        is_awaited: bool,
-    ) -> Consequence {
-        let Some(keep) = keep else {
-            self.last_used = Some(now);
-            return Consequence::None;
-        };
-        self.inhibitors.keep(keep, model, now, process_is_gone);
-        let is_released = self
-            .inhibitors
-            .until(model)
-            .is_some_and(|until| until <= now);
-        let is_loaded = self.is_ready() && self.loaded() == Some(model);
-        let is_held = is_awaited || self.inhibitors.are_open();
-        if keep.is_over() && is_released && is_loaded && !is_held {
-            log::info!(model = model; "unloading the model: its keep-alive has expired");
-            return self.unload();
-        }
-        Consequence::None
-    }
-
-    /// Unloads a model that was idle for `limit` and has no inhibitor. A limit of zero means
-    /// never.
-    pub(super) fn unload_idle(&mut self, now: Duration, limit: Duration) -> Consequence {
-        let is_due = self.is_ready()
-            && !self.is_busy()
-            && self.stays_until(limit).is_some_and(|until| until <= now);
-        if is_due {
-            self.unload()
-        } else {
-            Consequence::None
-        }
-    }
-
-    /// When the loaded model is unloaded if it is not used again; `None`: never.
-    pub(super) fn stays_until(&self, limit: Duration) -> Option<Duration> {
-        if limit.is_zero() || self.inhibitors.are_open() {
-            return None;
-        }
-        let model = self.loaded().unwrap_or_default();
-        let kept = self.inhibitors.until(model)?;
-        let used = self.last_used.map_or(Duration::ZERO, |used| used + limit);
-        // The caller that loaded it may be about to use it.
-        Some(kept.max(used).max(self.last_busy + HEARTBEAT))
+    /// Whether an engine has to end now.
+    pub(super) fn end_unwanted(&mut self, model: &str) -> bool {
+        self.entry(model).end_unwanted()
     }
 
     pub(super) fn status(&self) -> PoolStatus {
+        let mut order: Vec<(&String, &Resident)> = self.models.iter().collect();
+        order.sort_by_key(|(_, model)| (!model.generates(), std::cmp::Reverse(model.last_busy)));
+        let wanted = self.models.iter();
+        let wanted = wanted.filter(|(_, model)| model.wanted.is_some() && model.engine.is_none());
         PoolStatus {
-            resident: self
-                .engine
-                .iter()
-                .map(|engine| ResidentModel {
-                    name: engine.model.clone(),
-                    info: engine.info.clone(),
-                    pid: engine.pid,
-                    note: engine.note.clone(),
+            resident: order
+                .into_iter()
+                .filter_map(|(name, model)| {
+                    Some(ResidentModel {
+                        holds: self.holds.count(name),
+                        ..model.status(name)?
+                    })
                 })
                 .collect(),
-            wanted: self.wanted.clone(),
+            wanted: wanted.map(|(name, _)| name.clone()).collect(),
             failed: self.failed.clone(),
             crashes: self.crashes,
             loads: self.loads,
@@ -390,9 +437,12 @@ impl Residency {
     }
 }
 
-/// The failure of a caller whose load was replaced by another load or an unload.
-fn superseded(message: &str) -> Failure {
-    Failure::new(FailureKind::Busy, message)
+/// The failure of a caller whose load was ended by an unload.
+fn superseded() -> Failure {
+    Failure::new(
+        FailureKind::Busy,
+        "the model was unloaded in the meantime: try again",
+    )
 }
 
 #[cfg(test)]

@@ -5,16 +5,16 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use hearth_policy::governor::MemoryState;
 use hearth_proto::{Command, Event, Failure, FailureKind, LoadRequest, PROTOCOL_VERSION};
 use nix::sys::signal::Signal;
 use tokio::sync::{mpsc, watch};
 
+use super::admission::admit;
+use super::load::Admitted;
 use super::process::EngineProcess;
-use super::residency::{Consequence, Engine};
+use super::resident::{Engine, Resident};
 use super::slot::Slots;
-use super::{Death, EnginePool, HEARTBEAT, load};
-use crate::board::BoardStatus;
+use super::{Death, EnginePool, HEARTBEAT};
 
 /// How long an engine may take to send its hello (it loads shared libraries first).
 const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,16 +39,32 @@ pub(super) enum Ended {
     },
 }
 
-/// Runs one engine from start to end.
-pub(super) async fn run_engine(pool: &EnginePool, model: &str) -> Ended {
-    let admitted = match load::load_request(pool, model).await {
-        Ok(admitted) => admitted,
-        Err(failure) => return Ended::LoadFailed(failure),
-    };
-    // It may have been unloaded, or superseded, meanwhile.
-    if !pool.is_wanted(model) {
-        return Ended::Unloaded;
+/// An engine whose memory is reserved, and whose process is not started yet.
+pub(super) fn unstarted(admitted: &Admitted, changed: &watch::Sender<()>) -> Engine {
+    Engine {
+        commands: mpsc::unbounded_channel().0,
+        serial: 0,
+        pid: None,
+        file: admitted.file,
+        note: admitted.note.clone(),
+        slots: Slots::new(changed.clone()),
+        info: None,
+        is_ending: false,
+        limits: admitted.request.limits,
+        estimate: admitted.estimate,
+        ready_since: Duration::ZERO,
+        has_worked: false,
     }
+}
+
+/// Waits until there is room for a model, and runs its engine from start to end; `None` if
+/// the model is no longer wanted.
+pub(super) async fn run_engine(pool: &EnginePool, model: &str) -> Option<Ended> {
+    let admitted = match admit(pool, model).await {
+        Ok(admitted) => admitted?,
+        Err(failure) => return Some(Ended::LoadFailed(failure)),
+    };
+    admitted.log(model);
     let config = pool.shared.config.get();
     let path = config.paths.engine_executable();
     let (commands, receiver) = mpsc::unbounded_channel();
@@ -56,36 +72,25 @@ pub(super) async fn run_engine(pool: &EnginePool, model: &str) -> Ended {
         Ok(process) => process,
         Err(error) => {
             let message = format!("cannot start the engine {}: {error}", path.display());
-            return Ended::LoadFailed(Failure::new(FailureKind::Internal, message));
+            let failure = Failure::new(FailureKind::Internal, message);
+            return Some(Ended::LoadFailed(failure));
         }
     };
-    let engine = Engine {
-        model: model.to_owned(),
-        commands: commands.clone(),
-        pid: process.pid(),
-        file: admitted.file,
-        note: admitted.note,
-        slots: Slots::new(pool.shared.changed.clone()),
-        info: None,
-        is_ending: false,
-        limits: admitted.request.limits,
-    };
     let now = pool.now();
-    pool.change(|residency| residency.started(now, engine));
+    pool.change(|residency| residency.started(now, model, process.pid()));
     let seconds = |s: u32| Duration::from_secs(u64::from(s));
     let session = Session {
         pool,
         model,
         process,
         commands,
-        board: pool.shared.board.subscribe(),
-        memory: MemoryState::Normal,
+        changes: pool.shared.changed.subscribe(),
         progress: Progress::new(now),
         worked: false,
         load_timeout: seconds(config.engine.load_timeout_s),
         hang_timeout: seconds(config.engine.hang_timeout_s),
     };
-    session.run(admitted.request).await
+    Some(session.run(admitted.request).await)
 }
 
 /// One engine process, from its start to its end.
@@ -94,9 +99,7 @@ struct Session<'a> {
     model: &'a str,
     process: EngineProcess,
     commands: mpsc::UnboundedSender<Command>,
-    board: watch::Receiver<BoardStatus>,
-    /// The memory state at the last command to the engine.
-    memory: MemoryState,
+    changes: watch::Receiver<()>,
     progress: Progress,
     /// Whether it has started a request.
     worked: bool,
@@ -126,10 +129,11 @@ impl Session<'_> {
             _ = self.end(Duration::ZERO).await;
             return Ended::Unloaded;
         }
-        let status = self.board.borrow_and_update().clone();
-        self.memory = status.verdict.memory;
-        request.limits = status.limits;
+        request.limits = self.pool.shared.board.limits();
+        let (limits, commands) = (request.limits, self.commands.clone());
         self.send(Command::Load(request));
+        self.pool
+            .change(|residency| residency.loading(self.model, commands, limits));
         // One timer across all events: a stream of tokens must not delay it.
         let mut tick = std::pin::pin!(tokio::time::sleep(BUSY_TICK));
         loop {
@@ -142,20 +146,15 @@ impl Session<'_> {
                     }
                     None => return self.died(EXIT_TIMEOUT).await,
                 },
-                () = self.pool.shared.changed.notified() => {}
-                Ok(()) = self.board.changed() => {
-                    let status = self.board.borrow_and_update().clone();
-                    self.pool.shared.residency.lock().set_limits(status.limits);
-                    self.release_memory(status.verdict.memory);
-                }
+                _ = self.changes.changed() => {}
                 () = &mut tick => match self.beat() {
                     Some(pause) => tick.as_mut().reset(tokio::time::Instant::now() + pause),
                     None => return self.died(Duration::ZERO).await,
                 }
             }
-            // If another model is wanted, running answers are finished first; if none is
-            // wanted, they were cancelled already.
-            let ends = self.pool.shared.residency.lock().end_unwanted();
+            // To make room for another model, running answers are finished first; after an
+            // unload they were cancelled already.
+            let ends = self.pool.shared.residency.lock().end_unwanted(self.model);
             if ends {
                 self.send(Command::Shutdown);
                 // Frames still in transit are discarded.
@@ -163,7 +162,7 @@ impl Session<'_> {
                 _ = self.end(CACHE_WRITE_TIMEOUT).await;
                 return Ended::Unloaded;
             }
-            self.pool.publish_activity();
+            self.publish_activity();
         }
     }
 
@@ -173,19 +172,19 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 event = self.process.event() => return event,
-                () = tokio::time::sleep(HEARTBEAT) => self.pool.beat(),
+                () = tokio::time::sleep(HEARTBEAT) => self.pool.beat(self.model),
             }
         }
     }
 
     /// Ends the engine. The heartbeat goes on meanwhile: it may write to a slow disk.
     async fn end(&mut self, timeout: Duration) -> (io::Result<ExitStatus>, bool) {
-        let pool = self.pool;
+        let (pool, model) = (self.pool, self.model);
         let mut ending = std::pin::pin!(self.process.end(timeout));
         loop {
             tokio::select! {
                 ended = &mut ending => return ended,
-                () = tokio::time::sleep(HEARTBEAT) => pool.beat(),
+                () = tokio::time::sleep(HEARTBEAT) => pool.beat(model),
             }
         }
     }
@@ -207,18 +206,21 @@ impl Session<'_> {
             event => {
                 self.worked |= matches!(event, Event::Started { .. });
                 self.progress.reset(now);
-                self.pool.engine_event(event);
+                self.pool.engine_event(self.model, event);
             }
         }
         None
     }
 
-    /// Has the engine shrink its caches each time the memory state becomes worse.
-    fn release_memory(&mut self, state: MemoryState) {
-        if state > self.memory && state < MemoryState::Emergency {
-            self.send(Command::Shrink);
-        }
-        self.memory = state;
+    fn is_idle_for(&self, now: Duration, limit: Duration) -> bool {
+        let residency = self.pool.shared.residency.lock();
+        residency.is_idle_for(now, self.model, limit)
+    }
+
+    /// Reports the engines' activity to the board monitor.
+    fn publish_activity(&self) {
+        let activity = self.pool.shared.residency.lock().activity();
+        self.pool.shared.board.set_activity(activity);
     }
 
     /// Sends the heartbeat and unloads an idle model. Returns the time until the next
@@ -227,17 +229,19 @@ impl Session<'_> {
         let now = self.pool.now();
         let idle_s = self.pool.shared.config.get().engine.idle_unload_s;
         let idle_limit = Duration::from_secs(u64::from(idle_s));
-        self.pool.change(|residency| {
-            residency.beat(now);
-            let consequence = residency.unload_idle(now, idle_limit);
-            if consequence != Consequence::None {
-                log::info!("unloading the model: not used for {idle_s} s");
-            }
-            consequence
-        });
+        self.pool.beat(self.model);
+        if self.is_idle_for(now, idle_limit) {
+            log::info!(model = self.model; "unloading the model: not used for {idle_s} s");
+            self.pool
+                .change(|residency| residency.unload_idle(now, self.model, idle_limit));
+        }
         let (busy, ready) = {
             let residency = self.pool.shared.residency.lock();
-            (residency.is_busy(), residency.is_ready())
+            let own = residency.get(self.model);
+            (
+                own.is_some_and(Resident::is_busy),
+                residency.is_ready(self.model),
+            )
         };
         if !busy {
             self.progress.reset(now);
@@ -273,7 +277,7 @@ impl Session<'_> {
         while let Some(event) = self.process.try_event() {
             match event {
                 Event::LoadFailed(failure) => return Ended::LoadFailed(failure),
-                event => self.pool.engine_event(event),
+                event => self.pool.engine_event(self.model, event),
             }
         }
         Ended::Crashed {

@@ -1,15 +1,17 @@
 //! What the pool publishes.
 
+use hearth_proto::units::Bytes;
 use hearth_proto::{Failure, ModelInfo};
 
 /// The engines and what is to be loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PoolStatus {
-    /// The models that are loaded or being loaded.
+    /// The models that are loaded or being loaded: those that generate first, and of these
+    /// the last used first.
     pub resident: Vec<ResidentModel>,
-    /// The model that is to be in memory.
-    pub wanted: Option<String>,
-    /// Why the last load failed; `None` if another one was requested since.
+    /// The models that are to be loaded as soon as there is room.
+    pub wanted: Vec<String>,
+    /// Why the last load failed; `None` if a model was requested since.
     pub failed: Option<Failure>,
     /// How often an engine has crashed or was killed since the daemon started.
     pub crashes: u64,
@@ -28,14 +30,22 @@ pub struct ResidentModel {
     pub name: String,
     /// What the engine reports about it; `None` while it loads.
     pub info: Option<ModelInfo>,
+    /// Distinguishes the engine from all other ones.
+    pub serial: u64,
     /// The engine's process.
     pub pid: Option<u32>,
     /// What was reduced to fit the memory; empty if nothing was.
     pub note: String,
+    /// The memory that it may take, by the estimate.
+    pub estimate: Bytes,
+    /// How many inhibitors and keep-alives keep it in memory.
+    pub holds: usize,
+    /// Whether it leaves the memory as soon as its requests have ended.
+    pub is_ending: bool,
 }
 
 impl PoolStatus {
-    /// The model that requests without a model's name are for.
+    /// The model that is shown where there is room for one.
     pub fn first(&self) -> Option<&ResidentModel> {
         self.resident.first()
     }
@@ -43,5 +53,10 @@ impl PoolStatus {
     /// The model of this name, if it is loaded or being loaded.
     pub fn get(&self, name: &str) -> Option<&ResidentModel> {
         self.resident.iter().find(|model| model.name == name)
+    }
+
+    /// The engines' processes.
+    pub fn pids(&self) -> Vec<u32> {
+        self.resident.iter().filter_map(|model| model.pid).collect()
     }
 }

@@ -1,10 +1,12 @@
-//! The supervisor: one engine process for as long as its model is wanted; a lost
-//! one is replaced, with back-off.
+//! Supervisors: one for each wanted model, which runs its engine for as long as the model is
+//! wanted; a lost one is replaced, with back-off.
 
 use std::time::Duration;
 
 use hearth_proto::{Failure, FailureKind};
+use tokio::task::JoinSet;
 
+use super::pressure::Pressure;
 use super::session::{Ended, run_engine};
 use super::{Death, EnginePool, PoolEvent};
 
@@ -17,26 +19,64 @@ const LOAD_CRASHES_MAX: u32 = 3;
 /// by the kernel for lack of memory.
 const LOAD_KILLS_MAX: u32 = 8;
 
-/// Runs engines until the pool stops.
+/// Starts a supervisor for each wanted model, and divides the board's limits between the
+/// engines, until the pool stops.
 pub(super) async fn run(pool: &EnginePool) {
-    let mut crashes_in_row = 0;
+    let mut changes = pool.shared.changed.subscribe();
+    let mut board = pool.shared.board.subscribe();
+    let mut pressure = Pressure::default();
+    let mut supervisors = JoinSet::new();
     loop {
-        let wanted = {
-            let residency = pool.shared.residency.lock();
-            if residency.is_stopping() && residency.wanted().is_none() {
-                return;
+        changes.borrow_and_update();
+        for model in pool.shared.residency.lock().supervise() {
+            supervisors.spawn(supervise(pool.clone(), model));
+        }
+        if supervisors.is_empty() && pool.shared.residency.lock().is_stopping() {
+            return;
+        }
+        let (now, limits) = (pool.now(), pool.shared.board.limits());
+        let divided = pool.shared.residency.lock().divide(now, &limits);
+        let due = [divided, pressure.due()].into_iter().flatten().min();
+        let is_due = async {
+            match due {
+                Some(due) => tokio::time::sleep(due.saturating_sub(now)).await,
+                None => std::future::pending().await,
             }
-            residency.wanted().map(str::to_owned)
         };
-        let Some(model) = wanted else {
-            pool.shared.changed.notified().await;
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = is_due => {}
+            Ok(()) = board.changed() => {}
+            Some(_) = supervisors.join_next(), if !supervisors.is_empty() => {}
+        }
+        let state = board.borrow_and_update().verdict.memory;
+        pressure.observe(pool, state);
+    }
+}
+
+/// Removes a supervisor from the books when it ends, even by a panic.
+struct Supervised(EnginePool, String);
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.0.change(|residency| residency.unsupervised(&self.1));
+    }
+}
+
+/// Runs engines for a model as long as it is wanted.
+async fn supervise(pool: EnginePool, model: String) {
+    let _books = Supervised(pool.clone(), model.clone());
+    let mut crashes_in_row = 0;
+    while pool.is_wanted(&model) {
+        let Some(ended) = run_engine(&pool, &model).await else {
             continue;
         };
-        let ended = run_engine(pool, &model).await;
-        crashes_in_row = clear_engine(pool, &model, ended, crashes_in_row);
+        crashes_in_row = clear_engine(&pool, &model, ended, crashes_in_row);
         if crashes_in_row > 0 {
             let pause = BACKOFF_FIRST * 2u32.saturating_pow(crashes_in_row - 1);
+            pool.change(|residency| residency.entry(&model).is_pausing = true);
             tokio::time::sleep(pause.min(BACKOFF_LONGEST)).await;
+            pool.change(|residency| residency.entry(&model).is_pausing = false);
         }
     }
 }
@@ -63,15 +103,16 @@ fn clear_engine(pool: &EnginePool, model: &str, ended: Ended, crashes_before: u3
         }
     }
     pool.change(|residency| {
-        residency.ended(death.is_some());
+        residency.ended(model, death.is_some());
         if let Some(failure) = &failure {
             log::error!(model = model; "cannot load the model: {failure}");
             residency.load_failed(model, failure);
         }
     });
     pool.report(PoolEvent::Ended {
+        model: model.to_owned(),
         death,
-        load_failure: failure.map(|failure| (model.to_owned(), failure)),
+        load_failure: failure,
     });
     crashes
 }

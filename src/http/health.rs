@@ -50,7 +50,7 @@ fn to_json(board: &BoardSnapshot) -> Value {
         "memory_state": board.memory_state,
         "memory_total_bytes": bytes(board.memory_total),
         "memory_available_bytes": bytes(board.memory_available),
-        "engine_bytes": bytes(board.engine),
+        "engine_bytes": bytes(board.engines),
         "tokens_generated": board.tokens_generated,
         "decisions": decisions,
     })

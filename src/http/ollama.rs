@@ -211,12 +211,14 @@ async fn tags(State(daemon): State<Daemon>) -> Response {
 }
 
 async fn ps(State(daemon): State<Daemon>) -> Response {
-    let context = daemon.status().context_size;
-    let models = daemon.models().await;
-    // The context size is 0 until the model has been loaded.
-    let loaded = models.iter().filter(|model| model.loaded && context > 0);
-    let list = loaded.map(|model| process(model, context, SystemTime::now(), daemon.pool.stays()));
-    Json(json!({"models": list.collect::<Vec<_>>()})).into_response()
+    let (pool, models) = (daemon.pool.status(), daemon.models().await);
+    // The context size is known once the model has been loaded.
+    let loaded = models.iter().filter_map(|model| {
+        let info = pool.get(&model.name)?.info.as_ref()?;
+        let stays = daemon.pool.stays(&model.name);
+        Some(process(model, info.context_size, SystemTime::now(), stays))
+    });
+    Json(json!({"models": loaded.collect::<Vec<_>>()})).into_response()
 }
 
 async fn show(State(daemon): State<Daemon>, body: Body) -> Answer {

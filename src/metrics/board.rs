@@ -123,7 +123,7 @@ fn gauges(board: &BoardSnapshot) -> [BoardGauge; 8] {
             "engine_resident",
             "Resident memory of the engine process",
             Some(Unit::Bytes),
-            bytes(board.engine),
+            bytes(board.engines),
         ),
     ]
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use hearth_gguf::{Header, read_header};
-use hearth_proto::{Failure, FailureKind, ModelRef};
+use hearth_proto::{Failure, FailureKind, ModelKind, ModelRef, Use};
 
 /// An installed model file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,18 @@ pub struct StoredModel {
     pub packaged: bool,
     /// Its header, or why that cannot be read.
     pub header: Result<Arc<Header>, String>,
+}
+
+impl StoredModel {
+    /// Its kind, if its header can be read and says it.
+    pub(crate) fn kind(&self) -> Option<ModelKind> {
+        self.header.as_ref().ok()?.model_kind()
+    }
+
+    /// Whether it supports a use, as far as is known.
+    fn supports(&self, purpose: Use) -> bool {
+        self.kind().is_none_or(|kind| kind.can(purpose))
+    }
 }
 
 /// All models by name; an imported one hides a packaged one of the same name.
@@ -61,25 +73,50 @@ impl ModelIndex {
     }
 
     /// Finds a model. The default is `configured` if that is set, else the only imported
-    /// one, else the smallest packaged one.
+    /// one that supports the use, else the smallest such packaged one.
     ///
     /// # Errors
     /// `ModelNotFound`, naming the installed models.
-    pub fn find(&self, model: &ModelRef, configured: &ModelRef) -> Result<&StoredModel, Failure> {
+    pub fn find(
+        &self,
+        model: &ModelRef,
+        configured: &ModelRef,
+        purpose: Use,
+    ) -> Result<&StoredModel, Failure> {
         let found = match model.name().or(configured.name()) {
             Some(name) => self.get(name),
-            None => self.only_imported().or_else(|| self.smallest_packaged()),
+            None => self
+                .only_imported(purpose)
+                .or_else(|| self.smallest_packaged(purpose)),
         };
         found.ok_or_else(|| self.not_found(model.name().or(configured.name())))
     }
 
-    fn only_imported(&self) -> Option<&StoredModel> {
-        let mut imported = self.models.iter().filter(|m| !m.packaged);
-        imported.next().filter(|_| imported.next().is_none())
+    /// The only model that was made for this use and for no other.
+    pub(super) fn specialist(&self, purpose: Use) -> Option<&StoredModel> {
+        let is_made_for = |model: &&StoredModel| {
+            let kind = model.kind();
+            kind.is_some_and(|kind| kind.can(purpose) && !kind.can(Use::Completion))
+        };
+        let mut made_for = self.models.iter().filter(is_made_for);
+        made_for.next().filter(|_| made_for.next().is_none())
     }
 
-    fn smallest_packaged(&self) -> Option<&StoredModel> {
-        let packaged = self.models.iter().filter(|m| m.packaged);
+    fn only_imported(&self, purpose: Use) -> Option<&StoredModel> {
+        let imported = || self.models.iter().filter(|m| !m.packaged);
+        let mut fitting = imported().filter(|m| m.supports(purpose));
+        match (fitting.next(), fitting.next()) {
+            (Some(only), None) => Some(only),
+            (None, _) if imported().count() == 1 => imported().next(),
+            _ => None,
+        }
+    }
+
+    fn smallest_packaged(&self, purpose: Use) -> Option<&StoredModel> {
+        let packaged = self
+            .models
+            .iter()
+            .filter(|m| m.packaged && m.supports(purpose));
         packaged.min_by_key(|m| m.size_bytes)
     }
 
@@ -140,7 +177,7 @@ mod tests {
     use super::*;
 
     fn found(index: &ModelIndex, name: &str, configured: &str) -> Result<String, Failure> {
-        let found = index.find(&name.into(), &configured.into());
+        let found = index.find(&name.into(), &configured.into(), Use::Chat);
         found.map(|model| model.name.clone())
     }
 

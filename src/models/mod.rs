@@ -12,10 +12,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_proto::{Failure, FailureKind, ModelRef};
+use hearth_proto::{Failure, FailureKind, ModelRef, Use};
 use tokio::sync::watch;
 
 use crate::caller::{Caller, Permission};
+use crate::changes::publish;
 use crate::config::{ConfigReader, ModelAdmins};
 pub use index::{ModelIndex, StoredModel};
 
@@ -62,6 +63,11 @@ impl ModelStore {
         Arc::clone(&self.shared.index.borrow())
     }
 
+    /// The models and their changes.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<ModelIndex>> {
+        self.shared.index.subscribe()
+    }
+
     /// Lists the folders again: users may copy files into them.
     pub async fn refresh(&self) -> Arc<ModelIndex> {
         let _turn = self.shared.scanning.lock().await;
@@ -69,29 +75,55 @@ impl ModelStore {
         let scanned =
             blocking(move || ModelIndex::scan(&shared.imported, &shared.packaged, &before));
         if let Ok(index) = scanned.await {
-            self.shared.index.send_replace(Arc::new(index));
+            publish(&self.shared.index, Arc::new(index));
         }
         self.index()
     }
 
-    /// Finds an installed model; the default one is as configured.
+    /// Finds an installed model by its name or an alias; the default one is that for chats.
     ///
     /// # Errors
     /// `ModelNotFound`, naming the installed models.
     pub async fn find(&self, model: &ModelRef) -> Result<StoredModel, Failure> {
-        let index = self.refresh().await;
-        index.find(model, &self.configured()).cloned()
+        self.find_for(model, Use::Chat).await
     }
 
-    /// The name of the default model as last listed; `None` if there is none.
+    /// The same, with the default one for this use.
+    ///
+    /// # Errors
+    /// `ModelNotFound`, naming the installed models.
+    pub async fn find_for(&self, model: &ModelRef, purpose: Use) -> Result<StoredModel, Failure> {
+        let index = self.refresh().await;
+        let (model, default) = self.resolve(model, purpose);
+        index.find(&model, &default, purpose).cloned()
+    }
+
+    /// The name of the default model for chats as last listed; `None` if there is none.
     pub fn default_name(&self) -> Option<String> {
         let index = self.index();
-        let found = index.find(&ModelRef::Default, &self.configured());
+        let (model, default) = self.resolve(&ModelRef::Default, Use::Chat);
+        let found = index.find(&model, &default, Use::Chat);
         found.ok().map(|model| model.name.clone())
     }
 
-    fn configured(&self) -> ModelRef {
-        ModelRef::from(self.shared.config.get().model.default.as_str())
+    /// What a name means, where it is an alias and no model has it, and the configured default
+    /// model for a use.
+    pub(crate) fn resolve(&self, model: &ModelRef, purpose: Use) -> (ModelRef, ModelRef) {
+        let config = self.shared.config.get();
+        let index = self.index();
+        let resolved = match model.name() {
+            Some(name) if index.get(name).is_none() => match config.model.aliases.get(name) {
+                Some(target) => ModelRef::named(target),
+                None => model.clone(),
+            },
+            _ => model.clone(),
+        };
+        let specialist = index.specialist(purpose).map(|model| model.name.as_str());
+        let default = match config.model.default_for(purpose) {
+            "" => specialist.unwrap_or(&config.model.default),
+            configured => configured,
+        };
+        (resolved, ModelRef::from(default))
     }
 
     /// Copies a file into the store, has the engine check it, and gives it its name.
@@ -156,13 +188,16 @@ impl ModelStore {
         is_loaded: impl Fn(&str) -> bool,
     ) -> Result<(), Failure> {
         self.check_admin(caller, permission)?;
-        let model = self.find(&ModelRef::named(name)).await?;
+        // An alias is no name of a file.
+        let index = self.refresh().await;
+        let model = index.find(&ModelRef::named(name), &ModelRef::Default, Use::Chat)?;
         if is_loaded(&model.name) {
             return Err(Failure::new(
                 FailureKind::Busy,
                 format!("{name} is loaded: unload it first (`hearthctl unload`)"),
             ));
         }
+        let model = model.clone();
         blocking(move || files::remove(&model)).await??;
         self.refresh().await;
         log::info!(uid:% = caller.principal, model = name; "model removed");

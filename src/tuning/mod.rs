@@ -11,7 +11,7 @@ use std::time::Duration;
 use hearth_policy::tuning::nearest;
 use hearth_proto::{
     Failure, FailureKind, GenerateRequest, ModelRef, Priority, Prompt, RequestId, Sampling,
-    Submission, Usage,
+    Submission, Usage, Use,
 };
 use parking_lot::Mutex;
 
@@ -152,7 +152,10 @@ impl Tuner {
     ) -> Result<Tuning, Failure> {
         let threads_max = self.board.status().threads_max;
         let _measurement = self.begin(RUNS * threads_max)?;
-        let model = self.pool.ready_or_load(caller, model).await?;
+        let model = self
+            .pool
+            .ready_or_load(caller, model, Use::Completion)
+            .await?;
         let usages = self.measure_all(caller, &model, threads_max, wait).await?;
         let tuning = self.tuning(&model, &usages);
         if !tuning.is_sound() {

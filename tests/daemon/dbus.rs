@@ -9,6 +9,7 @@ use crate::harness::{BUS_NAME, Daemon, Engine, Setup, error, ok, root, text, unt
 use crate::not_checked::not_checked;
 
 const JOB: &str = "org.hearthd.Inference1.Job";
+const MODEL: &str = "org.hearthd.Inference1.Model";
 
 fn chat(content: &str) -> String {
     serde_json::json!({"messages": [{"role": "user", "content": content}]}).to_string()
@@ -192,6 +193,7 @@ fn the_documented_interface_is_the_live_one() {
         ("/org/hearthd/Inference1", BUS_NAME),
         (&job, JOB),
         (&session, SESSION),
+        ("/org/hearthd/Inference1/models/fake", MODEL),
     ] {
         let xml = Command::new("busctl")
             .arg(format!("--address={}", daemon.bus_address()))

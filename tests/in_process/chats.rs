@@ -352,7 +352,7 @@ async fn a_new_configuration_holds_for_later_requests() {
     let refused = world.post(CHAT, &body("four")).await;
     assert_eq!(refused.code(), "context_length_exceeded");
     assert_eq!(world.engine.started(), 1);
-    world.daemon.pool.unload(&caller()).await.unwrap();
+    world.daemon.pool.unload(&caller(), None).await.unwrap();
     until("it is unloaded", || world.engine.running() == 0).await;
     let state = async || world.health().await["state"] == "unloaded";
     until_async("it says so", state).await;

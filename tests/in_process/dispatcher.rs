@@ -256,7 +256,7 @@ async fn draining_finishes_what_runs_and_refuses_the_rest() {
         sleep(Duration::from_millis(100)).await;
         // An unload would end what the drain waits for.
         let (pool, caller) = (&world.daemon.pool, caller());
-        let unload = pool.unload(&caller).await.unwrap_err();
+        let unload = pool.unload(&caller, None).await.unwrap_err();
         let load = pool.load(&caller, &ModelRef::Default).await.unwrap_err();
         assert_eq!([unload.kind, load.kind], [FailureKind::Busy; 2]);
         world.submit("refused").await

@@ -27,9 +27,14 @@ async fn jobs_come_and_go_as_managed_objects() {
         .await
         .unwrap();
     assert_eq!(job, format!("{PATH}/jobs/1"));
-    let added = signals.next("InterfacesAdded").await;
-    let (path, interfaces): (OwnedObjectPath, Interfaces) = added.body().deserialize().unwrap();
-    assert_eq!(path.as_str(), job);
+    let interfaces = loop {
+        let added = signals.next("InterfacesAdded").await;
+        let (path, interfaces): (OwnedObjectPath, Interfaces) = added.body().deserialize().unwrap();
+        // The models are objects, too.
+        if path.as_str() == job {
+            break interfaces;
+        }
+    };
     let uid = interfaces[JOB]["Uid"].downcast_ref::<u32>().unwrap();
     assert_eq!(uid, nix::unistd::geteuid().as_raw());
     let managed = async || -> HashMap<OwnedObjectPath, Interfaces> {

@@ -18,5 +18,6 @@ mod pool;
 mod prewarm;
 mod responses;
 mod sessions;
+mod several;
 mod store;
 mod tune;

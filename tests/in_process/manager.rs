@@ -29,12 +29,52 @@ async fn properties_announce_their_changes() {
     while states.last().is_none_or(|state| state != "unloaded") {
         let signal = signals.next("PropertiesChanged").await;
         let (interface, changed, _): Changes = signal.body().deserialize().unwrap();
-        assert_eq!(interface, NAME);
+        if interface != NAME {
+            continue;
+        }
         let state = changed.get("State").map(|s| s.downcast_ref::<String>());
         states.extend(state.map(Result::unwrap));
     }
     assert_eq!(states, ["loading", "ready", "unloaded"]);
     assert_eq!(bus.text(PATH, NAME, "State").await, "unloaded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_model_is_an_object_with_its_state_and_holds() {
+    let world = World::new(Script::load_ms(300)).await;
+    let bus = world.bus().await;
+    let mut signals = bus.listen().await;
+    let path = format!("{PATH}/models/fake");
+    let interface = format!("{NAME}.Model");
+    assert_eq!(bus.text(&path, &interface, "State").await, "unloaded");
+    let kept: Result<u32, _> = bus.call(&path, &interface, "KeepLoaded", &("voice",)).await;
+    let cookie = kept.unwrap();
+    sleep(Duration::from_millis(300)).await;
+    let shown = format!("{:?}", bus.properties(&path, &interface).await);
+    assert!(
+        shown.contains("voice") && shown.contains("completion"),
+        "{shown}"
+    );
+    let released: Result<(), _> = bus.manager("ReleaseKeepLoaded", &(cookie,)).await;
+    released.unwrap();
+    let unloaded: Result<(), _> = bus.call(&path, &interface, "Unload", &()).await;
+    unloaded.unwrap();
+    let mut states: Vec<String> = Vec::new();
+    while states.last().is_none_or(|state| state != "unloaded") {
+        let signal = signals.next("PropertiesChanged").await;
+        let (of, changed, _): Changes = signal.body().deserialize().unwrap();
+        let state = changed.get("State").map(|s| s.downcast_ref::<String>());
+        if of == interface {
+            states.extend(state.map(Result::unwrap));
+        }
+    }
+    assert_eq!(states, ["loading", "ready", "unloaded"]);
+    // A model that is imported gets an object, and one that is removed loses it.
+    world.folder.add_model("other").unwrap();
+    world.daemon.store.refresh().await;
+    sleep(Duration::from_millis(300)).await;
+    let other = format!("{PATH}/models/other");
+    assert_eq!(bus.text(&other, &interface, "Name").await, "other");
 }
 
 #[tokio::test(start_paused = true)]

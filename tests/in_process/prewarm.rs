@@ -32,7 +32,7 @@ async fn the_configs_prompts_stand_in_nobodys_way() {
     assert_eq!(world.say("b").await.unwrap(), "b");
     assert!(began.elapsed() < Duration::from_secs(2));
     assert!(!world.metrics().await.contains(FINISHED));
-    world.daemon.pool.unload(&caller()).await.unwrap();
+    world.daemon.pool.unload(&caller(), None).await.unwrap();
     // The daemon's own prompts do not load the model again.
     sleep(Duration::from_mins(1)).await;
     assert_eq!(world.daemon.status().state, State::Unloaded);
@@ -55,7 +55,7 @@ async fn the_configs_prompts_are_computed_for_all_after_each_load() {
         assert!(request.prewarm);
         assert_eq!(request.uid, None, "shared by all");
         assert_eq!(world.requests().len(), loads);
-        world.daemon.pool.unload(&caller()).await.unwrap();
+        world.daemon.pool.unload(&caller(), None).await.unwrap();
         assert_eq!(world.daemon.status().state, State::Unloaded);
         let model = hearth_proto::ModelRef::Default;
         world.daemon.pool.load(&caller(), &model).await.unwrap();

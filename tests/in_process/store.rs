@@ -60,7 +60,7 @@ async fn a_loaded_model_is_not_removed() {
         removed.map_err(|failure| failure.kind)
     };
     assert_eq!(remove("mine").await, Err(FailureKind::Busy));
-    world.daemon.pool.unload(&caller()).await.unwrap();
+    world.daemon.pool.unload(&caller(), None).await.unwrap();
     assert_eq!(remove("mine").await, Ok(()));
     assert_eq!(remove("mine").await, Err(FailureKind::ModelNotFound));
     assert_eq!(remove(MODEL).await, Err(FailureKind::AccessDenied));

@@ -7,6 +7,7 @@
 pub mod governor;
 pub mod holds;
 pub mod quota;
+pub mod residency;
 pub mod scheduler;
 #[cfg(feature = "simulator")]
 pub mod simulator;

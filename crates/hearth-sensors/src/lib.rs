@@ -81,6 +81,11 @@ impl Sensors {
         unit::unit(&self.root, pid)
     }
 
+    /// Memory of a process; `None` if it is unknown.
+    pub fn process_memory(&self, pid: u32) -> Option<process::ProcessMemory> {
+        process::memory(&self.root, pid)
+    }
+
     /// Default number of compute threads, where none is configured.
     pub fn threads_max(&self) -> u32 {
         self.read().cores.threads_max().unwrap_or_else(|| {

@@ -1,16 +1,38 @@
 //! What the kernel knows of one process (proc(5)).
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use hearth_proto::units::Bytes;
 
+/// Memory of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessMemory {
+    /// All of its pages in memory (`VmRSS`).
+    pub resident: Bytes,
+    /// Those that are not pages of files (`RssAnon`, `RssShmem`): the kernel cannot discard
+    /// them, so that `MemAvailable` does not contain them.
+    pub anonymous: Bytes,
+}
+
+/// Memory of a process by the files below `root`; `None` if there is no such process.
+pub fn memory(root: &Path, pid: u32) -> Option<ProcessMemory> {
+    let text = fs::read_to_string(root.join(format!("proc/{pid}/status"))).ok()?;
+    let of = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    };
+    Some(ProcessMemory {
+        resident: Bytes(of("VmRSS:")?),
+        anonymous: Bytes(of("RssAnon:")? + of("RssShmem:").unwrap_or(0)),
+    })
+}
+
 /// Resident memory of a process (`VmRSS`); `None` if there is no such process.
 pub fn resident(pid: u32) -> Option<Bytes> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(Bytes(kib * 1024))
+    memory(Path::new("/"), pid).map(|memory| memory.resident)
 }
 
 /// CPU time that a process has used so far, in user and kernel mode: fields 14 and 15 of
@@ -34,6 +56,9 @@ mod tests {
         let own = std::process::id();
         assert!(resident(own).unwrap() > Bytes::mib(1));
         assert_eq!(resident(u32::MAX), None);
+        let all = memory(Path::new("/"), own).unwrap();
+        assert!(all.anonymous > Bytes(0) && all.anonymous < all.resident);
+        assert_eq!(memory(Path::new("/nonexistent"), own), None);
         let before = cpu_time(own, 100.0).unwrap();
         while cpu_time(own, 100.0).unwrap() == before {}
         assert_eq!(cpu_time(u32::MAX, 100.0), None);

@@ -65,6 +65,14 @@ impl Folder {
         Board::at(self.path().join("board"))
     }
 
+    /// Adds an imported model whose weights have this size.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn add_model_of(&self, name: &str, mib: u64) -> io::Result<()> {
+        write_sized(&self.models().join(format!("{name}.gguf")), mib)
+    }
+
     /// Adds an imported model; one of that name is replaced by another file.
     ///
     /// # Errors
@@ -76,6 +84,23 @@ impl Folder {
         fs::rename(new, &path)?;
         Ok(path)
     }
+}
+
+/// A model file with one tensor of this size; it takes no space on the disk.
+fn write_sized(path: &Path, mib: u64) -> io::Result<()> {
+    let mut header = b"GGUF\x03\0\0\0".to_vec();
+    header.extend(1u64.to_le_bytes());
+    header.extend(0u64.to_le_bytes());
+    header.extend(1u64.to_le_bytes());
+    header.push(b't');
+    // One dimension, 32-bit floats, at the beginning of the data.
+    header.extend(1u32.to_le_bytes());
+    header.extend((mib * 1024 * 1024 / 4).to_le_bytes());
+    header.extend([0; 4 + 8]);
+    fs::write(path, &header)?;
+    let data = u64::try_from(header.len().next_multiple_of(32)).map_err(io::Error::other)?;
+    let file = fs::File::options().write(true).open(path)?;
+    file.set_len(data + mib * 1024 * 1024)
 }
 
 /// A model file that has a header without keys and tensors.

@@ -1,40 +1,22 @@
-use std::sync::Arc;
-
-use hearth_policy::holds::Client;
+use hearth_policy::holds::{Client, Keep};
 use hearth_proto::{ChatAbilities, KeepAlive, ModelKind};
+use tokio::sync::watch;
 
+use super::super::HEARTBEAT;
+use super::super::slot::{FileId, Slots};
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(100);
+const NORMAL: Priority = Priority::Normal;
 
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A model `m` that was loaded at 10 s, for a caller with or without a keep-alive of
-/// its own.
-fn loaded(sets_keep_alive: bool) -> Residency {
-    let mut pool = Residency::default();
-    let (waiter, _) = oneshot::channel();
-    assert_eq!(
-        pool.want("m", Some(waiter), sets_keep_alive),
-        Consequence::None
-    );
-    let (commands, _) = mpsc::unbounded_channel();
-    pool.engine = Some(Engine {
-        model: "m".into(),
-        commands,
-        pid: None,
-        info: None,
-        is_ending: false,
-        limits: Limits::default(),
-        file: FileId::default(),
-        note: String::new(),
-        slots: Slots::new(Arc::default()),
-    });
-    let info = ModelInfo {
+fn info(kind: ModelKind) -> ModelInfo {
+    ModelInfo {
         description: String::new(),
-        kind: ModelKind::Chat,
+        kind,
         parameters: 0,
         size_bytes: 0,
         context_size: 1,
@@ -47,14 +29,43 @@ fn loaded(sets_keep_alive: bool) -> Residency {
         has_chat_template: false,
         chat: ChatAbilities::default(),
         load_ms: 0,
+    }
+}
+
+/// Wants a model and reserves memory for it.
+fn admit(pool: &mut Residency, now: Duration, model: &str) {
+    pool.want(model, NORMAL, None, false);
+    let engine = Engine {
+        commands: mpsc::unbounded_channel().0,
+        serial: 0,
+        pid: None,
+        file: FileId::default(),
+        note: String::new(),
+        slots: Slots::new(watch::Sender::default()),
+        info: None,
+        is_ending: false,
+        limits: Limits::default(),
+        estimate: Bytes::mib(100),
+        ready_since: Duration::ZERO,
+        has_worked: false,
     };
-    assert!(pool.loaded_now(at(10), info));
+    pool.admitted(now, model, engine);
+}
+
+/// A model `m` that was loaded at 10 s, for a caller with or without a keep-alive of
+/// its own.
+fn loaded(sets_keep_alive: bool) -> Residency {
+    let mut pool = Residency::default();
+    let (waiter, _) = oneshot::channel();
+    pool.want("m", NORMAL, Some(waiter), sets_keep_alive);
+    admit(&mut pool, at(9), "m");
+    assert!(pool.loaded_now(at(10), "m", info(ModelKind::Chat)));
     pool
 }
 
 /// A use that no other caller waits behind.
 fn use_model(pool: &mut Residency, now: Duration, model: &str, keep: Option<&Keep>) {
-    _ = pool.used(now, model, keep, false);
+    pool.used(now, model, keep, false);
 }
 
 fn keep_alive(agent: &str, time: KeepAlive) -> Keep {
@@ -72,106 +83,173 @@ fn seconds(agent: &str, n: u64) -> Keep {
 
 #[test]
 fn the_longest_keep_alive_counts() {
-    let until = |pool: &Residency| pool.stays_until(LIMIT);
+    let until = |pool: &Residency| pool.stays_until("m", LIMIT);
+    let forever = |agent| keep_alive(agent, KeepAlive::Forever);
     // A caller with a keep-alive has loaded it, and may be about to send a request.
     let mut pool = loaded(true);
     assert_eq!(until(&pool), Some(at(10) + HEARTBEAT));
     use_model(&mut pool, at(12), "m", Some(&seconds("a", 30)));
     assert_eq!(until(&pool), Some(at(42)));
     use_model(&mut pool, at(13), "m", Some(&seconds("b", 10)));
-    use_model(
-        &mut pool,
-        at(14),
-        "another",
-        Some(&keep_alive("c", KeepAlive::Forever)),
-    );
+    use_model(&mut pool, at(14), "another", Some(&forever("c")));
     assert_eq!(until(&pool), Some(at(42)));
     use_model(&mut pool, at(20), "m", None);
     assert_eq!(until(&pool), Some(at(120)));
-    use_model(
-        &mut pool,
-        at(21),
-        "m",
-        Some(&keep_alive("a", KeepAlive::Forever)),
-    );
+    use_model(&mut pool, at(21), "m", Some(&forever("a")));
     assert_eq!(until(&pool), None);
-    assert_eq!(pool.unload_idle(at(1000), LIMIT), Consequence::None);
+    assert!(!pool.is_idle_for(at(1000), "m", LIMIT));
     use_model(&mut pool, at(22), "m", Some(&seconds("a", 1)));
-    assert_eq!(pool.unload_idle(at(119), LIMIT), Consequence::None);
+    assert!(!pool.is_idle_for(at(119), "m", LIMIT));
     // Zero in the configuration means never.
-    let never = pool.unload_idle(at(1000), Duration::ZERO);
-    assert_eq!(never, Consequence::None);
-    assert_eq!(pool.unload_idle(at(120), LIMIT), Consequence::Unload);
-    assert_eq!(pool.wanted(), None);
+    assert!(!pool.is_idle_for(at(1000), "m", Duration::ZERO));
+    pool.unload_idle(at(120), "m", LIMIT);
+    assert!(!pool.is_wanted("m"));
+    let unloading = PoolEvent::Unloading { model: "m".into() };
+    assert_eq!(pool.take_events(), [unloading]);
 }
 
 #[test]
 fn it_is_unloaded_when_no_keep_alive_is_left() {
     let is_unloaded = |pool: &mut Residency| {
         use_model(pool, at(20), "m", Some(&seconds("a", 0)));
-        pool.wanted().is_none()
+        !pool.is_wanted("m")
     };
+    let forever = keep_alive("b", KeepAlive::Forever);
     let mut pool = loaded(false);
-    assert_eq!(pool.stays_until(LIMIT), Some(at(110)));
-    use_model(
-        &mut pool,
-        at(19),
-        "m",
-        Some(&keep_alive("b", KeepAlive::Forever)),
-    );
+    assert_eq!(pool.stays_until("m", LIMIT), Some(at(110)));
+    use_model(&mut pool, at(19), "m", Some(&forever));
     assert!(!is_unloaded(&mut pool));
     use_model(&mut pool, at(19), "m", Some(&seconds("b", 0)));
-    assert!(pool.wanted().is_none());
+    assert!(!pool.is_wanted("m"));
 
     let mut pool = loaded(false);
     use_model(&mut pool, at(20), "another", Some(&seconds("a", 0)));
-    assert_eq!(pool.wanted(), Some("m"));
-    let cookie = pool.inhibitors.add(":1.1").unwrap();
+    assert!(pool.is_wanted("m"));
+    let cookie = pool.holds.add(":1.1", "m", "").unwrap();
     assert!(!is_unloaded(&mut pool));
-    pool.inhibitors.release(":1.1", cookie);
+    pool.holds.release(":1.1", cookie);
+    pool.pinned = vec!["m".into()];
+    assert!(!is_unloaded(&mut pool));
+    pool.pinned.clear();
     assert!(is_unloaded(&mut pool));
     // An unload on request discards the keep-alives.
     let mut pool = loaded(false);
-    use_model(
-        &mut pool,
-        at(19),
-        "m",
-        Some(&keep_alive("b", KeepAlive::Forever)),
-    );
-    assert_eq!(pool.unload(), Consequence::Unload);
-    assert_eq!(pool.stays_until(LIMIT), Some(at(110)));
+    use_model(&mut pool, at(19), "m", Some(&forever));
+    pool.unload("m");
+    assert_eq!(pool.stays_until("m", LIMIT), Some(at(110)));
 }
 
 #[test]
 fn a_caller_hears_of_its_own_model_only() {
     let mut pool = loaded(false);
     let (sender, mut first) = oneshot::channel();
-    assert_eq!(pool.want("a", Some(sender), false), Consequence::Replace);
+    pool.want("a", NORMAL, Some(sender), false);
     let (sender, mut second) = oneshot::channel();
-    assert_eq!(pool.want("b", Some(sender), false), Consequence::Replace);
-    // Its model fails while the other one is wanted already.
+    pool.want("b", NORMAL, Some(sender), false);
     let failure = Failure::new(FailureKind::ModelInvalid, "damaged");
     pool.load_failed("a", &failure);
-    assert_eq!(first.try_recv().unwrap(), Err(failure));
+    assert_eq!(first.try_recv().unwrap(), Err(failure.clone()));
+    assert_eq!(pool.status().failed, Some(failure));
     assert!(second.try_recv().is_err());
-    assert_eq!(pool.status().failed, None);
-    assert_eq!(pool.wanted(), Some("b"));
-    // Or is ready at that moment.
-    let info = pool.engine.as_ref().unwrap().info.clone().unwrap();
-    pool.loaded_now(at(20), info);
-    assert!(second.try_recv().is_err());
-    pool.load_failed("b", &Failure::new(FailureKind::OutOfMemory, "too large"));
-    let kind = second.try_recv().unwrap().unwrap_err().kind;
-    assert_eq!(kind, FailureKind::OutOfMemory);
-    assert_eq!(pool.wanted(), None);
+    admit(&mut pool, at(13), "b");
+    assert_eq!(pool.status().failed, None, "another one was requested");
+    pool.loaded_now(at(14), "b", info(ModelKind::Chat));
+    assert_eq!(second.try_recv().unwrap(), Ok(()));
+    assert!(pool.is_ready("m") && pool.is_ready("b"));
 }
 
 #[test]
 fn who_waits_for_a_load_hears_of_an_unload() {
     let mut pool = Residency::default();
     let (sender, mut waiter) = oneshot::channel();
-    assert_eq!(pool.want("m", Some(sender), false), Consequence::None);
-    assert_eq!(pool.unload(), Consequence::Unload);
+    pool.want("m", NORMAL, Some(sender), false);
+    pool.unload_all();
     let kind = waiter.try_recv().unwrap().unwrap_err().kind;
     assert_eq!(kind, FailureKind::Busy);
+    assert!(pool.get("m").is_none(), "nothing is left of it");
+}
+
+#[test]
+fn models_are_loaded_by_class_then_in_turn() {
+    let mut pool = Residency::default();
+    pool.want("a", Priority::Background, None, false);
+    pool.want("b", NORMAL, None, false);
+    pool.want("c", NORMAL, None, false);
+    let turns = |pool: &Residency| ["a", "b", "c"].map(|model| pool.turn(model));
+    assert_eq!(turns(&pool), [Turn::Later, Turn::Now, Turn::Later]);
+    // A caller of a higher class wants it too.
+    pool.want("c", Priority::Interactive, None, false);
+    assert_eq!(turns(&pool), [Turn::Later, Turn::Later, Turn::Now]);
+    admit(&mut pool, at(5), "c");
+    assert_eq!(turns(&pool), [Turn::Later, Turn::Now, Turn::Never]);
+    // A crashed one does not keep the others from being loaded.
+    pool.entry("b").is_pausing = true;
+    assert_eq!(turns(&pool), [Turn::Now, Turn::Never, Turn::Never]);
+}
+
+#[test]
+fn a_model_serves_before_it_makes_room() {
+    let mut pool = loaded(false);
+    let limits = Limits::default();
+    assert!(!pool.retire_when_worked(at(11), "m"));
+    assert!(pool.is_wanted("m"), "the request that it was loaded for");
+    let slot = pool.slot(at(11), "m", NORMAL, &limits).unwrap();
+    assert!(pool.retire_when_worked(at(12), "m"));
+    let retiring = PoolEvent::Retiring { model: "m".into() };
+    assert_eq!(pool.take_events(), [retiring]);
+    assert!(pool.slot(at(12), "m", NORMAL, &limits).is_none());
+    assert!(!pool.end_unwanted("m"), "its answer is finished first");
+    // Wanted again meanwhile, it waits for its next engine.
+    pool.want("m", NORMAL, None, false);
+    assert_eq!(pool.turn("m"), Turn::Never);
+    drop(slot);
+    assert!(pool.end_unwanted("m"));
+    pool.ended("m", false);
+    assert_eq!(pool.turn("m"), Turn::Now);
+}
+
+#[test]
+fn what_generates_is_shown_first() {
+    let mut pool = loaded(false);
+    admit(&mut pool, at(20), "embedder");
+    pool.loaded_now(at(21), "embedder", info(ModelKind::Embedding));
+    admit(&mut pool, at(22), "n");
+    pool.loaded_now(at(23), "n", info(ModelKind::Chat));
+    let names = |pool: &Residency| -> Vec<String> {
+        let resident = pool.status().resident;
+        resident.into_iter().map(|model| model.name).collect()
+    };
+    assert_eq!(names(&pool), ["n", "m", "embedder"]);
+    pool.slot(at(30), "m", NORMAL, &Limits::default()).unwrap();
+    assert_eq!(names(&pool), ["m", "n", "embedder"]);
+}
+
+#[test]
+fn limits_are_divided_before_the_work_begins() {
+    let mut pool = loaded(false);
+    admit(&mut pool, at(20), "n");
+    pool.loaded_now(at(21), "n", info(ModelKind::Chat));
+    let limits = Limits {
+        threads: 4,
+        ..Limits::default()
+    };
+    let threads = |pool: &Residency| {
+        ["m", "n"].map(|model| {
+            pool.get(model)
+                .unwrap()
+                .engine
+                .as_ref()
+                .unwrap()
+                .limits
+                .threads
+        })
+    };
+    let of_m = pool.slot(at(22), "m", NORMAL, &limits).unwrap();
+    assert_eq!(threads(&pool), [4, 4]);
+    let of_n = pool.slot(at(22), "n", NORMAL, &limits).unwrap();
+    assert_eq!(threads(&pool), [2, 2]);
+    drop(of_m);
+    assert_eq!(pool.divide(at(23), &limits), None);
+    assert_eq!(threads(&pool), [4, 4]);
+    drop(of_n);
 }

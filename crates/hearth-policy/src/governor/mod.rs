@@ -5,6 +5,7 @@
 //! and why.
 
 mod control;
+mod division;
 mod limit;
 mod pressure;
 mod reason;
@@ -15,6 +16,7 @@ mod thermal;
 
 use std::time::Duration;
 
+pub use division::{Division, divide};
 pub use hearth_proto::reading::{Cores, Firmware, Memory, Psi, Reading};
 pub use pressure::MemoryState;
 pub use reason::Cause;

@@ -75,10 +75,25 @@ impl<K: Copy + PartialEq, T> Queue<K, T> {
 
     /// Removes and returns the next item.
     pub fn pop(&mut self, now: Duration) -> Option<T> {
-        let waiting = self.items.remove(self.best(now)?);
+        let key = self.items[self.best(now)?].key;
+        self.take(key)
+    }
+
+    /// Removes and returns an item that is served now, wherever it is in the queue.
+    pub fn take(&mut self, key: K) -> Option<T> {
+        let at = self.items.iter().position(|w| w.key == key)?;
+        let waiting = self.items.remove(at);
         last(&mut self.served_uids, waiting.caller.uid);
         last(&mut self.served, waiting.caller);
         Some(waiting.item)
+    }
+
+    /// All items with their keys, the next one first.
+    pub fn in_order(&self, now: Duration) -> impl Iterator<Item = (K, &T)> {
+        let mut order: Vec<usize> = (0..self.items.len()).collect();
+        order.sort_by_key(|at| self.rank(now, *at));
+        let items = order.into_iter().map(|at| &self.items[at]);
+        items.map(|waiting| (waiting.key, &waiting.item))
     }
 
     /// A waiting item.
@@ -209,6 +224,20 @@ mod tests {
         }
         queue.push(ZERO, 9, Priority::Normal, of(1001), 9);
         assert_eq!(drain(&mut queue, ZERO), [0, 9, 1, 2]);
+    }
+
+    #[test]
+    fn one_that_is_served_out_of_order_counts_as_served() {
+        let mut queue = Queue::default();
+        for n in 0..4 {
+            queue.push(ZERO, n, Priority::Normal, of(n % 2), n);
+        }
+        let order = |queue: &Queue<u32, u32>| -> Vec<u32> {
+            queue.in_order(ZERO).map(|(key, _)| key).collect()
+        };
+        assert_eq!(order(&queue), [0, 1, 2, 3]);
+        assert_eq!(queue.take(2), Some(2));
+        assert_eq!(order(&queue), [1, 3, 0]);
     }
 
     #[test]

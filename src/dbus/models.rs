@@ -1,0 +1,268 @@
+//! Model objects, `/org/hearthd/Inference1/models/<name>`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use hearth_proto::ModelRef;
+use zbus::connection::Connection;
+use zbus::message::Header;
+use zbus::object_server::{InterfaceRef, ObjectServer};
+use zbus::{OwnedObjectPath, interface};
+
+use super::callers::Callers;
+use super::polkit::{self, Action};
+use super::{Error, PATH};
+use crate::daemon::{Daemon, ModelStatus};
+
+/// Changes are coalesced for this long.
+const COALESCE: Duration = Duration::from_millis(100);
+
+/// The interface `org.hearthd.Inference1.Model`, an object for each installed model.
+#[derive(Debug)]
+pub(super) struct Model {
+    daemon: Daemon,
+    callers: Callers,
+    status: ModelStatus,
+}
+
+#[interface(name = "org.hearthd.Inference1.Model")]
+impl Model {
+    /// Loads the model and waits until it is ready.
+    async fn load(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        let peer = self.callers.identify(&header, connection).await?;
+        polkit::check(&peer, &header, connection, Action::LoadModel).await?;
+        let model = ModelRef::named(&self.status.name);
+        Ok(self.daemon.pool.load(&peer.caller, &model).await?)
+    }
+
+    /// Unloads the model and frees its memory.
+    async fn unload(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        let peer = self.callers.identify(&header, connection).await?;
+        polkit::check(&peer, &header, connection, Action::UnloadModel).await?;
+        let name = Some(self.status.name.as_str());
+        Ok(self.daemon.pool.unload(&peer.caller, name).await?)
+    }
+
+    /// Takes an inhibitor: the model is loaded if necessary and stays in memory until the
+    /// cookie is given to `ReleaseKeepLoaded` or the caller leaves the bus. The reason is
+    /// logged and shown in `Holds`.
+    async fn keep_loaded(
+        &self,
+        reason: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<u32, Error> {
+        let peer = self.callers.identify(&header, connection).await?;
+        let model = ModelRef::named(&self.status.name);
+        let pool = self.daemon.pool.clone();
+        let cookie = pool.inhibit_unload(&peer.caller, &model, &reason).await?;
+        tokio::spawn(async move {
+            peer.disconnected().await;
+            pool.release(&peer.caller, cookie);
+        });
+        Ok(cookie)
+    }
+
+    /// The name, as in requests.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn name(&self) -> &str {
+        &self.status.name
+    }
+
+    /// unloaded, waiting (for room), loading, ready or unloading.
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        self.status.state.as_str()
+    }
+
+    /// Size of the file in bytes.
+    #[zbus(property)]
+    fn size_bytes(&self) -> u64 {
+        self.status.size_bytes
+    }
+
+    /// The memory that it may take, by the estimate; 0 if it is not in memory.
+    #[zbus(property)]
+    fn memory_bytes(&self) -> u64 {
+        self.status.memory_bytes
+    }
+
+    /// Context in tokens; 0 until it has been loaded.
+    #[zbus(property)]
+    fn context_size(&self) -> u32 {
+        self.status.context_size
+    }
+
+    /// What it can be asked for: chat, completion, embedding; empty if that is unknown.
+    #[zbus(property)]
+    fn tasks(&self) -> Vec<&str> {
+        self.status.tasks.clone()
+    }
+
+    /// What keeps it in memory: owner, reason, and the seconds that are left (-1: until it is
+    /// released).
+    #[zbus(property)]
+    fn holds(&self) -> Vec<(String, String, i64)> {
+        let now = self.daemon.uptime();
+        let holds = self.status.holds.iter().map(|hold| {
+            let left = hold.until.map_or(-1, |until| {
+                i64::try_from(until.saturating_sub(now).as_secs()).unwrap_or(i64::MAX)
+            });
+            (hold.owner.clone(), hold.reason.clone(), left)
+        });
+        holds.collect()
+    }
+
+    /// When it was last used, in seconds since 1970; 0 if it is not in memory.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn last_use(&self) -> u64 {
+        self.daemon.last_use_unix_s(&self.status.name)
+    }
+}
+
+/// The objects of the installed models.
+pub(super) struct Objects {
+    daemon: Daemon,
+    callers: Callers,
+    server: ObjectServer,
+    served: BTreeMap<String, InterfaceRef<Model>>,
+}
+
+impl Objects {
+    /// Serves an object for each installed model.
+    pub(super) async fn serve(
+        daemon: Daemon,
+        callers: Callers,
+        connection: &Connection,
+    ) -> zbus::Result<Self> {
+        let mut objects = Self {
+            daemon,
+            callers,
+            server: connection.object_server().clone(),
+            served: BTreeMap::new(),
+        };
+        objects.update().await?;
+        Ok(objects)
+    }
+
+    /// Publishes changes of the models until the service ends.
+    pub(super) async fn publish(mut self) {
+        let mut pool = self.daemon.pool.subscribe();
+        let mut index = self.daemon.store.subscribe();
+        loop {
+            let changed = tokio::select! {
+                changed = pool.changed() => changed,
+                changed = index.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+            tokio::time::sleep(COALESCE).await;
+            pool.borrow_and_update();
+            index.borrow_and_update();
+            if let Err(error) = self.update().await {
+                log::debug!("cannot publish the models: {error}");
+            }
+        }
+    }
+
+    async fn update(&mut self) -> zbus::Result<()> {
+        let states = self.daemon.model_states();
+        let is_installed = |name: &str| states.iter().any(|status| status.name == name);
+        let gone: Vec<String> = self.served.keys().cloned().collect();
+        for name in gone.into_iter().filter(|name| !is_installed(name)) {
+            self.served.remove(&name);
+            self.server.remove::<Model, _>(path(&name)?).await?;
+        }
+        for status in states {
+            match self.served.get(&status.name) {
+                Some(interface) => show(interface, status).await?,
+                None => self.add(status).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, status: ModelStatus) -> zbus::Result<()> {
+        let (name, path) = (status.name.clone(), path(&status.name)?);
+        let model = Model {
+            daemon: self.daemon.clone(),
+            callers: self.callers.clone(),
+            status,
+        };
+        self.server.at(&path, model).await?;
+        let interface = self.server.interface::<_, Model>(&path).await?;
+        self.served.insert(name, interface);
+        Ok(())
+    }
+}
+
+/// Shows a model's new state, and emits PropertiesChanged for what differs.
+async fn show(interface: &InterfaceRef<Model>, status: ModelStatus) -> zbus::Result<()> {
+    let mut model = interface.get_mut().await;
+    if model.status == status {
+        return Ok(());
+    }
+    let old = std::mem::replace(&mut model.status, status);
+    let (new, to) = (&model.status, interface.signal_emitter());
+    if old.state != new.state {
+        model.state_changed(to).await?;
+    }
+    if old.size_bytes != new.size_bytes {
+        model.size_bytes_changed(to).await?;
+    }
+    if old.memory_bytes != new.memory_bytes {
+        model.memory_bytes_changed(to).await?;
+    }
+    if old.context_size != new.context_size {
+        model.context_size_changed(to).await?;
+    }
+    if old.tasks != new.tasks {
+        model.tasks_changed(to).await?;
+    }
+    if old.holds != new.holds {
+        model.holds_changed(to).await?;
+    }
+    Ok(())
+}
+
+/// The object's path: bytes that a path cannot contain are written as `_xx` in hexadecimal, as
+/// systemd does (`sd_bus_path_encode`).
+fn path(name: &str) -> zbus::Result<OwnedObjectPath> {
+    let mut path = format!("{PATH}/models/");
+    for (at, byte) in name.bytes().enumerate() {
+        let is_plain = byte.is_ascii_alphabetic() || at > 0 && byte.is_ascii_digit();
+        if is_plain {
+            path.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            _ = write!(path, "_{byte:02x}");
+        }
+    }
+    OwnedObjectPath::try_from(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_valid_and_distinct() {
+        let of = |name: &str| path(name).unwrap().as_str().to_owned();
+        assert_eq!(
+            of("qwen2.5-0.5b"),
+            format!("{PATH}/models/qwen2_2e5_2d0_2e5b")
+        );
+        assert_eq!(of("7b"), format!("{PATH}/models/_37b"));
+        assert_ne!(of("a_b"), of("a-b"));
+    }
+}
