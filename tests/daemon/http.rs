@@ -98,6 +98,19 @@ fn several_answers_to_one_request() {
     body["stream"] = true.into();
     body["stream_options"] = serde_json::json!({"include_usage": true});
     let lines = ok(&daemon.curl("/v1/chat/completions", &["-N", "-d", &body.to_string()]));
+    let (texts, ends, usage) = streamed_choices(&lines);
+    assert_eq!((texts, ends), (expected, [1; 3]), "{lines}");
+    assert_eq!(usage["completion_tokens"], tokens);
+
+    let completion = serde_json::json!({"n": 2, "prompt": "Once", "max_tokens": 4}).to_string();
+    let completion = ok(&daemon.curl("/v1/completions", &["-d", &completion]));
+    let completion: serde_json::Value = serde_json::from_str(&completion).unwrap();
+    assert!(completion["choices"][1]["text"].is_string(), "{completion}");
+    assert_eq!(completion["choices"][1]["index"], 1);
+}
+
+/// The texts of three streamed choices, how many finish reasons each had, and the usage.
+fn streamed_choices(lines: &str) -> ([String; 3], [usize; 3], serde_json::Value) {
     let mut texts = [String::new(), String::new(), String::new()];
     let mut ends = [0; 3];
     let mut usage = serde_json::Value::Null;
@@ -120,14 +133,7 @@ fn several_answers_to_one_request() {
             ends[n] += usize::from(choice["finish_reason"].is_string());
         }
     }
-    assert_eq!((texts, ends), (expected, [1; 3]), "{lines}");
-    assert_eq!(usage["completion_tokens"], tokens);
-
-    let completion = serde_json::json!({"n": 2, "prompt": "Once", "max_tokens": 4}).to_string();
-    let completion = ok(&daemon.curl("/v1/completions", &["-d", &completion]));
-    let completion: serde_json::Value = serde_json::from_str(&completion).unwrap();
-    assert!(completion["choices"][1]["text"].is_string(), "{completion}");
-    assert_eq!(completion["choices"][1]["index"], 1);
+    (texts, ends, usage)
 }
 
 #[test]

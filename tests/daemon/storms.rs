@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -146,6 +147,19 @@ fn cancels_leave_nothing_behind_in_a_real_model() {
     survive_cancels(&daemon, 200, &long, after);
 }
 
+/// Whether the request was answered, with this text; otherwise it was refused.
+fn was_answered(client: UnixStream, expected: &str) -> bool {
+    let (head, answer) = reply(client);
+    if head.starts_with("http/1.1 429 ") {
+        assert!(head.contains("\r\nretry-after: 5"), "{head}");
+        assert_eq!(answer["error"]["code"], "queue_full", "{answer}");
+        return false;
+    }
+    assert!(head.starts_with("http/1.1 200 "), "{head}: {answer}");
+    assert_eq!(content(&answer), expected);
+    true
+}
+
 #[test]
 fn a_full_queue_refuses_the_surplus_and_answers_the_rest_once() {
     const BY_HTTP: usize = 400;
@@ -196,16 +210,9 @@ fn a_full_queue_refuses_the_surplus_and_answers_the_rest_once() {
     }
     let mut refused = refused.into_inner();
     for (n, client) in clients {
-        let (head, answer) = reply(client);
-        if head.starts_with("http/1.1 429 ") {
-            assert!(head.contains("\r\nretry-after: 5"), "{head}");
-            assert_eq!(answer["error"]["code"], "queue_full", "{answer}");
-            refused += 1;
-        } else {
-            assert!(head.starts_with("http/1.1 200 "), "{head}: {answer}");
-            assert_eq!(content(&answer), text(n));
-            answered += 1;
-        }
+        let is_answered = was_answered(client, &text(n));
+        answered += usize::from(is_answered);
+        refused += usize::from(!is_answered);
     }
     assert_eq!((answered, refused as u64), (ROOM, surplus));
     assert_eq!(ended(&daemon, "finished"), ROOM as u64);
