@@ -214,7 +214,7 @@ fn the_demo_model_calls_a_tool() {
 }
 
 #[test]
-fn a_form_is_kept() {
+fn an_answer_matches_its_format() {
     let daemon = Daemon::real();
     let schema = json!({"type": "object", "required": ["n"], "additionalProperties": false,
         "properties": {"n": {"type": "integer", "minimum": 3, "maximum": 5}}});
@@ -294,7 +294,7 @@ fn models_are_shown_copied_and_deleted() {
 
 /// As Ollama does for a model without a template.
 #[test]
-fn a_base_model_goes_on_with_what_generate_says() {
+fn generate_continues_the_prompt_with_a_base_model() {
     let daemon = Daemon::real();
     make_encoder(&daemon.models().join("base.gguf"), Encoder::Plain, 5).unwrap();
     let asked = |more: &Value| {

@@ -91,7 +91,7 @@ fn a_pulled_model_answers() {
 }
 
 #[test]
-fn what_the_service_refuses_is_kept() {
+fn a_download_is_kept_if_its_import_is_refused() {
     let daemon = Daemon::real();
     let server = Server::start(|request, _| {
         let cut = &demo()[..100_000];

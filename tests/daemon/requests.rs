@@ -120,7 +120,7 @@ fn a_client_that_expects_100_continue_gets_it() {
 }
 
 #[test]
-fn heads_are_bounded() {
+fn the_length_of_heads_is_limited() {
     let daemon = Daemon::fake("token-ms=4");
     let text = counted(60);
     let other = Streamed::open(&daemon, chat(&text));
@@ -344,7 +344,7 @@ fn damaged_texts(daemon: &Daemon, is_fake: bool) {
 }
 
 #[test]
-fn damaged_texts_are_named_at_every_door() {
+fn damaged_texts_are_refused_by_every_interface() {
     damaged_texts(&Daemon::fake(""), true);
 }
 

@@ -122,7 +122,7 @@ fn survive_cancels(daemon: &Daemon, times: u64, request: &Value, after: (&str, &
 }
 
 #[test]
-fn a_thousand_cancels_leave_nothing_behind() {
+fn a_thousand_cancellations_leak_nothing() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Fake("token-ms=1,prefill-us=2"),
         config: "[queue]\njob_keep_s = 1\n",
@@ -133,7 +133,7 @@ fn a_thousand_cancels_leave_nothing_behind() {
 }
 
 #[test]
-fn cancels_leave_nothing_behind_in_a_real_model() {
+fn cancellations_leak_nothing_in_a_real_model() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Real,
         // The KV cache becomes resident as it is used; a small one is fully resident

@@ -113,7 +113,7 @@ fn one_study_measures_both_apis() {
 }
 
 #[test]
-fn of_several_models_the_default_is_asked() {
+fn with_several_models_the_default_is_measured() {
     let daemon = Daemon::start(Setup {
         config: "[model]\ndefault = \"hearth-demo-f16\"\n",
         ..real()
@@ -129,7 +129,7 @@ fn of_several_models_the_default_is_asked() {
 }
 
 #[test]
-fn what_is_reset_is_reset() {
+fn reset_clears_what_it_names() {
     let daemon = Daemon::start(real());
     let cached = |reset: &str| {
         let output = study_of_one(&daemon, &["--runs", "2", "--reset", reset, "--json"]);
@@ -163,7 +163,7 @@ fn what_is_reset_is_reset() {
 }
 
 #[test]
-fn answers_of_one_length() {
+fn the_length_of_answers_is_as_requested() {
     let daemon = Daemon::start(real());
     for api in ["openai", "ollama"] {
         let output = study_of_one(
@@ -336,7 +336,7 @@ fn invalid_servers_are_reported_and_others_keep_their_results() {
 }
 
 #[test]
-fn wrong_usage_is_refused_before_anything_is_asked() {
+fn wrong_usage_is_refused_before_any_request() {
     let daemon = Daemon::fake("");
     for (args, words) in [
         (

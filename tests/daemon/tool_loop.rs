@@ -185,7 +185,7 @@ fn a_truncated_call_is_neither_a_call_nor_text() {
 }
 
 #[test]
-fn over_the_bus_and_by_ollamas_interface() {
+fn tool_calls_work_over_dbus_and_the_api_of_ollama() {
     let Some(daemon) = daemon() else { return };
     let bus = Bus::connect(&daemon);
     let mut pipe = bus
@@ -217,7 +217,7 @@ fn over_the_bus_and_by_ollamas_interface() {
 }
 
 #[test]
-fn json_is_a_call_where_that_was_asked_for() {
+fn json_counts_as_a_call_in_lenient_mode() {
     let Some(daemon) = daemon() else { return };
     let choice = json!({"type": "string", "enum": ["Stove lamp", "Night lamp"]});
     let tool = json!({"type": "function", "function": {"name": "light", "description": "Turn on a lamp",

@@ -38,7 +38,7 @@ async fn properties_announce_their_changes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mistakes_are_named() {
+async fn invalid_arguments_are_reported() {
     use FailureKind::{AccessDenied, InvalidArgs, InvalidSchema, ModelNotFound};
     let world = World::new(Script::default()).await;
     let bus = world.bus().await;
