@@ -156,7 +156,7 @@ fn other_vocabularies_are_compared_per_byte() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("PER BYTE"), "{}", stdout(&output));
     assert!(stderr(&output).contains("other has no divergence: its vocabulary has 300 tokens"));
-    assert!(stderr(&output).contains("the text that comes with hearthctl"));
+    assert!(stderr(&output).contains("the text included in hearthctl"));
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn a_size_that_differs_from_the_list_is_refused() {
     pull.env("HF_ENDPOINT", server.url(""));
     let message = run_failing(pull, 6);
     assert!(
-        message.contains("1000 bytes instead of the 999"),
+        message.contains("1000 bytes, but the list states 999"),
         "{message}"
     );
 }
