@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use hearth_proto::FailureKind;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{accepted, document, failure, make_model, run, stderr, stdout, text};
+use crate::harness::{accepted, document, failure_kind, make_model, run, stderr, stdout, text};
 use crate::quantize::folder;
 
 #[test]
@@ -189,6 +190,6 @@ fn errors_in_figures_and_questions_name_the_line() {
     );
     fs::write(&file, "short").expect("written");
     let output = run(&["evaluate", text(&model), "--text", text(&file), "--json"]);
-    assert_eq!(failure(&output)["kind"], "InvalidArgs");
+    assert_eq!(failure_kind(&output), FailureKind::InvalidArgs);
     assert!(stdout(&output).contains("5 tokens"), "{}", stdout(&output));
 }
