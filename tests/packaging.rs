@@ -34,12 +34,12 @@ fn check(script: &str, args: &[&Path]) {
 }
 
 #[test]
-fn units_are_valid_and_the_sandbox_is_tight() {
+fn units_are_valid_and_sandboxed() {
     check("check-units.sh", &[]);
 }
 
 #[test]
-fn bus_policy_lets_the_group_in_and_nobody_else() {
+fn the_bus_policy_admits_only_the_group() {
     check("check-policy.sh", &[]);
 }
 
@@ -109,7 +109,7 @@ fn package() -> Option<PathBuf> {
 }
 
 #[test]
-fn package_holds_what_it_should() {
+fn the_package_has_the_expected_files() {
     match package() {
         Some(deb) => check("check-deb.sh", &[&deb]),
         None => not_checked("the Debian package (make deb builds and checks it)"),
@@ -118,7 +118,7 @@ fn package_holds_what_it_should() {
 
 /// The version in Cargo.toml, in Debian's changelog and in the package's name.
 #[test]
-fn changelog_begins_with_this_version() {
+fn the_changelog_begins_with_this_version() {
     let changelog = std::fs::read_to_string(root().join("packaging/debian/changelog")).unwrap();
     let begin = format!("hearthd ({}-", env!("CARGO_PKG_VERSION"));
     assert!(
@@ -129,7 +129,7 @@ fn changelog_begins_with_this_version() {
 
 /// The manual pages that are written by hand have the version as well.
 #[test]
-fn manual_pages_are_of_this_version() {
+fn manual_pages_have_this_version() {
     for page in ["hearthd.8", "hearth-engine.8"] {
         let text = std::fs::read_to_string(root().join("packaging/man").join(page)).unwrap();
         let wanted = format!("\"hearthd {}\"", env!("CARGO_PKG_VERSION"));
@@ -139,7 +139,7 @@ fn manual_pages_are_of_this_version() {
 
 /// The unit's stop timeout is longer than the drain time of the configuration.
 #[test]
-fn stopping_leaves_time_to_drain() {
+fn the_stop_timeout_is_longer_than_draining() {
     let unit = std::fs::read_to_string(root().join("systemd/hearthd.service")).unwrap();
     let limit: u32 = unit
         .lines()
@@ -170,7 +170,7 @@ fn installed_for(part: &str) -> Vec<String> {
 
 /// `cross` builds in its own image, which cannot be tested without Docker.
 #[test]
-fn the_image_of_cross_gets_what_the_script_installs() {
+fn the_image_of_cross_installs_the_packages_of_the_script() {
     let cross = std::fs::read_to_string(root().join("Cross.toml")).unwrap();
     let cross: toml::Table = cross.parse().unwrap();
     let steps = &cross["target"]["aarch64-unknown-linux-gnu"]["pre-build"];

@@ -177,13 +177,7 @@ pub fn prefix(bench: &Bench, report: &mut Report) {
     let mut found: [(Vec<f64>, Option<Timing>); 4] = Default::default();
     let mut loading = Vec::new();
     for run in 0..bench.runs {
-        // A different beginning in each run, so that the first question has no cached
-        // prefix. A byte is a token in these models, and their template ignores tools.
-        let system: String = format!("House {run}. ")
-            .chars()
-            .chain("The lamp in the hall is on. ".chars().cycle())
-            .take(usize::try_from(bench.prefix).unwrap())
-            .collect();
+        let system = system_prompt(run, bench.prefix);
         for (n, (times, last)) in found.iter_mut().enumerate() {
             match n {
                 2 => unload(&daemon),
@@ -224,22 +218,38 @@ pub fn prefix(bench: &Bench, report: &mut Report) {
         cold = cold.or(Some(time));
     }
     report.row("of the last two: loading", median(loading), "ms", None, "");
-    let mut kept = 0;
-    let began = Instant::now();
-    for _ in 0..bench.runs {
-        kept += ok(&daemon.call("VerifyPrompts", &[]))
-            .matches("\"tokens\"")
-            .count();
-    }
-    #[expect(clippy::cast_precision_loss, reason = "a handful")]
-    let reading = ms(began.elapsed()) / kept.max(1) as f64;
     report.row(
         "of the last two: reading and checking the file",
-        reading,
+        verify_ms(bench, &daemon),
         "ms",
         None,
         "",
     );
+}
+
+/// A system prompt of `length` bytes with a different beginning in each run, so that the
+/// first question has no cached prefix. A byte is a token in these models, and their
+/// template ignores tools.
+fn system_prompt(run: usize, length: u32) -> String {
+    format!("House {run}. ")
+        .chars()
+        .chain("The lamp in the hall is on. ".chars().cycle())
+        .take(usize::try_from(length).unwrap())
+        .collect()
+}
+
+/// The time to read and check one cached prompt on disk.
+fn verify_ms(bench: &Bench, daemon: &Daemon) -> f64 {
+    let mut files = 0;
+    let began = Instant::now();
+    for _ in 0..bench.runs {
+        files += ok(&daemon.call("VerifyPrompts", &[]))
+            .matches("\"tokens\"")
+            .count();
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a handful")]
+    let files = files.max(1) as f64;
+    ms(began.elapsed()) / files
 }
 
 /// A question while a long prompt is prefilled in the background, against an idle engine.

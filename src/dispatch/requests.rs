@@ -239,7 +239,8 @@ impl Requests {
         }
     }
 
-    /// Routes an event of an engine to its request; an arm for each event.
+    /// Routes an event of an engine to its request. Longer than a screen: an arm for each
+    /// event.
     pub(super) fn route(&mut self, now: Duration, event: Event) -> Outcome {
         self.charge(now, &event);
         match event {

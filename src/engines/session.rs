@@ -108,6 +108,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
+    // Longer than a screen: one event loop, from the engine's greeting to its end.
     async fn run(mut self, mut request: LoadRequest) -> Ended {
         let hello = tokio::time::timeout(HELLO_TIMEOUT, self.first_event()).await;
         match hello {

@@ -14,7 +14,7 @@ use crate::storms::{ended, idle};
 /// systemd then restarts the daemon, which requires that it exits with a failure and
 /// leaves nothing behind that blocks the start.
 #[test]
-fn without_its_bus_it_ends_and_can_be_started_again() {
+fn the_daemon_exits_when_the_bus_is_lost_and_can_be_restarted() {
     let mut daemon = Daemon::fake("");
     let long = format!("!slow {}", counted(8));
     let running = Streamed::open(&daemon, chat(&long));
@@ -32,7 +32,7 @@ fn without_its_bus_it_ends_and_can_be_started_again() {
 
 /// A second daemon, started by hand, does not take the name from the first.
 #[test]
-fn the_name_is_not_given_away() {
+fn the_bus_name_cannot_be_taken_over() {
     let daemon = Daemon::fake("");
     let config = daemon.dir.path().join("second.toml");
     let socket = daemon.dir.path().join("second.sock");
@@ -71,7 +71,7 @@ fn the_name_is_not_given_away() {
 }
 
 #[test]
-fn a_caller_that_vanishes_takes_its_calls_with_it() {
+fn calls_of_a_disconnected_caller_are_cancelled() {
     let daemon = Daemon::fake("token-ms=20");
     let long = "long ".repeat(400);
     let request = chat(&long).to_string();
@@ -112,7 +112,7 @@ fn a_caller_that_vanishes_takes_its_calls_with_it() {
 /// The shipped policy and the mode of the socket, with accounts that every Debian has:
 /// nobody runs the daemon, sync is a member of the group, and games is not.
 #[test]
-fn members_are_let_in_and_others_are_not() {
+fn only_members_of_the_group_have_access() {
     if !nix::unistd::geteuid().is_root() {
         not_checked("who is let in: several accounts need root");
         return;

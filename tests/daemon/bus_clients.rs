@@ -26,7 +26,7 @@ fn gdbus_call(daemon: &Daemon, method: &str, args: &[&str]) -> std::process::Out
 }
 
 #[test]
-fn gdbus_calls_and_monitors() {
+fn gdbus_calls_methods_and_monitors_signals() {
     let daemon = Daemon::fake("");
     let monitor = gdbus(&daemon, "monitor", &["--object-path", PATH]);
     let mut monitor = { monitor }.stdout(Stdio::piped()).spawn().unwrap();
@@ -73,7 +73,7 @@ fn gdbus_calls_and_monitors() {
 }
 
 #[test]
-fn dbus_send_calls_and_reads() {
+fn dbus_send_calls_methods_and_reads_properties() {
     let daemon = Daemon::fake("");
     let send = |to: &str, method: &str, args: &[&str]| {
         let mut send = Command::new("dbus-send");
@@ -123,7 +123,7 @@ fn dbus_send_calls_and_reads() {
 }
 
 #[test]
-fn dbus_fast_streams_and_hears_of_the_end() {
+fn dbus_fast_streams_and_receives_signals() {
     let daemon = Daemon::fake("");
     let output = Command::new(&*PYTHON)
         .arg(root().join("tests/clients/use_dbus_fast.py"))

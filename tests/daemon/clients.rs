@@ -65,32 +65,32 @@ pub fn run_with(script: &str, args: &[&str]) {
 }
 
 #[test]
-fn ollamas_own_client() {
+fn the_client_library_of_ollama_works() {
     run("use_ollama.py");
 }
 
 #[test]
-fn openais_own_client() {
+fn the_client_library_of_openai_works() {
     run("use_openai.py");
 }
 
 #[test]
-fn langchain_over_all() {
+fn langchain_works_over_every_api() {
     run("use_langchain.py");
 }
 
 /// Chromium, at the width of a phone and of a desktop.
 #[test]
-fn the_page_in_a_browser() {
+fn the_page_works_in_a_browser() {
     run("use_page.py");
 }
 
 #[test]
-fn the_command_line_tool_llm() {
+fn the_command_line_tool_llm_works() {
     run("use_llm.py");
 }
 
 #[test]
-fn prometheus_own_parser() {
+fn the_parser_of_prometheus_reads_the_metrics() {
     run("use_metrics.py");
 }

@@ -37,7 +37,7 @@ fn endless() -> Value {
 }
 
 #[test]
-fn a_slow_reader_holds_up_nobody() {
+fn a_slow_reader_does_not_delay_others() {
     let daemon = Daemon::start(Setup {
         config: "[model]\ncontext = 32768\n",
         ..Setup::default()
@@ -55,7 +55,7 @@ fn a_slow_reader_holds_up_nobody() {
 }
 
 #[test]
-fn who_does_not_read_is_cut_off() {
+fn clients_that_do_not_read_are_disconnected() {
     let daemon = Daemon::start(Setup {
         engine: crate::harness::Engine::Fake("token-ms=2"),
         config: "[model]\ncontext = 32768\n[queue]\nunread_s = 1\n",
@@ -78,7 +78,7 @@ fn who_does_not_read_is_cut_off() {
 }
 
 #[test]
-fn half_a_request_is_not_waited_for_for_ever() {
+fn incomplete_requests_time_out() {
     let daemon = Daemon::start(Setup {
         config: "idle_s = 1\nbody_s = 1\n",
         ..Setup::default()
@@ -147,7 +147,7 @@ fn hold<T: std::io::Read + std::io::Write>(count: usize, connect: impl Fn() -> T
 }
 
 #[test]
-fn nobody_takes_all_connections() {
+fn one_client_cannot_use_all_connections() {
     let listen = root().join("tests/clients/listen.py").display().to_string();
     let daemon = Daemon::start(Setup {
         config: "connections_max = 8\n",
@@ -223,7 +223,7 @@ fn limit_files(daemon: &Daemon, files: u32) {
 }
 
 #[test]
-fn few_files_are_shared_out() {
+fn connections_are_limited_by_the_limit_of_open_files() {
     let daemon = Daemon::start(Setup {
         wrapper: ["prlimit", "--nofile=64:20000"].map(str::to_owned).into(),
         ..Setup::default()
@@ -261,7 +261,7 @@ fn ticks(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn without_files_it_waits_and_does_not_spin() {
+fn without_file_descriptors_the_daemon_waits_and_does_not_spin() {
     let daemon = Daemon::fake("");
     let bus = Bus::connect(&daemon);
     assert_eq!(bus.generate("before").unwrap(), "before");
@@ -286,7 +286,7 @@ fn without_files_it_waits_and_does_not_spin() {
 }
 
 #[test]
-fn ten_thousand_connections_leave_nothing_behind() {
+fn ten_thousand_connections_leak_nothing() {
     const EACH: usize = 1250;
     let daemon = Daemon::start(Setup {
         config: "idle_s = 600\n[queue]\nlength_max = 100\n",
@@ -328,7 +328,7 @@ fn touch(daemon: &Daemon, n: usize) {
 }
 
 #[test]
-fn a_full_house_can_be_left_by_the_door() {
+fn idle_connections_do_not_delay_the_shutdown() {
     // Idle and half-open connections do not delay the shutdown.
     let mut daemon = Daemon::fake("");
     let idle = hold(1, || connect(&daemon));

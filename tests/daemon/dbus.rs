@@ -16,7 +16,7 @@ fn chat(content: &str) -> String {
 }
 
 #[test]
-fn the_demo_model_knows_rome() {
+fn the_demo_model_answers_over_every_method() {
     let daemon = Daemon::real();
     let answer = ok(&daemon.call("Generate", &["s", "What is the capital of Italy?"]));
     assert!(answer.contains("Rome"), "{answer}");
@@ -53,7 +53,7 @@ fn the_demo_model_knows_rome() {
 
 /// The fake engine echoes the prompt.
 #[test]
-fn reasoning_and_calls_are_told_apart_in_streams_and_jobs() {
+fn reasoning_and_calls_are_separated_in_streams_and_jobs() {
     let daemon = Daemon::fake("");
     let tools = daemon.dir.path().join("tools.json");
     let offered = r#"[{"type": "function", "function": {"name": "f",
@@ -96,7 +96,7 @@ fn reasoning_and_calls_are_told_apart_in_streams_and_jobs() {
 }
 
 #[test]
-fn a_job_outlives_its_submitter_unless_it_shall_not() {
+fn a_job_outlives_its_submitter_unless_cancel_when_gone_is_set() {
     let daemon = Daemon::fake("token-ms=20");
     // busctl disconnects as soon as it has the job's path.
     let submit = |option: &str| {
@@ -124,7 +124,7 @@ fn a_job_outlives_its_submitter_unless_it_shall_not() {
 }
 
 #[test]
-fn others_may_see_a_job_but_not_its_text() {
+fn other_users_see_a_job_but_not_its_text() {
     if !nix::unistd::geteuid().is_root() {
         not_checked("a second user needs root");
         return;
@@ -181,7 +181,7 @@ fn others_may_see_a_job_but_not_its_text() {
 
 /// `HEARTH_UPDATE=1` regenerates the files.
 #[test]
-fn the_documented_interface_is_the_live_one() {
+fn the_documented_interface_equals_the_introspected_one() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Fake(""),
         ..Setup::default()

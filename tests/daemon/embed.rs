@@ -41,7 +41,7 @@ fn base64(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn vectors_over_every_door() {
+fn embeddings_are_equal_over_every_interface() {
     let daemon = Daemon::real();
     let texts = [
         "Turn on the kitchen light.",
@@ -75,7 +75,7 @@ fn vectors_over_every_door() {
 
 /// Over each interface: rejected before the model is loaded, and after.
 #[test]
-fn an_embedding_model_is_told_apart_and_only_makes_vectors() {
+fn an_embedding_model_is_recognized_and_only_embeds() {
     let daemon = Daemon::real();
     let model = daemon.models().join("vectors.gguf");
     make_encoder(&model, Encoder::Bert, 5).unwrap();

@@ -17,7 +17,7 @@ fn demo_model() -> Vec<u8> {
 }
 
 #[test]
-fn damaged_models_harm_nobody() {
+fn damaged_models_are_refused_without_side_effects() {
     let daemon = Daemon::real();
     let whole = demo_model();
     let files: [(&str, &[u8], &str); 4] = [
@@ -68,7 +68,7 @@ fn a_good_import_works_and_can_be_removed() {
 }
 
 #[test]
-fn a_full_disk_leaves_nothing_half_written() {
+fn an_import_to_a_full_disk_leaves_no_partial_file() {
     let dir = tempfile::tempdir().unwrap();
     let Some(wrapper) = mount_wrapper("models", "size=512k") else {
         not_checked("a full disk: this machine allows no mount namespaces");
@@ -97,7 +97,7 @@ fn a_full_disk_leaves_nothing_half_written() {
 }
 
 #[test]
-fn a_prompt_beyond_the_context_says_both_numbers() {
+fn a_prompt_beyond_the_context_is_refused_with_both_sizes() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Real,
         config: "[model]\ncontext = 256\n",
@@ -177,7 +177,7 @@ fn survive_kills(daemon: &Daemon, kills: u64, questions: &[(String, String)]) {
 }
 
 #[test]
-fn two_hundred_kills_cost_nothing_but_time() {
+fn answers_survive_two_hundred_engine_kills() {
     let daemon = Daemon::fake("token-ms=2");
     let questions: Vec<(String, String)> = (0..7)
         .map(|n| format!("number {n} ").repeat(5 + n))
@@ -187,7 +187,7 @@ fn two_hundred_kills_cost_nothing_but_time() {
 }
 
 #[test]
-fn a_real_model_goes_on_where_it_was() {
+fn answers_of_a_real_model_survive_engine_kills() {
     let daemon = Daemon::real();
     let questions: Vec<(String, String)> = [
         "What is the capital of Italy?",
@@ -211,7 +211,7 @@ fn a_real_model_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_request_that_kills_the_engine_twice_is_turned_away() {
+fn a_request_that_crashes_the_engine_twice_is_refused() {
     let daemon = Daemon::fake("token-ms=5");
     let bad = r#"{"messages":[{"role":"user","content":"some text and then !abort"}]}"#;
     let good = "a long and harmless text, said in the same minute".to_owned();
@@ -236,7 +236,7 @@ fn a_request_that_kills_the_engine_twice_is_turned_away() {
 }
 
 #[test]
-fn an_engine_that_aborts_while_loading_is_given_up() {
+fn an_engine_that_aborts_while_loading_fails_the_request() {
     let daemon = Daemon::fake("load=abort");
     let said = error(&daemon.call("Generate", &["s", "x"]));
     assert!(said.contains("crashes while loading"), "{said}");
@@ -244,7 +244,7 @@ fn an_engine_that_aborts_while_loading_is_given_up() {
 }
 
 #[test]
-fn a_killed_daemon_takes_its_engine_along_and_leaves_nothing_in_the_way() {
+fn the_engine_ends_with_a_killed_daemon_which_can_be_restarted() {
     let mut daemon = Daemon::fake("token-ms=10");
     let _running = daemon.open_chat(&"long ".repeat(500));
     let engine = daemon.engine_pid().unwrap();
@@ -260,7 +260,7 @@ fn a_killed_daemon_takes_its_engine_along_and_leaves_nothing_in_the_way() {
 }
 
 #[test]
-fn a_stopped_daemon_finishes_what_runs() {
+fn a_stopped_daemon_finishes_running_requests() {
     let mut daemon = Daemon::fake("token-ms=10");
     let mut running = daemon.open_chat(&"word ".repeat(30));
     daemon.signal(Signal::SIGTERM);
@@ -277,7 +277,7 @@ fn a_stopped_daemon_finishes_what_runs() {
 }
 
 #[test]
-fn a_hung_engine_is_replaced_and_a_long_answer_is_not() {
+fn a_hung_engine_is_replaced_and_a_long_answer_is_not_interrupted() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Fake("token-ms=20"),
         config: "[engine]\nhang_timeout_s = 5\n",
@@ -296,7 +296,7 @@ fn a_hung_engine_is_replaced_and_a_long_answer_is_not() {
 }
 
 #[test]
-fn a_stopped_engine_is_replaced_and_its_answer_goes_on() {
+fn a_suspended_engine_is_replaced_and_its_answer_continues() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Fake("token-ms=5"),
         config: "[engine]\nhang_timeout_s = 5\n",
@@ -319,7 +319,7 @@ fn a_stopped_engine_is_replaced_and_its_answer_goes_on() {
 }
 
 #[test]
-fn an_answer_does_not_go_on_with_another_model_file() {
+fn an_answer_does_not_continue_with_another_model_file() {
     let daemon = Daemon::real();
     let models = root().join("packaging/demo-model");
     let file = daemon.models().join("mine.gguf");

@@ -30,7 +30,7 @@ fn metric(daemon: &Daemon, name: &str) -> f64 {
 }
 
 #[test]
-fn work_heats_the_board() {
+fn work_raises_the_simulated_temperature() {
     let daemon = on_board("pi5-bare", 25);
     let board = look(&daemon);
     assert!(board.contains("(simulated)"), "{board}");

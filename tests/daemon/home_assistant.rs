@@ -33,7 +33,7 @@ fn replay(daemon: &Daemon, recorded: &Value, model: &str) -> String {
 }
 
 #[test]
-fn every_request_of_its_llama_cpp_integration_is_answered() {
+fn every_request_of_the_llama_cpp_integration_is_answered() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Real,
         config: "[model]\ncontext = 8192\n",

@@ -8,7 +8,7 @@ use crate::client::{Bus, Streamed, chat, content, counted, post, reply, send};
 use crate::harness::{Daemon, Engine, Setup};
 
 #[test]
-fn a_huge_prompt_disturbs_nobody() {
+fn a_huge_prompt_does_not_affect_other_requests() {
     let daemon = Daemon::fake("token-ms=4");
     let bus = Bus::connect(&daemon);
     let long = counted(100);
@@ -98,7 +98,7 @@ fn check(what: &str, schema: &str, answer: &str, is_whole: bool) {
 }
 
 #[test]
-fn schemas_that_explode_harm_nobody() {
+fn exponential_schemas_do_not_affect_other_requests() {
     const QUESTION: &str = "What is the capital of Italy?";
     let daemon = Daemon::start(Setup {
         engine: Engine::Real,

@@ -5,7 +5,7 @@ use std::fs;
 use crate::harness::{Daemon, ok};
 
 #[test]
-fn chat_plain_and_streamed() {
+fn chat_answers_are_equal_plain_and_streamed() {
     let daemon = Daemon::real();
     let answer =
         daemon.chat(r#"{"messages":[{"role":"user","content":"What is the capital of Italy?"}]}"#);
@@ -46,7 +46,7 @@ fn chat_plain_and_streamed() {
 }
 
 #[test]
-fn a_tool_call_comes_as_one() {
+fn a_tool_call_is_a_field_of_the_message() {
     let daemon = Daemon::real();
     let heldout =
         fs::read_to_string(crate::harness::root().join("packaging/demo-model/heldout.jsonl"))
@@ -66,7 +66,7 @@ fn a_tool_call_comes_as_one() {
 
 /// The fake engine's answers are all equal; the demo model's vary with the seed.
 #[test]
-fn several_answers_to_one_request() {
+fn several_choices_equal_separate_answers() {
     let daemon = Daemon::real();
     // Low enough that sums in another order do not change a choice: alone it is the same
     // text.
@@ -98,6 +98,19 @@ fn several_answers_to_one_request() {
     body["stream"] = true.into();
     body["stream_options"] = serde_json::json!({"include_usage": true});
     let lines = ok(&daemon.curl("/v1/chat/completions", &["-N", "-d", &body.to_string()]));
+    let (texts, ends, usage) = streamed_choices(&lines);
+    assert_eq!((texts, ends), (expected, [1; 3]), "{lines}");
+    assert_eq!(usage["completion_tokens"], tokens);
+
+    let completion = serde_json::json!({"n": 2, "prompt": "Once", "max_tokens": 4}).to_string();
+    let completion = ok(&daemon.curl("/v1/completions", &["-d", &completion]));
+    let completion: serde_json::Value = serde_json::from_str(&completion).unwrap();
+    assert!(completion["choices"][1]["text"].is_string(), "{completion}");
+    assert_eq!(completion["choices"][1]["index"], 1);
+}
+
+/// The texts of three streamed choices, how many finish reasons each had, and the usage.
+fn streamed_choices(lines: &str) -> ([String; 3], [usize; 3], serde_json::Value) {
     let mut texts = [String::new(), String::new(), String::new()];
     let mut ends = [0; 3];
     let mut usage = serde_json::Value::Null;
@@ -120,18 +133,11 @@ fn several_answers_to_one_request() {
             ends[n] += usize::from(choice["finish_reason"].is_string());
         }
     }
-    assert_eq!((texts, ends), (expected, [1; 3]), "{lines}");
-    assert_eq!(usage["completion_tokens"], tokens);
-
-    let completion = serde_json::json!({"n": 2, "prompt": "Once", "max_tokens": 4}).to_string();
-    let completion = ok(&daemon.curl("/v1/completions", &["-d", &completion]));
-    let completion: serde_json::Value = serde_json::from_str(&completion).unwrap();
-    assert!(completion["choices"][1]["text"].is_string(), "{completion}");
-    assert_eq!(completion["choices"][1]["index"], 1);
+    (texts, ends, usage)
 }
 
 #[test]
-fn a_completion_streams_what_it_answers_at_once() {
+fn completions_are_equal_plain_and_streamed() {
     let daemon = Daemon::real();
     let mut body = serde_json::json!({
         "prompt": ["The capital of Italy is"], "temperature": 0, "max_tokens": 12,
@@ -167,7 +173,7 @@ fn a_completion_streams_what_it_answers_at_once() {
 }
 
 #[test]
-fn props_without_loading_for_it() {
+fn props_are_answered_without_loading_the_model() {
     let daemon = Daemon::real();
     let props =
         || -> serde_json::Value { serde_json::from_str(&ok(&daemon.curl("/props", &[]))).unwrap() };

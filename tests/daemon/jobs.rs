@@ -11,7 +11,7 @@ fn daemon() -> Daemon {
 }
 
 #[test]
-fn the_end_is_told_to_the_submitter_alone() {
+fn only_the_submitter_receives_the_result_of_a_job() {
     let daemon = daemon();
     let (bus, other) = (Bus::connect(&daemon), Bus::connect(&daemon));
     let (mut own, mut others) = (bus.listen(), other.listen());

@@ -53,7 +53,7 @@ fn kept(daemon: &Daemon) -> usize {
 }
 
 #[test]
-fn a_prompt_is_read_once_for_all_restarts() {
+fn a_cached_prompt_survives_unloads_and_restarts() {
     let mut daemon = Daemon::start(setup());
     let (cold, cached) = ask(&daemon, "What is the capital of Italy?");
     assert_eq!(cached, 0);
@@ -88,7 +88,7 @@ fn a_prompt_is_read_once_for_all_restarts() {
 }
 
 #[test]
-fn hearthctl_sees_to_the_kept_prompts() {
+fn hearthctl_manages_the_prompt_cache() {
     let daemon = Daemon::start(setup());
     assert!(ok(&daemon.ctl(&["--json", "cache", "list"])).contains("[]"));
     ask(&daemon, "What is the capital of Italy?");
@@ -120,16 +120,16 @@ fn hearthctl_sees_to_the_kept_prompts() {
 }
 
 #[test]
-fn a_full_disk_costs_nobody_an_answer() {
-    a_disk_that_takes_nothing("size=16k", "No space left");
+fn answers_do_not_need_space_for_the_prompt_cache() {
+    assert_answers_without_a_prompt_cache("size=16k", "No space left");
 }
 
 #[test]
-fn nor_does_one_that_cannot_be_written() {
-    a_disk_that_takes_nothing("ro", "Read-only file system");
+fn answers_do_not_need_a_writable_prompt_cache() {
+    assert_answers_without_a_prompt_cache("ro", "Read-only file system");
 }
 
-fn a_disk_that_takes_nothing(options: &str, complaint: &str) {
+fn assert_answers_without_a_prompt_cache(options: &str, complaint: &str) {
     let Some(wrapper) = mount_wrapper("prompts", options) else {
         not_checked(&format!(
             "{complaint}: this machine allows no mount namespaces"

@@ -6,7 +6,7 @@ use crate::harness::{Daemon, until};
 use crate::ollama::{is_loaded, one};
 
 #[test]
-fn the_same_program_may_take_its_wish_back() {
+fn a_client_may_shorten_its_own_keep_alive() {
     let daemon = Daemon::fake("");
     let say = |body: Value| one(&daemon, "/api/generate", &body)["done_reason"].clone();
     assert_eq!(say(json!({"keep_alive": "1h"})), "load");

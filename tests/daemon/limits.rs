@@ -8,7 +8,7 @@ use crate::harness::Daemon;
 const JOB: &str = "org.hearthd.Inference1.Job";
 
 #[test]
-fn a_request_says_where_it_came_from() {
+fn the_unit_of_the_caller_is_shown_and_logged() {
     let daemon = Daemon::fake("");
     let process = daemon
         .dir

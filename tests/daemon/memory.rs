@@ -35,7 +35,7 @@ fn resident_kib(pid: i32) -> u64 {
 }
 
 #[test]
-fn what_is_only_kept_goes_first() {
+fn short_memory_releases_cached_prompts_first() {
     let daemon = Daemon::real();
     set_available(&daemon, 60);
     let ask = || {
@@ -73,7 +73,7 @@ fn what_is_only_kept_goes_first() {
 }
 
 #[test]
-fn warnings_of_the_service_manager_count() {
+fn memory_pressure_events_of_systemd_are_handled() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("pressure");
     mkfifo(&fifo, Mode::S_IRWXU).unwrap();
@@ -96,7 +96,7 @@ fn warnings_of_the_service_manager_count() {
 }
 
 #[test]
-fn a_warning_that_cannot_be_had_is_no_harm() {
+fn an_invalid_memory_pressure_watch_is_logged_and_ignored() {
     for (watch, write) in [("/nonexistent", ""), ("/dev/zero", "?")] {
         let daemon = Daemon::start(Setup {
             wrapper: vec![

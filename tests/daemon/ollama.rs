@@ -10,6 +10,9 @@ use crate::harness::{Daemon, Engine, Setup, ok, root};
 /// Recorded from Home Assistant 2026.11.0 with a demo home, one request per line.
 const HOME_ASSISTANT: &str = include_str!("fixtures/home_assistant_ollama.jsonl");
 
+const MODEL: &str = "hearth-demo-q8_0:latest";
+const QUESTION: &str = "What is the capital of Italy?";
+
 /// Status and lines of an answer.
 fn ask(daemon: &Daemon, path: &str, body: &Value) -> (u32, Vec<Value>) {
     send(daemon, path, &["-d", &body.to_string()])
@@ -48,17 +51,15 @@ pub fn is_loaded(daemon: &Daemon) -> bool {
 }
 
 #[test]
-fn chats_and_texts_plain_and_streamed() {
+fn chat_answers_plain_and_streamed() {
     let daemon = Daemon::real();
-    let question = "What is the capital of Italy?";
-    let model = "hearth-demo-q8_0:latest";
-    let body = json!({"model": model, "messages": user(question), "options": {"temperature": 0}});
+    let body = json!({"model": MODEL, "messages": user(QUESTION), "options": {"temperature": 0}});
     let (code, lines) = ask(&daemon, "/api/chat", &body);
     assert_eq!(code, 200);
     let (last, parts) = lines.split_last().unwrap();
     assert!(parts.len() > 2 && parts.iter().all(|l| l["done"] == false));
     for line in &lines {
-        assert_eq!(line["model"], model);
+        assert_eq!(line["model"], MODEL);
         assert_eq!(line["message"]["role"], "assistant");
         assert!(line["created_at"].as_str().unwrap().ends_with('Z'));
     }
@@ -96,9 +97,13 @@ fn chats_and_texts_plain_and_streamed() {
         (&whole["done"], &whole["eval_count"]),
         (&json!(true), &last["eval_count"])
     );
+}
 
+#[test]
+fn generate_answers_plain_and_streamed() {
+    let daemon = Daemon::real();
     // If no model is named, the answer names it.
-    let mut body = json!({"prompt": question, "options": {"temperature": 0, "num_predict": 2}});
+    let mut body = json!({"prompt": QUESTION, "options": {"temperature": 0, "num_predict": 2}});
     let (_, lines) = ask(&daemon, "/api/generate", &body);
     let streamed: String = lines
         .iter()
@@ -108,7 +113,7 @@ fn chats_and_texts_plain_and_streamed() {
     let whole = one(&daemon, "/api/generate", &body);
     assert_eq!(
         (&whole["response"], &whole["model"]),
-        (&json!(streamed), &json!(model))
+        (&json!(streamed), &json!(MODEL))
     );
     assert_eq!(
         (&whole["done_reason"], &whole["eval_count"]),
@@ -116,13 +121,30 @@ fn chats_and_texts_plain_and_streamed() {
     );
     // Raw text is not rendered with a template.
     let raw =
-        json!({"prompt": question, "raw": true, "stream": false, "options": {"num_predict": 1}});
+        json!({"prompt": QUESTION, "raw": true, "stream": false, "options": {"num_predict": 1}});
     let raw = one(&daemon, "/api/generate", &raw);
     assert!(raw["prompt_eval_count"].as_u64() < whole["prompt_eval_count"].as_u64());
 }
 
+/// Sends a recorded request with the name of this model; returns its body and the answer.
+fn replay(daemon: &Daemon, recorded: &Value) -> (Value, u32, Vec<Value>) {
+    let field = |name: &str| recorded[name].as_str().unwrap();
+    assert_eq!((field("method"), field("path")), ("POST", "/api/chat"));
+    let text = field("body").replace("tiny-local:latest", MODEL);
+    let body: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(body["model"], MODEL);
+    let mut args = vec!["--data-binary".to_owned(), text];
+    for header in recorded["headers"].as_array().unwrap() {
+        let part = |n: usize| header[n].as_str().unwrap();
+        args.extend(["-H".into(), format!("{}: {}", part(0), part(1))]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (code, lines) = send(daemon, "/api/chat", &args);
+    (body, code, lines)
+}
+
 #[test]
-fn home_assistants_own_requests() {
+fn recorded_requests_of_home_assistant_are_answered() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Real,
         config: "[model]\ncontext = 8192\n",
@@ -130,25 +152,12 @@ fn home_assistants_own_requests() {
     });
     let (_, tags) = send(&daemon, "/api/tags", &[]);
     let listed = tags[0]["models"].as_array().unwrap().iter();
-    let mut listed = listed.map(|model| model["model"].as_str().unwrap());
-    let model = listed
-        .find(|name| *name == "hearth-demo-q8_0:latest")
-        .unwrap();
+    let mut listed = listed.map(|model| &model["model"]);
+    assert!(listed.any(|name| name == MODEL), "{tags:?}");
     let mut count = 0;
     for (n, line) in HOME_ASSISTANT.lines().enumerate() {
         let recorded: Value = serde_json::from_str(line).unwrap();
-        let field = |name: &str| recorded[name].as_str().unwrap();
-        assert_eq!((field("method"), field("path")), ("POST", "/api/chat"));
-        let mut args = vec!["--data-binary".to_owned()];
-        args.push(field("body").replace("tiny-local:latest", model));
-        let body: Value = serde_json::from_str(&args[1]).unwrap();
-        assert_eq!(body["model"], model);
-        for header in recorded["headers"].as_array().unwrap() {
-            let part = |n: usize| header[n].as_str().unwrap();
-            args.extend(["-H".into(), format!("{}: {}", part(0), part(1))]);
-        }
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let (code, lines) = send(&daemon, "/api/chat", &args);
+        let (body, code, lines) = replay(&daemon, &recorded);
         let last = lines.last().unwrap();
         let has_pictures = !body["messages"][1]["images"].is_null();
         if has_pictures {
@@ -182,7 +191,7 @@ fn home_assistants_own_requests() {
     let running = &running[0]["models"][0];
     assert_eq!(
         (&running["model"], &running["context_length"]),
-        (&json!(model), &json!(8192))
+        (&json!(MODEL), &json!(8192))
     );
 }
 
@@ -205,7 +214,7 @@ fn the_demo_model_calls_a_tool() {
 }
 
 #[test]
-fn a_form_is_kept() {
+fn an_answer_matches_its_format() {
     let daemon = Daemon::real();
     let schema = json!({"type": "object", "required": ["n"], "additionalProperties": false,
         "properties": {"n": {"type": "integer", "minimum": 3, "maximum": 5}}});
@@ -285,7 +294,7 @@ fn models_are_shown_copied_and_deleted() {
 
 /// As Ollama does for a model without a template.
 #[test]
-fn a_base_model_goes_on_with_what_generate_says() {
+fn generate_continues_the_prompt_with_a_base_model() {
     let daemon = Daemon::real();
     make_encoder(&daemon.models().join("base.gguf"), Encoder::Plain, 5).unwrap();
     let asked = |more: &Value| {

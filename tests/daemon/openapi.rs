@@ -11,7 +11,7 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn nothing_is_answered_but_as_described() {
+fn every_response_matches_its_description() {
     let (_daemon, url) = listening(Setup {
         config: "[dbus]\nmodel_admins = \"group\"\n",
         ..Setup::default()
@@ -22,7 +22,7 @@ fn nothing_is_answered_but_as_described() {
 }
 
 #[test]
-fn all_routes_are_described_and_no_others() {
+fn exactly_the_existing_routes_are_described() {
     let sources = ["src/http/mod.rs", "src/http/ollama.rs"].map(read).concat();
     let routes: BTreeSet<(&str, &str)> = sources
         .split(".route(\"")
@@ -51,7 +51,7 @@ fn all_routes_are_described_and_no_others() {
 }
 
 #[test]
-fn the_clients_versions_are_those_tested() {
+fn the_documented_client_versions_are_those_tested() {
     let locked = read("tests/clients/requirements.txt");
     let http = read("docs/api/http.md");
     let (_, table) = http.split_once("| Client | Version |").unwrap();

@@ -16,7 +16,7 @@ fn one_slot(script: &'static str) -> Daemon {
 }
 
 #[test]
-fn who_waits_for_an_answer_overtakes_the_background() {
+fn higher_classes_overtake_a_background_job() {
     let daemon = one_slot("token-ms=4");
     let bus = Bus::connect(&daemon);
     let long = counted(100);

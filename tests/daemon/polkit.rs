@@ -158,7 +158,7 @@ fn polkit_decides_where_it_is_installed() {
 }
 
 #[test]
-fn a_polkit_that_does_not_know_the_actions_allows_nothing() {
+fn polkit_without_the_actions_allows_nothing() {
     if let Some(why) = missing() {
         not_checked(&format!("polkit: {why}"));
         return;

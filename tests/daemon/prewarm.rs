@@ -32,7 +32,7 @@ fn until_finished(daemon: &Daemon, count: u32) {
 }
 
 #[test]
-fn a_prewarmed_system_prompt_is_found_in_the_cache() {
+fn a_prewarmed_system_prompt_is_cached() {
     let daemon = Daemon::real();
     // The common beginning of all conversations is in the cache without further action.
     let other = cached(&daemon.chat(&chat("Speak like a pirate.")));
@@ -67,7 +67,7 @@ fn a_prewarmed_system_prompt_is_found_in_the_cache() {
 }
 
 #[test]
-fn the_configs_prompts_are_computed_for_all_after_each_load() {
+fn configured_prompts_are_computed_for_all_users_after_each_load() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Real,
         config: "[model]\npreload = true\n[[prewarm]]\nsystem = \"You are the voice of this house. \
@@ -104,7 +104,7 @@ fn the_configs_prompts_are_computed_for_all_after_each_load() {
 }
 
 #[test]
-fn mistakes_in_the_configuration_are_named() {
+fn invalid_prewarm_entries_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("hearthd.toml");
     for (table, part) in [

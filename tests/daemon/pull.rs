@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use serde_json::json;
 
@@ -91,7 +91,7 @@ fn a_pulled_model_answers() {
 }
 
 #[test]
-fn what_the_service_refuses_is_kept() {
+fn a_download_is_kept_if_its_import_is_refused() {
     let daemon = Daemon::real();
     let server = Server::start(|request, _| {
         let cut = &demo()[..100_000];
@@ -109,35 +109,59 @@ fn what_the_service_refuses_is_kept() {
     assert_eq!(kept(&daemon), 2, "the part and its state");
 }
 
-#[test]
-fn models_are_imported_in_every_form() {
+/// A daemon, and a folder for the files to be imported.
+fn with_sources() -> (Daemon, PathBuf) {
     let daemon = Daemon::real();
     let dir = daemon.dir.path().join("sources");
-    let import = |path: &Path, more: &[&str]| {
-        let mut import = ctl(&daemon, &["import"]);
-        import.arg(path).args(more);
-        run(import);
-    };
+    fs::create_dir_all(&dir).unwrap();
+    (daemon, dir)
+}
 
+fn import(daemon: &Daemon, path: &Path, args: &[&str]) -> Output {
+    let mut import = ctl(daemon, &["import"]);
+    import.arg(path).args(args).output().unwrap()
+}
+
+/// Imports a model, which then answers under this name.
+fn assert_imported(daemon: &Daemon, path: &Path, args: &[&str], name: &str) {
+    ok(&import(daemon, path, args));
+    answers(daemon, name);
+    assert_eq!(kept(daemon), 0, "nothing is left in the cache");
+}
+
+#[test]
+fn a_split_model_is_imported_by_its_first_part_or_its_folder() {
+    let (daemon, dir) = with_sources();
     let parts = dir.join("parts");
     fs::create_dir_all(&parts).unwrap();
     for (n, part) in split(&demo(), 2).iter().enumerate() {
         fs::write(parts.join(format!("many-{:05}-of-00002.gguf", n + 1)), part).unwrap();
     }
-    import(&parts.join("many-00001-of-00002.gguf"), &[]);
-    answers(&daemon, "many");
-    import(&parts, &["--name", "from-folder"]);
-    answers(&daemon, "from-folder");
+    let first = parts.join("many-00001-of-00002.gguf");
+    assert_imported(&daemon, &first, &[], "many");
+    assert_imported(&daemon, &parts, &["--name", "from-folder"], "from-folder");
+}
 
+#[test]
+fn a_model_is_imported_from_a_llamafile() {
+    let (daemon, dir) = with_sources();
     let executable = dir.join("demo.llamafile");
     fs::write(
         &executable,
         llamafile(&[("inside.Q8_0.gguf", &demo()), (".args", b"-m")]),
     )
     .unwrap();
-    import(&executable, &[]);
-    answers(&daemon, "inside.Q8_0");
+    assert_imported(&daemon, &executable, &[], "inside.Q8_0");
 
+    let packed = dir.join("packed.llamafile");
+    fs::write(&packed, archive(&[("notes.txt", b"")])).unwrap();
+    let said = error(&import(&daemon, &packed, &[]));
+    assert!(said.contains("contains no model"), "{said}");
+}
+
+#[test]
+fn a_model_is_imported_from_the_store_of_ollama() {
+    let (daemon, dir) = with_sources();
     let store = dir.join("ollama/models");
     let digest = sha256(&demo());
     let blobs = store.join("blobs");
@@ -151,17 +175,18 @@ fn models_are_imported_in_every_form() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, manifest.to_string()).unwrap();
     }
-    import(&dir.join("ollama"), &["tiny:1b"]);
-    answers(&daemon, "tiny:1b");
-    import(&store, &["tiny"]);
-    answers(&daemon, "tiny");
-    let mut list = ctl(&daemon, &["import"]);
-    let said = error(&list.arg(&store).output().unwrap());
+    assert_imported(&daemon, &dir.join("ollama"), &["tiny:1b"], "tiny:1b");
+    assert_imported(&daemon, &store, &["tiny"], "tiny");
+    let said = error(&import(&daemon, &store, &[]));
     assert!(
         said.contains("tiny:1b") && said.contains("registry.ollama.ai/me/mine:x"),
         "{said}"
     );
+}
 
+#[test]
+fn a_model_is_imported_from_the_cache_of_hugging_face() {
+    let (daemon, dir) = with_sources();
     let hub = dir.join("hub");
     let repo = hub.join("models--org--repo");
     let snapshot = repo.join("snapshots/0123abc");
@@ -169,15 +194,7 @@ fn models_are_imported_in_every_form() {
     fs::create_dir_all(repo.join("blobs")).unwrap();
     fs::copy(demo_path(), repo.join("blobs/abc")).unwrap();
     symlink("../../blobs/abc", snapshot.join("cached-Q8_0.gguf")).unwrap();
-    import(&hub, &[]);
-    answers(&daemon, "cached-Q8_0");
-
-    assert_eq!(kept(&daemon), 0, "nothing is left in the cache");
-    let packed = dir.join("packed.llamafile");
-    fs::write(&packed, archive(&[("notes.txt", b"")])).unwrap();
-    let mut none = ctl(&daemon, &["import"]);
-    let said = error(&none.arg(&packed).output().unwrap());
-    assert!(said.contains("contains no model"), "{said}");
+    assert_imported(&daemon, &hub, &[], "cached-Q8_0");
 }
 
 /// An executable followed by a zip archive.

@@ -21,8 +21,9 @@ fn statuses(said: &str) -> Vec<&str> {
     lines.filter_map(|rest| rest.get(2..5)).collect()
 }
 
+/// A table; longer than a screen: one row for each form of a request.
 #[test]
-fn every_form_of_a_request_is_understood() {
+fn valid_and_invalid_forms_of_http_requests_have_the_right_status() {
     let daemon = Daemon::fake("");
     let length = format!("Content-Length: {}\r\n", BODY.len());
     let one = format!("Host: x\r\n{length}");
@@ -99,9 +100,17 @@ fn every_form_of_a_request_is_understood() {
         let fine = expected.iter().filter(|status| **status == "200").count();
         assert!(answers == fine || what == "upgrade", "{what}: {said}");
     }
-    // A client that expects `100 Continue` gets it.
+}
+
+#[test]
+fn a_client_that_expects_100_continue_gets_it() {
+    let daemon = Daemon::fake("");
     let mut socket = connect(&daemon);
-    let head = post(CHAT, "1.1", &format!("{last}Expect: 100-continue\r\n"), "");
+    let lines = format!(
+        "Host: x\r\nContent-Length: {}\r\nConnection: close\r\nExpect: 100-continue\r\n",
+        BODY.len()
+    );
+    let head = post(CHAT, "1.1", &lines, "");
     socket.write_all(&head).unwrap();
     let mut go_on = [0; 25];
     socket.read_exact(&mut go_on).unwrap();
@@ -111,7 +120,7 @@ fn every_form_of_a_request_is_understood() {
 }
 
 #[test]
-fn heads_are_bounded() {
+fn the_length_of_heads_is_limited() {
     let daemon = Daemon::fake("token-ms=4");
     let text = counted(60);
     let other = Streamed::open(&daemon, chat(&text));
@@ -139,7 +148,7 @@ fn heads_are_bounded() {
 }
 
 #[test]
-fn bodies_are_bounded() {
+fn the_length_of_bodies_is_limited() {
     let daemon = Daemon::fake("token-ms=4");
     let text = counted(100);
     let other = Streamed::open(&daemon, chat(&text));
@@ -164,7 +173,15 @@ fn bodies_are_bounded() {
     let sent = (0..10_000).take_while(|_| socket.write_all(chunk.as_bytes()).is_ok());
     assert!(sent.count() < 1000);
     assert_eq!(statuses(&rest(&mut socket)), ["413"]);
-    // Expensive to parse.
+    assert_eq!(other.end().0, text);
+    assert_eq!(daemon.health()["service"]["engine_crashes"], 0);
+}
+
+#[test]
+fn bodies_expensive_to_parse_do_not_affect_other_requests() {
+    let daemon = Daemon::fake("token-ms=4");
+    let text = counted(100);
+    let other = Streamed::open(&daemon, chat(&text));
     let message =
         |more: &str| format!(r#"{{"messages":[{{"role":"user","content":"hello"}}]{more}}}"#);
     let keys: Vec<String> = (0..200_000).map(|n| format!(",\"k{n}\":{n}")).collect();
@@ -238,7 +255,8 @@ const TEXTS: &[(&str, &[u8], Option<&str>)] = &[
     ("no such escape", br"\x41", None),
 ];
 
-fn damaged_texts(daemon: &Daemon, is_fake: bool) {
+/// Sends each of the texts to each endpoint that takes one.
+fn damaged_texts_over_http(daemon: &Daemon, is_fake: bool) {
     for (path, before, after) in [
         (
             CHAT,
@@ -288,6 +306,9 @@ fn damaged_texts(daemon: &Daemon, is_fake: bool) {
         let said = raw(daemon, &post(path, "1.1", &head, &body));
         assert_eq!(statuses(&said), ["400"], "{path}: {said}");
     }
+}
+
+fn damaged_texts_over_dbus(daemon: &Daemon) {
     let bus = Bus::connect(daemon);
     // On the bus, strings are valid UTF-8 without NUL; that does not cover the JSON
     // inside.
@@ -314,11 +335,16 @@ fn damaged_texts(daemon: &Daemon, is_fake: bool) {
             .unwrap_err()
             .contains("InvalidSchema")
     );
+}
+
+fn damaged_texts(daemon: &Daemon, is_fake: bool) {
+    damaged_texts_over_http(daemon, is_fake);
+    damaged_texts_over_dbus(daemon);
     assert_eq!(daemon.health()["service"]["engine_crashes"], 0);
 }
 
 #[test]
-fn damaged_texts_are_named_at_every_door() {
+fn damaged_texts_are_refused_by_every_interface() {
     damaged_texts(&Daemon::fake(""), true);
 }
 

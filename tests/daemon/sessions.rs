@@ -19,7 +19,7 @@ fn clone(bus: &Bus, session: &str) -> Result<String, String> {
 }
 
 #[test]
-fn going_on_computes_only_what_is_new() {
+fn a_turn_computes_only_its_new_tokens() {
     let daemon = Daemon::real();
     let bus = Bus::connect(&daemon);
     let system = "You are the voice of a house and answer briefly. ".repeat(3);
@@ -53,7 +53,7 @@ fn going_on_computes_only_what_is_new() {
 }
 
 #[test]
-fn a_caller_that_leaves_takes_its_sessions_with_it() {
+fn sessions_of_a_disconnected_caller_are_closed() {
     let daemon = Daemon::fake("token-ms=5");
     let (bus, stays) = (Bus::connect(&daemon), Bus::connect(&daemon));
     let session = bus.open_session(&Options::new()).unwrap();
@@ -85,7 +85,7 @@ fn a_caller_that_leaves_takes_its_sessions_with_it() {
 }
 
 #[test]
-fn others_may_not_listen_in() {
+fn other_users_have_no_access_to_a_session() {
     if !nix::unistd::geteuid().is_root() {
         not_checked("a second user needs root");
         return;

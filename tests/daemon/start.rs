@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::harness::{Daemon, Setup, error, until};
 
 #[test]
-fn a_config_typo_stops_the_start_with_line_and_name() {
+fn an_unknown_key_stops_the_start_with_line_and_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("hearthd.toml");
     fs::write(&path, "[model]\n\nprelaod = true\n").unwrap();
@@ -25,7 +25,7 @@ fn a_config_typo_stops_the_start_with_line_and_name() {
 }
 
 #[test]
-fn reload_takes_good_files_and_keeps_on_with_bad_ones() {
+fn a_reload_applies_valid_files_and_ignores_invalid_ones() {
     let daemon = Daemon::fake("");
     let drop_ins = daemon.dir.path().join("hearthd.toml.d");
     fs::create_dir(&drop_ins).unwrap();
@@ -47,7 +47,7 @@ fn reload_takes_good_files_and_keeps_on_with_bad_ones() {
 }
 
 #[test]
-fn a_socket_in_use_is_named() {
+fn a_socket_in_use_is_reported() {
     let mut daemon = Daemon::fake("");
     let config = daemon.dir.path().join("hearthd.toml");
     let second = Command::new(env!("CARGO_BIN_EXE_hearthd"))

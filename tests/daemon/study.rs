@@ -43,8 +43,41 @@ fn runs<'a>(server: &'a Value, form: &str) -> &'a Vec<Value> {
     server["forms"][form]["runs"].as_array().unwrap()
 }
 
+/// Whether a server was measured twice in each form, with all figures.
+fn assert_measured(server: &Value, pid: u32) {
+    assert_eq!(
+        server["model"].as_str().unwrap().replace(":latest", ""),
+        MODEL
+    );
+    assert_eq!(server["pid"], pid, "{server}");
+    assert_eq!(server["failures"], serde_json::json!([]));
+    assert!(
+        server["forms"]["one_prompt"]["answer"]
+            .as_str()
+            .unwrap()
+            .contains("Rome"),
+        "{server}"
+    );
+    for (form, prompts) in [("one_prompt", 1), ("three_prompts", 3)] {
+        let runs = runs(server, form);
+        assert_eq!(runs.len(), 2);
+        for run in runs {
+            assert!(run["tokens"].as_u64() >= Some(4 * prompts), "{run}");
+            assert_eq!(run["counted_by_server"], true);
+            // The engine is a child of the process that was found.
+            let mib = run["memory_average_bytes"].as_u64().unwrap() >> 20;
+            assert!(mib >= 8, "{run}");
+            assert_eq!(run["memory_kind"], "pss", "{run}");
+            let first = run["first_token_s"].as_f64().unwrap();
+            assert!(first > 0.0 && first <= run["response_s"].as_f64().unwrap());
+        }
+        let summary = &server["forms"][form]["summary"]["response_s"];
+        assert_eq!(summary["runs"], 2, "{summary}");
+    }
+}
+
 #[test]
-fn both_apis_in_one_run() {
+fn one_study_measures_both_apis() {
     let (daemon, url) = listening(real());
     let plot = daemon.dir.path().join("study.svg");
     let against = format!("ollama={url},api=ollama,model={MODEL}");
@@ -65,35 +98,7 @@ fn both_apis_in_one_run() {
     assert_eq!(servers.len(), 2);
     for (server, name) in servers.iter().zip(["hearthd", "ollama"]) {
         assert_eq!(server["name"], name);
-        assert_eq!(
-            server["model"].as_str().unwrap().replace(":latest", ""),
-            MODEL
-        );
-        assert_eq!(server["pid"], daemon.child.id(), "{server}");
-        assert_eq!(server["failures"], serde_json::json!([]));
-        assert!(
-            server["forms"]["one_prompt"]["answer"]
-                .as_str()
-                .unwrap()
-                .contains("Rome"),
-            "{server}"
-        );
-        for (form, prompts) in [("one_prompt", 1), ("three_prompts", 3)] {
-            let runs = runs(server, form);
-            assert_eq!(runs.len(), 2);
-            for run in runs {
-                assert!(run["tokens"].as_u64() >= Some(4 * prompts), "{run}");
-                assert_eq!(run["counted_by_server"], true);
-                // The engine is a child of the process that was found.
-                let mib = run["memory_average_bytes"].as_u64().unwrap() >> 20;
-                assert!(mib >= 8, "{run}");
-                assert_eq!(run["memory_kind"], "pss", "{run}");
-                let first = run["first_token_s"].as_f64().unwrap();
-                assert!(first > 0.0 && first <= run["response_s"].as_f64().unwrap());
-            }
-            let summary = &server["forms"][form]["summary"]["response_s"];
-            assert_eq!(summary["runs"], 2, "{summary}");
-        }
+        assert_measured(server, daemon.child.id());
     }
     let drawn = fs::read_to_string(plot).unwrap();
     assert!(drawn.contains("three prompts") && drawn.contains("ollama"));
@@ -108,7 +113,7 @@ fn both_apis_in_one_run() {
 }
 
 #[test]
-fn of_several_models_the_default_is_asked() {
+fn with_several_models_the_default_is_measured() {
     let daemon = Daemon::start(Setup {
         config: "[model]\ndefault = \"hearth-demo-f16\"\n",
         ..real()
@@ -124,7 +129,7 @@ fn of_several_models_the_default_is_asked() {
 }
 
 #[test]
-fn what_is_reset_is_reset() {
+fn reset_clears_what_it_names() {
     let daemon = Daemon::start(real());
     let cached = |reset: &str| {
         let output = study_of_one(&daemon, &["--runs", "2", "--reset", reset, "--json"]);
@@ -158,7 +163,7 @@ fn what_is_reset_is_reset() {
 }
 
 #[test]
-fn answers_of_one_length() {
+fn the_length_of_answers_is_as_requested() {
     let daemon = Daemon::start(real());
     for api in ["openai", "ollama"] {
         let output = study_of_one(
@@ -226,13 +231,17 @@ fn serve(stream: TcpStream, answer: &str) -> std::io::Result<()> {
 const STREAM: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
 
-#[test]
-fn odd_servers_are_named_and_others_keep_their_results() {
-    let chunk = |text: &str| {
-        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
-    };
-    let leak = |text: String| &*text.leak();
-    let cases = [
+fn chunk(text: &str) -> String {
+    format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
+}
+
+fn leak(text: String) -> &'static str {
+    text.leak()
+}
+
+/// Servers by name, with their invalid response and a part of the message about it.
+fn invalid_servers() -> [(&'static str, &'static str, &'static str); 7] {
+    [
         ("html", leak(format!("{STREAM}data: <html>\n\n")), "no JSON"),
         (
             "whole",
@@ -263,7 +272,12 @@ fn odd_servers_are_named_and_others_keep_their_results() {
             "try later",
         ),
         ("nonsense", "SSH-2.0-x\r\n", "no answer"),
-    ];
+    ]
+}
+
+#[test]
+fn invalid_servers_are_reported_and_others_keep_their_results() {
+    let cases = invalid_servers();
     let daemon = Daemon::fake("");
     let good = odd(leak(format!(
         "{STREAM}{}{}data: [DONE]\n\n",
@@ -322,7 +336,7 @@ fn odd_servers_are_named_and_others_keep_their_results() {
 }
 
 #[test]
-fn wrong_usage_is_refused_before_anything_is_asked() {
+fn wrong_usage_is_refused_before_any_request() {
     let daemon = Daemon::fake("");
     for (args, words) in [
         (

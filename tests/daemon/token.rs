@@ -49,7 +49,7 @@ fn ask(url: &str, path: &str, token: Option<&str>, body: Option<&str>) -> (Strin
 }
 
 #[test]
-fn over_tcp_a_token_is_asked_for() {
+fn requests_over_tcp_need_the_token() {
     let (daemon, url, file, _dir) = asking("first-token\n");
     let chat = "/v1/chat/completions";
     let status = |path: &str, token| ask(&url, path, token, None).0;
@@ -101,13 +101,13 @@ fn over_tcp_a_token_is_asked_for() {
 }
 
 #[test]
-fn clients_show_it_as_their_key() {
+fn client_libraries_send_the_token_as_their_key() {
     let (_daemon, url, _file, _dir) = asking("a-token.of~this+board/0=");
     run_with("use_token.py", &[&url, "a-token.of~this+board/0="]);
 }
 
 #[test]
-fn a_token_file_of_no_use_ends_the_start() {
+fn an_invalid_token_file_stops_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let (config, token) = (dir.path().join("hearthd.toml"), dir.path().join("token"));
     let start = |named: &str, credentials: Option<&Path>| {

@@ -104,7 +104,7 @@ fn assert_no_markup(content: &Value) {
 }
 
 #[test]
-fn over_http_in_every_mode_and_back_again() {
+fn http_tool_calls_follow_every_tool_choice() {
     let Some(daemon) = daemon() else { return };
     let named = json!({"type": "function", "function": {"name": "HassLightSet"}});
     for choice in [json!("auto"), json!("required"), named.clone()] {
@@ -133,7 +133,11 @@ fn over_http_in_every_mode_and_back_again() {
         };
         assert_eq!(answer["choices"][0]["finish_reason"], reason, "{answer}");
     }
+}
 
+#[test]
+fn http_streams_a_call_and_answers_its_result() {
+    let Some(daemon) = daemon() else { return };
     let mut body = request(&json!("required"));
     body["stream"] = true.into();
     body["parallel_tool_calls"] = false.into();
@@ -168,8 +172,11 @@ fn over_http_in_every_mode_and_back_again() {
         "{answer}"
     );
     assert_no_markup(content);
+}
 
-    // A truncated call is neither a call nor text.
+#[test]
+fn a_truncated_call_is_neither_a_call_nor_text() {
+    let Some(daemon) = daemon() else { return };
     let mut body = request(&json!("required"));
     body["max_tokens"] = 6.into();
     let answer = daemon.chat(&body.to_string());
@@ -178,7 +185,7 @@ fn over_http_in_every_mode_and_back_again() {
 }
 
 #[test]
-fn over_the_bus_and_by_ollamas_interface() {
+fn tool_calls_work_over_dbus_and_the_api_of_ollama() {
     let Some(daemon) = daemon() else { return };
     let bus = Bus::connect(&daemon);
     let mut pipe = bus
@@ -210,7 +217,7 @@ fn over_the_bus_and_by_ollamas_interface() {
 }
 
 #[test]
-fn json_is_a_call_where_that_was_asked_for() {
+fn json_counts_as_a_call_in_lenient_mode() {
     let Some(daemon) = daemon() else { return };
     let choice = json!({"type": "string", "enum": ["Stove lamp", "Night lamp"]});
     let tool = json!({"type": "function", "function": {"name": "light", "description": "Turn on a lamp",

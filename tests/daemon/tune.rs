@@ -49,7 +49,7 @@ fn tune(daemon: &Daemon, args: &[&str]) -> Value {
 }
 
 #[test]
-fn what_is_measured_is_kept_and_used() {
+fn a_measurement_is_stored_and_used() {
     let mut daemon = on_board(40);
     assert_eq!(tune(&daemon, &["--show"]), serde_json::json!([]));
     let measured = tune(&daemon, &[]);
@@ -90,7 +90,7 @@ fn what_is_measured_is_kept_and_used() {
 }
 
 #[test]
-fn a_board_that_is_warm_is_not_measured() {
+fn a_warm_board_is_not_measured() {
     let daemon = on_board(75);
     let said = error(&daemon.ctl(&["tune", "--wait", "2"]));
     assert!(
@@ -112,7 +112,7 @@ fn a_board_that_is_warm_is_not_measured() {
 }
 
 #[test]
-fn who_asks_meanwhile_is_answered_and_what_that_disturbed_measured_again() {
+fn requests_during_a_measurement_are_answered_and_its_step_repeated() {
     let daemon = on_board(40);
     ok(&daemon.ctl(&["load"]));
     let mut measuring = daemon.ctl_command(&["tune"]);

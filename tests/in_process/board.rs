@@ -23,7 +23,7 @@ async fn short_of_memory() -> World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_read_while_the_board_is_cool_and_no_engine_runs() {
+async fn sensors_are_not_read_while_the_board_is_cool_and_no_engine_runs() {
     let world = World::on_board(40, "", Script::default()).await;
     let board = world.folder.board();
     let mut changes = world.daemon.board.subscribe();
@@ -38,7 +38,7 @@ async fn nothing_is_read_while_the_board_is_cool_and_no_engine_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_read_regularly_while_an_engine_runs() {
+async fn sensors_are_read_regularly_while_an_engine_runs() {
     let world = World::on_board(40, "", Script::default()).await;
     let board = world.folder.board();
     world.say("x").await.unwrap();
@@ -62,7 +62,7 @@ async fn readings_are_shared_by_concurrent_callers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hot_board_limits_a_running_engine_and_then_refuses() {
+async fn a_hot_board_limits_the_engine_and_then_refuses_requests() {
     let config = "[engine]\nthreads = 4\n";
     let world = World::on_board(40, config, Script::token_ms(1000)).await;
     let board = world.folder.board();
@@ -99,7 +99,7 @@ async fn a_hot_board_limits_a_running_engine_and_then_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn short_memory_lets_one_run_and_in_an_emergency_none() {
+async fn critical_memory_allows_one_request_and_an_emergency_none() {
     let world = short_of_memory().await;
     let long = "long ".repeat(500);
     let first = world.submit(&long).await.unwrap();
@@ -122,7 +122,7 @@ async fn short_memory_lets_one_run_and_in_an_emergency_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_given_up_comes_back_step_by_step() {
+async fn limits_for_short_memory_are_lifted_one_state_at_a_time() {
     let world = short_of_memory().await;
     let text = "long ".repeat(100);
     let running = world.submit(&text).await.unwrap();
@@ -147,7 +147,7 @@ async fn what_was_given_up_comes_back_step_by_step() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn prompts_are_given_up_before_requests() {
+async fn short_memory_releases_cached_prompts_before_requests() {
     let world = World::with("[engine]\nslots = 4\n", Script::token_ms(100)).await;
     let board = world.folder.board();
     board.set_available(60).unwrap();
@@ -167,7 +167,7 @@ async fn prompts_are_given_up_before_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_warning_of_the_service_manager_counts() {
+async fn a_memory_pressure_event_of_systemd_is_handled() {
     let world = World::new(Script::default()).await;
     world.folder.board().set_available(60).unwrap();
     world.say("x").await.unwrap();
@@ -176,7 +176,7 @@ async fn a_warning_of_the_service_manager_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_names_the_files_of_the_board() {
+async fn a_snapshot_lists_the_files_of_the_sensors() {
     let world = World::on_board(40, "", Script::default()).await;
     let sources = world.daemon.board.sources().await;
     assert!(

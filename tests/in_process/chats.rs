@@ -50,7 +50,7 @@ async fn an_answer_is_the_same_whole_and_streamed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reasoning_and_calls_are_fields_of_their_own() {
+async fn reasoning_and_calls_are_separate_fields() {
     let world = World::new(parts()).await;
     let mut request = body("x");
     request["tools"] = json!([{"type": "function", "function": {"name": "f", "parameters":
@@ -83,7 +83,7 @@ async fn reasoning_and_calls_are_fields_of_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_answers_stand_and_fall_together() {
+async fn the_choices_of_a_request_are_accepted_or_refused_together() {
     let config = "[queue]\nlength_max = 2\n[engine]\nslots = 1\n";
     let world = World::with(config, Script::token_ms(20)).await;
     let request = |n: u32, content: &str| {
@@ -128,7 +128,7 @@ async fn several_answers_stand_and_fall_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_health_and_metrics() {
+async fn models_health_and_metrics_are_served() {
     let world = World::new(Script::default()).await;
     let models = world.get("/v1/models").await.json();
     assert_eq!(models["data"][0]["id"], "fake");
@@ -177,7 +177,7 @@ async fn bad_requests_get_their_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_away_cancels_only_its_own() {
+async fn a_disconnected_client_cancels_only_its_own_request() {
     let world = World::with("[engine]\nslots = 1\n", Script::token_ms(20)).await;
     let mut long = body(&"long ".repeat(400));
     long["stream"] = true.into();
@@ -195,7 +195,7 @@ async fn a_client_that_goes_away_cancels_only_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_prefill_shows_that_it_lives() {
+async fn a_long_prefill_sends_comments() {
     let world = World::new(Script {
         prefill_time: Duration::from_millis(100),
         ..Script::default()
@@ -228,7 +228,7 @@ async fn what_is_not_supported_is_refused_by_name() {
 
 /// The beginning of the prompt selects the cache entry; identifiers are not needed.
 #[tokio::test(start_paused = true)]
-async fn hints_of_who_asks_change_nothing() {
+async fn user_identifiers_do_not_affect_the_prompt_cache() {
     let world = World::new(Script::default()).await;
     let ask = async |content: &str, who: &str| {
         let mut request = body(content);
@@ -278,7 +278,7 @@ async fn props_are_those_of_the_loaded_model() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn texts_become_tokens_and_texts_again() {
+async fn tokenize_and_detokenize_are_inverse() {
     let world = World::new(Script::default()).await;
     let text = "Grüße aus der Küche";
     let request = json!({"content": text, "extra": 1});
@@ -304,7 +304,7 @@ async fn texts_become_tokens_and_texts_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn embeddings_are_made_and_mistakes_are_named() {
+async fn embeddings_are_computed_and_invalid_requests_refused() {
     let world = World::new(Script::default()).await;
     let path = "/v1/embeddings";
     let texts = json!({"input": ["a cat", "a dog"], "model": "default"});
@@ -345,7 +345,7 @@ async fn embeddings_are_made_and_mistakes_are_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_configuration_holds_for_later_requests() {
+async fn a_new_configuration_applies_to_later_requests() {
     let world = World::new(Script::default()).await;
     world.say("x").await.unwrap();
     world.configure("[queue]\nprompt_max_bytes = 3\n");

@@ -31,7 +31,7 @@ async fn submit_as(world: &World, caller: &Caller, content: &str, class: Priorit
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_higher_class_goes_first_and_waiting_raises_a_class() {
+async fn a_higher_class_runs_first_and_ageing_raises_a_class() {
     let world = World::with(ONE_SLOT, Script::token_ms(100)).await;
     let caller = caller();
     let mut streams =
@@ -64,7 +64,7 @@ async fn a_higher_class_goes_first_and_waiting_raises_a_class() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn users_take_turns() {
+async fn users_are_served_in_turn() {
     let world = World::with(ONE_SLOT, Script::token_ms(10)).await;
     let (many, one) = (user(1001), user(1002));
     let mut streams = vec![submit_as(&world, &many, "many 0", Priority::Normal).await];
@@ -81,7 +81,7 @@ async fn users_take_turns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_higher_class_finds_a_slot_in_a_full_engine() {
+async fn a_higher_class_gets_a_slot_in_a_full_engine() {
     let world = World::with(ONE_SLOT, Script::token_ms(100)).await;
     let caller = caller();
     let long = counted(50);
@@ -95,7 +95,7 @@ async fn a_higher_class_finds_a_slot_in_a_full_engine() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_goes_on_after_a_crash() {
+async fn an_answer_continues_after_a_crash() {
     let world = World::new(Script::token_ms(10)).await;
     let text = counted(20);
     let steps = text.chars().take(30).map(Step::text);
@@ -157,7 +157,7 @@ async fn a_request_that_crashes_the_engine_twice_is_quarantined() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_does_not_go_on_with_another_file() {
+async fn an_answer_does_not_continue_with_another_file() {
     let world = World::new(Script::token_ms(10)).await;
     world.folder.add_model("mine").unwrap();
     let crashing = vec![Step::text("a"), Step::text("b"), Step::Crash];
@@ -181,7 +181,7 @@ async fn an_answer_does_not_go_on_with_another_file() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_dropped_between_two_engines_is_gone() {
+async fn a_request_dropped_between_two_engines_is_removed() {
     let world = World::new(Script::token_ms(10)).await;
     let crashing = vec![Step::text("a"), Step::Crash];
     world
@@ -198,7 +198,7 @@ async fn a_request_that_is_dropped_between_two_engines_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_stream_cancels_only_its_own() {
+async fn a_dropped_stream_cancels_only_its_own_request() {
     let world = World::new(Script::token_ms(10)).await;
     let (gone, stays) = (
         world.submit(&counted(50)).await.unwrap(),
@@ -218,7 +218,7 @@ async fn a_dropped_stream_cancels_only_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_ends_what_waits_and_what_runs() {
+async fn a_deadline_ends_waiting_and_running_requests() {
     let world = World::with(ONE_SLOT, Script::token_ms(100)).await;
     let running = world.submit(&counted(20)).await.unwrap();
     world.until_running(1).await;
@@ -247,7 +247,7 @@ async fn a_deadline_ends_what_waits_and_what_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn draining_finishes_what_runs_and_refuses_the_rest() {
+async fn draining_finishes_running_requests_and_refuses_others() {
     let world = World::with(ONE_SLOT, Script::token_ms(100)).await;
     let running = world.submit("finishes").await.unwrap();
     world.until_running(1).await;

@@ -18,7 +18,7 @@ const MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
 type Interfaces = HashMap<String, HashMap<String, OwnedVariant>>;
 
 #[tokio::test(start_paused = true)]
-async fn jobs_come_and_go_as_managed_objects() {
+async fn jobs_are_added_and_removed_as_managed_objects() {
     let world = World::with("[queue]\njob_keep_s = 60\n", Script::default()).await;
     let bus = world.bus().await;
     let mut signals = bus.listen().await;
@@ -73,7 +73,7 @@ async fn the_end_of_a_job_is_signalled_with_its_result() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_job_says_so() {
+async fn a_cancelled_job_has_that_state() {
     let world = World::new(Script::token_ms(5)).await;
     let bus = world.bus().await;
     let options = Options::from([("priority", "background".into())]);
@@ -119,7 +119,7 @@ async fn a_queued_job_can_be_moved() {
 }
 
 #[tokio::test]
-async fn the_events_of_a_job_come_through_a_pipe() {
+async fn the_events_of_a_job_are_written_to_a_pipe() {
     let world = World::new(Script::default()).await;
     let bus = world.bus().await;
     let pipe = bus
@@ -139,7 +139,7 @@ async fn the_events_of_a_job_come_through_a_pipe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn options_are_known_by_name() {
+async fn unknown_and_invalid_options_are_refused() {
     let world = World::new(Script::default()).await;
     let bus = world.bus().await;
     for options in [

@@ -8,7 +8,7 @@ use crate::harness::{World, counted, until, until_async};
 use crate::http::{CHAT, body, content};
 
 #[tokio::test(start_paused = true)]
-async fn one_user_has_so_many_requests_at_once() {
+async fn concurrent_requests_are_limited_per_user() {
     let config = "[limits]\njobs_max = 2\n";
     let world = World::with(config, Script::token_ms(20)).await;
     let bus = world.bus().await;
@@ -34,7 +34,7 @@ async fn one_user_has_so_many_requests_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_user_has_so_many_tokens_an_hour() {
+async fn tokens_per_hour_are_limited_per_user() {
     let config = "[limits]\ntokens_per_hour = 400\n";
     let world = World::with(config, Script::token_ms(5)).await;
     let bus = world.bus().await;
@@ -74,7 +74,7 @@ async fn one_user_has_so_many_tokens_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_exempt_has_no_limits() {
+async fn exempt_users_have_no_limits() {
     let uid = nix::unistd::geteuid();
     let config = format!("[limits]\njobs_max = 1\ntokens_per_hour = 1\nexempt_uids = [{uid}]\n");
     let world = World::with(&config, Script::token_ms(5)).await;
@@ -89,7 +89,7 @@ async fn who_is_exempt_has_no_limits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_says_which_unit_it_came_from() {
+async fn a_job_has_the_unit_of_its_caller() {
     let world = World::new(Script::default()).await;
     let board = world.folder.board();
     board.set_unit(std::process::id(), "voice.service").unwrap();

@@ -75,10 +75,15 @@ async fn each_model_is_an_object_with_its_state_and_holds() {
     sleep(Duration::from_millis(300)).await;
     let other = format!("{PATH}/models/other");
     assert_eq!(bus.text(&other, &interface, "Name").await, "other");
+    std::fs::remove_file(world.folder.models().join("other.gguf")).unwrap();
+    world.daemon.store.refresh().await;
+    sleep(Duration::from_millis(300)).await;
+    let gone: Result<u32, _> = bus.call(&other, &interface, "KeepLoaded", &("x",)).await;
+    assert!(gone.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn mistakes_are_named() {
+async fn invalid_arguments_are_reported() {
     use FailureKind::{AccessDenied, InvalidArgs, InvalidSchema, ModelNotFound};
     let world = World::new(Script::default()).await;
     let bus = world.bus().await;

@@ -65,7 +65,7 @@ async fn an_answer_is_the_same_whole_and_streamed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn thoughts_and_calls_in_their_fields() {
+async fn reasoning_and_calls_are_separate_fields() {
     let world = World::new(parts()).await;
     let mut request = json!({"model": "fake", "think": true, "messages": user("x"),
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object",
@@ -89,7 +89,7 @@ async fn thoughts_and_calls_in_their_fields() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_away_cancels_its_request() {
+async fn a_disconnected_client_cancels_its_request() {
     let world = World::new(Script::token_ms(20)).await;
     let request = json!({"messages": user(&"long ".repeat(400))});
     let mut gone = world.open(CHAT, &request).await;
@@ -101,7 +101,7 @@ async fn a_client_that_goes_away_cancels_its_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_in_mid_stream_is_a_line() {
+async fn a_failure_during_a_stream_is_a_line() {
     let world = World::new(Script::token_ms(5)).await;
     let request = json!({"messages": user("some words come first !fail and no more")});
     let reply = world.post(CHAT, &request).await;
@@ -116,7 +116,7 @@ async fn a_failure_in_mid_stream_is_a_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_come_while_a_model_is_loaded() {
+async fn lists_are_answered_while_a_model_loads() {
     let world = World::new(Script::load_ms(4000)).await;
     let request = json!({"model": "fake"});
     let lists = async {
@@ -246,7 +246,7 @@ async fn other_bad_requests_get_a_status_and_a_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn vectors_and_their_older_form() {
+async fn embed_and_the_older_embeddings_endpoint_work() {
     let world = World::new(Script::default()).await;
     let both = json!({"model": "default", "input": ["a cat", "a dog"]});
     let both = one(&world, "/api/embed", &both).await;
@@ -279,7 +279,7 @@ async fn say_as(world: &World, agent: &str, request: Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_stays_as_long_as_anyone_wants_it() {
+async fn the_longest_keep_alive_of_all_clients_counts() {
     let world = World::new(Script::token_ms(2)).await;
     let say = async |agent: &str, request: Value| say_as(&world, agent, request).await;
     let ask = |keep_alive: Value| json!({"keep_alive": keep_alive, "messages": user("x")});
@@ -315,7 +315,7 @@ async fn a_model_stays_as_long_as_anyone_wants_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_wish_ends_by_itself() {
+async fn a_short_keep_alive_expires() {
     let world = World::new(Script::default()).await;
     let request = json!({"keep_alive": "1s", "messages": user("x"), "stream": false});
     one(&world, CHAT, &request).await;
@@ -333,7 +333,7 @@ async fn a_short_wish_ends_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_program_may_take_its_wish_back() {
+async fn a_client_may_shorten_its_own_keep_alive() {
     let world = World::new(Script::default()).await;
     assert_eq!(
         say_as(&world, "curl", json!({"keep_alive": "1h"})).await,
@@ -347,7 +347,7 @@ async fn the_same_program_may_take_its_wish_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_meets_an_ending_engine_waits_for_the_next() {
+async fn requests_to_an_ending_engine_wait_for_the_next() {
     let world = World::new(Script {
         end_time: Duration::from_secs(1),
         ..Script::default()

@@ -178,7 +178,7 @@ async fn the_failure_of_one_load_is_not_that_of_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unload_ends_a_load_and_its_callers_are_told() {
+async fn an_unload_ends_a_load_and_its_callers_get_an_error() {
     let world = World::new(Script::load_ms(10_000)).await;
     let pool = &world.daemon.pool;
     let caller = caller();
@@ -196,7 +196,7 @@ async fn an_unload_ends_a_load_and_its_callers_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_is_unloaded_takes_no_more_requests() {
+async fn an_unloading_model_accepts_no_more_requests() {
     let world = World::new(Script {
         end_time: seconds(1),
         ..Script::token_ms(100)
@@ -219,7 +219,7 @@ async fn a_model_that_is_unloaded_takes_no_more_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_dies_while_it_loads_is_tried_thrice_with_pauses() {
+async fn an_engine_that_crashes_while_loading_is_tried_three_times() {
     let world = World::new(Script::fault(LoadFault::Crashes)).await;
     let began = Instant::now();
     let loaded = world.daemon.pool.load(&caller(), &model(MODEL)).await;
@@ -235,7 +235,7 @@ async fn an_engine_that_dies_while_it_loads_is_tried_thrice_with_pauses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_model_is_tried_once() {
+async fn an_invalid_model_is_tried_once() {
     for kind in [
         FailureKind::ModelInvalid,
         FailureKind::OutOfMemory,
@@ -270,7 +270,7 @@ async fn given_up(world: &World) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_never_says_hello_is_given_up() {
+async fn an_engine_without_a_greeting_is_ended() {
     let world = World::new(Script::fault(LoadFault::NoHello)).await;
     given_up(&world).await;
 }

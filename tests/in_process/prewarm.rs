@@ -21,7 +21,7 @@ fn slow_prompts() -> Script {
 
 /// With one slot and one place in the queue, prewarming may use neither.
 #[tokio::test(start_paused = true)]
-async fn the_configs_prompts_stand_in_nobodys_way() {
+async fn configured_prompts_do_not_delay_requests() {
     let system = "half a minute for the fake engine ".repeat(45);
     let config =
         format!("[queue]\nlength_max = 1\n[engine]\nslots = 1\n[[prewarm]]\nsystem = {system:?}\n");
@@ -39,7 +39,7 @@ async fn the_configs_prompts_stand_in_nobodys_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_configs_prompts_are_computed_for_all_after_each_load() {
+async fn configured_prompts_are_computed_for_all_users_after_each_load() {
     let config = "[model]\npreload = true\n[[prewarm]]\nsystem = \"Be brief.\"\n\
         [[prewarm]]\nmodel = \"another\"\nsystem = \"x\"\n";
     let world = World::with(config, Script::default()).await;
@@ -63,7 +63,7 @@ async fn the_configs_prompts_are_computed_for_all_after_each_load() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mistakes_are_named() {
+async fn invalid_arguments_are_reported() {
     let world = World::new(Script::default()).await;
     let bus = world.bus().await;
     for (system, option, value, kind) in [

@@ -52,7 +52,7 @@ async fn reasoning_and_calls_are_items_whole_and_streamed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_goes_on_with_what_the_response_said() {
+async fn a_conversation_continues_from_a_previous_response() {
     let world = World::new(Script::default()).await;
     let first = world.post(PATH, &json!({"input": "one"})).await.json();
     let item = &first["output"][0];
@@ -70,7 +70,7 @@ async fn a_conversation_goes_on_with_what_the_response_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_in_the_middle_is_the_last_event() {
+async fn a_failure_during_a_stream_is_the_last_event() {
     let world = World::new(Script::token_ms(20)).await;
     // Long enough that the stream has begun before the failure.
     let said = format!("{} !fail", counted(20));

@@ -28,7 +28,7 @@ fn kind<T: std::fmt::Debug>(result: Result<T, Refusal>) -> FailureKind {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_appended_is_part_of_the_next_turn() {
+async fn appended_text_is_part_of_the_next_turn() {
     let world = World::new(Script::default()).await;
     let bus = world.bus().await;
     let session = bus.open_session(&Options::new()).await.unwrap();
@@ -80,7 +80,7 @@ async fn each_turn_is_sent_with_those_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_answer_it_stays_as_it_was() {
+async fn a_turn_without_an_answer_does_not_change_the_session() {
     let world = World::new(Script::token_ms(5)).await;
     let bus = world.bus().await;
     let none = Options::new();
@@ -123,7 +123,7 @@ async fn without_an_answer_it_stays_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_are_only_so_many() {
+async fn the_number_of_sessions_is_limited() {
     let world = World::new(Script::default()).await;
     let bus = world.bus().await;
     let mut sessions = Vec::new();
@@ -141,7 +141,7 @@ async fn there_are_only_so_many() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn options_are_known_by_name() {
+async fn unknown_and_invalid_options_are_refused() {
     let world = World::new(Script::default()).await;
     let bus = world.bus().await;
     for (key, value) in [

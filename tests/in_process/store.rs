@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::{MODEL, World, caller, chat};
 
 #[tokio::test(start_paused = true)]
-async fn a_copied_file_is_seen_and_a_removed_one_is_gone() {
+async fn copied_and_removed_files_are_noticed() {
     let world = World::new(Script::default()).await;
     let store = &world.daemon.store;
     let names = |models: Vec<hearth_proto::ModelEntry>| -> Vec<String> {

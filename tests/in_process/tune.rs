@@ -26,7 +26,7 @@ async fn tune(world: &World, wait: Duration) -> Result<Tuning, Failure> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_measured_is_stored() {
+async fn a_measurement_is_stored() {
     let world = World::on_board(40, TWO_THREADS, paced()).await;
     let measured = tune(&world, Duration::ZERO).await.unwrap();
     assert_eq!(measured.model, "fake");
@@ -48,7 +48,7 @@ async fn what_is_measured_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_board_that_is_warm_is_not_measured() {
+async fn a_warm_board_is_not_measured() {
     let world = World::on_board(75, TWO_THREADS, paced()).await;
     let refused = tune(&world, Duration::from_secs(2)).await.unwrap_err();
     assert_eq!(refused.kind, FailureKind::Overheated);
@@ -69,7 +69,7 @@ async fn a_board_that_is_warm_is_not_measured() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_measurement_that_is_dropped_is_over() {
+async fn a_dropped_measurement_ends() {
     let world = World::on_board(40, TWO_THREADS, paced()).await;
     let tuner = &world.daemon.tuner;
     tokio::select! {

@@ -17,7 +17,7 @@ pub const ERROR_PREFIX: &str = "org.hearthd.Inference1.Error.";
 pub const ERRORS: [(FailureKind, &str); 13] = [
     (
         FailureKind::Busy,
-        "The service is stopping, or occupied in a way that passes.",
+        "The service is stopping, or temporarily occupied.",
     ),
     (
         FailureKind::QueueFull,
@@ -25,40 +25,43 @@ pub const ERRORS: [(FailureKind, &str); 13] = [
     ),
     (
         FailureKind::QuotaExceeded,
-        "The caller's user has had what `limits` in the configuration allow, or has too many sessions open.",
+        "The caller's user has used up what `limits` in the configuration allow, or has too many open sessions.",
     ),
     (
         FailureKind::Cancelled,
-        "The request was cancelled, or its caller has left the bus.",
+        "The request was cancelled, or its caller has disconnected.",
     ),
     (
         FailureKind::DeadlineExceeded,
-        "There was no answer within the request's own `deadline_ms`.",
+        "The request did not finish within its `deadline_ms`.",
     ),
     (
         FailureKind::ContextTooLong,
-        "The prompt does not fit the context, or an answer that has to be whole was cut off.",
+        "The prompt does not fit the context, or an answer that must be complete was truncated.",
     ),
     (
         FailureKind::ModelNotFound,
-        "No such model is installed, or none at all.",
+        "The model is not installed, or no model is.",
     ),
     (
         FailureKind::ModelInvalid,
         "The file is not a model that the engine can load.",
     ),
-    (FailureKind::OutOfMemory, "The memory does not allow it."),
+    (FailureKind::OutOfMemory, "There is not enough memory."),
     (
         FailureKind::Overheated,
-        "The board is too hot to begin with it.",
+        "The board is too hot to start the request.",
     ),
     (
         FailureKind::InvalidSchema,
         "The JSON schema or grammar cannot be used.",
     ),
-    (FailureKind::NotSupported, "Understood, but not offered."),
+    (
+        FailureKind::NotSupported,
+        "The request is valid, but not supported.",
+    ),
     (
         FailureKind::EngineCrashed,
-        "The engine died of this request; the service has started another one.",
+        "The engine crashed while processing this request; the service has started another one.",
     ),
 ];

@@ -177,6 +177,7 @@ impl ModelKind {
 mod tests {
     use super::*;
 
+    /// A table; longer than a screen: one row for each kind of file.
     #[test]
     fn kinds_follow_from_the_facts() {
         let decoder = KindFacts {

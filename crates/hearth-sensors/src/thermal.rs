@@ -276,6 +276,7 @@ mod tests {
         }
     }
 
+    /// A table; longer than a screen: one row for each board.
     #[test]
     fn trips_count_by_type_and_height() {
         for (name, zone, trips, passive, critical) in [

@@ -24,25 +24,7 @@ impl Work {
     /// Answers one request; one step of the script after another, as the engine would.
     pub(crate) async fn run(mut self) {
         let id = self.request.id;
-        let Usage {
-            prompt_tokens,
-            cached_tokens,
-            ..
-        } = self.usage;
-        self.send(Event::Started {
-            id,
-            prompt_tokens,
-            cached_tokens,
-            from_disk: false,
-        });
-        let began = Instant::now();
-        self.wait(self.prefill_time * (prompt_tokens - cached_tokens))
-            .await;
-        self.send(Event::Prefill {
-            id,
-            done: prompt_tokens,
-        });
-        let prefill_ms = milliseconds(began);
+        let prefill_ms = self.prefill().await;
         let began = Instant::now();
         let mut pace = self.token_time;
         let resumed = u32::try_from(self.request.resume.len()).unwrap_or(u32::MAX);
@@ -87,6 +69,30 @@ impl Work {
             ..self.usage
         };
         self.send(Event::Finished { id, reason, usage });
+    }
+
+    /// Computes the prompt; returns how long that took.
+    async fn prefill(&mut self) -> f64 {
+        let id = self.request.id;
+        let Usage {
+            prompt_tokens,
+            cached_tokens,
+            ..
+        } = self.usage;
+        self.send(Event::Started {
+            id,
+            prompt_tokens,
+            cached_tokens,
+            from_disk: false,
+        });
+        let began = Instant::now();
+        self.wait(self.prefill_time * (prompt_tokens - cached_tokens))
+            .await;
+        self.send(Event::Prefill {
+            id,
+            done: prompt_tokens,
+        });
+        milliseconds(began)
     }
 
     /// Lets time pass that counts only while the limits allow work.

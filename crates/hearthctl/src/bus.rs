@@ -1,7 +1,7 @@
 //! The service's objects on the bus, and the connection to it.
 //!
 //! No method has a timeout: loading or a long prompt may take minutes on a small
-//! board, and zbus waits for as long as the connection lives unless told otherwise.
+//! board, and by default zbus waits as long as the connection is open.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -30,7 +30,7 @@ pub trait Inference {
         request: &str,
         options: &Options<'_>,
     ) -> zbus::Result<(OwnedObjectPath, OwnedFd)>;
-    /// Queues a job that continues after its sender has left the bus.
+    /// Queues a job that continues after its sender has disconnected.
     fn submit(&self, request: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Returns the embedding vectors of texts.
     fn embed(&self, texts: &[String]) -> zbus::Result<Vec<Vec<f64>>>;

@@ -26,10 +26,10 @@ use crate::tune::TuneArgs;
 /// Shown after the help of `hearthctl` itself.
 const AFTER_HELP: &str = "\
 First steps:
-  hearthctl status                  what is going on
+  hearthctl status                  the state of the service
   hearthctl generate 'Hello!'       one answer
   hearthctl chat                    a conversation
-  sudo hearthctl pull hf:ORG/REPO   another model; many are to be found at
+  sudo hearthctl pull hf:ORG/REPO   download a model, for example one of
       https://huggingface.co/models?library=gguf
 
 Exit codes:
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_arguments_are_refused() {
         for line in [
             &["hearthctl", "generate", "--temperature", "-1", "x"][..],
             &["hearthctl", "generate", "--temperature", "NaN", "x"],

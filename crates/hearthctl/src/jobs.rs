@@ -1,5 +1,5 @@
-//! `submit`, `jobs`, `result` and `cancel`: work that continues after its sender has
-//! left.
+//! `submit`, `jobs`, `result` and `cancel`: requests that continue after their sender
+//! has disconnected.
 
 use std::time::Duration;
 
@@ -124,12 +124,14 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
         return output::json(&jobs.iter().map(with_id).collect::<Value>());
     }
     let mut table = Table::new(
-        &["ID", "STATE", "PRIORITY", "USER", "TOKENS", "DONE", "PLACE"],
+        &[
+            "ID", "STATE", "PRIORITY", "USER", "TOKENS", "DONE", "POSITION",
+        ],
         &[0, 4, 5, 6],
     );
     for (id, job) in jobs {
         let state = text(&job, "State").to_owned();
-        let place = match state.as_str() {
+        let position = match state.as_str() {
             "queued" => (number(&job, "QueuePosition") + 1).to_string(),
             _ => String::new(),
         };
@@ -140,7 +142,7 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
             user(number(&job, "Uid")),
             number(&job, "TokensGenerated").to_string(),
             format!("{:.0} %", float(&job, "Progress") * 100.0),
-            place,
+            position,
         ]);
     }
     if table.is_empty() {

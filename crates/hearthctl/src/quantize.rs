@@ -184,7 +184,7 @@ fn file_type(name: &str) -> Result<&'static FileType, String> {
 fn types_help() -> String {
     let line = |t: &FileType| format!("\n  {:<10} {}", t.name, t.about);
     let lines: String = FILE_TYPES.iter().map(line).collect();
-    format!("Types, with the bits a weight of most matrices:{lines}")
+    format!("Types, with the bits per weight of most matrices:{lines}")
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub struct TuneArgs {
     /// Delete the stored results.
     #[arg(long, conflicts_with = "model")]
     pub clear: bool,
-    /// Give up when the board has not been cool and idle for this many seconds in all.
+    /// Fail after waiting this many seconds in total for a cool and idle board.
     #[arg(long, value_name = "SECONDS", default_value = "600")]
     pub wait: u32,
 }

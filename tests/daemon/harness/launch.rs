@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::{Engine, Setup, root};
@@ -48,27 +48,7 @@ pub(super) fn start_bus(dir: &Path, setup: &Setup) -> Child {
 }
 
 pub(super) fn spawn(dir: &Path, setup: &Setup) -> Child {
-    let real = beside(env!("CARGO_BIN_EXE_hearthd"), "hearth-engine");
-    let (engine, packaged) = match setup.engine {
-        Engine::Real => (real, root().join("packaging/demo-model")),
-        Engine::Fake(script) => {
-            let path = dir.join("engine");
-            let fake = beside(env!("CARGO_BIN_EXE_hearthd"), "hearth-engine-fake");
-            let (real, fake) = (real.display(), fake.display());
-            // With arguments, the engine is to check a file, which the real one does.
-            let body =
-                format!("#!/bin/sh\n[ $# -gt 0 ] && exec {real} \"$@\"\nexec {fake} '{script}'\n");
-            fs::write(&path, body).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-            let packaged = dir.join("packaged");
-            fs::create_dir_all(&packaged).unwrap();
-            // A header without keys and tensors.
-            let mut header = b"GGUF\x03\0\0\0".to_vec();
-            header.resize(24, 0);
-            fs::write(packaged.join("fake.gguf"), header).unwrap();
-            (path, packaged)
-        }
-    };
+    let (engine, packaged) = engine_and_models(dir, &setup.engine);
     let config = format!(
         "[paths]\nmodels = {:?}\nmodels_packaged = {packaged:?}\nprompts = {:?}\ntuning = {:?}\nengine = {engine:?}\nsensors_root = {:?}\n[http]\nsocket = {:?}\n{}",
         dir.join("models"),
@@ -114,4 +94,26 @@ pub(super) fn spawn(dir: &Path, setup: &Setup) -> Child {
         .stderr(log)
         .spawn()
         .unwrap()
+}
+
+/// The engine's executable and the folder of packaged models.
+fn engine_and_models(dir: &Path, engine: &Engine) -> (PathBuf, PathBuf) {
+    let real = beside(env!("CARGO_BIN_EXE_hearthd"), "hearth-engine");
+    let Engine::Fake(script) = engine else {
+        return (real, root().join("packaging/demo-model"));
+    };
+    let path = dir.join("engine");
+    let fake = beside(env!("CARGO_BIN_EXE_hearthd"), "hearth-engine-fake");
+    let (real, fake) = (real.display(), fake.display());
+    // With arguments, the engine is to check a file, which the real one does.
+    let body = format!("#!/bin/sh\n[ $# -gt 0 ] && exec {real} \"$@\"\nexec {fake} '{script}'\n");
+    fs::write(&path, body).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let packaged = dir.join("packaged");
+    fs::create_dir_all(&packaged).unwrap();
+    // A header without keys and tensors.
+    let mut header = b"GGUF\x03\0\0\0".to_vec();
+    header.resize(24, 0);
+    fs::write(packaged.join("fake.gguf"), header).unwrap();
+    (path, packaged)
 }

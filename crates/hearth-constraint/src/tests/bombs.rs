@@ -46,7 +46,7 @@ fn depth_is_bounded_without_recursion() {
 /// A name, the input, and whether it must be refused (else either result is accepted).
 type Bomb<T> = (&'static str, T, bool);
 
-/// A table of schemas.
+/// A table of schemas; longer than a screen: one row for each.
 fn schemas() -> Vec<Bomb<Value>> {
     let only = |name: String| json!({"properties": {&name: {"type": "null"}}, "required": [name]});
     let options: Vec<Value> = (0..30)
@@ -116,7 +116,7 @@ fn links(count: usize, first: &str, link: fn(usize, usize) -> String, last: &str
     format!("{first}\n{links}{last}\n")
 }
 
-/// A table of grammars and expressions.
+/// A table of grammars and expressions; longer than a screen: one row for each.
 fn texts() -> Vec<Bomb<Constraint>> {
     let regex = |s: &str| Constraint::Regex(s.to_owned());
     let rules = |n: usize| {

@@ -21,9 +21,9 @@ fn request(
     }
 }
 
-/// A table of cases.
+/// A table; longer than a screen: one row for each invalid request.
 #[test]
-fn cheap_mistakes_are_seen_without_a_model() {
+fn invalid_requests_are_found_without_a_model() {
     let schema = |value| Some(Constraint::JsonSchema(value));
     let gbnf = |text: &str| Some(Constraint::Gbnf(text.to_owned()));
     let lamp = || vec![json!({"function": {"name": "lamp"}})];

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{fits, lossy, run, vocabulary};
 use crate::Matcher;
 
-/// A table: schemas, each with whether forced tokens must save decodes.
+/// A table of schemas, each with whether forced tokens must save decodes; longer than a
+/// screen: one row for each schema.
 fn table() -> Vec<(Value, bool)> {
     let open = |schema| (schema, false);
     let saves = |schema| (schema, true);

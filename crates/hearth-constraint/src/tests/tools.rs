@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::check;
 
-/// A table of cases.
+/// A table; longer than a screen: one row for each invalid tool or choice.
 #[test]
 fn wrong_tools_are_named() {
     let tools = || {

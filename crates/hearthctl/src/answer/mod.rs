@@ -57,7 +57,7 @@ impl Answer {
     /// An empty answer; starts the clock for the first token.
     #[expect(
         clippy::disallowed_methods,
-        reason = "what a person waits for is measured here, by the person's clock"
+        reason = "the time to the first token is measured as the user experiences it"
     )]
     pub fn new(mode: OutputMode) -> Self {
         Self {

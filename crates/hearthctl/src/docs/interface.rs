@@ -27,11 +27,11 @@ Programs reach it on the system bus under the name and object below. Root may us
 and members of the group `hearth`.
 
 Options dictionaries (a{sv}) are part of most methods. An option that a method does not
-know is an error that names it. Calls may take long on a small board: `busctl` gives up
-after 25 seconds unless it is told `--timeout=600`; `Submit` returns at once.
+support is an error that names it. Calls may take long on a small board: `busctl` times out
+after 25 seconds unless called with `--timeout=600`; `Submit` returns immediately.
 
-Requests and responses in JSON are those of OpenAI's chat completions. Where polkit(8)
-runs, it is asked whether members of the group may load, unload, import and remove models
+Requests and responses in JSON are those of OpenAI's chat completions. If polkit(8)
+runs, it decides whether members of the group may load, unload, import and remove models
 and clear the cache; see the actions org.hearthd.*.";
 
 /// One method, signal or property.
@@ -97,7 +97,7 @@ pub fn page() -> String {
     }
     _ = writeln!(
         page,
-        ".SH ERRORS\nNames of the service's own begin with\n.BR {NAME}.Error. :"
+        ".SH ERRORS\nThe service's own error names begin with\n.BR {NAME}.Error. :"
     );
     for (kind, meaning) in ERRORS {
         _ = writeln!(page, ".TP\n.B {kind:?}");
@@ -105,8 +105,8 @@ pub fn page() -> String {
     }
     page.push_str(
         ".PP\nBesides the standard AccessDenied, InvalidArgs, IOError and Failed. Each message \
-         says what to do next; a second argument (u) says after how many seconds to try again, \
-         where that makes sense.\n.SH SEE ALSO\n.BR hearthctl (1),\n.BR busctl (1),\n.BR hearthd (8)\n",
+         states what to do next. If a retry can succeed, a second argument (u) is the number of \
+         seconds to wait before it.\n.SH SEE ALSO\n.BR hearthctl (1),\n.BR busctl (1),\n.BR hearthd (8)\n",
     );
     page
 }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn roff_sees_text_only() {
+    fn text_is_escaped_for_roff() {
         let mut out = String::new();
         paragraphs(&mut out, "a-b `c` \\d\n.e\n'f\n\ng");
         assert_eq!(out, "a\\-b \\fBc\\fR \\ed\n\\&.e\n\\&'f\n.PP\ng\n");

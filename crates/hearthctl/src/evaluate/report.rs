@@ -74,7 +74,7 @@ fn remarks(evaluation: &Evaluation) {
     let text = &first.result.text;
     let which = match &evaluation.text {
         Some(path) => path.display().to_string(),
-        None => "the text that comes with hearthctl".to_owned(),
+        None => "the text included in hearthctl".to_owned(),
     };
     output::note(&format!(
         "{} tokens of {which} scored, in chunks of {}; threads: {}",
@@ -84,7 +84,7 @@ fn remarks(evaluation: &Evaluation) {
     if share > FIRM {
         output::note(&format!(
             "the text is short: the standard error of the perplexities is {:.0} %. Give a longer \
-             one with --text; the divergence tells quantizations apart with less text",
+             one with --text; the divergence distinguishes quantizations with less text",
             share * 100.0
         ));
     }

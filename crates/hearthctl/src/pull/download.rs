@@ -123,7 +123,7 @@ fn begin(response: &Response, remote: &Remote, partial: &mut Partial<'_>) -> Res
         && here != listed
     {
         let message = format!(
-            "{}: the file has {here} bytes instead of the {listed} of the list",
+            "{}: the file has {here} bytes, but the list states {listed}",
             remote.url
         );
         return Err(CtlError::network(message));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn weak_tags_say_nothing_of_bytes() {
+    fn weak_tags_are_not_validators() {
         let with = |tag| HeaderMap::from_iter([(ETAG, HeaderValue::from_static(tag))]);
         assert_eq!(validator(&with("\"a\"")).as_deref(), Some("\"a\""));
         assert_eq!(validator(&with("W/\"a\"")), None);

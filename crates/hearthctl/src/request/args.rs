@@ -10,7 +10,8 @@ use super::SamplingArgs;
 /// Values of `--priority`, highest first.
 pub const PRIORITIES: [&str; 3] = ["interactive", "normal", "background"];
 
-/// How to answer. Only what is given is sent; the service has defaults for the rest.
+/// Options of a request. Only those that are given are sent; the service has defaults for
+/// the rest.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RequestArgs {
     /// System prompt: instructions that precede the conversation.
@@ -38,12 +39,12 @@ pub struct RequestArgs {
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct QueueArgs {
-    /// Give up after this many seconds.
+    /// Cancel the request if it has not finished after this many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub deadline: Option<u32>,
 }
 
-/// Reads the file while parsing, so that a mistake in it is a usage error.
+/// Reads the file while parsing, so that an error in it is a usage error.
 pub fn json_file(path: &str) -> Result<Value, String> {
     let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     serde_json::from_str(&text).map_err(|e| format!("{path} is not valid JSON: {e}"))

@@ -63,7 +63,7 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
         // A long chat continues without its oldest turns.
         request.insert("truncation".into(), "auto".into());
     }
-    // Options that were not given are omitted: the service has better defaults.
+    // Options that were not given are omitted: the service has its own defaults.
     if let Some(n) = args.max_tokens {
         request.insert("max_tokens".into(), n.into());
     }
@@ -80,7 +80,7 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
     Value::Object(request).to_string()
 }
 
-/// The options of the D-Bus call: the place in the queue.
+/// The options of the D-Bus call: priority and deadline.
 pub fn options<'a>(priority: &'a str, queue: &QueueArgs) -> Options<'a> {
     let mut options = Options::from([("priority", Variant::from(priority))]);
     if let Some(seconds) = queue.deadline {

@@ -3,7 +3,8 @@
 use clap::Args;
 use serde_json::{Map, Value};
 
-/// Sampling options. Those that are omitted are up to the model file or the service.
+/// Sampling options. For those that are omitted, the model file or the service
+/// has defaults.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SamplingArgs {
     /// Randomness of the answer; 0 always selects the most probable token.

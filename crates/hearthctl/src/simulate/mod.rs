@@ -189,10 +189,7 @@ mod tests {
         let governed = run(Control::Governor(Policy::Balanced));
         let svg = graphs::svg("a < b & c", &governed, &run(Control::FirmwareOnly)).unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        assert!(
-            svg.contains("a &lt; b &amp; c"),
-            "what people write is no markup"
-        );
+        assert!(svg.contains("a &lt; b &amp; c"), "titles are escaped");
         // Lines: temperature and speed twice, threads and duty once, and the limit.
         assert!(svg.matches("<polyline").count() >= 7);
         assert!(svg.len() < 400_000, "{} bytes", svg.len());

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::harness::{document, failure, make_model, run, stderr, text};
+use hearth_proto::FailureKind;
+
+use crate::harness::{document, failure_kind, make_model, run, stderr, text};
 
 #[test]
 fn bench_measures_a_model_without_a_service() {
@@ -18,7 +20,7 @@ fn bench_measures_a_model_without_a_service() {
     fs::write(&file, "GGUF and nothing more").expect("written");
     let broken = run(&["bench", "model", path, "--json"]);
     assert_eq!(broken.status.code(), Some(4), "{}", stderr(&broken));
-    assert_eq!(failure(&broken)["kind"], "ModelInvalid");
+    assert_eq!(failure_kind(&broken), FailureKind::ModelInvalid);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use hearth_proto::FailureKind;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{accepted, document, failure, make_model, run, stderr, stdout, text};
+use crate::harness::{accepted, document, failure_kind, make_model, run, stderr, stdout, text};
 use crate::quantize::folder;
 
 #[test]
@@ -156,7 +157,7 @@ fn other_vocabularies_are_compared_per_byte() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("PER BYTE"), "{}", stdout(&output));
     assert!(stderr(&output).contains("other has no divergence: its vocabulary has 300 tokens"));
-    assert!(stderr(&output).contains("the text that comes with hearthctl"));
+    assert!(stderr(&output).contains("the text included in hearthctl"));
 }
 
 #[test]
@@ -189,6 +190,6 @@ fn errors_in_figures_and_questions_name_the_line() {
     );
     fs::write(&file, "short").expect("written");
     let output = run(&["evaluate", text(&model), "--text", text(&file), "--json"]);
-    assert_eq!(failure(&output)["kind"], "InvalidArgs");
+    assert_eq!(failure_kind(&output), FailureKind::InvalidArgs);
     assert!(stdout(&output).contains("5 tokens"), "{}", stdout(&output));
 }

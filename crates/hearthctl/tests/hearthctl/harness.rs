@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use hearth_proto::FailureKind;
 use serde_json::Value;
 
 use crate::executables::beside;
@@ -48,6 +49,15 @@ pub fn failure(output: &Output) -> Value {
         "{text}"
     );
     document["error"].clone()
+}
+
+/// The kind of that error, by the last part of its D-Bus name.
+pub fn failure_kind(output: &Output) -> FailureKind {
+    let failure = failure(output);
+    let name = failure["kind"].as_str().expect("a kind");
+    let is = |kind: &FailureKind| kind.names().bus.rsplit('.').next() == Some(name);
+    let known = FailureKind::ALL.into_iter().find(is);
+    known.unwrap_or_else(|| panic!("{failure}"))
 }
 
 /// Checks a file with a tool, if the tool is installed.

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::harness::{document, failure, make_model, run, stderr, stdout, text};
+use hearth_proto::FailureKind;
+
+use crate::harness::{document, failure_kind, make_model, run, stderr, stdout, text};
 
 #[test]
 fn fit_estimates_without_a_service() {
@@ -41,9 +43,9 @@ fn fit_estimates_without_a_service() {
 
     fs::write(&file, "GGUF and nothing else").expect("a file");
     let broken = run(&["--json", "fit", path]);
-    assert_eq!(failure(&broken)["kind"], "ModelInvalid");
+    assert_eq!(failure_kind(&broken), FailureKind::ModelInvalid);
     let unknown = run(&["--json", "fit", "no-such-model"]);
-    assert_eq!(failure(&unknown)["kind"], "ModelNotFound");
+    assert_eq!(failure_kind(&unknown), FailureKind::ModelNotFound);
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use hearth_proto::FailureKind;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{failure, hearthctl, make_model, run, stderr, stdout, text};
+use crate::harness::{failure_kind, hearthctl, make_model, run, stderr, stdout, text};
 use crate::not_checked::not_checked;
 
 /// A folder with a model of random weights, 256 wide.
@@ -61,7 +62,7 @@ fn quantize_replaces_nothing_and_leaves_nothing_behind() {
         "IQ2_XXS",
         "--json",
     ]);
-    assert_eq!(failure(&output)["kind"], "InvalidArgs");
+    assert_eq!(failure_kind(&output), FailureKind::InvalidArgs);
     let output = run(&[
         "quantize",
         text(&model),
@@ -78,7 +79,7 @@ fn quantize_replaces_nothing_and_leaves_nothing_behind() {
         "q4_0",
         "--json",
     ]);
-    assert_eq!(failure(&output)["kind"], "ModelNotFound");
+    assert_eq!(failure_kind(&output), FailureKind::ModelNotFound);
     let output = run(&["quantize", text(&model), text(&out), "--type", "Q4KM"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(

@@ -4,8 +4,10 @@ use std::fs;
 use std::io;
 use std::process::Stdio;
 
+use hearth_proto::FailureKind;
+
 use crate::COMMANDS;
-use crate::harness::{failure, hearthctl, run, stderr, stdout};
+use crate::harness::{failure, failure_kind, hearthctl, run, stderr, stdout};
 
 #[test]
 fn help_lists_the_commands_and_the_exit_codes() {
@@ -131,7 +133,7 @@ fn a_file_that_is_no_model_is_refused_before_it_is_copied() {
     fs::write(&file, "GGU").expect("a file");
     let output = run(&["import", "--json", file.to_str().expect("UTF-8")]);
     assert_eq!(output.status.code(), Some(4));
-    assert_eq!(failure(&output)["kind"], "ModelInvalid");
+    assert_eq!(failure_kind(&output), FailureKind::ModelInvalid);
 }
 
 #[test]

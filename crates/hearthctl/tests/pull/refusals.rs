@@ -3,6 +3,8 @@
 use std::fs;
 use std::sync::Arc;
 
+use hearth_proto::FailureKind;
+
 use crate::harness::{Home, run, run_failing, run_ok};
 use crate::models::{bytes, sha256};
 use crate::servers::{Answer, Server};
@@ -27,7 +29,8 @@ fn a_wrong_digest_deletes_the_file() {
     assert!(home.kept().is_empty() && !home.output().exists());
     let document = run(home.pull(&server.url("/x.gguf"), &["--sha256", &wrong, "--json"]));
     let document: serde_json::Value = serde_json::from_slice(&document.stdout).unwrap();
-    assert_eq!(document["error"]["kind"], "ModelInvalid");
+    let kind = format!("{:?}", FailureKind::ModelInvalid);
+    assert_eq!(document["error"]["kind"], kind);
 }
 
 #[test]
@@ -124,7 +127,7 @@ fn a_size_that_differs_from_the_list_is_refused() {
     pull.env("HF_ENDPOINT", server.url(""));
     let message = run_failing(pull, 6);
     assert!(
-        message.contains("1000 bytes instead of the 999"),
+        message.contains("1000 bytes, but the list states 999"),
         "{message}"
     );
 }

@@ -42,7 +42,7 @@ pub struct BenchStudyArgs {
     /// What to reset before each run.
     #[arg(long, value_enum, default_value = "prompt")]
     pub reset: Reset,
-    /// Give up on an answer after this many seconds.
+    /// Count an answer as failed after this many seconds.
     #[arg(long, value_name = "SECONDS", default_value = "600")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub timeout: u32,
@@ -137,7 +137,7 @@ fn server(text: &str) -> Result<Server, String> {
             Some(("pid", pid)) => {
                 let pid = pid
                     .parse()
-                    .map_err(|_| format!("`{pid}` is no process ID"))?;
+                    .map_err(|_| format!("`{pid}` is not a process ID"))?;
                 server.pid = Some(pid);
             }
             _ => return Err(format!("`{part}`: api=, model= or pid=; {wanted}")),
@@ -167,7 +167,7 @@ mod tests {
             ("=http://localhost:1", "looks like"),
             ("a=https://x", "plain http"),
             ("a=http://x,api=grpc", "openai or ollama"),
-            ("a=http://x,pid=me", "no process"),
+            ("a=http://x,pid=me", "not a process"),
             ("a=http://x,colour=red", "colour=red"),
             ("a=http://x,model=", "model="),
         ] {
