@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use hearth_proto::{
-    Answer, AnswerPart, Failure, FailureKind, FinishReason, Prompt, RequestId, TokenLogprob, Usage,
+    Answer, AnswerPart, Failure, FailureKind, FinishReason, Infill, Prompt, RequestId,
+    TokenLogprob, Usage,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,7 +14,7 @@ use super::response::{UsageBody, total, unix_seconds, usage};
 use crate::Chunks;
 use crate::encode::value;
 use crate::read::{object, read};
-use crate::scalars::Whole;
+use crate::scalars::{Text, Whole};
 use crate::texts::Texts;
 
 /// The most alternatives reported for each token (OpenAI's own bound).
@@ -24,7 +25,7 @@ const PROBS_MAX: u8 = 20;
 #[derive(Debug, Deserialize)]
 struct CompletionFields {
     prompt: Option<Texts>,
-    suffix: Option<Value>,
+    suffix: Option<Text>,
     echo: Option<Value>,
     logprobs: Option<Whole>,
     /// llama.cpp's name for it.
@@ -57,12 +58,18 @@ pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
             }
         },
     };
-    for (name, value) in [("suffix", &fields.suffix), ("echo", &fields.echo)] {
-        if !matches!(value, None | Some(Value::Bool(false))) {
-            return not_supported(name, "is not supported");
-        }
+    if !matches!(fields.echo, None | Some(Value::Bool(false))) {
+        return not_supported("echo", "is not supported");
     }
-    let mut request = common(&body, Prompt::Text(prompt))?;
+    let prompt = match fields.suffix.take() {
+        Some(Text(suffix)) if !suffix.is_empty() => Prompt::Infill(Box::new(Infill {
+            prefix: prompt,
+            suffix,
+            ..Infill::default()
+        })),
+        _ => Prompt::Text(prompt),
+    };
+    let mut request = common(&body, prompt)?;
     request.submission.request.logprobs = fields.logprobs()?;
     Ok(request)
 }

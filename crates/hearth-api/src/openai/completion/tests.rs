@@ -17,7 +17,9 @@ fn prompts() {
         (json!({"prompt": [[1]]}), Err("token numbers")),
         (json!({"prompt": 7}), Err("`prompt` must be a string")),
         (json!({}), Err("must be a string")),
-        (json!({"prompt": "x", "suffix": "y"}), Err("`suffix`")),
+        (json!({"prompt": "x", "suffix": ""}), Ok("x")),
+        (json!({"prompt": "x", "suffix": 1}), Err("`suffix`")),
+        (json!({"prompt": "x", "echo": true}), Err("`echo`")),
         (json!({"prompt": "x", "logprobs": 6}), Err("at most 5")),
         (json!({"prompt": "x", "n_probs": 21}), Err("at most 20")),
     ] {
@@ -32,6 +34,22 @@ fn prompts() {
             (result, _) => panic!("{body}: {result:?}"),
         }
     }
+}
+
+#[test]
+fn a_suffix_makes_the_text_between() {
+    let body = json!({"prompt": "a", "suffix": "z"}).to_string();
+    let request = decode_completion(body.as_bytes()).unwrap();
+    let expected = Infill {
+        prefix: "a".into(),
+        suffix: "z".into(),
+        prompt: String::new(),
+        extra: None,
+    };
+    assert_eq!(
+        request.submission.request.prompt,
+        Prompt::Infill(expected.into())
+    );
 }
 
 fn content(text: &str) -> AnswerPart {
