@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use hearth_api::{ollama, openai};
+use hearth_api::{llama_server, ollama, openai};
 use hearth_constraint as constraint;
 use hearth_proto::Failure;
 use hearth_proto::Submission;
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((door, body)) = data.split_first() else {
         return;
     };
-    match door % 11 {
+    match door % 13 {
         0 => {
             if let Some(request) = fine(openai::decode_chat(body)) {
                 admit(&request.submission);
@@ -67,6 +67,12 @@ fuzz_target!(|data: &[u8]| {
         }
         8 => drop(fine(openai::decode_embeddings(body))),
         9 => drop(fine(ollama::decode_copy(body))),
+        10 => drop(fine(llama_server::decode_rerank(body))),
+        11 => {
+            if let Some(request) = fine(llama_server::decode_infill(body)) {
+                admit(&request.submission);
+            }
+        }
         // Messages and tools of a prewarmed prompt.
         _ => {
             if let Ok(text) = std::str::from_utf8(body) {

@@ -69,6 +69,8 @@ pub struct ModelConfig {
     /// The model for embeddings that name none. Empty: the only installed embedding model,
     /// else as for other requests.
     pub embedding: String,
+    /// The model for reranking that names none. Empty: the only installed reranker.
+    pub rerank: String,
     /// Further names of models, as clients send them: {"gpt-4o-mini" = "qwen2.5-1.5b"}. A
     /// model that has such a name itself comes first.
     pub aliases: BTreeMap<String, String>,
@@ -92,6 +94,7 @@ impl Default for ModelConfig {
         Self {
             default: String::new(),
             embedding: String::new(),
+            rerank: String::new(),
             aliases: BTreeMap::new(),
             pinned: Vec::new(),
             preload: false,
@@ -106,8 +109,9 @@ impl ModelConfig {
     /// The model for requests of this use that name none; empty where none is configured.
     pub fn default_for(&self, purpose: Use) -> &str {
         match purpose {
-            Use::Chat | Use::Completion => &self.default,
+            Use::Chat | Use::Completion | Use::Infill => &self.default,
             Use::Embedding => &self.embedding,
+            Use::Rerank => &self.rerank,
         }
     }
 }

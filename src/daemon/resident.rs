@@ -113,6 +113,7 @@ fn tasks(kind: ModelKind) -> Vec<&'static str> {
         (Use::Chat, "chat"),
         (Use::Completion, "completion"),
         (Use::Embedding, "embedding"),
+        (Use::Rerank, "rerank"),
     ];
     let supported = all.into_iter().filter(|(wanted, _)| kind.can(*wanted));
     supported.map(|(_, name)| name).collect()

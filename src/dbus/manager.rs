@@ -19,7 +19,7 @@ use super::callers::{BusCaller, Callers};
 use super::options::{self, Options};
 use super::polkit::{self, Action};
 use super::turn::{schema, turn};
-use super::values::{board, entry, prompt_entry, tuning};
+use super::values::{board, entry, prompt_entry, ranks, tuning};
 use super::{Error, jobs, sessions, stream};
 
 use crate::daemon::{Daemon, Status};
@@ -32,8 +32,10 @@ const FEATURES: &[&str] = &[
     "embeddings",
     "http-openai",
     "import",
+    "infill",
     "jobs",
     "prewarm",
+    "rerank",
     "sessions",
     "stream",
     "tool-calls",
@@ -154,6 +156,24 @@ impl Manager {
         Ok(vectors
             .map(|v| v.into_iter().map(f64::from).collect())
             .collect())
+    }
+
+    /// Scores how well documents match a query, with a reranker. Returns the place of each
+    /// document in the list and its score, the best match first. Options: `model` (s): the
+    /// name of a model; `top_n` (u): return only so many.
+    #[zbus(out_args("results"))]
+    async fn rerank(
+        &self,
+        query: String,
+        documents: Vec<String>,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Vec<(u32, f64)>, Error> {
+        let peer = self.callers.identify(&header, connection).await?;
+        let request = options::rerank(query, documents, &options)?;
+        let scored = self.daemon.dispatcher.rerank(&peer.caller, &request);
+        Ok(ranks(&Self::until_disconnected(&peer, scored).await?))
     }
 
     /// Returns the number of tokens of a text, without a chat template.

@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 use zbus::{OwnedVariant, Variant};
 
 use super::turn::schema;
-use crate::dispatch::Prewarm;
+use crate::dispatch::{Prewarm, Rerank};
 use crate::sessions::Turn;
 
 /// Options of a session that are fields of a `Chat` request; also accepted for one turn.
@@ -97,6 +97,25 @@ pub(super) fn prewarm(system: String, options: &Options) -> Result<(Prewarm, boo
         model: text(options, "model")?.map(str::to_owned),
     };
     Ok((prewarm, ends_with_caller(options)?))
+}
+
+/// Decodes the request of `Rerank`.
+pub(super) fn rerank(
+    query: String,
+    documents: Vec<String>,
+    options: &Options,
+) -> Result<Rerank, Failure> {
+    check(options, &["model", "top_n"])?;
+    let top_n = options.get("top_n").map(|value| {
+        let wrong = |_| Failure::invalid("option \"top_n\" must be a number (u)");
+        value.downcast_ref::<u32>().map_err(wrong)
+    });
+    Ok(Rerank {
+        model: text(options, "model")?.into(),
+        query,
+        documents,
+        top_n: top_n.transpose()?,
+    })
 }
 
 /// How long `Tune` waits for a board that is warm or busy.

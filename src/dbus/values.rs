@@ -7,6 +7,7 @@ use hearth_proto::{ModelEntry, ModelKind};
 use zbus::{OwnedVariant, Str, Variant};
 
 use crate::daemon::BoardSnapshot;
+use crate::dispatch::Ranking;
 use crate::prompt_cache::PromptEntry;
 use crate::tuning::Tuning;
 
@@ -29,6 +30,14 @@ pub(super) fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
         ("modified_s", model.modified_s.into()),
         ("problem", text(model.problem)),
     ])
+}
+
+/// The result of `Rerank`.
+pub(super) fn ranks(ranking: &Ranking) -> Vec<(u32, f64)> {
+    let rank = |(index, score): &(usize, f32)| {
+        (u32::try_from(*index).unwrap_or(u32::MAX), f64::from(*score))
+    };
+    ranking.results.iter().map(rank).collect()
 }
 
 /// The board, and the files that it was read from, as `GetBoard` shows them.

@@ -235,6 +235,7 @@ pub(super) fn check_size(prompt: &Prompt, max: u32) -> Result<(), Failure> {
     let size = |m: &Message| m.content.len() + m.reasoning_content.len();
     let bytes = match prompt {
         Prompt::Text(text) => text.len(),
+        Prompt::Infill(infill) => infill.bytes(),
         Prompt::Chat { messages, .. } => messages.iter().map(size).sum(),
     };
     check_bytes(bytes, max)

@@ -8,7 +8,7 @@ use crate::caller::Caller;
 use crate::engines::{engine_died, stopping};
 
 /// The most texts in one request (OpenAI's bound).
-const TEXTS_MAX: usize = 2048;
+pub(super) const TEXTS_MAX: usize = 2048;
 
 /// Vectors of texts, in their order.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! The dispatcher: owns all requests, from their acceptance to their last event.
 //!
-//! Requests that generate reach an engine through `submit` only, embeddings and tokens through
-//! `call_engine`. The dispatcher asks the pool for slots, routes the engines' events to the
+//! Requests that generate reach an engine through `submit` only, embeddings, scores and tokens
+//! through `call_engine`. The dispatcher asks the pool for slots, routes the engines' events to the
 //! requests by id, and decides what happens to a request whose engine died.
 
 mod accept;
@@ -11,6 +11,7 @@ mod entry;
 mod limits;
 mod prewarm;
 mod requests;
+mod rerank;
 mod resume;
 mod run;
 mod stream;
@@ -38,6 +39,7 @@ pub(crate) use entry::Completed;
 use entry::PendingCommand;
 pub use prewarm::Prewarm;
 use requests::Requests;
+pub use rerank::{Ranking, Rerank};
 pub use stream::Stream;
 
 /// What the dispatcher publishes.

@@ -292,7 +292,8 @@ impl Requests {
             }
             Event::Tokenized { id, .. }
             | Event::Detokenized { id, .. }
-            | Event::Embedded { id, .. } => return self.answer(id, event),
+            | Event::Embedded { id, .. }
+            | Event::Ranked { id, .. } => return self.answer(id, event),
             // The pool handles these.
             Event::Loaded(_)
             | Event::Hello { .. }

@@ -10,9 +10,11 @@ mod embeddings;
 mod error;
 mod health;
 mod host_check;
+mod infill;
 mod ollama;
 mod page;
 mod props;
+mod rerank;
 mod responses;
 mod serve;
 mod stream;
@@ -102,6 +104,11 @@ pub fn router(daemon: Daemon) -> Router {
         .route("/v1/completions", post(chat::completion))
         .route("/v1/responses", post(responses::responses))
         .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/infill", post(infill::infill))
+        .route("/v1/rerank", post(rerank::rerank))
+        .route("/v1/reranking", post(rerank::rerank))
+        .route("/rerank", post(rerank::rerank))
+        .route("/reranking", post(rerank::rerank))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .merge(ollama::routes())

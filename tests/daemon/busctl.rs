@@ -87,6 +87,9 @@ fn busctl_reaches_every_method() {
             .manager("Embed", &["as", "2", "a", "b"])
             .starts_with("aad 2 ")
     );
+    let documents = ["sasa{sv}", rome, "1", "a", "0"];
+    let said = error(&calls.call(PATH, BUS_NAME, "Rerank", &documents));
+    assert!(said.contains("name a reranker"), "{said}");
     assert_eq!(calls.manager("CountTokens", &["s", ""]), "u 0");
     let system = "You are the voice of this house. Answer in one sentence, please.";
     assert_eq!(calls.manager("Prewarm", &["sa{sv}", system, "0"]), "");

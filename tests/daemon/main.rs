@@ -28,6 +28,7 @@ mod jobs;
 mod keep;
 mod keep_alive;
 mod limits;
+mod llama_server;
 mod memory;
 #[path = "../common/not_checked.rs"]
 mod not_checked;

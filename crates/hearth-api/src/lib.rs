@@ -6,6 +6,7 @@ mod chunks;
 mod content;
 mod date;
 mod encode;
+pub mod llama_server;
 pub mod ollama;
 pub mod openai;
 mod read;

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use hearth_constraint::Vocabulary;
 use hearth_engine::backend::{
-    Backend, ChatFormat, DecodeError, Loader, Part, Progress, Token, Tokenizer,
+    Backend, ChatFormat, DecodeError, InfillTokens, Loader, Part, Progress, RerankFormat, Token,
+    Tokenizer,
 };
 use hearth_proto::{ChatAbilities, Failure, LoadRequest, ModelInfo, ModelKind};
 
@@ -185,6 +186,24 @@ impl Tokenizer for FakeBackend {
 
     fn tokenize(&self, text: &str, _add_bos: bool) -> Vec<Token> {
         text.bytes().map(Token::from).collect()
+    }
+
+    fn tokenize_plain(&self, text: &str) -> Vec<Token> {
+        self.tokenize(text, false)
+    }
+
+    /// Control characters, which no text has.
+    fn infill_tokens(&self) -> Option<InfillTokens> {
+        Some(InfillTokens {
+            prefix: 2,
+            suffix: 3,
+            middle: 4,
+            ..InfillTokens::default()
+        })
+    }
+
+    fn rerank_format(&self) -> RerankFormat {
+        RerankFormat::default()
     }
 
     fn piece(&self, token: Token) -> Vec<u8> {

@@ -15,7 +15,7 @@ pub use choice::Choice;
 pub use decoder::{DecodeError, Decoder, Mask, Part, Sampled, argmax, no_logits};
 pub use kv_store::KvStore;
 pub use progress::Progress;
-pub use tokenizer::{ChatFormat, Token, Tokenizer};
+pub use tokenizer::{ChatFormat, InfillTokens, RerankFormat, Token, Tokenizer};
 
 /// A loaded model with a KV cache for several sequences.
 pub trait Backend: Tokenizer + KvStore + Decoder {

@@ -15,6 +15,7 @@ mod clock;
 mod confidence;
 mod constraints;
 mod disk_cache;
+mod infill;
 mod link;
 pub mod llama;
 mod main_loop;

@@ -12,7 +12,7 @@ use super::backend::{Backend, Progress};
 use super::clock;
 use super::link::Link;
 use super::pace::Pace;
-use super::texts;
+use super::texts::{self, Pooled};
 use super::worker::Worker;
 
 /// The idle time before prompts are written to disk: a conversation has pauses, and the
@@ -25,8 +25,8 @@ const WRITE_POLL: Duration = Duration::from_millis(100);
 /// Serves one loaded model until the daemon ends it.
 pub(super) struct MainLoop<B: Backend> {
     worker: Worker<B>,
-    /// Texts to embed.
-    embeds: VecDeque<(RequestId, String)>,
+    /// Texts to embed or to score.
+    pooled: VecDeque<(RequestId, Pooled)>,
     limits: Limits,
     began: Instant,
     /// The end of the rest that the duty requires.
@@ -60,7 +60,7 @@ impl<B: Backend> MainLoop<B> {
     ) -> Self {
         Self {
             worker,
-            embeds: VecDeque::new(),
+            pooled: VecDeque::new(),
             limits,
             began: clock::now(),
             rest_until: None,
@@ -97,7 +97,7 @@ impl<B: Backend> MainLoop<B> {
     }
 
     fn is_idle(&self) -> bool {
-        self.worker.is_idle() && self.embeds.is_empty()
+        self.worker.is_idle() && self.pooled.is_empty()
     }
 
     /// Always waits for a command, so a cancel or new limits end the wait at once.
@@ -151,7 +151,14 @@ impl<B: Backend> MainLoop<B> {
                 let event = texts::detokenize(&self.worker.backend, id, &tokens);
                 self.link.send(&[event]);
             }
-            Command::Embed { id, text } => self.embeds.push_back((id, text)),
+            Command::Embed { id, text } => self.pooled.push_back((id, Pooled::Embed(text))),
+            Command::Rerank {
+                id,
+                query,
+                document,
+            } => self
+                .pooled
+                .push_back((id, Pooled::Rank { query, document })),
             Command::Shrink => {
                 self.worker.trim_unused();
                 self.shrinks = !self.worker.is_idle();
@@ -181,8 +188,8 @@ impl<B: Backend> MainLoop<B> {
         self.progress.tick();
         let began = clock::now();
         let now = began.duration_since(self.began);
-        if let Some((id, text)) = self.embeds.pop_front() {
-            let event = texts::embed(&mut self.worker.backend, id, &text);
+        if let Some((id, text)) = self.pooled.pop_front() {
+            let event = texts::pool(&mut self.worker.backend, id, &text);
             self.link.send(&[event]);
         }
         let computed = self.worker.plan(now, &self.limits);

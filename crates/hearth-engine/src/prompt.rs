@@ -8,11 +8,12 @@ use super::answer::AnswerReader;
 use super::as_u32;
 use super::backend::{Backend, Token};
 use super::chat::{ChatLayer, ChatPrompt};
+use super::infill;
 
 /// Bytes of text per token of the context. Ordinary text has 2 to 5; longer input is
 /// refused before it is tokenized, which cannot be aborted and takes seconds per
 /// megabyte.
-const BYTES_PER_TOKEN: usize = 32;
+pub(super) const BYTES_PER_TOKEN: usize = 32;
 
 /// A tokenized prompt, and how its answer is parsed.
 #[derive(Debug)]
@@ -41,6 +42,12 @@ impl TokenizedPrompt {
     ) -> Result<Self, Failure> {
         let (messages, tools) = match &request.prompt {
             Prompt::Text(text) => return Ok(Self::plain(tokenize(backend, chat, text)?)),
+            Prompt::Infill(texts) => {
+                let context = backend.info().context_size;
+                let tokens = infill::tokens(backend, texts, (context, request.max_tokens))?;
+                check_count(&tokens, context)?;
+                return Ok(Self::plain(tokens));
+            }
             Prompt::Chat { messages, tools } => (messages, tools),
         };
         if request.prewarm
@@ -113,6 +120,12 @@ pub(super) fn tokenize(
     // Many templates write the BOS token themselves; two of them make the answer worse.
     let has_bos = !chat.bos().is_empty() && text.starts_with(chat.bos());
     let tokens = backend.tokenize(text, !has_bos);
+    check_count(&tokens, context)?;
+    Ok(tokens)
+}
+
+/// Refuses a prompt that leaves no room for an answer, or is empty.
+fn check_count(tokens: &[Token], context: u32) -> Result<(), Failure> {
     let count = as_u32(tokens.len());
     if count == 0 {
         return Err(Failure::invalid(
@@ -128,7 +141,7 @@ pub(super) fn tokenize(
             ),
         ));
     }
-    Ok(tokens)
+    Ok(())
 }
 
 /// Refuses a text that is far too long before it is tokenized.

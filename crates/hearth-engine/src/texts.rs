@@ -1,10 +1,19 @@
-//! Requests about a text that need no sequence: its tokens, and its embedding.
+//! Requests about a text that need no sequence: its tokens, its embedding, its score.
 
 use hearth_proto::{Event, Failure, FailureKind, RequestId, Use};
 
 use super::as_u32;
 use super::backend::{Backend, Token, Tokenizer};
 use super::prompt::check_length;
+
+/// A text for the second context.
+#[derive(Debug)]
+pub(super) enum Pooled {
+    /// Its embedding is wanted.
+    Embed(String),
+    /// The score of a document is wanted.
+    Rank { query: String, document: String },
+}
 
 /// The longest text that `Tokenize` takes, in bytes: it cannot be interrupted.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
@@ -32,17 +41,83 @@ pub(super) fn detokenize(tokenizer: &impl Tokenizer, id: RequestId, tokens: &[To
     Event::Detokenized { id, text }
 }
 
-/// The embedding of a text.
-pub(super) fn embed(backend: &mut impl Backend, id: RequestId, text: &str) -> Event {
-    let tokens = embeddable(backend, text);
-    let embedded = tokens.and_then(|t| Ok((backend.embed(&t)?, as_u32(t.len()))));
-    match embedded {
-        Ok((embedding, tokens)) => Event::Embedded {
+/// The embedding or the score of a text.
+pub(super) fn pool(backend: &mut impl Backend, id: RequestId, text: &Pooled) -> Event {
+    let made = match text {
+        Pooled::Embed(text) => embed(backend, id, text),
+        Pooled::Rank { query, document } => rank(backend, id, query, document),
+    };
+    made.unwrap_or_else(|failure| Event::Failed { id, failure })
+}
+
+fn embed(backend: &mut impl Backend, id: RequestId, text: &str) -> Result<Event, Failure> {
+    let tokens = embeddable(backend, text)?;
+    Ok(Event::Embedded {
+        id,
+        embedding: backend.embed(&tokens)?,
+        tokens: as_u32(tokens.len()),
+    })
+}
+
+fn rank(
+    backend: &mut impl Backend,
+    id: RequestId,
+    query: &str,
+    document: &str,
+) -> Result<Event, Failure> {
+    backend.info().kind.check(Use::Rerank)?;
+    let most = backend.embedding_tokens_max();
+    for text in [query, document] {
+        check_length(text, most)?;
+    }
+    let tokens = pair(backend, query, document);
+    match as_u32(tokens.len()) {
+        0 => Err(Failure::invalid("query and document have no tokens")),
+        n if n > most => Err(Failure::new(
+            FailureKind::ContextTooLong,
+            format!("with the query it has {n} tokens, at most {most} are scored: split it"),
+        )),
+        n => Ok(Event::Ranked {
             id,
-            embedding,
-            tokens,
-        },
-        Err(failure) => Event::Failed { id, failure },
+            score: backend.rank(&tokens)?,
+            tokens: n,
+        }),
+    }
+}
+
+/// A query and a document as a reranker expects them. The result is that of llama.cpp's
+/// server, but for a query that contains `{document}`, which stays text.
+fn pair(tokenizer: &impl Tokenizer, query: &str, document: &str) -> Vec<Token> {
+    let format = tokenizer.rerank_format();
+    if let Some(template) = &format.template {
+        return tokenizer.tokenize(&fill_in(template, query, document), false);
+    }
+    let mut tokens: Vec<Token> = format.begin.into_iter().collect();
+    tokens.extend(tokenizer.tokenize_plain(query));
+    tokens.extend(format.end);
+    tokens.extend(format.separator);
+    tokens.extend(tokenizer.tokenize_plain(document));
+    tokens.extend(format.end);
+    tokens
+}
+
+/// Replaces `{query}` and `{document}`, and nothing in what replaces them.
+fn fill_in(template: &str, query: &str, document: &str) -> String {
+    let (mut text, mut rest) = (String::new(), template);
+    loop {
+        let places = [("{query}", query), ("{document}", document)];
+        let places = places.map(|(name, with)| (rest.find(name), name, with));
+        let next = places
+            .into_iter()
+            .filter_map(|(at, name, with)| Some((at?, name, with)))
+            .min();
+        let Some((at, name, with)) = next else {
+            text.push_str(rest);
+            return text;
+        };
+        text.push_str(&rest[..at]);
+        text.push_str(with);
+        rest = &rest[at + name.len()..];
     }
 }
 
@@ -59,5 +134,27 @@ fn embeddable(backend: &impl Backend, text: &str) -> Result<Vec<Token>, Failure>
             format!("it has {n} tokens, at most {most} are embedded: split it"),
         )),
         _ => Ok(tokens),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fill_in;
+
+    #[test]
+    fn texts_are_filled_in_once() {
+        for (template, query, document, expected) in [
+            ("Q: {query} D: {document}.", "a", "b", "Q: a D: b."),
+            ("{document}{query}{query}", "a", "b", "baa"),
+            (
+                "{query}|{document}",
+                "{document}",
+                "{query}",
+                "{document}|{query}",
+            ),
+            ("{quer}", "a", "b", "{quer}"),
+        ] {
+            assert_eq!(fill_in(template, query, document), expected);
+        }
     }
 }

@@ -20,6 +20,8 @@ mod forward;
 #[expect(dead_code, reason = "some of it is for engines without a model only")]
 #[path = "engine/harness.rs"]
 mod harness;
+#[path = "engine/infill.rs"]
+mod infill;
 #[path = "engine/judge.rs"]
 mod judge;
 #[path = "engine/keep.rs"]

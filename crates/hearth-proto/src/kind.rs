@@ -34,6 +34,10 @@ pub enum Use {
     Completion,
     /// The embedding of a text.
     Embedding,
+    /// The text between two others.
+    Infill,
+    /// How well texts match a query.
+    Rerank,
 }
 
 /// How a model pools its tokens' vectors (`enum llama_pooling_type`).
@@ -130,10 +134,11 @@ impl ModelKind {
     /// Whether it supports this use. Text models can also compute embeddings.
     pub fn can(self, wanted: Use) -> bool {
         match self {
-            Self::Chat => true,
-            Self::Base => wanted != Use::Chat,
+            Self::Chat => wanted != Use::Rerank,
+            Self::Base => !matches!(wanted, Use::Chat | Use::Rerank),
             Self::Embedding => wanted == Use::Embedding,
-            Self::Reranker | Self::EncoderDecoder | Self::Diffusion | Self::Part => false,
+            Self::Reranker => wanted == Use::Rerank,
+            Self::EncoderDecoder | Self::Diffusion | Self::Part => false,
         }
     }
 
@@ -157,7 +162,8 @@ impl ModelKind {
                  `hearthctl embed`) and writes none"
             }
             Self::Reranker => {
-                "a reranker: it scores how well texts fit a query, which Hearthd does not offer"
+                "a reranker: it scores how well texts match a query (POST /v1/rerank, Rerank) \
+                 and writes none"
             }
             Self::EncoderDecoder => "an encoder-decoder model, which Hearthd does not run",
             Self::Diffusion => "a diffusion model, which Hearthd does not run",
@@ -167,6 +173,11 @@ impl ModelKind {
             Use::Chat => "name a chat model for conversations",
             Use::Completion => "name a chat or base model to continue a text",
             Use::Embedding => "name an embedding or chat model for vectors",
+            Use::Infill => {
+                "name a model that is trained to fill in text between two others, such as \
+                 Qwen2.5-Coder"
+            }
+            Use::Rerank => "name a reranker, such as bge-reranker, to score texts",
         };
         let message = format!("the model is {what}; {other}: `hearthctl models` lists the kinds");
         Err(Failure::new(FailureKind::NotSupported, message))
@@ -262,7 +273,13 @@ mod tests {
             ModelKind::Part,
         ];
         for kind in kinds {
-            for wanted in [Use::Chat, Use::Completion, Use::Embedding] {
+            for wanted in [
+                Use::Chat,
+                Use::Completion,
+                Use::Embedding,
+                Use::Infill,
+                Use::Rerank,
+            ] {
                 match kind.check(wanted) {
                     Ok(()) => assert!(kind.can(wanted)),
                     Err(failure) => {
@@ -276,5 +293,24 @@ mod tests {
         assert!(refused.message.contains("/v1/embeddings"), "{refused}");
         let refused = ModelKind::Base.check(Use::Chat).unwrap_err();
         assert!(refused.message.contains("/v1/completions"), "{refused}");
+        let refused = ModelKind::Reranker.check(Use::Embedding).unwrap_err();
+        assert!(refused.message.contains("/v1/rerank"), "{refused}");
+        let refused = ModelKind::Chat.check(Use::Rerank).unwrap_err();
+        assert!(refused.message.contains("name a reranker"), "{refused}");
+    }
+
+    #[test]
+    fn only_rerankers_score() {
+        for (kind, scores, fills_in) in [
+            (ModelKind::Chat, false, true),
+            (ModelKind::Base, false, true),
+            (ModelKind::Embedding, false, false),
+            (ModelKind::Reranker, true, false),
+        ] {
+            assert_eq!(
+                (kind.can(Use::Rerank), kind.can(Use::Infill)),
+                (scores, fills_in)
+            );
+        }
     }
 }

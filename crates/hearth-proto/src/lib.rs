@@ -21,6 +21,7 @@ mod offline;
 mod options;
 pub mod paths;
 mod prefix;
+mod prompt;
 pub mod reading;
 mod request;
 mod sampling;
@@ -46,9 +47,10 @@ pub use offline::{
 };
 pub use options::RequestOptions;
 pub use prefix::common_prefix;
+pub use prompt::{Infill, Prompt, Snippet};
 pub use request::{
     COMPILE_STACK, CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow,
-    Priority, Prompt, RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,
+    Priority, RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,
 };
 pub use sampling::{Biased, LAST_N_MAX, SAMPLERS, SamplerName, Sampling};
 pub use stream::{Answer, StreamEvent};

@@ -163,6 +163,16 @@ pub enum Command {
         /// The text, without template.
         text: String,
     },
+    /// Compute how well a document matches a query; running answers continue between two of
+    /// these.
+    Rerank {
+        /// Echoed in `Ranked` or `Failed`.
+        id: RequestId,
+        /// The query, without template.
+        query: String,
+        /// The document, without template.
+        document: String,
+    },
     /// New limits, from the next tick on.
     SetLimits(Limits),
     /// Free the memory of the prefix cache.
@@ -275,6 +285,16 @@ pub enum Event {
         /// A vector of length one.
         embedding: Vec<f32>,
         /// Tokens of the text.
+        tokens: u32,
+    },
+    /// Answer to `Rerank`.
+    Ranked {
+        /// Echoed.
+        id: RequestId,
+        /// The model's score, as llama.cpp returns it: larger means a better match; its range
+        /// depends on the model.
+        score: f32,
+        /// Tokens of the query and the document.
         tokens: u32,
     },
     /// Answer to `Ping`.

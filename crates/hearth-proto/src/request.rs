@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Sampling, Use};
+use super::{Prompt, Sampling};
 
 /// Identifies a request; unique for as long as the daemon runs.
 #[derive(
@@ -101,38 +101,6 @@ impl Message {
             content: content.into(),
             ..Self::default()
         }
-    }
-}
-
-/// The input that the model continues.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Prompt {
-    /// Messages, rendered by the chat template of the model file.
-    Chat {
-        /// The conversation, oldest first.
-        messages: Vec<Message>,
-        /// Tools offered to the model, in OpenAI form.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        tools: Vec<serde_json::Value>,
-    },
-    /// Text without template.
-    Text(String),
-}
-
-impl Prompt {
-    /// The use that a model must support for this prompt.
-    pub fn wanted(&self) -> Use {
-        match self {
-            Self::Chat { .. } => Use::Chat,
-            Self::Text(_) => Use::Completion,
-        }
-    }
-}
-
-impl Default for Prompt {
-    fn default() -> Self {
-        Self::Text(String::new())
     }
 }
 

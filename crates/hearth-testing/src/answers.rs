@@ -64,6 +64,7 @@ impl Answers {
 pub(crate) fn asked(request: &GenerateRequest) -> &str {
     match &request.prompt {
         Prompt::Text(text) => text,
+        Prompt::Infill(infill) => &infill.prefix,
         Prompt::Chat { messages, .. } => messages.last().map_or("", |m| m.content.as_str()),
     }
 }

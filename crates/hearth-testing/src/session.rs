@@ -122,7 +122,28 @@ impl Session {
                 let text = tokens.into_iter().map(character).collect();
                 self.send(&Event::Detokenized { id, text }).await?;
             }
-            Command::Embed { id, text } => self.embed(id, &text).await?,
+            Command::Embed { id, text } => {
+                let embedding = frequencies(&text);
+                self.pool(id, &text, move |tokens| Event::Embedded {
+                    id,
+                    embedding,
+                    tokens,
+                })
+                .await?;
+            }
+            Command::Rerank {
+                id,
+                query,
+                document,
+            } => {
+                let score = likeness(&query, &document);
+                self.pool(id, &document, move |tokens| Event::Ranked {
+                    id,
+                    score,
+                    tokens,
+                })
+                .await?;
+            }
             Command::SetLimits(limits) => {
                 self.limits.send_replace(limits);
             }
@@ -205,7 +226,13 @@ impl Session {
         Ok(())
     }
 
-    async fn embed(&mut self, id: RequestId, text: &str) -> io::Result<()> {
+    /// Answers a request about a text after the time that its tokens take.
+    async fn pool(
+        &mut self,
+        id: RequestId,
+        text: &str,
+        event: impl FnOnce(u32) -> Event + Send + 'static,
+    ) -> io::Result<()> {
         let tokens = count(text);
         if text.starts_with("!crash") {
             _ = self.sender.send(Output::Crash);
@@ -215,16 +242,10 @@ impl Session {
             let failure = Failure::new(FailureKind::ContextTooLong, "it exceeds the context");
             return self.send(&Event::Failed { id, failure }).await;
         }
-        let embedding = frequencies(text);
         let (time, sender) = (self.script.prefill_time * tokens, self.sender.clone());
         self.tasks.spawn(async move {
             tokio::time::sleep(time).await;
-            let event = Event::Embedded {
-                id,
-                embedding,
-                tokens,
-            };
-            _ = sender.send(Output::Event(event));
+            _ = sender.send(Output::Event(event(tokens)));
         });
         Ok(())
     }
@@ -307,4 +328,10 @@ fn frequencies(text: &str) -> Vec<f32> {
     }
     let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
     vector.iter().map(|v| v / length.max(1.0)).collect()
+}
+
+/// How alike the letters of two texts are, from 0 to 1.
+fn likeness(one: &str, other: &str) -> f32 {
+    let pairs = frequencies(one).into_iter().zip(frequencies(other));
+    pairs.map(|(a, b)| a * b).sum()
 }

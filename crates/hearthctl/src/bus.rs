@@ -34,6 +34,13 @@ pub trait Inference {
     fn submit(&self, request: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Returns the embedding vectors of texts.
     fn embed(&self, texts: &[String]) -> zbus::Result<Vec<Vec<f64>>>;
+    /// Scores documents: their places and scores, the best match first.
+    fn rerank(
+        &self,
+        query: &str,
+        documents: &[&str],
+        options: &Options<'_>,
+    ) -> zbus::Result<Vec<(u32, f64)>>;
     /// Computes the beginning of conversations ahead of time.
     fn prewarm(&self, system_prompt: &str, options: &Options<'_>) -> zbus::Result<()>;
     /// Counts the tokens of a text.

@@ -19,6 +19,7 @@ use crate::jobs::{SubmitArgs, job_id};
 use crate::prewarm::PrewarmArgs;
 use crate::pull::PullArgs;
 use crate::quantize::{ImatrixArgs, QuantizeArgs};
+use crate::rerank::RerankArgs;
 use crate::simulate::SimulateArgs;
 use crate::status::StatusArgs;
 use crate::tune::TuneArgs;
@@ -135,6 +136,10 @@ pub enum Command {
         /// The texts; `-`, or no text with piped input, reads standard input as one text.
         texts: Vec<String>,
     },
+    /// Sort lines of text by how well they match a query, with a reranker.
+    ///
+    /// Prints the score of each line and the line, the best match first.
+    Rerank(RerankArgs),
     /// Compute a system prompt ahead of time, so that conversations with it start sooner.
     ///
     /// The prompt is computed when the service is idle, and is cached for your user. To

@@ -33,6 +33,7 @@ mod progress;
 mod pull;
 mod quantize;
 mod request;
+mod rerank;
 mod signals;
 mod simulate;
 mod space;
@@ -109,6 +110,7 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Import(args) => import::run(&cli.global, args).await,
         Command::Pull(args) => pull::run(&cli.global, args).await,
         Command::Embed { texts } => generate::embed(&cli.global, texts).await,
+        Command::Rerank(args) => rerank::run(&cli.global, args).await,
         Command::CountTokens { text } => generate::count(&cli.global, text.as_deref()).await,
         Command::Status(args) => status::run(&Bus::connect(&cli.global).await?, json, args).await,
         Command::Tune(args) => tune::run(&Bus::connect(&cli.global).await?, json, args).await,

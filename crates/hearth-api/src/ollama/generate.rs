@@ -1,6 +1,6 @@
 //! `/api/generate`: one turn, or a text without template.
 
-use hearth_proto::{Failure, Message, Prompt};
+use hearth_proto::{Failure, Infill, Message, Prompt};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess};
 use serde_json::Value;
@@ -33,10 +33,19 @@ pub fn decode_generate(body: &[u8]) -> Result<Request, Failure> {
     let is_raw = fields.is_raw();
     let prompt: String = fields.prompt.map(Into::into).unwrap_or_default();
     let system: String = fields.system.map(Into::into).unwrap_or_default();
-    let is_empty = prompt.is_empty();
-    let base_text = base_text(&system, &prompt);
+    let suffix: String = fields.suffix.map(Into::into).unwrap_or_default();
+    // As in Ollama, a raw prompt has nothing added to it.
+    let is_infill = !suffix.is_empty() && !is_raw;
+    let is_empty = prompt.is_empty() && !is_infill;
+    let base_text = (!is_infill).then(|| base_text(&system, &prompt));
     let prompt = if is_raw {
         Prompt::Text(prompt)
+    } else if is_infill {
+        Prompt::Infill(Box::new(Infill {
+            prefix: prompt,
+            suffix,
+            ..Infill::default()
+        }))
     } else {
         let system = (!system.is_empty()).then(|| Message {
             role: "system".into(),
@@ -50,7 +59,7 @@ pub fn decode_generate(body: &[u8]) -> Result<Request, Failure> {
     };
     let mut request = common(&body, prompt)?;
     request.is_empty = is_empty;
-    request.submission.base_text = Some(base_text);
+    request.submission.base_text = base_text;
     Ok(request)
 }
 
@@ -67,12 +76,6 @@ impl GenerateFields {
 
     fn refuse_unsupported(&self) -> Result<(), Failure> {
         let is_set = |text: &Option<Text>| text.as_ref().is_some_and(|text| !text.0.is_empty());
-        if is_set(&self.suffix) {
-            return Err(unsupported(
-                "suffix",
-                "text is not filled in between, leave it out",
-            ));
-        }
         no_images(self.images.as_ref(), "images")?;
         let has_template = is_set(&self.template);
         let has_context = self
@@ -153,6 +156,29 @@ mod tests {
     }
 
     #[test]
+    fn a_suffix_makes_the_text_between() {
+        for (body, prefix) in [
+            (json!({"prompt": "a", "suffix": "z", "system": "s"}), "a"),
+            (json!({"suffix": "z"}), ""),
+        ] {
+            let request = generate(&body).unwrap();
+            assert!(!request.is_empty && request.submission.base_text.is_none());
+            let expected = Infill {
+                prefix: prefix.into(),
+                suffix: "z".into(),
+                prompt: String::new(),
+                extra: None,
+            };
+            assert_eq!(
+                request.submission.request.prompt,
+                Prompt::Infill(expected.into())
+            );
+        }
+        let raw = generate(&json!({"prompt": "a", "suffix": "z", "raw": true})).unwrap();
+        assert_eq!(raw.submission.request.prompt, Prompt::Text("a".into()));
+    }
+
+    #[test]
     fn no_prompt_is_no_mistake() {
         for body in [
             json!({}),
@@ -167,7 +193,7 @@ mod tests {
     fn mistakes_are_named() {
         for (body, part) in [
             (json!({"prompt": ["x"]}), "`prompt`"),
-            (json!({"prompt": "x", "suffix": "y"}), "`suffix`"),
+            (json!({"prompt": "x", "suffix": 1}), "`suffix`"),
             (
                 json!({"prompt": "x", "template": "{{ .Prompt }}"}),
                 "`template`",

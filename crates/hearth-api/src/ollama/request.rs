@@ -191,7 +191,7 @@ mod tests {
     fn conversation(request: Request) -> Vec<Message> {
         match request.submission.request.prompt {
             Prompt::Chat { messages, .. } => messages,
-            Prompt::Text(text) => panic!("{text}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -21,6 +21,7 @@ pub use completion::{CompletionStream, completion_response, decode_completion};
 pub use embeddings::{EmbeddingsRequest, decode_embeddings};
 pub use messages::decode_messages;
 pub use options::decode_options;
+pub(crate) use request::common;
 pub use request::{ChatRequest, decode_chat};
 pub use response::{call_id, chat_response};
 pub use responses::{ResponsesRequest, ResponsesStream, decode_responses};

@@ -88,7 +88,7 @@ pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
 }
 
 /// The options, and the form of the response.
-pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Failure> {
+pub(crate) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRequest, Failure> {
     let fields: ResponseFields = read(body)?;
     let n = fields.n.map_or(1, Into::into);
     if !(1..=CHOICES_MAX).contains(&n) {

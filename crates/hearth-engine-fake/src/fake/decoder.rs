@@ -122,6 +122,11 @@ impl Decoder for FakeBackend {
         Ok(vector.iter().map(|v| v / length.max(1.0)).collect())
     }
 
+    /// It is no reranker.
+    fn rank(&mut self, _: &[Token]) -> Result<f32, Failure> {
+        Err(no_logits())
+    }
+
     fn embedding_tokens_max(&self) -> u32 {
         self.info.context_size
     }

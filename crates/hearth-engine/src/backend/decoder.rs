@@ -102,7 +102,14 @@ pub trait Decoder {
     /// `Cancelled` where it was aborted, `OutOfMemory`, `Internal`.
     fn embed(&mut self, tokens: &[Token]) -> Result<Vec<f32>, Failure>;
 
-    /// The longest text that can be embedded, in tokens.
+    /// The score of a query and a document, tokenized together, of at most
+    /// [`Self::embedding_tokens_max`] tokens.
+    ///
+    /// # Errors
+    /// `Cancelled` where it was aborted, `OutOfMemory`, `Internal`.
+    fn rank(&mut self, tokens: &[Token]) -> Result<f32, Failure>;
+
+    /// The longest text that can be embedded or scored, in tokens.
     fn embedding_tokens_max(&self) -> u32;
 
     /// Sets the number of threads from the next decode on, clamped to the pool; `decode`

@@ -19,6 +19,37 @@ pub struct ChatFormat {
     pub eos: String,
 }
 
+/// The tokens around which a model fills in text, and what else its prompt needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InfillTokens {
+    /// Before the text before.
+    pub prefix: Token,
+    /// Before the text after.
+    pub suffix: Token,
+    /// Before the text that the model writes.
+    pub middle: Token,
+    /// Before the name of a repository.
+    pub repository: Option<Token>,
+    /// Before the name of a file.
+    pub file: Option<Token>,
+    /// The BOS token, where prompts begin with one.
+    pub bos: Option<Token>,
+}
+
+/// How a reranker expects a query and a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RerankFormat {
+    /// `tokenizer.chat_template.rerank`, a text with `{query}` and `{document}`. Without it the
+    /// other fields count.
+    pub template: Option<String>,
+    /// What comes first.
+    pub begin: Option<Token>,
+    /// What follows the query and the document.
+    pub end: Option<Token>,
+    /// What is between both.
+    pub separator: Option<Token>,
+}
+
 /// The model's tokenizer.
 pub trait Tokenizer {
     /// Its chat metadata.
@@ -27,6 +58,15 @@ pub trait Tokenizer {
     /// Tokenizes a text; names of control tokens in it become control tokens. `add_bos`
     /// prepends the BOS token where the model uses one.
     fn tokenize(&self, text: &str, add_bos: bool) -> Vec<Token>;
+
+    /// Tokenizes a text in which names of control tokens are ordinary text, without a BOS token.
+    fn tokenize_plain(&self, text: &str) -> Vec<Token>;
+
+    /// The tokens for filling in text; `None` where the vocabulary has none.
+    fn infill_tokens(&self) -> Option<InfillTokens>;
+
+    /// How it expects a query and a document.
+    fn rerank_format(&self) -> RerankFormat;
 
     /// The bytes of a token; control tokens have none.
     fn piece(&self, token: Token) -> Vec<u8>;

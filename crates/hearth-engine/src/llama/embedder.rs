@@ -1,4 +1,4 @@
-//! Embeddings: a second context over the same model, created at the first use.
+//! Embeddings and scores: a second context over the same model, created at the first use.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ enum Place {
     /// Here, from a text that was computed in parts.
     Here(Pooling),
     /// In llama.cpp, which needs the whole text in one batch: models without causal
-    /// attention need that anyway.
+    /// attention need that anyway, and scores are computed from the pooled vector.
     Inside,
 }
 
@@ -56,7 +56,7 @@ impl Embedder {
         progress: &Arc<Progress>,
     ) -> Option<Self> {
         let encodes = facts.has_encoder && !facts.has_decoder;
-        let place = if facts.sees_all || encodes {
+        let place = if facts.sees_all || encodes || facts.pooling == Pooling::Rank {
             Place::Inside
         } else {
             Place::Here(facts.pooling)
@@ -85,12 +85,17 @@ impl Embedder {
         let batch = unsafe { sys::llama_batch_init(batch_size.cast_signed(), 0, 1) };
         // SAFETY: the model is valid.
         let width = unsafe { sys::llama_model_n_embd_out(raw(model)) };
+        let width = match facts.pooling {
+            // As llama.cpp's server: the score is that of the first label.
+            Pooling::Rank => 1,
+            _ => usize::try_from(width).unwrap_or(0),
+        };
         Some(Self {
             context,
             batch,
             batch_size: batch_size as usize,
             tokens_max: params.n_ctx as usize,
-            width: usize::try_from(width).unwrap_or(0),
+            width,
             place,
             encodes,
             _progress: Arc::clone(progress),
@@ -113,6 +118,30 @@ impl Embedder {
         tokens: &[Token],
         threads: u32,
     ) -> Result<Vec<f32>, DecodeError> {
+        let mut vector = self.pool(tokens, threads)?;
+        let squares = vector.iter().map(|v| f64::from(*v).powi(2));
+        let length = squares.sum::<f64>().sqrt();
+        if !(length.is_finite() && length > 0.0) {
+            return Err(DecodeError::Code(-3));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a vector of f32")]
+        for value in &mut vector {
+            *value = (f64::from(*value) / length) as f32;
+        }
+        Ok(vector)
+    }
+
+    /// The score of a query and a document, which together are a text that [`Self::fits`].
+    /// Only for models with [`Pooling::Rank`].
+    pub(super) fn rank(&mut self, tokens: &[Token], threads: u32) -> Result<f32, DecodeError> {
+        let score = self.pool(tokens, threads)?.first().copied();
+        score
+            .filter(|score| score.is_finite())
+            .ok_or(DecodeError::Code(-3))
+    }
+
+    /// The pooled vector of a text, as llama.cpp computes it.
+    fn pool(&mut self, tokens: &[Token], threads: u32) -> Result<Vec<f32>, DecodeError> {
         let n = threads.max(1).cast_signed();
         // SAFETY: the context is valid; the cache is emptied of the last text, where the
         // model has one.
@@ -138,18 +167,6 @@ impl Embedder {
                 }
             }
             done += chunk.len();
-        }
-        let length = sum
-            .iter()
-            .map(|v| f64::from(*v).powi(2))
-            .sum::<f64>()
-            .sqrt();
-        if !(length.is_finite() && length > 0.0) {
-            return Err(DecodeError::Code(-3));
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "a vector of f32")]
-        for value in &mut sum {
-            *value = (f64::from(*value) / length) as f32;
         }
         Ok(sum)
     }

@@ -18,6 +18,7 @@ mod draw;
 mod embedder;
 mod exit;
 mod file;
+mod formats;
 mod imatrix;
 mod kernels;
 mod loader;

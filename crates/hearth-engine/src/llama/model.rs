@@ -11,10 +11,11 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::context::{Context, ContextParams};
 use super::embedder::Embedder;
+use super::formats::{infill_tokens, rerank_format};
 use super::sampler::Sampler;
 use crate::backend::{
-    Backend, ChatFormat, DecodeError, Decoder, KvStore, Mask, Part, Progress, Sampled, Token,
-    Tokenizer,
+    Backend, ChatFormat, DecodeError, Decoder, InfillTokens, KvStore, Mask, Part, Progress,
+    RerankFormat, Sampled, Token, Tokenizer,
 };
 
 /// A loaded model with its context. Field order is drop order: the context is dropped
@@ -39,6 +40,33 @@ impl LlamaModelBackend {
     /// requested.
     pub fn logits(&self, part: usize) -> &[f32] {
         self.context.logits(part)
+    }
+
+    /// The context for embeddings and scores, for a text of so many tokens.
+    fn embedder(&mut self, tokens: usize) -> Result<&mut Embedder, Failure> {
+        if !self.embedder.as_ref().is_some_and(|e| e.fits(tokens)) {
+            // Drop the old one first: both would take memory.
+            self.embedder = None;
+            let facts = self.context.kind_facts(&self.model);
+            let pool = self.context.pool();
+            self.embedder = Embedder::new(&self.model, &facts, tokens, pool, &self.progress);
+        }
+        self.embedder.as_mut().ok_or_else(|| {
+            let why = super::log::take_errors().join("; ");
+            let message = format!("no memory for embeddings beside the answers ({why})");
+            Failure::new(FailureKind::OutOfMemory, message)
+        })
+    }
+}
+
+/// The failure of an embedding or a score.
+fn not_embedded(error: &DecodeError) -> Failure {
+    match error {
+        DecodeError::Aborted => Failure::cancelled(),
+        error => Failure::new(
+            FailureKind::Internal,
+            format!("the embedding failed: {error}"),
+        ),
     }
 }
 
@@ -71,6 +99,19 @@ impl Tokenizer for LlamaModelBackend {
     fn tokenize(&self, text: &str, add_bos: bool) -> Vec<Token> {
         let tokens = self.model.vocab().tokenize(text.as_bytes(), add_bos, true);
         tokens.into_iter().map(|t| t.0).collect()
+    }
+
+    fn tokenize_plain(&self, text: &str) -> Vec<Token> {
+        let tokens = self.model.vocab().tokenize(text.as_bytes(), false, false);
+        tokens.into_iter().map(|t| t.0).collect()
+    }
+
+    fn infill_tokens(&self) -> Option<InfillTokens> {
+        infill_tokens(&self.model)
+    }
+
+    fn rerank_format(&self) -> RerankFormat {
+        rerank_format(&self.model)
     }
 
     fn piece(&self, token: Token) -> Vec<u8> {
@@ -174,26 +215,19 @@ impl Decoder for LlamaModelBackend {
     }
 
     fn embed(&mut self, tokens: &[Token]) -> Result<Vec<f32>, Failure> {
-        if !self.embedder.as_ref().is_some_and(|e| e.fits(tokens.len())) {
-            // Drop the old one first: both would take memory.
-            self.embedder = None;
-            let facts = self.context.kind_facts(&self.model);
-            let (count, pool) = (tokens.len(), self.context.pool());
-            self.embedder = Embedder::new(&self.model, &facts, count, pool, &self.progress);
-        }
-        let embedder = self.embedder.as_mut().ok_or_else(|| {
-            let why = super::log::take_errors().join("; ");
-            let message = format!("no memory for embeddings beside the answers ({why})");
-            Failure::new(FailureKind::OutOfMemory, message)
-        })?;
-        let embedding = embedder.embed(tokens, self.context.threads().0);
-        embedding.map_err(|error| match error {
-            DecodeError::Aborted => Failure::cancelled(),
-            error => Failure::new(
-                FailureKind::Internal,
-                format!("the embedding failed: {error}"),
-            ),
-        })
+        let threads = self.context.threads().0;
+        let embedder = self.embedder(tokens.len())?;
+        embedder
+            .embed(tokens, threads)
+            .map_err(|error| not_embedded(&error))
+    }
+
+    fn rank(&mut self, tokens: &[Token]) -> Result<f32, Failure> {
+        let threads = self.context.threads().0;
+        let embedder = self.embedder(tokens.len())?;
+        embedder
+            .rank(tokens, threads)
+            .map_err(|error| not_embedded(&error))
     }
 
     fn embedding_tokens_max(&self) -> u32 {

@@ -13,7 +13,7 @@ use crate::llama::{LlamaLoader, check_tensors};
 const CHECK_CONTEXT: u32 = 64;
 
 /// Loads a model file completely, checks every number in it and decodes one token, or
-/// computes one vector, if its kind can.
+/// computes one vector or score, if its kind can.
 ///
 /// # Errors
 /// The failure that says why it is not usable.
@@ -28,10 +28,12 @@ pub fn check(loader: &LlamaLoader, path: &Path) -> Result<ModelInfo, Failure> {
     };
     let kind = backend.info().kind;
     if !kind.can(Use::Completion) {
-        if kind.can(Use::Embedding) {
-            let made = backend.embed(&[0]);
-            made.map_err(|failure| does_not_run(failure.message))?;
-        }
+        let made = match kind {
+            kind if kind.can(Use::Embedding) => backend.embed(&[0]).map(drop),
+            kind if kind.can(Use::Rerank) => backend.rank(&[0]).map(drop),
+            _ => Ok(()),
+        };
+        made.map_err(|failure| does_not_run(failure.message))?;
         return Ok(backend.info().clone());
     }
     chat(&backend)?;

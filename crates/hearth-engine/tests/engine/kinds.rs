@@ -62,6 +62,66 @@ fn embedding_models_make_vectors_and_nothing_else() {
     }
 }
 
+fn rank(engine: &mut Engine, query: &str, document: &str) -> Result<(f32, u32), FailureKind> {
+    engine.send(&Command::Rerank {
+        id: RequestId(1),
+        query: query.into(),
+        document: document.into(),
+    });
+    match engine.next() {
+        Event::Ranked { score, tokens, .. } => Ok((score, tokens)),
+        Event::Failed { failure, .. } => Err(failure.kind),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rerankers_score_and_do_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    // BOS, EOS, the separator and EOS, or what is in the template.
+    for (encoder, more) in [(Encoder::BertReranker, 4), (Encoder::Qwen3Reranker, 20)] {
+        let path = folder.path().join(format!("{encoder:?}.gguf"));
+        make_encoder(&path, encoder, 5).unwrap();
+        assert_eq!(listed(&path), Some(ModelKind::Reranker), "{encoder:?}");
+        let mut engine = Engine::start(&[]);
+        let info = engine.load(&load(&path)).unwrap();
+        assert_eq!(info.kind, ModelKind::Reranker, "{encoder:?}");
+        let text = Prompt::Text("Once".into());
+        for refused in [chat(2, "Hello"), request(3, text)] {
+            let failure = engine.ask(refused).failure().clone();
+            assert_eq!(failure.kind, FailureKind::NotSupported, "{failure}");
+            assert!(failure.message.contains("/v1/rerank"), "{failure}");
+        }
+        assert_eq!(embed(&mut engine, "Once"), Err(FailureKind::NotSupported));
+        let query = "Where is the lamp?";
+        let (one, tokens) = rank(&mut engine, query, "In the kitchen").unwrap();
+        assert_eq!(tokens as usize, query.len() + "In the kitchen".len() + more);
+        let (other, _) = rank(&mut engine, query, "It rains").unwrap();
+        assert!((one - other).abs() > 1e-6, "{encoder:?}: {one}, {other}");
+        // A longer text needs another context.
+        let long = rank(&mut engine, query, &"kitchen ".repeat(200)).unwrap();
+        assert!(long.1 > 1600);
+        let again = rank(&mut engine, query, "In the kitchen").unwrap();
+        assert!(
+            (again.0 - one).abs() < 1e-6,
+            "{encoder:?}: {one}, {again:?}"
+        );
+        for length in [300, 30_000] {
+            let too_long = rank(&mut engine, query, &"kitchen ".repeat(length));
+            assert_eq!(too_long, Err(FailureKind::ContextTooLong));
+        }
+        let check = Process::new(ENGINE)
+            .arg("check")
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(check.status.success(), "{encoder:?}: {check:?}");
+    }
+    let mut engine = Engine::start(&[]);
+    engine.load(&load(tiny_model())).unwrap();
+    assert_eq!(rank(&mut engine, "a", "b"), Err(FailureKind::NotSupported));
+}
+
 #[test]
 fn a_model_with_encoder_and_decoder_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Small embedding models with random weights, for tests.
+//! Small embedding models and rerankers with random weights, for tests.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -15,6 +15,14 @@ const VOCAB: u32 = 300;
 const CONTEXT: u32 = 2048;
 /// Tokens that a windowed block of [`Encoder::Gemma`] sees.
 const WINDOW: u32 = 64;
+/// Tokens that take the place of others of the vocabulary, by name of their key.
+const FILL_IN: [(&str, u32); 5] = [
+    ("fim_pre", 260),
+    ("fim_suf", 261),
+    ("fim_mid", 262),
+    ("fim_rep", 263),
+    ("fim_sep", 264),
+];
 /// Relative position buckets of a T5.
 const BUCKETS: u32 = 32;
 
@@ -32,6 +40,13 @@ pub enum Encoder {
     Qwen3,
     /// A model without a pooling type.
     Plain,
+    /// The same, with tokens for filling in text.
+    FillIn,
+    /// BERT with a classifier of one label (bge-reranker).
+    BertReranker,
+    /// A causal model with a classifier of two labels and a template for pairs
+    /// (Qwen3-Reranker).
+    Qwen3Reranker,
     /// T5: an encoder and a decoder.
     T5,
     /// The encoder of a T5 alone.
@@ -42,11 +57,11 @@ impl Encoder {
     /// `general.architecture`.
     pub fn architecture(self) -> &'static str {
         match self {
-            Self::Bert => "bert",
+            Self::Bert | Self::BertReranker => "bert",
             Self::NomicBert => "nomic-bert",
             Self::Gemma => "gemma-embedding",
-            Self::Qwen3 => "qwen3",
-            Self::Plain => "llama",
+            Self::Qwen3 | Self::Qwen3Reranker => "qwen3",
+            Self::Plain | Self::FillIn => "llama",
             Self::T5 => "t5",
             Self::T5Encoder => "t5encoder",
         }
@@ -63,7 +78,12 @@ impl Encoder {
     }
 
     fn is_bert(self) -> bool {
-        matches!(self, Self::Bert | Self::NomicBert)
+        matches!(self, Self::Bert | Self::NomicBert | Self::BertReranker)
+    }
+
+    /// With positions as vectors and biases in every block.
+    fn is_first_bert(self) -> bool {
+        matches!(self, Self::Bert | Self::BertReranker)
     }
 
     /// `enum llama_pooling_type`.
@@ -72,7 +92,8 @@ impl Encoder {
             Self::NomicBert | Self::Gemma => Some(1),
             Self::Bert => Some(2),
             Self::Qwen3 => Some(3),
-            Self::Plain | Self::T5 | Self::T5Encoder => None,
+            Self::BertReranker | Self::Qwen3Reranker => Some(4),
+            Self::Plain | Self::FillIn | Self::T5 | Self::T5Encoder => None,
         }
     }
 }
@@ -131,22 +152,32 @@ fn tensors(encoder: Encoder) -> Vec<Tensor> {
         add("token_types.weight", &[width, 2]);
         add("token_embd_norm.weight", &[width]);
         add("token_embd_norm.bias", &[width]);
-        if encoder == Encoder::Bert {
+        if encoder.is_first_bert() {
             add("position_embd.weight", &[width, CONTEXT.into()]);
         }
     } else {
         add("output_norm.weight", &[width]);
     }
+    match encoder {
+        Encoder::BertReranker => {
+            add("cls.weight", &[width, width]);
+            add("cls.bias", &[width]);
+            add("cls.output.weight", &[width, 1]);
+            add("cls.output.bias", &[1]);
+        }
+        Encoder::Qwen3Reranker => add("cls.output.weight", &[width, 2]),
+        _ => {}
+    }
     for n in 0..encoder.layers() {
         for part in ["attn_q", "attn_k", "attn_v", "attn_output"] {
             add(&format!("blk.{n}.{part}.weight"), &[width, width]);
-            if encoder == Encoder::Bert {
+            if encoder.is_first_bert() {
                 add(&format!("blk.{n}.{part}.bias"), &[width]);
             }
         }
         add(&format!("blk.{n}.ffn_up.weight"), &[width, ff]);
         add(&format!("blk.{n}.ffn_down.weight"), &[ff, width]);
-        if encoder != Encoder::Bert {
+        if !encoder.is_first_bert() {
             add(&format!("blk.{n}.ffn_gate.weight"), &[width, ff]);
         }
         let (wide, narrow) = norms(encoder);
@@ -166,7 +197,9 @@ fn tensors(encoder: Encoder) -> Vec<Tensor> {
 /// The norms of a block: as wide as it, and as wide as a head.
 fn norms(encoder: Encoder) -> (&'static [&'static str], &'static [&'static str]) {
     match encoder {
-        Encoder::Bert | Encoder::NomicBert => (&["attn_output_norm", "layer_output_norm"], &[]),
+        Encoder::Bert | Encoder::NomicBert | Encoder::BertReranker => {
+            (&["attn_output_norm", "layer_output_norm"], &[])
+        }
         Encoder::Gemma => (
             &[
                 "attn_norm",
@@ -176,7 +209,9 @@ fn norms(encoder: Encoder) -> (&'static [&'static str], &'static [&'static str])
             ],
             &["attn_q_norm", "attn_k_norm"],
         ),
-        Encoder::Qwen3 => (&["attn_norm", "ffn_norm"], &["attn_q_norm", "attn_k_norm"]),
+        Encoder::Qwen3 | Encoder::Qwen3Reranker => {
+            (&["attn_norm", "ffn_norm"], &["attn_q_norm", "attn_k_norm"])
+        }
         _ => (&["attn_norm", "ffn_norm"], &[]),
     }
 }
@@ -248,6 +283,11 @@ fn header(encoder: Encoder) -> Vec<(String, Value)> {
     if encoder == Encoder::Gemma {
         pairs.push(own("attention.sliding_window", Value::U32(WINDOW)));
     }
+    if encoder == Encoder::FillIn {
+        let keys = FILL_IN.map(|(name, id)| (format!("tokenizer.ggml.{name}_token_id"), id));
+        pairs.extend(keys.map(|(key, id)| (key, Value::U32(id))));
+    }
+    pairs.extend(pairs_of_texts(encoder));
     if encoder == Encoder::Qwen3 {
         // As in the file of the base model.
         pairs.push(all(
@@ -256,6 +296,29 @@ fn header(encoder: Encoder) -> Vec<(String, Value)> {
         ));
     }
     pairs
+}
+
+/// How a reranker expects a query and a document.
+fn pairs_of_texts(encoder: Encoder) -> Vec<(String, Value)> {
+    let all = |key: &str, value: Value| (format!("tokenizer.{key}"), value);
+    match encoder {
+        Encoder::BertReranker => vec![
+            all("ggml.seperator_token_id", Value::U32(257)),
+            all("ggml.add_sep_token", Value::Bool(true)),
+            all("ggml.add_eos_token", Value::Bool(true)),
+        ],
+        Encoder::Qwen3Reranker => vec![
+            all(
+                "chat_template.rerank",
+                Value::Text("<|mark|>Query: {query}\nDocument: {document}<|mark|>".into()),
+            ),
+            (
+                "qwen3.classifier.output_labels".into(),
+                Value::Texts(vec!["yes".into(), "no".into()]),
+            ),
+        ],
+        _ => Vec::new(),
+    }
 }
 
 /// Bytes as tokens, and a few control tokens.

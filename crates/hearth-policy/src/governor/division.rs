@@ -190,7 +190,7 @@ mod tests {
                 classes.iter().map(|class| class.map(|n| names[n])).collect();
             let mut computed = vec![false; work.len()];
             let mut now = Duration::ZERO;
-            while now < Duration::from_secs(60) {
+            while now < Duration::from_mins(1) {
                 let division = divide(now, &limits(allowed), &work);
                 let working = division.limits.iter().zip(&work).filter(|(l, w)| w.is_some() && !l.paused);
                 let in_all: u32 = working.map(|(l, _)| l.threads).sum();

@@ -14,7 +14,7 @@ mod simulate;
 mod usage;
 
 /// The visible commands.
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "advise",
     "imatrix",
     "quantize",
@@ -38,6 +38,7 @@ const COMMANDS: [&str; 26] = [
     "result",
     "cancel",
     "embed",
+    "rerank",
     "prewarm",
     "count-tokens",
     "simulate",

@@ -45,7 +45,11 @@ fn reference(model: &LlamaModel, facts: &KindFacts, tokens: &[Token]) -> Vec<f32
             sys::llama_decode(context, batch)
         };
         assert_eq!(code, 0);
-        let width = usize::try_from(sys::llama_model_n_embd_out(raw(model))).unwrap();
+        let width = match facts.pooling {
+            Pooling::Rank => sys::llama_model_n_cls_out(raw(model)),
+            _ => sys::llama_model_n_embd_out(raw(model)).cast_unsigned(),
+        };
+        let width = usize::try_from(width).unwrap();
         let vector = sys::llama_get_embeddings_seq(context, 0);
         assert!(!vector.is_null());
         let vector = std::slice::from_raw_parts(vector, width).to_vec();
@@ -105,6 +109,31 @@ fn vectors_are_llama_cpps() {
         // Lengths go up and down: a longer text needs another context, a shorter one does
         // not.
         check(&format!("{encoder:?}"), &model, &[1, 100, 500, 2000, 3]);
+    }
+}
+
+#[test]
+fn scores_are_llama_cpps() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    for (encoder, labels) in [(Encoder::BertReranker, 1), (Encoder::Qwen3Reranker, 2)] {
+        make_encoder(&path, encoder, 3).unwrap();
+        let model = load(&path);
+        let facts = facts(&model);
+        assert_eq!(facts.pooling, Pooling::Rank, "{encoder:?}");
+        let mut embedder = Embedder::new(&model, &facts, 2000, None, &Arc::default()).unwrap();
+        let mut scores = Vec::new();
+        for length in [1, 100, 600, 2000, 3] {
+            let tokens = tokens(length);
+            let ours = embedder.rank(&tokens, 1).unwrap();
+            let theirs = reference(&model, &facts, &tokens);
+            assert_eq!(theirs.len(), labels);
+            let apart = (ours - theirs[0]).abs();
+            assert!(apart < 1e-4, "{encoder:?}, {length}: {ours}, {theirs:?}");
+            scores.push(ours);
+        }
+        scores.dedup();
+        assert_eq!(scores.len(), 5, "{encoder:?}: {scores:?}");
     }
 }
 

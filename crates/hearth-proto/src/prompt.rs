@@ -1,0 +1,96 @@
+//! The input of a request.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Message, Use};
+
+/// The input that the model continues.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prompt {
+    /// Messages, rendered by the chat template of the model file.
+    Chat {
+        /// The conversation, oldest first.
+        messages: Vec<Message>,
+        /// Tools offered to the model, in OpenAI form.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tools: Vec<serde_json::Value>,
+    },
+    /// Text without template.
+    Text(String),
+    /// The text between two others.
+    Infill(Box<Infill>),
+}
+
+impl Prompt {
+    /// The use that a model must support for this prompt.
+    pub fn wanted(&self) -> Use {
+        match self {
+            Self::Chat { .. } => Use::Chat,
+            Self::Text(_) => Use::Completion,
+            Self::Infill(_) => Use::Infill,
+        }
+    }
+}
+
+impl Default for Prompt {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+/// The texts around the one that the model writes. The engine arranges them with the tokens
+/// that the model's vocabulary has for this; in the texts themselves, names of such tokens are
+/// ordinary text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Infill {
+    /// The text before. Its beginning is omitted if it is too long.
+    pub prefix: String,
+    /// The text after. Its end is omitted if it is too long.
+    pub suffix: String,
+    /// What the model's text begins with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prompt: String,
+    /// Other files of the project, put before the rest in the form of a repository where the
+    /// vocabulary has tokens for that; the first ones are omitted if they are too long. `None`:
+    /// not in the form of a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Vec<Snippet>>,
+}
+
+impl Infill {
+    /// The bytes of all texts.
+    pub fn bytes(&self) -> usize {
+        let extra = self.extra.iter().flatten();
+        let extra: usize = extra.map(|s| s.filename.len() + s.text.len()).sum();
+        self.prefix.len() + self.suffix.len() + self.prompt.len() + extra
+    }
+}
+
+/// A part of another file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snippet {
+    /// The name of the file.
+    pub filename: String,
+    /// Its text, or a part.
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_texts_count() {
+        let infill = Infill {
+            prefix: "ab".into(),
+            suffix: "c".into(),
+            prompt: "d".into(),
+            extra: Some(vec![Snippet {
+                filename: "e.rs".into(),
+                text: "fg".into(),
+            }]),
+        };
+        assert_eq!(infill.bytes(), 10);
+    }
+}
