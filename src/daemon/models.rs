@@ -8,7 +8,7 @@ use hearth_proto::{EngineShape, Failure, FailureKind, ModelEntry, ModelRef};
 
 use super::Daemon;
 use crate::engines::ResidentModel;
-use crate::models::StoredModel;
+use crate::models::{ProjectorOf, StoredModel};
 
 /// What the chat layer uses where a model file has no template (`ChatML`).
 const CHATML: &str = "{%- for message in messages -%}\n  \
@@ -39,7 +39,13 @@ impl Daemon {
         let pool = self.pool.status();
         let entries = index.models().iter().map(|model| {
             let resident = pool.get(&model.name);
+            let projector = match index.projector_of(model) {
+                ProjectorOf::Found(found) => found.header.ok().and_then(|header| header.projector),
+                ProjectorOf::None | ProjectorOf::Unusable(_) => None,
+            };
             ModelEntry {
+                vision: projector.is_some_and(|projector| projector.vision),
+                audio: projector.is_some_and(|projector| projector.audio),
                 is_default: default.as_ref() == Some(&model.name),
                 ..entry(model, resident)
             }
@@ -94,6 +100,8 @@ fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> ModelEntry {
         kind: known.or(declared),
         loaded: resident.is_some(),
         is_default: false,
+        vision: false,
+        audio: false,
         name: model.name.clone(),
         size_bytes: model.size_bytes,
         architecture: header.architecture.clone(),

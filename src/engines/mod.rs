@@ -9,6 +9,7 @@ mod event;
 mod load;
 mod pressure;
 mod process;
+mod projector;
 mod residency;
 mod resident;
 mod session;

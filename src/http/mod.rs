@@ -155,7 +155,8 @@ async fn models(State(daemon): State<Daemon>) -> Response {
                 "id": model.name, "object": "model", "created": model.modified_s, "owned_by": "hearthd",
                 "meta": {"size": model.size_bytes, "n_params": model.parameters,
                          "n_ctx_train": model.context_train, "quantization": model.quantization,
-                         "kind": model.kind.map_or("", ModelKind::as_str), "loaded": model.loaded},
+                         "kind": model.kind.map_or("", ModelKind::as_str), "loaded": model.loaded,
+                         "vision": model.vision, "audio": model.audio},
             })
         })
         .collect();

@@ -9,6 +9,8 @@ use std::time::UNIX_EPOCH;
 use hearth_gguf::{Header, read_header};
 use hearth_proto::{Failure, FailureKind, ModelKind, ModelRef, Use};
 
+use super::projectors::{self, ProjectorOf, is_projector};
+
 /// An installed model file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredModel {
@@ -42,6 +44,8 @@ impl StoredModel {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelIndex {
     models: Vec<StoredModel>,
+    /// Files that belong to models.
+    projectors: Vec<StoredModel>,
 }
 
 impl ModelIndex {
@@ -59,7 +63,9 @@ impl ModelIndex {
             }
         }
         models.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { models }
+        let is_projector = |m: &StoredModel| m.header.as_ref().is_ok_and(|h| is_projector(h));
+        let (projectors, models) = models.into_iter().partition(is_projector);
+        Self { models, projectors }
     }
 
     /// The models by name.
@@ -70,6 +76,16 @@ impl ModelIndex {
     /// The model of this name.
     pub fn get(&self, name: &str) -> Option<&StoredModel> {
         self.models.iter().find(|m| m.name == name)
+    }
+
+    /// The projector of a model.
+    pub fn projector_of(&self, model: &StoredModel) -> ProjectorOf {
+        projectors::find(&self.models, &self.projectors, model)
+    }
+
+    /// The projector of this name.
+    pub(super) fn projector(&self, name: &str) -> Option<&StoredModel> {
+        self.projectors.iter().find(|p| p.name == name)
     }
 
     /// Finds a model. The default is `configured` if that is set, else the only imported
@@ -154,6 +170,7 @@ fn describe(path: &Path, packaged: bool, before: &ModelIndex) -> Option<StoredMo
     let known = before
         .models
         .iter()
+        .chain(&before.projectors)
         .find(|m| m.path == path && m.size_bytes == size_bytes && m.modified_s == modified_s);
     let header = known.map_or_else(|| header(path), |m| m.header.clone());
     Some(StoredModel {

@@ -6,6 +6,7 @@
 mod check;
 mod files;
 mod index;
+mod projectors;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::caller::{Caller, Permission};
 use crate::changes::publish;
 use crate::config::{ConfigReader, ModelAdmins};
 pub use index::{ModelIndex, StoredModel};
+pub use projectors::ProjectorOf;
 
 /// Handle on the store; clones share everything.
 #[derive(Clone, Debug)]
@@ -188,17 +190,38 @@ impl ModelStore {
         is_loaded: impl Fn(&str) -> bool,
     ) -> Result<(), Failure> {
         self.check_admin(caller, permission)?;
+<<<<<<< HEAD
         // An alias is no name of a file.
         let index = self.refresh().await;
         let model = index.find(&ModelRef::named(name), &ModelRef::Default, Use::Chat)?;
         if is_loaded(&model.name) {
+=======
+        let index = self.refresh().await;
+        let (model, projector) = if let Some(projector) = index.projector(name) {
+            (projector.clone(), None)
+        } else {
+            let model = index.find(&ModelRef::named(name), &self.configured())?;
+            let own = index.projector(&format!("{}{}", projectors::PREFIX, model.name));
+            (model.clone(), own.cloned())
+        };
+        let owner = projectors::model_of(&model.name).unwrap_or(&model.name);
+        if is_loaded(&model.name) || is_loaded(owner) {
+>>>>>>> e366495 (engine, api, daemon: answer about pictures)
             return Err(Failure::new(
                 FailureKind::Busy,
                 format!("{name} is loaded: unload it first (`hearthctl unload`)"),
             ));
         }
+<<<<<<< HEAD
         let model = model.clone();
         blocking(move || files::remove(&model)).await??;
+=======
+        blocking(move || {
+            files::remove(&model)?;
+            projector.map_or(Ok(()), |projector| files::remove(&projector))
+        })
+        .await??;
+>>>>>>> e366495 (engine, api, daemon: answer about pictures)
         self.refresh().await;
         log::info!(uid:% = caller.principal, model = name; "model removed");
         Ok(())

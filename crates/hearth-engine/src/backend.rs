@@ -4,6 +4,7 @@
 mod choice;
 mod decoder;
 mod kv_store;
+mod media;
 mod progress;
 mod tokenizer;
 
@@ -14,6 +15,7 @@ use hearth_proto::{ChatAbilities, Failure, LoadRequest, ModelInfo};
 pub use choice::Choice;
 pub use decoder::{DecodeError, Decoder, Mask, Part, Sampled, argmax, no_logits};
 pub use kv_store::KvStore;
+pub use media::{Chunk, EmbeddedPart, MediaDecoder, Medium, Piece};
 pub use progress::Progress;
 pub use tokenizer::{ChatFormat, InfillTokens, RerankFormat, Token, Tokenizer};
 
@@ -24,6 +26,16 @@ pub trait Backend: Tokenizer + KvStore + Decoder {
 
     /// Sets the capabilities of its chat template.
     fn set_chat(&mut self, chat: ChatAbilities);
+
+    /// What decodes pictures and sounds; `None` where the model takes none.
+    fn media(&mut self) -> Option<&mut dyn MediaDecoder> {
+        None
+    }
+
+    /// The same, to ask it.
+    fn media_ref(&self) -> Option<&dyn MediaDecoder> {
+        None
+    }
 
     /// Releases memory that can be allocated again later. With `is_empty`, nothing in the
     /// KV cache is needed any more, and all of it beyond one context is released, too.

@@ -12,10 +12,11 @@ use llama_cpp_2::token::LlamaToken;
 use super::context::{Context, ContextParams};
 use super::embedder::Embedder;
 use super::formats::{infill_tokens, rerank_format};
+use super::media::MediaLibrary;
 use super::sampler::Sampler;
 use crate::backend::{
-    Backend, ChatFormat, DecodeError, Decoder, InfillTokens, KvStore, Mask, Part, Progress,
-    RerankFormat, Sampled, Token, Tokenizer,
+    Backend, ChatFormat, DecodeError, Decoder, InfillTokens, KvStore, Mask, MediaDecoder, Part,
+    Progress, RerankFormat, Sampled, Token, Tokenizer,
 };
 
 /// A loaded model with its context. Field order is drop order: the context is dropped
@@ -23,6 +24,8 @@ use crate::backend::{
 #[derive(Debug)]
 pub struct LlamaModelBackend {
     pub(super) embedder: Option<Embedder>,
+    /// The projector, where the model has one.
+    pub(super) media: Option<MediaLibrary>,
     pub(super) progress: Arc<Progress>,
     pub(super) context: Context,
     pub(super) sequences: Sequences,
@@ -248,8 +251,21 @@ impl Backend for LlamaModelBackend {
         self.info.chat = chat;
     }
 
+    fn media(&mut self) -> Option<&mut dyn MediaDecoder> {
+        self.media
+            .is_some()
+            .then_some(self as &mut dyn MediaDecoder)
+    }
+
+    fn media_ref(&self) -> Option<&dyn MediaDecoder> {
+        self.media.is_some().then_some(self as &dyn MediaDecoder)
+    }
+
     fn shrink(&mut self, is_empty: bool) {
         self.embedder = None;
+        if let Some(media) = &mut self.media {
+            media.trim();
+        }
         if is_empty && self.params.kv_tokens > self.info.context_size {
             self.params.kv_tokens = self.info.context_size;
             // Both exist for a moment; where memory does not suffice, the old one stays.
