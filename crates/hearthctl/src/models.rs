@@ -89,6 +89,8 @@ fn notes(model: &Dict) -> String {
         ("loaded", "loaded"),
         ("is_default", "default"),
         ("packaged", "packaged"),
+        ("vision", "pictures"),
+        ("audio", "sound"),
     ] {
         if flag(model, key) {
             notes.push(word);
