@@ -19,13 +19,8 @@ use super::callers::{BusCaller, Callers};
 use super::options::{self, Options};
 use super::polkit::{self, Action};
 use super::turn::{schema, turn};
-<<<<<<< HEAD
 use super::values::{board, entry, prompt_entry, ranks, tuning};
-use super::{Error, jobs, sessions, stream};
-=======
-use super::values::{board, entry, prompt_entry, tuning};
 use super::{Error, images, jobs, sessions, stream};
->>>>>>> e366495 (engine, api, daemon: answer about pictures)
 
 use crate::daemon::{Daemon, Status};
 

@@ -71,13 +71,9 @@ impl Dispatcher {
             return Err(failure);
         }
         let model = ModelRef::from(submission.model.as_deref());
-<<<<<<< HEAD
         let purpose = submission.request.prompt.wanted();
         let (model, kind) = self.resolve(&model, purpose).await?;
-=======
-        let (model, kind) = self.resolve(&model).await?;
         self.check_media(&model, &submission.request.prompt)?;
->>>>>>> e366495 (engine, api, daemon: answer about pictures)
         self.enqueue(caller, submission, owner, &config, model, kind)
     }
 

@@ -15,11 +15,8 @@ use hearth_proto::units::Bytes;
 use hearth_proto::{DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling};
 
 use super::EnginePool;
-<<<<<<< HEAD
-use super::residency::Footprint;
-=======
 use super::projector::Projector;
->>>>>>> e366495 (engine, api, daemon: answer about pictures)
+use super::residency::Footprint;
 use super::slot::FileId;
 use crate::board::BoardStatus;
 use crate::config::Config;
@@ -79,21 +76,17 @@ pub(super) async fn prepare(
 ) -> Result<Fit, Failure> {
     let config = pool.shared.config.get();
     let model = pool.shared.store.find(&ModelRef::named(name)).await?;
-<<<<<<< HEAD
+    let projector = Projector::of(&pool.shared.store.index(), &model);
     let mut board = pool.shared.board.read().await;
     reserve(pool, &mut board.reading.memory, engines).await;
-    let prepared = tokio::task::spawn_blocking(move || fit_model(&config, model, &board));
-=======
-    let projector = Projector::of(&pool.shared.store.index(), &model);
-    let board = pool.shared.board.read().await;
-    let prepared = tokio::task::spawn_blocking(move || prepare(&config, model, projector, &board));
->>>>>>> e366495 (engine, api, daemon: answer about pictures)
+    board.reading.memory = projector.without(&board.reading.memory);
+    let prepared =
+        tokio::task::spawn_blocking(move || fit_model(&config, model, projector, &board));
     prepared
         .await
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
 }
 
-<<<<<<< HEAD
 /// Takes from the free memory what engines may still take: their estimate without what they
 /// have already. Mapped weights count as available to the board, but not to the cgroup that
 /// has them.
@@ -107,26 +100,6 @@ async fn reserve(pool: &EnginePool, memory: &mut Memory, engines: &[Footprint]) 
         let has = has.unwrap_or_default();
         of_board += engine.estimate.0.saturating_sub(has.anonymous.0);
         of_cgroup += engine.estimate.0.saturating_sub(has.resident.0);
-=======
-fn prepare(
-    config: &Config,
-    model: StoredModel,
-    projector: Projector,
-    board: &BoardStatus,
-) -> Result<Admitted, Failure> {
-    let threads_max = board.threads_max;
-    let memory = projector.without(&board.reading.memory);
-    let (header, fitted) = admit(config, &model, threads_max, &memory)?;
-    let (settings, estimate) = (fitted.settings, fitted.estimate);
-    let name = model.name.as_str();
-    log::info!(
-        model = name, context = settings.context, kept = settings.kept,
-        weights = estimate.weights.0, kv = estimate.kv.0, compute = estimate.compute.0;
-        "loading a model that needs about {}", estimate.total
-    );
-    if !fitted.note.is_empty() {
-        log::warn!(model = name; "{}", fitted.note);
->>>>>>> e366495 (engine, api, daemon: answer about pictures)
     }
     if let Some(available) = &mut memory.available {
         available.0 = available.0.saturating_sub(of_board);
@@ -136,7 +109,12 @@ fn prepare(
     }
 }
 
-fn fit_model(config: &Config, model: StoredModel, board: &BoardStatus) -> Fit {
+fn fit_model(
+    config: &Config,
+    model: StoredModel,
+    projector: Projector,
+    board: &BoardStatus,
+) -> Fit {
     let threads_max = board.threads_max;
     let (header, fitted) = match admit(config, &model, threads_max, &board.reading.memory) {
         Ok(admitted) => admitted,
@@ -149,7 +127,7 @@ fn fit_model(config: &Config, model: StoredModel, board: &BoardStatus) -> Fit {
         }
     };
     let missing = missing(config, &header, board);
-    let admitted = Box::new(request(config, model, board, &header, fitted));
+    let admitted = Box::new(request(config, model, projector, board, &header, fitted));
     if admitted.note.is_empty() {
         Fit::Whole(admitted)
     } else {
@@ -168,6 +146,7 @@ fn missing(config: &Config, header: &Header, board: &BoardStatus) -> Bytes {
 fn request(
     config: &Config,
     model: StoredModel,
+    projector: Projector,
     board: &BoardStatus,
     header: &Header,
     fitted: Fitted,
@@ -183,15 +162,7 @@ fn request(
         threads_max: board.threads_max,
         slots: config.engine.slots,
         lookup_tokens: config.engine.lookup_tokens,
-<<<<<<< HEAD
-        memory_max: Some(memory_max(header, &settings).0),
-=======
-        memory_max: Some(
-            memory_max(&header, &settings)
-                .0
-                .saturating_add(projector.max.0),
-        ),
->>>>>>> e366495 (engine, api, daemon: answer about pictures)
+        memory_max: Some(memory_max(header, &settings).0.saturating_add(projector.max.0)),
         cache: disk_cache(config),
         limits: board.limits,
         sampling: Sampling::from(&config.sampling),
@@ -200,7 +171,7 @@ fn request(
         request,
         note: fitted.note,
         file,
-        estimate: fitted.estimate.total,
+        estimate: Bytes(fitted.estimate.total.0.saturating_add(projector.memory.0)),
     }
 }
 

@@ -122,7 +122,7 @@ async fn read(
             ))
         })?;
         let size = bytes.len() + chunk.len();
-        if size > max {
+        if size > max || size > limits.text && !has_media(&bytes) && !has_media(&chunk) {
             return Err(too_large());
         }
         if let Some(budget) = budget.filter(|_| size > SMALL) {

@@ -190,38 +190,27 @@ impl ModelStore {
         is_loaded: impl Fn(&str) -> bool,
     ) -> Result<(), Failure> {
         self.check_admin(caller, permission)?;
-<<<<<<< HEAD
         // An alias is no name of a file.
-        let index = self.refresh().await;
-        let model = index.find(&ModelRef::named(name), &ModelRef::Default, Use::Chat)?;
-        if is_loaded(&model.name) {
-=======
         let index = self.refresh().await;
         let (model, projector) = if let Some(projector) = index.projector(name) {
             (projector.clone(), None)
         } else {
-            let model = index.find(&ModelRef::named(name), &self.configured())?;
+            let model = index.find(&ModelRef::named(name), &ModelRef::Default, Use::Chat)?;
             let own = index.projector(&format!("{}{}", projectors::PREFIX, model.name));
             (model.clone(), own.cloned())
         };
         let owner = projectors::model_of(&model.name).unwrap_or(&model.name);
         if is_loaded(&model.name) || is_loaded(owner) {
->>>>>>> e366495 (engine, api, daemon: answer about pictures)
             return Err(Failure::new(
                 FailureKind::Busy,
                 format!("{name} is loaded: unload it first (`hearthctl unload`)"),
             ));
         }
-<<<<<<< HEAD
-        let model = model.clone();
-        blocking(move || files::remove(&model)).await??;
-=======
         blocking(move || {
             files::remove(&model)?;
             projector.map_or(Ok(()), |projector| files::remove(&projector))
         })
         .await??;
->>>>>>> e366495 (engine, api, daemon: answer about pictures)
         self.refresh().await;
         log::info!(uid:% = caller.principal, model = name; "model removed");
         Ok(())

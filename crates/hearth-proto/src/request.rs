@@ -5,11 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-<<<<<<< HEAD
-use super::{Prompt, Sampling};
-=======
-use super::{Media, Sampling, Use};
->>>>>>> e366495 (engine, api, daemon: answer about pictures)
+use super::{Media, Prompt, Sampling};
 
 /// Identifies a request; unique for as long as the daemon runs.
 #[derive(
@@ -111,50 +107,6 @@ impl Message {
     }
 }
 
-<<<<<<< HEAD
-=======
-/// The input that the model continues.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Prompt {
-    /// Messages, rendered by the chat template of the model file.
-    Chat {
-        /// The conversation, oldest first.
-        messages: Vec<Message>,
-        /// Tools offered to the model, in OpenAI form.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        tools: Vec<serde_json::Value>,
-    },
-    /// Text without template.
-    Text(String),
-}
-
-impl Prompt {
-    /// The use that a model must support for this prompt.
-    pub fn wanted(&self) -> Use {
-        match self {
-            Self::Chat { .. } => Use::Chat,
-            Self::Text(_) => Use::Completion,
-        }
-    }
-
-    /// The pictures and sounds in it, in order.
-    pub fn media(&self) -> impl Iterator<Item = &Media> {
-        let messages = match self {
-            Self::Chat { messages, .. } => messages.as_slice(),
-            Self::Text(_) => &[],
-        };
-        messages.iter().flat_map(|message| &message.media)
-    }
-}
-
-impl Default for Prompt {
-    fn default() -> Self {
-        Self::Text(String::new())
-    }
-}
-
->>>>>>> e366495 (engine, api, daemon: answer about pictures)
 /// The format that an answer must have. It is enforced token by token, so that the output
 /// is always valid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hearth_proto::{Failure, FailureKind, Message};
 
-use super::{check_count, check_length, tokenize};
+use super::{check_room, check_length, tokenize};
 use crate::as_u32;
 use crate::backend::{Backend, Chunk, Medium, Token};
 use crate::chat::ChatLayer;
@@ -104,7 +104,7 @@ pub(super) fn tokens(
             }
         }
     }
-    check_count(
+    check_room(
         as_u32(tokens.len()) + pieces.tokens_without_position(),
         context,
     )?;
