@@ -162,7 +162,11 @@ fn request(
         threads_max: board.threads_max,
         slots: config.engine.slots,
         lookup_tokens: config.engine.lookup_tokens,
-        memory_max: Some(memory_max(header, &settings).0.saturating_add(projector.max.0)),
+        memory_max: Some(
+            memory_max(header, &settings)
+                .0
+                .saturating_add(projector.max.0),
+        ),
         cache: disk_cache(config),
         limits: board.limits,
         sampling: Sampling::from(&config.sampling),

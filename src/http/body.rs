@@ -113,6 +113,7 @@ async fn read(
         return Err(too_large());
     }
     let mut held: Option<Allocation> = None;
+    let mut takes_media = false;
     let mut bytes = Vec::new();
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
@@ -122,7 +123,9 @@ async fn read(
             ))
         })?;
         let size = bytes.len() + chunk.len();
-        if size > max || size > limits.text && !has_media(&bytes) && !has_media(&chunk) {
+        // A text is not read beyond its own limit.
+        takes_media = takes_media || size > limits.text && (has_media(&bytes) || has_media(&chunk));
+        if size > max || size > limits.text && !takes_media {
             return Err(too_large());
         }
         if let Some(budget) = budget.filter(|_| size > SMALL) {
@@ -138,9 +141,6 @@ async fn read(
             }
         }
         bytes.extend_from_slice(&chunk);
-    }
-    if bytes.len() > limits.text && !has_media(&bytes) {
-        return Err(too_large());
     }
     // The allocation ends here: a handler decodes the bytes before anything else runs.
     Ok(bytes.into())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hearth_proto::{Failure, FailureKind, Message};
 
-use super::{check_room, check_length, tokenize};
+use super::{check_length, check_room, tokenize};
 use crate::as_u32;
 use crate::backend::{Backend, Chunk, Medium, Token};
 use crate::chat::ChatLayer;
