@@ -66,8 +66,10 @@ fn a_picture_is_answered_over_each_interface() {
     install(&daemon, WIDTH);
     let list: Value = serde_json::from_slice(&daemon.curl("/v1/models", &[]).stdout).unwrap();
     let models = list["data"].as_array().unwrap();
-    assert_eq!(models.len(), 1, "{list}");
-    assert_eq!(models[0]["meta"]["vision"], true, "{list}");
+    // The projector is no model.
+    assert!(!list.to_string().contains("mmproj"), "{list}");
+    let model = models.iter().find(|model| model["id"] == MODEL).unwrap();
+    assert_eq!(model["meta"]["vision"], true, "{list}");
     let shown = post(&daemon, "/api/show", &json!({"model": MODEL}));
     assert_eq!(
         shown["capabilities"],
@@ -126,12 +128,12 @@ fn a_picture_that_cannot_be_used_is_refused() {
     let mut huge = bmp(8, 8, 1);
     huge[18..22].copy_from_slice(&10_000_u32.to_le_bytes());
     huge[22..26].copy_from_slice(&10_000_u32.to_le_bytes());
-    refused(show(&daemon, &huge), "invalid_args", "10000 x 10000");
+    refused(show(&daemon, &huge), "invalid_request", "10000 x 10000");
     refused(show(&daemon, b"<svg/>"), "not_supported", "SVG");
     // Its header is whole, its data are not: the engine finds it.
     let png =
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10\x08\x02\0\0\0\0\0\0\0\0\0\0\x10IDAT";
-    refused(show(&daemon, png), "invalid_args", "damaged");
+    refused(show(&daemon, png), "invalid_request", "damaged");
     let url = ask(&json!("https://example.org/cat.png"));
     let remote = post(&daemon, "/v1/chat/completions", &url);
     refused(remote, "not_supported", "no network");
