@@ -312,7 +312,13 @@ impl Manager {
     /// Lists the installed models.
     #[zbus(out_args("models"))]
     async fn list_models(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
-        self.daemon.models().await.into_iter().map(entry).collect()
+        let models = self.daemon.models().await;
+        let states = self.daemon.model_states();
+        let entries = models.into_iter().map(|model| {
+            let state = states.iter().find(|state| state.name == model.name);
+            entry(model, state.cloned().unwrap_or_default())
+        });
+        entries.collect()
     }
 
     /// Loads a model and waits until it is ready. An empty name means the default model. There

@@ -6,14 +6,16 @@ use hearth_proto::units::{MilliCelsius, Permille};
 use hearth_proto::{ModelEntry, ModelKind};
 use zbus::{OwnedVariant, Str, Variant};
 
-use crate::daemon::BoardSnapshot;
+use crate::daemon::{BoardSnapshot, ModelStatus};
 use crate::dispatch::Ranking;
 use crate::prompt_cache::PromptEntry;
 use crate::tuning::Tuning;
 
 /// A model as `ListModels` shows it.
-pub(super) fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
+pub(super) fn entry(model: ModelEntry, status: ModelStatus) -> HashMap<&'static str, OwnedVariant> {
     HashMap::from([
+        ("state", text(status.state.as_str().to_owned())),
+        ("memory_bytes", status.memory_bytes.into()),
         ("name", text(model.name)),
         ("size_bytes", model.size_bytes.into()),
         ("architecture", text(model.architecture)),

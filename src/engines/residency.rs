@@ -29,8 +29,9 @@ pub(super) struct Residency {
     admissions: u64,
     wants: u64,
     loads: u64,
-    /// Engines that have ended.
+    /// Engines that have ended, and when the last one did.
     ends: u64,
+    last_end: Duration,
     cpu: String,
     /// The daemon finishes running answers: nothing is loaded or unloaded on request.
     draining: bool,
@@ -122,7 +123,7 @@ impl Residency {
         let slot = engine
             .slots
             .open(class, engine.commands.clone(), engine.file);
-        resident.last_busy = now;
+        resident.use_by(now, class);
         self.divide(now, limits);
         Some(slot)
     }
@@ -323,6 +324,20 @@ impl Residency {
         candidates.collect()
     }
 
+    /// Whether a model was used lately by a higher class than that for which another one is
+    /// to be loaded.
+    pub(super) fn is_above(&self, now: Duration, model: &str, loaded: &str) -> bool {
+        let class = self.get(loaded).and_then(|resident| resident.wanted);
+        let used_by = self.get(model).and_then(|resident| resident.used_by(now));
+        let pair = used_by.zip(class);
+        pair.is_some_and(|(used_by, wanted)| used_by < wanted.class)
+    }
+
+    /// The time since the last end of an engine.
+    pub(super) fn since_last_end(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.last_end)
+    }
+
     /// The memory of all engines.
     pub(super) fn footprints(&self) -> Vec<Footprint> {
         let footprints = self.engines().map(|(_, engine)| Footprint {
@@ -394,8 +409,9 @@ impl Residency {
     }
 
     /// The engine has ended; `crashed`: without having been told to.
-    pub(super) fn ended(&mut self, model: &str, crashed: bool) {
+    pub(super) fn ended(&mut self, now: Duration, model: &str, crashed: bool) {
         self.entry(model).engine = None;
+        self.last_end = now;
         self.ends += 1;
         self.crashes += u64::from(crashed);
     }
