@@ -28,7 +28,7 @@ import evening  # noqa: E402
 
 ROOT = HERE.parents[1]
 CHAT = "smollm2-135m-instruct-q4_1"
-OTHER = "gemma3-270m-q4_k_m"
+OTHER = "qwen2.5-coder-0.5b-q4_k_m"
 # The classes of work that the governor divides need answers of some length.
 TOKENS = 64
 PORT = 18431
