@@ -309,10 +309,14 @@ impl Manager {
         Ok(())
     }
 
-    /// Lists the installed models.
+    /// Lists the installed models, then the adapters.
     #[zbus(out_args("models"))]
     async fn list_models(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
-        self.daemon.models().await.into_iter().map(entry).collect()
+        let models = self.daemon.models().await.into_iter();
+        models
+            .chain(self.daemon.adapters().await)
+            .map(entry)
+            .collect()
     }
 
     /// Loads a model and waits until it is ready. An empty name means the default model. There
@@ -384,7 +388,7 @@ impl Manager {
         Err(Failure::invalid(message).into())
     }
 
-    /// Copies a model file into the service's folder under this name, and checks it. There are
+    /// Copies a model or an adapter into the service's folder under this name, and checks it. There are
     /// no options yet.
     async fn import_model(
         &self,

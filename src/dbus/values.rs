@@ -11,7 +11,7 @@ use crate::dispatch::Ranking;
 use crate::prompt_cache::PromptEntry;
 use crate::tuning::Tuning;
 
-/// A model as `ListModels` shows it.
+/// A model or an adapter as `ListModels` shows it.
 pub(super) fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
     HashMap::from([
         ("name", text(model.name)),
@@ -29,6 +29,8 @@ pub(super) fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
         ("packaged", model.packaged.into()),
         ("modified_s", model.modified_s.into()),
         ("problem", text(model.problem)),
+        ("adapters", array(model.adapters)),
+        ("bases", array(model.bases)),
     ])
 }
 

@@ -5,6 +5,7 @@
 //! out of one channel as [`PoolEvent`]s; the pool knows nothing of queues and callers.
 
 mod admission;
+mod adapters;
 mod event;
 mod load;
 mod pressure;

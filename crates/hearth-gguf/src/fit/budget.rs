@@ -28,15 +28,6 @@ impl Budget {
         }
     }
 
-    /// What is left beside something that takes `bytes`.
-    #[must_use]
-    pub fn beside(self, bytes: Bytes) -> Self {
-        Self {
-            free: Bytes(self.free.0.saturating_sub(bytes.0)),
-            ..self
-        }
-    }
-
     /// Bytes that a model may take.
     pub fn usable(self) -> Bytes {
         Bytes(self.free.0.saturating_sub(self.reserved.0))

@@ -12,6 +12,7 @@ use std::time::Duration;
 use hearth_proto::{Limits, Priority};
 
 use super::queue::AGEING;
+use super::turns::AdapterTurns;
 use batch::Turn;
 pub use batch::{Batch, SlotId, Step, Work};
 
@@ -28,6 +29,8 @@ struct Sequence {
     parked: bool,
     /// Whether it must be alone in its batch.
     alone: bool,
+    /// Identifies its set of adapters, which all sequences of a batch have.
+    adapters: u64,
     /// Positions at which a part of its prompt must end, ascending.
     stops: Vec<u32>,
     class: Priority,
@@ -53,6 +56,7 @@ pub struct Slots {
     width: usize,
     /// Tokens in one batch.
     batch_max: u32,
+    turns: AdapterTurns,
 }
 
 impl Slots {
@@ -63,6 +67,7 @@ impl Slots {
             slots: vec![None; count.max(1)],
             width: width.max(1),
             batch_max: batch_max.max(1),
+            turns: AdapterTurns::default(),
         }
     }
 
@@ -89,6 +94,7 @@ impl Slots {
             answering: false,
             parked: false,
             alone: false,
+            adapters: 0,
             stops: Vec::new(),
             class,
             since: now,
@@ -109,6 +115,7 @@ impl Slots {
             batch.order.truncate(limits.slots as usize);
         }
         self.separate(&mut batch.order);
+        self.keep_one_set(&mut batch.order);
         let mut left = self.batch_max;
         let mut others = u32::try_from(batch.order.len()).unwrap_or(u32::MAX);
         let mut prefill = None;
@@ -168,6 +175,32 @@ impl Slots {
             order.truncate(1);
         } else {
             order.retain(|turn| !is_alone(turn));
+        }
+    }
+
+    /// Removes the sequences with other adapters than those whose turn it is.
+    fn keep_one_set(&self, order: &mut Vec<Turn>) {
+        let set = |at: usize| self.slots[at].as_ref().map_or(0, |s| s.adapters);
+        let sequences = order.iter().map(|(class, _, at)| (*class, set(*at)));
+        if let Some(next) = self.turns.next(sequences) {
+            order.retain(|(_, _, at)| set(*at) == next);
+        }
+    }
+
+    /// Records that the planned batch is computed: it is a part of the turn of its set of
+    /// adapters.
+    pub fn begin(&mut self, batch: &Batch) {
+        let first = batch.steps.first();
+        let sequence = first.and_then(|step| self.slots.get(step.slot.0)?.as_ref());
+        if let Some(set) = sequence.map(|sequence| sequence.adapters) {
+            self.turns.record(set);
+        }
+    }
+
+    /// Sets what identifies a sequence's set of adapters; 0 for none.
+    pub fn set_adapters(&mut self, slot: SlotId, adapters: u64) {
+        if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
+            sequence.adapters = adapters;
         }
     }
 
