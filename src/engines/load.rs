@@ -339,38 +339,6 @@ mod tests {
     }
 
     #[test]
-    fn adapters_take_a_part_of_the_memory() {
-        let fit = |mib| {
-            let adapter = AdapterFile {
-                name: "a".into(),
-                path: "a.gguf".into(),
-                bytes: Bytes::mib(mib).0,
-            };
-            let mut board = BoardStatus::default();
-            board.reading.memory = memory(1500);
-            fit_model(&Config::default(), model(true), vec![adapter], board)
-        };
-        let context = |fit: &Fit| match fit {
-            Fit::Reduced { admitted, .. } => admitted.request.context_size,
-            other => panic!("{other:?}"),
-        };
-        let (tiny, small) = (fit(0), fit(12));
-        assert!(context(&small) < context(&tiny));
-        let Fit::Reduced { admitted, .. } = small else {
-            panic!("{small:?}")
-        };
-        assert_eq!(admitted.request.adapters.len(), 1);
-        assert!(!admitted.note.contains("adapters"), "{}", admitted.note);
-        // They do not keep the model out.
-        let Fit::Reduced { admitted, missing } = fit(600) else {
-            panic!("the model fits without them")
-        };
-        assert!(admitted.request.adapters.is_empty());
-        assert!(admitted.note.contains("without its adapters"), "{}", admitted.note);
-        assert!(missing > Bytes::mib(600));
-    }
-
-    #[test]
     fn a_model_is_admitted_if_the_memory_is_unknown() {
         let config = Config::default();
         let (_, fitted) = admit(&config, &model(true), 4, &Memory::default()).unwrap();

@@ -182,6 +182,24 @@ async fn a_request_keeps_its_adapters_over_a_crash() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn adapters_that_do_not_fit_do_not_keep_their_model_out() {
+    let folder = folder();
+    // Of 4 GiB, 10 % and the reserve are free; the file is sparse.
+    folder.board().set_available(20).unwrap();
+    let adapter = File::options().append(true).open(folder.models().join("tone.gguf"));
+    adapter.unwrap().set_len(2 << 30).unwrap();
+    let world = World::over(folder, "", Script::default()).await;
+    world.say("x").await.unwrap();
+    let loads = world.engine.picked(|command| match command {
+        Command::Load(request) => Some(request.clone()),
+        _ => None,
+    });
+    assert!(loads[0].adapters.is_empty(), "{:?}", loads[0]);
+    let note = world.daemon.status().note;
+    assert!(note.contains("without its adapters"), "{note}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_adapter_can_be_removed_and_an_added_one_is_seen() {
     let world = world(Script::default()).await;
     let caller = crate::harness::caller();
