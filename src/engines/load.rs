@@ -80,7 +80,7 @@ pub(super) async fn prepare(
     let adapters = adapters::files(&pool.shared.store.index(), &model.name);
     let mut board = pool.shared.board.read().await;
     reserve(pool, &mut board.reading.memory, engines).await;
-    let prepared = tokio::task::spawn_blocking(move || fit_model(&config, model, adapters, board));
+    let prepared = tokio::task::spawn_blocking(move || fit_model(&config, model, adapters, &board));
     prepared
         .await
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
@@ -114,17 +114,17 @@ fn fit_model(
     config: &Config,
     model: StoredModel,
     adapters: Vec<AdapterFile>,
-    board: BoardStatus,
+    board: &BoardStatus,
 ) -> Fit {
     let bytes = adapters::size(&adapters);
     if adapters.is_empty() {
-        return fit_with(config, model, adapters, &board);
+        return fit_with(config, model, adapters, board);
     }
     let mut beside = board.clone();
     adapters::reserve(&mut beside.reading.memory, bytes);
     match fit_with(config, model.clone(), adapters, &beside) {
         Fit::None { .. } => {
-            let without = fit_with(config, model, Vec::new(), &board);
+            let without = fit_with(config, model, Vec::new(), board);
             adapters::left_out(without, bytes)
         }
         fit => fit,

@@ -4,8 +4,8 @@
 //! All of them share one memory budget and the board's limits. What engines report comes
 //! out of one channel as [`PoolEvent`]s; the pool knows nothing of queues and callers.
 
-mod admission;
 mod adapters;
+mod admission;
 mod event;
 mod load;
 mod pressure;

@@ -98,7 +98,7 @@ mod tests {
     use std::path::Path;
 
     use hearth_gguf::synthetic::{AdapterShape, Shape, Storage, make, make_adapter};
-    use hearth_proto::ModelRef;
+    use hearth_proto::{ModelRef, Use};
 
     use super::*;
 
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(index.bases_of("tone"), ["small"]);
         assert!(index.bases_of("lost").is_empty());
         assert!(index.file("tone").is_some() && index.get("tone").is_none());
-        let found = index.find(&ModelRef::named("tone"), &ModelRef::Default);
+        let found = index.find(&ModelRef::named("tone"), &ModelRef::Default, Use::Chat);
         let failure = found.unwrap_err();
         assert!(failure.message.contains("fits: small"), "{failure}");
     }

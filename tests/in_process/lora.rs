@@ -186,7 +186,9 @@ async fn adapters_that_do_not_fit_do_not_keep_their_model_out() {
     let folder = folder();
     // Of 4 GiB, 10 % and the reserve are free; the file is sparse.
     folder.board().set_available(20).unwrap();
-    let adapter = File::options().append(true).open(folder.models().join("tone.gguf"));
+    let adapter = File::options()
+        .append(true)
+        .open(folder.models().join("tone.gguf"));
     adapter.unwrap().set_len(2 << 30).unwrap();
     let world = World::over(folder, "", Script::default()).await;
     world.say("x").await.unwrap();
@@ -195,7 +197,7 @@ async fn adapters_that_do_not_fit_do_not_keep_their_model_out() {
         _ => None,
     });
     assert!(loads[0].adapters.is_empty(), "{:?}", loads[0]);
-    let note = world.daemon.status().note;
+    let note = world.daemon.status().limit_reason;
     assert!(note.contains("without its adapters"), "{note}");
 }
 
