@@ -309,14 +309,14 @@ impl Manager {
         Ok(())
     }
 
-    /// Lists the installed models.
+    /// Lists the installed models, then the adapters.
     #[zbus(out_args("models"))]
     async fn list_models(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
-        let models = self.daemon.models().await;
+        let models = self.daemon.models().await.into_iter();
         let states = self.daemon.model_states();
-        let entries = models.into_iter().map(|model| {
+        let entries = models.chain(self.daemon.adapters().await).map(|model| {
             let state = states.iter().find(|state| state.name == model.name);
-            entry(model, state.cloned().unwrap_or_default())
+            entry(model, state)
         });
         entries.collect()
     }
@@ -390,7 +390,7 @@ impl Manager {
         Err(Failure::invalid(message).into())
     }
 
-    /// Copies a model file into the service's folder under this name, and checks it. There are
+    /// Copies a model or an adapter into the service's folder under this name, and checks it. There are
     /// no options yet.
     async fn import_model(
         &self,

@@ -73,6 +73,7 @@ impl Dispatcher {
         let model = ModelRef::from(submission.model.as_deref());
         let purpose = submission.request.prompt.wanted();
         let (model, kind) = self.resolve(&model, purpose).await?;
+        let submission = self.name_adapters(submission, &model).await?;
         self.enqueue(caller, submission, owner, &config, model, kind)
     }
 
@@ -90,6 +91,19 @@ impl Dispatcher {
         // The engine will report what is wrong with a header that cannot be read.
         let kind = found.header.ok().and_then(|header| header.model_kind());
         Ok((found.name, kind))
+    }
+
+    /// Replaces the numbers of adapters with their names.
+    async fn name_adapters(
+        &self,
+        mut submission: Submission,
+        model: &str,
+    ) -> Result<Submission, Failure> {
+        let lora = &mut submission.request.lora;
+        if !lora.is_empty() {
+            *lora = self.shared.store.refresh().await.named(lora, model)?;
+        }
+        Ok(submission)
     }
 
     /// Enqueues a request; `None` if it prewarms what is queued or running already.

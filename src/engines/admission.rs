@@ -17,7 +17,7 @@ use super::session::unstarted;
 const QUIET: Duration = Duration::from_mins(1);
 /// How long to wait for a change at most: that a model has become idle for long is none.
 const POLL: Duration = Duration::from_secs(1);
-/// The kernel's figures follow the end of a process within this time (vm.stat_interval).
+/// The kernel's figures follow the end of a process within this time (`vm.stat_interval`).
 const SETTLES: Duration = Duration::from_secs(1);
 
 /// Waits until a model may be loaded, has others make room, and reserves its memory; `None` if

@@ -12,11 +12,13 @@ use hearth_gguf::fit::{
 use hearth_gguf::{ElementType, Header, Place, Weights};
 use hearth_proto::reading::Memory;
 use hearth_proto::units::Bytes;
-use hearth_proto::{DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling};
+use hearth_proto::{
+    AdapterFile, DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling,
+};
 
-use super::EnginePool;
 use super::residency::Footprint;
 use super::slot::FileId;
+use super::{EnginePool, adapters};
 use crate::board::BoardStatus;
 use crate::config::Config;
 use crate::models::StoredModel;
@@ -75,9 +77,10 @@ pub(super) async fn prepare(
 ) -> Result<Fit, Failure> {
     let config = pool.shared.config.get();
     let model = pool.shared.store.find(&ModelRef::named(name)).await?;
+    let adapters = adapters::files(&pool.shared.store.index(), &model.name);
     let mut board = pool.shared.board.read().await;
     reserve(pool, &mut board.reading.memory, engines).await;
-    let prepared = tokio::task::spawn_blocking(move || fit_model(&config, model, &board));
+    let prepared = tokio::task::spawn_blocking(move || fit_model(&config, model, adapters, &board));
     prepared
         .await
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
@@ -105,7 +108,36 @@ async fn reserve(pool: &EnginePool, memory: &mut Memory, engines: &[Footprint]) 
     }
 }
 
-fn fit_model(config: &Config, model: StoredModel, board: &BoardStatus) -> Fit {
+/// Fits a model with its adapters; where the memory does not allow that at all, without them:
+/// requests that name none are still answered.
+fn fit_model(
+    config: &Config,
+    model: StoredModel,
+    adapters: Vec<AdapterFile>,
+    board: &BoardStatus,
+) -> Fit {
+    let bytes = adapters::size(&adapters);
+    if adapters.is_empty() {
+        return fit_with(config, model, adapters, board);
+    }
+    let mut beside = board.clone();
+    adapters::reserve(&mut beside.reading.memory, bytes);
+    match fit_with(config, model.clone(), adapters, &beside) {
+        Fit::None { .. } => {
+            let without = fit_with(config, model, Vec::new(), board);
+            adapters::left_out(without, bytes)
+        }
+        fit => fit,
+    }
+}
+
+/// Fits a model and loads these adapters with it; their memory is not free any more.
+fn fit_with(
+    config: &Config,
+    model: StoredModel,
+    adapters: Vec<AdapterFile>,
+    board: &BoardStatus,
+) -> Fit {
     let threads_max = board.threads_max;
     let (header, fitted) = match admit(config, &model, threads_max, &board.reading.memory) {
         Ok(admitted) => admitted,
@@ -118,7 +150,9 @@ fn fit_model(config: &Config, model: StoredModel, board: &BoardStatus) -> Fit {
         }
     };
     let missing = missing(config, &header, board);
-    let admitted = Box::new(request(config, model, board, &header, fitted));
+    let mut admitted = request(config, model, board, &header, fitted);
+    adapters::add(&mut admitted, adapters);
+    let admitted = Box::new(admitted);
     if admitted.note.is_empty() {
         Fit::Whole(admitted)
     } else {
@@ -153,6 +187,7 @@ fn request(
         lookup_tokens: config.engine.lookup_tokens,
         memory_max: Some(memory_max(header, &settings).0),
         cache: disk_cache(config),
+        adapters: Vec::new(),
         limits: board.limits,
         sampling: Sampling::from(&config.sampling),
     };

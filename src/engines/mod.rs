@@ -4,6 +4,7 @@
 //! All of them share one memory budget and the board's limits. What engines report comes
 //! out of one channel as [`PoolEvent`]s; the pool knows nothing of queues and callers.
 
+mod adapters;
 mod admission;
 mod event;
 mod load;

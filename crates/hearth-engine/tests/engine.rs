@@ -28,6 +28,8 @@ mod judge;
 mod keep;
 #[path = "engine/kinds.rs"]
 mod kinds;
+#[path = "engine/lora.rs"]
+mod lora;
 #[path = "engine/memory.rs"]
 mod memory;
 #[path = "engine/model.rs"]

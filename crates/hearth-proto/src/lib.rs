@@ -14,6 +14,7 @@ mod failure_names;
 pub mod framing;
 mod kind;
 mod limits;
+mod lora;
 mod message;
 mod model_ref;
 mod models;
@@ -35,6 +36,7 @@ pub use failure::{Failure, FailureKind};
 pub use failure_names::{FailureNames, OpenAiType};
 pub use kind::{KindFacts, ModelKind, Pooling, Use};
 pub use limits::Limits;
+pub use lora::{ADAPTERS_MAX, AdapterFile, AdapterRef, CacheScope, Lora};
 pub use message::{
     ChatAbilities, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
 };

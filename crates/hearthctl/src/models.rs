@@ -9,7 +9,7 @@ use crate::error::{CtlError, Result};
 use crate::output;
 use crate::progress::Progress;
 use crate::table::Table;
-use crate::value::{dict_to_json, flag, number, text};
+use crate::value::{dict_to_json, flag, number, text, texts};
 
 /// `hearthctl models`.
 pub async fn list(bus: &Bus, json: bool) -> Result {
@@ -113,6 +113,11 @@ fn notes(model: &Dict) -> String {
         if flag(model, key) {
             notes.push(word);
         }
+    }
+    let bases = texts(model, "bases").join(", ");
+    let of = format!("of {bases}");
+    if !bases.is_empty() {
+        notes.push(&of);
     }
     let problem = text(model, "problem");
     if !problem.is_empty() {

@@ -13,6 +13,7 @@ use hearth_proto::{
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
+use super::adapters::Adapters;
 use super::available::{check_memory, no_memory};
 use super::collector::Collector;
 use super::context::{Context, ContextParams, FLASH};
@@ -101,6 +102,7 @@ impl Loader for LlamaLoader {
         let model = self.load_model(path, progress, report, impose)?;
         let factors = factors.map(|(_, factors)| factors);
         let header = header(path)?;
+        let adapters = Adapters::load(&model, &header, &request.adapters);
         let (slots, kept_tokens) = (slots(request), request.kept_tokens);
         let sequences = sequences(&header, &EngineShape::DEFAULT, slots, kept_tokens);
         let kv_type = usable_kv_type(&header, request.kv_type);
@@ -121,6 +123,7 @@ impl Loader for LlamaLoader {
         context.set_threads(request.limits.threads, request.limits.decode_threads);
         Ok(LlamaModelBackend {
             embedder: None,
+            adapters,
             progress: Arc::clone(progress),
             settings: settings(kv_type, &context, factors),
             info: ModelInfo {

@@ -9,13 +9,14 @@ use hearth_proto::{ChatAbilities, Failure, FailureKind, ModelInfo, Sampling};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 
+use super::adapters::Adapters;
 use super::context::{Context, ContextParams};
 use super::embedder::Embedder;
 use super::formats::{infill_tokens, rerank_format};
 use super::sampler::Sampler;
 use crate::backend::{
-    Backend, ChatFormat, DecodeError, Decoder, InfillTokens, KvStore, Mask, Part, Progress,
-    RerankFormat, Sampled, Token, Tokenizer,
+    Backend, ChatFormat, DecodeError, Decoder, InfillTokens, KvStore, LoadedAdapter, Mask, Part,
+    Progress, RerankFormat, Sampled, Token, Tokenizer,
 };
 
 /// A loaded model with its context. Field order is drop order: the context is dropped
@@ -23,6 +24,7 @@ use crate::backend::{
 #[derive(Debug)]
 pub struct LlamaModelBackend {
     pub(super) embedder: Option<Embedder>,
+    pub(super) adapters: Adapters,
     pub(super) progress: Arc<Progress>,
     pub(super) context: Context,
     pub(super) sequences: Sequences,
@@ -192,6 +194,10 @@ impl Decoder for LlamaModelBackend {
         self.context.decode(parts)
     }
 
+    fn apply_adapters(&mut self, scales: &[(usize, f32)]) {
+        self.context.apply(&self.adapters, scales);
+    }
+
     fn batch_max(&self) -> u32 {
         u32::try_from(self.context.batch_size()).unwrap_or(u32::MAX)
     }
@@ -246,6 +252,10 @@ impl Backend for LlamaModelBackend {
 
     fn set_chat(&mut self, chat: ChatAbilities) {
         self.info.chat = chat;
+    }
+
+    fn adapters(&self) -> &[LoadedAdapter] {
+        self.adapters.known()
     }
 
     fn shrink(&mut self, is_empty: bool) {
