@@ -46,6 +46,7 @@ test-models: build ## answer 20 prompts with each real model as llama.cpp does (
 	@python3 tests/models/minilm.py >/dev/null || echo "NOT CHECKED: MiniLM: it could not be fetched"
 	@python3 tests/models/parity.py $(if $(MODELS),$(MODELS),--out docs/performance.md)
 	$(CARGO) test $(RELEASE) --workspace --test daemon llama_server:: -- --nocapture
+	@python3 tests/models/pictures.py $(if $(MODELS),,--out docs/performance.md)
 
 test-chat: build ## run llama.cpp's own tests of its chat layer against the one that is built in (three minutes the first time)
 	@tests/llama-cpp/run.sh

@@ -1,8 +1,10 @@
-//! Compiles llama.cpp's chat layer and its C interface, copies llama.cpp's shared libraries
-//! and the CPU kernels next to the executable, and sets the executable's rpath.
+//! Compiles llama.cpp's chat layer and its multimodal library, each with its C interface,
+//! copies llama.cpp's shared libraries and the CPU kernels next to the executable, and sets
+//! the executable's rpath.
 //!
 //! Only the sources of `common/` that render templates and parse answers are compiled: no
-//! downloader, no HTTP, no TLS.
+//! downloader, no HTTP, no TLS. Of `tools/mtmd` the library, without its helpers, which call
+//! ffmpeg.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -29,6 +31,17 @@ const SOURCES: [&str; 14] = [
     "trie",
     "unicode",
 ];
+/// The multimodal library and what belongs to it; `tools/mtmd/mtmd.cpp` is a part of
+/// media/shim.cpp. Those that build graphs do not compute: optimizing them takes longer than
+/// all of the others.
+const MEDIA: [&str; 5] = [
+    "tools/mtmd/mtmd-audio.cpp",
+    "tools/mtmd/mtmd-image.cpp",
+    "media/pictures.cpp",
+    "media/shim.cpp",
+    "media/sound.cpp",
+];
+const MEDIA_GRAPHS: [&str; 2] = ["tools/mtmd/clip.cpp", "media/graphs.cpp"];
 /// llama.cpp itself.
 const LIBRARIES: [&str; 3] = ["libllama.so.0", "libggml.so.0", "libggml-base.so.0"];
 
@@ -37,7 +50,7 @@ const LIBRARIES: [&str; 3] = ["libllama.so.0", "libggml.so.0", "libggml-base.so.
 const LLAMA: &str = "hearth-llama";
 
 fn main() -> io::Result<()> {
-    for path in ["build.rs", "chat"] {
+    for path in ["build.rs", "chat", "media"] {
         println!("cargo:rerun-if-changed={path}");
     }
     println!("cargo:rerun-if-env-changed=CMAKE_CXX_COMPILER_LAUNCHER");
@@ -54,29 +67,33 @@ fn main() -> io::Result<()> {
     let llama = llama_cpp(&root)?;
     let common = llama.join("common");
 
-    let mut build = cc::Build::new();
-    build
-        .cpp(true)
-        .std("c++17")
-        .pic(true)
+    compiler(&llama)?
         // An answer is parsed again after each token: optimize in every build profile.
         .opt_level(2)
-        .warnings(false)
-        .flag("-fvisibility=hidden")
-        .flag("-ffunction-sections")
-        .flag("-fdata-sections")
         .flag("-include")
         .flag("chat/clock.h")
         .include(&common)
-        .include(llama.join("include"))
-        .include(llama.join("ggml/include"))
-        .include(llama.join("vendor"))
-        .files(sources(&common)?);
-    if let Some(launcher) = env::var_os("CMAKE_CXX_COMPILER_LAUNCHER") {
-        let compiler = build.try_get_compiler().map_err(io::Error::other)?;
-        build.compiler(launched(&launcher, compiler.path())?);
-    }
-    build.try_compile("hearth_chat").map_err(io::Error::other)?;
+        .files(sources(&common)?)
+        .try_compile("hearth_chat")
+        .map_err(io::Error::other)?;
+    let media = |files: &[&str], level| {
+        let file = |file: &&str| match file.strip_prefix("tools/") {
+            Some(_) => llama.join(file),
+            None => PathBuf::from(file),
+        };
+        let mut build = compiler(&llama)?;
+        build
+            .opt_level(level)
+            .include(llama.join("tools/mtmd"))
+            .include("media")
+            .files(files.iter().map(file));
+        io::Result::Ok(build)
+    };
+    let graphs = media(&MEDIA_GRAPHS, 1)?.try_compile_intermediates();
+    media(&MEDIA, 2)?
+        .objects(graphs.map_err(io::Error::other)?)
+        .try_compile("hearth_media")
+        .map_err(io::Error::other)?;
 
     // OUT_DIR is target/<profile>/build/hearth-engine-<hash>/out.
     let out = out_dir();
@@ -85,6 +102,27 @@ fn main() -> io::Result<()> {
     };
     gather(&wanted(&root, &kernels)?, &profile.join("hearth-lib"))?;
     replace_link(&root, &profile.join(LLAMA))
+}
+
+/// A build of C++ with llama.cpp's headers.
+fn compiler(llama: &Path) -> io::Result<cc::Build> {
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++17")
+        .pic(true)
+        .warnings(false)
+        .flag("-fvisibility=hidden")
+        .flag("-ffunction-sections")
+        .flag("-fdata-sections")
+        .include(llama.join("include"))
+        .include(llama.join("ggml/include"))
+        .include(llama.join("vendor"));
+    if let Some(launcher) = env::var_os("CMAKE_CXX_COMPILER_LAUNCHER") {
+        let compiler = build.try_get_compiler().map_err(io::Error::other)?;
+        build.compiler(launched(&launcher, compiler.path())?);
+    }
+    Ok(build)
 }
 
 /// The sources of the chat layer and of its C interface.

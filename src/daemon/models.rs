@@ -8,7 +8,7 @@ use hearth_proto::{EngineShape, Failure, FailureKind, ModelEntry, ModelRef};
 
 use super::Daemon;
 use crate::engines::ResidentModel;
-use crate::models::StoredModel;
+use crate::models::{ProjectorOf, StoredModel};
 
 /// What the chat layer uses where a model file has no template (`ChatML`).
 const CHATML: &str = "{%- for message in messages -%}\n  \
@@ -40,7 +40,13 @@ impl Daemon {
         let entries = index.models().iter().map(|model| {
             let resident = pool.get(&model.name);
             let adapters = index.adapters_of(&model.name).into_iter();
+            let projector = match index.projector_of(model) {
+                ProjectorOf::Found(found) => found.header.ok().and_then(|header| header.projector),
+                ProjectorOf::None | ProjectorOf::Unusable(_) => None,
+            };
             ModelEntry {
+                vision: projector.is_some_and(|projector| projector.vision),
+                audio: projector.is_some_and(|projector| projector.audio),
                 is_default: default.as_ref() == Some(&model.name),
                 adapters: adapters.map(|adapter| adapter.name.clone()).collect(),
                 ..entry(model, resident)
@@ -96,6 +102,8 @@ pub(super) fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> Mo
         kind: known.or(declared),
         loaded: resident.is_some(),
         is_default: false,
+        vision: false,
+        audio: false,
         name: model.name.clone(),
         size_bytes: model.size_bytes,
         architecture: header.architecture.clone(),

@@ -20,7 +20,7 @@ use super::options::{self, Options};
 use super::polkit::{self, Action};
 use super::turn::{schema, turn};
 use super::values::{board, entry, prompt_entry, ranks, tuning};
-use super::{Error, jobs, sessions, stream};
+use super::{Error, images, jobs, sessions, stream};
 
 use crate::daemon::{Daemon, Status};
 
@@ -195,7 +195,8 @@ impl Manager {
     /// Enqueues a chat request as a job and returns at once. Options: `priority` (s):
     /// interactive, normal or background; `deadline_ms` (t or u): fail with
     /// `DeadlineExceeded` after this time; `cancel_when_gone` (b): cancel the job when its
-    /// submitter leaves the bus.
+    /// submitter leaves the bus; `images` (ah): pictures before the text of the user's last
+    /// message, each a file of at most 12 MiB.
     #[zbus(out_args("job"))]
     async fn submit(
         &self,
@@ -208,6 +209,7 @@ impl Manager {
         let peer = self.callers.identify(&header, connection).await?;
         let mut request = decode_chat(request.as_bytes())?.single()?;
         let ends_with_caller = options::apply(&options, &mut request.submission)?;
+        images::attach(&options, &mut request.submission).await?;
         let id = self
             .daemon
             .jobs
@@ -237,6 +239,7 @@ impl Manager {
         // Closing the pipe ends the job; a caller that has left the bus may still read from
         // it.
         let ends_with_caller = options::apply(&options, &mut request.submission)?;
+        images::attach(&options, &mut request.submission).await?;
         let (id, events) = self
             .daemon
             .jobs

@@ -5,6 +5,7 @@
 
 mod callers;
 mod error;
+mod images;
 mod jobs;
 mod manager;
 mod models;

@@ -8,6 +8,7 @@ use hearth_proto::{Failure, Priority, RequestOptions, Submission};
 use serde_json::{Map, Number, Value};
 use zbus::{OwnedVariant, Variant};
 
+use super::images::IMAGES;
 use super::turn::schema;
 use crate::dispatch::{Prewarm, Rerank};
 use crate::sessions::Turn;
@@ -134,7 +135,10 @@ pub(super) fn tune(options: &Options) -> Result<Duration, Failure> {
 /// Applies the options of `Submit` and `OpenStream`; returns whether the job ends when
 /// its submitter leaves the bus.
 pub(super) fn apply(options: &Options, submission: &mut Submission) -> Result<bool, Failure> {
-    check(options, &["priority", "deadline_ms", "cancel_when_gone"])?;
+    check(
+        options,
+        &["priority", "deadline_ms", "cancel_when_gone", IMAGES],
+    )?;
     if let Some(word) = text(options, "priority")? {
         submission.request.priority = word.parse().map_err(Failure::invalid)?;
     }

@@ -31,6 +31,8 @@ pub(super) fn entry(
             "kind",
             text(model.kind.map_or("", ModelKind::as_str).to_owned()),
         ),
+        ("vision", model.vision.into()),
+        ("audio", model.audio.into()),
         ("loaded", model.loaded.into()),
         ("is_default", model.is_default.into()),
         ("packaged", model.packaged.into()),

@@ -74,6 +74,7 @@ impl Dispatcher {
         let purpose = submission.request.prompt.wanted();
         let (model, kind) = self.resolve(&model, purpose).await?;
         let submission = self.name_adapters(submission, &model).await?;
+        self.check_media(&model, &submission.request.prompt)?;
         self.enqueue(caller, submission, owner, &config, model, kind)
     }
 

@@ -9,6 +9,7 @@ mod candidates;
 mod embed;
 mod entry;
 mod limits;
+mod media;
 mod prewarm;
 mod requests;
 mod rerank;

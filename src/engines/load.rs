@@ -16,6 +16,7 @@ use hearth_proto::{
     AdapterFile, DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling,
 };
 
+use super::projector::Projector;
 use super::residency::Footprint;
 use super::slot::FileId;
 use super::{EnginePool, adapters};
@@ -68,6 +69,22 @@ impl From<&Config> for Wanted {
     }
 }
 
+/// The files that are loaded with a model.
+#[derive(Clone, Debug)]
+struct Parts {
+    adapters: Vec<AdapterFile>,
+    projector: Projector,
+}
+
+impl Parts {
+    fn without_adapters(&self) -> Self {
+        Self {
+            adapters: Vec::new(),
+            ..self.clone()
+        }
+    }
+}
+
 /// The load request for a model, with settings that fit the memory available now beside
 /// the engines that run.
 pub(super) async fn prepare(
@@ -77,10 +94,15 @@ pub(super) async fn prepare(
 ) -> Result<Fit, Failure> {
     let config = pool.shared.config.get();
     let model = pool.shared.store.find(&ModelRef::named(name)).await?;
-    let adapters = adapters::files(&pool.shared.store.index(), &model.name);
+    let index = pool.shared.store.index();
+    let parts = Parts {
+        adapters: adapters::files(&index, &model.name),
+        projector: Projector::of(&index, &model),
+    };
     let mut board = pool.shared.board.read().await;
     reserve(pool, &mut board.reading.memory, engines).await;
-    let prepared = tokio::task::spawn_blocking(move || fit_model(&config, model, adapters, &board));
+    board.reading.memory = parts.projector.without(&board.reading.memory);
+    let prepared = tokio::task::spawn_blocking(move || fit_model(&config, model, parts, &board));
     prepared
         .await
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
@@ -110,21 +132,17 @@ async fn reserve(pool: &EnginePool, memory: &mut Memory, engines: &[Footprint]) 
 
 /// Fits a model with its adapters; where the memory does not allow that at all, without them:
 /// requests that name none are still answered.
-fn fit_model(
-    config: &Config,
-    model: StoredModel,
-    adapters: Vec<AdapterFile>,
-    board: &BoardStatus,
-) -> Fit {
-    let bytes = adapters::size(&adapters);
-    if adapters.is_empty() {
-        return fit_with(config, model, adapters, board);
+fn fit_model(config: &Config, model: StoredModel, parts: Parts, board: &BoardStatus) -> Fit {
+    let bytes = adapters::size(&parts.adapters);
+    if parts.adapters.is_empty() {
+        return fit_with(config, model, parts, board);
     }
     let mut beside = board.clone();
     adapters::reserve(&mut beside.reading.memory, bytes);
-    match fit_with(config, model.clone(), adapters, &beside) {
+    let without = parts.without_adapters();
+    match fit_with(config, model.clone(), parts, &beside) {
         Fit::None { .. } => {
-            let without = fit_with(config, model, Vec::new(), board);
+            let without = fit_with(config, model, without, board);
             adapters::left_out(without, bytes)
         }
         fit => fit,
@@ -132,12 +150,7 @@ fn fit_model(
 }
 
 /// Fits a model and loads these adapters with it; their memory is not free any more.
-fn fit_with(
-    config: &Config,
-    model: StoredModel,
-    adapters: Vec<AdapterFile>,
-    board: &BoardStatus,
-) -> Fit {
+fn fit_with(config: &Config, model: StoredModel, parts: Parts, board: &BoardStatus) -> Fit {
     let threads_max = board.threads_max;
     let (header, fitted) = match admit(config, &model, threads_max, &board.reading.memory) {
         Ok(admitted) => admitted,
@@ -150,8 +163,8 @@ fn fit_with(
         }
     };
     let missing = missing(config, &header, board);
-    let mut admitted = request(config, model, board, &header, fitted);
-    adapters::add(&mut admitted, adapters);
+    let mut admitted = request(config, model, parts.projector, board, &header, fitted);
+    adapters::add(&mut admitted, parts.adapters);
     let admitted = Box::new(admitted);
     if admitted.note.is_empty() {
         Fit::Whole(admitted)
@@ -171,6 +184,7 @@ fn missing(config: &Config, header: &Header, board: &BoardStatus) -> Bytes {
 fn request(
     config: &Config,
     model: StoredModel,
+    projector: Projector,
     board: &BoardStatus,
     header: &Header,
     fitted: Fitted,
@@ -179,13 +193,18 @@ fn request(
     let file = file_id(&model.path);
     let request = LoadRequest {
         path: model.path,
+        projector: projector.path,
         context_size: settings.context,
         kept_tokens: settings.kept,
         kv_type: settings.kv_type,
         threads_max: board.threads_max,
         slots: config.engine.slots,
         lookup_tokens: config.engine.lookup_tokens,
-        memory_max: Some(memory_max(header, &settings).0),
+        memory_max: Some(
+            memory_max(header, &settings)
+                .0
+                .saturating_add(projector.max.0),
+        ),
         cache: disk_cache(config),
         adapters: Vec::new(),
         limits: board.limits,
@@ -195,7 +214,7 @@ fn request(
         request,
         note: fitted.note,
         file,
-        estimate: fitted.estimate.total,
+        estimate: Bytes(fitted.estimate.total.0.saturating_add(projector.memory.0)),
     }
 }
 

@@ -10,6 +10,7 @@ mod event;
 mod load;
 mod pressure;
 mod process;
+mod projector;
 mod residency;
 mod resident;
 mod session;

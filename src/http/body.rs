@@ -21,6 +21,17 @@ const SMALL: usize = 64 * 1024;
 /// This many bodies of the largest size are read at once, half of them for one caller: with
 /// the default of 8 MiB, all bodies together take less than 64 MiB.
 const LARGE_AT_ONCE: usize = 8;
+/// A body with pictures or sounds: one of the largest, in base64, and a conversation.
+const WITH_MEDIA: usize = 24 << 20;
+/// Where pictures and sounds may be sent.
+const MEDIA_PATHS: [&str; 4] = [
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/api/chat",
+    "/api/generate",
+];
+/// What only a body with pictures or sounds contains: a text alone has the lower limit.
+const MEDIA_MARKS: [&[u8]; 3] = [b";base64,", b"\"images\"", b"\"input_audio\""];
 /// Seconds after which a refused client may try again.
 const RETRY_S: u32 = 5;
 
@@ -52,19 +63,57 @@ impl FromRequest<Daemon> for Body {
         let body_max = http.body_max_mib as usize * 1024 * 1024;
         let budget = parts.extensions.get::<BodyBudget>();
         let timeout = Duration::from_secs(u64::from(http.body_s));
-        let read = tokio::time::timeout(timeout, read(body, body_max, budget));
+        let takes_media = MEDIA_PATHS.contains(&parts.uri.path());
+        let limits = Limits::new(body_max, takes_media);
+        let read = tokio::time::timeout(timeout, read(body, limits, budget));
         let read = read.await.unwrap_or_else(|_| Err(timed_out(http.body_s)));
         read.map(Self)
             .map_err(|refusal| refusal.respond_at(parts.uri.path()))
     }
 }
 
-async fn read(body: Incoming, max: usize, budget: Option<&BodyBudget>) -> Result<Bytes, ApiError> {
+/// Limits of a body, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Without pictures and sounds.
+    text: usize,
+    /// Of any.
+    max: usize,
+    /// Of all bodies together.
+    all: usize,
+}
+
+impl Limits {
+    /// The limits where `text` is configured. One caller has half of what all may take: a
+    /// body never has more.
+    fn new(text: usize, takes_media: bool) -> Self {
+        let all = text.saturating_mul(LARGE_AT_ONCE);
+        let with_media = if takes_media { WITH_MEDIA } else { 0 };
+        Self {
+            text,
+            max: text.max(with_media.min(all / 2)),
+            all,
+        }
+    }
+}
+
+fn has_media(bytes: &[u8]) -> bool {
+    let has = |mark: &&[u8]| bytes.windows(mark.len()).any(|window| window == *mark);
+    MEDIA_MARKS.iter().any(has)
+}
+
+async fn read(
+    body: Incoming,
+    limits: Limits,
+    budget: Option<&BodyBudget>,
+) -> Result<Bytes, ApiError> {
+    let max = limits.max;
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > max {
         return Err(too_large());
     }
     let mut held: Option<Allocation> = None;
+    let mut takes_media = false;
     let mut bytes = Vec::new();
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
@@ -74,11 +123,13 @@ async fn read(body: Incoming, max: usize, budget: Option<&BodyBudget>) -> Result
             ))
         })?;
         let size = bytes.len() + chunk.len();
-        if size > max {
+        // A text is not read beyond its own limit.
+        takes_media = takes_media || size > limits.text && (has_media(&bytes) || has_media(&chunk));
+        if size > max || size > limits.text && !takes_media {
             return Err(too_large());
         }
         if let Some(budget) = budget.filter(|_| size > SMALL) {
-            let all = max.saturating_mul(LARGE_AT_ONCE);
+            let all = limits.all;
             let is_granted = if let Some(allocation) = &mut held {
                 allocation.grow(chunk.len(), all)
             } else {
@@ -140,8 +191,22 @@ mod tests {
             (body(16, MAX / 16), true),
             (body(17, MAX / 16), false),
         ] {
-            assert_eq!(read(body, MAX, None).await.is_ok(), fits);
+            let limits = Limits::new(MAX, false);
+            assert_eq!(read(body, limits, None).await.is_ok(), fits);
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_with_a_picture_may_be_larger() {
+        let limits = Limits::new(MAX, true);
+        assert_eq!((limits.text, limits.max), (MAX, MAX * LARGE_AT_ONCE / 2));
+        assert_eq!(Limits::new(8 << 20, true).max, WITH_MEDIA);
+        assert_eq!(Limits::new(64 << 20, true).max, 64 << 20);
+        let long = vec![b'x'; MAX];
+        let picture = [&long[..], br#"{"url": "data:image/png;base64,"}"#].concat();
+        let text = [&long[..], b"{}"].concat();
+        assert!(read(Incoming::from(picture), limits, None).await.is_ok());
+        assert!(read(Incoming::from(text), limits, None).await.is_err());
     }
 
     #[tokio::test]
@@ -156,12 +221,15 @@ mod tests {
         let _others = bodies
             .allocate(caller, half - MAX + 1, MAX * LARGE_AT_ONCE)
             .unwrap();
-        let refused = read(body(16, MAX / 16), MAX, Some(&budget)).await;
+        let limits = Limits::new(MAX, false);
+        let refused = read(body(16, MAX / 16), limits, Some(&budget)).await;
         let response = refused.unwrap_err().respond_at("/");
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "5");
         for (chunks, size) in [(15, MAX / 16), (1, SMALL)] {
-            let read = read(body(chunks, size), MAX, Some(&budget)).await.unwrap();
+            let read = read(body(chunks, size), limits, Some(&budget))
+                .await
+                .unwrap();
             assert_eq!(read.len(), chunks * size);
         }
         // Everything was released.

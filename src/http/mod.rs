@@ -158,7 +158,9 @@ async fn models(State(daemon): State<Daemon>) -> Response {
                 "meta": {"size": model.size_bytes, "n_params": model.parameters,
                          "n_ctx_train": model.context_train, "quantization": model.quantization,
                          "kind": model.kind.map_or("", ModelKind::as_str), "loaded": model.loaded,
-                         "adapters": model.adapters},
+                         "adapters": model.adapters,
+
+                         "vision": model.vision, "audio": model.audio},
             })
         })
         .collect();

@@ -9,6 +9,8 @@ use std::time::UNIX_EPOCH;
 use hearth_gguf::{Header, read_header};
 use hearth_proto::{Failure, FailureKind, ModelKind, ModelRef, Use};
 
+use super::projectors::{self, ProjectorOf, is_projector};
+
 /// An installed model file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredModel {
@@ -43,6 +45,8 @@ impl StoredModel {
 pub struct ModelIndex {
     models: Vec<StoredModel>,
     adapters: Vec<StoredModel>,
+    /// Files that belong to models.
+    projectors: Vec<StoredModel>,
 }
 
 impl ModelIndex {
@@ -60,8 +64,14 @@ impl ModelIndex {
             }
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
+        let is_projector = |m: &StoredModel| m.header.as_ref().is_ok_and(|h| is_projector(h));
+        let (projectors, files): (_, Vec<_>) = files.into_iter().partition(is_projector);
         let (adapters, models) = files.into_iter().partition(StoredModel::is_adapter);
-        Self { models, adapters }
+        Self {
+            models,
+            adapters,
+            projectors,
+        }
     }
 
     /// The models by name.
@@ -83,6 +93,16 @@ impl ModelIndex {
     /// The model of this name.
     pub fn get(&self, name: &str) -> Option<&StoredModel> {
         self.models.iter().find(|m| m.name == name)
+    }
+
+    /// The projector of a model.
+    pub fn projector_of(&self, model: &StoredModel) -> ProjectorOf {
+        projectors::find(&self.models, &self.projectors, model)
+    }
+
+    /// The projector of this name.
+    pub(super) fn projector(&self, name: &str) -> Option<&StoredModel> {
+        self.projectors.iter().find(|p| p.name == name)
     }
 
     /// Finds a model. The default is `configured` if that is set, else the only imported
@@ -176,6 +196,7 @@ fn describe(path: &Path, packaged: bool, before: &ModelIndex) -> Option<StoredMo
         .models
         .iter()
         .chain(&before.adapters)
+        .chain(&before.projectors)
         .find(|m| m.path == path && m.size_bytes == size_bytes && m.modified_s == modified_s);
     let header = known.map_or_else(|| header(path), |m| m.header.clone());
     Some(StoredModel {

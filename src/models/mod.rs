@@ -7,6 +7,7 @@ mod adapters;
 mod check;
 mod files;
 mod index;
+mod projectors;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::caller::{Caller, Permission};
 use crate::changes::publish;
 use crate::config::{ConfigReader, ModelAdmins};
 pub use index::{ModelIndex, StoredModel};
+pub use projectors::ProjectorOf;
 
 /// Handle on the store; clones share everything.
 #[derive(Clone, Debug)]
@@ -195,18 +197,27 @@ impl ModelStore {
         // An alias is no name of a file.
         let index = self.refresh().await;
         let wanted = ModelRef::named(name);
-        let model = match wanted.name().and_then(|name| index.file(name)) {
-            Some(file) => file,
-            None => index.find(&wanted, &ModelRef::Default, Use::Chat)?,
+        let (model, projector) = if let Some(projector) = index.projector(name) {
+            (projector.clone(), None)
+        } else if let Some(file) = wanted.name().and_then(|name| index.file(name)) {
+            let own = index.projector(&format!("{}{}", projectors::PREFIX, file.name));
+            (file.clone(), own.cloned())
+        } else {
+            let model = index.find(&wanted, &ModelRef::Default, Use::Chat)?;
+            (model.clone(), None)
         };
-        if is_loaded(&model.name) {
+        let owner = projectors::model_of(&model.name).unwrap_or(&model.name);
+        if is_loaded(&model.name) || is_loaded(owner) {
             return Err(Failure::new(
                 FailureKind::Busy,
                 format!("{name} is loaded: unload it first (`hearthctl unload`)"),
             ));
         }
-        let model = model.clone();
-        blocking(move || files::remove(&model)).await??;
+        blocking(move || {
+            files::remove(&model)?;
+            projector.map_or(Ok(()), |projector| files::remove(&projector))
+        })
+        .await??;
         self.refresh().await;
         log::info!(uid:% = caller.principal, model = name; "model removed");
         Ok(())

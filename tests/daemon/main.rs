@@ -35,6 +35,7 @@ mod not_checked;
 mod ollama;
 mod openapi;
 mod order;
+mod pictures;
 mod polkit;
 mod prewarm;
 mod pull;

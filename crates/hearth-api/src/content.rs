@@ -1,10 +1,11 @@
 //! What messages of all APIs have in common.
 
-use hearth_proto::{Failure, FailureKind};
+use hearth_proto::{Failure, FailureKind, Media};
 use serde::Deserialize;
 use serde::de::{Error, SeqAccess};
 use serde_json::Value;
 
+use crate::media::{picture, sound};
 use crate::read::{join, quote};
 use crate::scalars::Text;
 use crate::shape::{List, Object, Shape, deserialize_by_shape};
@@ -23,6 +24,8 @@ pub(crate) struct Part {
     pub kind: Option<Text>,
     pub text: Option<Text>,
     pub refusal: Option<Text>,
+    pub image_url: Option<Value>,
+    pub input_audio: Option<Value>,
 }
 
 deserialize_by_shape!(Content);
@@ -41,28 +44,45 @@ impl<'de> Shape<'de> for Content {
 }
 
 impl Content {
-    /// The text of a chat's message, whose place in the request this is.
-    pub(crate) fn into_text(self, message: &str) -> Result<String, Failure> {
+    /// The text of a chat's message, whose place in the request this is, and the pictures and
+    /// sounds in it.
+    pub(crate) fn into_text(self, message: &str) -> Result<(String, Vec<Media>), Failure> {
         let place = join(message, "content");
-        let text = |part: Part| match (part.kind.as_ref().map(|kind| kind.0.as_str()), part.text) {
-            (Some("text"), Some(text)) => Ok(text.0),
-            (Some("text"), None) => Err(Failure::invalid_field(
-                &place,
-                "must have a `text` in each part of type \"text\"",
-            )),
-            (kind, _) => Err(Failure::of_field(
-                FailureKind::NotSupported,
-                &place,
-                format_args!(
-                    "has a part of type {}; only \"text\" is supported",
-                    quote(kind.unwrap_or("?"))
-                ),
-            )),
+        let parts = match self {
+            Self::Text(text) => return Ok((text, Vec::new())),
+            Self::Parts(parts) => parts,
         };
-        match self {
-            Self::Text(text) => Ok(text),
-            Self::Parts(parts) => parts.into_iter().map(text).collect(),
+        let (mut text, mut media) = (String::new(), Vec::new());
+        for (n, part) in parts.into_iter().enumerate() {
+            let here = format!("{place}[{n}]");
+            match (part.kind.as_ref().map(|kind| kind.0.as_str()), part.text) {
+                (Some("text"), Some(more)) => text.push_str(&more.0),
+                (Some("text"), None) => {
+                    return Err(Failure::invalid_field(
+                        &place,
+                        "must have a `text` in each part of type \"text\"",
+                    ));
+                }
+                (Some("image_url"), _) => {
+                    media.push(picture(&here, part.image_url.as_ref(), text.len())?);
+                }
+                (Some("input_audio"), _) => {
+                    media.push(sound(&here, part.input_audio.as_ref(), text.len())?);
+                }
+                (kind, _) => {
+                    return Err(Failure::of_field(
+                        FailureKind::NotSupported,
+                        &place,
+                        format_args!(
+                            "has a part of type {}; \"text\", \"image_url\" and \"input_audio\" \
+                             are supported",
+                            quote(kind.unwrap_or("?"))
+                        ),
+                    ));
+                }
+            }
         }
+        Ok((text, media))
     }
 }
 

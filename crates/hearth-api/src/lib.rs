@@ -8,6 +8,7 @@ mod date;
 mod encode;
 pub mod llama_server;
 mod lora;
+mod media;
 pub mod ollama;
 pub mod openai;
 mod read;

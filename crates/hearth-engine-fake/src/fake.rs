@@ -128,6 +128,8 @@ impl FakeBackend {
                 has_chat_template: false,
                 kind: ModelKind::Chat,
                 chat: ChatAbilities::default(),
+                vision: false,
+                audio: false,
                 load_ms: 0,
             },
             cells: BTreeMap::new(),

@@ -5,6 +5,7 @@ mod adapter;
 mod choice;
 mod decoder;
 mod kv_store;
+mod media;
 mod progress;
 mod tokenizer;
 
@@ -16,6 +17,7 @@ pub use adapter::LoadedAdapter;
 pub use choice::Choice;
 pub use decoder::{DecodeError, Decoder, Mask, Part, Sampled, argmax, no_logits};
 pub use kv_store::KvStore;
+pub use media::{Chunk, EmbeddedPart, MediaDecoder, Medium, Piece};
 pub use progress::Progress;
 pub use tokenizer::{ChatFormat, InfillTokens, RerankFormat, Token, Tokenizer};
 
@@ -29,6 +31,16 @@ pub trait Backend: Tokenizer + KvStore + Decoder {
 
     /// The adapters that it was loaded with.
     fn adapters(&self) -> &[LoadedAdapter];
+
+    /// What decodes pictures and sounds; `None` where the model takes none.
+    fn media(&mut self) -> Option<&mut dyn MediaDecoder> {
+        None
+    }
+
+    /// The same, to ask it.
+    fn media_ref(&self) -> Option<&dyn MediaDecoder> {
+        None
+    }
 
     /// Releases memory that can be allocated again later. With `is_empty`, nothing in the
     /// KV cache is needed any more, and all of it beyond one context is released, too.

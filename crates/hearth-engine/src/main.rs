@@ -12,7 +12,8 @@ use hearth_engine::llama::{LlamaLoader, Runtime};
 use hearth_engine::{exit_code, offline, run, tools, try_template};
 use hearth_gguf::read_header;
 use hearth_gguf::synthetic::{
-    AdapterShape, Family, Shape, Storage, make, make_adapter, make_family,
+    AdapterShape, Family, Projector, Shape, Storage, make, make_adapter, make_family,
+    make_projector,
 };
 use hearth_proto::{
     BenchJob, Event, Failure, FailureKind, GenerateRequest, Message, Prompt, RequestId, Sampling,
@@ -107,8 +108,14 @@ struct RunArgs {
 #[derive(clap::Args)]
 struct MakeArgs {
     /// The name of a model, or `layers,width,ff,heads,kv_heads,vocab`.
-    #[arg(long, required_unless_present = "family")]
+    #[arg(long, required_unless_present_any = ["family", "projector"])]
     shape: Option<Shape>,
+    /// A projector for pictures instead: the name of its shape.
+    #[arg(long, conflicts_with_all = ["shape", "family", "storage"])]
+    projector: Option<Projector>,
+    /// Width of the embeddings of the projector's text model.
+    #[arg(long, requires = "projector")]
+    text_width: Option<u32>,
     /// A tiny model of another architecture instead, in 32-bit floats.
     #[arg(long, conflicts_with_all = ["shape", "storage"])]
     family: Option<Family>,
@@ -175,6 +182,12 @@ fn main() -> ExitCode {
         }
         Some(Tool::MakeModel(args)) => {
             let out = &args.out;
+            if let Some(shape) = args.projector {
+                let shape = args
+                    .text_width
+                    .map_or(shape, |width| shape.for_width(width));
+                return exit_code(make_projector(out, shape, args.seed));
+            }
             return exit_code(match (args.family, args.shape) {
                 (Some(family), _) => make_family(out, family, args.seed),
                 (None, Some(shape)) => make(out, shape, args.storage, args.seed, &mut |_, _| ()),

@@ -1,5 +1,7 @@
 //! The prompt of a request: rendered by the chat layer, tokenized, and short enough.
 
+mod media;
+
 use hearth_proto::{
     Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, common_prefix,
 };
@@ -9,6 +11,7 @@ use super::as_u32;
 use super::backend::{Backend, Token};
 use super::chat::{ChatLayer, ChatPrompt};
 use super::infill;
+use super::pieces::Pieces;
 
 /// Bytes of text per token of the context. Ordinary text has 2 to 5; longer input is
 /// refused before it is tokenized, which cannot be aborted and takes seconds per
@@ -20,6 +23,8 @@ pub(super) const BYTES_PER_TOKEN: usize = 32;
 pub(super) struct TokenizedPrompt {
     /// At least one, and fewer than the context size.
     pub(super) tokens: Vec<Token>,
+    /// The pictures and sounds among them.
+    pub(super) pieces: Pieces,
     pub(super) reader: AnswerReader,
     /// Control tokens that are text of the answer.
     pub(super) controls: Vec<(Token, String)>,
@@ -55,9 +60,11 @@ impl TokenizedPrompt {
         {
             return Ok(Self::plain(tokenize(backend, chat, &prefix)?));
         }
+        let marked = media::marked(backend, messages)?;
+        let messages = marked.as_ref().unwrap_or(messages);
         let render = |messages: &[Message]| {
             let prompt = chat.render(request, messages, tools)?;
-            let tokens = tokenize(backend, chat, &prompt.text)?;
+            let tokens = media::tokens(backend, chat, &prompt.text, messages)?;
             Ok((tokens, prompt))
         };
         let too_long = |result: &Result<_, Failure>| matches!(result, Err(failure) if failure.kind == FailureKind::ContextTooLong);
@@ -68,13 +75,14 @@ impl TokenizedPrompt {
                 result = render(&messages);
             }
         }
-        let (tokens, mut prompt) = result?;
+        let ((tokens, pieces), mut prompt) = result?;
         let named = |name: &String| Some((backend.named(name)?, name.clone()));
         let begun = backend.tokenize(&prompt.generation_prompt, false);
         let begun = common_prefix(tokens.iter().rev(), begun.iter().rev());
         Ok(Self {
             answer_at: tokens.len() - begun,
             tokens,
+            pieces,
             controls: prompt.controls.iter().filter_map(named).collect(),
             stops: std::mem::take(&mut prompt.stops),
             reader: std::mem::replace(&mut prompt.reader, AnswerReader::plain()),
@@ -86,6 +94,7 @@ impl TokenizedPrompt {
         Self {
             answer_at: tokens.len(),
             tokens,
+            pieces: Pieces::default(),
             reader: AnswerReader::plain(),
             controls: Vec::new(),
             stops: Vec::new(),
@@ -132,16 +141,21 @@ fn check_count(tokens: &[Token], context: u32) -> Result<(), Failure> {
             "the prompt is empty: send at least one word",
         ));
     }
-    if count >= context {
-        return Err(Failure::new(
-            FailureKind::ContextTooLong,
-            format!(
-                "the prompt has {count} tokens, the context holds {context}: shorten the prompt, \
-                 or raise `model.context` in hearthd.toml"
-            ),
-        ));
+    check_room(count, context)
+}
+
+/// Refuses a prompt that leaves no room for an answer.
+fn check_room(count: u32, context: u32) -> Result<(), Failure> {
+    if count < context {
+        return Ok(());
     }
-    Ok(())
+    Err(Failure::new(
+        FailureKind::ContextTooLong,
+        format!(
+            "the prompt has {count} tokens, the context holds {context}: shorten the prompt, \
+             or raise `model.context` in hearthd.toml"
+        ),
+    ))
 }
 
 /// Refuses a text that is far too long before it is tokenized.

@@ -94,7 +94,10 @@ impl<B: Backend> Worker<B> {
             sequence.add_boundary(divergence);
         }
         let boundaries = sequence.lengths().boundaries;
-        let stops = boundaries.into_iter().map(as_u32).collect();
+        let mut stops: Vec<u32> = boundaries.into_iter().map(as_u32).collect();
+        stops.extend(sequence.pieces.stops());
+        stops.sort_unstable();
+        stops.dedup();
         self.slots.stop_at(slot, stops);
     }
 

@@ -15,6 +15,7 @@ use super::as_u32;
 use super::backend::{Backend, Part, Token};
 use super::chat::ChatLayer;
 use super::confidence::Tracker;
+use super::pieces::Pieces;
 use super::prompt::{TokenizedPrompt, tokenize};
 use super::text_stream::TextStream;
 
@@ -22,7 +23,7 @@ use super::text_stream::TextStream;
 #[derive(Debug)]
 pub(super) struct Sequence<S> {
     pub(super) id: RequestId,
-    uid: Option<u32>,
+    pub(super) uid: Option<u32>,
     /// The adapters that it is computed with.
     pub(super) adapters: AdapterSet,
     /// Its sequence number in the KV cache.
@@ -30,6 +31,8 @@ pub(super) struct Sequence<S> {
     /// The prompt's tokens, then the answer's.
     tokens: Vec<Token>,
     prompt_tokens: u32,
+    /// The pictures and sounds among its tokens.
+    pub(super) pieces: Pieces,
     /// Tokens of the stable prefix, which is worth writing to disk.
     stable: usize,
     /// Further numbers of tokens after which another prompt may diverge from this one.
@@ -73,7 +76,9 @@ impl<S> Sequence<S> {
             (false, most) => most.unwrap_or(u32::MAX).min(room),
         };
         let mut sampler = backend.sampler(&request.sampling)?;
-        backend.accept(&mut sampler, &tokens, false);
+        // A picture or sound is none of the texts that penalties count.
+        let texts: Vec<Token> = tokens.iter().copied().filter(|t| *t >= 0).collect();
+        backend.accept(&mut sampler, &texts, false);
         backend.accept(&mut sampler, &request.resume, true);
         let stops = [request.stop.as_slice(), &prompt.stops].concat();
         let mut sequence = Self {
@@ -83,6 +88,7 @@ impl<S> Sequence<S> {
             seq: 0,
             tokens,
             prompt_tokens,
+            pieces: prompt.pieces,
             stable: 0,
             boundaries: Vec::new(),
             answer_at: prompt.answer_at,
@@ -241,6 +247,8 @@ impl<S> Sequence<S> {
         // The batch yields one token more than the accepted drafts.
         let most = left.saturating_sub(1) as usize;
         let before = parts.len();
+        // A picture or sound cannot be drafted.
+        let draft = draft.iter().take_while(|token| **token >= 0);
         let draft = (from..).zip(draft).take(most);
         parts.extend(draft.map(|(position, token)| Part {
             token: *token,
@@ -254,6 +262,11 @@ impl<S> Sequence<S> {
     /// Records how many drafted tokens were accepted.
     pub(super) fn record_draft(&mut self, drafted: usize, accepted: usize) {
         self.lookup.record(drafted, accepted);
+    }
+
+    /// Records time that was spent on the prompt besides its decoding.
+    pub(super) fn add_prefill_ms(&mut self, ms: f64) {
+        self.prefill_ms += ms;
     }
 
     /// Records that `work` was decoded in a tick of `ms` milliseconds.

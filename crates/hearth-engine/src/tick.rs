@@ -47,9 +47,13 @@ impl<B: Backend> Worker<B> {
     /// Executes the planned tick.
     pub(super) fn tick(&mut self, now: Duration) {
         self.slots.begin(&self.batch);
+        let media = self.take_media_step();
         match self.compute(now) {
             Ok(()) | Err(DecodeError::Aborted) => {}
             Err(error) => self.compute_each(now, &error),
+        }
+        if let Some(step) = media {
+            self.compute_media(now, step);
         }
     }
 
@@ -104,7 +108,7 @@ impl<B: Backend> Worker<B> {
     }
 
     /// Applies the adapters of the batch: all its sequences have the same.
-    fn apply_adapters(&mut self) {
+    pub(super) fn apply_adapters(&mut self) {
         let first = self.batch.steps().first();
         if let Some(sequence) = first.and_then(|step| self.sequences.get(&step.slot)) {
             self.backend.apply_adapters(sequence.adapters.scales());
@@ -170,7 +174,7 @@ impl<B: Backend> Worker<B> {
 
     /// Frees cells of the KV cache: those of the least recently used finished sequence,
     /// else of the running one that is last in turn, which starts again later.
-    fn make_room(&mut self, now: Duration) -> bool {
+    pub(super) fn make_room(&mut self, now: Duration) -> bool {
         if self.cache.evict(&mut self.backend) {
             return true;
         }
@@ -190,7 +194,7 @@ impl<B: Backend> Worker<B> {
 
     /// Removes what a failed batch may have left in the KV cache; a sequence that cannot
     /// be rolled back starts again.
-    fn take_back(&mut self) {
+    pub(super) fn take_back(&mut self) {
         let can_roll_back = self.backend.memory().can_roll_back();
         for step in self.batch.steps() {
             let Some(sequence) = self.sequences.get(&step.slot) else {

@@ -12,6 +12,7 @@ use super::backend::{Backend, Part};
 use super::chat::ChatLayer;
 use super::constraints::Constraints;
 use super::disk_cache::DiskCacheWriter;
+use super::pieces::EmbeddingCache;
 use super::prefix_cache::PrefixCache;
 use super::prompt::TokenizedPrompt;
 use super::sequence::Sequence;
@@ -32,6 +33,8 @@ pub(super) struct Worker<B: Backend> {
     pub(super) sequences: BTreeMap<SlotId, Sequence<B::Sampler>>,
     pub(super) slots: Slots,
     pub(super) cache: PrefixCache,
+    /// Of pictures and sounds.
+    pub(super) embeddings: EmbeddingCache,
     /// The most tokens that are drafted at once.
     draft_max: u32,
     /// The plan of the current tick.
@@ -61,6 +64,7 @@ impl<B: Backend> Worker<B> {
             draft_max: draft_tokens.min(DRAFT_MAX) * u32::from(kind.can_roll_back()),
             chat,
             constraints: Constraints::default(),
+            embeddings: EmbeddingCache::default(),
             waiting: Vec::new(),
             sequences: BTreeMap::new(),
             batch: Batch::default(),
@@ -96,6 +100,7 @@ impl<B: Backend> Worker<B> {
     /// Drops this user's finished sequences, or all, and the entries of deleted files.
     pub(super) fn forget(&mut self, uid: Option<u32>) {
         self.cache.forget(&mut self.backend, uid);
+        self.embeddings.forget(uid);
     }
 
     /// Releases memory that is only kept for later; where nothing runs, all of it, after
@@ -106,6 +111,7 @@ impl<B: Backend> Worker<B> {
             self.write_all();
         }
         self.cache.trim(&mut self.backend);
+        self.embeddings.forget(None);
         self.constraints = Constraints::default();
         self.backend.shrink(is_idle);
         self.cache.set_tokens_max(self.backend.info().kv_tokens);
@@ -160,6 +166,7 @@ impl<B: Backend> Worker<B> {
         if let (Some(slot), Some(seq)) = (slot, self.cache.take_seq()) {
             sequence.seq = seq;
             self.slots.set_adapters(slot, sequence.adapters.identity());
+            self.slots.stop_at(slot, sequence.pieces.stops());
             self.sequences.insert(slot, sequence);
             if request.reuse == Reuse::Reproducible {
                 self.slots.set_alone(slot);

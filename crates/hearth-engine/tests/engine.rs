@@ -30,6 +30,8 @@ mod keep;
 mod kinds;
 #[path = "engine/lora.rs"]
 mod lora;
+#[path = "engine/media.rs"]
+mod media;
 #[path = "engine/memory.rs"]
 mod memory;
 #[path = "engine/model.rs"]

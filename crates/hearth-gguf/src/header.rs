@@ -2,7 +2,7 @@
 
 use hearth_proto::Pooling;
 
-use super::{ElementType, Matrices};
+use super::{ElementType, Matrices, ProjectorHeader};
 
 /// What the daemon needs to know about a model file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Header {
     pub has_chat_marks: bool,
     /// `tokenizer.chat_template`; `None` where it has none, or a very long one.
     pub chat_template: Option<String>,
+    /// What it says of a projector; `None` where it is none.
+    pub projector: Option<ProjectorHeader>,
     /// The model's dimensions.
     pub shape: Shape,
     /// Its tensors, grouped by place and type.

@@ -13,6 +13,7 @@ mod file_type;
 pub mod fit;
 mod header;
 mod kind;
+mod projector;
 mod read;
 mod split;
 pub mod synthetic;
@@ -26,6 +27,7 @@ use hearth_proto::Pooling;
 pub use adapter::{AdapterError, Matrices, Matrix};
 pub use file_type::{FILE_TYPES, FileType};
 pub use header::{Header, Place, Recurrent, Shape, Weights};
+pub use projector::{ProjectorHeader, projector_memory, projector_memory_max};
 use read::{BOOL, STRING, bounded, discard, flag, numbers, skip, string, text, texts, u32, u64};
 pub use split::{MergeError, PartName, merge};
 pub use types::{ElementType, takes_more_bits};
@@ -107,6 +109,7 @@ fn pair(from: &mut impl Read, key: &str, kind: u32, header: &mut Header) -> Resu
             header.has_chat_marks = has_marks;
         }
         "tokenizer.ggml.merges" => header.shape.merges = count(skip(from, kind)?),
+        key if key.starts_with("clip.") => projector::pair(from, key, kind, header)?,
         key => {
             // The format recommends the architecture as the first key, but does not require it.
             let name = key.split_once('.').map_or("", |(_, name)| name);
@@ -308,6 +311,7 @@ mod tests {
             pooling: Pooling::None,
             is_not_causal: false,
             has_chat_marks: false,
+            projector: None,
             architecture: "llama".into(),
             quantization: "Q8_0".into(),
             context_train: 2048,

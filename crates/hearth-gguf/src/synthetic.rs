@@ -4,6 +4,7 @@
 mod adapter;
 mod encoder;
 mod family;
+mod projector;
 mod shape;
 
 use std::fs::File;
@@ -17,6 +18,7 @@ use crate::write::{self, ElementType, Tensor, Value};
 pub use adapter::{AdapterShape, make_adapter};
 pub use encoder::{Encoder, make_encoder};
 pub use family::{FAMILIES, Family, make_family};
+pub use projector::{PROJECTORS, Projector, ProjectorKind, make_projector};
 pub use shape::{SHAPES, Shape};
 
 /// Control tokens after the 256 byte tokens.

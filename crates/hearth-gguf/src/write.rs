@@ -26,6 +26,8 @@ pub enum Value {
     Texts(Vec<String>),
     /// 32-bit signed numbers.
     Numbers(Vec<i32>),
+    /// 32-bit floats.
+    Floats(Vec<f32>),
 }
 
 /// The description of one tensor.
@@ -135,6 +137,12 @@ fn put_value(out: &mut Vec<u8>, value: &Value) {
         Value::Numbers(numbers) => {
             put_u32(out, ARRAY);
             put_u32(out, I32);
+            out.extend((numbers.len() as u64).to_le_bytes());
+            out.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+        }
+        Value::Floats(numbers) => {
+            put_u32(out, ARRAY);
+            put_u32(out, F32);
             out.extend((numbers.len() as u64).to_le_bytes());
             out.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
         }

@@ -15,12 +15,14 @@ pub mod framing;
 mod kind;
 mod limits;
 mod lora;
+mod media;
 mod message;
 mod model_ref;
 mod models;
 mod offline;
 mod options;
 pub mod paths;
+pub mod picture;
 mod prefix;
 mod prompt;
 pub mod reading;
@@ -37,6 +39,10 @@ pub use failure_names::{FailureNames, OpenAiType};
 pub use kind::{KindFacts, ModelKind, Pooling, Use};
 pub use limits::Limits;
 pub use lora::{ADAPTERS_MAX, AdapterFile, AdapterRef, CacheScope, Lora};
+pub use media::{
+    Blob, MEDIA_BYTES_MAX, MEDIA_MAX, MEDIUM_BYTES_MAX, Media, MediaKind, check_media,
+    decode_base64,
+};
 pub use message::{
     ChatAbilities, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
 };
@@ -48,6 +54,7 @@ pub use offline::{
     ShapeResult, ShapeRow, TextScore,
 };
 pub use options::RequestOptions;
+pub use picture::SoundFormat;
 pub use prefix::common_prefix;
 pub use prompt::{Infill, Prompt, Snippet};
 pub use request::{

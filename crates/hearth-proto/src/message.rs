@@ -40,6 +40,9 @@ impl KvType {
 pub struct LoadRequest {
     /// The GGUF file.
     pub path: PathBuf,
+    /// The file that turns pictures and sounds into embeddings for this model, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projector: Option<PathBuf>,
     /// Context in tokens.
     pub context_size: u32,
     /// Tokens of finished prompts that the KV cache holds in addition.
@@ -96,7 +99,7 @@ pub struct ChatAbilities {
 }
 
 /// Properties of a loaded model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// llama.cpp's short description, e.g. `llama 1.5B Q4_0`.
     pub description: String,
@@ -126,6 +129,12 @@ pub struct ModelInfo {
     /// What the template can do.
     #[serde(default)]
     pub chat: ChatAbilities,
+    /// Whether it takes pictures.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vision: bool,
+    /// Whether it takes sounds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub audio: bool,
     /// Time from `Load` to ready.
     pub load_ms: u64,
 }

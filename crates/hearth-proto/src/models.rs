@@ -6,6 +6,7 @@ use crate::{Failure, ModelKind};
 
 /// A model that could be loaded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of independent facts")]
 pub struct ModelEntry {
     /// File name without `.gguf`.
     pub name: String,
@@ -22,6 +23,10 @@ pub struct ModelEntry {
     /// Its kind by the header; for the loaded model, by llama.cpp. `None` if the header could
     /// not be read.
     pub kind: Option<ModelKind>,
+    /// Whether a projector is installed with which it takes pictures.
+    pub vision: bool,
+    /// Whether a projector is installed with which it takes sounds.
+    pub audio: bool,
     /// Whether it is in memory now.
     pub loaded: bool,
     /// Whether it is used for requests that name no model.

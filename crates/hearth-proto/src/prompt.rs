@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Use};
+use super::{Media, Message, Use};
 
 /// The input that the model continues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,15 @@ impl Prompt {
             Self::Text(_) => Use::Completion,
             Self::Infill(_) => Use::Infill,
         }
+    }
+
+    /// The pictures and sounds in it, in order.
+    pub fn media(&self) -> impl Iterator<Item = &Media> {
+        let messages = match self {
+            Self::Chat { messages, .. } => messages.as_slice(),
+            Self::Text(_) | Self::Infill(_) => &[],
+        };
+        messages.iter().flat_map(|message| &message.media)
     }
 }
 

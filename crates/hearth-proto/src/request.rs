@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lora, Prompt, Sampling};
+use super::{Lora, Media, Prompt, Sampling};
 
 /// Identifies a request; unique for as long as the daemon runs.
 #[derive(
@@ -79,6 +79,9 @@ pub struct Message {
     /// The text; empty if there is none (an assistant message with only tool calls).
     #[serde(default)]
     pub content: String,
+    /// Pictures and sounds in the text, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<Media>,
     /// The assistant's earlier reasoning; the template decides whether the model sees it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reasoning_content: String,

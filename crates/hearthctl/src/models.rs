@@ -109,7 +109,12 @@ fn notes(model: &Dict) -> String {
         state => state.to_owned(),
     };
     notes.extend(Some(memory.as_str()).filter(|memory| !memory.is_empty()));
-    for (key, word) in [("is_default", "default"), ("packaged", "packaged")] {
+    for (key, word) in [
+        ("is_default", "default"),
+        ("packaged", "packaged"),
+        ("vision", "pictures"),
+        ("audio", "sound"),
+    ] {
         if flag(model, key) {
             notes.push(word);
         }

@@ -28,6 +28,8 @@ fn info(kind: ModelKind) -> ModelInfo {
         cpu: String::new(),
         has_chat_template: false,
         chat: ChatAbilities::default(),
+        vision: false,
+        audio: false,
         load_ms: 0,
     }
 }

@@ -1,12 +1,13 @@
 //! `/api/generate`: one turn, or a text without template.
 
-use hearth_proto::{Failure, Infill, Message, Prompt};
+use hearth_proto::{Failure, Infill, Message, Prompt, check_media};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess};
 use serde_json::Value;
 
-use super::messages::{no_images, unsupported};
+use super::messages::unsupported;
 use super::request::{Request, common};
+use crate::media::images;
 use crate::read::{object, read};
 use crate::scalars::{Flag, Text};
 use crate::shape::{Shape, deserialize_by_shape};
@@ -36,8 +37,18 @@ pub fn decode_generate(body: &[u8]) -> Result<Request, Failure> {
     let suffix: String = fields.suffix.map(Into::into).unwrap_or_default();
     // As in Ollama, a raw prompt has nothing added to it.
     let is_infill = !suffix.is_empty() && !is_raw;
-    let is_empty = prompt.is_empty() && !is_infill;
-    let base_text = (!is_infill).then(|| base_text(&system, &prompt));
+    let media = images("images", fields.images.as_ref())?;
+    check_media(media.iter())?;
+    let has_media = !media.is_empty();
+    if has_media && (is_raw || is_infill) {
+        return Err(unsupported(
+            "images",
+            "pictures go into a conversation, leave `raw` and `suffix` out",
+        ));
+    }
+    let is_empty = prompt.is_empty() && !is_infill && !has_media;
+    // A base model takes no pictures.
+    let base_text = (!is_infill && !has_media).then(|| base_text(&system, &prompt));
     let prompt = if is_raw {
         Prompt::Text(prompt)
     } else if is_infill {
@@ -52,8 +63,12 @@ pub fn decode_generate(body: &[u8]) -> Result<Request, Failure> {
             content: system,
             ..Message::default()
         });
+        let question = Message {
+            media,
+            ..Message::user(prompt)
+        };
         Prompt::Chat {
-            messages: system.into_iter().chain([Message::user(prompt)]).collect(),
+            messages: system.into_iter().chain([question]).collect(),
             tools: Vec::new(),
         }
     };
@@ -76,7 +91,6 @@ impl GenerateFields {
 
     fn refuse_unsupported(&self) -> Result<(), Failure> {
         let is_set = |text: &Option<Text>| text.as_ref().is_some_and(|text| !text.0.is_empty());
-        no_images(self.images.as_ref(), "images")?;
         let has_template = is_set(&self.template);
         let has_context = self
             .context
@@ -202,7 +216,11 @@ mod tests {
             (json!({"prompt": "x", "raw": true, "context": [1]}), "`raw`"),
             (json!({"prompt": "x", "raw": "yes"}), "`raw`"),
             (json!({"prompt": "x", "context": "y"}), "`context`"),
-            (json!({"prompt": "x", "images": ["aGk="]}), "`images`"),
+            (json!({"prompt": "x", "images": ["aGk="]}), "`images[0]`"),
+            (
+                json!({"prompt": "x", "raw": true, "images": ["R0lGODlhAgABAIAAAA=="]}),
+                "`raw`",
+            ),
         ] {
             let error = generate(&body).unwrap_err();
             assert!(error.message.contains(part), "{body}: {error}");

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-use hearth_proto::{Failure, FailureKind, Message};
+use hearth_proto::{Failure, FailureKind, Message, check_media};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::content::{Content, tool_call};
+use crate::media::images;
 use crate::scalars::Text;
 use crate::shape::{List, Object};
 
@@ -32,7 +33,13 @@ pub(super) fn messages(list: Vec<Object<MessageFields>>) -> Result<Vec<Message>,
             .0
             .into_message(&format!("messages[{n}]"), &mut calls)
     };
-    list.into_iter().enumerate().map(message).collect()
+    let list: Vec<Message> = list
+        .into_iter()
+        .enumerate()
+        .map(message)
+        .collect::<Result<_, _>>()?;
+    check_media(list.iter().flat_map(|message| &message.media))?;
+    Ok(list)
 }
 
 impl MessageFields {
@@ -40,12 +47,15 @@ impl MessageFields {
         let Some(Text(role)) = self.role.filter(|role| !role.0.is_empty()) else {
             return Err(Failure::invalid_field(place, "needs a `role`"));
         };
-        no_images(self.images.as_ref(), &format!("{place}.images"))?;
+        let mut media = images(&format!("{place}.images"), self.images.as_ref())?;
         let content = self.content.map(|content| content.into_text(place));
+        let (content, more) = content.transpose()?.unwrap_or_default();
+        media.extend(more);
         let asked = self.tool_calls.unwrap_or_default().0;
         let mut message = Message {
             role,
-            content: content.transpose()?.unwrap_or_default(),
+            content,
+            media,
             reasoning_content: self.thinking.map(Into::into).unwrap_or_default(),
             tool_calls: asked.into_iter().map(|call| calls.asked(call)).collect(),
             tool_call_id: self.tool_call_id.map(Into::into),
@@ -100,18 +110,6 @@ impl Calls {
             answer.tool_call_id = Some(id);
             answer.name = answer.name.take().or(name);
         }
-    }
-}
-
-/// Refuses images: an answer that ignores them would be made up.
-pub(super) fn no_images(images: Option<&Value>, field: &str) -> Result<(), Failure> {
-    match images {
-        None => Ok(()),
-        Some(Value::Array(images)) if images.is_empty() => Ok(()),
-        Some(_) => Err(unsupported(
-            field,
-            "this service reads text only, leave them out",
-        )),
     }
 }
 

@@ -56,7 +56,7 @@ struct Process<'a> {
 struct Shown<'a> {
     details: Details<'a>,
     model_info: Map<String, Value>,
-    capabilities: &'static [&'static str],
+    capabilities: Vec<&'static str>,
     modified_at: String,
 }
 
@@ -120,15 +120,23 @@ pub fn show(model: &ModelEntry) -> Value {
     value(&Shown {
         details: details(model),
         model_info,
-        // Ollama's terms; it has none for a model that cannot be used.
-        capabilities: match model.kind {
-            None | Some(ModelKind::Chat) => &["completion", "tools"],
-            Some(ModelKind::Base) => &["completion"],
-            Some(ModelKind::Embedding) => &["embedding"],
-            Some(_) => &[],
-        },
+        capabilities: capabilities(model),
         modified_at: modified_at(model),
     })
+}
+
+/// In Ollama's terms; it has none for a model that cannot be used.
+fn capabilities(model: &ModelEntry) -> Vec<&'static str> {
+    let mut all = match model.kind {
+        None | Some(ModelKind::Chat) => vec!["completion", "tools"],
+        Some(ModelKind::Base) => vec!["completion"],
+        Some(ModelKind::Embedding) => vec!["embedding"],
+        Some(_) => Vec::new(),
+    };
+    if model.vision {
+        all.push("vision");
+    }
+    all
 }
 
 fn details(model: &ModelEntry) -> Details<'_> {
@@ -183,6 +191,8 @@ mod tests {
             context_train: 2048,
             parameters: 494_032_768,
             kind: Some(ModelKind::Chat),
+            vision: false,
+            audio: false,
             loaded: true,
             is_default: true,
             packaged: false,
@@ -248,5 +258,11 @@ mod tests {
             };
             assert_eq!(show(&model)["capabilities"], capabilities);
         }
+        let seeing = ModelEntry {
+            vision: true,
+            ..model()
+        };
+        let capabilities = json!(["completion", "tools", "vision"]);
+        assert_eq!(show(&seeing)["capabilities"], capabilities);
     }
 }

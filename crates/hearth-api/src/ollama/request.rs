@@ -336,7 +336,7 @@ mod tests {
             (json!({"messages": [{"role": 3}]}), "`messages[0].role`"),
             (user(json!({"content": 3})), "`messages[0].content`"),
             (user(json!({"tool_calls": "x"})), "`messages[0].tool_calls`"),
-            (user(json!({"images": ["aGk="]})), "`messages[0].images`"),
+            (user(json!({"images": ["aGk="]})), "`messages[0].images[0]`"),
             (json!({"model": 3}), "`model`"),
             (json!({"stream": "yes"}), "`stream`"),
             (json!({"format": "xml"}), "`format`"),

@@ -1,6 +1,6 @@
 //! The messages of a chat.
 
-use hearth_proto::{Failure, Message};
+use hearth_proto::{Failure, Message, check_media};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -42,7 +42,13 @@ pub(super) fn messages(List(list): Messages) -> Result<Vec<Message>, Failure> {
     let message = |(n, message): (usize, Object<MessageFields>)| {
         message.0.into_message(&format!("messages[{n}]"))
     };
-    list.into_iter().enumerate().map(message).collect()
+    let list: Vec<Message> = list
+        .into_iter()
+        .enumerate()
+        .map(message)
+        .collect::<Result<_, _>>()?;
+    check_media(list.iter().flat_map(|message| &message.media))?;
+    Ok(list)
 }
 
 impl MessageFields {
@@ -51,10 +57,12 @@ impl MessageFields {
             return Err(Failure::invalid_field(place, "needs a `role`"));
         };
         let content = self.content.map(|content| content.into_text(place));
+        let (content, media) = content.transpose()?.unwrap_or_default();
         let reasoning = self.reasoning_content.or(self.reasoning);
         Ok(Message {
             role: role(name),
-            content: content.transpose()?.unwrap_or_default(),
+            content,
+            media,
             tool_calls: match self.tool_calls {
                 Some(Value::Array(calls)) => calls.into_iter().map(tool_call).collect(),
                 _ => Vec::new(),

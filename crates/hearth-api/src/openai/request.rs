@@ -186,7 +186,11 @@ mod tests {
             ),
             (
                 json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
-                "image_url",
+                "`messages[0].content[0].image_url`",
+            ),
+            (
+                json!({"messages": [{"role": "user", "content": [{"type": "video_url"}]}]}),
+                "video_url",
             ),
             (json!({"messages": ok, "stream": "yes"}), "`stream`"),
             (json!({"messages": ok, "n": 0}), "`n`"),

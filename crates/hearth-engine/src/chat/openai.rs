@@ -95,6 +95,12 @@ pub(super) fn with_type(tool: &Value) -> Value {
 
 /// A message in the format of the layer.
 pub(super) fn as_openai(message: &Message) -> Value {
+    // Markers in the text stand for pictures and sounds.
+    let without_media = (!message.media.is_empty()).then(|| Message {
+        media: Vec::new(),
+        ..message.clone()
+    });
+    let message = without_media.as_ref().unwrap_or(message);
     let mut value = serde_json::to_value(message).unwrap_or_default();
     if let Some(calls) = value.get_mut("tool_calls").and_then(Value::as_array_mut) {
         for call in calls.iter_mut().filter_map(Value::as_object_mut) {

@@ -55,6 +55,8 @@ pub(super) struct ContextParams {
     pub(super) threads_max: u32,
     /// The most tokens of a batch with logits; at least one for each sequence.
     pub(super) outputs: u32,
+    /// The most tokens of a picture that is decoded as a whole; 0 where there are none.
+    pub(super) whole_tokens: u32,
     /// See [`super::LlamaLoader::with_poll`].
     pub(super) poll: Option<u32>,
     /// Observes every matrix product.
@@ -69,7 +71,7 @@ impl Context {
         progress: &Arc<Progress>,
     ) -> Option<Self> {
         let params = raw_params(wanted, progress);
-        let batch_size = params.n_batch;
+        let batch_size = text_batch(wanted);
         let before = Mappings::now();
         // SAFETY: the model is valid and outlives this context (see the type).
         let context = unsafe { NonNull::new(sys::llama_init_from_model(raw(model), params))? };
@@ -105,6 +107,11 @@ impl Context {
             _progress: Arc::clone(progress),
             _collector: wanted.collector.clone(),
         })
+    }
+
+    /// The context itself.
+    pub(super) fn raw(&self) -> NonNull<sys::llama_context> {
+        self.context
     }
 
     /// Its memory of earlier tokens.
@@ -234,10 +241,15 @@ impl Context {
     }
 }
 
+/// The most tokens of a batch of text.
+fn text_batch(wanted: &ContextParams) -> u32 {
+    EngineShape::DEFAULT.micro_batch.min(wanted.kv_tokens)
+}
+
 /// The parameters as llama.cpp takes them. They point to the progress and the collector, which
 /// the context keeps.
 fn raw_params(wanted: &ContextParams, progress: &Arc<Progress>) -> sys::llama_context_params {
-    let batch_size = EngineShape::DEFAULT.micro_batch.min(wanted.kv_tokens);
+    let batch_size = text_batch(wanted).max(wanted.whole_tokens.min(wanted.kv_tokens));
     // SAFETY: returns a struct by value.
     let mut params = unsafe { sys::llama_context_default_params() };
     params.n_ctx = wanted.kv_tokens;

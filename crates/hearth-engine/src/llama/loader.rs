@@ -1,9 +1,10 @@
 //! Loads a GGUF file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use hearth_cache::fingerprint;
 use hearth_gguf::Header;
 use hearth_gguf::fit::{cell_bytes, sequences, usable_kv_type};
 use hearth_proto::{
@@ -20,6 +21,7 @@ use super::context::{Context, ContextParams, FLASH};
 use super::describe::describe;
 use super::file::{check_header, header, invalid};
 use super::kernels::Runtime;
+use super::media::MediaLibrary;
 use super::model::{LlamaModelBackend, chat_template};
 use super::recommended::recommended;
 use super::rope::Factors;
@@ -109,6 +111,7 @@ impl Loader for LlamaLoader {
         if kv_type != request.kv_type {
             log::warn!("the keys of this model's heads cannot be q8_0: f16 is used");
         }
+        let media = projector(request, &model, progress)?;
         let kv_bytes = cell_bytes(&header, kv_type).saturating_mul(kv_tokens.into());
         check_memory(kv_bytes, context_size)?;
         let params = ContextParams {
@@ -116,17 +119,22 @@ impl Loader for LlamaLoader {
             sequences: sequences.all(),
             kv_type,
             context_original: factors.map_or(0, |factors| factors.context_original),
+            whole_tokens: media.as_ref().map_or(0, |media| media.facts().whole_tokens),
             ..self.params(request)
         };
         let mut context = Context::new(&model, &params, progress)
             .ok_or_else(|| no_memory(context_size, &super::log::take_errors().join("; ")))?;
         context.set_threads(request.limits.threads, request.limits.decode_threads);
+        let facts = media.as_ref().map(MediaLibrary::facts).unwrap_or_default();
         Ok(LlamaModelBackend {
             embedder: None,
             adapters,
+            media,
             progress: Arc::clone(progress),
-            settings: settings(kv_type, &context, factors),
+            settings: settings(kv_type, &context, factors) + &projector_settings(request),
             info: ModelInfo {
+                vision: facts.vision,
+                audio: facts.audio,
                 load_ms: whole_ms(clock::ms_since(began)),
                 ..self.info(&model, &context, &header, request)
             },
@@ -148,6 +156,27 @@ fn settings(kv_type: KvType, context: &Context, factors: Option<Factors>) -> Str
         context.memory().kind(),
         Factors::name(factors),
     )
+}
+
+/// The projector that a load request names.
+fn projector(
+    request: &LoadRequest,
+    model: &LlamaModel,
+    progress: &Arc<Progress>,
+) -> Result<Option<MediaLibrary>, Failure> {
+    let threads = request.limits.threads;
+    let load = |path: &PathBuf| MediaLibrary::load(path, Some(model), threads, progress);
+    request.projector.as_ref().map(load).transpose()
+}
+
+/// With pictures, saved states depend on the projector as well.
+fn projector_settings(request: &LoadRequest) -> String {
+    let fingerprint = request.projector.as_ref().map(|path| fingerprint(path));
+    match fingerprint {
+        Some(Ok(fingerprint)) => format!(" projector {fingerprint:?}"),
+        Some(Err(_)) => " projector unknown".to_owned(),
+        None => String::new(),
+    }
 }
 
 fn slots(request: &LoadRequest) -> u32 {
@@ -173,6 +202,7 @@ impl LlamaLoader {
             context_original: 0,
             threads_max: request.threads_max,
             outputs: self.outputs,
+            whole_tokens: 0,
             poll: self.poll,
             collector: self.collector.clone(),
         }
@@ -200,6 +230,8 @@ impl LlamaLoader {
             cpu: self.runtime.cpu().to_owned(),
             kind: kind(model, context, header),
             has_chat_template: chat_template(model).is_some(),
+            vision: false,
+            audio: false,
             // The chat layer sets this later.
             chat: ChatAbilities::default(),
             load_ms: 0,

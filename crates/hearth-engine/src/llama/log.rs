@@ -36,6 +36,7 @@ pub(super) fn install() {
     // SAFETY: `receive` is a plain function that takes no user data and lives for
     // the whole process.
     unsafe { sys::llama_log_set(Some(receive), std::ptr::null_mut()) };
+    super::media_ffi::log_to(Some(receive));
 }
 
 /// The last error lines since the last call, oldest first.

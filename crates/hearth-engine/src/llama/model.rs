@@ -13,10 +13,11 @@ use super::adapters::Adapters;
 use super::context::{Context, ContextParams};
 use super::embedder::Embedder;
 use super::formats::{infill_tokens, rerank_format};
+use super::media::MediaLibrary;
 use super::sampler::Sampler;
 use crate::backend::{
-    Backend, ChatFormat, DecodeError, Decoder, InfillTokens, KvStore, LoadedAdapter, Mask, Part,
-    Progress, RerankFormat, Sampled, Token, Tokenizer,
+    Backend, ChatFormat, DecodeError, Decoder, InfillTokens, KvStore, LoadedAdapter, Mask,
+    MediaDecoder, Part, Progress, RerankFormat, Sampled, Token, Tokenizer,
 };
 
 /// A loaded model with its context. Field order is drop order: the context is dropped
@@ -25,6 +26,8 @@ use crate::backend::{
 pub struct LlamaModelBackend {
     pub(super) embedder: Option<Embedder>,
     pub(super) adapters: Adapters,
+    /// The projector, where the model has one.
+    pub(super) media: Option<MediaLibrary>,
     pub(super) progress: Arc<Progress>,
     pub(super) context: Context,
     pub(super) sequences: Sequences,
@@ -258,8 +261,21 @@ impl Backend for LlamaModelBackend {
         self.adapters.known()
     }
 
+    fn media(&mut self) -> Option<&mut dyn MediaDecoder> {
+        self.media
+            .is_some()
+            .then_some(self as &mut dyn MediaDecoder)
+    }
+
+    fn media_ref(&self) -> Option<&dyn MediaDecoder> {
+        self.media.is_some().then_some(self as &dyn MediaDecoder)
+    }
+
     fn shrink(&mut self, is_empty: bool) {
         self.embedder = None;
+        if let Some(media) = &mut self.media {
+            media.trim();
+        }
         if is_empty && self.params.kv_tokens > self.info.context_size {
             self.params.kv_tokens = self.info.context_size;
             // Both exist for a moment; where memory does not suffice, the old one stays.

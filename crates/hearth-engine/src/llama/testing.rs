@@ -55,6 +55,7 @@ pub(super) fn context(model: &LlamaModel) -> Context {
         sequences: 1,
         kv_type: KvType::F16,
         threads_max: 1,
+        whole_tokens: 0,
         outputs: 0,
         poll: None,
         collector: None,

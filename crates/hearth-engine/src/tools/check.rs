@@ -7,7 +7,7 @@ use hearth_proto::{AdapterFile, Failure, FailureKind, ModelInfo, Sampling, Use};
 
 use super::{chat, decode, load_request};
 use crate::backend::{Backend as _, Decoder as _, Loader as _};
-use crate::llama::{LlamaLoader, check_tensors, header};
+use crate::llama::{LlamaLoader, check_projector, check_tensors, header};
 
 /// Context of the one-token trial in [`check`].
 const CHECK_CONTEXT: u32 = 64;
@@ -18,6 +18,9 @@ const CHECK_CONTEXT: u32 = 64;
 /// # Errors
 /// The failure that says why it is not usable.
 pub fn check(loader: &LlamaLoader, path: &Path) -> Result<ModelInfo, Failure> {
+    if header(path).is_ok_and(|header| header.projector.is_some()) {
+        return check_projector(loader.runtime(), path);
+    }
     check_tensors(loader.runtime(), path)?;
     let progress = Arc::default();
     let request = load_request(path, CHECK_CONTEXT, 1);

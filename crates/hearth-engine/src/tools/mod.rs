@@ -55,6 +55,7 @@ pub fn own_context(path: &Path) -> u32 {
 pub fn load_request(path: &Path, context_size: u32, threads: u32) -> LoadRequest {
     LoadRequest {
         path: path.to_owned(),
+        projector: None,
         context_size,
         kept_tokens: 0,
         kv_type: KvType::F16,

@@ -252,6 +252,7 @@ pub fn wait(child: &mut Child, at_most: Duration) -> Option<ExitStatus> {
 pub fn load(path: &Path) -> LoadRequest {
     LoadRequest {
         path: path.to_owned(),
+        projector: None,
         context_size: 2048,
         kept_tokens: 0,
         kv_type: KvType::F16,

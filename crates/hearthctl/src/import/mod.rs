@@ -3,6 +3,7 @@
 
 mod folder;
 mod llamafile;
+mod projector;
 
 use std::fs::File;
 use std::io;
@@ -15,6 +16,7 @@ use hearth_proto::FailureKind;
 use hearth_proto::units::Bytes;
 use serde_json::json;
 
+use self::projector::Projector;
 use crate::assemble;
 use crate::bus::Bus;
 use crate::error::{CtlError, Result};
@@ -36,6 +38,10 @@ pub struct ImportArgs {
     pub path: PathBuf,
     /// Which model of a directory; if it has several and none is given, they are listed.
     pub model: Option<String>,
+    /// The model's projector (mmproj file), with which it takes pictures. If omitted, the only
+    /// one beside the model that fits it.
+    #[arg(long, value_name = "MMPROJ")]
+    pub projector: Option<PathBuf>,
     /// Name of the model; the file name without `.gguf` if omitted.
     #[arg(long)]
     pub name: Option<String>,
@@ -63,6 +69,7 @@ enum Form {
 /// `hearthctl import`.
 pub async fn run(global: &Global, args: &ImportArgs) -> Result {
     let found = find(&args.path, args.model.as_deref())?;
+    let projector = Projector::find(args.projector.as_deref(), &args.path)?;
     let name = args.name.clone().unwrap_or(found.name);
     let bus = Bus::connect(global).await?;
     let progress = Progress::new(&format!("importing {name}"), global.json);
@@ -74,13 +81,18 @@ pub async fn run(global: &Global, args: &ImportArgs) -> Result {
         }
     };
     let size = upload(&bus, &name, &file, &progress).await?;
+    let with = match &projector {
+        Some(projector) => Some(projector.upload(&bus, &name, &progress).await?),
+        None => None,
+    };
     drop(progress);
-    let document = json!({ "imported": name, "size_bytes": size });
-    done(
-        global.json,
-        &document,
-        &format!("imported {name}, {}", Bytes(size)),
-    )
+    let mut document = json!({ "imported": name, "size_bytes": size });
+    let mut note = format!("imported {name}, {}", Bytes(size));
+    if let Some(with) = with {
+        document["projector_bytes"] = with.into();
+        note = format!("{note}, with its projector, {}", Bytes(with));
+    }
+    done(global.json, &document, &note)
 }
 
 fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {

@@ -41,7 +41,10 @@ async def async_setup_entry(
 class HearthdTask(HearthdModelEntity, ai_task.AITaskEntity):
     """Generates data."""
 
-    _attr_supported_features = ai_task.AITaskEntityFeature.GENERATE_DATA
+    _attr_supported_features = (
+        ai_task.AITaskEntityFeature.GENERATE_DATA
+        | ai_task.AITaskEntityFeature.SUPPORT_ATTACHMENTS
+    )
 
     @override
     async def _async_generate_data(

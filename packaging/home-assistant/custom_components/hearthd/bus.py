@@ -1,9 +1,10 @@
 """The service on the bus: calls, streams and signals."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from dbus_fast import BusType, Message, MessageType, Variant
@@ -181,13 +182,30 @@ class Hearthd:
         await self._call(BUS_NAME, "Prewarm", "sa{sv}", system, options)
 
     async def stream(
-        self, request: Mapping[str, Any], priority: str
+        self, request: Mapping[str, Any], priority: str, images: Sequence[Path] = ()
     ) -> AsyncGenerator[dict[str, Any]]:
-        """Yield the events of an answer; closing the generator cancels the answer."""
+        """Yield the events of an answer; closing the generator cancels the answer.
+
+        Pictures go to the user's last message, as files: the service has no access to them.
+        """
         options = {"priority": Variant("s", priority)}
+        files: list[int] = []
+        if images:
+            loop = asyncio.get_running_loop()
+            files = await loop.run_in_executor(None, _open, images)
+            options["images"] = Variant("ah", list(range(len(files))))
         opened = asyncio.ensure_future(
-            self._call(BUS_NAME, "OpenStream", "sa{sv}", json.dumps(request), options)
+            self._call(
+                BUS_NAME,
+                "OpenStream",
+                "sa{sv}",
+                json.dumps(request),
+                options,
+                files=files,
+            )
         )
+        # The bus has its own copies once the call is answered.
+        opened.add_done_callback(lambda _: _close(files))
         try:
             _, fd = await asyncio.shield(opened)
         except asyncio.CancelledError:
@@ -211,10 +229,17 @@ class Hearthd:
             transport.close()
 
     async def _call(
-        self, interface: str, member: str, signature: str = "", *args: Any
+        self,
+        interface: str,
+        member: str,
+        signature: str = "",
+        *args: Any,
+        files: Sequence[int] = (),
     ) -> list[Any]:
         """Call the service; file descriptors are the caller's to close."""
-        reply = await self._send(BUS_NAME, BUS_PATH, interface, member, signature, args)
+        reply = await self._send(
+            BUS_NAME, BUS_PATH, interface, member, signature, args, files
+        )
         if reply.message_type is MessageType.ERROR:
             raise await self._failure(reply)
         body = unpack_variants(reply.body)
@@ -241,6 +266,7 @@ class Hearthd:
         member: str,
         signature: str,
         args: tuple[Any, ...],
+        files: Sequence[int] = (),
     ) -> Message:
         message = Message(
             destination=destination,
@@ -249,6 +275,7 @@ class Hearthd:
             member=member,
             signature=signature,
             body=list(args),
+            unix_fds=list(files),
         )
         try:
             return await self._bus.call(message)
@@ -267,6 +294,23 @@ class Hearthd:
         if name == f"{_ERROR}AccessDenied" and reply.sender == _DBUS:
             return NotAllowed()
         return RequestFailed(name.rpartition(".")[2], text)
+
+
+def _open(paths: Sequence[Path]) -> list[int]:
+    """Open files for reading; blocks."""
+    files: list[int] = []
+    try:
+        for path in paths:
+            files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as err:
+        _close(files)
+        raise RequestFailed("Io", str(err)) from err
+    return files
+
+
+def _close(files: Sequence[int]) -> None:
+    for file in files:
+        os.close(file)
 
 
 def _close_stream(opened: asyncio.Future[list[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import probatio
@@ -173,7 +174,7 @@ class HearthdModelEntity(Entity):
         coordinator = self.entry.runtime_data
         default = DEFAULT_PRIORITY[self.subentry.subentry_type]
         priority = self.subentry.data.get(CONF_PRIORITY, default)
-        events = coordinator.service.stream(request, priority)
+        events = coordinator.service.stream(request, priority, _pictures(chat_log))
         try:
             async with aclosing(events), aclosing(self._deltas(events, offer)) as deltas:
                 async for _ in chat_log.async_add_delta_content_stream(
@@ -225,6 +226,24 @@ class HearthdModelEntity(Entity):
         raise RequestFailed(
             "Cancelled", "The service stopped while it answered; ask again."
         )
+
+
+class NoPicture(HearthdError):
+    """An attachment is no picture."""
+
+    key = "no_picture"
+
+
+def _pictures(chat_log: conversation.ChatLog) -> list[Path]:
+    """Return the files attached to what the user said last."""
+    for content in reversed(chat_log.content):
+        if isinstance(content, conversation.UserContent):
+            files = content.attachments or []
+            for file in files:
+                if not file.mime_type.startswith("image/"):
+                    raise NoPicture(kind=file.mime_type)
+            return [file.path for file in files]
+    return []
 
 
 def _last_calls(

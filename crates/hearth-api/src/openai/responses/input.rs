@@ -2,12 +2,13 @@
 
 use std::fmt::Display;
 
-use hearth_proto::{Failure, FailureKind, Message};
+use hearth_proto::{Failure, FailureKind, Media, Message, check_media};
 use serde::Deserialize;
 use serde::de::{Error, SeqAccess};
 use serde_json::{Map, Value, json};
 
 use crate::content::{Content, Part, role, tool_call};
+use crate::media::picture;
 use crate::read::{join, quote, read, read_in};
 use crate::scalars::Text;
 use crate::shape::{List, Object, Shape, deserialize_by_shape};
@@ -82,6 +83,7 @@ pub(super) fn messages(body: &Map<String, Value>) -> Result<Vec<Message>, Failur
         }
         _ => return Err(Failure::invalid_field("input", Input::WHAT)),
     }
+    check_media(messages.iter().flat_map(|message| &message.media))?;
     Ok(messages)
 }
 
@@ -91,9 +93,11 @@ fn add(messages: &mut Vec<Message>, place: &str, item: &Map<String, Value>) -> R
     match kind.map(|kind| kind.as_str().unwrap_or("?")) {
         None | Some("message") => {
             let item: MessageItem = read_in(place, item)?;
+            let (content, media) = text_and_media(item.content, &join(place, "content"))?;
             messages.push(Message {
                 role: role(needed(item.role, place, "role")?),
-                content: text(item.content, &join(place, "content"))?,
+                content,
+                media,
                 ..Message::default()
             });
         }
@@ -150,6 +154,25 @@ fn add_call(messages: &mut Vec<Message>, place: &str, item: CallItem) -> Result<
     Ok(())
 }
 
+/// The text of a message, and the pictures in it.
+fn text_and_media(content: Option<Content>, place: &str) -> Result<(String, Vec<Media>), Failure> {
+    let parts = match content {
+        Some(Content::Parts(parts)) => parts,
+        other => return Ok((text(other, place)?, Vec::new())),
+    };
+    let (mut whole, mut media) = (String::new(), Vec::new());
+    for (n, one) in parts.into_iter().enumerate() {
+        match one.kind.as_ref().map(|kind| kind.0.as_str()) {
+            Some("input_image") => {
+                let place = format!("{place}[{n}]");
+                media.push(picture(&place, one.image_url.as_ref(), whole.len())?);
+            }
+            _ => whole.push_str(&part(one, place)?),
+        }
+    }
+    Ok((whole, media))
+}
+
 /// The text of a message or of a tool's output.
 fn text(content: Option<Content>, place: &str) -> Result<String, Failure> {
     match content {
@@ -168,7 +191,7 @@ fn part(part: Part, place: &str) -> Result<String, Failure> {
             return Err(not_supported(
                 place,
                 format_args!(
-                    "has a part of type {}; only texts are supported",
+                    "has a part of type {}; only texts and images are supported",
                     quote(other)
                 ),
             ));
@@ -272,8 +295,13 @@ mod tests {
             ),
             (
                 with(json!({"type": "input_image"})),
+                InvalidArgs,
+                "`input[0].content[0].image_url`",
+            ),
+            (
+                with(json!({"type": "input_file"})),
                 NotSupported,
-                "input_image",
+                "input_file",
             ),
             (with(json!({"type": "input_text"})), InvalidArgs, "`text`"),
             (

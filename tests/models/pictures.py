@@ -1,0 +1,262 @@
+"""Pictures in Hearthd and in a distribution's llama-server: the same greedy answers?
+
+Real text models with projectors of random weights and real shapes (few blocks, so that it does
+not take minutes), which both servers load; the same picture, the same question.
+
+usage: tests/models/pictures.py [--out FILE]
+  --out FILE   write the table between FILE's lines <!-- pictures --> and <!-- /pictures -->;
+               else to standard output
+Needs what `make test-models` sets up.
+"""
+
+import argparse
+import base64
+import datetime
+import http.client
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+import types
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "benches/peers"))
+import run as peers  # noqa: E402
+
+TOKENS = 24
+# Tolerance for the first token's log-probability between builds.
+FIRST_MAX = 0.05
+# Model, projector, and tokens that the model's vocabulary gets in place of reserved ones.
+IDEFICS = ["<fake_token_around_image>", "<global-img>"]
+CASES = [
+    ("gemma3-270m", "gemma3-4b:2", []),
+    ("smollm2-135m", "janus-pro-1b:2", []),
+    ("smollm2-135m", "smolvlm-256m:2", IDEFICS),
+]
+# Sizes of pictures: smaller and larger than what is encoded at once.
+SIZES = [(120, 80), (700, 900)]
+
+
+def bmp(width, height):
+    """A bitmap with some structure."""
+    row = (width * 3 + 3) // 4 * 4
+    head = b"BM" + struct.pack("<IIIIiiHHIIiiII", 54 + row * height, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    lines = (
+        bytes((x * 255 // row, y * 255 // height, (x // 90 + y // 30) % 2 * 200)[x % 3] for x in range(row))
+        for y in range(height)
+    )
+    return head + b"".join(lines)
+
+
+class Reader:
+    """The header of a GGUF file (version 3), as far as it is needed to change tokens."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def number(self, form):
+        (value,) = struct.unpack_from("<" + form, self.data, self.at)
+        self.at += struct.calcsize("<" + form)
+        return value
+
+    def text(self):
+        length = self.number("Q")
+        self.at += length
+        return self.data[self.at - length : self.at]
+
+    def skip(self, kind):
+        sizes = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+        if kind == 8:
+            self.text()
+        elif kind == 9:
+            inner, count = self.number("I"), self.number("Q")
+            for _ in range(count):
+                self.skip(inner)
+        else:
+            self.at += sizes[kind]
+
+
+def with_tokens(source, target, names):
+    """Copies a model, and renames control tokens that a chat does not use."""
+    reader = Reader(source.read_bytes())
+    data = reader.data
+    reader.at = 8
+    tensors, pairs = reader.number("Q"), reader.number("Q")
+    found = None
+    for _ in range(pairs):
+        key, kind = reader.text(), reader.number("I")
+        if key == b"tokenizer.ggml.tokens":
+            reader.at += 12
+            found = reader.at
+            (count,) = struct.unpack_from("<Q", data, found - 8)
+            tokens = [reader.text() for _ in range(count)]
+            end = reader.at
+        else:
+            reader.skip(kind)
+    for _ in range(tensors):
+        reader.text()
+        reader.at += 8 * reader.number("I") + 12
+    unused = [n for n, token in enumerate(tokens) if token.startswith(b"<") and b"im_" not in token and b"endoftext" not in token]
+    for name, place in zip(names, unused):
+        tokens[place] = name.encode()
+    packed = b"".join(struct.pack("<Q", len(token)) + token for token in tokens)
+    head = data[:found] + packed + data[end : reader.at]
+    head += bytes(-len(head) % 32)
+    with target.open("wb") as out:
+        out.write(head)
+        out.write(data[(reader.at + 31) // 32 * 32 :])
+
+
+class LlamaServer(peers.LlamaServer):
+    def options(self, model):
+        plain = ["--cache-ram", 0, "--ctx-checkpoints", 0, "--swa-full", "--jinja", "--no-warmup"]
+        return super().options(model) + plain + ["--mmproj", self.projector]
+
+
+class Hearthd(peers.Hearthd):
+    def prepare(self, model):
+        super().prepare(model)
+
+    def start(self, model):
+        folder = pathlib.Path(self.folder) / "models"
+        folder.mkdir(parents=True, exist_ok=True)
+        link = folder / "mmproj-peers.gguf"
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.projector)
+        super().start(model)
+
+
+def ask(server, picture):
+    url = "data:image/bmp;base64," + base64.b64encode(picture).decode()
+    content = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": "What is in this picture?"},
+    ]
+    body = {"messages": [{"role": "user", "content": content}], "max_tokens": TOKENS, "temperature": 0}
+    connection = server.connection()
+    try:
+        options = {"logprobs": True, "top_logprobs": 2, "cache_prompt": False}
+        connection.request("POST", "/v1/chat/completions", json.dumps(body | options), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status != 200:
+            raise peers.Failed(str(answer)[:300])
+        return answer
+    finally:
+        connection.close()
+
+
+def steps(answer):
+    return (answer["choices"][0].get("logprobs") or {}).get("content") or []
+
+
+def compare(mine, theirs):
+    """What differs between two answers."""
+    ours, others = steps(mine), steps(theirs)
+    same = 0
+    pairs = list(zip(ours, others))
+    while same < len(pairs) and pairs[same][0]["token"] == pairs[same][1]["token"]:
+        same += 1
+    apart = [abs(a["logprob"] - b["logprob"]) for a, b in pairs[: max(same, 1)]]
+    found = {
+        "tokens": mine["usage"]["prompt_tokens"],
+        "first": apart[0] if apart else None,
+        "most": max(apart, default=0.0),
+        "same": same,
+        "of": max(len(ours), len(others)),
+    }
+    if mine["usage"]["prompt_tokens"] != theirs["usage"]["prompt_tokens"]:
+        found["text"] = f"llama-server has {theirs['usage']['prompt_tokens']} prompt tokens"
+    elif same == found["of"]:
+        found["text"] = "same"
+    else:
+        top = pairs[same][0]["top_logprobs"] if same < len(pairs) else []
+        gap = top[0]["logprob"] - top[1]["logprob"] if len(top) > 1 else float("inf")
+        near = gap <= 2 * found["most"]
+        found["text"] = f"tie at token {same + 1}" if near else f"DIFFERS at token {same + 1} ({gap:.4f})"
+    return found
+
+
+def run_case(bench, case, folder):
+    """The comparisons of one model with one projector, or why there are none."""
+    prefix, shape, names = case
+    engine = bench.release / "hearth-engine"
+    fetched = subprocess.run([HERE / "fetch.sh", prefix], stdout=subprocess.PIPE, text=True, check=True)
+    model = pathlib.Path(fetched.stdout.splitlines()[0]).resolve()
+    if names:
+        changed = folder / f"{model.stem}-images.gguf"
+        with_tokens(model, changed, names)
+        model = changed
+    width = {"gemma3-270m": 640, "smollm2-135m": 576}[prefix]
+    projector = folder / f"{shape.replace(':', '-')}-{width}.gguf"
+    words = [engine, "make-model", "--projector", shape, "--text-width", str(width), "--out", projector]
+    subprocess.run(words, check=True)
+    pictures = [(size, bmp(*size)) for size in SIZES]
+    answers = []
+    for kind in (LlamaServer, Hearthd):
+        server = kind(bench, f"{kind.__name__}-{prefix}-{shape.split(':')[0]}")
+        server.projector = projector
+        server.start(model)
+        try:
+            answers.append([ask(server, picture) for _, picture in pictures])
+        finally:
+            server.stop()
+    theirs, mine = answers
+    sizes = [f"{width} x {height}" for (width, height), _ in pictures]
+    return [
+        {"model": prefix, "projector": shape, "picture": size} | compare(one, other)
+        for size, one, other in zip(sizes, mine, theirs)
+    ]
+
+
+def report(version, results):
+    date = datetime.date.today().isoformat()
+    lines = [
+        f"{peers.cpu()}, {date}; llama-server {version}; {TOKENS} tokens an answer, natural logarithms.",
+        "",
+        "| Model | projector (random weights) | picture | prompt tokens | first token | any token, most | text |",
+        "|---|---|---|--:|--:|--:|---|",
+    ]
+    for r in results:
+        first = "" if r["first"] is None else f"{r['first']:.5f}"
+        cells = [r["model"], f"`{r['projector']}`", r["picture"], str(r["tokens"]), first, f"{r['most']:.5f}", r["text"]]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tests/models/pictures.py")
+    parser.add_argument("--out", type=pathlib.Path)
+    arguments = parser.parse_args()
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+    debian = target / "peers" / f"debian-{os.environ.get('DEBIAN_SUITE', 'forky')}"
+    if not (debian / "usr/bin/llama-server").exists():
+        sys.exit("pictures: no llama-server: benches/peers/setup.sh llama-server says why")
+    results = []
+    with tempfile.TemporaryDirectory(prefix="pictures.") as scratch:
+        folder = pathlib.Path(scratch)
+        bench = types.SimpleNamespace(folder=folder, debian=debian, threads=2, release=target / "release")
+        version = LlamaServer(bench, "version").version()
+        for case in CASES:
+            peers.note(f"{case[0]} with {case[1]}")
+            results += run_case(bench, case, folder)
+    text = report(version, results)
+    if arguments.out:
+        peers.put(text, arguments.out, "pictures")
+    else:
+        print(text)
+    if any(r["text"] not in ("same",) and not r["text"].startswith("tie") for r in results):
+        sys.exit("pictures: not all is equal: see above")
+    if any(r["first"] is not None and r["first"] > FIRST_MAX for r in results):
+        sys.exit("pictures: the first token's probability differs")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (peers.Failed, OSError, http.client.HTTPException) as error:
+        sys.exit(f"pictures: {error}")
