@@ -1,6 +1,7 @@
 use hearth_policy::holds::{Client, Keep};
-use hearth_proto::{ChatAbilities, KeepAlive, ModelKind};
-use tokio::sync::watch;
+use hearth_proto::units::Bytes;
+use hearth_proto::{ChatAbilities, KeepAlive, ModelInfo, ModelKind};
+use tokio::sync::{mpsc, watch};
 
 use super::super::HEARTBEAT;
 use super::super::slot::{FileId, Slots};
