@@ -89,6 +89,11 @@ impl Dispatcher {
             return Ok((loaded.name, kind));
         }
         let found = self.shared.store.find_for(model, purpose).await?;
+        // It may be loaded, and not fit the use.
+        if let Some(loaded) = self.shared.pool.status().get(&found.name) {
+            let kind = loaded.info.as_ref().map(|info| info.kind);
+            return Ok((found.name, kind));
+        }
         // The engine will report what is wrong with a header that cannot be read.
         let kind = found.header.ok().and_then(|header| header.model_kind());
         Ok((found.name, kind))

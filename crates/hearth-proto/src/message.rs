@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Incremented whenever the meaning of a frame changes; both ends must agree.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// Element type of the key or value cache.
 #[derive(

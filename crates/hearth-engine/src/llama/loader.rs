@@ -80,6 +80,7 @@ impl LlamaLoader {
 impl Loader for LlamaLoader {
     type Backend = LlamaModelBackend;
 
+    // One sequence: each step frees what the ones before have made if it fails.
     fn load(
         &self,
         request: &LoadRequest,

@@ -105,6 +105,7 @@ impl Slots {
 
     /// Plans the next tick into `batch`; left empty where there is nothing to do or the
     /// limits forbid all work.
+    // Longer than a screen: its steps share the room that is left in the batch.
     pub fn plan(&self, now: Duration, limits: &Limits, batch: &mut Batch) {
         batch.steps.clear();
         if limits.paused {
