@@ -99,7 +99,8 @@ def with_tokens(source, target, names):
             reader.skip(kind)
     for _ in range(tensors):
         reader.text()
-        reader.at += 8 * reader.number("I") + 12
+        dimensions = reader.number("I")
+        reader.at += 8 * dimensions + 12
     unused = [n for n, token in enumerate(tokens) if token.startswith(b"<") and b"im_" not in token and b"endoftext" not in token]
     for name, place in zip(names, unused):
         tokens[place] = name.encode()
