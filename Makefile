@@ -31,7 +31,7 @@ run: build ## the same, but it stays until Ctrl-C; BOARD=pi4-poor simulates that
 models: ## fetch the real models that the tests ask (850 MB, once)
 	@tests/models/fetch.sh --if-possible smollm2 gemma3 qwen2.5-coder-0.5b >/dev/null
 
-test: ## run all tests
+test: ## run the tests of the workspace (others have targets of their own)
 	@packaging/setup-host.sh build test
 	@$(MAKE) --no-print-directory models
 	@tests/clients/setup.sh >/dev/null

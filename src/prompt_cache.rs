@@ -114,7 +114,7 @@ fn describe(listed: Listed, models: &HashMap<u128, String>, verify: bool) -> Pro
     let model = header.as_ref().and_then(|h| models.get(&h.fingerprint));
     PromptEntry {
         model: model.cloned().unwrap_or_default(),
-        uid: header.as_ref().and_then(|h| h.owner),
+        uid: header.as_ref().and_then(|h| h.scope.uid),
         tokens: header.map_or(0, |h| u32::try_from(h.tokens.len()).unwrap_or(u32::MAX)),
         bytes: listed.bytes,
         used_s: used.map_or(0, |used| used.as_secs()),
@@ -123,10 +123,14 @@ fn describe(listed: Listed, models: &HashMap<u128, String>, verify: bool) -> Pro
 }
 
 fn owner(listed: &Listed) -> Option<u32> {
-    listed.header.as_ref().ok().and_then(|header| header.owner)
+    listed
+        .header
+        .as_ref()
+        .ok()
+        .and_then(|header| header.scope.uid)
 }
 
 fn may_see(user: Principal, listed: &Listed) -> bool {
-    let is_shared = listed.header.as_ref().is_ok_and(|h| h.owner.is_none());
+    let is_shared = listed.header.as_ref().is_ok_and(|h| h.scope.uid.is_none());
     user.is_admin() || is_shared || owner(listed) == Some(user.uid())
 }

@@ -3,6 +3,7 @@
 //! A transport takes a [`Daemon`] and calls the owner that it needs; it has no policy of
 //! its own.
 
+mod adapters;
 mod models;
 mod resident;
 mod snapshot;

@@ -32,13 +32,14 @@ pub struct Props {
 }
 
 impl Daemon {
-    /// The installed models, by name.
+    /// The installed models, by name; adapters are not among them.
     pub async fn models(&self) -> Vec<ModelEntry> {
         let index = self.store.refresh().await;
         let default = self.store.default_name();
         let pool = self.pool.status();
         let entries = index.models().iter().map(|model| {
             let resident = pool.get(&model.name);
+            let adapters = index.adapters_of(&model.name).into_iter();
             let projector = match index.projector_of(model) {
                 ProjectorOf::Found(found) => found.header.ok().and_then(|header| header.projector),
                 ProjectorOf::None | ProjectorOf::Unusable(_) => None,
@@ -47,6 +48,7 @@ impl Daemon {
                 vision: projector.is_some_and(|projector| projector.vision),
                 audio: projector.is_some_and(|projector| projector.audio),
                 is_default: default.as_ref() == Some(&model.name),
+                adapters: adapters.map(|adapter| adapter.name.clone()).collect(),
                 ..entry(model, resident)
             }
         });
@@ -89,7 +91,7 @@ impl Daemon {
     }
 }
 
-fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> ModelEntry {
+pub(super) fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> ModelEntry {
     let (header, problem) = match &model.header {
         Ok(header) => (Arc::clone(header), String::new()),
         Err(problem) => (Arc::<Header>::default(), problem.clone()),
@@ -111,5 +113,7 @@ fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> ModelEntry {
         packaged: model.packaged,
         modified_s: model.modified_s,
         problem,
+        adapters: Vec::new(),
+        bases: Vec::new(),
     }
 }

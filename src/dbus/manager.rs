@@ -312,10 +312,16 @@ impl Manager {
         Ok(())
     }
 
-    /// Lists the installed models.
+    /// Lists the installed models, then the adapters.
     #[zbus(out_args("models"))]
     async fn list_models(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
-        self.daemon.models().await.into_iter().map(entry).collect()
+        let models = self.daemon.models().await.into_iter();
+        let states = self.daemon.model_states();
+        let entries = models.chain(self.daemon.adapters().await).map(|model| {
+            let state = states.iter().find(|state| state.name == model.name);
+            entry(model, state)
+        });
+        entries.collect()
     }
 
     /// Loads a model and waits until it is ready. An empty name means the default model. There
@@ -387,7 +393,7 @@ impl Manager {
         Err(Failure::invalid(message).into())
     }
 
-    /// Copies a model file into the service's folder under this name, and checks it. There are
+    /// Copies a model or an adapter into the service's folder under this name, and checks it. There are
     /// no options yet.
     async fn import_model(
         &self,

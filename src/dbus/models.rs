@@ -1,18 +1,18 @@
 //! Model objects, `/org/hearthd/Inference1/models/<name>`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use hearth_proto::ModelRef;
+use hearth_proto::bus::model_path;
 use zbus::connection::Connection;
 use zbus::message::Header;
 use zbus::object_server::{InterfaceRef, ObjectServer};
 use zbus::{OwnedObjectPath, interface};
 
+use super::Error;
 use super::callers::Callers;
 use super::polkit::{self, Action};
-use super::{Error, PATH};
 use crate::daemon::{Daemon, ModelStatus};
 
 /// Changes are coalesced for this long.
@@ -235,34 +235,6 @@ async fn show(interface: &InterfaceRef<Model>, status: ModelStatus) -> zbus::Res
     Ok(())
 }
 
-/// The object's path: bytes that a path cannot contain are written as `_xx` in hexadecimal, as
-/// systemd does (`sd_bus_path_encode`).
 fn path(name: &str) -> zbus::Result<OwnedObjectPath> {
-    let mut path = format!("{PATH}/models/");
-    for (at, byte) in name.bytes().enumerate() {
-        let is_plain = byte.is_ascii_alphabetic() || at > 0 && byte.is_ascii_digit();
-        if is_plain {
-            path.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            _ = write!(path, "_{byte:02x}");
-        }
-    }
-    OwnedObjectPath::try_from(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_valid_and_distinct() {
-        let of = |name: &str| path(name).unwrap().as_str().to_owned();
-        assert_eq!(
-            of("qwen2.5-0.5b"),
-            format!("{PATH}/models/qwen2_2e5_2d0_2e5b")
-        );
-        assert_eq!(of("7b"), format!("{PATH}/models/_37b"));
-        assert_ne!(of("a_b"), of("a-b"));
-    }
+    OwnedObjectPath::try_from(model_path(name))
 }

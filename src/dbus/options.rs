@@ -49,6 +49,7 @@ const FIELDS: &[&str] = &[
     "cache_prompt",
     "reproducible",
     "priority",
+    "lora",
 ];
 
 /// A method's `a{sv}`.
@@ -216,6 +217,17 @@ fn json(value: &Variant<'_>) -> Option<Value> {
         Variant::F64(x) => Number::from_f64(*x)?.into(),
         Variant::Str(text) => text.as_str().into(),
         Variant::Array(items) => items.inner().iter().map(json).collect::<Option<Value>>()?,
+        Variant::Dict(entries) => {
+            let entry = |(key, value): (&Variant<'_>, &Variant<'_>)| match key {
+                Variant::Str(key) => Some((key.as_str().to_owned(), json(value)?)),
+                _ => None,
+            };
+            entries
+                .iter()
+                .map(entry)
+                .collect::<Option<Map<_, _>>>()?
+                .into()
+        }
         Variant::Variant(inner) => json(inner)?,
         _ => return None,
     })
@@ -224,7 +236,7 @@ fn json(value: &Variant<'_>) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hearth_proto::{Constraint, SamplerName, Sampling};
+    use hearth_proto::{AdapterRef, Constraint, Lora, SamplerName, Sampling};
 
     fn options<const N: usize>(pairs: [(&str, Variant<'static>); N]) -> Options {
         let owned = |(key, value): (&str, Variant<'static>)| {
@@ -242,6 +254,7 @@ mod tests {
             ("stop", vec!["a", "b"].into()),
             ("samplers", vec!["top_k", "dry"].into()),
             ("mirostat_tau", 4.5.into()),
+            ("lora", HashMap::from([("tone", 0.5)]).into()),
         ]);
         let (system, read) = session(&given).unwrap();
         assert_eq!(system, "Be brief.");
@@ -255,6 +268,10 @@ mod tests {
             max_tokens: Some(7),
             stop: Some(vec!["a".into(), "b".into()]),
             priority: Some(Priority::Interactive),
+            lora: Some(vec![Lora {
+                adapter: AdapterRef::Name("tone".into()),
+                scale: 0.5,
+            }]),
             ..RequestOptions::default()
         };
         assert_eq!(read, expected);

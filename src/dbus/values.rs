@@ -6,14 +6,21 @@ use hearth_proto::units::{MilliCelsius, Permille};
 use hearth_proto::{ModelEntry, ModelKind};
 use zbus::{OwnedVariant, Str, Variant};
 
-use crate::daemon::BoardSnapshot;
+use crate::daemon::{BoardSnapshot, ModelStatus};
 use crate::dispatch::Ranking;
 use crate::prompt_cache::PromptEntry;
 use crate::tuning::Tuning;
 
-/// A model as `ListModels` shows it.
-pub(super) fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
+/// A model or an adapter as `ListModels` shows it.
+pub(super) fn entry(
+    model: ModelEntry,
+    status: Option<&ModelStatus>,
+) -> HashMap<&'static str, OwnedVariant> {
+    let state = status.map(|status| status.state).unwrap_or_default();
+    let memory_bytes = status.map_or(0, |status| status.memory_bytes);
     HashMap::from([
+        ("state", text(state.as_str().to_owned())),
+        ("memory_bytes", memory_bytes.into()),
         ("name", text(model.name)),
         ("size_bytes", model.size_bytes.into()),
         ("architecture", text(model.architecture)),
@@ -31,6 +38,8 @@ pub(super) fn entry(model: ModelEntry) -> HashMap<&'static str, OwnedVariant> {
         ("packaged", model.packaged.into()),
         ("modified_s", model.modified_s.into()),
         ("problem", text(model.problem)),
+        ("adapters", array(model.adapters)),
+        ("bases", array(model.bases)),
     ])
 }
 

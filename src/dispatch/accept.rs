@@ -73,6 +73,7 @@ impl Dispatcher {
         let model = ModelRef::from(submission.model.as_deref());
         let purpose = submission.request.prompt.wanted();
         let (model, kind) = self.resolve(&model, purpose).await?;
+        let submission = self.name_adapters(submission, &model).await?;
         self.check_media(&model, &submission.request.prompt)?;
         self.enqueue(caller, submission, owner, &config, model, kind)
     }
@@ -88,9 +89,27 @@ impl Dispatcher {
             return Ok((loaded.name, kind));
         }
         let found = self.shared.store.find_for(model, purpose).await?;
+        // It may be loaded, and not fit the use.
+        if let Some(loaded) = self.shared.pool.status().get(&found.name) {
+            let kind = loaded.info.as_ref().map(|info| info.kind);
+            return Ok((found.name, kind));
+        }
         // The engine will report what is wrong with a header that cannot be read.
         let kind = found.header.ok().and_then(|header| header.model_kind());
         Ok((found.name, kind))
+    }
+
+    /// Replaces the numbers of adapters with their names.
+    async fn name_adapters(
+        &self,
+        mut submission: Submission,
+        model: &str,
+    ) -> Result<Submission, Failure> {
+        let lora = &mut submission.request.lora;
+        if !lora.is_empty() {
+            *lora = self.shared.store.refresh().await.named(lora, model)?;
+        }
+        Ok(submission)
     }
 
     /// Enqueues a request; `None` if it prewarms what is queued or running already.

@@ -10,6 +10,7 @@ mod embed;
 mod entry;
 mod limits;
 mod media;
+mod order;
 mod prewarm;
 mod requests;
 mod rerank;

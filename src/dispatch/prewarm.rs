@@ -146,6 +146,7 @@ impl Requests {
             w.caller.principal.uid() == uid
                 && w.request.prewarm
                 && w.request.prompt == submission.request.prompt
+                && w.request.lora == submission.request.lora
                 && (model.is_empty() || w.model == model)
         };
         if self.known().any(is_same) {

@@ -98,12 +98,13 @@ impl Quarantine {
     }
 }
 
-/// Hash of what the engine computes with: the prompt and the constraint.
+/// Hash of what the engine computes with: the prompt, the constraint and the adapters.
 fn hash(request: &GenerateRequest) -> u64 {
     let mut hasher = DefaultHasher::new();
     for part in [
         serde_json::to_string(&request.prompt),
         serde_json::to_string(&request.constraint),
+        serde_json::to_string(&request.lora),
     ] {
         part.unwrap_or_default().hash(&mut hasher);
     }

@@ -17,6 +17,8 @@ use super::session::unstarted;
 const QUIET: Duration = Duration::from_mins(1);
 /// How long to wait for a change at most: that a model has become idle for long is none.
 const POLL: Duration = Duration::from_secs(1);
+/// The kernel's figures follow the end of a process within this time (`vm.stat_interval`).
+const SETTLES: Duration = Duration::from_secs(1);
 
 /// Waits until a model may be loaded, has others make room, and reserves its memory; `None` if
 /// it is no longer wanted.
@@ -66,7 +68,7 @@ async fn step(pool: &EnginePool, model: &str) -> Result<Step, Failure> {
             return Ok(Step::Again);
         }
         let is_full = models_max > 0 && before.len() >= models_max;
-        let step = decide(residency, now, fit, is_full)?;
+        let step = decide(residency, now, model, fit, is_full)?;
         if let Step::Load(admitted) = &step {
             let engine = unstarted(admitted, &pool.shared.changed);
             residency.admitted(now, model, engine);
@@ -85,6 +87,7 @@ async fn step(pool: &EnginePool, model: &str) -> Result<Step, Failure> {
 fn decide(
     residency: &mut Residency,
     now: Duration,
+    model: &str,
     fit: Fit,
     is_full: bool,
 ) -> Result<Step, Failure> {
@@ -96,12 +99,14 @@ fn decide(
     if missing > Bytes(0) && residency.footprints().iter().any(|f| f.is_ending) {
         return Ok(Step::Wait);
     }
-    let mut candidates = residency.candidates(now);
+    let all = residency.candidates(now);
     let can_load = !is_full && !matches!(fit, Fit::None { .. });
-    if can_load {
-        // It is only about a larger context.
-        candidates.retain(|candidate| candidate.idle >= QUIET);
-    }
+    let mut candidates = all.clone();
+    candidates.retain(|candidate| {
+        let is_quiet = candidate.idle >= QUIET;
+        // With `can_load` it is only about a larger context.
+        (is_quiet || !can_load) && !residency.is_above(now, &candidate.name, model)
+    });
     match (make_room(&candidates, missing), fit) {
         (Room::End(names) | Room::EndAfterWork(names), _) if !names.is_empty() => {
             let mut step = Step::Wait;
@@ -115,11 +120,15 @@ fn decide(
         (_, Fit::Whole(admitted) | Fit::Reduced { admitted, .. }) if can_load => {
             Ok(Step::Load(admitted))
         }
-        (_, Fit::None { failure, .. }) => Err(refused(failure, residency, now, &candidates)),
+        // A higher class may need them no longer, or the figures are of before an end.
+        _ if make_room(&all, missing) != Room::None || residency.since_last_end(now) < SETTLES => {
+            Ok(Step::Wait)
+        }
+        (_, Fit::None { failure, .. }) => Err(refused(failure, residency, now, &all)),
         (_, Fit::Whole(_) | Fit::Reduced { .. }) => {
             let message = "as many models are in memory as `engine.models_max` allows";
             let failure = Failure::new(FailureKind::OutOfMemory, message);
-            Err(refused(failure, residency, now, &candidates))
+            Err(refused(failure, residency, now, &all))
         }
     }
 }

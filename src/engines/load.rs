@@ -12,12 +12,14 @@ use hearth_gguf::fit::{
 use hearth_gguf::{ElementType, Header, Place, Weights};
 use hearth_proto::reading::Memory;
 use hearth_proto::units::Bytes;
-use hearth_proto::{DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling};
+use hearth_proto::{
+    AdapterFile, DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling,
+};
 
-use super::EnginePool;
 use super::projector::Projector;
 use super::residency::Footprint;
 use super::slot::FileId;
+use super::{EnginePool, adapters};
 use crate::board::BoardStatus;
 use crate::config::Config;
 use crate::models::StoredModel;
@@ -67,6 +69,22 @@ impl From<&Config> for Wanted {
     }
 }
 
+/// The files that are loaded with a model.
+#[derive(Clone, Debug)]
+struct Parts {
+    adapters: Vec<AdapterFile>,
+    projector: Projector,
+}
+
+impl Parts {
+    fn without_adapters(&self) -> Self {
+        Self {
+            adapters: Vec::new(),
+            ..self.clone()
+        }
+    }
+}
+
 /// The load request for a model, with settings that fit the memory available now beside
 /// the engines that run.
 pub(super) async fn prepare(
@@ -76,12 +94,15 @@ pub(super) async fn prepare(
 ) -> Result<Fit, Failure> {
     let config = pool.shared.config.get();
     let model = pool.shared.store.find(&ModelRef::named(name)).await?;
-    let projector = Projector::of(&pool.shared.store.index(), &model);
+    let index = pool.shared.store.index();
+    let parts = Parts {
+        adapters: adapters::files(&index, &model.name),
+        projector: Projector::of(&index, &model),
+    };
     let mut board = pool.shared.board.read().await;
     reserve(pool, &mut board.reading.memory, engines).await;
-    board.reading.memory = projector.without(&board.reading.memory);
-    let prepared =
-        tokio::task::spawn_blocking(move || fit_model(&config, model, projector, &board));
+    board.reading.memory = parts.projector.without(&board.reading.memory);
+    let prepared = tokio::task::spawn_blocking(move || fit_model(&config, model, parts, &board));
     prepared
         .await
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
@@ -109,12 +130,27 @@ async fn reserve(pool: &EnginePool, memory: &mut Memory, engines: &[Footprint]) 
     }
 }
 
-fn fit_model(
-    config: &Config,
-    model: StoredModel,
-    projector: Projector,
-    board: &BoardStatus,
-) -> Fit {
+/// Fits a model with its adapters; where the memory does not allow that at all, without them:
+/// requests that name none are still answered.
+fn fit_model(config: &Config, model: StoredModel, parts: Parts, board: &BoardStatus) -> Fit {
+    let bytes = adapters::size(&parts.adapters);
+    if parts.adapters.is_empty() {
+        return fit_with(config, model, parts, board);
+    }
+    let mut beside = board.clone();
+    adapters::reserve(&mut beside.reading.memory, bytes);
+    let without = parts.without_adapters();
+    match fit_with(config, model.clone(), parts, &beside) {
+        Fit::None { .. } => {
+            let without = fit_with(config, model, without, board);
+            adapters::left_out(without, bytes)
+        }
+        fit => fit,
+    }
+}
+
+/// Fits a model and loads these adapters with it; their memory is not free any more.
+fn fit_with(config: &Config, model: StoredModel, parts: Parts, board: &BoardStatus) -> Fit {
     let threads_max = board.threads_max;
     let (header, fitted) = match admit(config, &model, threads_max, &board.reading.memory) {
         Ok(admitted) => admitted,
@@ -127,7 +163,9 @@ fn fit_model(
         }
     };
     let missing = missing(config, &header, board);
-    let admitted = Box::new(request(config, model, projector, board, &header, fitted));
+    let mut admitted = request(config, model, parts.projector, board, &header, fitted);
+    adapters::add(&mut admitted, parts.adapters);
+    let admitted = Box::new(admitted);
     if admitted.note.is_empty() {
         Fit::Whole(admitted)
     } else {
@@ -168,6 +206,7 @@ fn request(
                 .saturating_add(projector.max.0),
         ),
         cache: disk_cache(config),
+        adapters: Vec::new(),
         limits: board.limits,
         sampling: Sampling::from(&config.sampling),
     };

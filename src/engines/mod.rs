@@ -4,6 +4,7 @@
 //! All of them share one memory budget and the board's limits. What engines report comes
 //! out of one channel as [`PoolEvent`]s; the pool knows nothing of queues and callers.
 
+mod adapters;
 mod admission;
 mod event;
 mod load;
@@ -21,7 +22,7 @@ mod uses;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_policy::holds::{Hold, Keep};
+use hearth_policy::holds::Keep;
 use hearth_proto::{Command, Event, Failure, FailureKind, ModelRef, Priority, Use};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -247,71 +248,6 @@ impl EnginePool {
         self.change(Residency::stop);
     }
 
-    /// Keeps a model in memory until [`Self::release`], and loads it if necessary; returns
-    /// the inhibitor's cookie.
-    ///
-    /// # Errors
-    /// `Busy` where this caller has too many inhibitors, else those of loading.
-    pub async fn inhibit_unload(
-        &self,
-        caller: &Caller,
-        model: &ModelRef,
-        reason: &str,
-    ) -> Result<u32, Failure> {
-        let owner = caller.origin.to_string();
-        let name = match self.loaded(model, Use::Chat) {
-            Some(loaded) => loaded.name,
-            None => self.shared.store.find(model).await?.name,
-        };
-        let (cookie, is_loaded) = self.change_quietly(|residency| {
-            let cookie = residency.holds.add(&owner, &name, reason);
-            (cookie, residency.is_ready(&name))
-        });
-        let cookie = cookie.ok_or_else(|| {
-            Failure::new(
-                FailureKind::Busy,
-                "this caller has too many inhibitors: release a cookie first",
-            )
-        })?;
-        if !is_loaded && let Err(failure) = self.load_installed(caller, &name).await {
-            self.release(caller, cookie);
-            return Err(failure);
-        }
-        log::info!(uid:% = caller.principal, sender = owner.as_str(), model = name.as_str(), reason; "an inhibitor keeps the model in memory");
-        Ok(cookie)
-    }
-
-    /// Releases an inhibitor of this caller; returns whether there was one.
-    pub fn release(&self, caller: &Caller, cookie: u32) -> bool {
-        let owner = caller.origin.to_string();
-        // Another model may wait for the room.
-        self.change(|residency| residency.holds.release(&owner, cookie))
-    }
-
-    /// How long a loaded model stays in memory if it is not used; `None`: for ever.
-    pub fn stays(&self, model: &str) -> Option<Duration> {
-        let limit = Duration::from_secs(u64::from(self.shared.config.get().engine.idle_unload_s));
-        let until = self.shared.residency.lock().stays_until(model, limit)?;
-        Some(until.saturating_sub(self.now()))
-    }
-
-    /// What keeps a model in memory.
-    pub fn holds(&self, model: &str) -> Vec<Hold> {
-        let now = self.now();
-        self.shared.residency.lock().holds_of(now, model)
-    }
-
-    /// The time since a model was last used; `None` if it is not in memory.
-    pub fn idle_time(&self, model: &str) -> Option<Duration> {
-        let now = self.now();
-        let residency = self.shared.residency.lock();
-        let resident = residency.get(model).filter(|r| r.engine.is_some())?;
-        if resident.is_busy() {
-            return Some(Duration::ZERO);
-        }
-        Some(now.saturating_sub(resident.last_busy))
-    }
-
     /// Whether an engine processes requests or loads a model.
     pub(crate) fn is_busy(&self) -> bool {
         self.shared.residency.lock().is_busy()
@@ -332,13 +268,6 @@ impl EnginePool {
         // The division may have an end now.
         self.wake();
         Some(slot)
-    }
-
-    /// A use of a model ended: from now on its keep-alive counts. `is_awaited`: other
-    /// callers wait for it.
-    pub(crate) fn used(&self, model: &str, keep: Option<&Keep>, is_awaited: bool) {
-        let now = self.now();
-        self.change(|residency| residency.used(now, model, keep, is_awaited));
     }
 
     /// Clears the engines' prefix caches: the prompts of one user, or all.

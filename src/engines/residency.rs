@@ -1,14 +1,14 @@
 //! Which models are in memory and which are to be. No I/O; the time is an argument.
 
+mod loads;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hearth_policy::governor::divide;
 use hearth_policy::holds::Holds;
-use hearth_policy::residency::Candidate;
-use hearth_proto::units::Bytes;
-use hearth_proto::{Command, Failure, FailureKind, Limits, ModelInfo, Priority};
-use tokio::sync::{mpsc, oneshot};
+use hearth_proto::{Command, Failure, FailureKind, Limits, Priority};
+use tokio::sync::oneshot;
 
 use super::event::PoolEvent;
 use super::resident::{Engine, LoadWaiter, Resident};
@@ -16,6 +16,7 @@ use super::slot::Slot;
 use super::status::{PoolStatus, ResidentModel};
 use super::stopping;
 use crate::board::Activity;
+pub(super) use loads::{Footprint, Turn};
 
 /// The state of the pool.
 #[derive(Debug, Default)]
@@ -29,8 +30,9 @@ pub(super) struct Residency {
     admissions: u64,
     wants: u64,
     loads: u64,
-    /// Engines that have ended.
+    /// Engines that have ended, and when the last one did.
     ends: u64,
+    last_end: Duration,
     cpu: String,
     /// The daemon finishes running answers: nothing is loaded or unloaded on request.
     draining: bool,
@@ -46,26 +48,6 @@ pub(crate) struct ReadyModel {
     pub(crate) name: String,
     /// Requests that its engine works on at once.
     pub(crate) slots: u32,
-}
-
-/// Whether a model may be loaded now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// It is its turn.
-    Now,
-    /// Another model comes first.
-    Later,
-    /// It is no longer wanted.
-    Never,
-}
-
-/// The memory that an engine may take, and its process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Footprint {
-    pub(super) pid: Option<u32>,
-    pub(super) estimate: Bytes,
-    /// Whether it is on its way out: its memory is free soon.
-    pub(super) is_ending: bool,
 }
 
 impl Residency {
@@ -122,7 +104,7 @@ impl Residency {
         let slot = engine
             .slots
             .open(class, engine.commands.clone(), engine.file);
-        resident.last_busy = now;
+        resident.use_by(now, class);
         self.divide(now, limits);
         Some(slot)
     }
@@ -293,111 +275,6 @@ impl Residency {
         if self.models.get(model).is_some_and(Resident::is_over) {
             self.models.remove(model);
         }
-    }
-
-    /// Whether a model is the next one to be loaded: the one of the highest class, and of
-    /// these the one that was wanted first.
-    pub(super) fn turn(&self, model: &str) -> Turn {
-        let Some(own) = self.get(model).and_then(Resident::waits_to_load) else {
-            return Turn::Never;
-        };
-        let waiting = self.models.iter();
-        let mut waiting =
-            waiting.filter_map(|(name, model)| Some((model.waits_to_load()?, name.as_str())));
-        if waiting.any(|other| other < (own, model)) {
-            Turn::Later
-        } else {
-            Turn::Now
-        }
-    }
-
-    /// The models that may have to make room, and which of them may not.
-    pub(super) fn candidates(&self, now: Duration) -> Vec<Candidate> {
-        let models = self.models.iter();
-        let candidates = models.filter_map(|(name, model)| {
-            let mut candidate = model.candidate(now, name)?;
-            candidate.is_held = self.is_held(name);
-            candidate.is_kept = self.holds.of(name, now).next().is_some();
-            Some(candidate)
-        });
-        candidates.collect()
-    }
-
-    /// The memory of all engines.
-    pub(super) fn footprints(&self) -> Vec<Footprint> {
-        let footprints = self.engines().map(|(_, engine)| Footprint {
-            pid: engine.pid,
-            estimate: engine.estimate,
-            is_ending: engine.is_ending,
-        });
-        footprints.collect()
-    }
-
-    /// Reserves the memory of a model that is about to be loaded, by its engine without a
-    /// process.
-    pub(super) fn admitted(&mut self, now: Duration, model: &str, engine: Engine) {
-        self.admissions += 1;
-        let serial = self.admissions;
-        let resident = self.entry(model);
-        resident.engine = Some(Engine { serial, ..engine });
-        resident.beat(now, false);
-    }
-
-    /// The engine's process was started.
-    pub(super) fn started(&mut self, now: Duration, model: &str, pid: Option<u32>) {
-        let resident = self.entry(model);
-        if let Some(engine) = &mut resident.engine {
-            engine.pid = pid;
-        }
-        resident.beat(now, false);
-    }
-
-    /// The engine was told to load the model; commands can follow.
-    pub(super) fn loading(
-        &mut self,
-        model: &str,
-        commands: mpsc::UnboundedSender<Command>,
-        limits: Limits,
-    ) {
-        if let Some(engine) = &mut self.entry(model).engine {
-            engine.commands = commands;
-            engine.limits = limits;
-        }
-    }
-
-    /// The model is ready; returns whether callers waited for the load itself.
-    pub(super) fn loaded_now(&mut self, now: Duration, model: &str, info: ModelInfo) -> bool {
-        self.cpu.clone_from(&info.cpu);
-        self.loads += 1;
-        let resident = self.entry(model);
-        if let Some(engine) = &mut resident.engine {
-            engine.info = Some(info);
-            engine.ready_since = now;
-        }
-        resident.last_busy = now;
-        if resident.waiters.iter().any(|w| !w.sets_keep_alive) {
-            resident.last_used = Some(now);
-        }
-        let had_waiters = !resident.waiters.is_empty();
-        resident.answer_waiters(&Ok(()));
-        had_waiters
-    }
-
-    /// A model cannot be loaded.
-    pub(super) fn load_failed(&mut self, model: &str, failure: &Failure) {
-        let resident = self.entry(model);
-        let was_wanted = resident.wanted.take().is_some();
-        resident.answer_waiters(&Err(failure.clone()));
-        if was_wanted {
-            self.failed = Some(failure.clone());
-        }
-    }
-
-    /// The engine has ended; `crashed`: without having been told to.
-    pub(super) fn ended(&mut self, model: &str, crashed: bool) {
-        self.entry(model).engine = None;
-        self.ends += 1;
-        self.crashes += u64::from(crashed);
     }
 
     /// Answers all who wait for any model.

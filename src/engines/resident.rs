@@ -29,7 +29,18 @@ pub(super) struct Resident {
     pub(super) last_busy: Duration,
     /// When its supervisor last sent a heartbeat.
     pub(super) heartbeat: Duration,
+    /// The highest class that used it lately, and when that was.
+    used_by: Option<(Priority, Duration)>,
 }
+
+/// How long the class counts that has used a model: someone who speaks to the house in turns
+/// is not to wait for a load because work in the background came between.
+const CLASS_COUNTS: Duration = Duration::from_mins(1);
+/// A model that is in demand serves at least this long, or as long as its load took, before it
+/// makes room: else several of them would only be loaded in turn.
+const TURN_MIN: Duration = Duration::from_secs(2);
+/// A model that was not used for this long is not in demand.
+const IN_DEMAND: Duration = Duration::from_secs(1);
 
 /// A request for a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,14 +188,34 @@ impl Resident {
         }
     }
 
-    /// Whether it is being loaded, or its first request may be about to begin: it has to serve
-    /// before it makes room for another one.
+    /// Whether it is being loaded, or has not served yet as long as it may.
     pub(super) fn is_new(&self, now: Duration) -> bool {
-        self.engine.as_ref().is_some_and(|engine| {
-            let is_loading = engine.info.is_none();
-            let age = now.saturating_sub(engine.ready_since);
-            is_loading || !engine.has_worked && age < HEARTBEAT
-        })
+        let Some(engine) = &self.engine else {
+            return false;
+        };
+        let Some(info) = &engine.info else {
+            return true;
+        };
+        let age = now.saturating_sub(engine.ready_since);
+        let is_in_demand =
+            !engine.slots.are_closed() || now.saturating_sub(self.last_busy) < IN_DEMAND;
+        let turn = Duration::from_millis(info.load_ms).max(TURN_MIN);
+        !engine.has_worked && age < HEARTBEAT || is_in_demand && age < turn
+    }
+
+    /// Records a use.
+    pub(super) fn use_by(&mut self, now: Duration, class: Priority) {
+        self.last_busy = now;
+        let others = self.used_by(now).filter(|other| *other < class);
+        if others.is_none() {
+            self.used_by = Some((class, now));
+        }
+    }
+
+    /// The highest class that used it lately.
+    pub(super) fn used_by(&self, now: Duration) -> Option<Priority> {
+        let (class, at) = self.used_by?;
+        (now.saturating_sub(at) < CLASS_COUNTS).then_some(class)
     }
 
     /// As a model that may have to make room for another one; `None` where it frees nothing

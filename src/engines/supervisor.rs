@@ -102,8 +102,9 @@ fn clear_engine(pool: &EnginePool, model: &str, ended: Ended, crashes_before: u3
             }
         }
     }
+    let now = pool.now();
     pool.change(|residency| {
-        residency.ended(model, death.is_some());
+        residency.ended(now, model, death.is_some());
         if let Some(failure) = &failure {
             log::error!(model = model; "cannot load the model: {failure}");
             residency.load_failed(model, failure);

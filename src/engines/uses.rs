@@ -1,12 +1,13 @@
-//! How long a model stays in memory: its uses, its holds, its idle time. No I/O; the time is
-//! an argument.
+//! How long a model stays in memory: its uses, its holds, its idle time.
 
 use std::time::Duration;
 
 use hearth_policy::holds::{Hold, Keep};
+use hearth_proto::{Failure, FailureKind, ModelRef, Use};
 
 use super::residency::Residency;
-use super::{HEARTBEAT, process_is_gone};
+use super::{EnginePool, HEARTBEAT, process_is_gone};
+use crate::caller::Caller;
 
 impl Residency {
     /// Whether an inhibitor or the configuration keeps a model in memory.
@@ -89,5 +90,79 @@ impl Residency {
             .map_or(Duration::ZERO, |used| used + limit);
         // The caller that loaded it may be about to use it.
         Some(kept.max(used).max(resident.last_busy + HEARTBEAT))
+    }
+}
+
+impl EnginePool {
+    /// Keeps a model in memory until [`Self::release`], and loads it if necessary; returns
+    /// the inhibitor's cookie.
+    ///
+    /// # Errors
+    /// `Busy` where this caller has too many inhibitors, else those of loading.
+    pub async fn inhibit_unload(
+        &self,
+        caller: &Caller,
+        model: &ModelRef,
+        reason: &str,
+    ) -> Result<u32, Failure> {
+        let owner = caller.origin.to_string();
+        let name = match self.loaded(model, Use::Chat) {
+            Some(loaded) => loaded.name,
+            None => self.shared.store.find(model).await?.name,
+        };
+        let (cookie, is_loaded) = self.change_quietly(|residency| {
+            let cookie = residency.holds.add(&owner, &name, reason);
+            (cookie, residency.is_ready(&name))
+        });
+        let cookie = cookie.ok_or_else(|| {
+            Failure::new(
+                FailureKind::Busy,
+                "this caller has too many inhibitors: release a cookie first",
+            )
+        })?;
+        if !is_loaded && let Err(failure) = self.load_installed(caller, &name).await {
+            self.release(caller, cookie);
+            return Err(failure);
+        }
+        log::info!(uid:% = caller.principal, sender = owner.as_str(), model = name.as_str(), reason; "an inhibitor keeps the model in memory");
+        Ok(cookie)
+    }
+
+    /// Releases an inhibitor of this caller; returns whether there was one.
+    pub fn release(&self, caller: &Caller, cookie: u32) -> bool {
+        let owner = caller.origin.to_string();
+        // Another model may wait for the room.
+        self.change(|residency| residency.holds.release(&owner, cookie))
+    }
+
+    /// How long a loaded model stays in memory if it is not used; `None`: for ever.
+    pub fn stays(&self, model: &str) -> Option<Duration> {
+        let limit = Duration::from_secs(u64::from(self.shared.config.get().engine.idle_unload_s));
+        let until = self.shared.residency.lock().stays_until(model, limit)?;
+        Some(until.saturating_sub(self.now()))
+    }
+
+    /// What keeps a model in memory.
+    pub fn holds(&self, model: &str) -> Vec<Hold> {
+        let now = self.now();
+        self.shared.residency.lock().holds_of(now, model)
+    }
+
+    /// The time since a model was last used; `None` if it is not in memory.
+    pub fn idle_time(&self, model: &str) -> Option<Duration> {
+        let now = self.now();
+        let residency = self.shared.residency.lock();
+        let resident = residency.get(model).filter(|r| r.engine.is_some())?;
+        if resident.is_busy() {
+            return Some(Duration::ZERO);
+        }
+        Some(now.saturating_sub(resident.last_busy))
+    }
+
+    /// A use of a model ended: from now on its keep-alive counts. `is_awaited`: other
+    /// callers wait for it.
+    pub(crate) fn used(&self, model: &str, keep: Option<&Keep>, is_awaited: bool) {
+        let now = self.now();
+        self.change(|residency| residency.used(now, model, keep, is_awaited));
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod health;
 mod host_check;
 mod infill;
+mod lora;
 mod ollama;
 mod page;
 mod props;
@@ -99,6 +100,7 @@ pub fn router(daemon: Daemon) -> Router {
         .route("/health", get(health::health))
         .route("/metrics", get(metrics))
         .route("/props", get(props::props))
+        .route("/lora-adapters", get(lora::adapters))
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(chat::completion))
@@ -156,6 +158,8 @@ async fn models(State(daemon): State<Daemon>) -> Response {
                 "meta": {"size": model.size_bytes, "n_params": model.parameters,
                          "n_ctx_train": model.context_train, "quantization": model.quantization,
                          "kind": model.kind.map_or("", ModelKind::as_str), "loaded": model.loaded,
+                         "adapters": model.adapters,
+
                          "vision": model.vision, "audio": model.audio},
             })
         })

@@ -16,8 +16,8 @@ struct Checked {
     failure: Option<Failure>,
 }
 
-/// Checks that `engine` can load the file at `path` within `limit`; `name` is that of the
-/// model in messages.
+/// Checks that `engine` can load the file at `path` within `limit`, an adapter with the model
+/// at `base`; `name` is that of the file in messages.
 ///
 /// # Errors
 /// `ModelInvalid`, and what the engine reports; `Internal` if it cannot be started.
@@ -25,11 +25,17 @@ pub(super) async fn check(
     engine: &Path,
     name: &str,
     path: &Path,
+    base: Option<&Path>,
     limit: Duration,
 ) -> Result<(), Failure> {
     let output = Command::new(engine)
         .arg("check")
         .arg(path)
+        .args(
+            base.map(|base| [Path::new("--base"), base])
+                .into_iter()
+                .flatten(),
+        )
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();

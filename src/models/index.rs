@@ -40,10 +40,11 @@ impl StoredModel {
     }
 }
 
-/// All models by name; an imported one hides a packaged one of the same name.
+/// All models by name, and all adapters; an imported file hides a packaged one of the same name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelIndex {
     models: Vec<StoredModel>,
+    adapters: Vec<StoredModel>,
     /// Files that belong to models.
     projectors: Vec<StoredModel>,
 }
@@ -52,25 +53,41 @@ impl ModelIndex {
     /// Lists both folders. Headers of files that are in `before` and did not change since
     /// are taken from there: reading a large vocabulary takes long on a board.
     pub(super) fn scan(imported: &Path, packaged: &Path, before: &Self) -> Self {
-        let mut models: Vec<StoredModel> = Vec::new();
+        let mut files: Vec<StoredModel> = Vec::new();
         for (folder, is_packaged) in [(imported, false), (packaged, true)] {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                if let Some(model) = describe(&entry.path(), is_packaged, before)
-                    && !models.iter().any(|m| m.name == model.name)
+                if let Some(file) = describe(&entry.path(), is_packaged, before)
+                    && !files.iter().any(|f| f.name == file.name)
                 {
-                    models.push(model);
+                    files.push(file);
                 }
             }
         }
-        models.sort_by(|a, b| a.name.cmp(&b.name));
+        files.sort_by(|a, b| a.name.cmp(&b.name));
         let is_projector = |m: &StoredModel| m.header.as_ref().is_ok_and(|h| is_projector(h));
-        let (projectors, models) = models.into_iter().partition(is_projector);
-        Self { models, projectors }
+        let (projectors, files): (_, Vec<_>) = files.into_iter().partition(is_projector);
+        let (adapters, models) = files.into_iter().partition(StoredModel::is_adapter);
+        Self {
+            models,
+            adapters,
+            projectors,
+        }
     }
 
     /// The models by name.
     pub fn models(&self) -> &[StoredModel] {
         &self.models
+    }
+
+    /// The adapters by name.
+    pub fn adapters(&self) -> &[StoredModel] {
+        &self.adapters
+    }
+
+    /// The model or adapter of this name.
+    pub fn file(&self, name: &str) -> Option<&StoredModel> {
+        let adapter = || self.adapters.iter().find(|a| a.name == name);
+        self.get(name).or_else(adapter)
     }
 
     /// The model of this name.
@@ -137,6 +154,14 @@ impl ModelIndex {
     }
 
     fn not_found(&self, name: Option<&str>) -> Failure {
+        if let Some(adapter) = name.filter(|name| self.adapters.iter().any(|a| a.name == **name)) {
+            let bases = self.bases_of(adapter).join(", ");
+            let message = format!(
+                "{adapter} is an adapter: name its model, and the adapter in `lora`; models that \
+                 it fits: {bases}"
+            );
+            return Failure::new(FailureKind::ModelNotFound, message);
+        }
         let names: Vec<&str> = self.models.iter().map(|m| m.name.as_str()).collect();
         let message = if names.is_empty() {
             "no model is installed: get one with `hearthctl pull` or `hearthctl import FILE`"
@@ -170,6 +195,7 @@ fn describe(path: &Path, packaged: bool, before: &ModelIndex) -> Option<StoredMo
     let known = before
         .models
         .iter()
+        .chain(&before.adapters)
         .chain(&before.projectors)
         .find(|m| m.path == path && m.size_bytes == size_bytes && m.modified_s == modified_s);
     let header = known.map_or_else(|| header(path), |m| m.header.clone());
@@ -181,6 +207,19 @@ fn describe(path: &Path, packaged: bool, before: &ModelIndex) -> Option<StoredMo
         packaged,
         header,
     })
+}
+
+/// The smallest model that the file at `path` fits, if that is an adapter.
+pub(super) fn base_of(path: &Path, index: &ModelIndex) -> Option<PathBuf> {
+    let adapter = header(path).ok().filter(|header| header.is_adapter())?;
+    let fits = |model: &&StoredModel| {
+        let base = model.header.as_ref();
+        base.is_ok_and(|base| adapter.check_base(base).is_ok())
+    };
+    let models = index.models().iter().filter(fits);
+    models
+        .min_by_key(|model| model.size_bytes)
+        .map(|model| model.path.clone())
 }
 
 fn header(path: &Path) -> Result<Arc<Header>, String> {

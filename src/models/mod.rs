@@ -3,6 +3,7 @@
 //! Folders are listed and headers are read on the blocking pool; everyone else works on
 //! the index, which is never locked while a file is open.
 
+mod adapters;
 mod check;
 mod files;
 mod index;
@@ -146,7 +147,10 @@ impl ModelStore {
         let config = self.shared.config.get();
         let limit = Duration::from_secs(u64::from(config.engine.load_timeout_s));
         let engine = config.paths.engine_executable();
-        check::check(&engine, name, import.path(), limit).await?;
+        let bases = self.refresh().await;
+        let path = import.path().to_owned();
+        let base = blocking(move || index::base_of(&path, &bases)).await?;
+        check::check(&engine, name, import.path(), base.as_deref(), limit).await?;
         blocking(move || import.persist()).await??;
         self.refresh().await;
         log::info!(uid:% = caller.principal, model = name; "model imported");
@@ -166,7 +170,7 @@ impl ModelStore {
     ) -> Result<(), Failure> {
         self.check_admin(caller, Permission::ByRule)?;
         let model = self.find(source).await?;
-        if self.index().get(name).is_some() {
+        if self.index().file(name).is_some() {
             return Err(files::taken(name));
         }
         let (folder, source) = (self.shared.imported.clone(), model.name.clone());
@@ -177,7 +181,7 @@ impl ModelStore {
         Ok(())
     }
 
-    /// Removes an imported model, unless `is_loaded` says that it is in memory.
+    /// Removes an imported model or adapter, unless `is_loaded` says that it is in memory.
     ///
     /// # Errors
     /// `AccessDenied`, also for a packaged one; `ModelNotFound`; `Busy` while it is loaded;
@@ -192,12 +196,15 @@ impl ModelStore {
         self.check_admin(caller, permission)?;
         // An alias is no name of a file.
         let index = self.refresh().await;
+        let wanted = ModelRef::named(name);
         let (model, projector) = if let Some(projector) = index.projector(name) {
             (projector.clone(), None)
+        } else if let Some(file) = wanted.name().and_then(|name| index.file(name)) {
+            let own = index.projector(&format!("{}{}", projectors::PREFIX, file.name));
+            (file.clone(), own.cloned())
         } else {
-            let model = index.find(&ModelRef::named(name), &ModelRef::Default, Use::Chat)?;
-            let own = index.projector(&format!("{}{}", projectors::PREFIX, model.name));
-            (model.clone(), own.cloned())
+            let model = index.find(&wanted, &ModelRef::Default, Use::Chat)?;
+            (model.clone(), None)
         };
         let owner = projectors::model_of(&model.name).unwrap_or(&model.name);
         if is_loaded(&model.name) || is_loaded(owner) {

@@ -212,7 +212,7 @@ async fn a_long_prefill_sends_comments() {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_supported_is_refused_by_name() {
     let world = World::new(Script::default()).await;
-    for kind in ["image_url", "input_audio", "file"] {
+    for kind in ["video_url", "file"] {
         let parts = json!([{"type": "text", "text": "What is it?"},
             {"type": kind, kind: {"url": "data:image/png;base64,AA=="}}]);
         let request = json!({"messages": [{"role": "user", "content": parts}]});

@@ -13,6 +13,7 @@ mod http;
 mod infill;
 mod jobs;
 mod limits;
+mod lora;
 mod manager;
 mod ollama;
 mod pool;

@@ -168,7 +168,7 @@ async fn bad_chats_get_a_status_and_a_reason() {
             400,
             "`role`",
         ),
-        (CHAT, with("messages", picture), 400, "images`"),
+        (CHAT, with("messages", picture), 400, "images[0]`"),
         (CHAT, with("messages", user(&long)), 400, "context"),
         (CHAT, with("model", json!("nope:latest")), 404, "fake"),
         (CHAT, with("stream", json!("yes")), 400, "`stream`"),
@@ -211,12 +211,6 @@ async fn other_bad_requests_get_a_status_and_a_reason() {
     let nope = json!({"model": "nope", "input": "x", "keep_alive": 0});
     let cases = [
         (generate, json!({"prompt": 3}), 400, "`prompt`"),
-        (
-            generate,
-            json!({"prompt": "x", "suffix": "y"}),
-            400,
-            "`suffix`",
-        ),
         (
             generate,
             json!({"prompt": "x", "template": "y"}),

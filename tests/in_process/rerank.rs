@@ -76,6 +76,7 @@ async fn documents_are_sorted_by_their_scores() {
     assert_eq!(world.engine.started(), 1);
 }
 
+// A table: a row for each mistake.
 #[tokio::test(start_paused = true)]
 async fn mistakes_are_named() {
     let world = World::new(reranker()).await;

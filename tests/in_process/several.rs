@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hearth_policy::holds::{Client, Keep};
-use hearth_proto::{Command, Failure, FailureKind, KeepAlive, ModelRef, Submission};
+use hearth_proto::{Command, Failure, FailureKind, KeepAlive, ModelRef, Priority, Submission};
 use hearth_testing::{Folder, Script};
 use hearthd::caller::Caller;
 use hearthd::daemon::State;
@@ -164,19 +164,42 @@ async fn a_stream_of_requests_for_one_model_does_not_keep_out_another() {
     world.until_running(1).await;
     let other = submit(&world, "b", "other").await.unwrap();
     let mut later = Vec::new();
-    for n in 0..10 {
-        later.push(submit(&world, "a", &format!("later {n}")).await.unwrap());
+    for n in 0..25 {
+        let text = format!("a later request, number {n}");
+        later.push(submit(&world, "a", &text).await.unwrap());
     }
     assert_eq!(other.collect().await.unwrap().content, "other");
-    assert_eq!(
-        world.loads(),
-        ["a", "b"],
-        "no later request of `a` came first"
-    );
+    // The model that was there had its turn, and no more.
+    assert_eq!(world.loads(), ["a", "b"]);
     for stream in later {
         stream.collect().await.unwrap();
     }
     assert_eq!(world.loads(), ["a", "b", "a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_in_the_background_waits_for_a_model_that_someone_talks_to() {
+    let world = world("[engine]\nmodels_max = 1\n", Script::default()).await;
+    let speak = async |text: &str| {
+        let mut submission = to("a", text);
+        submission.request.priority = Priority::Interactive;
+        let dispatcher = &world.daemon.dispatcher;
+        let stream = dispatcher.submit(&caller(), submission).await.unwrap();
+        stream.collect().await.unwrap()
+    };
+    speak("first").await;
+    let mut submission = to("b", "a summary");
+    submission.request.priority = Priority::Background;
+    let dispatcher = &world.daemon.dispatcher;
+    let summary = dispatcher.submit(&caller(), submission).await.unwrap();
+    for _ in 0..5 {
+        sleep(Duration::from_secs(10)).await;
+        speak("again").await;
+    }
+    assert_eq!(world.loads(), ["a"]);
+    // It rises a class with each minute, and nobody speaks any more.
+    assert_eq!(summary.collect().await.unwrap().content, "a summary");
+    assert_eq!(world.loads(), ["a", "b"]);
 }
 
 #[tokio::test(start_paused = true)]

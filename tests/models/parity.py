@@ -26,6 +26,7 @@ import types
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "benches/peers"))
+import adapters  # noqa: E402
 import run as peers  # noqa: E402
 
 # Tokens per answer, as in crates/hearth-engine/tests/parity.rs.
@@ -41,10 +42,13 @@ class LlamaServer(peers.LlamaServer):
     with a sliding window, llama-server would end a batch before each checkpoint and order
     the cells of the window differently, which changes the order of the attention sums."""
 
+    adapter = None
+
     def options(self, model):
         batch = ["--batch-size", CHUNK, "--ubatch-size", CHUNK]
         plain = ["--cache-ram", 0, "--ctx-checkpoints", 0, "--swa-full", "--jinja"]
-        return super().options(model) + batch + plain
+        lora = ["--lora", self.adapter] if self.adapter else []
+        return super().options(model) + batch + plain + lora
 
     def post(self, path, body):
         connection = self.connection()
@@ -58,9 +62,9 @@ class LlamaServer(peers.LlamaServer):
         finally:
             connection.close()
 
-    def complete(self, text):
+    def complete(self, text, more={}):
         tokens = self.post("/tokenize", {"content": text, "add_special": True})["tokens"]
-        body = {"prompt": text, "n_predict": TOKENS, "temperature": 0, "n_probs": 2}
+        body = {"prompt": text, "n_predict": TOKENS, "temperature": 0, "n_probs": 2} | more
         answer = self.post("/completion", body | {"cache_prompt": False, "return_tokens": True})
         ids, steps = answer["tokens"], answer["completion_probabilities"]
         if answer["stop_type"] == "eos" and len(ids) == answer["tokens_predicted"]:
@@ -138,6 +142,17 @@ def ask_server(bench, model, entries, folder):
         server.stop()
     (folder / f"{name}.rendered.json").write_text(json.dumps(rendered, ensure_ascii=False))
     return answers
+
+
+def ask_with_adapter(bench, model, adapter, entries):
+    """The answers with an adapter, which llama-server applies at the scale of each request."""
+    server = LlamaServer(bench, f"llama-server-lora-{model.stem}")
+    server.adapter = adapter
+    server.start(model)
+    try:
+        return adapters.ask(server, entries, text_of)
+    finally:
+        server.stop()
 
 
 def ask_hearthd(names, folder):
@@ -218,7 +233,7 @@ def row(name, results):
     return "| " + " | ".join(cells) + " |"
 
 
-def report(server, results):
+def report(server, results, tuned):
     date = datetime.date.today().isoformat()
     text = [
         f"{peers.cpu()}, 1 compute thread, {date}; llama-server {server}; "
@@ -240,7 +255,7 @@ def report(server, results):
             if r["chat"] not in (None, "equal"):
                 what.append(f"chat: {r['chat']}")
             odd += [f"- `{name}`, {r['name']}: {'; '.join(what)}."] if what else []
-    return "\n".join(text + ([""] + odd if odd else []))
+    return "\n".join(text + ([""] + odd if odd else []) + adapters.lines(tuned))
 
 
 def main():
@@ -260,10 +275,12 @@ def main():
         if not (debian / "usr/bin/llama-server").exists():
             sys.exit("parity: no llama-server: benches/peers/setup.sh llama-server says why")
         version = LlamaServer(bench, "version").version()
-        theirs = {}
+        theirs, adapted = {}, {}
         for model in models:
             peers.note(f"{model.name}: llama-server")
             theirs[model.stem] = ask_server(bench, model, entries, folder)
+            adapter = adapters.make(target, model, folder)
+            adapted[model.stem] = ask_with_adapter(bench, model, adapter, entries)
     peers.note("Hearthd and its library")
     bits_equal = ask_hearthd([model.name for model in models], folder)
     results = {}
@@ -273,13 +290,18 @@ def main():
             compare(one, answers[one["name"]]) | {"chat": compare_chat(one, answers[one["name"]])}
             for one in own
         ]
-    (folder / "result.json").write_text(json.dumps({"llama-server": version, "models": results}, indent=1))
-    text = report(version, results)
+    tuned = {
+        name: adapters.compare(json.loads((folder / f"{name}.lora.json").read_text()), answers, compare)
+        for name, answers in adapted.items()
+    }
+    found = {"llama-server": version, "models": results, "adapters": tuned}
+    (folder / "result.json").write_text(json.dumps(found, indent=1))
+    text = report(version, results, tuned)
     if arguments.out:
         peers.put(text, arguments.out, "parity")
     else:
         print(text)
-    everything = [r for found in results.values() for r in found]
+    everything = [r for some in (results, tuned) for found in some.values() for r in found]
     if not bits_equal or any(r["server"] == "differs" for r in everything):
         sys.exit("parity: not all is equal: see above")
 

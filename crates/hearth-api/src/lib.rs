@@ -7,6 +7,7 @@ mod content;
 mod date;
 mod encode;
 pub mod llama_server;
+mod lora;
 mod media;
 pub mod ollama;
 pub mod openai;

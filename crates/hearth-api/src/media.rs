@@ -92,6 +92,7 @@ fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str
 
 #[cfg(test)]
 mod tests {
+    use FailureKind::{InvalidArgs, NotSupported};
     use serde_json::json;
 
     use super::*;
@@ -106,7 +107,6 @@ mod tests {
             assert_eq!((media.at, media.kind), (3, MediaKind::Picture));
             assert_eq!(&media.bytes[..6], b"GIF89a");
         }
-        use FailureKind::{InvalidArgs, NotSupported};
         for (value, kind, part) in [
             (
                 json!({"url": "https://example.org/x.png"}),

@@ -3,9 +3,10 @@
 //! ```text
 //! magic "HEARTHKV", u32 version, u32 owner kind (0 everybody, 1 a user), u32 uid,
 //! u32 number of tokens, u64 length of the payload, u128 fingerprint of the model,
-//! u64 settings, u128 XXH3 of the payload, the tokens (i32 each),
+//! u64 settings, u128 XXH3 of the payload, in version 3 u64 adapters, the tokens (i32 each),
 //! u64 XXH3 of all this; the payload
 //! ```
+//! A prefix that was computed without adapters is written as version 2.
 //! Everything is little-endian. Lengths are checked against the file's length before they
 //! are used for an allocation.
 
@@ -13,13 +14,18 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use hearth_proto::CacheScope;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 const MAGIC: &[u8; 8] = b"HEARTHKV";
 /// Incremented whenever the layout or the meaning of the payload changes.
 const VERSION: u32 = 2;
-/// Bytes before the tokens.
+/// The same with adapters.
+const VERSION_ADAPTERS: u32 = 3;
+/// Bytes before the tokens in [`VERSION`].
 const FIXED: usize = 8 + 4 * 4 + 8 + 16 + 8 + 16;
+/// Further bytes in [`VERSION_ADAPTERS`].
+const ADAPTERS: usize = 8;
 /// Upper bound of the number of tokens: more than any context has.
 const TOKENS_MAX: u32 = 1 << 22;
 
@@ -30,7 +36,7 @@ pub enum CacheError {
     #[error("{0}")]
     Damaged(&'static str),
     /// Another version of Hearthd wrote it.
-    #[error("it has version {0}, this is version {VERSION}")]
+    #[error("it has version {0}, this is version {VERSION_ADAPTERS}")]
     Version(u32),
     /// A file system error.
     #[error(transparent)]
@@ -40,8 +46,8 @@ pub enum CacheError {
 /// The header of a cached prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The uid of its owner; `None`: shared by all users.
-    pub owner: Option<u32>,
+    /// Its owner, and the adapters that it was computed with.
+    pub scope: CacheScope,
     /// [`super::fingerprint`] of the model.
     pub fingerprint: u128,
     /// A hash of all settings that the payload depends on.
@@ -56,14 +62,14 @@ pub struct Header {
 impl Header {
     /// A header for a payload.
     pub(super) fn new(
-        owner: Option<u32>,
+        scope: CacheScope,
         fingerprint: u128,
         settings: u64,
         tokens: Vec<i32>,
         payload: &[u8],
     ) -> Self {
         Self {
-            owner,
+            scope,
             fingerprint,
             settings,
             tokens,
@@ -74,17 +80,25 @@ impl Header {
 
     /// Its bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(FIXED + self.tokens.len() * 4 + 8);
+        let CacheScope { uid, adapters } = self.scope;
+        let version = match adapters {
+            0 => VERSION,
+            _ => VERSION_ADAPTERS,
+        };
+        let mut bytes = Vec::with_capacity(FIXED + ADAPTERS + self.tokens.len() * 4 + 8);
         bytes.extend(MAGIC);
-        bytes.extend(VERSION.to_le_bytes());
-        bytes.extend(u32::from(self.owner.is_some()).to_le_bytes());
-        bytes.extend(self.owner.unwrap_or(0).to_le_bytes());
+        bytes.extend(version.to_le_bytes());
+        bytes.extend(u32::from(uid.is_some()).to_le_bytes());
+        bytes.extend(uid.unwrap_or(0).to_le_bytes());
         let count = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
         bytes.extend(count.to_le_bytes());
         bytes.extend(self.payload_bytes.to_le_bytes());
         bytes.extend(self.fingerprint.to_le_bytes());
         bytes.extend(self.settings.to_le_bytes());
         bytes.extend(self.payload_hash.to_le_bytes());
+        if adapters != 0 {
+            bytes.extend(adapters.to_le_bytes());
+        }
         bytes.extend(self.tokens.iter().flat_map(|token| token.to_le_bytes()));
         bytes.extend(xxh3_64(&bytes).to_le_bytes());
         bytes
@@ -122,9 +136,11 @@ fn header(file: &mut File) -> Result<Header, CacheError> {
         return Err(CacheError::Damaged("it is not a cached prompt"));
     }
     let version = u32::from_le_bytes(fields.take());
-    if version != VERSION {
-        return Err(CacheError::Version(version));
-    }
+    let more = match version {
+        VERSION => 0,
+        VERSION_ADAPTERS => ADAPTERS,
+        _ => return Err(CacheError::Version(version)),
+    };
     let kind = u32::from_le_bytes(fields.take());
     let uid = u32::from_le_bytes(fields.take());
     let count = u32::from_le_bytes(fields.take());
@@ -132,7 +148,7 @@ fn header(file: &mut File) -> Result<Header, CacheError> {
     let fingerprint = u128::from_le_bytes(fields.take());
     let settings = u64::from_le_bytes(fields.take());
     let payload_hash = u128::from_le_bytes(fields.take());
-    let rest = u64::from(count) * 4 + 8;
+    let rest = more as u64 + u64::from(count) * 4 + 8;
     let whole = (FIXED as u64 + rest).checked_add(payload_bytes);
     if count > TOKENS_MAX || whole != Some(length) {
         return Err(CacheError::Damaged(
@@ -146,9 +162,17 @@ fn header(file: &mut File) -> Result<Header, CacheError> {
     if xxh3_64(hashed).to_le_bytes() != hash {
         return Err(CacheError::Damaged("its header has changed"));
     }
-    let tokens = hashed.get(FIXED..).unwrap_or_default().chunks_exact(4);
+    let (adapters, tokens) = hashed
+        .get(FIXED..)
+        .and_then(|rest| rest.split_at_checked(more))
+        .unwrap_or_default();
+    let tokens = tokens.chunks_exact(4);
     Ok(Header {
-        owner: (kind == 1).then_some(uid),
+        scope: CacheScope {
+            uid: (kind == 1).then_some(uid),
+            // Nothing is 0, as where there are none.
+            adapters: u64::from_le_bytes(Fields(adapters).take()),
+        },
         fingerprint,
         settings,
         tokens: tokens
@@ -185,8 +209,16 @@ mod tests {
     use super::*;
 
     fn sample(folder: &Path) -> std::path::PathBuf {
+        sample_with(folder, 0)
+    }
+
+    fn sample_with(folder: &Path, adapters: u64) -> std::path::PathBuf {
         let payload: Vec<u8> = (0..=255).cycle().take(5000).collect();
-        let header = Header::new(Some(1000), 7 << 100, 9, vec![1, -2, 3], &payload);
+        let scope = CacheScope {
+            uid: Some(1000),
+            adapters,
+        };
+        let header = Header::new(scope, 7 << 100, 9, vec![1, -2, 3], &payload);
         let path = folder.join("sample.kv");
         let mut bytes = header.encode();
         bytes.extend(payload);
@@ -200,15 +232,37 @@ mod tests {
         let path = sample(dir.path());
         let (header, payload) = read(&path).unwrap();
         assert_eq!(read_header(&path).unwrap(), header);
-        assert_eq!((header.owner, header.fingerprint), (Some(1000), 7 << 100));
+        assert_eq!(
+            (header.scope, header.fingerprint),
+            (Some(1000).into(), 7 << 100)
+        );
         assert_eq!((header.settings, header.tokens), (9, vec![1, -2, 3]));
         assert_eq!((payload.len(), payload[255]), (5000, 255));
     }
 
     #[test]
-    fn every_cut_and_every_changed_bit_is_seen() {
+    fn adapters_are_named_where_there_are_some() {
         let dir = tempfile::tempdir().unwrap();
-        let path = sample(dir.path());
+        let without = fs::read(sample(dir.path())).unwrap();
+        // As every version of Hearthd before adapters wrote it.
+        assert_eq!((without[8], without.len()), (2, FIXED + 3 * 4 + 8 + 5000));
+        let path = sample_with(dir.path(), 77);
+        let (header, payload) = read(&path).unwrap();
+        assert_eq!(header.scope.adapters, 77);
+        assert_eq!((header.tokens, payload.len()), (vec![1, -2, 3], 5000));
+        assert_eq!(fs::read(&path).unwrap().len(), without.len() + ADAPTERS);
+    }
+
+    #[test]
+    fn every_cut_and_every_changed_bit_is_seen() {
+        for adapters in [0, 77] {
+            every_cut_and_every_changed_bit(adapters);
+        }
+    }
+
+    fn every_cut_and_every_changed_bit(adapters: u64) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = sample_with(dir.path(), adapters);
         let whole = fs::read(&path).unwrap();
         let header = whole.len() - 5000;
         for cut in (0..=header).chain([header + 1, whole.len() - 1]) {

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use hearth_proto::{DiskCache, common_prefix};
+use hearth_proto::{CacheScope, DiskCache, common_prefix};
 use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -45,7 +45,7 @@ pub struct Folder {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    owner: Option<u32>,
+    scope: CacheScope,
     tokens: Vec<i32>,
     file: Other,
 }
@@ -117,7 +117,7 @@ impl Folder {
             self.others.push(file);
         } else if header.settings == self.identity.settings {
             self.entries.push(Entry {
-                owner: header.owner,
+                scope: header.scope,
                 tokens: header.tokens,
                 file,
             });
@@ -126,22 +126,23 @@ impl Folder {
         }
     }
 
-    /// The cached prefix that shares the most tokens with this user's prompt: at least
+    /// The cached prefix that shares the most tokens with a prompt of this scope: at least
     /// `min_tokens`, more than `known`, and a number for which `is_usable`, called with the
     /// cached length and this number, returns true.
     pub fn find(
         &self,
-        owner: Option<u32>,
+        scope: impl Into<CacheScope>,
         prompt: &[i32],
         known: u32,
         is_usable: impl Fn(u32, u32) -> bool,
     ) -> Option<Found> {
+        let scope = scope.into();
         let least = known.saturating_add(1).max(self.limits.min_tokens);
         let as_u32 = |tokens: usize| u32::try_from(tokens).unwrap_or(u32::MAX);
         let shared = |entry: &Entry| as_u32(common_prefix(&entry.tokens, prompt));
         self.entries
             .iter()
-            .filter(|entry| entry.owner.is_none() || entry.owner == owner)
+            .filter(|entry| scope.may_use(entry.scope))
             .map(|entry| (shared(entry), entry))
             .filter(|(tokens, _)| *tokens >= least)
             .filter(|(tokens, entry)| is_usable(as_u32(entry.tokens.len()), *tokens))
@@ -208,9 +209,16 @@ impl Folder {
 
     /// Whether a prefix with these tokens and about this many bytes may be written now: it is
     /// long enough, not cached yet, and today's budget allows it.
-    pub fn wants(&self, now: SystemTime, owner: Option<u32>, tokens: &[i32], bytes: u64) -> bool {
+    pub fn wants(
+        &self,
+        now: SystemTime,
+        scope: impl Into<CacheScope>,
+        tokens: &[i32],
+        bytes: u64,
+    ) -> bool {
+        let scope = scope.into();
         let is_kept = |entry: &Entry| {
-            (entry.owner.is_none() || entry.owner == owner)
+            scope.may_use(entry.scope)
                 && entry.tokens.starts_with(tokens)
                 && (!self.keeps_beginnings || entry.tokens.len() == tokens.len())
         };
@@ -223,12 +231,17 @@ impl Folder {
     }
 
     /// Deletes old files to make space for a prefix and chooses its path.
-    pub fn begin(&mut self, owner: Option<u32>, tokens: Vec<i32>, payload: &[u8]) -> Pending {
+    pub fn begin(
+        &mut self,
+        scope: impl Into<CacheScope>,
+        tokens: Vec<i32>,
+        payload: &[u8],
+    ) -> Pending {
         let Identity {
             fingerprint,
             settings,
         } = self.identity;
-        let header = Header::new(owner, fingerprint, settings, tokens, payload);
+        let header = Header::new(scope.into(), fingerprint, settings, tokens, payload);
         let bytes = header.encode();
         self.shrink(bytes.len() as u64 + header.payload_bytes);
         let name = format!("{fingerprint:032x}-{:016x}.{EXTENSION}", xxh3_64(&bytes));
@@ -244,10 +257,10 @@ impl Folder {
         match result {
             Ok(bytes) => {
                 self.ledger.add(day(now), bytes);
-                let Header { owner, tokens, .. } = pending.header;
+                let Header { scope, tokens, .. } = pending.header;
                 // Its own prefixes are no longer needed.
                 let useless = |e: &Entry| {
-                    e.owner == owner
+                    e.scope == scope
                         && tokens.starts_with(&e.tokens)
                         && (!self.keeps_beginnings || e.tokens.len() == tokens.len())
                 };
@@ -258,7 +271,7 @@ impl Folder {
                     remove(&entry.file.path);
                 }
                 self.entries.push(Entry {
-                    owner,
+                    scope,
                     tokens,
                     file: Other {
                         path: pending.target,

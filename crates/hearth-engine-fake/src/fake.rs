@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use hearth_constraint::Vocabulary;
 use hearth_engine::backend::{
-    Backend, ChatFormat, DecodeError, InfillTokens, Loader, Part, Progress, RerankFormat, Token,
-    Tokenizer,
+    Backend, ChatFormat, DecodeError, InfillTokens, LoadedAdapter, Loader, Part, Progress,
+    RerankFormat, Token, Tokenizer,
 };
 use hearth_proto::{ChatAbilities, Failure, LoadRequest, ModelInfo, ModelKind};
 
@@ -98,6 +98,9 @@ pub struct FakeBackend {
     /// Sequences whose next decode fails.
     failing: BTreeSet<u32>,
     progress: Arc<Progress>,
+    adapters: Vec<LoadedAdapter>,
+    /// Whether adapters are applied: then answers are in capital letters.
+    is_adapted: bool,
 }
 
 /// The state of one answer.
@@ -136,6 +139,8 @@ impl FakeBackend {
             failing: BTreeSet::new(),
             script: script.clone(),
             progress: Arc::clone(progress),
+            adapters: adapters(request),
+            is_adapted: false,
         }
     }
 
@@ -236,11 +241,25 @@ impl Backend for FakeBackend {
         self.info.chat = chat;
     }
 
+    fn adapters(&self) -> &[LoadedAdapter] {
+        &self.adapters
+    }
+
     fn shrink(&mut self, is_empty: bool) {
         if is_empty {
             self.info.kv_tokens = self.info.kv_tokens.min(self.info.context_size);
         }
     }
+}
+
+/// The adapters of a request, identified by their place in it.
+fn adapters(request: &LoadRequest) -> Vec<LoadedAdapter> {
+    let files = (1..).zip(&request.adapters);
+    let loaded = files.map(|(id, file)| LoadedAdapter {
+        name: file.name.clone(),
+        loaded: Ok(id),
+    });
+    loaded.collect()
 }
 
 fn hang() -> ! {

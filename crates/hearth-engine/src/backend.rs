@@ -1,6 +1,7 @@
 //! The interface between the engine's loop and a model, in three parts: [`Tokenizer`],
 //! [`KvStore`] and [`Decoder`]. What needs one of them asks for no more.
 
+mod adapter;
 mod choice;
 mod decoder;
 mod kv_store;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use hearth_proto::{ChatAbilities, Failure, LoadRequest, ModelInfo};
 
+pub use adapter::LoadedAdapter;
 pub use choice::Choice;
 pub use decoder::{DecodeError, Decoder, Mask, Part, Sampled, argmax, no_logits};
 pub use kv_store::KvStore;
@@ -26,6 +28,9 @@ pub trait Backend: Tokenizer + KvStore + Decoder {
 
     /// Sets the capabilities of its chat template.
     fn set_chat(&mut self, chat: ChatAbilities);
+
+    /// The adapters that it was loaded with.
+    fn adapters(&self) -> &[LoadedAdapter];
 
     /// What decodes pictures and sounds; `None` where the model takes none.
     fn media(&mut self) -> Option<&mut dyn MediaDecoder> {

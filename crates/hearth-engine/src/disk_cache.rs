@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use hearth_cache::{Folder, Found, Identity, Pending, fingerprint};
 use hearth_policy::scheduler::MemoryKind;
-use hearth_proto::LoadRequest;
+use hearth_proto::{CacheScope, LoadRequest};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How long to wait for a write in progress, usually at the end of the process.
@@ -72,12 +72,12 @@ impl DiskCacheWriter {
     /// that number is usable: see [`Folder::find`].
     pub(super) fn find(
         &self,
-        uid: Option<u32>,
+        scope: CacheScope,
         prompt: &[i32],
         known: u32,
         is_usable: impl Fn(u32, u32) -> bool,
     ) -> Option<Found> {
-        self.folder.find(uid, prompt, known, is_usable)
+        self.folder.find(scope, prompt, known, is_usable)
     }
 
     /// Its verified contents, and their number of tokens.
@@ -104,13 +104,13 @@ impl DiskCacheWriter {
     }
 
     /// Whether a prefix of about this many bytes should be written.
-    pub(super) fn wants(&self, uid: Option<u32>, tokens: &[i32], bytes: u64) -> bool {
-        self.folder.wants(now(), uid, tokens, bytes)
+    pub(super) fn wants(&self, scope: CacheScope, tokens: &[i32], bytes: u64) -> bool {
+        self.folder.wants(now(), scope, tokens, bytes)
     }
 
     /// Starts writing a prefix.
-    pub(super) fn write(&mut self, uid: Option<u32>, tokens: Vec<i32>, payload: Vec<u8>) {
-        let pending = self.folder.begin(uid, tokens, &payload);
+    pub(super) fn write(&mut self, scope: CacheScope, tokens: Vec<i32>, payload: Vec<u8>) {
+        let pending = self.folder.begin(scope, tokens, &payload);
         self.is_writing = self.jobs.send((pending, payload)).is_ok();
     }
 

@@ -6,6 +6,7 @@
 //! [`llama`] implements; `hearth-engine-fake` has another one for tests of the loop. `unsafe` is
 //! confined to [`llama`] and to [`chat_shim`], the interface to llama.cpp's chat layer.
 
+mod adapters;
 mod affinity;
 mod answer;
 pub mod backend;

@@ -1,6 +1,8 @@
 //! The engine process, and the tools that need llama.cpp.
 
 use std::env;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -8,8 +10,10 @@ use std::process::{Command, ExitCode};
 use clap::{Parser, Subcommand};
 use hearth_engine::llama::{LlamaLoader, Runtime};
 use hearth_engine::{exit_code, offline, run, tools, try_template};
+use hearth_gguf::read_header;
 use hearth_gguf::synthetic::{
-    Family, Projector, Shape, Storage, make, make_family, make_projector,
+    AdapterShape, Family, Projector, Shape, Storage, make, make_adapter, make_family,
+    make_projector,
 };
 use hearth_proto::{
     BenchJob, Event, Failure, FailureKind, GenerateRequest, Message, Prompt, RequestId, Sampling,
@@ -30,8 +34,11 @@ struct Args {
 enum Tool {
     /// Load a model file completely and say whether it is usable, in one line of JSON.
     Check {
-        /// The GGUF file.
+        /// The GGUF file: a model, or an adapter.
         file: PathBuf,
+        /// A model with which an adapter is tried.
+        #[arg(long)]
+        base: Option<PathBuf>,
     },
     /// Measure the bare engine's speed: tokens a second of prefill and of decode.
     Bench(BenchArgs),
@@ -39,6 +46,8 @@ enum Tool {
     Run(RunArgs),
     /// Write a model with random weights, which has the size and the speed of a real one.
     MakeModel(MakeArgs),
+    /// Write a LoRA adapter of random weights for a model.
+    MakeAdapter(MakeAdapterArgs),
     /// Show which CPU kernels are in use.
     Cpu,
     /// Do one job of hearthctl's: JSON on standard input, events as JSON lines.
@@ -121,6 +130,25 @@ struct MakeArgs {
     seed: u64,
 }
 
+#[derive(clap::Args)]
+struct MakeAdapterArgs {
+    /// The model that it is for.
+    #[arg(long)]
+    base: PathBuf,
+    /// Columns between the two matrices of a pair.
+    #[arg(long, default_value_t = AdapterShape::default().rank)]
+    rank: u32,
+    /// How much it changes the outputs of matrices, at a scale of 1.
+    #[arg(long, default_value_t = AdapterShape::default().strength)]
+    strength: f32,
+    /// The file to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// The same seed gives the same file.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
 /// Executes itself again with a glibc tunable that requests huge pages, unless the
 /// environment sets tunables. Where the kernel provides huge pages only on request
 /// (`madvise`), Debian's default, repacked weights and the KV cache would otherwise be in
@@ -167,7 +195,8 @@ fn main() -> ExitCode {
                 (None, None) => Ok(()),
             });
         }
-        Some(Tool::Check { file }) => return check(&file),
+        Some(Tool::MakeAdapter(args)) => return exit_code(make_adapter_file(&args)),
+        Some(Tool::Check { file, base }) => return check(&file, base.as_deref()),
         Some(Tool::Bench(args)) => bench(&args),
         Some(Tool::Run(args)) => answer(args),
         Some(Tool::Offline) => return exit_code(offline::run()),
@@ -187,8 +216,30 @@ fn runtime() -> Result<Runtime, Failure> {
     Runtime::start().map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))
 }
 
-fn check(file: &Path) -> ExitCode {
-    let checked = runtime().and_then(|runtime| tools::check(&LlamaLoader::new(runtime), file));
+fn make_adapter_file(args: &MakeAdapterArgs) -> io::Result<()> {
+    let base = read_header(&mut BufReader::new(File::open(&args.base)?));
+    let base = base.map_err(io::Error::other)?;
+    let shape = AdapterShape {
+        rank: args.rank,
+        strength: args.strength,
+        ..AdapterShape::default()
+    };
+    make_adapter(&args.out, &base, shape, args.seed)
+}
+
+fn check(file: &Path, base: Option<&Path>) -> ExitCode {
+    let is_adapter = File::open(file)
+        .ok()
+        .and_then(|file| read_header(&mut BufReader::new(file)).ok())
+        .is_some_and(|header| header.is_adapter());
+    let checked = runtime().and_then(|runtime| {
+        let loader = LlamaLoader::new(runtime);
+        if is_adapter {
+            tools::check_adapter(&loader, file, base).map(|()| None)
+        } else {
+            tools::check(&loader, file).map(Some)
+        }
+    });
     let (line, code) = match checked {
         Ok(info) => (
             serde_json::json!({"ok": true, "info": info}),

@@ -107,6 +107,7 @@ impl<B: Backend> Worker<B> {
         embeddings: &Embeddings,
     ) -> Result<bool, DecodeError> {
         self.batch.set_only(step);
+        self.apply_adapters();
         let (from, to) = step.work.range();
         let range = if placed.can_split() {
             (from - placed.at, to - placed.at)

@@ -2,6 +2,7 @@
 //! there for the next prompt, and what of them is on disk.
 
 use hearth_policy::scheduler::{Hit, Lengths, PrefixIndex};
+use hearth_proto::CacheScope;
 
 use super::as_u32;
 use super::backend::{KvStore, Token};
@@ -19,7 +20,7 @@ pub(super) struct PrefixCache {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
     pub(super) seq: u32,
-    pub(super) uid: Option<u32>,
+    pub(super) scope: CacheScope,
     /// Whether no other sequence runs, so that what does not fit never will.
     pub(super) is_only: bool,
 }
@@ -74,11 +75,11 @@ impl PrefixCache {
     pub(super) fn insert(
         &mut self,
         kv: &mut impl KvStore,
-        (seq, uid): (u32, Option<u32>),
+        (seq, scope): (u32, CacheScope),
         tokens: Vec<Token>,
         lengths: &Lengths,
     ) {
-        for seq in self.index.insert(seq, uid, tokens, lengths) {
+        for seq in self.index.insert(seq, scope, tokens, lengths) {
             self.free(kv, seq);
         }
     }
@@ -87,11 +88,11 @@ impl PrefixCache {
     pub(super) fn checkpoint(
         &mut self,
         kv: &mut impl KvStore,
-        (seq, uid): (u32, Option<u32>),
+        (seq, scope): (u32, CacheScope),
         tokens: &[Token],
         lengths: &Lengths,
     ) {
-        if self.index.has(uid, tokens) {
+        if self.index.has(scope, tokens) {
             return;
         }
         if self.free_seqs.is_empty() {
@@ -101,7 +102,7 @@ impl PrefixCache {
             return;
         };
         if kv.share(seq, spare, as_u32(tokens.len())) {
-            self.insert(kv, (spare, uid), tokens.to_vec(), lengths);
+            self.insert(kv, (spare, scope), tokens.to_vec(), lengths);
         } else {
             self.free(kv, spare);
         }
@@ -112,23 +113,23 @@ impl PrefixCache {
     pub(super) fn find(
         &mut self,
         kv: &impl KvStore,
-        uid: Option<u32>,
+        scope: CacheScope,
         prompt: &[Token],
         most: usize,
     ) -> Option<Hit> {
         let is_usable = |seq, tokens| kv.is_usable(seq, tokens);
-        self.index.find(uid, prompt, most, is_usable)
+        self.index.find(scope, prompt, most, is_usable)
     }
 
     /// After how many tokens a prompt diverges from the most similar finished sequence; 0 if
     /// these are too few to be useful.
-    pub(super) fn divergence(&self, uid: Option<u32>, prompt: &[Token]) -> usize {
-        self.index.divergence(uid, prompt)
+    pub(super) fn divergence(&self, scope: CacheScope, prompt: &[Token]) -> usize {
+        self.index.divergence(scope, prompt)
     }
 
     /// After how many tokens of a prompt others are known to diverge from it.
-    pub(super) fn forks(&self, uid: Option<u32>, prompt: &[Token]) -> impl Iterator<Item = usize> {
-        self.index.forks(uid, prompt)
+    pub(super) fn forks(&self, scope: CacheScope, prompt: &[Token]) -> impl Iterator<Item = usize> {
+        self.index.forks(scope, prompt)
     }
 
     /// Restores what a prompt begins with from disk, where that is more than `known` tokens;
@@ -144,7 +145,7 @@ impl PrefixCache {
         let seq = target.seq;
         let kind = kv.memory();
         let usable = |saved, tokens| kind.is_usable_saved(saved, tokens);
-        let found = disk.find(target.uid, prompt, known, usable)?;
+        let found = disk.find(target.scope, prompt, known, usable)?;
         let (saved, tokens) = disk.read(&found)?;
         while !kv.restore(seq, &saved, tokens) {
             // There is no room, or the data are invalid. With nothing else in the cache,
@@ -217,7 +218,7 @@ impl PrefixCache {
         };
         let tokens = as_u32(stable.tokens.len());
         let bytes = u64::from(tokens) * token_bytes;
-        if !disk.wants(stable.uid, &stable.tokens, bytes) {
+        if !disk.wants(stable.scope, &stable.tokens, bytes) {
             return;
         }
         let Some(seq) = self.free_seqs.last().copied() else {
@@ -230,8 +231,8 @@ impl PrefixCache {
         kv.remove(seq, 0);
         // A recurrent state takes more than the keys and values of its tokens.
         let bytes = saved.len() as u64;
-        if !saved.is_empty() && disk.wants(stable.uid, &stable.tokens, bytes) {
-            disk.write(stable.uid, stable.tokens, saved);
+        if !saved.is_empty() && disk.wants(stable.scope, &stable.tokens, bytes) {
+            disk.write(stable.scope, stable.tokens, saved);
         }
     }
 

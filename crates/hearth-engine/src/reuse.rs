@@ -5,7 +5,7 @@
 //! checked before it is used: see [`MemoryKind`](hearth_policy::scheduler::MemoryKind).
 
 use hearth_policy::scheduler::{Hit, Lengths, SlotId};
-use hearth_proto::{FinishReason, Reuse, common_prefix};
+use hearth_proto::{CacheScope, FinishReason, Reuse, common_prefix};
 
 use super::as_u32;
 use super::backend::{Backend, Token};
@@ -85,10 +85,10 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let tokens = sequence.tokens();
-        let divergence = self.cache.divergence(sequence.uid, reusable(tokens));
+        let divergence = self.cache.divergence(sequence.scope(), reusable(tokens));
         let near = divergence.saturating_sub(NEAR)..=divergence;
         let mut known = sequence.lengths().boundaries;
-        known.extend(self.cache.forks(sequence.uid, tokens));
+        known.extend(self.cache.forks(sequence.scope(), tokens));
         if divergence > 0 && !known.iter().any(|boundary| near.contains(boundary)) {
             sequence.set_stable(as_u32(divergence));
             sequence.add_boundary(divergence);
@@ -115,7 +115,7 @@ impl<B: Backend> Worker<B> {
             return;
         }
         let kept = sequence.tokens().get(..tokens as usize).unwrap_or_default();
-        let from = (sequence.seq, sequence.uid);
+        let from = (sequence.seq, sequence.scope());
         self.cache
             .checkpoint(&mut self.backend, from, kept, &lengths);
     }
@@ -129,12 +129,12 @@ impl<B: Backend> Worker<B> {
         if !sequence.is_prewarm() || !self.backend.memory().needs_checkpoints() {
             return false;
         }
-        let (uid, seq) = (sequence.uid, sequence.seq);
+        let (scope, seq) = (sequence.scope(), sequence.seq);
         let tokens = sequence.tokens();
         let count = as_u32(tokens.len());
-        let hit = self.cache.find(&self.backend, uid, tokens, tokens.len());
+        let hit = self.cache.find(&self.backend, scope, tokens, tokens.len());
         let is_kept = hit.is_some_and(|hit| hit.tokens == count);
-        let target = self.target(seq, uid);
+        let target = self.target(seq, scope);
         let from_disk = !is_kept && {
             let restored = self
                 .cache
@@ -158,7 +158,7 @@ impl<B: Backend> Worker<B> {
             };
             let tokens = sequence.tokens().to_vec();
             self.cache
-                .insert(&mut self.backend, (seq, uid), tokens, &lengths);
+                .insert(&mut self.backend, (seq, scope), tokens, &lengths);
         } else {
             self.cache.free(&mut self.backend, seq);
         }
@@ -169,15 +169,15 @@ impl<B: Backend> Worker<B> {
     /// are there; returns how many.
     fn restore(&mut self, slot: SlotId, known: u32) -> Option<u32> {
         let sequence = self.sequences.get(&slot)?;
-        let target = self.target(sequence.seq, sequence.uid);
+        let target = self.target(sequence.seq, sequence.scope());
         let prompt = reusable(sequence.tokens());
         self.cache.restore(&mut self.backend, target, prompt, known)
     }
 
-    fn target(&self, seq: u32, uid: Option<u32>) -> Target {
+    fn target(&self, seq: u32, scope: CacheScope) -> Target {
         Target {
             seq,
-            uid,
+            scope,
             is_only: self.sequences.len() == 1,
         }
     }
@@ -188,11 +188,13 @@ impl<B: Backend> Worker<B> {
         let tokens = sequence.tokens();
         let prompt = reusable(tokens);
         let backend = &self.backend;
-        let finished = self.cache.find(backend, sequence.uid, tokens, prompt.len());
+        let finished = self
+            .cache
+            .find(backend, sequence.scope(), tokens, prompt.len());
         let running = self
             .sequences
             .iter()
-            .filter(|(other, running)| **other != slot && running.uid == sequence.uid)
+            .filter(|(other, running)| **other != slot && running.scope() == sequence.scope())
             .map(|(other, running)| {
                 let done = self.slots.done(*other) as usize;
                 let computed = running.tokens().iter().take(done);

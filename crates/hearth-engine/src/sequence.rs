@@ -5,9 +5,11 @@ mod choose;
 use hearth_constraint::Matcher;
 use hearth_policy::scheduler::{Lengths, Lookup, Work};
 use hearth_proto::{
-    Event, Failure, FinishReason, GenerateRequest, Prompt, RequestId, Reuse, common_prefix,
+    CacheScope, Event, Failure, FinishReason, GenerateRequest, Prompt, RequestId, Reuse,
+    common_prefix,
 };
 
+use super::adapters::AdapterSet;
 use super::answer::AnswerReader;
 use super::as_u32;
 use super::backend::{Backend, Part, Token};
@@ -22,6 +24,8 @@ use super::text_stream::TextStream;
 pub(super) struct Sequence<S> {
     pub(super) id: RequestId,
     pub(super) uid: Option<u32>,
+    /// The adapters that it is computed with.
+    pub(super) adapters: AdapterSet,
     /// Its sequence number in the KV cache.
     pub(super) seq: u32,
     /// The prompt's tokens, then the answer's.
@@ -62,6 +66,7 @@ impl<S> Sequence<S> {
         request: &GenerateRequest,
         matcher: Option<Matcher>,
     ) -> Result<Self, Failure> {
+        let adapters = AdapterSet::new(&request.lora, backend.adapters())?;
         let context = backend.info().context_size;
         let tokens = prompt.tokens;
         let prompt_tokens = as_u32(tokens.len());
@@ -79,6 +84,7 @@ impl<S> Sequence<S> {
         let mut sequence = Self {
             id: request.id,
             uid: request.uid,
+            adapters,
             seq: 0,
             tokens,
             prompt_tokens,
@@ -109,6 +115,14 @@ impl<S> Sequence<S> {
     /// All tokens known so far: the prompt's and the answer's.
     pub(super) fn tokens(&self) -> &[Token] {
         &self.tokens
+    }
+
+    /// Which computed prompts it may use and creates.
+    pub(super) fn scope(&self) -> CacheScope {
+        CacheScope {
+            uid: self.uid,
+            adapters: self.adapters.identity(),
+        }
     }
 
     /// Finds the prefix that other conversations share: system prompt and tools, up to

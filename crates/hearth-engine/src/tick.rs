@@ -46,6 +46,7 @@ impl<B: Backend> Worker<B> {
 
     /// Executes the planned tick.
     pub(super) fn tick(&mut self, now: Duration) {
+        self.slots.begin(&self.batch);
         let media = self.take_media_step();
         match self.compute(now) {
             Ok(()) | Err(DecodeError::Aborted) => {}
@@ -91,6 +92,7 @@ impl<B: Backend> Worker<B> {
             if self.parts.is_empty() {
                 return Ok(None);
             }
+            self.apply_adapters();
             let drafted = if may_draft { self.draft() } else { 0 };
             match self.backend.decode(&self.parts) {
                 Ok(()) => return Ok(Some(drafted)),
@@ -102,6 +104,14 @@ impl<B: Backend> Worker<B> {
                     return Err(error);
                 }
             }
+        }
+    }
+
+    /// Applies the adapters of the batch: all its sequences have the same.
+    pub(super) fn apply_adapters(&mut self) {
+        let first = self.batch.steps().first();
+        if let Some(sequence) = first.and_then(|step| self.sequences.get(&step.slot)) {
+            self.backend.apply_adapters(sequence.adapters.scales());
         }
     }
 

@@ -165,6 +165,7 @@ impl<B: Backend> Worker<B> {
         // There is a free slot, so there is a free sequence number: see `new`.
         if let (Some(slot), Some(seq)) = (slot, self.cache.take_seq()) {
             sequence.seq = seq;
+            self.slots.set_adapters(slot, sequence.adapters.identity());
             self.slots.stop_at(slot, sequence.pieces.stops());
             self.sequences.insert(slot, sequence);
             if request.reuse == Reuse::Reproducible {
@@ -240,7 +241,7 @@ impl<B: Backend> Worker<B> {
             return self.cache.free(backend, seq);
         }
         let tokens = sequence.tokens().get(..done).unwrap_or_default().to_vec();
-        let owner = (seq, sequence.uid);
+        let owner = (seq, sequence.scope());
         self.cache
             .insert(backend, owner, tokens, &sequence.lengths());
     }

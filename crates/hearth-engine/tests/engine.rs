@@ -28,6 +28,8 @@ mod judge;
 mod keep;
 #[path = "engine/kinds.rs"]
 mod kinds;
+#[path = "engine/lora.rs"]
+mod lora;
 #[path = "engine/media.rs"]
 mod media;
 #[path = "engine/memory.rs"]

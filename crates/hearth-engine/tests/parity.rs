@@ -11,6 +11,8 @@
 
 #[path = "../../../tests/common/executables.rs"]
 mod executables;
+#[path = "parity/lora.rs"]
+mod lora;
 #[path = "../../../tests/common/not_checked.rs"]
 mod not_checked;
 #[path = "parity/prompts.rs"]

@@ -2,7 +2,7 @@
 
 use hearth_proto::Pooling;
 
-use super::{ElementType, ProjectorHeader};
+use super::{ElementType, Matrices, ProjectorHeader};
 
 /// What the daemon needs to know about a model file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Header {
     pub name: String,
     /// `general.size_label`, e.g. `0.5B`.
     pub size_label: String,
+    /// `general.base_model.0.name`: what it was made from, in its author's words.
+    pub base_model: String,
     /// `<architecture>.pooling_type`.
     pub pooling: Pooling,
     /// `<architecture>.attention.causal` is false.
@@ -39,6 +41,8 @@ pub struct Header {
     pub shape: Shape,
     /// Its tensors, grouped by place and type.
     pub weights: Vec<Weights>,
+    /// Its matrices by name and size, and what it says of itself if it is an adapter.
+    pub matrices: Matrices,
 }
 
 /// The dimensions of a model: the keys `<architecture>.*`. A key that the file lacks is 0

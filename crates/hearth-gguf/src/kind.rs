@@ -47,7 +47,7 @@ const DIFFUSION: [&str; 4] = ["dream", "llada", "llada-moe", "rnd1"];
 /// Not text models: projectors, draft heads, audio decoders.
 const PARTS: [&str; 4] = ["clip", "eagle3", "dflash", "wavtokenizer-dec"];
 /// Values of `general.type` for files that are not models (gguf-py's `GGUFType`).
-const PART_TYPES: [&str; 4] = ["adapter", "imatrix", "mmproj", "vocab"];
+const PART_TYPES: [&str; 3] = ["imatrix", "mmproj", "vocab"];
 
 /// Whether a token begins a turn.
 pub(super) fn is_mark(token: &str) -> bool {
@@ -58,6 +58,9 @@ impl Header {
     /// The kind of the model; `None` if the header has no architecture. The kind that the
     /// engine finds after loading takes precedence.
     pub fn model_kind(&self) -> Option<ModelKind> {
+        if self.is_adapter() {
+            return Some(ModelKind::Adapter);
+        }
         let facts = self.kind_facts();
         (!self.architecture.is_empty()).then(|| ModelKind::of(&facts))
     }
@@ -113,7 +116,7 @@ mod tests {
         assert_eq!(with(&|h| h.pooling = Pooling::Last), ModelKind::Embedding);
         assert_eq!(with(&|h| h.pooling = Pooling::Rank), ModelKind::Reranker);
         assert_eq!(with(&|h| h.is_not_causal = true), ModelKind::Embedding);
-        assert_eq!(with(&|h| h.kind = "adapter".into()), ModelKind::Part);
+        assert_eq!(with(&|h| h.kind = "adapter".into()), ModelKind::Adapter);
         assert_eq!(with(&|h| h.kind = "model".into()), ModelKind::Base);
     }
 }

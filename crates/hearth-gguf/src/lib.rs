@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+mod adapter;
 mod file_type;
 pub mod fit;
 mod header;
@@ -23,6 +24,7 @@ use std::io::{self, Read};
 
 use hearth_proto::Pooling;
 
+pub use adapter::{AdapterError, Matrices, Matrix};
 pub use file_type::{FILE_TYPES, FileType};
 pub use header::{Header, Place, Recurrent, Shape, Weights};
 pub use projector::{ProjectorHeader, projector_memory, projector_memory_max};
@@ -93,6 +95,12 @@ fn pair(from: &mut impl Read, key: &str, kind: u32, header: &mut Header) -> Resu
         }
         "general.type" if kind == STRING => header.kind = string(from)?,
         "general.name" if kind == STRING => header.name = string(from)?,
+        "general.base_model.0.name" if kind == STRING => header.base_model = string(from)?,
+        "adapter.type" if kind == STRING => header.matrices.adapter_type = string(from)?,
+        "adapter.alora.invocation_tokens" => {
+            header.matrices.is_activated = true;
+            skip(from, kind)?;
+        }
         "general.size_label" if kind == STRING => header.size_label = string(from)?,
         "tokenizer.ggml.tokens" => {
             let mut has_marks = false;
@@ -172,17 +180,20 @@ fn tensor(from: &mut impl Read, header: &mut Header) -> Result<(), GgufError> {
     if dimensions > 4 {
         return Err(GgufError::Broken("a tensor of more than four dimensions"));
     }
-    let (mut elements, mut rows) = (1u64, 0);
+    let (mut elements, mut columns, mut rows) = (1u64, 0, 0);
     for n in 0..dimensions {
         let size = u64(from)?;
         elements = elements.saturating_mul(size);
-        if n == 1 {
-            rows = size;
+        match n {
+            0 => columns = size,
+            1 => rows = size,
+            _ => {}
         }
     }
     let element = ElementType(u32(from)?);
     discard(from, 8)?;
     header.parameters = header.parameters.saturating_add(elements);
+    header.matrices.add(&name, columns, rows);
     header.has_long_factors |= name.starts_with("rope_factors_long.");
     let place = place(&name);
     let bytes = element.bytes(elements);
@@ -285,6 +296,18 @@ mod tests {
             kind: String::new(),
             name: String::new(),
             size_label: String::new(),
+            base_model: String::new(),
+            matrices: Matrices {
+                all: ["token_embd.weight", "attn_q.weight"]
+                    .map(|name| Matrix {
+                        name: name.into(),
+                        columns: 3,
+                        rows: 16,
+                    })
+                    .into(),
+                blocks: 2,
+                ..Matrices::default()
+            },
             pooling: Pooling::None,
             is_not_causal: false,
             has_chat_marks: false,

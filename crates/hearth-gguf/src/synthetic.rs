@@ -1,6 +1,7 @@
 //! Models with random weights: real size and speed, meaningless output. For tests and
 //! for measuring a board without a download.
 
+mod adapter;
 mod encoder;
 mod family;
 mod projector;
@@ -14,6 +15,7 @@ use std::str::FromStr;
 use crate::takes_more_bits;
 use crate::write::{self, ElementType, Tensor, Value};
 
+pub use adapter::{AdapterShape, make_adapter};
 pub use encoder::{Encoder, make_encoder};
 pub use family::{FAMILIES, Family, make_family};
 pub use projector::{PROJECTORS, Projector, ProjectorKind, make_projector};

@@ -21,7 +21,9 @@ pub enum ModelKind {
     EncoderDecoder,
     /// It fills in masked tokens, not in sequence.
     Diffusion,
-    /// It belongs to another model: an adapter, a projector for images, a draft head.
+    /// It changes another model's answers (LoRA); a request names it.
+    Adapter,
+    /// It belongs to another model: a projector for images, a draft head.
     Part,
 }
 
@@ -127,6 +129,7 @@ impl ModelKind {
             Self::Reranker => "reranker",
             Self::EncoderDecoder => "encoder-decoder",
             Self::Diffusion => "diffusion",
+            Self::Adapter => "adapter",
             Self::Part => "part",
         }
     }
@@ -138,7 +141,7 @@ impl ModelKind {
             Self::Base => !matches!(wanted, Use::Chat | Use::Rerank),
             Self::Embedding => wanted == Use::Embedding,
             Self::Reranker => wanted == Use::Rerank,
-            Self::EncoderDecoder | Self::Diffusion | Self::Part => false,
+            Self::EncoderDecoder | Self::Diffusion | Self::Adapter | Self::Part => false,
         }
     }
 
@@ -167,6 +170,9 @@ impl ModelKind {
             }
             Self::EncoderDecoder => "an encoder-decoder model, which Hearthd does not run",
             Self::Diffusion => "a diffusion model, which Hearthd does not run",
+            Self::Adapter => {
+                "an adapter of another model: name that model, and the adapter in `lora`"
+            }
             Self::Part => "a part of another model, which does nothing by itself",
         };
         let other = match wanted {
@@ -270,6 +276,7 @@ mod tests {
             ModelKind::Reranker,
             ModelKind::EncoderDecoder,
             ModelKind::Diffusion,
+            ModelKind::Adapter,
             ModelKind::Part,
         ];
         for kind in kinds {

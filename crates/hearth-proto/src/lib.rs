@@ -14,6 +14,7 @@ mod failure_names;
 pub mod framing;
 mod kind;
 mod limits;
+mod lora;
 mod media;
 mod message;
 mod model_ref;
@@ -37,6 +38,7 @@ pub use failure::{Failure, FailureKind};
 pub use failure_names::{FailureNames, OpenAiType};
 pub use kind::{KindFacts, ModelKind, Pooling, Use};
 pub use limits::Limits;
+pub use lora::{ADAPTERS_MAX, AdapterFile, AdapterRef, CacheScope, Lora};
 pub use media::{
     Blob, MEDIA_BYTES_MAX, MEDIA_MAX, MEDIUM_BYTES_MAX, Media, MediaKind, check_media,
     decode_base64,

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AnswerPart, Failure, FinishReason, GenerateRequest, Limits, ModelKind, RequestId, Sampling,
-    TokenLogprob, Usage,
+    AdapterFile, AnswerPart, Failure, FinishReason, GenerateRequest, Limits, ModelKind, RequestId,
+    Sampling, TokenLogprob, Usage,
 };
 
 /// Incremented whenever the meaning of a frame changes; both ends must agree.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// Element type of the key or value cache.
 #[derive(
@@ -61,6 +61,9 @@ pub struct LoadRequest {
     pub memory_max: Option<u64>,
     /// The prefix cache on disk; `None`: disabled.
     pub cache: Option<DiskCache>,
+    /// The adapters that requests may name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<AdapterFile>,
     /// Limits that apply from the first tick on.
     pub limits: Limits,
     /// Sampling defaults for options that neither the request nor the model file sets.

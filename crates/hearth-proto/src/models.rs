@@ -37,6 +37,10 @@ pub struct ModelEntry {
     pub modified_s: u64,
     /// Why it cannot be used; empty if no problem is known.
     pub problem: String,
+    /// The installed adapters that fit it, by name.
+    pub adapters: Vec<String>,
+    /// The installed models that it fits, by name, if it is an adapter.
+    pub bases: Vec<String>,
 }
 
 /// Checks a model name: it becomes a file name and a JSON string, so only a safe set of

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    Constraint, GenerateRequest, Overflow, Priority, Prompt, Reuse, Sampling, Submission, Thinking,
+    Constraint, GenerateRequest, Lora, Overflow, Priority, Prompt, Reuse, Sampling, Submission,
+    Thinking,
 };
 
 /// What a request sets besides its prompt. `None` and empty mean that it does not; see
@@ -40,6 +41,8 @@ pub struct RequestOptions {
     pub shared_messages: Option<u32>,
     /// Whether the model continues the last message.
     pub continue_final_message: Option<bool>,
+    /// The adapters that are applied.
+    pub lora: Option<Vec<Lora>>,
 }
 
 impl RequestOptions {
@@ -61,7 +64,7 @@ impl RequestOptions {
         merge!(
             model ignore_eos max_tokens stop priority overflow reproducible cache_prompt
             constraint thinking reasoning_budget chat_template_kwargs shared_messages
-            continue_final_message
+            continue_final_message lora
         )
     }
 
@@ -93,6 +96,7 @@ impl RequestOptions {
                 shared_messages: self.shared_messages,
                 continue_final_message: self.continue_final_message.unwrap_or_default(),
                 reuse,
+                lora: self.lora.unwrap_or_default(),
                 ..GenerateRequest::default()
             },
             ..Submission::default()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Media, Prompt, Sampling};
+use super::{Lora, Media, Prompt, Sampling};
 
 /// Identifies a request; unique for as long as the daemon runs.
 #[derive(
@@ -289,8 +289,7 @@ pub struct GenerateRequest {
     /// What to do if it is longer than the context.
     #[serde(default)]
     pub overflow: Overflow,
-    /// Tokens of the answer that were already sent by an engine that has since crashed:
-    /// continue after them.
+    /// Tokens of the answer that an engine sent before it crashed: continue after them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resume: Vec<i32>,
     /// Only compute and cache the prompt's stable prefix; no answer.
@@ -299,6 +298,9 @@ pub struct GenerateRequest {
     /// Which earlier results it may reuse.
     #[serde(default)]
     pub reuse: Reuse,
+    /// The adapters that it applies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lora: Vec<Lora>,
 }
 
 /// Why an answer ended.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use hearth_proto::bus::{JOB_INTERFACE, JOBS, NAME, PATH};
+use hearth_proto::bus::{JOB_INTERFACE, JOBS, MODEL_INTERFACE, NAME, PATH, model_path};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, Fd, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, connection, fdo};
 
@@ -16,6 +16,17 @@ use crate::global::Global;
 pub type Options<'a> = HashMap<&'a str, Variant<'a>>;
 /// `a{sv}` of a reply, sorted by key.
 pub type Dict = BTreeMap<String, OwnedVariant>;
+
+/// The object of a model.
+#[zbus::proxy(
+    interface = "org.hearthd.Inference1.Model",
+    default_service = "org.hearthd.Inference1"
+)]
+pub trait Model {
+    /// Releases its memory.
+    #[zbus(allow_interactive_auth)]
+    fn unload(&self) -> zbus::Result<()>;
+}
 
 /// The main object.
 #[zbus::proxy(
@@ -128,6 +139,20 @@ impl Bus {
     pub async fn job_properties(&self, id: &str) -> Result<Dict> {
         self.properties_of(&format!("{JOBS}{id}"), JOB_INTERFACE)
             .await
+    }
+
+    /// All properties of a model.
+    pub async fn model_properties(&self, name: &str) -> Result<Dict> {
+        self.properties_of(&model_path(name), MODEL_INTERFACE).await
+    }
+
+    /// The methods of a model.
+    pub async fn model(&self, name: &str) -> Result<ModelProxy<'static>> {
+        Ok(ModelProxy::builder(&self.connection)
+            .path(model_path(name))
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?)
     }
 
     /// The state of the service, in one word.

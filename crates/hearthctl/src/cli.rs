@@ -98,8 +98,11 @@ pub enum Command {
         /// A name that `hearthctl models` lists; the default model if omitted.
         name: Option<String>,
     },
-    /// Unload the model and free its memory.
-    Unload,
+    /// Unload a model and free its memory.
+    Unload {
+        /// A name that `hearthctl models` lists; all models if omitted.
+        name: Option<String>,
+    },
     /// Delete an imported model from the store.
     ///
     /// Requires root, unless polkit or, on systems without polkit, `dbus.model_admins` in

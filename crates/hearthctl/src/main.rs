@@ -119,7 +119,10 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Load { name } => {
             models::load(&Bus::connect(&cli.global).await?, json, name.as_deref()).await
         }
-        Command::Unload => models::unload(&Bus::connect(&cli.global).await?, json).await,
+        Command::Unload { name } => {
+            let bus = Bus::connect(&cli.global).await?;
+            models::unload(&bus, json, name.as_deref()).await
+        }
         Command::Remove { name } => {
             models::remove(&Bus::connect(&cli.global).await?, json, name).await
         }

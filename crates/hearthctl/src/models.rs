@@ -1,14 +1,15 @@
 //! `models`, `load`, `unload` and `remove`: the service's model store.
 
+use hearth_proto::FailureKind;
 use hearth_proto::units::Bytes;
 use serde_json::{Value, json};
 
 use crate::bus::{Bus, Dict, Options};
-use crate::error::Result;
+use crate::error::{CtlError, Result};
 use crate::output;
 use crate::progress::Progress;
 use crate::table::Table;
-use crate::value::{dict_to_json, flag, number, text};
+use crate::value::{dict_to_json, flag, number, text, texts};
 
 /// `hearthctl models`.
 pub async fn list(bus: &Bus, json: bool) -> Result {
@@ -48,9 +49,13 @@ pub async fn load(bus: &Bus, json: bool, name: Option<&str>) -> Result {
     bus.service.load_model(name, &Options::new()).await?;
     drop(progress);
     let status = bus.properties().await?;
-    let model = text(&status, "Model");
+    // The property names the model that was used last.
+    let model = Some(name).filter(|name| !name.is_empty());
+    let model = model.unwrap_or(text(&status, "Model"));
     if json {
-        let context = number(&status, "ContextSize");
+        // An alias has no object.
+        let properties = bus.model_properties(model).await.unwrap_or(status.clone());
+        let context = number(&properties, "ContextSize");
         output::json(&json!({ "loaded": model, "context_size": context }))
     } else {
         output::note(&format!("{model} is ready"));
@@ -59,9 +64,21 @@ pub async fn load(bus: &Bus, json: bool, name: Option<&str>) -> Result {
 }
 
 /// `hearthctl unload`.
-pub async fn unload(bus: &Bus, json: bool) -> Result {
-    bus.service.unload_model().await?;
-    done(json, &json!({ "unloaded": true }), "unloaded")
+pub async fn unload(bus: &Bus, json: bool, name: Option<&str>) -> Result {
+    let Some(name) = name else {
+        bus.service.unload_model().await?;
+        return done(json, &json!({ "unloaded": true }), "unloaded");
+    };
+    let unloaded = bus.model(name).await?.unload().await;
+    unloaded.map_err(|error| match CtlError::from(error) {
+        CtlError::UnknownObject(_) => CtlError::Service {
+            kind: FailureKind::ModelNotFound,
+            message: format!("there is no model {name:?}: `hearthctl models` lists them"),
+        },
+        error => error,
+    })?;
+    let note = format!("{name} is unloaded");
+    done(json, &json!({ "unloaded": true, "model": name }), &note)
 }
 
 /// `hearthctl remove`.
@@ -85,8 +102,14 @@ pub fn done(json: bool, document: &Value, note: &str) -> Result {
 
 fn notes(model: &Dict) -> String {
     let mut notes = Vec::new();
+    let memory = match text(model, "state") {
+        "ready" => format!("loaded ({})", Bytes(number(model, "memory_bytes"))),
+        "waiting" => "waiting for memory".to_owned(),
+        "unloaded" => String::new(),
+        state => state.to_owned(),
+    };
+    notes.extend(Some(memory.as_str()).filter(|memory| !memory.is_empty()));
     for (key, word) in [
-        ("loaded", "loaded"),
         ("is_default", "default"),
         ("packaged", "packaged"),
         ("vision", "pictures"),
@@ -95,6 +118,11 @@ fn notes(model: &Dict) -> String {
         if flag(model, key) {
             notes.push(word);
         }
+    }
+    let bases = texts(model, "bases").join(", ");
+    let of = format!("of {bases}");
+    if !bases.is_empty() {
+        notes.push(&of);
     }
     let problem = text(model, "problem");
     if !problem.is_empty() {

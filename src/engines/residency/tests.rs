@@ -1,6 +1,7 @@
 use hearth_policy::holds::{Client, Keep};
-use hearth_proto::{ChatAbilities, KeepAlive, ModelKind};
-use tokio::sync::watch;
+use hearth_proto::units::Bytes;
+use hearth_proto::{ChatAbilities, KeepAlive, ModelInfo, ModelKind};
+use tokio::sync::{mpsc, watch};
 
 use super::super::HEARTBEAT;
 use super::super::slot::{FileId, Slots};
@@ -196,6 +197,7 @@ fn a_model_serves_before_it_makes_room() {
     assert!(!pool.retire_when_worked(at(11), "m"));
     assert!(pool.is_wanted("m"), "the request that it was loaded for");
     let slot = pool.slot(at(11), "m", NORMAL, &limits).unwrap();
+    assert!(!pool.retire_when_worked(at(11), "m"), "it has a turn");
     assert!(pool.retire_when_worked(at(12), "m"));
     let retiring = PoolEvent::Retiring { model: "m".into() };
     assert_eq!(pool.take_events(), [retiring]);
@@ -206,8 +208,21 @@ fn a_model_serves_before_it_makes_room() {
     assert_eq!(pool.turn("m"), Turn::Never);
     drop(slot);
     assert!(pool.end_unwanted("m"));
-    pool.ended("m", false);
+    pool.ended(at(13), "m", false);
     assert_eq!(pool.turn("m"), Turn::Now);
+}
+
+#[test]
+fn the_class_of_a_use_counts_for_a_minute() {
+    let mut pool = loaded(false);
+    let limits = Limits::default();
+    let is_above = |pool: &Residency, seconds| pool.is_above(at(seconds), "m", "n");
+    pool.want("n", NORMAL, None, false);
+    drop(pool.slot(at(20), "m", Priority::Interactive, &limits));
+    drop(pool.slot(at(30), "m", Priority::Background, &limits));
+    assert!(is_above(&pool, 79) && !is_above(&pool, 80));
+    drop(pool.slot(at(90), "m", NORMAL, &limits));
+    assert!(!is_above(&pool, 91), "of the same class");
 }
 
 #[test]

@@ -69,6 +69,9 @@ struct Details<'a> {
     families: Vec<&'a str>,
     parameter_size: String,
     quantization_level: &'a str,
+    /// The adapters that a request may name; not among Ollama's fields.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    adapters: &'a [String],
 }
 
 /// An installed model in `/api/tags`.
@@ -145,6 +148,7 @@ fn details(model: &ModelEntry) -> Details<'_> {
         families: Some(family).filter(|f| !f.is_empty()).into_iter().collect(),
         parameter_size: parameter_size(model.parameters),
         quantization_level: &model.quantization,
+        adapters: &model.adapters,
     }
 }
 
@@ -194,6 +198,8 @@ mod tests {
             packaged: false,
             modified_s: 60,
             problem: String::new(),
+            adapters: Vec::new(),
+            bases: Vec::new(),
         }
     }
 
@@ -231,6 +237,7 @@ mod tests {
         let digest = tag["digest"].as_str().unwrap();
         assert!(digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit()));
         assert_eq!(tag["details"]["parameter_size"], "494.03M");
+        assert_eq!(tag["details"].get("adapters"), None);
         let ends = |stays| process(&model(), 512, UNIX_EPOCH, stays)["expires_at"].take();
         assert_eq!(
             ends(Some(Duration::from_secs(5))),

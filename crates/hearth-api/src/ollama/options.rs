@@ -1,9 +1,10 @@
 //! `options`: sampling, and the number of tokens.
 
-use hearth_proto::{Failure, Sampling};
+use hearth_proto::{Failure, Lora, Sampling};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::lora::Loras;
 use crate::read::read_in;
 use crate::sampling::{SamplingFields, checked};
 use crate::scalars::{Flag, Integer, Stop};
@@ -20,6 +21,7 @@ struct OptionFields {
     seed: Option<Integer>,
     num_predict: Option<Integer>,
     stop: Option<Stop>,
+    lora: Option<Loras>,
 }
 
 /// Options without effect here: the machine's owner configures how a model runs, and
@@ -42,6 +44,7 @@ pub(super) struct Options {
     pub sampling: Sampling,
     pub max_tokens: Option<u32>,
     pub stop: Vec<String>,
+    pub lora: Vec<Lora>,
 }
 
 /// Reads the fields of `options`. Unknown ones are ignored, as Ollama does.
@@ -68,6 +71,7 @@ pub(super) fn options(options: &Map<String, Value>) -> Result<Options, Failure> 
             n => u32::try_from(n).unwrap_or(u32::MAX),
         }),
         stop: fields.stop.map(Into::into).unwrap_or_default(),
+        lora: fields.lora.map(Into::into).unwrap_or_default(),
     })
 }
 
@@ -87,6 +91,7 @@ fn low_bits(number: Integer) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::AdapterRef;
     use serde_json::json;
 
     use super::*;
@@ -103,6 +108,7 @@ mod tests {
             "presence_penalty": 0.25, "frequency_penalty": -0.5, "num_ctx": 8192.0,
             "num_gpu": 99, "use_mmap": true, "mirostat": 1, "mirostat_tau": 4, "mirostat_eta": 0.2,
             "typical_p": 0.7, "unknown": {"x": 1}, "top": null,
+            "lora": {"tone": 0.5},
         });
         let expected = Options {
             sampling: Sampling {
@@ -123,6 +129,10 @@ mod tests {
             },
             max_tokens: Some(16),
             stop: vec!["a".into(), "b".into()],
+            lora: vec![Lora {
+                adapter: AdapterRef::Name("tone".into()),
+                scale: 0.5,
+            }],
         };
         assert_eq!(read(&all), Ok(expected));
         let none = read(&json!({})).unwrap();
@@ -164,6 +174,7 @@ mod tests {
             (json!({"stop": [1]}), "`options.stop[0]`"),
             (json!({"typical_p": "x"}), "`options.typical_p`"),
             (json!({"use_mmap": 1}), "`options.use_mmap`"),
+            (json!({"lora": "x"}), "`options.lora`"),
         ] {
             let error = read(&given).unwrap_err();
             assert!(error.message.contains(name), "{given}: {error}");

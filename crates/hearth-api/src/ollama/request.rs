@@ -101,6 +101,7 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Reques
         sampling,
         max_tokens,
         stop,
+        lora,
     } = options(&fields.options.unwrap_or_default().0)?;
     let name = read::<NameFields>(body)?.name();
     let overflow = match fields.truncate {
@@ -118,6 +119,7 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Reques
                 sampling,
                 max_tokens,
                 stop,
+                lora,
                 constraint: fields.format.and_then(|format| format.0),
                 thinking: fields.think.map(|think| think.0),
                 priority: fields.priority.map(|class| class.0).unwrap_or_default(),

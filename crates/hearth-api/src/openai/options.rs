@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::bias::LogitBias;
 use super::form::FormatFields;
+use crate::lora::Loras;
 use crate::read::read;
 use crate::sampling::{Class, SamplingFields, checked};
 use crate::scalars::{Flag, Seed, Stop, Text, Whole, Window};
@@ -34,6 +35,8 @@ struct OptionFields {
     chat_template_kwargs: Option<Object<Map<String, Value>>>,
     shared_messages: Option<Whole>,
     continue_final_message: Option<Flag>,
+    /// llama-server's name for the adapters.
+    lora: Option<Loras>,
 }
 
 /// Decodes the options among the fields of a request.
@@ -73,6 +76,7 @@ pub fn decode_options(body: &Map<String, Value>) -> Result<RequestOptions, Failu
         chat_template_kwargs: fields.chat_template_kwargs.map(|kwargs| kwargs.0),
         shared_messages: fields.shared_messages.map(Into::into),
         continue_final_message: fields.continue_final_message.map(Into::into),
+        lora: fields.lora.map(Into::into),
     })
 }
 
@@ -168,6 +172,8 @@ mod tests {
             (json!({"repeat_last_n": -2}), "`repeat_last_n`"),
             (json!({"grammar": 1}), "`grammar`"),
             (json!({"reasoning_effort": "some"}), "`reasoning_effort`"),
+            (json!({"lora": [{"scale": 1}]}), "`lora`"),
+            (json!({"lora": [{"id": "x"}]}), "`lora[0].id`"),
         ] {
             let error = decode_options(body.as_object().unwrap()).unwrap_err();
             assert!(error.message.contains(part), "{body}: {error}");

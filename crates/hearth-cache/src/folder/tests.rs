@@ -168,7 +168,7 @@ proptest! {
                 let header = file::read_header(&found.path).unwrap();
                 let n = found.tokens as usize;
                 prop_assert_eq!(&header.tokens[..n], &tokens[..n]);
-                prop_assert!(header.owner.is_none() || header.owner == owner);
+                prop_assert!(header.scope.uid.is_none() || header.scope.uid == owner);
                 prop_assert!(folder.read(at(n as u64), &found).is_some());
             }
             if folder.wants(at(n), owner, &tokens, 10) {
@@ -176,4 +176,31 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_prompt_with_adapters_is_found_with_the_same_ones_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let scope = |adapters| CacheScope {
+        uid: Some(5),
+        adapters,
+    };
+    let mut folder = open(dir.path());
+    for adapters in [0, 7] {
+        let payload = vec![adapters; 10];
+        let scope = scope(u64::from(adapters));
+        assert!(folder.wants(at(0), scope, &[1, 2, 3], 10));
+        let pending = folder.begin(scope, vec![1, 2, 3], &payload);
+        let result = pending.write(&payload);
+        folder.finish(at(0), pending, result);
+    }
+    let mut folder = open(dir.path());
+    assert_eq!(count(dir.path()), 2);
+    for adapters in [0, 7] {
+        let scope = scope(u64::from(adapters));
+        let found = folder.find(scope, &[1, 2, 3], 0, ALL).unwrap();
+        assert_eq!(folder.read(at(1), &found), Some((vec![adapters; 10], 3)));
+    }
+    assert_eq!(folder.find(scope(8), &[1, 2, 3], 0, ALL), None);
+    assert!(folder.wants(at(1), scope(8), &[1, 2, 3], 10));
 }

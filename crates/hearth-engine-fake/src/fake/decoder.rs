@@ -47,6 +47,10 @@ impl Decoder for FakeBackend {
         Ok(())
     }
 
+    fn apply_adapters(&mut self, scales: &[(usize, f32)]) {
+        self.is_adapted = !scales.is_empty();
+    }
+
     fn batch_max(&self) -> u32 {
         128
     }
@@ -85,6 +89,11 @@ impl Decoder for FakeBackend {
         let text: Vec<u8> = rest.iter().flat_map(|t| self.piece(*t)).collect();
         self.obey(&text, part.seq);
         let mut token = rest.first().copied().unwrap_or(END);
+        if let Ok(letter) = u8::try_from(token)
+            && self.is_adapted
+        {
+            token = letter.to_ascii_uppercase().into();
+        }
         if self.script.clock && token != END {
             token = time_token();
         }

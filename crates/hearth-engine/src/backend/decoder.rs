@@ -67,6 +67,10 @@ pub trait Decoder {
     /// Aborted, no room, or refused by llama.cpp.
     fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError>;
 
+    /// Applies these adapters, and no others, from the next batch on: their numbers among
+    /// [`Backend::adapters`](super::Backend::adapters), ascending, and their scales.
+    fn apply_adapters(&mut self, scales: &[(usize, f32)]);
+
     /// The maximum number of tokens in a batch.
     fn batch_max(&self) -> u32;
 

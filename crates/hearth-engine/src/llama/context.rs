@@ -8,6 +8,7 @@ use hearth_proto::{EngineShape, KindFacts, KvType, Pooling};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 
+use super::adapters::Adapters;
 use super::collector::{Collector, collect};
 use super::memory::KvMemory;
 use super::pool::Pool;
@@ -31,6 +32,8 @@ pub(super) struct Context {
     /// The threads for a batch, and those for a single token.
     threads: (u32, u32),
     threads_max: u32,
+    /// The numbers and scales of the adapters that are applied.
+    applied: Vec<(usize, f32)>,
     /// Dropped after the context was freed (see `Drop`).
     pool: Option<Pool>,
     /// Read by the abort callback; kept alive as long as the context.
@@ -99,6 +102,7 @@ impl Context {
             vocab_size,
             threads: (1, 1),
             threads_max: pool.as_ref().map_or(wanted.threads_max, Pool::size).max(1),
+            applied: Vec::new(),
             pool,
             _progress: Arc::clone(progress),
             _collector: wanted.collector.clone(),
@@ -166,6 +170,25 @@ impl Context {
             let (n, one) = (threads.cast_signed(), decode.cast_signed());
             // SAFETY: a plain store that the next micro-batch reads.
             unsafe { sys::llama_set_n_threads(self.context.as_ptr(), one, n) };
+        }
+    }
+
+    /// Applies adapters of its model from the next decode on, and no others.
+    pub(super) fn apply(&mut self, adapters: &Adapters, scales: &[(usize, f32)]) {
+        if self.applied == scales {
+            return;
+        }
+        self.applied = scales.to_vec();
+        let (mut pointers, mut factors) = adapters.arguments(scales);
+        // SAFETY: the context is valid, the adapters are those of its model and valid as long
+        // as that; both arrays have the length that is passed, and are copied.
+        unsafe {
+            sys::llama_set_adapters_lora(
+                self.context.as_ptr(),
+                pointers.as_mut_ptr(),
+                pointers.len(),
+                factors.as_mut_ptr(),
+            );
         }
     }
 

@@ -27,10 +27,8 @@ pub(super) fn rerank_format(model: &LlamaModel) -> RerankFormat {
     let vocab = model.vocab();
     let separator = token(vocab.sep());
     RerankFormat {
-        template: model
-            .chat_template(Some("rerank"))
-            .ok()
-            .and_then(|template| template.to_string().ok()),
+        // `LlamaModel::chat_template` passes a freed name on (llama-cpp-2 0.1.160).
+        template: model.meta_val_str("tokenizer.chat_template.rerank").ok(),
         begin: token(vocab.bos()).filter(|_| vocab.should_add_bos()),
         end: token(vocab.eos())
             .or(separator)

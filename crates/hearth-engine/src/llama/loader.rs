@@ -14,6 +14,7 @@ use hearth_proto::{
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
+use super::adapters::Adapters;
 use super::available::{check_memory, no_memory};
 use super::collector::Collector;
 use super::context::{Context, ContextParams, FLASH};
@@ -79,6 +80,7 @@ impl LlamaLoader {
 impl Loader for LlamaLoader {
     type Backend = LlamaModelBackend;
 
+    // One sequence: each step frees what the ones before have made if it fails.
     fn load(
         &self,
         request: &LoadRequest,
@@ -103,6 +105,7 @@ impl Loader for LlamaLoader {
         let model = self.load_model(path, progress, report, impose)?;
         let factors = factors.map(|(_, factors)| factors);
         let header = header(path)?;
+        let adapters = Adapters::load(&model, &header, &request.adapters);
         let (slots, kept_tokens) = (slots(request), request.kept_tokens);
         let sequences = sequences(&header, &EngineShape::DEFAULT, slots, kept_tokens);
         let kv_type = usable_kv_type(&header, request.kv_type);
@@ -126,6 +129,7 @@ impl Loader for LlamaLoader {
         let facts = media.as_ref().map(MediaLibrary::facts).unwrap_or_default();
         Ok(LlamaModelBackend {
             embedder: None,
+            adapters,
             media,
             progress: Arc::clone(progress),
             settings: settings(kv_type, &context, factors) + &projector_settings(request),

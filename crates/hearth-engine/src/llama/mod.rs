@@ -8,6 +8,7 @@
     reason = "the one home of unsafe; each block says why it is sound"
 )]
 
+mod adapters;
 mod available;
 mod chain;
 mod check;

@@ -9,14 +9,15 @@ use hearth_proto::{ChatAbilities, Failure, FailureKind, ModelInfo, Sampling};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 
+use super::adapters::Adapters;
 use super::context::{Context, ContextParams};
 use super::embedder::Embedder;
 use super::formats::{infill_tokens, rerank_format};
 use super::media::MediaLibrary;
 use super::sampler::Sampler;
 use crate::backend::{
-    Backend, ChatFormat, DecodeError, Decoder, InfillTokens, KvStore, Mask, MediaDecoder, Part,
-    Progress, RerankFormat, Sampled, Token, Tokenizer,
+    Backend, ChatFormat, DecodeError, Decoder, InfillTokens, KvStore, LoadedAdapter, Mask,
+    MediaDecoder, Part, Progress, RerankFormat, Sampled, Token, Tokenizer,
 };
 
 /// A loaded model with its context. Field order is drop order: the context is dropped
@@ -24,6 +25,7 @@ use crate::backend::{
 #[derive(Debug)]
 pub struct LlamaModelBackend {
     pub(super) embedder: Option<Embedder>,
+    pub(super) adapters: Adapters,
     /// The projector, where the model has one.
     pub(super) media: Option<MediaLibrary>,
     pub(super) progress: Arc<Progress>,
@@ -195,6 +197,10 @@ impl Decoder for LlamaModelBackend {
         self.context.decode(parts)
     }
 
+    fn apply_adapters(&mut self, scales: &[(usize, f32)]) {
+        self.context.apply(&self.adapters, scales);
+    }
+
     fn batch_max(&self) -> u32 {
         u32::try_from(self.context.batch_size()).unwrap_or(u32::MAX)
     }
@@ -249,6 +255,10 @@ impl Backend for LlamaModelBackend {
 
     fn set_chat(&mut self, chat: ChatAbilities) {
         self.info.chat = chat;
+    }
+
+    fn adapters(&self) -> &[LoadedAdapter] {
+        self.adapters.known()
     }
 
     fn media(&mut self) -> Option<&mut dyn MediaDecoder> {

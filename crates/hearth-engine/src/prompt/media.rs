@@ -50,6 +50,7 @@ fn floor_char(text: &str, at: usize) -> usize {
 /// # Errors
 /// Those of [`tokenize`]; `InvalidArgs` where a picture or sound cannot be used;
 /// `NotSupported` where the template leaves them out.
+// One pass over the pieces of a prompt: an arm for each kind of them.
 pub(super) fn tokens(
     backend: &impl Backend,
     chat: &ChatLayer,

@@ -1,9 +1,9 @@
-//! Checks a model file.
+//! Checks a model file, or an adapter.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use hearth_proto::{Failure, FailureKind, ModelInfo, Sampling, Use};
+use hearth_proto::{AdapterFile, Failure, FailureKind, ModelInfo, Sampling, Use};
 
 use super::{chat, decode, load_request};
 use crate::backend::{Backend as _, Decoder as _, Loader as _};
@@ -46,4 +46,45 @@ pub fn check(loader: &LlamaLoader, path: &Path) -> Result<ModelInfo, Failure> {
         .sample(&mut sampler, 0, None, None)
         .map_err(|failure| does_not_run(failure.message))?;
     Ok(backend.info().clone())
+}
+
+/// Checks an adapter: its header and, if a model is given that it fits, that it can be loaded
+/// with it and one token decoded.
+///
+/// # Errors
+/// The failure that says why it is not usable.
+pub fn check_adapter(
+    loader: &LlamaLoader,
+    path: &Path,
+    base: Option<&Path>,
+) -> Result<(), Failure> {
+    let is_not_usable = |why: &dyn std::fmt::Display| {
+        let message = format!("{} is not a usable adapter: {why}", path.display());
+        Failure::new(FailureKind::ModelInvalid, message)
+    };
+    header(path)?
+        .check_adapter()
+        .map_err(|e| is_not_usable(&e))?;
+    let Some(base) = base else {
+        return Ok(());
+    };
+    let mut request = load_request(base, CHECK_CONTEXT, 1);
+    request.adapters.push(AdapterFile {
+        name: String::new(),
+        path: path.to_owned(),
+        bytes: 0,
+    });
+    let mut backend = loader.load(&request, &Arc::default(), Box::new(|_| ()))?;
+    if let Some(Err(why)) = backend.adapters().first().map(|a| a.loaded.as_ref()) {
+        return Err(is_not_usable(why));
+    }
+    backend.apply_adapters(&[(0, 1.0)]);
+    if !backend.info().kind.can(Use::Completion) {
+        return Ok(());
+    }
+    let mut sampler = backend.sampler(&Sampling::default())?;
+    decode(&mut backend, &[0], 0).map_err(|e| is_not_usable(&e))?;
+    let sampled = backend.sample(&mut sampler, 0, None, None);
+    sampled.map_err(|failure| is_not_usable(&failure))?;
+    Ok(())
 }

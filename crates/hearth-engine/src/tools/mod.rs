@@ -30,7 +30,7 @@ use super::llama::available;
 
 pub use answer::answer;
 pub use bench::bench;
-pub use check::check;
+pub use check::{check, check_adapter};
 pub use imatrix::imatrix;
 pub use judge::judge;
 pub use quantize::quantize;
@@ -64,6 +64,7 @@ pub fn load_request(path: &Path, context_size: u32, threads: u32) -> LoadRequest
         lookup_tokens: 0,
         memory_max: None,
         cache: None,
+        adapters: Vec::new(),
         limits: Limits {
             threads,
             ..Limits::default()

@@ -261,6 +261,7 @@ pub fn load(path: &Path) -> LoadRequest {
         lookup_tokens: 0,
         memory_max: None,
         cache: None,
+        adapters: Vec::new(),
         limits: Limits::default(),
         sampling: Sampling::default(),
     }

@@ -127,8 +127,10 @@ fn a_picture_is_part_of_the_prompt() {
         assert!((tokens..tokens + 40).contains(&more), "{name}: {more}");
         let likely = |engine: &mut Engine, id, seed| logprob(engine, show(id, bmp(90, 60, seed)));
         let first = likely(&mut engine, 5, 1);
-        assert!((first - likely(&mut engine, 6, 1)).abs() < 1e-3, "{name}");
-        assert!((first - likely(&mut engine, 7, 4)).abs() > 1e-3, "{name}");
+        let again = likely(&mut engine, 6, 1);
+        assert!((first - again).abs() < 2e-4, "{name}: {first} {again}");
+        let other = likely(&mut engine, 7, 2);
+        assert!((first - other).abs() > 2e-4, "{name}: {first} {other}");
         let again = answer(
             &mut engine,
             GenerateRequest {

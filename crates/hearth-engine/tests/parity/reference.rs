@@ -6,8 +6,8 @@ use std::path::Path;
 use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::{LlamaBackend, load_backends_from_path};
 use llama_cpp_2::llama_batch::LlamaBatch;
-use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 use llama_cpp_2::token::LlamaToken;
 
 use crate::{Answer, CONTEXT, TOKENS};
@@ -47,6 +47,16 @@ impl<'a> Reference<'a> {
 
     /// The greedy answer to a text, in a new context.
     pub fn answer(&self, text: &str) -> Answer {
+        self.answer_with(text, None)
+    }
+
+    /// An adapter of the model.
+    pub fn adapter(&mut self, path: &Path) -> LlamaLoraAdapter {
+        self.model.lora_adapter_init(path).unwrap()
+    }
+
+    /// The same with an adapter at a scale.
+    pub fn answer_with(&self, text: &str, adapter: Option<(&mut LlamaLoraAdapter, f32)>) -> Answer {
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(CONTEXT))
             .with_n_batch(u32::try_from(CHUNK).unwrap())
@@ -56,6 +66,9 @@ impl<'a> Reference<'a> {
             .with_n_threads(1)
             .with_n_threads_batch(1);
         let mut context = self.model.new_context(&self.engine.0, params).unwrap();
+        if let Some((adapter, scale)) = adapter {
+            context.lora_adapter_set(adapter, scale).unwrap();
+        }
         let mut batch = LlamaBatch::new(CHUNK, 1);
         let vocab = self.model.vocab();
         let mut tokens = vocab.tokenize(text.as_bytes(), true, true);

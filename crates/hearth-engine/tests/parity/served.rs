@@ -25,6 +25,11 @@ pub struct Served {
 
 impl Served {
     pub fn start(model: &Path) -> Self {
+        Self::with_adapter(model, None)
+    }
+
+    /// The same with an adapter of the model, named `tuned`.
+    pub fn with_adapter(model: &Path, adapter: Option<&Path>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).display().to_string();
         for folder in ["models", "packaged", "board"] {
@@ -32,6 +37,9 @@ impl Served {
         }
         let model = model.canonicalize().unwrap();
         std::os::unix::fs::symlink(model, at("models/real.gguf")).unwrap();
+        if let Some(adapter) = adapter {
+            std::os::unix::fs::symlink(adapter, at("models/tuned.gguf")).unwrap();
+        }
         let config = format!(
             "[paths]\nmodels = {:?}\nmodels_packaged = {:?}\nprompts = {:?}\ntuning = {:?}\n\
              engine = {:?}\nsensors_root = {:?}\n[http]\nsocket = {:?}\n\
@@ -98,12 +106,17 @@ impl Served {
 
     /// The greedy answer to a text, computed without reuse.
     pub fn complete(&self, text: &str) -> Answer {
+        self.complete_with(text, &json!([]))
+    }
+
+    /// The same with adapters.
+    pub fn complete_with(&self, text: &str, lora: &Value) -> Answer {
         self.forget();
         let body = json!({"content": text, "add_special": true});
         let tokens = self.ask("/tokenize", &body)["tokens"].take();
         let prompt: Vec<i32> = serde_json::from_value(tokens).unwrap();
         let body = json!({
-            "prompt": text, "max_tokens": TOKENS, "temperature": 0, "logprobs": 0,
+            "prompt": text, "max_tokens": TOKENS, "temperature": 0, "logprobs": 0, "lora": lora,
         });
         let mut answer = self.ask("/v1/completions", &body);
         let usage = &answer["usage"];

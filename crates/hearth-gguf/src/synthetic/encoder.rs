@@ -131,6 +131,7 @@ pub fn make_encoder(path: &Path, encoder: Encoder, seed: u64) -> io::Result<()> 
     out.flush()
 }
 
+// A table: a row for each tensor of the architecture.
 fn tensors(encoder: Encoder) -> Vec<Tensor> {
     let (width, ff, vocab) = (u64::from(WIDTH), u64::from(FEED_FORWARD), u64::from(VOCAB));
     let head = width / u64::from(HEADS);

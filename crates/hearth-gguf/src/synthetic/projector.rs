@@ -124,6 +124,7 @@ impl Projector {
         side * side
     }
 
+    // A table: a row for each tensor of the architectures.
     fn tensors(self) -> Vec<Tensor> {
         let n = |value: u32| u64::from(value);
         let (width, text) = (n(self.width), n(self.text_width));

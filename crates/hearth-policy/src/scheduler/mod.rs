@@ -11,6 +11,7 @@ mod memory;
 mod plan;
 mod prefix_index;
 mod queue;
+mod turns;
 
 pub use lookup::Lookup;
 pub use memory::MemoryKind;

@@ -5,100 +5,16 @@
 //! than one chunk. If there are more sequences than may run at once, the higher classes
 //! run; the others keep their place and continue later.
 
+mod batch;
+
 use std::time::Duration;
 
 use hearth_proto::{Limits, Priority};
 
 use super::queue::AGEING;
-
-/// Identifies a slot of [`Slots`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SlotId(usize);
-
-/// What one sequence does in a batch. Positions count tokens from the sequence's
-/// beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// The tokens `from..to` of a prompt.
-    Prefill {
-        /// The first.
-        from: u32,
-        /// One past the last.
-        to: u32,
-        /// Whether the known tokens end here, so that the next can be sampled.
-        last: bool,
-    },
-    /// The answer's tokens `from..to` that are not in the KV cache yet: the one
-    /// sampled last, and those that a constraint forced after it.
-    Decode {
-        /// The first.
-        from: u32,
-        /// One past the last.
-        to: u32,
-    },
-}
-
-impl Work {
-    /// The first token's position, and one past the last's.
-    pub fn range(self) -> (u32, u32) {
-        match self {
-            Self::Prefill { from, to, .. } | Self::Decode { from, to } => (from, to),
-        }
-    }
-
-    /// Tokens that the batch spends on it.
-    pub fn tokens(self) -> u32 {
-        let (from, to) = self.range();
-        to - from
-    }
-
-    /// Whether a token is sampled afterwards.
-    pub fn samples(self) -> bool {
-        matches!(self, Self::Decode { .. } | Self::Prefill { last: true, .. })
-    }
-}
-
-/// One sequence's part of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The sequence.
-    pub slot: SlotId,
-    /// What is decoded of it.
-    pub work: Work,
-}
-
-/// Sort key of the order in which sequences take turns: class, arrival, slot.
-type Turn = (Priority, Duration, usize);
-
-/// One tick's work; reused from tick to tick.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
-    steps: Vec<Step>,
-    order: Vec<Turn>,
-}
-
-impl Batch {
-    /// The parts, in order.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
-    }
-
-    /// Whether a sequence has a part in it.
-    pub fn has(&self, slot: SlotId) -> bool {
-        self.steps.iter().any(|step| step.slot == slot)
-    }
-
-    /// Replaces the batch by this step alone.
-    pub fn set_only(&mut self, step: Step) {
-        self.steps.clear();
-        self.steps.push(step);
-    }
-
-    /// Leaves a sequence out of this tick.
-    pub fn drop_slot(&mut self, slot: SlotId) {
-        self.steps.retain(|step| step.slot != slot);
-    }
-}
+use super::turns::AdapterTurns;
+use batch::Turn;
+pub use batch::{Batch, SlotId, Step, Work};
 
 /// State of a sequence.
 #[derive(Clone, Debug)]
@@ -113,6 +29,8 @@ struct Sequence {
     parked: bool,
     /// Whether it must be alone in its batch.
     alone: bool,
+    /// Identifies its set of adapters, which all sequences of a batch have.
+    adapters: u64,
     /// Positions at which a part of its prompt must end, ascending.
     stops: Vec<u32>,
     class: Priority,
@@ -138,6 +56,7 @@ pub struct Slots {
     width: usize,
     /// Tokens in one batch.
     batch_max: u32,
+    turns: AdapterTurns,
 }
 
 impl Slots {
@@ -148,6 +67,7 @@ impl Slots {
             slots: vec![None; count.max(1)],
             width: width.max(1),
             batch_max: batch_max.max(1),
+            turns: AdapterTurns::default(),
         }
     }
 
@@ -174,6 +94,7 @@ impl Slots {
             answering: false,
             parked: false,
             alone: false,
+            adapters: 0,
             stops: Vec::new(),
             class,
             since: now,
@@ -184,6 +105,7 @@ impl Slots {
 
     /// Plans the next tick into `batch`; left empty where there is nothing to do or the
     /// limits forbid all work.
+    // Longer than a screen: its steps share the room that is left in the batch.
     pub fn plan(&self, now: Duration, limits: &Limits, batch: &mut Batch) {
         batch.steps.clear();
         if limits.paused {
@@ -194,6 +116,7 @@ impl Slots {
             batch.order.truncate(limits.slots as usize);
         }
         self.separate(&mut batch.order);
+        self.keep_one_set(&mut batch.order);
         let mut left = self.batch_max;
         let mut others = u32::try_from(batch.order.len()).unwrap_or(u32::MAX);
         let mut prefill = None;
@@ -253,6 +176,32 @@ impl Slots {
             order.truncate(1);
         } else {
             order.retain(|turn| !is_alone(turn));
+        }
+    }
+
+    /// Removes the sequences with other adapters than those whose turn it is.
+    fn keep_one_set(&self, order: &mut Vec<Turn>) {
+        let set = |at: usize| self.slots[at].as_ref().map_or(0, |s| s.adapters);
+        let sequences = order.iter().map(|(class, _, at)| (*class, set(*at)));
+        if let Some(next) = self.turns.next(sequences) {
+            order.retain(|(_, _, at)| set(*at) == next);
+        }
+    }
+
+    /// Records that the planned batch is computed: it is a part of the turn of its set of
+    /// adapters.
+    pub fn begin(&mut self, batch: &Batch) {
+        let first = batch.steps.first();
+        let sequence = first.and_then(|step| self.slots.get(step.slot.0)?.as_ref());
+        if let Some(set) = sequence.map(|sequence| sequence.adapters) {
+            self.turns.record(set);
+        }
+    }
+
+    /// Sets what identifies a sequence's set of adapters; 0 for none.
+    pub fn set_adapters(&mut self, slot: SlotId, adapters: u64) {
+        if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
+            sequence.adapters = adapters;
         }
     }
 

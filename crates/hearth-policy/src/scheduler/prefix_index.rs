@@ -8,7 +8,7 @@
 //! If a sequence cannot be cut anywhere ([`MemoryKind`]), copies of it are kept that end
 //! at its boundaries: checkpoints.
 
-use hearth_proto::common_prefix;
+use hearth_proto::{CacheScope, common_prefix};
 
 use super::memory::MemoryKind;
 
@@ -29,7 +29,7 @@ pub struct PrefixIndex {
 #[derive(Clone, Debug)]
 struct Entry {
     seq: u32,
-    uid: Option<u32>,
+    scope: CacheScope,
     tokens: Vec<i32>,
     /// Tokens of the prompt; the answer's follow.
     prompt: usize,
@@ -46,8 +46,8 @@ struct Entry {
 pub struct StablePrefix {
     /// Number of the sequence in the KV cache.
     pub seq: u32,
-    /// The user that it belongs to; `None`: shared.
-    pub uid: Option<u32>,
+    /// The user that it belongs to, and the adapters that it was computed with.
+    pub scope: CacheScope,
     /// The tokens of the prefix.
     pub tokens: Vec<i32>,
 }
@@ -107,13 +107,13 @@ impl PrefixIndex {
     /// least `USE_MIN` tokens becomes the most recently used.
     pub fn find(
         &mut self,
-        uid: Option<u32>,
+        scope: impl Into<CacheScope>,
         prompt: &[i32],
         most: usize,
         is_usable: impl Fn(u32, u32) -> bool,
     ) -> Option<Hit> {
         let (at, shared) = self
-            .shared(uid, prompt)
+            .shared(scope.into(), prompt)
             .filter(|(at, shared)| {
                 let tokens = (*shared).min(most);
                 tokens > 0 && is_usable(self.entries[*at].seq, as_u32(tokens))
@@ -132,7 +132,9 @@ impl PrefixIndex {
             // for longer.
             let (forks, rest) = std::mem::take(&mut self.entries)
                 .into_iter()
-                .partition(|e| e.is_fork && e.uid == entry.uid && prompt.starts_with(&e.tokens));
+                .partition(|e| {
+                    e.is_fork && e.scope == entry.scope && prompt.starts_with(&e.tokens)
+                });
             self.entries = rest;
             Vec::extend(&mut self.entries, Vec::into_iter(forks));
             self.entries.push(entry);
@@ -142,31 +144,32 @@ impl PrefixIndex {
 
     /// After how many tokens a prompt diverges from the most similar cached one; 0 if these are
     /// too few to be useful.
-    pub fn divergence(&self, uid: Option<u32>, prompt: &[i32]) -> usize {
-        let shared = self.shared(uid, prompt).map(|(_, tokens)| tokens);
+    pub fn divergence(&self, scope: impl Into<CacheScope>, prompt: &[i32]) -> usize {
+        let shared = self.shared(scope.into(), prompt).map(|(_, tokens)| tokens);
         shared.max().filter(|n| *n >= USE_MIN).unwrap_or(0)
     }
 
     /// After how many tokens of a prompt others are known to diverge from it.
-    pub fn forks(&self, uid: Option<u32>, prompt: &[i32]) -> impl Iterator<Item = usize> {
-        self.shared(uid, prompt)
+    pub fn forks(&self, scope: CacheScope, prompt: &[i32]) -> impl Iterator<Item = usize> {
+        self.shared(scope, prompt)
             .map(|(at, tokens)| (&self.entries[at], tokens))
             .filter(|(entry, tokens)| entry.is_fork && *tokens == entry.tokens.len())
             .map(|(_, tokens)| tokens)
     }
 
-    /// Which entries this user may use, and how many tokens each shares with a prompt.
-    fn shared(&self, uid: Option<u32>, prompt: &[i32]) -> impl Iterator<Item = (usize, usize)> {
+    /// Which entries this scope may use, and how many tokens each shares with a prompt.
+    fn shared(&self, scope: CacheScope, prompt: &[i32]) -> impl Iterator<Item = (usize, usize)> {
         let entries = self.entries.iter().enumerate();
         entries
-            .filter(move |(_, entry)| entry.uid.is_none() || entry.uid == uid)
+            .filter(move |(_, entry)| scope.may_use(entry.scope))
             .map(move |(at, entry)| (at, common_prefix(&entry.tokens, prompt)))
     }
 
-    /// Whether this user has an entry with exactly these tokens.
-    pub fn has(&self, uid: Option<u32>, tokens: &[i32]) -> bool {
+    /// Whether this scope has an entry with exactly these tokens.
+    pub fn has(&self, scope: impl Into<CacheScope>, tokens: &[i32]) -> bool {
+        let scope = scope.into();
         let mut entries = self.entries.iter();
-        entries.any(|entry| entry.uid == uid && entry.tokens == tokens)
+        entries.any(|entry| entry.scope == scope && entry.tokens == tokens)
     }
 
     /// Inserts a sequence; returns the sequence numbers that become free: of the least recently
@@ -175,13 +178,13 @@ impl PrefixIndex {
     pub fn insert(
         &mut self,
         seq: u32,
-        uid: Option<u32>,
+        scope: impl Into<CacheScope>,
         tokens: Vec<i32>,
         lengths: &Lengths,
     ) -> Vec<u32> {
-        let kind = self.kind;
+        let (kind, scope) = (self.kind, scope.into());
         let covered = |entry: &Entry| {
-            entry.uid == uid
+            entry.scope == scope
                 && entry.tokens.starts_with(&tokens)
                 && (entry.tokens.len() == tokens.len() || kind.can_cut(entry.tokens.len()))
         };
@@ -194,7 +197,7 @@ impl PrefixIndex {
         }
         let mut free = Vec::new();
         self.entries.retain(|entry| {
-            let useless = entry.uid == uid
+            let useless = entry.scope == scope
                 && tokens.starts_with(&entry.tokens)
                 && (kind.can_cut(tokens.len())
                     || !entry.is_fork && !lengths.boundaries.contains(&entry.tokens.len()));
@@ -205,7 +208,7 @@ impl PrefixIndex {
         });
         self.entries.push(Entry {
             seq,
-            uid,
+            scope,
             prompt: lengths.prompt.min(tokens.len()),
             stable: self.stable_of(&tokens, lengths),
             is_fork: lengths.stable == tokens.len(),
@@ -232,7 +235,7 @@ impl PrefixIndex {
         let stable = std::mem::take(&mut entry.stable);
         Some(StablePrefix {
             seq: entry.seq,
-            uid: entry.uid,
+            scope: entry.scope,
             tokens: entry.tokens.get(..stable)?.to_vec(),
         })
     }
@@ -247,7 +250,7 @@ impl PrefixIndex {
     pub fn forget(&mut self, uid: Option<u32>) -> Vec<u32> {
         let (gone, keep) = std::mem::take(&mut self.entries)
             .into_iter()
-            .partition(|entry| uid.is_none() || entry.uid == uid);
+            .partition(|entry| uid.is_none() || entry.scope.uid == uid);
         self.entries = keep;
         Vec::into_iter(gone).map(|entry| entry.seq).collect()
     }
@@ -260,13 +263,13 @@ impl PrefixIndex {
     /// KV cache cells that all entries take together: common prefixes of one user's sequences
     /// share cells.
     fn tokens(&self) -> usize {
-        let mut all: Vec<(Option<u32>, &[i32])> = self
+        let mut all: Vec<(CacheScope, &[i32])> = self
             .entries
             .iter()
-            .map(|entry| (entry.uid, entry.tokens.as_slice()))
+            .map(|entry| (entry.scope, entry.tokens.as_slice()))
             .collect();
         all.sort_unstable();
-        let mut last: (Option<u32>, &[i32]) = (None, &[]);
+        let mut last: (CacheScope, &[i32]) = (CacheScope::default(), &[]);
         let mut cells = 0;
         for entry in all {
             let shared = if entry.0 == last.0 {

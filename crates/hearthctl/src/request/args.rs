@@ -20,6 +20,9 @@ pub struct RequestArgs {
     /// Model to use; the loaded or default model if omitted.
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
+    /// Apply this adapter of the model, at this scale (1 if omitted); repeat for several.
+    #[arg(long, value_name = "NAME[=SCALE]", value_parser = lora)]
+    pub lora: Vec<(String, f32)>,
     /// Maximum number of tokens in an answer.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: Option<u32>,
@@ -44,8 +47,34 @@ pub struct QueueArgs {
     pub deadline: Option<u32>,
 }
 
+/// An adapter and its scale.
+fn lora(text: &str) -> Result<(String, f32), String> {
+    let (name, scale) = match text.rsplit_once('=') {
+        None => (text, 1.0),
+        Some((name, scale)) => match scale.parse::<f32>() {
+            Ok(scale) if scale.is_finite() => (name, scale),
+            _ => return Err(format!("{scale:?} is not a number")),
+        },
+    };
+    Ok((name.to_owned(), scale))
+}
+
 /// Reads the file while parsing, so that an error in it is a usage error.
 pub fn json_file(path: &str) -> Result<Value, String> {
     let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     serde_json::from_str(&text).map_err(|e| format!("{path} is not valid JSON: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_has_a_scale() {
+        let adapter = |name: &str, scale| Ok((name.to_owned(), scale));
+        assert_eq!(lora("tone"), adapter("tone", 1.0));
+        assert_eq!(lora("tone=0.5"), adapter("tone", 0.5));
+        assert_eq!(lora("tone=-1"), adapter("tone", -1.0));
+        assert!(lora("tone=much").is_err() && lora("tone=inf").is_err());
+    }
 }

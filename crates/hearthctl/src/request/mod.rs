@@ -67,6 +67,11 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
     if let Some(n) = args.max_tokens {
         request.insert("max_tokens".into(), n.into());
     }
+    if !args.lora.is_empty() {
+        let adapters = args.lora.iter();
+        let adapters = adapters.map(|(name, scale)| json!({ "name": name, "scale": scale }));
+        request.insert("lora".into(), adapters.collect());
+    }
     args.sampling.add_to(&mut request);
     if let Some(tools) = &args.tools {
         request.insert("tools".into(), tools.clone());
@@ -107,6 +112,7 @@ mod tests {
         let args = RequestArgs {
             system: Some("be brief".into()),
             model: Some("m".into()),
+            lora: vec![("tone".into(), 0.5)],
             max_tokens: Some(5),
             sampling: SamplingArgs {
                 temperature: Some(0.3),
@@ -133,6 +139,7 @@ mod tests {
         assert_eq!(request["tools"][0]["function"]["name"], "f");
         assert_eq!(request["model"], "m");
         assert_eq!(request["max_tokens"], 5);
+        assert_eq!(request["lora"], json!([{"name": "tone", "scale": 0.5}]));
         for (name, value) in [
             ("temperature", json!(0.3)),
             ("top_k", json!(20)),

@@ -148,8 +148,9 @@ class Hearthd:
         return (await self._call(_PROPERTIES, "GetAll", "s", BUS_NAME))[0]
 
     async def models(self) -> list[dict[str, Any]]:
-        """Return the installed models."""
-        return (await self._call(BUS_NAME, "ListModels"))[0]
+        """Return the installed models, without adapters, which are no models by themselves."""
+        models = (await self._call(BUS_NAME, "ListModels"))[0]
+        return [model for model in models if model.get("kind") != "adapter"]
 
     async def board(self) -> dict[str, Any]:
         """Return the service's state of the board."""

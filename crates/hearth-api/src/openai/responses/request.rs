@@ -15,7 +15,7 @@ use crate::scalars::{Flag, Text, Whole};
 use crate::shape::{List, Object, Shape, deserialize_by_shape, refusal};
 
 /// Fields that mean the same in a chat.
-const SAME: [&str; 11] = [
+const SAME: [&str; 12] = [
     "model",
     "temperature",
     "top_p",
@@ -27,6 +27,7 @@ const SAME: [&str; 11] = [
     "stop",
     "truncation",
     "priority",
+    "lora",
 ];
 
 /// A decoded request.

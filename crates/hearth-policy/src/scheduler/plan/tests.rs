@@ -297,3 +297,31 @@ proptest! {
         prop_assert_eq!(slots.free(), count);
     }
 }
+
+#[test]
+fn a_batch_has_one_set_of_adapters_and_each_takes_its_turn() {
+    let mut slots = slots(3);
+    let plain = take(&mut slots, 1, 0).unwrap();
+    let tuned = [take(&mut slots, 1, 0), take(&mut slots, 1, 0)].map(Option::unwrap);
+    for slot in tuned {
+        slots.set_adapters(slot, 7);
+    }
+    let mut batch = Batch::default();
+    let (mut served, mut seen) = (HashMap::new(), Vec::new());
+    for _ in 0..64 {
+        slots.plan(ZERO, &limits(8), &mut batch);
+        slots.begin(&batch);
+        let has_plain = batch.has(plain);
+        assert!(!(has_plain && tuned.iter().any(|slot| batch.has(*slot))));
+        seen.push(has_plain);
+        for step in batch.steps() {
+            *served.entry(step.slot).or_insert(0) += 1;
+            slots.apply(ZERO, *step);
+            slots.extend(step.slot, 1);
+        }
+    }
+    assert_eq!(served[&plain], 32);
+    assert!(tuned.iter().all(|slot| served[slot] > 24), "{served:?}");
+    let changes = seen.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert_eq!(changes, 7);
+}

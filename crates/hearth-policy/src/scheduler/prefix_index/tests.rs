@@ -213,3 +213,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn nothing_is_shared_between_sets_of_adapters() {
+    let mut index = PrefixIndex::new(MemoryKind::Full, 8, 1000);
+    let scope = |adapters| CacheScope {
+        uid: Some(1),
+        adapters,
+    };
+    let tokens = vec![5; 40];
+    for (seq, adapters) in [(0, 0), (1, 7)] {
+        let free = index.insert(seq, scope(adapters), tokens.clone(), &Lengths::default());
+        assert!(free.is_empty());
+    }
+    let mut found = |adapters| {
+        let hit = index.find(scope(adapters), &tokens, usize::MAX, ALL);
+        hit.map(|hit| hit.seq)
+    };
+    assert_eq!((found(0), found(7), found(8)), (Some(0), Some(1), None));
+    assert_eq!(index.divergence(scope(8), &tokens), 0);
+    assert!(index.has(scope(7), &tokens) && !index.has(scope(8), &tokens));
+    // Their cells are not shared either.
+    assert_eq!(index.tokens(), 80);
+    assert_eq!(index.forget(Some(1)).len(), 2);
+}
