@@ -44,6 +44,7 @@ mod readme;
 mod real_models;
 mod requests;
 mod sessions;
+mod several;
 mod start;
 mod storms;
 mod study;

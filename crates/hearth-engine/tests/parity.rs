@@ -100,7 +100,7 @@ fn greedy_answers_are_those_of_llama_cpp_to_the_bit() {
     for some in models.chunks(cores) {
         std::thread::scope(|scope| {
             let each = some.iter().map(|model| {
-                let (engine, folder) = (&engine, folder.as_deref());
+                let folder = folder.as_deref();
                 scope.spawn(move || compare(engine, model, folder))
             });
             for one in each.collect::<Vec<_>>() {

@@ -150,8 +150,10 @@ impl Residency {
 
     /// The engine has ended; `crashed`: without having been told to.
     pub(in crate::engines) fn ended(&mut self, now: Duration, model: &str, crashed: bool) {
-        self.entry(model).engine = None;
-        self.last_end = now;
+        // There is none where the model was refused.
+        if self.entry(model).engine.take().is_some() {
+            self.last_end = now;
+        }
         self.ends += 1;
         self.crashes += u64::from(crashed);
     }

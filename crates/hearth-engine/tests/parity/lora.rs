@@ -24,7 +24,7 @@ fn adapters_change_answers_as_in_llama_cpp_to_the_bit() {
     let engine = Engine::start();
     let mut said = String::new();
     for model in names.split_whitespace().filter_map(real_model) {
-        said += &compare(&engine, &model, folder.as_deref());
+        said += &compare(engine, &model, folder.as_deref());
     }
     assert!(said.is_empty(), "{said}");
 }

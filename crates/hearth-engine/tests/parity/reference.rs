@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::{LlamaBackend, load_backends_from_path};
@@ -20,13 +21,16 @@ const CHUNK: usize = 128;
 pub struct Engine(LlamaBackend);
 
 impl Engine {
-    /// Starts the library with the engine's kernels.
-    pub fn start() -> Self {
-        let engine = Path::new(env!("CARGO_BIN_EXE_hearth-engine"));
-        load_backends_from_path(&engine.parent().unwrap().join("hearth-lib"));
-        let mut backend = LlamaBackend::init().unwrap();
-        backend.void_logs();
-        Self(backend)
+    /// The library with the engine's kernels; a process can start it once.
+    pub fn start() -> &'static Self {
+        static STARTED: LazyLock<Engine> = LazyLock::new(|| {
+            let engine = Path::new(env!("CARGO_BIN_EXE_hearth-engine"));
+            load_backends_from_path(&engine.parent().unwrap().join("hearth-lib"));
+            let mut backend = LlamaBackend::init().unwrap();
+            backend.void_logs();
+            Engine(backend)
+        });
+        &STARTED
     }
 }
 
