@@ -106,7 +106,8 @@ impl ModelIndex {
     }
 
     /// Finds a model. The default is `configured` if that is set, else the only imported
-    /// one that supports the use, else the smallest such packaged one.
+    /// one that supports the use, else the smallest such packaged one; without such, the
+    /// smallest packaged one, which then says what it is for.
     ///
     /// # Errors
     /// `ModelNotFound`, naming the installed models.
@@ -120,7 +121,8 @@ impl ModelIndex {
             Some(name) => self.get(name),
             None => self
                 .only_imported(purpose)
-                .or_else(|| self.smallest_packaged(purpose)),
+                .or_else(|| self.smallest_packaged(purpose))
+                .or_else(|| self.smallest_packaged(Use::Chat)),
         };
         found.ok_or_else(|| self.not_found(model.name().or(configured.name())))
     }

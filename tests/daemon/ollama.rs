@@ -166,7 +166,7 @@ fn recorded_requests_of_home_assistant_are_answered() {
                 last["error"]
                     .as_str()
                     .unwrap()
-                    .contains("`messages[1].images`")
+                    .contains("takes no pictures")
             );
         } else {
             assert_eq!((code, &last["done"]), (200, &json!(true)), "{n}: {last}");

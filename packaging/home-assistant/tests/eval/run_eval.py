@@ -95,8 +95,8 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     heard: list[dict[str, Any]] = []
     real = bus.Hearthd.stream
 
-    async def stream(self: Any, request: Any, priority: str) -> Any:
-        async for event in real(self, request, priority):
+    async def stream(self: Any, request: Any, priority: str, images: Any = ()) -> Any:
+        async for event in real(self, request, priority, images):
             heard.append(event)
             yield event
 

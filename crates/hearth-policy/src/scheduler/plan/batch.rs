@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hearth_proto::Priority;
 
-/// Identifies a slot of [`Slots`].
+/// Identifies a slot of [`Slots`](super::Slots).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(pub(super) usize);
 
