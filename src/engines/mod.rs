@@ -131,7 +131,10 @@ impl EnginePool {
         log::info!(uid:% = caller.principal, model; "load requested");
         let keep = caller.keep.is_some();
         self.change(|residency| residency.want(model, Priority::Normal, Some(sender), keep));
-        loaded.await.map_err(|_| engine_died())?
+        loaded.await.map_err(|_| engine_died())??;
+        let now = self.now();
+        self.change_quietly(|residency| residency.asked_for(now, model));
+        Ok(())
     }
 
     /// Waits until a model for this use is ready and returns its name.

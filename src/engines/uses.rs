@@ -61,6 +61,13 @@ impl Residency {
         }
     }
 
+    /// A caller has asked for a loaded model to be in memory.
+    pub(super) fn asked_for(&mut self, now: Duration, model: &str) {
+        if let Some(resident) = self.models.get_mut(model) {
+            resident.last_busy = now;
+        }
+    }
+
     /// Whether a model was idle for `limit` and nobody keeps it. A limit of zero means never.
     pub(super) fn is_idle_for(&self, now: Duration, model: &str, limit: Duration) -> bool {
         let is_idle = self.is_ready(model) && self.get(model).is_some_and(|m| !m.is_busy());

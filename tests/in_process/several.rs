@@ -220,6 +220,16 @@ async fn one_model_is_unloaded_and_the_others_stay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_load_makes_a_model_the_one_that_is_shown() {
+    let world = world("", Script::default()).await;
+    use_in_turn(&world, &["a", "b"]).await;
+    assert_eq!(world.daemon.status().model, "b");
+    let model = ModelRef::named("a");
+    world.daemon.pool.load(&caller(), &model).await.unwrap();
+    assert_eq!(world.daemon.status().model, "a");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crash_of_one_engine_leaves_the_answers_of_the_other() {
     let world = world("", Script::token_ms(100)).await;
     let text = "word ".repeat(10);
