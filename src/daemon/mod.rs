@@ -142,8 +142,7 @@ impl Daemon {
             .into_iter()
             .chain(pinned.map(|name| ModelRef::named(name)));
         for model in models {
-            let (model, default) = self.store.resolve(&model, Use::Chat);
-            match self.store.index().find(&model, &default, Use::Chat) {
+            match self.store.find_listed(&model, Use::Chat) {
                 Ok(model) => self.pool.want(&model.name, Priority::Background),
                 Err(failure) => log::warn!("cannot preload a model: {failure}"),
             }

@@ -166,7 +166,7 @@ impl Dispatcher {
     fn begin_drain(&self) {
         let mut requests = self.shared.requests.lock();
         requests.draining = true;
-        requests.cancel_all_prewarms();
+        requests.cancel_prewarms(None);
         requests.fail_queued(|_| true, &stopping());
         self.publish(&requests);
     }

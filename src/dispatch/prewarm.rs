@@ -122,14 +122,11 @@ impl Dispatcher {
     }
 
     fn warn_of_unknown_models(&self) {
-        let (config, index) = (self.shared.config.get(), self.shared.store.index());
+        let config = self.shared.config.get();
         for (n, table) in (1..).zip(&config.prewarm) {
-            let (model, default) = self
-                .shared
-                .store
-                .resolve(&ModelRef::named(&table.model), Use::Chat);
+            let model = ModelRef::named(&table.model);
             if !table.model.is_empty()
-                && let Err(failure) = index.find(&model, &default, Use::Chat)
+                && let Err(failure) = self.shared.store.find_listed(&model, Use::Chat)
             {
                 log::warn!("[[prewarm]] number {n} names a missing model: {failure}");
             }
@@ -178,20 +175,11 @@ impl Requests {
         self.fail_queued(is_stale, &Failure::cancelled());
     }
 
-    /// Cancels running prewarms of a model.
-    pub(super) fn cancel_prewarms(&mut self, model: &str) {
+    /// Cancels running prewarms of a model, or all.
+    pub(super) fn cancel_prewarms(&mut self, model: Option<&str>) {
         for running in self.running.values_mut() {
-            let is_prewarm = running.waiting.request.prewarm && running.waiting.model == model;
-            if is_prewarm && running.failure.is_none() {
-                running.cancel(Failure::cancelled());
-            }
-        }
-    }
-
-    /// Cancels all running prewarms.
-    pub(super) fn cancel_all_prewarms(&mut self) {
-        for running in self.running.values_mut() {
-            if running.waiting.request.prewarm && running.failure.is_none() {
+            let is_meant = model.is_none_or(|model| running.waiting.model == model);
+            if is_meant && running.waiting.request.prewarm && running.failure.is_none() {
                 running.cancel(Failure::cancelled());
             }
         }

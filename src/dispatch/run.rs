@@ -54,7 +54,7 @@ impl Dispatcher {
                 outcome.used = is_use.then_some(model);
             }
             // The model and its cached prefixes are about to be unloaded.
-            PoolEvent::Retiring { model } => requests.cancel_prewarms(&model),
+            PoolEvent::Retiring { model } => requests.cancel_prewarms(Some(&model)),
             PoolEvent::Unloading { model } => {
                 requests.cancel_running(&Failure::cancelled(), Some(&model));
             }

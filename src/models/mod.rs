@@ -96,17 +96,24 @@ impl ModelStore {
     /// # Errors
     /// `ModelNotFound`, naming the installed models.
     pub async fn find_for(&self, model: &ModelRef, purpose: Use) -> Result<StoredModel, Failure> {
-        let index = self.refresh().await;
+        self.refresh().await;
+        self.find_listed(model, purpose)
+    }
+
+    /// The same among the models as last listed.
+    pub(crate) fn find_listed(
+        &self,
+        model: &ModelRef,
+        purpose: Use,
+    ) -> Result<StoredModel, Failure> {
         let (model, default) = self.resolve(model, purpose);
-        index.find(&model, &default, purpose).cloned()
+        self.index().find(&model, &default, purpose).cloned()
     }
 
     /// The name of the default model for chats as last listed; `None` if there is none.
     pub fn default_name(&self) -> Option<String> {
-        let index = self.index();
-        let (model, default) = self.resolve(&ModelRef::Default, Use::Chat);
-        let found = index.find(&model, &default, Use::Chat);
-        found.ok().map(|model| model.name.clone())
+        let found = self.find_listed(&ModelRef::Default, Use::Chat);
+        found.ok().map(|model| model.name)
     }
 
     /// What a name means, where it is an alias and no model has it, and the configured default
