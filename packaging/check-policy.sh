@@ -47,7 +47,7 @@ expect() {
 }
 own() { as "$1" org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus RequestName su org.hearthd.Inference1 0; }
 # No process owns the name: an allowed call ends in a failed activation.
-send() { as "$1" org.hearthd.Inference1 /org/hearthd/Inference1 org.hearthd.Inference1 ListModels; }
+send() { as "$1" org.hearthd.Inference1 /org/hearthd/Inference1 org.hearthd.Inference1 GetBoard; }
 
 expect allowed "root owns" "$(own root)"
 expect allowed "the daemon owns" "$(own daemon)"

@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use hearth_proto::bus::{PATH, PROMPT_CACHE_INTERFACE};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use zbus::Variant;
@@ -243,7 +244,7 @@ fn verify_ms(bench: &Bench, daemon: &Daemon) -> f64 {
     let mut files = 0;
     let began = Instant::now();
     for _ in 0..bench.runs {
-        files += ok(&daemon.call("VerifyPrompts", &[]))
+        files += ok(&daemon.call_at(PATH, PROMPT_CACHE_INTERFACE, "Verify", &[]))
             .matches("\"tokens\"")
             .count();
     }

@@ -15,6 +15,7 @@ use zbus::names::BusName;
 use super::Error;
 use crate::board::BoardMonitor;
 use crate::caller::{Caller, Origin, Principal};
+use crate::dispatch::Stream;
 
 /// Known callers. The uid of a unique name never changes, so it is queried once.
 #[derive(Clone, Debug)]
@@ -42,6 +43,29 @@ impl BusCaller {
     pub(super) async fn disconnected(&self) {
         // The sender is dropped only with the whole service.
         _ = self.left.clone().wait_for(|left| *left).await;
+    }
+
+    /// Waits for a result. If the caller leaves the bus first, the future is dropped, which
+    /// cancels its requests.
+    pub(super) async fn while_connected<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            done = work => Ok(done?),
+            () = self.disconnected() => Err(Failure::cancelled().into()),
+        }
+    }
+
+    /// Lets a request go on that nobody waits for; its result is only logged.
+    pub(super) fn finish_detached(self, stream: Stream, ends_with_caller: bool) {
+        tokio::spawn(async move {
+            if ends_with_caller {
+                _ = self.while_connected(stream.collect()).await;
+            } else {
+                _ = stream.collect().await;
+            }
+        });
     }
 }
 

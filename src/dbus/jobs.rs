@@ -1,8 +1,10 @@
 //! Job objects, `/org/hearthd/Inference1/jobs/<id>`.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
-use hearth_proto::Failure;
+use hearth_api::openai::{chat_response, decode_chat};
+use hearth_proto::{Answer, Failure, Submission};
 use tokio::sync::watch;
 use zbus::connection::Connection;
 use zbus::message::Header;
@@ -11,7 +13,8 @@ use zbus::object_server::{InterfaceRef, ObjectServer, SignalEmitter};
 use zbus::{OwnedObjectPath, interface};
 
 use super::callers::{BusCaller, Callers};
-use super::{Error, PATH};
+use super::options::{self, Options};
+use super::{Error, PATH, images};
 use crate::caller::Principal;
 use crate::daemon::Daemon;
 use crate::jobs::{JobState, JobView};
@@ -120,6 +123,22 @@ impl Job {
     fn priority(&self) -> &'static str {
         self.view.borrow().priority.as_str()
     }
+}
+
+/// The request and the options of a job, and whether it ends when its submitter leaves the bus.
+pub(super) async fn decode(
+    request: &str,
+    options: &Options,
+) -> Result<(Submission, bool), Failure> {
+    let mut submission = decode_chat(request.as_bytes())?.single()?.submission;
+    let ends_with_caller = options::apply(options, &mut submission)?;
+    images::attach(options, &mut submission).await?;
+    Ok((submission, ends_with_caller))
+}
+
+/// The result of a job: a response of OpenAI's API.
+pub(super) fn response(answer: &Answer) -> String {
+    chat_response(from_ref(answer)).to_string()
 }
 
 /// Cancels a job when its submitter leaves the bus.

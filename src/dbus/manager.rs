@@ -1,12 +1,8 @@
 //! The object at `/org/hearthd/Inference1`.
 //!
-//! Longer than other files: zbus requires all methods and properties of an interface in one
-//! `impl` block. Each method only identifies its caller, translates, and calls an owner.
+//! Each method only identifies its caller, translates, and calls an owner.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::fd::OwnedFd as StdFd;
-use std::slice::from_ref;
 
 use hearth_api::openai::{chat_response, decode_chat};
 use hearth_proto::{Answer, Failure, ModelRef, Submission};
@@ -19,28 +15,9 @@ use super::callers::{BusCaller, Callers};
 use super::options::{self, Options};
 use super::polkit::{self, Action};
 use super::turn::{schema, turn};
-use super::values::{board, entry, prompt_entry, ranks, tuning};
-use super::{Error, images, jobs, sessions, stream};
-
+use super::values::{board, ranks, vectors};
+use super::{Error, FEATURES, jobs, models, sessions, stream};
 use crate::daemon::{Daemon, Status};
-
-/// Features of this build, so that clients can check for them before a call.
-const FEATURES: &[&str] = &[
-    "chat",
-    "constrained-output",
-    "count-tokens",
-    "embeddings",
-    "http-openai",
-    "import",
-    "infill",
-    "jobs",
-    "prewarm",
-    "rerank",
-    "sessions",
-    "stream",
-    "tool-calls",
-    "tune",
-];
 
 /// The interface `org.hearthd.Inference1`.
 #[derive(Debug)]
@@ -66,26 +43,11 @@ impl Manager {
         self.daemon.status()
     }
 
-    /// Waits for a complete answer, as [`Self::until_disconnected`] does.
+    /// Waits for a complete answer.
     async fn answer(&self, peer: &BusCaller, submission: Submission) -> Result<Answer, Error> {
-        let stream = self
-            .daemon
-            .dispatcher
-            .submit(&peer.caller, submission)
-            .await?;
-        Self::until_disconnected(peer, stream.collect()).await
-    }
-
-    /// Waits for a result. If the caller leaves the bus first, the future is dropped, which
-    /// cancels its requests.
-    async fn until_disconnected<T>(
-        peer: &BusCaller,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Error> {
-        tokio::select! {
-            done = work => Ok(done?),
-            () = peer.disconnected() => Err(Failure::cancelled().into()),
-        }
+        let dispatcher = &self.daemon.dispatcher;
+        let stream = dispatcher.submit(&peer.caller, submission).await?;
+        peer.while_connected(stream.collect()).await
     }
 }
 
@@ -131,12 +93,10 @@ impl Manager {
     ) -> Result<String, Error> {
         let peer = self.callers.identify(&header, connection).await?;
         let request = decode_chat(request.as_bytes())?;
-        let candidates = self
-            .daemon
-            .dispatcher
-            .submit_candidates(&peer.caller, &request.submission, request.n)
-            .await?;
-        let answers = Self::until_disconnected(&peer, candidates.collect()).await?;
+        let dispatcher = &self.daemon.dispatcher;
+        let candidates = dispatcher.submit_candidates(&peer.caller, &request.submission, request.n);
+        let candidates = candidates.await?;
+        let answers = peer.while_connected(candidates.collect()).await?;
         Ok(chat_response(&answers).to_string())
     }
 
@@ -151,11 +111,8 @@ impl Manager {
         let peer = self.callers.identify(&header, connection).await?;
         let dispatcher = &self.daemon.dispatcher;
         let computed = dispatcher.embed(&peer.caller, &ModelRef::Default, texts);
-        let computed = Self::until_disconnected(&peer, computed).await?;
-        let vectors = computed.vectors.into_iter();
-        Ok(vectors
-            .map(|v| v.into_iter().map(f64::from).collect())
-            .collect())
+        let computed = peer.while_connected(computed).await?;
+        Ok(vectors(computed))
     }
 
     /// Scores how well documents match a query, with a reranker. Returns the place of each
@@ -173,7 +130,7 @@ impl Manager {
         let peer = self.callers.identify(&header, connection).await?;
         let request = options::rerank(query, documents, &options)?;
         let scored = self.daemon.dispatcher.rerank(&peer.caller, &request);
-        Ok(ranks(&Self::until_disconnected(&peer, scored).await?))
+        Ok(ranks(&peer.while_connected(scored).await?))
     }
 
     /// Returns the number of tokens of a text, without a chat template.
@@ -185,11 +142,8 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
         let peer = self.callers.identify(&header, connection).await?;
-        Ok(self
-            .daemon
-            .dispatcher
-            .count_tokens(&peer.caller, text)
-            .await?)
+        let dispatcher = &self.daemon.dispatcher;
+        Ok(dispatcher.count_tokens(&peer.caller, text).await?)
     }
 
     /// Enqueues a chat request as a job and returns at once. Options: `priority` (s):
@@ -207,16 +161,10 @@ impl Manager {
         #[zbus(object_server)] server: &ObjectServer,
     ) -> Result<OwnedObjectPath, Error> {
         let peer = self.callers.identify(&header, connection).await?;
-        let mut request = decode_chat(request.as_bytes())?.single()?;
-        let ends_with_caller = options::apply(&options, &mut request.submission)?;
-        images::attach(&options, &mut request.submission).await?;
-        let id = self
-            .daemon
-            .jobs
-            .submit(&peer.caller, request.submission, |answer| {
-                chat_response(from_ref(answer)).to_string()
-            })
-            .await?;
+        let (submission, ends_with_caller) = jobs::decode(&request, &options).await?;
+        let jobs = &self.daemon.jobs;
+        let id = jobs.submit(&peer.caller, submission, jobs::response);
+        let id = id.await?;
         if ends_with_caller {
             jobs::end_with_caller(&self.daemon, peer, id);
         }
@@ -235,18 +183,12 @@ impl Manager {
         #[zbus(object_server)] server: &ObjectServer,
     ) -> Result<(OwnedObjectPath, OwnedFd), Error> {
         let peer = self.callers.identify(&header, connection).await?;
-        let mut request = decode_chat(request.as_bytes())?.single()?;
         // Closing the pipe ends the job; a caller that has left the bus may still read from
         // it.
-        let ends_with_caller = options::apply(&options, &mut request.submission)?;
-        images::attach(&options, &mut request.submission).await?;
-        let (id, events) = self
-            .daemon
-            .jobs
-            .submit_streamed(&peer.caller, request.submission, |answer| {
-                chat_response(from_ref(answer)).to_string()
-            })
-            .await?;
+        let (submission, ends_with_caller) = jobs::decode(&request, &options).await?;
+        let jobs = &self.daemon.jobs;
+        let job = jobs.submit_streamed(&peer.caller, submission, jobs::response);
+        let (id, events) = job.await?;
         let reader = stream::start(&self.daemon, peer.caller.clone(), id, events)?;
         if ends_with_caller {
             jobs::end_with_caller(&self.daemon, peer, id);
@@ -288,40 +230,11 @@ impl Manager {
     ) -> Result<(), Error> {
         let peer = self.callers.identify(&header, connection).await?;
         let (prewarm, ends_with_caller) = options::prewarm(system_prompt, &options)?;
-        if let Some(stream) = self
-            .daemon
-            .dispatcher
-            .prewarm(&peer.caller, prewarm)
-            .await?
-        {
-            tokio::spawn(async move {
-                let left = async {
-                    if ends_with_caller {
-                        peer.disconnected().await;
-                    } else {
-                        std::future::pending::<()>().await;
-                    }
-                };
-                // The result is only logged.
-                tokio::select! {
-                    _ = stream.collect() => {}
-                    () = left => {}
-                }
-            });
+        let dispatcher = &self.daemon.dispatcher;
+        if let Some(stream) = dispatcher.prewarm(&peer.caller, prewarm).await? {
+            peer.finish_detached(stream, ends_with_caller);
         }
         Ok(())
-    }
-
-    /// Lists the installed models, then the adapters.
-    #[zbus(out_args("models"))]
-    async fn list_models(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
-        let models = self.daemon.models().await.into_iter();
-        let states = self.daemon.model_states();
-        let entries = models.chain(self.daemon.adapters().await).map(|model| {
-            let state = states.iter().find(|state| state.name == model.name);
-            entry(model, state)
-        });
-        entries.collect()
     }
 
     /// Loads a model and waits until it is ready. An empty name means the default model. There
@@ -336,11 +249,8 @@ impl Manager {
         options::check(&options, &[])?;
         let peer = self.callers.identify(&header, connection).await?;
         polkit::check(&peer, &header, connection, Action::LoadModel).await?;
-        Ok(self
-            .daemon
-            .pool
-            .load(&peer.caller, &name.as_str().into())
-            .await?)
+        let model = name.as_str().into();
+        Ok(self.daemon.pool.load(&peer.caller, &model).await?)
     }
 
     /// Unloads all models and frees their memory.
@@ -363,17 +273,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
         let peer = self.callers.identify(&header, connection).await?;
-        let cookie = self
-            .daemon
-            .pool
-            .inhibit_unload(&peer.caller, &ModelRef::Default, &reason)
-            .await?;
-        let daemon = self.daemon.clone();
-        tokio::spawn(async move {
-            peer.disconnected().await;
-            daemon.pool.release(&peer.caller, cookie);
-        });
-        Ok(cookie)
+        models::keep_loaded(&self.daemon, peer, &ModelRef::Default, &reason).await
     }
 
     /// Releases an inhibitor of `KeepLoaded`.
@@ -393,110 +293,12 @@ impl Manager {
         Err(Failure::invalid(message).into())
     }
 
-    /// Copies a model or an adapter into the service's folder under this name, and checks it. There are
-    /// no options yet.
-    async fn import_model(
-        &self,
-        name: String,
-        file: OwnedFd,
-        options: Options,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<(), Error> {
-        options::check(&options, &[])?;
-        let peer = self.callers.identify(&header, connection).await?;
-        let allowed = polkit::check(&peer, &header, connection, Action::ImportModel).await?;
-        let file = File::from(StdFd::from(file));
-        let (daemon, caller) = (&self.daemon, &peer.caller);
-        Ok(daemon.import_model(caller, allowed, &name, file).await?)
-    }
-
-    /// Deletes an imported model.
-    async fn remove_model(
-        &self,
-        name: String,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<(), Error> {
-        let peer = self.callers.identify(&header, connection).await?;
-        let allowed = polkit::check(&peer, &header, connection, Action::RemoveModel).await?;
-        Ok(self
-            .daemon
-            .remove_model(&peer.caller, allowed, &name)
-            .await?)
-    }
-
-    /// Lists the prompt cache on disk: the caller's entries and the shared ones; all for root.
-    async fn list_prompts(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<Vec<HashMap<&'static str, OwnedVariant>>, Error> {
-        let peer = self.callers.identify(&header, connection).await?;
-        let prompts = self.daemon.prompts.list(&peer.caller, false).await?;
-        Ok(prompts.into_iter().map(prompt_entry).collect())
-    }
-
-    /// As `ListPrompts`, and verifies the checksums of each entry.
-    async fn verify_prompts(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<Vec<HashMap<&'static str, OwnedVariant>>, Error> {
-        let peer = self.callers.identify(&header, connection).await?;
-        let prompts = self.daemon.prompts.list(&peer.caller, true).await?;
-        Ok(prompts.into_iter().map(prompt_entry).collect())
-    }
-
-    /// Deletes the caller's entries of the prompt cache, in memory and on disk; all for root.
-    /// Returns the number of deleted files.
-    async fn clear_prompts(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<u32, Error> {
-        let peer = self.callers.identify(&header, connection).await?;
-        polkit::check(&peer, &header, connection, Action::ClearCache).await?;
-        Ok(self.daemon.prompts.clear(&peer.caller).await?)
-    }
-
     /// Returns the state of the board: temperature, limits, memory, and the governor's last
     /// decisions. Values that the board does not provide are omitted.
     #[zbus(out_args("board"))]
     async fn get_board(&self) -> HashMap<&'static str, OwnedVariant> {
         let sources = self.daemon.board.sources().await;
         board(self.daemon.board_snapshot().await, sources)
-    }
-
-    /// Measures the speed of a model with 1, 2, … threads while the board is cool and idle; the
-    /// governor uses the result from then on. An empty name means the loaded or the default
-    /// model. `GetBoard` returns the progress. The measurement stops when the caller leaves
-    /// the bus. Option: `wait_s` (u): how long to wait for a cool and idle board in all, in
-    /// seconds (default 600).
-    #[zbus(out_args("tuning"))]
-    async fn tune(
-        &self,
-        model: String,
-        options: Options,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<HashMap<&'static str, OwnedVariant>, Error> {
-        let wait = options::tune(&options)?;
-        let peer = self.callers.identify(&header, connection).await?;
-        let model = ModelRef::from(model.as_str());
-        let measured = self.daemon.tuner.tune(&peer.caller, &model, wait);
-        Ok(tuning(&Self::until_disconnected(&peer, measured).await?))
-    }
-
-    /// Lists the stored measurements.
-    #[zbus(out_args("tunings"))]
-    fn list_tunings(&self) -> Vec<HashMap<&'static str, OwnedVariant>> {
-        self.daemon.tuner.list().iter().map(tuning).collect()
-    }
-
-    /// Deletes the stored measurements.
-    async fn forget_tunings(&self) -> Result<(), Error> {
-        Ok(self.daemon.tuner.forget().await?)
     }
 
     /// The package's version.

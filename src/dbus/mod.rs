@@ -8,12 +8,15 @@ mod error;
 mod images;
 mod jobs;
 mod manager;
+mod model_store;
 mod models;
 mod options;
 mod polkit;
+mod prompt_cache;
 mod publish;
 mod sessions;
 mod stream;
+mod tuning;
 mod turn;
 mod values;
 
@@ -26,6 +29,27 @@ pub use callers::Callers;
 pub use error::Error;
 pub use hearth_proto::bus::{ERRORS, NAME, PATH};
 pub use manager::Manager;
+use model_store::ModelStore;
+use prompt_cache::PromptCache;
+use tuning::Tuning;
+
+/// Features of this build, so that clients can check for them before a call.
+const FEATURES: &[&str] = &[
+    "chat",
+    "constrained-output",
+    "count-tokens",
+    "embeddings",
+    "http-openai",
+    "import",
+    "infill",
+    "jobs",
+    "prewarm",
+    "rerank",
+    "sessions",
+    "stream",
+    "tool-calls",
+    "tune",
+];
 
 /// Serves the API on the system bus and requests the name. The connection lives as long as
 /// the returned value.
@@ -49,7 +73,11 @@ pub async fn serve(daemon: &Daemon) -> zbus::Result<Connection> {
 /// Those of the builder.
 pub fn objects<'a>(builder: Builder<'a>, daemon: &Daemon) -> zbus::Result<Builder<'a>> {
     let manager = Manager::new(daemon.clone());
+    let callers = manager.callers().clone();
     Ok(builder
+        .serve_at(PATH, ModelStore::new(daemon.clone(), callers.clone()))
+        .serve_at(PATH, PromptCache::new(daemon.clone(), callers.clone()))
+        .serve_at(PATH, Tuning::new(daemon.clone(), callers))
         .serve_at(PATH, manager)
         .serve_at(PATH, fdo::ObjectManager))
 }

@@ -11,7 +11,7 @@ use zbus::object_server::{InterfaceRef, ObjectServer};
 use zbus::{OwnedObjectPath, interface};
 
 use super::Error;
-use super::callers::Callers;
+use super::callers::{BusCaller, Callers};
 use super::polkit::{self, Action};
 use crate::daemon::{Daemon, ModelStatus};
 
@@ -63,13 +63,7 @@ impl Model {
     ) -> Result<u32, Error> {
         let peer = self.callers.identify(&header, connection).await?;
         let model = ModelRef::named(&self.status.name);
-        let pool = self.daemon.pool.clone();
-        let cookie = pool.inhibit_unload(&peer.caller, &model, &reason).await?;
-        tokio::spawn(async move {
-            peer.disconnected().await;
-            pool.release(&peer.caller, cookie);
-        });
-        Ok(cookie)
+        keep_loaded(&self.daemon, peer, &model, &reason).await
     }
 
     /// The name, as in requests.
@@ -233,6 +227,22 @@ async fn show(interface: &InterfaceRef<Model>, status: ModelStatus) -> zbus::Res
         model.holds_changed(to).await?;
     }
     Ok(())
+}
+
+/// Takes an inhibitor, which is released at the latest when its owner leaves the bus.
+pub(super) async fn keep_loaded(
+    daemon: &Daemon,
+    peer: BusCaller,
+    model: &ModelRef,
+    reason: &str,
+) -> Result<u32, Error> {
+    let pool = daemon.pool.clone();
+    let cookie = pool.inhibit_unload(&peer.caller, model, reason).await?;
+    tokio::spawn(async move {
+        peer.disconnected().await;
+        pool.release(&peer.caller, cookie);
+    });
+    Ok(cookie)
 }
 
 fn path(name: &str) -> zbus::Result<OwnedObjectPath> {

@@ -55,7 +55,7 @@ const FIELDS: &[&str] = &[
 /// A method's `a{sv}`.
 pub(super) type Options = HashMap<String, OwnedVariant>;
 
-/// Default of `Tune`'s option `wait_s`.
+/// Default of `Tuning.Measure`'s option `wait_s`.
 const TUNE_WAIT: Duration = Duration::from_mins(10);
 
 /// Rejects keys that the method does not have.
@@ -120,7 +120,7 @@ pub(super) fn rerank(
     })
 }
 
-/// How long `Tune` waits for a board that is warm or busy.
+/// How long `Tuning.Measure` waits for a board that is warm or busy.
 pub(super) fn tune(options: &Options) -> Result<Duration, Failure> {
     check(options, &["wait_s"])?;
     let Some(value) = options.get("wait_s") else {

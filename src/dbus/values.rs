@@ -7,11 +7,11 @@ use hearth_proto::{ModelEntry, ModelKind};
 use zbus::{OwnedVariant, Str, Variant};
 
 use crate::daemon::{BoardSnapshot, ModelStatus};
-use crate::dispatch::Ranking;
+use crate::dispatch::{Embeddings, Ranking};
 use crate::prompt_cache::PromptEntry;
 use crate::tuning::Tuning;
 
-/// A model or an adapter as `ListModels` shows it.
+/// A model or an adapter as `ModelStore.List` shows it.
 pub(super) fn entry(
     model: ModelEntry,
     status: Option<&ModelStatus>,
@@ -104,7 +104,7 @@ pub(super) fn board(
     always.chain(bytes).chain(floats).collect()
 }
 
-/// Measurements as `Tune` and `ListTunings` show them.
+/// Measurements as `Tuning.Measure` and `Tuning.List` show them.
 pub(super) fn tuning(tuning: &Tuning) -> HashMap<&'static str, OwnedVariant> {
     let best = tuning.best().map_or(0, |(threads, _)| threads);
     let decode: Vec<f64> = tuning.speeds.iter().map(|speed| speed.decode).collect();
@@ -125,7 +125,7 @@ pub(super) fn tuning(tuning: &Tuning) -> HashMap<&'static str, OwnedVariant> {
     ])
 }
 
-/// An entry of the prompt cache as `ListPrompts` shows it.
+/// An entry of the prompt cache as `PromptCache.List` shows it.
 pub(super) fn prompt_entry(prompt: PromptEntry) -> HashMap<&'static str, OwnedVariant> {
     HashMap::from([
         ("model", text(prompt.model)),
@@ -151,4 +151,10 @@ fn array<'a, T: Into<Variant<'a>>>(values: T) -> OwnedVariant {
         .into()
         .try_into()
         .unwrap_or_else(|_| OwnedVariant::from(false))
+}
+
+/// Embeddings, as doubles.
+pub(super) fn vectors(computed: Embeddings) -> Vec<Vec<f64>> {
+    let doubles = |vector: Vec<f32>| vector.into_iter().map(f64::from).collect();
+    computed.vectors.into_iter().map(doubles).collect()
 }

@@ -5,15 +5,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Output;
 
+use hearth_proto::bus::{
+    MODEL_INTERFACE, MODEL_STORE_INTERFACE, PATH, PROMPT_CACHE_INTERFACE, TUNING_INTERFACE,
+    model_path,
+};
+
 use crate::client::{Bus, Options, SESSION, chat};
 use crate::harness::{BUS_NAME, Daemon, Engine, Setup, error, ok, root};
 use crate::tune::set_temperature;
 
-const PATH: &str = "/org/hearthd/Inference1";
 const JOB: &str = "org.hearthd.Inference1.Job";
 /// busctl cannot pass or receive file descriptors.
 const WITH_FILES: [&str; 2] = [
-    "org.hearthd.Inference1.ImportModel",
+    "org.hearthd.Inference1.ModelStore.Import",
     "org.hearthd.Inference1.OpenStream",
 ];
 
@@ -32,7 +36,12 @@ impl Calls<'_> {
 
     /// A method of the manager; returns the reply with its type.
     fn manager(&self, method: &str, args: &[&str]) -> String {
-        ok(&self.call(PATH, BUS_NAME, method, args))
+        self.interface(BUS_NAME, method, args)
+    }
+
+    /// A method of an interface of the main object.
+    fn interface(&self, interface: &str, method: &str, args: &[&str]) -> String {
+        ok(&self.call(PATH, interface, method, args))
             .trim()
             .to_owned()
     }
@@ -41,7 +50,16 @@ impl Calls<'_> {
 /// All methods of the documented interfaces.
 fn documented() -> BTreeSet<String> {
     let mut methods = BTreeSet::new();
-    for interface in [BUS_NAME, JOB, SESSION] {
+    let interfaces = [
+        BUS_NAME,
+        MODEL_STORE_INTERFACE,
+        TUNING_INTERFACE,
+        PROMPT_CACHE_INTERFACE,
+        MODEL_INTERFACE,
+        JOB,
+        SESSION,
+    ];
+    for interface in interfaces {
         let file = root().join(format!("docs/api/{interface}.xml"));
         let xml = fs::read_to_string(file).unwrap();
         let names = xml.split("<method name=\"").skip(1);
@@ -69,7 +87,7 @@ fn busctl_reaches_every_method() {
     let rome = "What is the capital of Italy?";
     let request = chat(rome).to_string();
 
-    let listed = calls.manager("ListModels", &[]);
+    let listed = calls.interface(MODEL_STORE_INTERFACE, "List", &[]);
     assert!(
         listed.starts_with("aa{sv} 2 ") && listed.contains("hearth-demo"),
         "{listed}"
@@ -123,25 +141,39 @@ fn busctl_reaches_every_method() {
     assert!(in_session("Clone", &[]).starts_with("o "));
     in_session("Close", &[]);
 
+    let model = model_path("hearth-demo-q8_0");
+    let of_model =
+        |method: &str, args: &[&str]| ok(&calls.call(&model, MODEL_INTERFACE, method, args));
+    of_model("Load", &[]);
+    assert!(of_model("KeepLoaded", &["s", "a test"]).starts_with("u "));
+    of_model("Unload", &[]);
+
     let board = calls.manager("GetBoard", &[]);
     assert!(
         board.starts_with("a{sv} ") && board.contains("temperature"),
         "{board}"
     );
-    let tuning = calls.manager("Tune", &["sa{sv}", "", "0"]);
+    let tuning = calls.interface(TUNING_INTERFACE, "Measure", &["sa{sv}", "", "0"]);
     assert!(tuning.contains("\"decode\""), "{tuning}");
-    assert!(calls.manager("ListTunings", &[]).starts_with("aa{sv} 1 "));
-    assert_eq!(calls.manager("ForgetTunings", &[]), "");
+    let tuning = |method: &str| calls.interface(TUNING_INTERFACE, method, &[]);
+    assert!(tuning("List").starts_with("aa{sv} 1 "));
+    assert_eq!(tuning("Forget"), "");
     assert_eq!(calls.manager("UnloadModel", &[]), "");
     // The cached prompt is on disk by then.
-    let kept = calls.manager("ListPrompts", &[]);
+    let prompts = |method: &str| calls.interface(PROMPT_CACHE_INTERFACE, method, &[]);
+    let kept = prompts("List");
     assert!(
         kept.starts_with("aa{sv} ") && !kept.starts_with("aa{sv} 0"),
         "{kept}"
     );
-    assert!(calls.manager("VerifyPrompts", &[]).starts_with("aa{sv} "));
-    assert_ne!(calls.manager("ClearPrompts", &[]), "u 0");
-    let said = error(&calls.call(PATH, BUS_NAME, "RemoveModel", &["s", "hearth-demo-q8_0"]));
+    assert!(prompts("Verify").starts_with("aa{sv} "));
+    assert_ne!(prompts("Clear"), "u 0");
+    let said = error(&calls.call(
+        PATH,
+        MODEL_STORE_INTERFACE,
+        "Remove",
+        &["s", "hearth-demo-q8_0"],
+    ));
     // A packaged model stays. busctl has its own text for this error.
     assert!(said.contains("Access denied"), "{said}");
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Command;
 
+use hearth_proto::bus::{MODEL_STORE_INTERFACE, PATH, PROMPT_CACHE_INTERFACE, TUNING_INTERFACE};
+
 use crate::client::{self, Bus, Options, SESSION};
 use crate::harness::launch::group;
 use crate::harness::{BUS_NAME, Daemon, Engine, Setup, error, ok, root, text, until};
@@ -37,7 +39,7 @@ fn the_demo_model_answers_over_every_method() {
     let twice = r#"{"messages":[{"role":"user","content":"Hi"}],"n":2}"#;
     let twice = ok(&daemon.call("Chat", &["s", twice]));
     assert!(twice.contains("\\\"index\\\":1"), "{twice}");
-    let models = ok(&daemon.call("ListModels", &[]));
+    let models = ok(&daemon.call_at(PATH, MODEL_STORE_INTERFACE, "List", &[]));
     assert!(
         models.contains("hearth-demo-f16") && models.contains("\"Q8_0\""),
         "{models}"
@@ -168,9 +170,9 @@ fn other_users_see_a_job_but_not_its_text() {
     let import = error(&other(&[
         "call",
         BUS_NAME,
-        "/org/hearthd/Inference1",
-        BUS_NAME,
-        "RemoveModel",
+        PATH,
+        MODEL_STORE_INTERFACE,
+        "Remove",
         "s",
         "fake",
     ]));
@@ -190,7 +192,10 @@ fn the_documented_interface_equals_the_introspected_one() {
     let job = bus.submit(&client::chat("x"), &Options::new()).unwrap();
     let session = bus.open_session(&Options::new()).unwrap();
     for (path, interface) in [
-        ("/org/hearthd/Inference1", BUS_NAME),
+        (PATH, BUS_NAME),
+        (PATH, MODEL_STORE_INTERFACE),
+        (PATH, TUNING_INTERFACE),
+        (PATH, PROMPT_CACHE_INTERFACE),
         (&job, JOB),
         (&session, SESSION),
         ("/org/hearthd/Inference1/models/fake", MODEL),

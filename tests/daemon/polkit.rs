@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use hearth_proto::bus::{MODEL_STORE_INTERFACE, PATH};
 use tempfile::TempDir;
 
 use crate::harness::launch::group;
@@ -122,7 +123,7 @@ fn polkit_decides_where_it_is_installed() {
     ok(&member(&daemon, &["unload"]));
     let said = error(&member(&daemon, &["remove", "mine"]));
     assert!(said.contains("only root may"), "{said}");
-    ok(&daemon.call("RemoveModel", &["s", "mine"]));
+    ok(&daemon.call_at(PATH, MODEL_STORE_INTERFACE, "Remove", &["s", "mine"]));
     installed();
 
     let shipped = fs::read_to_string(root().join("packaging/polkit/org.hearthd.policy")).unwrap();

@@ -128,7 +128,17 @@ impl Bus {
         method: &str,
         args: &(impl serde::Serialize + zbus::DynamicType),
     ) -> Refusal {
-        let refused = self.raw(PATH, NAME, method, args).await;
+        self.refused_by(NAME, method, args).await
+    }
+
+    /// The error with which an interface of the main object refuses a call.
+    pub async fn refused_by(
+        &self,
+        interface: &str,
+        method: &str,
+        args: &(impl serde::Serialize + zbus::DynamicType),
+    ) -> Refusal {
+        let refused = self.raw(PATH, interface, method, args).await;
         refused.expect_err(method)
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hearth_proto::FailureKind;
-use hearth_proto::bus::{NAME, PATH};
+use hearth_proto::bus::{MODEL_STORE_INTERFACE, NAME, PATH};
 use hearth_testing::Script;
 use tokio::time::sleep;
 use zbus::OwnedVariant;
@@ -97,7 +97,11 @@ async fn invalid_arguments_are_reported() {
             bus.refused("LoadModel", &("nope", none())).await,
             ModelNotFound,
         ),
-        (bus.refused("RemoveModel", &("fake",)).await, AccessDenied),
+        (
+            bus.refused_by(MODEL_STORE_INTERFACE, "Remove", &("fake",))
+                .await,
+            AccessDenied,
+        ),
         (
             bus.refused("GenerateJson", &("x", "{")).await,
             InvalidSchema,
@@ -125,7 +129,9 @@ async fn models_are_loaded_listed_and_unloaded() {
     let world = World::new(Script::default()).await;
     let bus = world.bus().await;
     let list = async || -> Vec<HashMap<String, OwnedVariant>> {
-        bus.manager("ListModels", &()).await.unwrap()
+        bus.call(PATH, MODEL_STORE_INTERFACE, "List", &())
+            .await
+            .unwrap()
     };
     let is_loaded =
         |entry: &HashMap<String, OwnedVariant>| entry["loaded"].downcast_ref::<bool>().unwrap();

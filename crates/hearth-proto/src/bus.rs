@@ -12,6 +12,12 @@ pub const PATH: &str = "/org/hearthd/Inference1";
 pub const JOBS: &str = "/org/hearthd/Inference1/jobs/";
 /// Prefix of a model's object path, see [`model_path`].
 pub const MODELS: &str = "/org/hearthd/Inference1/models/";
+/// The interface of the installed models, at [`PATH`].
+pub const MODEL_STORE_INTERFACE: &str = "org.hearthd.Inference1.ModelStore";
+/// The interface of the measurements by threads, at [`PATH`].
+pub const TUNING_INTERFACE: &str = "org.hearthd.Inference1.Tuning";
+/// The interface of the prompt cache on disk, at [`PATH`].
+pub const PROMPT_CACHE_INTERFACE: &str = "org.hearthd.Inference1.PromptCache";
 /// The interface of a model.
 pub const MODEL_INTERFACE: &str = "org.hearthd.Inference1.Model";
 /// The interface of a job.

@@ -56,35 +56,62 @@ pub trait Inference {
     fn prewarm(&self, system_prompt: &str, options: &Options<'_>) -> zbus::Result<()>;
     /// Counts the tokens of a text.
     fn count_tokens(&self, text: &str) -> zbus::Result<u32>;
-    /// Lists the installed models.
-    fn list_models(&self) -> zbus::Result<Vec<Dict>>;
     /// Loads a model; returns when it is ready.
     #[zbus(allow_interactive_auth)]
     fn load_model(&self, name: &str, options: &Options<'_>) -> zbus::Result<()>;
     /// Stops the engine.
     #[zbus(allow_interactive_auth)]
     fn unload_model(&self) -> zbus::Result<()>;
-    /// Copies a model from a file descriptor into the store.
-    #[zbus(allow_interactive_auth)]
-    fn import_model(&self, name: &str, file: Fd<'_>, options: &Options<'_>) -> zbus::Result<()>;
-    /// Deletes a model from the store.
-    #[zbus(allow_interactive_auth)]
-    fn remove_model(&self, name: &str) -> zbus::Result<()>;
     /// Returns the current state of the board.
     fn get_board(&self) -> zbus::Result<Dict>;
+}
+
+/// The installed models.
+#[zbus::proxy(
+    interface = "org.hearthd.Inference1.ModelStore",
+    default_service = "org.hearthd.Inference1",
+    default_path = "/org/hearthd/Inference1"
+)]
+pub trait ModelStore {
+    /// Lists them, then the adapters.
+    fn list(&self) -> zbus::Result<Vec<Dict>>;
+    /// Copies a model from a file descriptor into the store.
+    #[zbus(allow_interactive_auth)]
+    fn import(&self, name: &str, file: Fd<'_>, options: &Options<'_>) -> zbus::Result<()>;
+    /// Deletes a model from the store.
+    #[zbus(allow_interactive_auth)]
+    fn remove(&self, name: &str) -> zbus::Result<()>;
+}
+
+/// Measurements of models by threads.
+#[zbus::proxy(
+    interface = "org.hearthd.Inference1.Tuning",
+    default_service = "org.hearthd.Inference1",
+    default_path = "/org/hearthd/Inference1"
+)]
+pub trait Tuning {
     /// Measures a model by thread count.
-    fn tune(&self, model: &str, options: &Options<'_>) -> zbus::Result<Dict>;
-    /// Lists the results of `tune`.
-    fn list_tunings(&self) -> zbus::Result<Vec<Dict>>;
-    /// Deletes the results of `tune`.
-    fn forget_tunings(&self) -> zbus::Result<()>;
-    /// Lists the prompts cached on disk.
-    fn list_prompts(&self) -> zbus::Result<Vec<Dict>>;
-    /// Lists the prompts cached on disk and verifies their checksums.
-    fn verify_prompts(&self) -> zbus::Result<Vec<Dict>>;
+    fn measure(&self, model: &str, options: &Options<'_>) -> zbus::Result<Dict>;
+    /// Lists the stored results.
+    fn list(&self) -> zbus::Result<Vec<Dict>>;
+    /// Deletes the stored results.
+    fn forget(&self) -> zbus::Result<()>;
+}
+
+/// The prompt cache on disk.
+#[zbus::proxy(
+    interface = "org.hearthd.Inference1.PromptCache",
+    default_service = "org.hearthd.Inference1",
+    default_path = "/org/hearthd/Inference1"
+)]
+pub trait PromptCache {
+    /// Lists the cached prompts.
+    fn list(&self) -> zbus::Result<Vec<Dict>>;
+    /// Lists them and verifies their checksums.
+    fn verify(&self) -> zbus::Result<Vec<Dict>>;
     /// Deletes cached prompts.
     #[zbus(allow_interactive_auth)]
-    fn clear_prompts(&self) -> zbus::Result<u32>;
+    fn clear(&self) -> zbus::Result<u32>;
 }
 
 /// One job.
@@ -105,6 +132,12 @@ pub struct Bus {
     connection: Connection,
     /// The service's methods.
     pub service: InferenceProxy<'static>,
+    /// The installed models.
+    pub store: ModelStoreProxy<'static>,
+    /// Measurements by threads.
+    pub tuning: TuningProxy<'static>,
+    /// Prompts on disk.
+    pub prompts: PromptCacheProxy<'static>,
 }
 
 impl Bus {
@@ -125,8 +158,11 @@ impl Bus {
             .build()
             .await?;
         Ok(Self {
-            connection,
+            store: ModelStoreProxy::new(&connection).await?,
+            tuning: TuningProxy::new(&connection).await?,
+            prompts: PromptCacheProxy::new(&connection).await?,
             service,
+            connection,
         })
     }
 

@@ -31,7 +31,7 @@ pub async fn run(bus: &Bus, json: bool, command: &CacheCommand) -> Result {
 }
 
 async fn list(bus: &Bus, json: bool) -> Result {
-    let prompts = bus.service.list_prompts().await?;
+    let prompts = bus.prompts.list().await?;
     if json {
         return output::json(&prompts.iter().map(dict_to_json).collect::<Value>());
     }
@@ -44,7 +44,7 @@ async fn list(bus: &Bus, json: bool) -> Result {
 
 async fn verify(bus: &Bus, json: bool) -> Result {
     let progress = Progress::new("verifying the cached prompts", json);
-    let prompts = bus.service.verify_prompts().await?;
+    let prompts = bus.prompts.verify().await?;
     drop(progress);
     let damaged = prompts.iter().filter(|p| !text(p, "problem").is_empty());
     let damaged = damaged.count();
@@ -71,7 +71,7 @@ async fn verify(bus: &Bus, json: bool) -> Result {
 }
 
 async fn clear(bus: &Bus, json: bool) -> Result {
-    let cleared = bus.service.clear_prompts().await?;
+    let cleared = bus.prompts.clear().await?;
     if json {
         return output::json(&json!({ "cleared": cleared }));
     }

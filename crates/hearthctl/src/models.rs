@@ -13,7 +13,7 @@ use crate::value::{dict_to_json, flag, number, text, texts};
 
 /// `hearthctl models`.
 pub async fn list(bus: &Bus, json: bool) -> Result {
-    let models = bus.service.list_models().await?;
+    let models = bus.store.list().await?;
     if json {
         return output::json(&models.iter().map(dict_to_json).collect::<Value>());
     }
@@ -83,7 +83,7 @@ pub async fn unload(bus: &Bus, json: bool, name: Option<&str>) -> Result {
 
 /// `hearthctl remove`.
 pub async fn remove(bus: &Bus, json: bool, name: &str) -> Result {
-    bus.service.remove_model(name).await?;
+    bus.store.remove(name).await?;
     done(
         json,
         &json!({ "removed": name }),

@@ -35,7 +35,7 @@ pub struct TuneArgs {
 /// `hearthctl tune`.
 pub async fn run(bus: &Bus, as_json: bool, args: &TuneArgs) -> Result {
     if args.clear {
-        bus.service.forget_tunings().await?;
+        bus.tuning.forget().await?;
         if as_json {
             return output::json(&json!({"forgotten": true}));
         }
@@ -43,7 +43,7 @@ pub async fn run(bus: &Bus, as_json: bool, args: &TuneArgs) -> Result {
         return Ok(());
     }
     let measured = if args.show {
-        bus.service.list_tunings().await?
+        bus.tuning.list().await?
     } else {
         vec![measure(bus, args).await?]
     };
@@ -72,7 +72,7 @@ async fn measure(bus: &Bus, args: &TuneArgs) -> Result<Dict> {
     let mut progress = Progress::new("loading the model", false);
     let model = args.model.as_deref().unwrap_or_default();
     let measured = tokio::select! {
-        measured = bus.service.tune(model, &options) => measured,
+        measured = bus.tuning.measure(model, &options) => measured,
         never = watch(bus, &progress) => match never {},
     };
     progress.clear();

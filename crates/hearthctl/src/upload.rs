@@ -24,7 +24,7 @@ pub async fn upload(bus: &Bus, name: &str, file: &File, progress: &Progress) -> 
     progress.spin(&format!("importing {name}"));
     let options = Options::new();
     tokio::select! {
-        imported = bus.service.import_model(name, Fd::from(file), &options) => imported?,
+        imported = bus.store.import(name, Fd::from(file), &options) => imported?,
         never = watch_copy(file, size, progress) => never,
     }
     Ok(size)
@@ -35,7 +35,7 @@ pub async fn upload(bus: &Bus, name: &str, file: &File, progress: &Progress) -> 
 /// # Errors
 /// `Usage`, or that the service cannot be reached.
 pub async fn name_is_free(bus: &Bus, name: &str) -> Result {
-    let models = bus.service.list_models().await?;
+    let models = bus.store.list().await?;
     if models.iter().any(|model| text(model, "name") == name) {
         return Err(CtlError::Usage(format!(
             "a model {name:?} already exists: remove it first, or choose another name with --name"

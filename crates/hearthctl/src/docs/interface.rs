@@ -6,10 +6,26 @@ use std::fmt::Write as _;
 use hearth_proto::bus::{ERRORS, NAME, PATH};
 
 /// The introspection files, with the path of the object below the main one.
-const INTERFACES: [(&str, &str); 3] = [
+const INTERFACES: [(&str, &str); 7] = [
     (
         include_str!("../../../../docs/api/org.hearthd.Inference1.xml"),
         "",
+    ),
+    (
+        include_str!("../../../../docs/api/org.hearthd.Inference1.ModelStore.xml"),
+        "",
+    ),
+    (
+        include_str!("../../../../docs/api/org.hearthd.Inference1.Tuning.xml"),
+        "",
+    ),
+    (
+        include_str!("../../../../docs/api/org.hearthd.Inference1.PromptCache.xml"),
+        "",
+    ),
+    (
+        include_str!("../../../../docs/api/org.hearthd.Inference1.Model.xml"),
+        "/models/NAME",
     ),
     (
         include_str!("../../../../docs/api/org.hearthd.Inference1.Job.xml"),

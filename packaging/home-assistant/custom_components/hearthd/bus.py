@@ -18,6 +18,7 @@ from .const import BUS_NAME, BUS_PATH, DOMAIN
 
 _DBUS = "org.freedesktop.DBus"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
+_MODEL_STORE = BUS_NAME + ".ModelStore"
 _ERROR = "org.freedesktop.DBus.Error."
 # One event is one line; a call of a tool is one event.
 _LINE_MAX = 16 * 1024 * 1024
@@ -149,7 +150,7 @@ class Hearthd:
 
     async def models(self) -> list[dict[str, Any]]:
         """Return the installed models, without adapters, which are no models by themselves."""
-        models = (await self._call(BUS_NAME, "ListModels"))[0]
+        models = (await self._call(_MODEL_STORE, "List"))[0]
         return [model for model in models if model.get("kind") != "adapter"]
 
     async def board(self) -> dict[str, Any]:
