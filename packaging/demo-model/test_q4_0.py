@@ -16,11 +16,11 @@ import numpy as np
 from gguf import GGMLQuantizationType, quants
 
 import export
-import train
+import network
 
 Q4_0 = GGMLQuantizationType.Q4_0
 # Compiled, as in training: a compiler may round otherwise than single operations do.
-PARTS, ROUNDED = jax.jit(train.q4_0_parts), jax.jit(train.q4_0)
+PARTS, ROUNDED = jax.jit(network.q4_0_parts), jax.jit(network.q4_0)
 
 
 def packed(x):
@@ -54,7 +54,7 @@ def main():
         assert np.array_equal(packed(x), theirs), f"{name}: other bytes than the gguf package's"
         assert np.array_equal(ROUNDED(x), quants.dequantize(theirs, Q4_0)), f"{name}: other weights"
     print(f"{len(matrices)} matrices and {len(hard_blocks())} hard blocks: the gguf package's bytes")
-    slope = jax.grad(lambda x: (train.q4_0(x) * 3).sum())(hard_blocks())
+    slope = jax.grad(lambda x: (network.q4_0(x) * 3).sum())(hard_blocks())
     assert (np.asarray(slope) == 3).all(), "the gradient is not passed straight through"
 
     if args.quantized:

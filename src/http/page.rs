@@ -8,23 +8,26 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
 /// The whole page: style and script are inline, and it fetches only from this server.
-const PAGE: &str = include_str!("page.html");
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    include_str!("page/page.html")
+        .replace("{style}", STYLE)
+        .replace("{script}", SCRIPT)
+});
 
 /// What the page may do (Content Security Policy, level 3): its own style and script, by
 /// their digests, and requests to its origin. A model's answer that was interpreted as
 /// HTML, or a browser extension, cannot extend that.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let digest = |tag: &str| {
-        let (_, rest) = PAGE.split_once(&format!("<{tag}>")).unwrap_or_default();
-        let (content, _) = rest.split_once(&format!("</{tag}>")).unwrap_or_default();
-        STANDARD.encode(Sha256::digest(content))
-    };
+    let digest = |content: &str| STANDARD.encode(Sha256::digest(content));
     format!(
         "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        digest("script"),
-        digest("style")
+        digest(SCRIPT),
+        digest(STYLE)
     )
 });
 
@@ -52,5 +55,5 @@ pub(super) async fn page(headers: HeaderMap) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
-    (headers, PAGE).into_response()
+    (headers, PAGE.as_str()).into_response()
 }
