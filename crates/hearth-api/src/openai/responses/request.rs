@@ -14,22 +14,6 @@ use crate::read::{object, quote, read, read_value};
 use crate::scalars::{Flag, Text, Whole};
 use crate::shape::{List, Object, Shape, deserialize_by_shape, refusal};
 
-/// Fields that mean the same in a chat.
-const SAME: [&str; 12] = [
-    "model",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repeat_penalty",
-    "repeat_last_n",
-    "seed",
-    "stop",
-    "truncation",
-    "priority",
-    "lora",
-];
-
 /// A decoded request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResponsesRequest {
@@ -98,7 +82,8 @@ pub fn decode_responses(body: &[u8]) -> Result<ResponsesRequest, Failure> {
         max_tokens: fields.max_output_tokens.map(Into::into),
         constraint: format.map(|f| f.0.constraint()).transpose()?.flatten(),
         thinking: effort.map(|effort| effort.0),
-        ..decode_options(&same(&body))?
+        // All others mean the same as in a chat.
+        ..decode_options(&body)?
     };
     let prompt = Prompt::Chat {
         messages,
@@ -115,14 +100,6 @@ pub fn decode_responses(body: &[u8]) -> Result<ResponsesRequest, Failure> {
         },
         echo: echo(&body),
     })
-}
-
-/// The fields that mean the same in a chat.
-fn same(body: &Map<String, Value>) -> Map<String, Value> {
-    let given = SAME
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), body.get(*name)?.clone())));
-    given.collect()
 }
 
 impl ResponsesFields {
@@ -286,6 +263,36 @@ mod tests {
         let plain = decode(&json!({"input": "Hi"})).unwrap();
         assert_eq!(plain.echo["text"]["format"]["type"], "text");
         assert_eq!(plain.echo["parallel_tool_calls"], true);
+    }
+
+    #[test]
+    fn sampling_options_are_those_of_a_chat() {
+        let options = json!({
+            "temperature": 0.5, "dynatemp_range": 0.25, "dynatemp_exponent": 1.5, "top_k": 7,
+            "top_p": 0.75, "min_p": 0.25, "typical_p": 0.75, "top_n_sigma": 2.0,
+            "xtc_probability": 0.25, "xtc_threshold": 0.25, "min_keep": 2,
+            "repeat_penalty": 1.25, "repeat_last_n": 9, "presence_penalty": 0.5,
+            "frequency_penalty": 0.25, "dry_multiplier": 0.5, "dry_base": 1.5,
+            "dry_allowed_length": 3, "dry_penalty_last_n": 11, "dry_sequence_breakers": [";"],
+            "mirostat": 2, "mirostat_tau": 4.0, "mirostat_eta": 0.25, "adaptive_target": 0.5,
+            "adaptive_decay": 0.5, "samplers": ["top_k", "temperature"], "seed": 5,
+            "logit_bias": {"7": -1}, "ignore_eos": true,
+        });
+        let mut body = options.clone();
+        body["input"] = "x".into();
+        let request = decode(&body).unwrap().chat.submission.request;
+        let chat = decode_options(options.as_object().unwrap()).unwrap();
+        let chat = chat.submission(Prompt::Text("x".into())).request;
+        assert_eq!(request.sampling, chat.sampling);
+        assert!(request.sampling.ignore_eos);
+        let set = serde_json::to_value(&request.sampling).unwrap();
+        let unset: Vec<_> = set
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(_, v)| v.is_null())
+            .collect();
+        assert!(unset.is_empty(), "set it here as well: {unset:?}");
     }
 
     #[test]
