@@ -91,6 +91,21 @@ fn check_http(h: &HttpConfig) -> Result<(), (&'static str, String)> {
             return Err((key, message));
         }
     }
+    for origin in &h.origins {
+        if !is_origin_pattern(origin) {
+            let message = format!(
+                "origins: {origin:?}: write a scheme and a host such as \"https://home.example\"; \
+                 a `*` may follow `://` or `:`"
+            );
+            return Err(("origins", message));
+        }
+    }
+    for host in &h.hosts {
+        if host.is_empty() || host.contains(['/', '*', ' ']) {
+            let message = format!("hosts: {host:?}: write a host's name, without scheme and port");
+            return Err(("hosts", message));
+        }
+    }
     if h.socket_mode().is_none() {
         return Err((
             "socket_mode",
@@ -101,6 +116,16 @@ fn check_http(h: &HttpConfig) -> Result<(), (&'static str, String)> {
         ));
     }
     Ok(())
+}
+
+/// A `*` after part of a name would allow hosts that only begin like it.
+fn is_origin_pattern(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text == "null";
+    };
+    let host = rest.strip_suffix('*').unwrap_or(rest);
+    let ends_well = host == rest || host.is_empty() || host.ends_with(':');
+    !scheme.is_empty() && !rest.is_empty() && ends_well && !host.contains(['/', '*', ' '])
 }
 
 fn check_sampling(s: &SamplingConfig) -> Result<(), (&'static str, String)> {

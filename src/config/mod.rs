@@ -267,6 +267,14 @@ pub struct HttpConfig {
     /// The content of `token_file`.
     #[serde(skip)]
     pub token: Option<Token>,
+    /// Further names by which requests over TCP may address this service in their `Host`
+    /// header, for example behind a proxy. localhost, 127.0.0.1, the machine's name, also
+    /// with `.local`, and host.docker.internal are always allowed.
+    pub hosts: Vec<String>,
+    /// Origins whose scripts may use the service over TCP if they have the token (CORS): a
+    /// scheme and a host, or a beginning of them and `*`. Pages of this machine are always
+    /// allowed, and without `token_file` only they.
+    pub origins: Vec<String>,
     /// Timeout for receiving a request body, in seconds; after it, the request is refused
     /// with status 408.
     pub body_s: u32,
@@ -279,6 +287,18 @@ pub struct HttpConfig {
     pub idle_s: u32,
 }
 
+/// Applications and browser extensions, which have origins of their own; those that Ollama
+/// allows by default.
+const ORIGINS: [&str; 7] = [
+    "app://*",
+    "tauri://*",
+    "vscode-webview://*",
+    "vscode-file://*",
+    "chrome-extension://*",
+    "moz-extension://*",
+    "safari-web-extension://*",
+];
+
 impl Default for HttpConfig {
     fn default() -> Self {
         Self {
@@ -287,6 +307,8 @@ impl Default for HttpConfig {
             body_max_mib: 8,
             token_file: PathBuf::new(),
             token: None,
+            hosts: Vec::new(),
+            origins: ORIGINS.map(str::to_owned).to_vec(),
             body_s: 120,
             connections_max: 512,
             idle_s: 60,

@@ -29,6 +29,10 @@ pub struct Props {
     pub chat_template: String,
     /// Whether it is loaded.
     pub is_loaded: bool,
+    /// Whether it takes pictures.
+    pub vision: bool,
+    /// Whether it takes sounds.
+    pub audio: bool,
 }
 
 impl Daemon {
@@ -55,6 +59,19 @@ impl Daemon {
         entries.collect()
     }
 
+    /// An installed model, by any of its names.
+    ///
+    /// # Errors
+    /// `ModelNotFound`.
+    pub async fn model(&self, wanted: &ModelRef) -> Result<ModelEntry, Failure> {
+        let name = self.store.find(wanted).await?.name;
+        let mut models = self.models().await.into_iter();
+        models.find(|model| model.name == name).ok_or_else(|| {
+            let message = format!("{name} was removed just now");
+            Failure::new(FailureKind::ModelNotFound, message)
+        })
+    }
+
     /// Properties of the loaded model, else of the default one, as far as its file's header
     /// and the configuration determine them.
     ///
@@ -68,6 +85,7 @@ impl Daemon {
             None => (ModelRef::Default, None),
         };
         let model = self.store.find(&wanted).await?;
+        let entry = self.model(&wanted).await?;
         let header = model.header.map_err(|problem| {
             let message = format!("{}: {problem}; import it again", model.name);
             Failure::new(FailureKind::ModelInvalid, message)
@@ -86,6 +104,8 @@ impl Daemon {
                 .clone()
                 .unwrap_or_else(|| CHATML.to_owned()),
             is_loaded: info.is_some(),
+            vision: entry.vision,
+            audio: entry.audio,
             model: model.name,
         })
     }

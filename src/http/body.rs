@@ -24,8 +24,9 @@ const LARGE_AT_ONCE: usize = 8;
 /// A body with pictures or sounds: one of the largest, in base64, and a conversation.
 const WITH_MEDIA: usize = 24 << 20;
 /// Where pictures and sounds may be sent.
-const MEDIA_PATHS: [&str; 4] = [
+const MEDIA_PATHS: [&str; 5] = [
     "/v1/chat/completions",
+    "/chat/completions",
     "/v1/responses",
     "/api/chat",
     "/api/generate",

@@ -6,10 +6,10 @@
 mod body;
 mod budget;
 mod chat;
+mod cross_origin;
 mod embeddings;
 mod error;
 mod health;
-mod host_check;
 mod infill;
 mod lora;
 mod ollama;
@@ -21,19 +21,20 @@ mod serve;
 mod stream;
 mod token;
 mod tokens;
+mod unread;
 mod write_timeout;
 
 use std::future::Future;
 
-use axum::extract::State;
 use axum::extract::connect_info::ConnectInfo;
+use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use hearth_policy::holds::Client;
-use hearth_proto::{Failure, ModelKind};
-use serde_json::json;
+use hearth_proto::{Failure, ModelEntry, ModelKind, ModelRef};
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::board::BoardMonitor;
@@ -98,14 +99,19 @@ pub fn router(daemon: Daemon) -> Router {
     Router::new()
         .route("/", get(page::page))
         .route("/health", get(health::health))
+        .route("/v1/health", get(health::health))
         .route("/metrics", get(metrics))
         .route("/props", get(props::props))
         .route("/lora-adapters", get(lora::adapters))
         .route("/v1/models", get(models))
+        .route("/models", get(models))
+        .route("/v1/models/{id}", get(model))
         .route("/v1/chat/completions", post(chat::chat))
+        .route("/chat/completions", post(chat::chat))
         .route("/v1/completions", post(chat::completion))
         .route("/v1/responses", post(responses::responses))
         .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/embeddings", post(embeddings::embeddings))
         .route("/infill", post(infill::infill))
         .route("/v1/rerank", post(rerank::rerank))
         .route("/v1/reranking", post(rerank::rerank))
@@ -127,15 +133,19 @@ impl Connections {
     }
 
     /// As [`Self::serve_unix`] on a loopback TCP socket. Browsers can reach it, so requests
-    /// must name this machine in their `Host` and `Origin` headers, and have the token if one
-    /// is configured.
+    /// must name this machine, or what is configured, in their `Host` and `Origin` headers,
+    /// and have the token if one is configured.
     pub async fn serve_tcp(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let app = router(self.daemon.clone())
             .layer(middleware::from_fn_with_state(
                 self.daemon.clone(),
                 token::check,
             ))
-            .layer(middleware::from_fn(host_check::check));
+            .layer(cross_origin::layer(self.daemon.clone()))
+            .layer(middleware::from_fn_with_state(
+                self.daemon.clone(),
+                cross_origin::check,
+            ));
         self.serve(listener, app, stop).await;
     }
 }
@@ -148,23 +158,28 @@ async fn metrics(State(daemon): State<Daemon>) -> Response {
 }
 
 async fn models(State(daemon): State<Daemon>) -> Response {
-    let data: Vec<_> = daemon
-        .models()
-        .await
-        .into_iter()
-        .map(|model| {
-            json!({
-                "id": model.name, "object": "model", "created": model.modified_s, "owned_by": "hearthd",
-                "meta": {"size": model.size_bytes, "n_params": model.parameters,
-                         "n_ctx_train": model.context_train, "quantization": model.quantization,
-                         "kind": model.kind.map_or("", ModelKind::as_str), "loaded": model.loaded,
-                         "adapters": model.adapters,
-
-                         "vision": model.vision, "audio": model.audio},
-            })
-        })
-        .collect();
+    let data: Vec<_> = daemon.models().await.iter().map(model_object).collect();
     Json(json!({"object": "list", "data": data})).into_response()
+}
+
+/// One of them, by any of its names.
+async fn model(
+    State(daemon): State<Daemon>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let entry = daemon.model(&ModelRef::named(&id)).await?;
+    Ok(Json(model_object(&entry)))
+}
+
+/// A model in the form of OpenAI's API.
+fn model_object(model: &ModelEntry) -> Value {
+    json!({
+        "id": model.name, "object": "model", "created": model.modified_s, "owned_by": "hearthd",
+        "meta": {"size": model.size_bytes, "n_params": model.parameters,
+                 "n_ctx_train": model.context_train, "quantization": model.quantization,
+                 "kind": model.kind.map_or("", ModelKind::as_str), "loaded": model.loaded,
+                 "adapters": model.adapters, "vision": model.vision, "audio": model.audio},
+    })
 }
 
 async fn not_found(uri: Uri) -> Response {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::ConnectInfo;
-use axum::http::Request;
+use axum::http::{Request, header};
 use hearth_proto::{Failure, FailureKind};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::body::BodyBudget;
 use super::budget::Budget;
+use super::unread::Unread;
 use super::write_timeout::WriteTimeout;
 use super::{ApiError, Peer};
 use crate::caller::{Origin, Principal};
@@ -259,11 +260,18 @@ fn request_service(
     budget: BodyBudget,
 ) -> impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let unread = Unread::default();
+        let is_awaited = request.headers().contains_key(header::EXPECT);
+        let mut request = request.map(|body| unread.watch(Body::new(body)));
         let extensions = request.extensions_mut();
         extensions.insert(ConnectInfo(peer.clone()));
         extensions.insert(budget.clone());
-        app.call(request)
+        let answer = app.call(request);
+        async move {
+            let mut response = answer.await?;
+            unread.discard(is_awaited, &mut response).await;
+            Ok(response)
+        }
     })
 }
 

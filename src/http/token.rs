@@ -2,13 +2,16 @@
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use hearth_proto::{Failure, FailureKind};
 
 use super::ApiError;
 use crate::daemon::Daemon;
+
+/// Where clients of Anthropic's API put their key.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Marks a request without the required token.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +24,7 @@ pub(super) async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let presented = bearer(request.headers());
+    let presented = presented(request.headers());
     let is_authenticated = match &daemon.config.get().http.token {
         None => true,
         Some(token) => presented.is_some_and(|text| token.matches(text.as_bytes())),
@@ -39,8 +42,8 @@ pub(super) async fn check(
         path => {
             let failure = Failure::new(
                 FailureKind::AccessDenied,
-                "a token is required: send it as `Authorization: Bearer …` (the API key in most \
-                 clients)",
+                "a token is required: send it as `Authorization: Bearer …` or `X-Api-Key: …` (the \
+                 API key in most clients)",
             );
             let mut response = ApiError::new(StatusCode::UNAUTHORIZED, failure).respond_at(path);
             let challenge = HeaderValue::from_static(challenge);
@@ -50,10 +53,15 @@ pub(super) async fn check(
     }
 }
 
-/// The bearer token of a request, if it has one.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// The token that a request has: a bearer token, or the key in the header that clients of
+/// Anthropic's API send.
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
+    let bearer = text(&AUTHORIZATION)
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token);
+    bearer.or_else(|| text(&API_KEY)).map(str::trim)
 }
 
 #[cfg(test)]
@@ -61,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bearer_tokens() {
+    fn a_token_is_read_from_either_header() {
         for (header, token) in [
             ("Bearer abc", Some("abc")),
             ("bearer  abc ", Some("abc")),
@@ -71,8 +79,10 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, header.parse().unwrap());
-            assert_eq!(bearer(&headers), token, "{header}");
+            assert_eq!(presented(&headers), token, "{header}");
+            headers.insert(API_KEY, "key".parse().unwrap());
+            assert_eq!(presented(&headers), token.or(Some("key")), "{header}");
         }
-        assert_eq!(bearer(&HeaderMap::new()), None);
+        assert_eq!(presented(&HeaderMap::new()), None);
     }
 }

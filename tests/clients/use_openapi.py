@@ -80,7 +80,8 @@ def description(model):
     whole, requests, answers = map(read, ("openapi.yaml", "openapi/requests.yaml", "openapi/answers.yaml"))
     assert not requests.keys() & answers.keys()
     strict(answers)
-    requests["Model"]["anyOf"].insert(0, {"const": model})
+    for schema in ("Model", "ModelId"):
+        requests[schema]["anyOf"].insert(0, {"const": model})
     for schema, names in (("OllamaModelRequest", ["model", "name"]), ("OllamaCopyRequest", ["source"])):
         for name in names:
             said = requests[schema]["properties"]

@@ -8,6 +8,7 @@
     reason = "Debug quotes paths as TOML does"
 )]
 
+mod browsers;
 mod bus;
 mod bus_clients;
 mod busctl;

@@ -1,0 +1,143 @@
+//! The part of a request body that its handler did not read.
+//!
+//! A socket that is closed with unread input resets the connection, and a client that is
+//! still sending loses the answer. So the rest is read and discarded before the answer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{HeaderValue, Response, header};
+use futures_util::StreamExt as _;
+use hyper::body::{Frame, SizeHint};
+use parking_lot::Mutex;
+
+/// The most bytes that are discarded: more than the largest body that is accepted.
+const DISCARD_MAX: usize = 64 << 20;
+/// How long the client may take to send them.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
+/// Where a body is returned that was dropped before its end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unread(Arc<Mutex<Option<Body>>>);
+
+impl Unread {
+    /// A body that returns its rest here when it is dropped.
+    pub(super) fn watch(&self, body: Body) -> Body {
+        Body::new(Watched {
+            body,
+            has_ended: false,
+            unread: self.clone(),
+        })
+    }
+
+    /// Discards what was not read, and announces the end of the connection if that is too
+    /// much. A client that waits for `100 Continue` has not sent its body.
+    pub(super) async fn discard(self, is_awaited: bool, response: &mut Response<Body>) {
+        let Some(body) = self.0.lock().take() else {
+            return;
+        };
+        let is_read = !is_awaited
+            && tokio::time::timeout(DISCARD_TIME, read(body, DISCARD_MAX))
+                .await
+                .unwrap_or(false);
+        if !is_read {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+    }
+}
+
+/// Reads a body of at most `max` bytes; whether it has ended.
+async fn read(body: Body, max: usize) -> bool {
+    let mut size = 0_usize;
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let Ok(chunk) = chunk else { return false };
+        size = size.saturating_add(chunk.len());
+        if size > max {
+            return false;
+        }
+    }
+    true
+}
+
+/// A body that is returned when it is dropped before its end.
+struct Watched {
+    body: Body,
+    has_ended: bool,
+    unread: Unread,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        self.has_ended |= matches!(polled, Poll::Ready(None));
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if !self.has_ended && !self.body.is_end_stream() {
+            *self.unread.0.lock() = Some(std::mem::take(&mut self.body));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// A body of chunks that are sent one after another.
+    fn body(chunks: usize, size: usize) -> Body {
+        let chunks = (0..chunks).map(move |_| Ok::<_, Infallible>(Bytes::from(vec![b'x'; size])));
+        Body::from_stream(stream::iter(chunks))
+    }
+
+    async fn closes(body: Body, is_awaited: bool) -> bool {
+        let unread = Unread::default();
+        drop(unread.watch(body));
+        let mut response = Response::new(Body::empty());
+        unread.discard(is_awaited, &mut response).await;
+        response.headers().contains_key(header::CONNECTION)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_body_is_discarded() {
+        assert!(!closes(Body::empty(), false).await);
+        assert!(!closes(body(100, 60_000), false).await);
+        assert!(closes(body(DISCARD_MAX / (1 << 20) + 1, 1 << 20), false).await);
+        // Nothing was sent, and nothing will be.
+        assert!(closes(body(1, 1), true).await);
+        // A client that sends nothing.
+        let silent = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        assert!(closes(silent, false).await);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_read_is_not_returned() {
+        let unread = Unread::default();
+        assert!(read(unread.watch(body(3, 10)), 100).await);
+        assert!(unread.0.lock().is_none());
+    }
+}
