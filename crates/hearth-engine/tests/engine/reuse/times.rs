@@ -69,7 +69,7 @@ fn measure(kind: &str, name: &str, path: &std::path::Path, sentence: &str, times
 }
 
 #[test]
-#[ignore = "a measurement: `cargo test --release -p hearth-engine --test engine first_token_times -- --ignored --nocapture`"]
+#[ignore = "a measurement: `cargo test --release --workspace --test engine first_token_times -- --ignored --nocapture`"]
 fn first_token_times() {
     // 15 tokens of these models' vocabularies, and 48 of the synthetic ones'.
     let sentence = "The lamp in the kitchen is on, the one in the hall is off. ";
