@@ -23,6 +23,7 @@ pub(super) fn entry(
         ("memory_bytes", memory_bytes.into()),
         ("name", text(model.name)),
         ("size_bytes", model.size_bytes.into()),
+        ("projector_bytes", model.projector_bytes.into()),
         ("architecture", text(model.architecture)),
         ("quantization", text(model.quantization)),
         ("context_train", model.context_train.into()),

@@ -27,7 +27,7 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
         table.row(vec![
             text(model, "name").to_owned(),
             text(model, "kind").to_owned(),
-            Bytes(number(model, "size_bytes")).to_string(),
+            Bytes(number(model, "size_bytes") + number(model, "projector_bytes")).to_string(),
             text(model, "architecture").to_owned(),
             text(model, "quantization").to_owned(),
             count(number(model, "parameters")),

@@ -81,7 +81,7 @@ pub fn tag(model: &ModelEntry) -> Value {
         name,
         model: name,
         modified_at: modified_at(model),
-        size: model.size_bytes,
+        size: model.total_bytes(),
         digest: digest(model),
         details: details(model),
     })
@@ -98,7 +98,7 @@ pub fn process(
     value(&Process {
         name,
         model: name,
-        size: model.size_bytes,
+        size: model.total_bytes(),
         digest: digest(model),
         details: details(model),
         expires_at: timestamp(now + stays.unwrap_or(FOREVER).min(FOREVER)),
@@ -186,6 +186,7 @@ mod tests {
         ModelEntry {
             name: "small".into(),
             size_bytes: 5_000,
+            projector_bytes: 0,
             architecture: "qwen2".into(),
             quantization: "Q8_0".into(),
             context_train: 2048,
