@@ -117,6 +117,7 @@ pub(super) fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> Mo
         packaged: model.packaged,
         modified_s: model.modified_s,
         problem,
+        draft: resident.and_then(|r| r.draft.clone()).unwrap_or_default(),
         adapters: Vec::new(),
         bases: Vec::new(),
     }

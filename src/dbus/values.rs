@@ -39,6 +39,7 @@ pub(super) fn entry(
         ("packaged", model.packaged.into()),
         ("modified_s", model.modified_s.into()),
         ("problem", text(model.problem)),
+        ("draft", text(model.draft)),
         ("adapters", array(model.adapters)),
         ("bases", array(model.bases)),
     ])

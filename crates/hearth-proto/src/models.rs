@@ -39,6 +39,8 @@ pub struct ModelEntry {
     pub modified_s: u64,
     /// Why it cannot be used; empty if no problem is known.
     pub problem: String,
+    /// The draft model that is in memory with it; empty without one.
+    pub draft: String,
     /// The installed adapters that fit it, by name.
     pub adapters: Vec<String>,
     /// The installed models that it fits, by name, if it is an adapter.

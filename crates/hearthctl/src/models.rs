@@ -119,6 +119,10 @@ fn notes(model: &Dict) -> String {
             notes.push(word);
         }
     }
+    let draft = format!("draft model {}", text(model, "draft"));
+    if !text(model, "draft").is_empty() {
+        notes.push(&draft);
+    }
     let bases = texts(model, "bases").join(", ");
     let of = format!("of {bases}");
     if !bases.is_empty() {

@@ -50,6 +50,9 @@ struct Process<'a> {
     /// There is no video memory, only the board's memory.
     size_vram: u64,
     context_length: u32,
+    /// The draft model in memory with it; not among Ollama's fields.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    draft: &'a str,
 }
 
 #[derive(Serialize)]
@@ -104,6 +107,7 @@ pub fn process(
         expires_at: timestamp(now + stays.unwrap_or(FOREVER).min(FOREVER)),
         size_vram: 0,
         context_length: context_size,
+        draft: &model.draft,
     })
 }
 
@@ -199,6 +203,7 @@ mod tests {
             packaged: false,
             modified_s: 60,
             problem: String::new(),
+            draft: String::new(),
             adapters: Vec::new(),
             bases: Vec::new(),
         }
