@@ -115,8 +115,10 @@ pub async fn run(global: &Global, args: &PullArgs) -> Result {
         }
         Target::File(output) => write_output(output, &folder, &parts, &progress).await?,
     };
-    let digest = source.parts.first().and_then(|part| part.sha256.clone());
-    let digest = digest.filter(|_| source.parts.len() == 1);
+    let digest = match source.parts.as_slice() {
+        [one] => one.sha256.as_deref(),
+        _ => None,
+    };
     parts.into_iter().for_each(Partial::delete);
     let with = projector::deliver(projector, target, &progress).await?;
     drop(progress);
@@ -128,7 +130,7 @@ fn report(
     quiet: bool,
     target: Target<'_>,
     (size, projector): (u64, Option<u64>),
-    digest: Option<String>,
+    digest: Option<&str>,
 ) -> Result {
     let (key, value, what) = match target {
         Target::File(path) => ("path", json!(path), format!("wrote {}", path.display())),
