@@ -63,7 +63,7 @@ pub(super) fn find(
     let Ok(header) = &draft.header else {
         return Err(refused("its header cannot be read"));
     };
-    if !draft.kind().is_some_and(|kind| kind.can(Use::Completion)) {
+    if draft.kind().is_some_and(|kind| !kind.can(Use::Completion)) {
         return Err(refused("it does not generate text"));
     }
     let own = model.header.as_ref().ok();

@@ -126,8 +126,11 @@ impl Residency {
     /// Releases the draft models of all engines; returns whether there were such.
     pub(super) fn release_drafts(&mut self) -> bool {
         let models = self.models.values_mut();
-        let engines = models.filter_map(|model| model.engine.as_mut());
-        engines.fold(false, |any, engine| engine.release_draft() || any)
+        let mut any = false;
+        for engine in models.filter_map(|model| model.engine.as_mut()) {
+            any |= engine.release_draft();
+        }
+        any
     }
 
     /// Sends all engines a command that no event answers.

@@ -252,14 +252,14 @@ impl Backend for FakeBackend {
         &self.adapters
     }
 
-    /// The next tokens of the answer; every fifth is wrong.
+    /// The next tokens of the answer; every eleventh is wrong.
     fn draft(&mut self, tokens: &[Token], most: usize) -> Vec<Token> {
         if !self.has_draft || self.prompt.is_empty() {
             return Vec::new();
         }
         let prompt = self.prompt.iter().copied().cycle();
         let expected = (tokens.len()..).zip(prompt.skip(tokens.len() % self.prompt.len()));
-        let drafted = expected.map(|(at, token)| if at % 5 == 0 { END } else { token });
+        let drafted = expected.map(|(at, token)| if at % 11 == 0 { END } else { token });
         drafted.take(most).collect()
     }
 

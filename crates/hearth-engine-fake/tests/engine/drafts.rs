@@ -109,7 +109,7 @@ fn a_draft_model_saves_decodes_and_changes_nothing() {
     };
     for max_tokens in [None, Some(70)] {
         let (plain, plain_ticks) = ask(false, false, max_tokens);
-        // Every fifth token of a draft is wrong.
+        // Every eleventh token of a draft is wrong.
         let (drafted, ticks) = ask(true, false, max_tokens);
         assert_eq!(drafted, plain);
         assert!(ticks * 2 < plain_ticks, "{ticks} of {plain_ticks}");
