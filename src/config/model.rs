@@ -21,6 +21,11 @@ pub struct ModelConfig {
     /// Further names of models, as clients send them: {"gpt-4o-mini" = "qwen2.5-1.5b"}. A
     /// model that has such a name itself comes first.
     pub aliases: BTreeMap<String, String>,
+    /// Draft models: {"qwen2.5-3b" = "qwen2.5-0.5b"}. The second is loaded with the first and
+    /// proposes tokens, which the first verifies: answers are the same, and faster where most
+    /// proposals are right. Both need the same vocabulary. The name "default" stands for the
+    /// default model.
+    pub draft: BTreeMap<String, String>,
     /// Names of models that never leave the memory to make room for others, nor when they
     /// are idle. They are loaded with the first request, or by `preload`.
     pub pinned: Vec<String>,
@@ -43,6 +48,7 @@ impl Default for ModelConfig {
             embedding: String::new(),
             rerank: String::new(),
             aliases: BTreeMap::new(),
+            draft: BTreeMap::new(),
             pinned: Vec::new(),
             preload: false,
             context: 0,

@@ -192,7 +192,11 @@ impl Daemon {
         permission: Permission,
         name: &str,
     ) -> Result<(), Failure> {
-        let is_loaded = |name: &str| self.pool.status().get(name).is_some();
+        let is_loaded = |name: &str| {
+            let pool = self.pool.status();
+            let mut drafts = pool.resident.iter().filter_map(|m| m.draft.as_deref());
+            pool.get(name).is_some() || drafts.any(|draft| draft == name)
+        };
         self.store.remove(caller, permission, name, is_loaded).await
     }
 

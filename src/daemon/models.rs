@@ -45,10 +45,13 @@ impl Daemon {
             let resident = pool.get(&model.name);
             let adapters = index.adapters_of(&model.name).into_iter();
             let projector = match index.projector_of(model) {
-                ProjectorOf::Found(found) => found.header.ok().and_then(|header| header.projector),
+                ProjectorOf::Found(found) => Some(found),
                 ProjectorOf::None | ProjectorOf::Unusable(_) => None,
             };
+            let projector_bytes = projector.as_ref().map_or(0, |found| found.size_bytes);
+            let projector = projector.and_then(|found| found.header.ok()?.projector);
             ModelEntry {
+                projector_bytes,
                 vision: projector.is_some_and(|projector| projector.vision),
                 audio: projector.is_some_and(|projector| projector.audio),
                 is_default: default.as_ref() == Some(&model.name),
@@ -126,6 +129,7 @@ pub(super) fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> Mo
         audio: false,
         name: model.name.clone(),
         size_bytes: model.size_bytes,
+        projector_bytes: 0,
         architecture: header.architecture.clone(),
         quantization: header.quantization.clone(),
         context_train: header.context_train,
@@ -133,6 +137,7 @@ pub(super) fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> Mo
         packaged: model.packaged,
         modified_s: model.modified_s,
         problem,
+        draft: resident.and_then(|r| r.draft.clone()).unwrap_or_default(),
         adapters: Vec::new(),
         bases: Vec::new(),
     }

@@ -62,6 +62,8 @@ pub struct ModelStatus {
     pub memory_bytes: u64,
     /// Its context in tokens; 0 if it is not in memory.
     pub context_size: u32,
+    /// The draft model that is in memory with it; empty without one.
+    pub draft: String,
     /// What it can be asked for.
     pub tasks: Vec<&'static str>,
     /// What keeps it in memory.
@@ -102,6 +104,7 @@ fn status(
         size_bytes: model.size_bytes,
         memory_bytes: resident.map_or(0, |resident| resident.estimate.0),
         context_size: info.map_or(0, |info| info.context_size),
+        draft: resident.and_then(|r| r.draft.clone()).unwrap_or_default(),
         tasks: kind.map_or_else(Vec::new, tasks),
         holds,
     }

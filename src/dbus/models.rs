@@ -102,6 +102,12 @@ impl Model {
         self.status.tasks.clone()
     }
 
+    /// The draft model that is in memory with it; empty without one.
+    #[zbus(property)]
+    fn draft(&self) -> &str {
+        &self.status.draft
+    }
+
     /// What keeps it in memory: owner, reason, and the seconds that are left (-1: until it is
     /// released).
     #[zbus(property)]
@@ -219,6 +225,9 @@ async fn show(interface: &InterfaceRef<Model>, status: ModelStatus) -> zbus::Res
     }
     if old.context_size != new.context_size {
         model.context_size_changed(to).await?;
+    }
+    if old.draft != new.draft {
+        model.draft_changed(to).await?;
     }
     if old.tasks != new.tasks {
         model.tasks_changed(to).await?;

@@ -23,6 +23,7 @@ pub(super) fn entry(
         ("memory_bytes", memory_bytes.into()),
         ("name", text(model.name)),
         ("size_bytes", model.size_bytes.into()),
+        ("projector_bytes", model.projector_bytes.into()),
         ("architecture", text(model.architecture)),
         ("quantization", text(model.quantization)),
         ("context_train", model.context_train.into()),
@@ -38,6 +39,7 @@ pub(super) fn entry(
         ("packaged", model.packaged.into()),
         ("modified_s", model.modified_s.into()),
         ("problem", text(model.problem)),
+        ("draft", text(model.draft)),
         ("adapters", array(model.adapters)),
         ("bases", array(model.bases)),
     ])

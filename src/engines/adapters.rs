@@ -51,11 +51,7 @@ pub(super) fn left_out(fit: Fit, bytes: Bytes) -> Fit {
         Fit::Reduced { admitted, missing } => (admitted, missing),
         none @ Fit::None { .. } => return none,
     };
-    if !admitted.note.is_empty() {
-        admitted.note.push_str("; ");
-    }
-    let note = format!("without its adapters ({bytes}): memory is short");
-    admitted.note.push_str(&note);
+    admitted.add_note(&format!("without its adapters ({bytes}): memory is short"));
     Fit::Reduced {
         admitted,
         missing: Bytes(missing.0 + bytes.0),

@@ -16,6 +16,7 @@ use hearth_proto::{
     AdapterFile, DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling,
 };
 
+use super::draft::{self, Draft, LoadedDraft};
 use super::projector::Projector;
 use super::residency::Footprint;
 use super::slot::FileId;
@@ -34,6 +35,8 @@ pub(super) struct Admitted {
     pub(super) file: FileId,
     /// The memory that it may take.
     pub(super) estimate: Bytes,
+    /// The draft model that is loaded with it.
+    pub(super) draft: Option<LoadedDraft>,
 }
 
 /// Whether a model fits into the memory that is free.
@@ -99,10 +102,17 @@ pub(super) async fn prepare(
         adapters: adapters::files(&index, &model.name),
         projector: Projector::of(&index, &model),
     };
+    let default = pool.shared.store.default_name();
     let mut board = pool.shared.board.read().await;
+    let threads = board.threads_max;
+    let draft = draft::find(&config, &index, default.as_deref(), &model, threads);
     reserve(pool, &mut board.reading.memory, engines).await;
     board.reading.memory = parts.projector.without(&board.reading.memory);
-    let prepared = tokio::task::spawn_blocking(move || fit_model(&config, model, parts, &board));
+    let prepared = tokio::task::spawn_blocking(move || match draft {
+        Ok(None) => fit_model(&config, model, parts, &board),
+        Ok(Some(draft)) => fit_with_draft(&config, model, parts, draft, &board),
+        Err(why) => draft::note(fit_model(&config, model, parts, &board), &why),
+    });
     prepared
         .await
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
@@ -127,6 +137,27 @@ async fn reserve(pool: &EnginePool, memory: &mut Memory, engines: &[Footprint]) 
     }
     if let Some(current) = &mut memory.cgroup_current {
         current.0 = current.0.saturating_add(of_cgroup);
+    }
+}
+
+/// Fits a model with its draft model, if it fits as configured beside that.
+fn fit_with_draft(
+    config: &Config,
+    model: StoredModel,
+    parts: Parts,
+    draft: Draft,
+    board: &BoardStatus,
+) -> Fit {
+    let mut beside = board.clone();
+    adapters::reserve(&mut beside.reading.memory, draft.memory);
+    match fit_model(config, model.clone(), parts.clone(), &beside) {
+        Fit::Whole(mut admitted) => {
+            draft::add(&mut admitted, draft);
+            Fit::Whole(admitted)
+        }
+        Fit::Reduced { .. } | Fit::None { .. } => {
+            draft::left_out(fit_model(config, model, parts, board), &draft)
+        }
     }
 }
 
@@ -207,6 +238,7 @@ fn request(
         ),
         cache: disk_cache(config),
         adapters: Vec::new(),
+        draft: None,
         limits: board.limits,
         sampling: Sampling::from(&config.sampling),
     };
@@ -215,10 +247,16 @@ fn request(
         note: fitted.note,
         file,
         estimate: Bytes(fitted.estimate.total.0.saturating_add(projector.memory.0)),
+        draft: None,
     }
 }
 
 impl Admitted {
+    /// Adds to what was reduced.
+    pub(super) fn add_note(&mut self, note: &str) {
+        add_note(&mut self.note, note);
+    }
+
     /// Writes to the journal what is loaded.
     pub(super) fn log(&self, model: &str) {
         log::info!(
@@ -229,6 +267,14 @@ impl Admitted {
             log::warn!(model; "{}", self.note);
         }
     }
+}
+
+/// Adds to a note about what was reduced.
+pub(super) fn add_note(notes: &mut String, note: &str) {
+    if !notes.is_empty() {
+        notes.push_str("; ");
+    }
+    notes.push_str(note);
 }
 
 /// Settings that fit, or why there are none. If the available memory is not known, everything

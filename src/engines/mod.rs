@@ -6,6 +6,7 @@
 
 mod adapters;
 mod admission;
+mod draft;
 mod event;
 mod load;
 mod pressure;

@@ -1,5 +1,5 @@
-//! What the pool releases when memory becomes short: the prompt caches of idle models first,
-//! then idle models, then the caches of those that work. In an emergency the dispatcher ends
+//! What the pool releases when memory becomes short: draft models first, then the prompt caches of
+//! idle models, then idle models, then the caches of those that work. In an emergency the dispatcher ends
 //! everything.
 
 use std::time::Duration;
@@ -10,6 +10,7 @@ use hearth_proto::Command;
 use hearth_proto::units::Bytes;
 
 use super::EnginePool;
+use super::residency::Residency;
 
 /// How long to wait for the effect of what was released before more is.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -20,6 +21,8 @@ pub(super) struct Pressure {
     state: MemoryState,
     /// When the next part is released, if what was released until then did not help.
     due: Option<Duration>,
+    /// Only draft models were released so far.
+    keeps_caches: bool,
 }
 
 impl Pressure {
@@ -37,11 +40,15 @@ impl Pressure {
         if state == MemoryState::Normal || state == MemoryState::Emergency {
             self.due = None;
         } else if is_worse {
-            let shrink = Command::Shrink;
-            let has_idle = pool.shared.residency.lock().send_where(false, &shrink);
-            if !has_idle || state > MemoryState::Moderate {
-                self.shrink_all(pool);
+            let had_drafts = pool.change(Residency::release_drafts);
+            self.keeps_caches = had_drafts && state == MemoryState::Moderate;
+            if !self.keeps_caches {
+                self.shrink_idle(pool);
             }
+            self.due = Some(now + PATIENCE);
+        } else if self.keeps_caches && self.due.is_some_and(|due| due <= now) {
+            self.keeps_caches = false;
+            self.shrink_idle(pool);
             self.due = Some(now + PATIENCE);
         } else if self.due.is_some_and(|due| due <= now) {
             if end_idle(pool, now) {
@@ -49,6 +56,15 @@ impl Pressure {
             } else {
                 self.shrink_all(pool);
             }
+        }
+    }
+
+    /// Releases the caches of idle models; where that cannot be enough, those of all.
+    fn shrink_idle(&mut self, pool: &EnginePool) {
+        let shrink = Command::Shrink;
+        let has_idle = pool.shared.residency.lock().send_where(false, &shrink);
+        if !has_idle || self.state > MemoryState::Moderate {
+            self.shrink_all(pool);
         }
     }
 

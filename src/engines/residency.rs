@@ -123,6 +123,16 @@ impl Residency {
         division.until
     }
 
+    /// Releases the draft models of all engines; returns whether there were such.
+    pub(super) fn release_drafts(&mut self) -> bool {
+        let models = self.models.values_mut();
+        let mut any = false;
+        for engine in models.filter_map(|model| model.engine.as_mut()) {
+            any |= engine.release_draft();
+        }
+        any
+    }
+
     /// Sends all engines a command that no event answers.
     pub(super) fn broadcast(&self, command: &Command) {
         for (_, engine) in self.engines() {

@@ -9,6 +9,8 @@ use hearth_proto::{Command, Failure, Limits, ModelInfo, ModelKind, Priority};
 use tokio::sync::{mpsc, oneshot};
 
 use super::HEARTBEAT;
+use super::draft::LoadedDraft;
+use super::load::add_note;
 use super::slot::{FileId, Slots};
 use super::status::ResidentModel;
 
@@ -71,6 +73,8 @@ pub(super) struct Engine {
     pub(super) limits: Limits,
     /// The memory that it may take, by the estimate.
     pub(super) estimate: Bytes,
+    /// The draft model that it has.
+    pub(super) draft: Option<LoadedDraft>,
     /// Since when the model is ready, and whether it has had a slot since.
     pub(super) ready_since: Duration,
     pub(super) has_worked: bool,
@@ -96,6 +100,26 @@ impl Engine {
     pub(super) fn send(&self, command: Command) {
         // An engine that has ended is noticed by its supervisor.
         _ = self.commands.send(command);
+    }
+
+    /// Releases its draft model; returns whether it had one.
+    pub(super) fn release_draft(&mut self) -> bool {
+        let had_one = self.draft.is_some();
+        if had_one {
+            self.send(Command::ReleaseDraft);
+        }
+        self.lose_draft("memory is short");
+        had_one
+    }
+
+    /// Notes that it has no draft model any more: its memory is free.
+    pub(super) fn lose_draft(&mut self, why: &str) {
+        if let Some(draft) = self.draft.take() {
+            self.estimate.0 = self.estimate.0.saturating_sub(draft.memory.0);
+            let note = format!("without its draft model {}: {why}", draft.name);
+            log::warn!("{note}");
+            add_note(&mut self.note, &note);
+        }
     }
 
     fn is_ready(&self) -> bool {
@@ -248,6 +272,7 @@ impl Resident {
             pid: engine.pid,
             note: engine.note.clone(),
             estimate: engine.estimate,
+            draft: engine.draft.as_ref().map(|draft| draft.name.clone()),
             holds: 0,
             is_ending: engine.is_ending,
         })

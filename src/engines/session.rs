@@ -52,6 +52,7 @@ pub(super) fn unstarted(admitted: &Admitted, changed: &watch::Sender<()>) -> Eng
         is_ending: false,
         limits: admitted.request.limits,
         estimate: admitted.estimate,
+        draft: admitted.draft.clone(),
         ready_since: Duration::ZERO,
         has_worked: false,
     }

@@ -38,6 +38,8 @@ pub struct ResidentModel {
     pub note: String,
     /// The memory that it may take, by the estimate.
     pub estimate: Bytes,
+    /// The draft model that was loaded with it and is still in memory.
+    pub draft: Option<String>,
     /// How many inhibitors and keep-alives keep it in memory.
     pub holds: usize,
     /// Whether it leaves the memory as soon as its requests have ended.

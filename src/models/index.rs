@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 use hearth_gguf::{Header, read_header};
 use hearth_proto::{Failure, FailureKind, ModelKind, ModelRef, Use};
 
-use super::projectors::{self, ProjectorOf, is_projector};
+use super::projectors::{self, ProjectorOf};
 
 /// An installed model file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl ModelIndex {
             }
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
-        let is_projector = |m: &StoredModel| m.header.as_ref().is_ok_and(|h| is_projector(h));
+        let is_projector = |m: &StoredModel| m.header.as_ref().is_ok_and(|h| h.is_projector());
         let (projectors, files): (_, Vec<_>) = files.into_iter().partition(is_projector);
         let (adapters, models) = files.into_iter().partition(StoredModel::is_adapter);
         Self {

@@ -164,7 +164,7 @@ impl ModelStore {
         Ok(())
     }
 
-    /// Gives a model another name.
+    /// Gives a model another name, and its projector that of the copy.
     ///
     /// # Errors
     /// `AccessDenied`; `ModelNotFound`; `InvalidArgs` for a bad name or one that is in use;
@@ -181,8 +181,15 @@ impl ModelStore {
             return Err(files::taken(name));
         }
         let (folder, source) = (self.shared.imported.clone(), model.name.clone());
+        let projectors = self.index().projector_links(&model, name)?;
         let wanted = name.to_owned();
-        blocking(move || files::link(&folder, &model, &wanted)).await??;
+        blocking(move || {
+            for (projector, name) in &projectors {
+                files::link(&folder, projector, name)?;
+            }
+            files::link(&folder, &model, &wanted)
+        })
+        .await??;
         self.refresh().await;
         log::info!(uid:% = caller.principal, model = name; "model copied from {source}");
         Ok(())
@@ -207,7 +214,9 @@ impl ModelStore {
         let (model, projector) = if let Some(projector) = index.projector(name) {
             (projector.clone(), None)
         } else if let Some(file) = wanted.name().and_then(|name| index.file(name)) {
-            let own = index.projector(&format!("{}{}", projectors::PREFIX, file.name));
+            // A packaged one stays for the packaged model, which is hidden by an import.
+            let own = index.projector(&projectors::name_for(&file.name));
+            let own = own.filter(|projector| !projector.packaged);
             (file.clone(), own.cloned())
         } else {
             let model = index.find(&wanted, &ModelRef::Default, Use::Chat)?;

@@ -1,12 +1,13 @@
 //! Which projector belongs to which model. A projector is a file beside its model,
 //! `mmproj-<model>.gguf` where it was imported with it.
 
-use hearth_gguf::Header;
+use hearth_proto::Failure;
 
-use super::index::StoredModel;
+use super::files;
+use super::index::{ModelIndex, StoredModel};
 
 /// The beginning of a projector's name.
-pub(crate) const PREFIX: &str = "mmproj-";
+const PREFIX: &str = "mmproj-";
 
 /// The projector of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,35 @@ pub enum ProjectorOf {
 /// The model that a projector of this name was imported for; `None` if it is no such name.
 pub(super) fn model_of(name: &str) -> Option<&str> {
     name.strip_prefix(PREFIX)
+}
+
+/// The name of a model's projector, where it was imported with it.
+pub(super) fn name_for(model: &str) -> String {
+    format!("{PREFIX}{model}")
+}
+
+impl ModelIndex {
+    /// The further names that the projector of a model needs when the model is copied to
+    /// `copy`: that of the copy and, where its file is named after no model, that of the model
+    /// itself, because it fits two models from then on.
+    ///
+    /// # Errors
+    /// `InvalidArgs` where a projector of the copy's name exists already.
+    pub(super) fn projector_links(
+        &self,
+        model: &StoredModel,
+        copy: &str,
+    ) -> Result<Vec<(StoredModel, String)>, Failure> {
+        let ProjectorOf::Found(found) = self.projector_of(model) else {
+            return Ok(Vec::new());
+        };
+        let names = [name_for(copy), name_for(&model.name)];
+        if self.projector(&names[0]).is_some() {
+            return Err(files::taken(&names[0]));
+        }
+        let names = names.into_iter().filter(|name| *name != found.name);
+        Ok(names.map(|name| (found.clone(), name)).collect())
+    }
 }
 
 /// Finds the projector of a model: the one with its name, else the only one in its folder
@@ -83,16 +113,11 @@ fn misfit(projector: &StoredModel, width: u32) -> Option<String> {
     })
 }
 
-/// Whether a header is a projector's.
-pub(super) fn is_projector(header: &Header) -> bool {
-    header.projector.is_some() && (header.kind == "mmproj" || header.architecture == "clip")
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use hearth_gguf::{ProjectorHeader, Shape};
+    use hearth_gguf::{Header, ProjectorHeader, Shape};
 
     use super::*;
 

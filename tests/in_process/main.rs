@@ -8,6 +8,7 @@ mod board;
 mod bus;
 mod chats;
 mod dispatcher;
+mod drafts;
 mod harness;
 mod http;
 mod infill;

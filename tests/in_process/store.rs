@@ -3,8 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
+use hearth_gguf::synthetic::{Projector, Storage, make, make_projector};
 use hearth_proto::{FailureKind, ModelRef};
 use hearth_testing::Script;
+use hearthd::caller::Permission;
 use serde_json::json;
 
 use crate::harness::{MODEL, World, caller, chat};
@@ -54,7 +56,7 @@ async fn a_loaded_model_is_not_removed() {
     submission.model = Some("mine".into());
     let answered = world.daemon.dispatcher.submit(&caller(), submission).await;
     answered.unwrap().collect().await.unwrap();
-    let permission = hearthd::caller::Permission::ByRule;
+    let permission = Permission::ByRule;
     let remove = async |name: &str| {
         let removed = world.daemon.remove_model(&caller(), permission, name).await;
         removed.map_err(|failure| failure.kind)
@@ -103,4 +105,38 @@ async fn models_are_shown_copied_and_deleted() {
     assert_eq!(delete(MODEL).await, 403);
     assert!(!world.folder.models().join("mine.gguf").exists());
     assert!(world.folder.models().join("other.gguf").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_projector_is_copied_and_removed_with_its_model() {
+    let world = World::new(Script::default()).await;
+    let file = |name: &str| world.folder.models().join(format!("{name}.gguf"));
+    let text = "1,64,64,2,1,300".parse().unwrap();
+    make(&file("eye"), text, Storage::Q4KM, 1, &mut |_, _| ()).unwrap();
+    // Not named after the model: it belongs to it as the only one that it fits.
+    let shape = Projector::named("tiny-gemma3").unwrap();
+    make_projector(&file("mmproj-f16"), shape, 1).unwrap();
+    let takes_pictures = async || -> Vec<String> {
+        let models = world.daemon.models().await;
+        let with = models.iter().filter(|m| m.vision && m.projector_bytes > 0);
+        with.map(|m| m.name.clone()).collect()
+    };
+    assert_eq!(takes_pictures().await, ["eye"]);
+    let store = &world.daemon.store;
+    let copy = async |to: &str| store.copy(&caller(), &ModelRef::named("eye"), to).await;
+    copy("lens").await.unwrap();
+    assert_eq!(takes_pictures().await, ["eye", "lens"]);
+    let remove = async |name: &str| {
+        let caller = caller();
+        let removed = store.remove(&caller, Permission::ByRule, name, |_| false);
+        removed.await.unwrap();
+    };
+    remove("lens").await;
+    assert!(!file("lens").exists() && !file("mmproj-lens").exists());
+    assert!(file("mmproj-f16").exists());
+    assert_eq!(takes_pictures().await, ["eye"]);
+    fs::copy(file("mmproj-f16"), file("mmproj-lens")).unwrap();
+    let taken = copy("lens").await.unwrap_err();
+    assert_eq!(taken.kind, FailureKind::InvalidArgs);
+    assert!(!file("lens").exists());
 }

@@ -99,6 +99,10 @@ pub struct FakeBackend {
     failing: BTreeSet<u32>,
     progress: Arc<Progress>,
     adapters: Vec<LoadedAdapter>,
+    /// Whether there is a draft model.
+    has_draft: bool,
+    /// The prompt of the answer that was sampled last.
+    prompt: Vec<Token>,
     /// Whether adapters are applied: then answers are in capital letters.
     is_adapted: bool,
 }
@@ -130,6 +134,7 @@ impl FakeBackend {
                 chat: ChatAbilities::default(),
                 vision: false,
                 audio: false,
+                draft_problem: String::new(),
                 load_ms: 0,
             },
             cells: BTreeMap::new(),
@@ -140,6 +145,8 @@ impl FakeBackend {
             script: script.clone(),
             progress: Arc::clone(progress),
             adapters: adapters(request),
+            has_draft: request.draft.is_some(),
+            prompt: Vec::new(),
             is_adapted: false,
         }
     }
@@ -243,6 +250,21 @@ impl Backend for FakeBackend {
 
     fn adapters(&self) -> &[LoadedAdapter] {
         &self.adapters
+    }
+
+    /// The next tokens of the answer; every eleventh is wrong.
+    fn draft(&mut self, tokens: &[Token], most: usize) -> Vec<Token> {
+        if !self.has_draft || self.prompt.is_empty() {
+            return Vec::new();
+        }
+        let prompt = self.prompt.iter().copied().cycle();
+        let expected = (tokens.len()..).zip(prompt.skip(tokens.len() % self.prompt.len()));
+        let drafted = expected.map(|(at, token)| if at % 11 == 0 { END } else { token });
+        drafted.take(most).collect()
+    }
+
+    fn release_draft(&mut self) {
+        self.has_draft = false;
     }
 
     fn shrink(&mut self, is_empty: bool) {

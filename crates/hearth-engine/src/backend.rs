@@ -42,6 +42,15 @@ pub trait Backend: Tokenizer + KvStore + Decoder {
         None
     }
 
+    /// Tokens that a draft model expects after `tokens`, at most `most`; none where there is no
+    /// draft model, or nothing to propose.
+    fn draft(&mut self, _tokens: &[Token], _most: usize) -> Vec<Token> {
+        Vec::new()
+    }
+
+    /// Releases the draft model; answers go on without it.
+    fn release_draft(&mut self) {}
+
     /// Releases memory that can be allocated again later. With `is_empty`, nothing in the
     /// KV cache is needed any more, and all of it beyond one context is released, too.
     fn shrink(&mut self, is_empty: bool);

@@ -163,6 +163,7 @@ impl<B: Backend> MainLoop<B> {
                 self.worker.trim_unused();
                 self.shrinks = !self.worker.is_idle();
             }
+            Command::ReleaseDraft => self.worker.backend.release_draft(),
             Command::ForgetPrompts { uid } => self.worker.forget(uid),
             // Handled by the reader thread or the loop, or never sent to a loaded engine.
             Command::Load(_) | Command::Ping { .. } | Command::Shutdown => {}

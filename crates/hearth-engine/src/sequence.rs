@@ -3,7 +3,7 @@
 mod choose;
 
 use hearth_constraint::Matcher;
-use hearth_policy::scheduler::{Lengths, Lookup, Work};
+use hearth_policy::scheduler::{DraftBackoff, Lengths, Lookup, Work};
 use hearth_proto::{
     CacheScope, Event, Failure, FinishReason, GenerateRequest, Prompt, RequestId, Reuse,
     common_prefix,
@@ -18,6 +18,16 @@ use super::confidence::Tracker;
 use super::pieces::Pieces;
 use super::prompt::{TokenizedPrompt, tokenize};
 use super::text_stream::TextStream;
+
+/// The drafts of a draft model for one answer.
+#[derive(Debug, Default)]
+struct ModelDrafts {
+    /// The most tokens at once.
+    most: u32,
+    backoff: DraftBackoff,
+    /// Whether the draft in the current batch is one of them.
+    is_last: bool,
+}
 
 /// A request in progress.
 #[derive(Debug)]
@@ -53,6 +63,7 @@ pub(super) struct Sequence<S> {
     matcher: Option<Matcher>,
     tracker: Tracker,
     lookup: Lookup,
+    model_drafts: ModelDrafts,
     logprobs: Option<u8>,
     prefill_ms: f64,
     decode_ms: f64,
@@ -104,6 +115,7 @@ impl<S> Sequence<S> {
             matcher,
             tracker: Tracker::default(),
             lookup: Lookup::default(),
+            model_drafts: ModelDrafts::default(),
             logprobs: request.logprobs,
             prefill_ms: 0.0,
             decode_ms: 0.0,
@@ -230,38 +242,60 @@ impl<S> Sequence<S> {
         }
     }
 
-    /// Allows drafts of up to `most` tokens from earlier text (prompt lookup). Tokens that
-    /// a constraint forces need no draft.
-    pub(super) fn allow_drafts(&mut self, most: u32) {
+    /// Allows drafts of up to `lookup` tokens from earlier text (prompt lookup), and of up to
+    /// `model` tokens from a draft model. Tokens that a constraint forces need no draft.
+    pub(super) fn allow_drafts(&mut self, lookup: u32, model: u32) {
         if self.matcher.is_none() {
-            self.lookup = Lookup::new(most as usize);
+            self.lookup = Lookup::new(lookup as usize);
+            self.model_drafts.most = model;
         }
     }
 
     /// Adds drafts of the next tokens to a batch, which verifies them; returns how many.
     /// The last part is the last known token.
     pub(super) fn draft(&mut self, parts: &mut Vec<Part>) -> usize {
-        let from = as_u32(self.tokens.len());
-        let left = self.max_tokens.saturating_sub(self.generated);
+        self.model_drafts.is_last = false;
         let draft = self.lookup.draft(&self.tokens);
-        // The batch yields one token more than the accepted drafts.
-        let most = left.saturating_sub(1) as usize;
+        let parts_of = draft_parts(draft, &self.tokens, self.draft_room(), self.seq);
         let before = parts.len();
-        // A picture or sound cannot be drafted.
-        let draft = draft.iter().take_while(|token| **token >= 0);
-        let draft = (from..).zip(draft).take(most);
-        parts.extend(draft.map(|(position, token)| Part {
-            token: *token,
-            position,
-            seq: self.seq,
-            samples: true,
-        }));
+        parts.extend(parts_of);
         parts.len() - before
+    }
+
+    /// The most tokens that a draft model may propose now.
+    pub(super) fn draft_model_max(&mut self) -> usize {
+        if self.model_drafts.most == 0 || self.model_drafts.backoff.waits() {
+            return 0;
+        }
+        self.draft_room().min(self.model_drafts.most as usize)
+    }
+
+    /// Adds what a draft model proposes to a batch; returns how many tokens.
+    pub(super) fn add_draft(&mut self, draft: &[Token], parts: &mut Vec<Part>) -> usize {
+        self.model_drafts.is_last = true;
+        let before = parts.len();
+        parts.extend(draft_parts(
+            draft,
+            &self.tokens,
+            self.draft_room(),
+            self.seq,
+        ));
+        parts.len() - before
+    }
+
+    /// How many tokens may be drafted: the batch yields one token more than the accepted drafts.
+    fn draft_room(&self) -> usize {
+        let left = self.max_tokens.saturating_sub(self.generated);
+        left.saturating_sub(1) as usize
     }
 
     /// Records how many drafted tokens were accepted.
     pub(super) fn record_draft(&mut self, drafted: usize, accepted: usize) {
-        self.lookup.record(drafted, accepted);
+        if self.model_drafts.is_last {
+            self.model_drafts.backoff.record(drafted, accepted);
+        } else {
+            self.lookup.record(drafted, accepted);
+        }
     }
 
     /// Records time that was spent on the prompt besides its decoding.
@@ -282,4 +316,22 @@ impl<S> Sequence<S> {
             Work::Decode { .. } => self.decode_ms += ms,
         }
     }
+}
+
+/// Drafted tokens after `tokens` as parts of a batch, at most `most`. A picture or sound cannot be
+/// drafted.
+fn draft_parts<'a>(
+    draft: &'a [Token],
+    tokens: &[Token],
+    most: usize,
+    seq: u32,
+) -> impl Iterator<Item = Part> + use<'a> {
+    let texts = draft.iter().take_while(|token| **token >= 0);
+    let placed = (as_u32(tokens.len())..).zip(texts).take(most);
+    placed.map(move |(position, token)| Part {
+        token: *token,
+        position,
+        seq,
+        samples: true,
+    })
 }

@@ -1,5 +1,5 @@
-//! Speculation: tokens that an answer probably repeats from earlier text are drafted, and
-//! verified in one batch. The drafts do not affect which tokens are chosen.
+//! Speculation: tokens that an answer probably repeats from earlier text, or that a draft model
+//! expects, are verified in one batch. The drafts do not affect which tokens are chosen.
 
 use std::time::Duration;
 
@@ -21,8 +21,19 @@ impl<B: Backend> Worker<B> {
         else {
             return 0;
         };
-        let sequence = self.sequences.get_mut(slot);
-        sequence.map_or(0, |sequence| sequence.draft(&mut self.parts))
+        let Some(sequence) = self.sequences.get_mut(slot) else {
+            return 0;
+        };
+        let repeated = sequence.draft(&mut self.parts);
+        if repeated > 0 {
+            return repeated;
+        }
+        let most = sequence.draft_model_max();
+        if most == 0 {
+            return 0;
+        }
+        let expected = self.backend.draft(sequence.tokens(), most);
+        sequence.add_draft(&expected, &mut self.parts)
     }
 
     /// Accepts the drafted parts of the batch, which begin at index `first`, as long as

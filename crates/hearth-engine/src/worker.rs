@@ -35,8 +35,8 @@ pub(super) struct Worker<B: Backend> {
     pub(super) cache: PrefixCache,
     /// Of pictures and sounds.
     pub(super) embeddings: EmbeddingCache,
-    /// The most tokens that are drafted at once.
-    draft_max: u32,
+    /// The most tokens that are drafted at once: from earlier text, and by a draft model.
+    draft_max: (u32, u32),
     /// The plan of the current tick.
     pub(super) batch: Batch,
     /// Its tokens, and the drafted ones.
@@ -51,7 +51,7 @@ impl<B: Backend> Worker<B> {
         backend: B,
         chat: ChatLayer,
         disk: Option<DiskCacheWriter>,
-        draft_tokens: u32,
+        lookup_tokens: u32,
     ) -> Self {
         let info = backend.info();
         let width = info.slots.max(1) as usize;
@@ -61,7 +61,11 @@ impl<B: Backend> Worker<B> {
             slots: Slots::new(running, width, backend.batch_max()),
             cache: PrefixCache::new(&backend, info.kv_tokens, disk),
             // Wrong drafts have to be removed again.
-            draft_max: draft_tokens.min(DRAFT_MAX) * u32::from(kind.can_roll_back()),
+            draft_max: if kind.can_roll_back() {
+                (lookup_tokens.min(DRAFT_MAX), DRAFT_MAX)
+            } else {
+                (0, 0)
+            },
             chat,
             constraints: Constraints::default(),
             embeddings: EmbeddingCache::default(),
@@ -187,7 +191,8 @@ impl<B: Backend> Worker<B> {
     /// Sets what a new sequence may draft, and which of its prefixes are worth keeping.
     fn prepare(&mut self, sequence: &mut Sequence<B::Sampler>, request: &GenerateRequest) {
         if request.reuse != Reuse::Reproducible {
-            sequence.allow_drafts(self.draft_max);
+            let (lookup, model) = self.draft_max;
+            sequence.allow_drafts(lookup, model);
         }
         let kind = self.backend.memory();
         if kind == MemoryKind::Recurrent {

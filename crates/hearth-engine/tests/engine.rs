@@ -9,6 +9,8 @@ mod accuracy;
 mod actuators;
 #[path = "engine/answers.rs"]
 mod answers;
+#[path = "engine/draft.rs"]
+mod draft;
 #[path = "engine/embed.rs"]
 mod embed;
 #[path = "../../../tests/common/executables.rs"]

@@ -69,6 +69,13 @@ fn field<'a>(projector: &'a mut ProjectorHeader, name: &str) -> Option<&'a mut u
     })
 }
 
+impl Header {
+    /// Whether the file is a projector.
+    pub fn is_projector(&self) -> bool {
+        self.projector.is_some() && (self.kind == "mmproj" || self.architecture == "clip")
+    }
+}
+
 impl ProjectorHeader {
     /// Whether it can belong to a text model with embeddings of this width.
     pub fn fits(&self, width: u32) -> bool {

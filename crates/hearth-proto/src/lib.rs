@@ -8,6 +8,7 @@
 
 mod answer;
 pub mod bus;
+mod draft;
 mod engine_shape;
 mod failure;
 mod failure_names;
@@ -33,6 +34,7 @@ mod submission;
 pub mod units;
 
 pub use answer::{AnswerPart, Confidence, ToolCall};
+pub use draft::DraftFile;
 pub use engine_shape::EngineShape;
 pub use failure::{Failure, FailureKind};
 pub use failure_names::{FailureNames, OpenAiType};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdapterFile, AnswerPart, Failure, FinishReason, GenerateRequest, Limits, ModelKind, RequestId,
-    Sampling, TokenLogprob, Usage,
+    AdapterFile, AnswerPart, DraftFile, Failure, FinishReason, GenerateRequest, Limits, ModelKind,
+    RequestId, Sampling, TokenLogprob, Usage,
 };
 
 /// Incremented whenever the meaning of a frame changes; both ends must agree.
@@ -43,6 +43,9 @@ pub struct LoadRequest {
     /// The file that turns pictures and sounds into embeddings for this model, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projector: Option<PathBuf>,
+    /// A smaller model that proposes tokens, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<DraftFile>,
     /// Context in tokens.
     pub context_size: u32,
     /// Tokens of finished prompts that the KV cache holds in addition.
@@ -135,6 +138,9 @@ pub struct ModelInfo {
     /// Whether it takes sounds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub audio: bool,
+    /// Why its draft model cannot be used; empty if it can, or if none was requested.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub draft_problem: String,
     /// Time from `Load` to ready.
     pub load_ms: u64,
 }
@@ -189,6 +195,8 @@ pub enum Command {
     SetLimits(Limits),
     /// Free the memory of the prefix cache.
     Shrink,
+    /// Free the memory of the draft model.
+    ReleaseDraft,
     /// Asks for a `Pong`.
     Ping {
         /// Echoed.

@@ -12,6 +12,8 @@ pub struct ModelEntry {
     pub name: String,
     /// File size.
     pub size_bytes: u64,
+    /// File size of its projector; 0 without one.
+    pub projector_bytes: u64,
     /// `llama`, `qwen2` …; empty where the header could not be read.
     pub architecture: String,
     /// `Q8_0` …; empty where unknown.
@@ -37,10 +39,19 @@ pub struct ModelEntry {
     pub modified_s: u64,
     /// Why it cannot be used; empty if no problem is known.
     pub problem: String,
+    /// The draft model that is in memory with it; empty without one.
+    pub draft: String,
     /// The installed adapters that fit it, by name.
     pub adapters: Vec<String>,
     /// The installed models that it fits, by name, if it is an adapter.
     pub bases: Vec<String>,
+}
+
+impl ModelEntry {
+    /// Size of its files: the model and its projector.
+    pub fn total_bytes(&self) -> u64 {
+        self.size_bytes.saturating_add(self.projector_bytes)
+    }
 }
 
 /// Checks a model name: it becomes a file name and a JSON string, so only a safe set of

@@ -41,6 +41,8 @@ pub struct Script {
     pub context: Option<u32>,
     /// The kind of the model.
     pub kind: ModelKind,
+    /// Why a draft model cannot be used; empty: it can.
+    pub draft_problem: String,
     /// What is answered.
     pub answers: Answers,
 }
@@ -56,6 +58,7 @@ impl Default for Script {
             slots: None,
             context: None,
             kind: ModelKind::Chat,
+            draft_problem: String::new(),
             answers: Answers::new(echo),
         }
     }

@@ -156,7 +156,7 @@ impl Session {
             Command::ForgetPrompts { uid } => {
                 self.prompts.retain(|(of, _)| uid.is_some() && *of != uid);
             }
-            Command::Shrink | Command::Shutdown => {}
+            Command::Shrink | Command::ReleaseDraft | Command::Shutdown => {}
         }
         Ok(())
     }
@@ -195,6 +195,10 @@ impl Session {
             chat: ChatAbilities::default(),
             vision: false,
             audio: false,
+            draft_problem: match request.draft {
+                Some(_) => self.script.draft_problem.clone(),
+                None => String::new(),
+            },
             load_ms: u64::try_from(self.script.load_time.as_millis()).unwrap_or(u64::MAX),
         }
     }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use clap::Args;
-use hearth_gguf::Header;
 use hearth_gguf::fit::{Budget, Fitted, NoFit, Wanted, fit};
+use hearth_gguf::{Header, projector_memory};
 use hearth_lab::model::header;
 use hearth_proto::paths::{MODELS, MODELS_PACKAGED};
 use hearth_proto::units::Bytes;
@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 
 use crate::catalogue::catalogue;
 use crate::error::{CtlError, Result};
-use crate::fit::{available, memory};
+use crate::fit::{available, memory, projector_of};
 use crate::output;
+use crate::projector;
 use crate::table::Table;
 
 #[derive(Debug, Args)]
@@ -35,9 +36,13 @@ pub struct ModelsArgs {
 struct Candidate {
     name: String,
     installed: bool,
+    /// Size of its files.
     size: u64,
     quantization: String,
+    /// Without its projector.
     fitted: std::result::Result<Fitted, NoFit>,
+    /// Memory of its projector.
+    projector: Bytes,
     /// Where it is available, its licence, what it is suited for.
     catalogue: Option<[String; 3]>,
 }
@@ -46,9 +51,9 @@ struct Candidate {
 pub fn run(as_json: bool, args: &ModelsArgs) -> Result {
     let sensors = Sensors::new("/");
     let budget = memory(&sensors, args.memory)?;
-    let fitted = |header: &Header| {
+    let fitted = |header: &Header, projector: Bytes| {
         let wanted = Wanted::default().settings(header, sensors.threads_max());
-        fit(header, &wanted, budget)
+        fit(header, &wanted, budget.without(projector))
     };
     let mut candidates = Vec::new();
     for folder in [MODELS, MODELS_PACKAGED].map(Path::new) {
@@ -56,10 +61,13 @@ pub fn run(as_json: bool, args: &ModelsArgs) -> Result {
     }
     for entry in catalogue().map_err(|e| CtlError::Unexpected(e.to_string()))? {
         let header = entry.header();
+        let projector = entry.projector_header().as_ref().map(projector_memory);
+        let projector = projector.unwrap_or_default();
         candidates.push(Candidate {
-            fitted: fitted(&header),
+            fitted: fitted(&header, projector),
+            projector,
             installed: false,
-            size: entry.file_bytes(),
+            size: entry.total_bytes(),
             quantization: header.quantization,
             name: entry.name,
             catalogue: Some([entry.source, entry.licence, entry.good_for]),
@@ -75,7 +83,7 @@ pub fn run(as_json: bool, args: &ModelsArgs) -> Result {
 fn installed(
     folder: &Path,
     quiet: bool,
-    fitted: impl Fn(&Header) -> std::result::Result<Fitted, NoFit>,
+    fitted: impl Fn(&Header, Bytes) -> std::result::Result<Fitted, NoFit>,
 ) -> Vec<Candidate> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -94,11 +102,19 @@ fn installed(
     let candidate = |path: &std::path::PathBuf| {
         let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
         let header = header(path).ok().filter(|_| !name.starts_with('.'))?;
+        // It is counted with its model.
+        if header.is_projector() {
+            return None;
+        }
+        let size = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+        let file = projector::beside(path);
+        let projector = projector_of(path);
         Some(Candidate {
             name: name.to_owned(),
             installed: true,
-            size: fs::metadata(path).ok()?.len(),
-            fitted: fitted(&header),
+            size: size(path) + file.as_deref().map_or(0, size),
+            fitted: fitted(&header, projector),
+            projector,
             quantization: header.quantization,
             catalogue: None,
         })
@@ -116,6 +132,7 @@ fn show(candidates: &[Candidate], budget: Budget) -> Result {
             Ok(fitted) => (fitted.settings.context.to_string(), fitted.estimate.total),
             Err(no) => ("does not fit".to_owned(), no.estimate.total),
         };
+        let total = Bytes(total.0 + candidate.projector.0);
         // Only the size of an installed model is exact.
         let about = if candidate.installed { "" } else { "~" };
         let [_, licence, good_for] = candidate.catalogue.clone().unwrap_or_default();
@@ -160,7 +177,7 @@ fn document(candidate: &Candidate, budget: Budget) -> Value {
         "fits": candidate.fitted.is_ok(),
         "context": settings.context,
         "kv_type": settings.kv_type.as_str(),
-        "total_bytes": estimate.total.0,
+        "total_bytes": estimate.total.0 + candidate.projector.0,
         "usable_bytes": budget.usable().0,
         "source": source,
         "licence": licence,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hearth_gguf::fit::{Budget, Fitted, NoFit, Wanted, budget, fit, usable_kv_type};
+use hearth_gguf::projector_memory;
 use hearth_lab::model::header;
 use hearth_proto::paths::{MODELS, MODELS_PACKAGED};
 use hearth_proto::units::Bytes;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::error::{CtlError, Result};
 use crate::output;
+use crate::projector;
 use crate::table::Table;
 
 #[derive(Debug, Args)]
@@ -40,14 +42,15 @@ pub fn run(as_json: bool, args: &FitArgs) -> Result {
     let sensors = Sensors::new("/");
     let budget = memory(&sensors, args.memory)?;
     let wanted = wanted.settings(&header, sensors.threads_max());
+    let projector = projector_of(&path);
     if usable_kv_type(&header, wanted.kv_type) != wanted.kv_type {
         output::note("this model's heads are too narrow for q8_0 keys: f16 is used");
     }
-    let fitted = fit(&header, &wanted, budget);
+    let fitted = fit(&header, &wanted, budget.without(projector));
     if as_json {
-        output::json(&document(&path, &fitted, budget))?;
+        output::json(&document(&path, &fitted, projector, budget))?;
     } else {
-        show(&fitted, budget)?;
+        show(&fitted, projector, budget)?;
     }
     fitted
         .map(drop)
@@ -64,7 +67,13 @@ pub fn memory(sensors: &Sensors, mib: Option<u64>) -> Result<Budget> {
     })
 }
 
-fn show(fitted: &Result<Fitted, NoFit>, budget: Budget) -> Result {
+/// The memory of the projector of a model file.
+pub fn projector_of(model: &Path) -> Bytes {
+    let header = projector::beside(model).and_then(|path| projector::header(&path));
+    header.map_or(Bytes(0), |header| projector_memory(&header))
+}
+
+fn show(fitted: &Result<Fitted, NoFit>, projector: Bytes, budget: Budget) -> Result {
     let (settings, e) = match fitted {
         Ok(fitted) => (fitted.settings, fitted.estimate),
         Err(no) => (no.settings, no.estimate),
@@ -76,6 +85,7 @@ fn show(fitted: &Result<Fitted, NoFit>, budget: Budget) -> Result {
         settings.kv_type.as_str()
     );
     let mut table = Table::new(&["PART", "MEMORY", "NOTES"], &[1]);
+    let pictures = "the file beside the model, pixels, cached encodings";
     for (part, bytes, notes) in [
         ("weights", e.weights, String::new()),
         ("KV cache", e.kv, cache),
@@ -85,9 +95,13 @@ fn show(fitted: &Result<Fitted, NoFit>, budget: Budget) -> Result {
             e.other,
             "vocabulary, tables, the process".to_owned(),
         ),
-        ("total", e.total, String::new()),
+        ("projector", projector, pictures.to_owned()),
+        ("total", Bytes(e.total.0 + projector.0), String::new()),
         ("available", budget.usable(), available(budget)),
     ] {
+        if part == "projector" && projector.0 == 0 {
+            continue;
+        }
         table.row(vec![part.to_owned(), bytes.to_string(), notes]);
     }
     table.print()?;
@@ -107,7 +121,12 @@ pub fn available(budget: Budget) -> String {
     format!("{} free, {} reserved", budget.free, budget.reserved)
 }
 
-fn document(path: &Path, fitted: &Result<Fitted, NoFit>, budget: Budget) -> Value {
+fn document(
+    path: &Path,
+    fitted: &Result<Fitted, NoFit>,
+    projector: Bytes,
+    budget: Budget,
+) -> Value {
     let (settings, e, note) = match fitted {
         Ok(fitted) => (fitted.settings, fitted.estimate, fitted.note.clone()),
         Err(no) => (no.settings, no.estimate, no.to_string()),
@@ -122,7 +141,8 @@ fn document(path: &Path, fitted: &Result<Fitted, NoFit>, budget: Budget) -> Valu
         "kv_bytes": e.kv.0,
         "compute_bytes": e.compute.0,
         "other_bytes": e.other.0,
-        "total_bytes": e.total.0,
+        "projector_bytes": projector.0,
+        "total_bytes": e.total.0 + projector.0,
         "reclaimable_bytes": e.reclaimable.0,
         "free_bytes": budget.free.0,
         "reserved_bytes": budget.reserved.0,

@@ -30,6 +30,7 @@ mod models;
 mod output;
 mod prewarm;
 mod progress;
+mod projector;
 mod pull;
 mod quantize;
 mod request;

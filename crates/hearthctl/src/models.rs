@@ -27,7 +27,7 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
         table.row(vec![
             text(model, "name").to_owned(),
             text(model, "kind").to_owned(),
-            Bytes(number(model, "size_bytes")).to_string(),
+            Bytes(number(model, "size_bytes") + number(model, "projector_bytes")).to_string(),
             text(model, "architecture").to_owned(),
             text(model, "quantization").to_owned(),
             count(number(model, "parameters")),
@@ -118,6 +118,10 @@ fn notes(model: &Dict) -> String {
         if flag(model, key) {
             notes.push(word);
         }
+    }
+    let draft = format!("draft model {}", text(model, "draft"));
+    if !text(model, "draft").is_empty() {
+        notes.push(&draft);
     }
     let bases = texts(model, "bases").join(", ");
     let of = format!("of {bases}");

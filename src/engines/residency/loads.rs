@@ -126,6 +126,9 @@ impl Residency {
         self.loads += 1;
         let resident = self.entry(model);
         if let Some(engine) = &mut resident.engine {
+            if !info.draft_problem.is_empty() {
+                engine.lose_draft(&info.draft_problem);
+            }
             engine.info = Some(info);
             engine.ready_since = now;
         }

@@ -31,6 +31,7 @@ fn info(kind: ModelKind) -> ModelInfo {
         chat: ChatAbilities::default(),
         vision: false,
         audio: false,
+        draft_problem: String::new(),
         load_ms: 0,
     }
 }
@@ -49,6 +50,7 @@ fn admit(pool: &mut Residency, now: Duration, model: &str) {
         is_ending: false,
         limits: Limits::default(),
         estimate: Bytes::mib(100),
+        draft: None,
         ready_since: Duration::ZERO,
         has_worked: false,
     };

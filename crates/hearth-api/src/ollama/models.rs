@@ -50,6 +50,9 @@ struct Process<'a> {
     /// There is no video memory, only the board's memory.
     size_vram: u64,
     context_length: u32,
+    /// The draft model in memory with it; not among Ollama's fields.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    draft: &'a str,
 }
 
 #[derive(Serialize)]
@@ -81,7 +84,7 @@ pub fn tag(model: &ModelEntry) -> Value {
         name,
         model: name,
         modified_at: modified_at(model),
-        size: model.size_bytes,
+        size: model.total_bytes(),
         digest: digest(model),
         details: details(model),
     })
@@ -98,12 +101,13 @@ pub fn process(
     value(&Process {
         name,
         model: name,
-        size: model.size_bytes,
+        size: model.total_bytes(),
         digest: digest(model),
         details: details(model),
         expires_at: timestamp(now + stays.unwrap_or(FOREVER).min(FOREVER)),
         size_vram: 0,
         context_length: context_size,
+        draft: &model.draft,
     })
 }
 
@@ -186,6 +190,7 @@ mod tests {
         ModelEntry {
             name: "small".into(),
             size_bytes: 5_000,
+            projector_bytes: 0,
             architecture: "qwen2".into(),
             quantization: "Q8_0".into(),
             context_train: 2048,
@@ -198,6 +203,7 @@ mod tests {
             packaged: false,
             modified_s: 60,
             problem: String::new(),
+            draft: String::new(),
             adapters: Vec::new(),
             bases: Vec::new(),
         }

@@ -82,6 +82,7 @@ impl Decoder for FakeBackend {
         if cells.get(prompt.len()..=part.position as usize) != Some(&sampler.answered) {
             return Err(no_logits());
         }
+        self.prompt = prompt.to_vec();
         let all = prompt.len() * self.script.repeat.max(1);
         let at = sampler.answered.len();
         let rest = prompt.iter().cycle().skip(at % prompt.len().max(1));

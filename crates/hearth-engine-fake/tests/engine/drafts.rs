@@ -1,6 +1,6 @@
-//! Tokens that are drafted from earlier text.
+//! Tokens that are drafted: from earlier text, and by a draft model.
 
-use hearth_proto::{Command, Constraint, Event, GenerateRequest};
+use hearth_proto::{Command, Constraint, DraftFile, Event, GenerateRequest};
 
 use crate::harness::{Engine, chat, load};
 
@@ -83,4 +83,39 @@ fn guesses_go_with_others_forms_and_little_room() {
     // Up to the end of the context.
     let full = engine.ask(chat(5, &"0123456789".repeat(4)));
     assert_eq!((full.prompt_tokens, full.tokens), (40, 24));
+}
+
+#[test]
+fn a_draft_model_saves_decodes_and_changes_nothing() {
+    let text = "The quick brown fox jumps over the lazy dog and sees 1,234 cats.";
+    let ask = |has_draft: bool, release: bool, max_tokens| {
+        let mut engine = Engine::start(&["repeat=2"]);
+        let mut request = load(std::path::Path::new("fake"));
+        request.draft = has_draft.then(|| DraftFile {
+            name: "draft".into(),
+            path: "draft".into(),
+        });
+        engine.load(&request).unwrap();
+        if release {
+            engine.send(&Command::ReleaseDraft);
+        }
+        let before = ticks(&mut engine);
+        let answer = engine.ask(GenerateRequest {
+            max_tokens,
+            ..chat(1, text)
+        });
+        let answer = (answer.text.clone(), answer.tokens, answer.reason());
+        (answer, ticks(&mut engine) - before)
+    };
+    for max_tokens in [None, Some(70)] {
+        let (plain, plain_ticks) = ask(false, false, max_tokens);
+        // Every eleventh token of a draft is wrong.
+        let (drafted, ticks) = ask(true, false, max_tokens);
+        assert_eq!(drafted, plain);
+        assert!(ticks * 2 < plain_ticks, "{ticks} of {plain_ticks}");
+        let (released, ticks) = ask(true, true, max_tokens);
+        assert_eq!((released, ticks), (plain, plain_ticks));
+    }
+    let (drafted, _) = ask(true, false, Some(1));
+    assert_eq!(drafted.0, "T");
 }

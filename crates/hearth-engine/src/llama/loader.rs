@@ -19,6 +19,7 @@ use super::available::{check_memory, no_memory};
 use super::collector::Collector;
 use super::context::{Context, ContextParams, FLASH};
 use super::describe::describe;
+use super::draft::DraftModel;
 use super::file::{check_header, header, invalid};
 use super::kernels::Runtime;
 use super::media::MediaLibrary;
@@ -127,8 +128,10 @@ impl Loader for LlamaLoader {
             .ok_or_else(|| no_memory(context_size, &super::log::take_errors().join("; ")))?;
         context.set_threads(request.limits.threads, request.limits.decode_threads);
         let facts = media.as_ref().map(MediaLibrary::facts).unwrap_or_default();
+        let (draft, draft_problem) = self.draft(request, &model, &context, progress);
         Ok(LlamaModelBackend {
             embedder: None,
+            draft,
             adapters,
             media,
             progress: Arc::clone(progress),
@@ -136,6 +139,7 @@ impl Loader for LlamaLoader {
             info: ModelInfo {
                 vision: facts.vision,
                 audio: facts.audio,
+                draft_problem,
                 load_ms: whole_ms(clock::ms_since(began)),
                 ..self.info(&model, &context, &header, request)
             },
@@ -194,8 +198,30 @@ fn whole_ms(ms: f64) -> u64 {
 }
 
 impl LlamaLoader {
+    /// The draft model that a load request names; else why it cannot be used.
+    fn draft(
+        &self,
+        request: &LoadRequest,
+        model: &LlamaModel,
+        context: &Context,
+        progress: &Arc<Progress>,
+    ) -> (Option<DraftModel>, String) {
+        let Some(file) = &request.draft else {
+            return (None, String::new());
+        };
+        let loaded = if context.memory().kind().can_roll_back() {
+            self.load_draft(request, file, model, progress)
+        } else {
+            Err("the state of the model itself cannot be rolled back".to_owned())
+        };
+        match loaded {
+            Ok(draft) => (Some(draft), String::new()),
+            Err(problem) => (None, problem),
+        }
+    }
+
     /// The parameters that do not depend on the model.
-    fn params(&self, request: &LoadRequest) -> ContextParams {
+    pub(super) fn params(&self, request: &LoadRequest) -> ContextParams {
         ContextParams {
             kv_tokens: 0,
             sequences: 0,
@@ -233,13 +259,14 @@ impl LlamaLoader {
             has_chat_template: chat_template(model).is_some(),
             vision: false,
             audio: false,
+            draft_problem: String::new(),
             // The chat layer sets this later.
             chat: ChatAbilities::default(),
             load_ms: 0,
         }
     }
 
-    fn load_model(
+    pub(super) fn load_model(
         &self,
         path: &Path,
         progress: &Arc<Progress>,

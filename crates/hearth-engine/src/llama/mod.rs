@@ -15,6 +15,7 @@ mod check;
 mod collector;
 mod context;
 mod describe;
+mod draft;
 mod draw;
 mod embedder;
 mod exit;

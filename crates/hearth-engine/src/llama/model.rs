@@ -11,6 +11,7 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::adapters::Adapters;
 use super::context::{Context, ContextParams};
+use super::draft::DraftModel;
 use super::embedder::Embedder;
 use super::formats::{infill_tokens, rerank_format};
 use super::media::MediaLibrary;
@@ -25,6 +26,7 @@ use crate::backend::{
 #[derive(Debug)]
 pub struct LlamaModelBackend {
     pub(super) embedder: Option<Embedder>,
+    pub(super) draft: Option<DraftModel>,
     pub(super) adapters: Adapters,
     /// The projector, where the model has one.
     pub(super) media: Option<MediaLibrary>,
@@ -245,6 +247,9 @@ impl Decoder for LlamaModelBackend {
 
     fn set_threads(&mut self, threads: u32, decode: u32) {
         self.context.set_threads(threads, decode);
+        if let Some(draft) = &mut self.draft {
+            draft.set_threads(threads, decode);
+        }
     }
 }
 
@@ -269,6 +274,17 @@ impl Backend for LlamaModelBackend {
 
     fn media_ref(&self) -> Option<&dyn MediaDecoder> {
         self.media.is_some().then_some(self as &dyn MediaDecoder)
+    }
+
+    fn draft(&mut self, tokens: &[Token], most: usize) -> Vec<Token> {
+        let draft = self.draft.as_mut();
+        draft.map_or_else(Vec::new, |draft| draft.draft(tokens, most))
+    }
+
+    fn release_draft(&mut self) {
+        if self.draft.take().is_some() {
+            super::trim();
+        }
     }
 
     fn shrink(&mut self, is_empty: bool) {

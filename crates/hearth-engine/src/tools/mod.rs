@@ -62,6 +62,7 @@ pub fn load_request(path: &Path, context_size: u32, threads: u32) -> LoadRequest
         threads_max: threads,
         slots: 1,
         lookup_tokens: 0,
+        draft: None,
         memory_max: None,
         cache: None,
         adapters: Vec::new(),

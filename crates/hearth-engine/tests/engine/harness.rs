@@ -253,6 +253,7 @@ pub fn load(path: &Path) -> LoadRequest {
     LoadRequest {
         path: path.to_owned(),
         projector: None,
+        draft: None,
         context_size: 2048,
         kept_tokens: 0,
         kv_type: KvType::F16,

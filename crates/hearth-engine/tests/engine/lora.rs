@@ -16,7 +16,7 @@ use crate::harness::{Answer, Engine, load, random_model, request, tiny_model};
 const PROMPT: &str = "The lamp in the kitchen is on, and it is evening. What is to be done now?";
 
 /// An adapter of random weights for a model.
-fn adapter(base: &Path, name: &str, seed: u32) -> AdapterFile {
+pub fn adapter(base: &Path, name: &str, seed: u32) -> AdapterFile {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let path: PathBuf = folder.join(format!("{name}-{seed}-{}.gguf", std::process::id()));
     let made = Process::new(ENGINE)

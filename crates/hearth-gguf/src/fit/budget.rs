@@ -28,6 +28,15 @@ impl Budget {
         }
     }
 
+    /// What is left beside something that takes this much.
+    #[must_use]
+    pub fn without(self, bytes: Bytes) -> Self {
+        Self {
+            free: Bytes(self.free.0.saturating_sub(bytes.0)),
+            ..self
+        }
+    }
+
     /// Bytes that a model may take.
     pub fn usable(self) -> Bytes {
         Bytes(self.free.0.saturating_sub(self.reserved.0))

@@ -3,20 +3,16 @@
 //! do not affect which tokens are chosen, only the number of batches (Saxena, "Prompt
 //! Lookup Decoding", 2023).
 
+use super::DraftBackoff;
+
 /// Tokens that must match before the tokens that followed them are drafted. With fewer
 /// there are too many accidental matches.
 const ALIKE: usize = 3;
-/// Longest pause after rejected drafts, in tokens.
-const PAUSE_MAX: u32 = 64;
-
 /// Drafts for one answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookup {
     most: usize,
-    /// Tokens to wait before the next draft.
-    pause: u32,
-    /// The pause after the next rejected draft.
-    next_pause: u32,
+    backoff: DraftBackoff,
 }
 
 impl Lookup {
@@ -24,8 +20,7 @@ impl Lookup {
     pub fn new(most: usize) -> Self {
         Self {
             most,
-            pause: 0,
-            next_pause: 1,
+            backoff: DraftBackoff::default(),
         }
     }
 
@@ -35,8 +30,7 @@ impl Lookup {
         if self.most == 0 {
             return &[];
         }
-        if self.pause > 0 {
-            self.pause -= 1;
+        if self.backoff.waits() {
             return &[];
         }
         let Some(before) = tokens.len().checked_sub(ALIKE) else {
@@ -57,15 +51,9 @@ impl Lookup {
         &follows[..follows.len().min(self.most)]
     }
 
-    /// Records how many of the drafted tokens were accepted: if fewer than half, the batch
-    /// cost more than it gained, and the next draft is delayed.
+    /// Records how many of the drafted tokens were accepted.
     pub fn record(&mut self, drafted: usize, accepted: usize) {
-        if accepted * 2 >= drafted {
-            self.next_pause = 1;
-        } else {
-            self.pause = self.next_pause;
-            self.next_pause = (self.next_pause * 2).min(PAUSE_MAX);
-        }
+        self.backoff.record(drafted, accepted);
     }
 }
 

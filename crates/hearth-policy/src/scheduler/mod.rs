@@ -6,6 +6,7 @@
 //! finds the finished sequences whose keys and values stay in the KV cache for the next prompt,
 //! and [`Lookup`] drafts tokens that an answer repeats.
 
+mod backoff;
 mod lookup;
 mod memory;
 mod plan;
@@ -13,6 +14,7 @@ mod prefix_index;
 mod queue;
 mod turns;
 
+pub use backoff::DraftBackoff;
 pub use lookup::Lookup;
 pub use memory::MemoryKind;
 pub use plan::{Batch, SlotId, Slots, Step, Work};

@@ -1,6 +1,8 @@
 //! The header that the file of an entry has, as far as the memory estimate depends on it.
 
-use hearth_gguf::{ElementType, Header, Place, Recurrent, Shape, Weights, takes_more_bits};
+use hearth_gguf::{
+    ElementType, Header, Place, ProjectorHeader, Recurrent, Shape, Weights, takes_more_bits,
+};
 
 use super::{Entry, Quantization};
 
@@ -73,6 +75,36 @@ impl Entry {
     /// Approximate size of its file in bytes: the matrices and the vocabulary.
     pub fn file_bytes(&self) -> u64 {
         self.header().weight_bytes() + self.vocabulary_bytes()
+    }
+
+    /// The header of its projector, as far as the memory estimate depends on it.
+    pub fn projector_header(&self) -> Option<Header> {
+        let projector = self.projector?;
+        Some(Header {
+            kind: "mmproj".to_owned(),
+            projector: Some(ProjectorHeader {
+                vision: true,
+                text_width: self.width,
+                side: projector.image_size,
+                patch: projector.patch_size,
+                width: projector.width,
+                feed_forward: projector.feed_forward,
+                ..ProjectorHeader::default()
+            }),
+            weights: vec![Weights {
+                place: Place::Other,
+                element: ElementType::Q8_0,
+                bytes: projector.file_bytes,
+                in_eights: 0,
+            }],
+            ..Header::default()
+        })
+    }
+
+    /// Approximate size of its files in bytes: the model and its projector.
+    pub fn total_bytes(&self) -> u64 {
+        let projector = self.projector.map_or(0, |projector| projector.file_bytes);
+        self.file_bytes() + projector
     }
 
     /// Tokens with their scores and types, and merges: 40 bytes each in real files.

@@ -66,6 +66,22 @@ pub struct Entry {
     vocabulary: u32,
     /// Whether the embeddings also serve as the output matrix.
     tied: bool,
+    /// The projector, which is downloaded with a model that takes pictures.
+    projector: Option<Projector>,
+}
+
+/// The projector of a model, as its header describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Projector {
+    /// Size of its file, which has no vocabulary: that of its weights.
+    file_bytes: u64,
+    /// Pixels on a side of what is encoded at once.
+    image_size: u32,
+    /// Pixels on a side of a patch.
+    patch_size: u32,
+    width: u32,
+    feed_forward: u32,
 }
 
 /// What a model returns.

@@ -10,7 +10,8 @@ use hearth_gguf::PartName;
 use super::{Form, Found, choose, file, open_model};
 use crate::error::{CtlError, Result};
 use crate::output;
-use crate::pull::ollama::{Manifest, short_name};
+use crate::projector;
+use crate::pull::ollama::{Layer, Manifest, short_name};
 
 /// Maximum depth of the search: files in a cache are five levels deep.
 const DEPTH: usize = 8;
@@ -52,15 +53,19 @@ fn ollama(store: &Path, wanted: Option<&str>) -> Result<Found> {
     if let Some(note) = note {
         output::note(&note);
     }
-    let digest = layer.sha256().unwrap_or_default();
-    // Older versions used a colon.
-    let blobs = ['-', ':'].map(|c| store.join(format!("blobs/sha256{c}{digest}")));
-    let blob = blobs.iter().find(|blob| blob.exists()).unwrap_or(&blobs[0]);
     let (repo, tag) = name.rsplit_once(':').unwrap_or((name, ""));
     Ok(Found {
         name: short_name(repo, tag),
-        form: Form::Complete(open_model(blob)?),
+        form: Form::Complete(open_model(&blob(store, &layer))?),
+        projector: manifest.projector().map(|layer| blob(store, layer)),
     })
+}
+
+/// The file of a layer. Older versions used a colon.
+fn blob(store: &Path, layer: &Layer) -> PathBuf {
+    let digest = layer.sha256().unwrap_or_default();
+    let [blob, older] = ['-', ':'].map(|c| store.join(format!("blobs/sha256{c}{digest}")));
+    if older.exists() { older } else { blob }
 }
 
 /// GGUF files at any depth. In a Hugging Face cache, those of `snapshots`, which are
@@ -69,6 +74,7 @@ fn files(folder: &Path, wanted: Option<&str>) -> Result<Found> {
     let mut found = Vec::new();
     collect(folder, DEPTH, &mut found)?;
     found.retain(|path| path.extension() == Some(OsStr::new("gguf")));
+    found.retain(|path| !is_projector(path));
     found.retain(|path| {
         // Other parts are opened with the first.
         let part = path
@@ -87,7 +93,14 @@ fn files(folder: &Path, wanted: Option<&str>) -> Result<Found> {
         label == wanted || base == wanted || base.strip_suffix(".gguf") == Some(wanted)
     };
     let (_, path) = choose(folder, &found, wanted, same)?;
-    file(path)
+    Ok(Found {
+        projector: projector::beside(path),
+        ..file(path)?
+    })
+}
+
+fn is_projector(path: &Path) -> bool {
+    projector::header(path).is_some_and(|header| header.is_projector())
 }
 
 /// All files below a folder, by name. Links to files are included; links to folders are

@@ -40,5 +40,6 @@ pub fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {
     Ok(Found {
         name: model_name(Path::new(name))?,
         form: Form::Inside(file, start, *length),
+        projector: None,
     })
 }

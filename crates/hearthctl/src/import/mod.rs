@@ -53,6 +53,8 @@ struct Found {
     /// Default name of the model.
     name: String,
     form: Form,
+    /// Its projector, where the store says which it is.
+    projector: Option<PathBuf>,
 }
 
 /// How it is stored.
@@ -69,7 +71,8 @@ enum Form {
 /// `hearthctl import`.
 pub async fn run(global: &Global, args: &ImportArgs) -> Result {
     let found = find(&args.path, args.model.as_deref())?;
-    let projector = Projector::find(args.projector.as_deref(), &args.path)?;
+    let projector = args.projector.as_deref().or(found.projector.as_deref());
+    let projector = Projector::find(projector, &args.path)?;
     let name = args.name.clone().unwrap_or(found.name);
     let bus = Bus::connect(global).await?;
     let progress = Progress::new(&format!("importing {name}"), global.json);
@@ -119,11 +122,13 @@ fn file(path: &Path) -> Result<Found> {
             Ok(Found {
                 name: part.stem,
                 form: Form::Parts(files),
+                projector: None,
             })
         }
         _ => Ok(Found {
             form: Form::Complete(open_model(path)?),
             name: model_name(path)?,
+            projector: None,
         }),
     }
 }

@@ -15,9 +15,12 @@ pub struct PullArgs {
     /// Name of the model; the name of the file or in the registry if omitted.
     #[arg(long)]
     pub name: Option<String>,
-    /// Write the model to this file instead of importing it.
+    /// Write the model to this file instead of importing it, and its projector beside it.
     #[arg(long, value_name = "FILE", conflicts_with = "name")]
     pub output: Option<PathBuf>,
+    /// Leave out the projector (mmproj file) of a model that takes pictures or sounds.
+    #[arg(long)]
+    pub no_projector: bool,
     /// Expected SHA-256 of the file; only for a URL.
     #[arg(long, value_name = "HEX", value_parser = sha256)]
     pub sha256: Option<String>,

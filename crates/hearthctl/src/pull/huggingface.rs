@@ -4,6 +4,8 @@
 //! `/REPO/resolve/REVISION/PATH`; `HF_ENDPOINT` and `HF_TOKEN` are those of the library
 //! `huggingface_hub`.
 
+mod projector;
+
 use std::path::PathBuf;
 
 use hearth_gguf::PartName;
@@ -82,7 +84,18 @@ pub async fn find(
         // A page on another host would receive the token.
         page = next.filter(|next| next.origin() == url.origin());
     }
-    let chosen = choose(repo, candidates(entries), choice)?;
+    let projectors = projector::all(&entries);
+    let candidates = candidates(entries);
+    let chosen = choose(repo, candidates.clone(), choice)?;
+    let projector = match projector::choose(projectors, &chosen, &candidates) {
+        Ok(projector) => projector,
+        Err(names) => {
+            progress.note(&format!(
+                "the model is downloaded without a projector: none of {names} has its name"
+            ));
+            None
+        }
+    };
     let remote = |entry: Entry| {
         Ok(Remote {
             url: address(&format!("{repo}/resolve/{revision}/{}", entry.path))?,
@@ -93,6 +106,7 @@ pub async fn find(
         })
     };
     Ok(Source {
+        projector: projector.map(remote).transpose()?,
         name: chosen.stem,
         parts: chosen
             .parts

@@ -6,6 +6,7 @@ mod http;
 mod huggingface;
 pub mod ollama;
 pub mod partial;
+mod projector;
 pub mod reference;
 
 use std::fs::File;
@@ -54,6 +55,17 @@ pub struct Source {
     pub name: String,
     /// Its files: one, or several parts to be merged.
     pub parts: Vec<Remote>,
+    /// Its projector, if it takes pictures or sounds.
+    pub projector: Option<Remote>,
+}
+
+/// Where a download is delivered.
+#[derive(Clone, Copy)]
+enum Target<'a> {
+    /// To the service, under this name.
+    Service(&'a Bus, &'a str),
+    /// To a file.
+    File(&'a Path),
 }
 
 /// `hearthctl pull`.
@@ -70,7 +82,11 @@ pub async fn run(global: &Global, args: &PullArgs) -> Result {
     };
     let progress = Progress::new(&format!("looking up {}", args.reference), quiet);
     let http = Http::new(args)?;
-    let source = find(&http, &reference, args, &progress).await?;
+    let mut source = find(&http, &reference, args, &progress).await?;
+    source.projector = source.projector.filter(|_| !args.no_projector);
+    if let (Some(output), Some(_)) = (&args.output, &source.projector) {
+        check_output(&projector::output(output))?;
+    }
     let name = args.name.clone().or(catalogue_name);
     let name = name.unwrap_or_else(|| source.name.clone());
     if let Some(bus) = &bus {
@@ -84,34 +100,52 @@ pub async fn run(global: &Global, args: &PullArgs) -> Result {
     for remote in &source.parts {
         parts.push(download::fetch(&http, remote, &folder, &progress).await?);
     }
-    if source.parts.iter().any(|part| part.sha256.is_none()) {
+    let projector = projector::fetch(&http, &source, &parts, &folder, &progress).await?;
+    let mut remotes = source.parts.iter().chain(&source.projector);
+    if remotes.any(|remote| remote.sha256.is_none()) {
         progress.note("the digest of this model is not known, so the file was not verified; --sha256 verifies the file of a URL");
     }
-    let size = match (bus, &args.output) {
-        (Some(bus), _) => pass_to_service(&bus, &name, &folder, &parts, &progress).await?,
-        (None, output) => {
-            let output = output.as_deref().unwrap_or(Path::new(&name));
-            write_output(output, &folder, &parts, &progress).await?
+    let target = match (&bus, &args.output) {
+        (Some(bus), _) => Target::Service(bus, &name),
+        (None, output) => Target::File(output.as_deref().unwrap_or(Path::new(&name))),
+    };
+    let size = match target {
+        Target::Service(bus, name) => {
+            pass_to_service(bus, name, &folder, &parts, &progress).await?
         }
+        Target::File(output) => write_output(output, &folder, &parts, &progress).await?,
     };
-    let digest = source.parts.first().and_then(|part| part.sha256.clone());
-    let digest = digest.filter(|_| source.parts.len() == 1);
+    let digest = match source.parts.as_slice() {
+        [one] => one.sha256.as_deref(),
+        _ => None,
+    };
     parts.into_iter().for_each(Partial::delete);
+    let with = projector::deliver(projector, target, &progress).await?;
     drop(progress);
-    if quiet {
-        let key = if args.output.is_some() {
-            "path"
-        } else {
-            "imported"
-        };
-        let value = args.output.as_ref().map_or(json!(name), |path| json!(path));
-        return output::json(&json!({ key: value, "size_bytes": size, "sha256": digest }));
-    }
-    let what = match &args.output {
-        Some(path) => format!("wrote {}", path.display()),
-        None => format!("imported {name}"),
+    report(quiet, target, (size, with), digest)
+}
+
+/// Reports the sizes of a model and its projector, and the digest of a model in one file.
+fn report(
+    quiet: bool,
+    target: Target<'_>,
+    (size, projector): (u64, Option<u64>),
+    digest: Option<&str>,
+) -> Result {
+    let (key, value, what) = match target {
+        Target::File(path) => ("path", json!(path), format!("wrote {}", path.display())),
+        Target::Service(_, name) => ("imported", json!(name), format!("imported {name}")),
     };
-    output::note(&format!("{what}, {}", Bytes(size)));
+    if quiet {
+        let mut document = json!({ key: value, "size_bytes": size, "sha256": digest });
+        if let Some(projector) = projector {
+            document["projector_bytes"] = projector.into();
+        }
+        return output::json(&document);
+    }
+    let with = projector.map(|bytes| format!(", with its projector, {}", Bytes(bytes)));
+    let with = with.unwrap_or_default();
+    output::note(&format!("{what}, {}{with}", Bytes(size)));
     Ok(())
 }
 
@@ -185,6 +219,7 @@ fn address(url: &Url, sha256: Option<&str>) -> Result<Source> {
         return Ok(Source {
             name,
             parts: vec![remote(url.clone(), file_name)],
+            projector: None,
         });
     };
     if sha256.is_some() && part.of > 1 {
@@ -201,6 +236,7 @@ fn address(url: &Url, sha256: Option<&str>) -> Result<Source> {
     Ok(Source {
         parts: part.all().into_iter().map(beside).collect(),
         name: part.stem,
+        projector: None,
     })
 }
 
@@ -212,23 +248,24 @@ fn check_space(
     output: Option<&Path>,
     progress: &Progress,
 ) -> Result {
-    let Some(sizes) = source
-        .parts
-        .iter()
-        .map(|p| p.size)
-        .collect::<Option<Vec<_>>>()
-    else {
+    let sizes = |files: &mut dyn Iterator<Item = &Remote>| -> Option<u64> {
+        files.map(|remote| remote.size).sum()
+    };
+    let Some(model) = sizes(&mut source.parts.iter()) else {
         return Ok(());
     };
-    let size: u64 = sizes.iter().sum();
+    let Some(projector) = sizes(&mut source.projector.iter()) else {
+        return Ok(());
+    };
+    let size = model + projector;
     let mut present = 0;
-    for remote in &source.parts {
+    for remote in source.parts.iter().chain(&source.projector) {
         let mut partial = Partial::open(folder, remote, progress)?;
         present += partial.length();
         partial.suppress_report();
     }
     // The merged file exists in addition to its parts.
-    let merged = if sizes.len() > 1 { size } else { 0 };
+    let merged = if source.parts.len() > 1 { model } else { 0 };
     let missing = size.saturating_sub(present) + merged;
     match output {
         Some(_) => space::check(folder, missing),

@@ -13,11 +13,9 @@ use crate::progress::Progress;
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const MODEL: &str = "application/vnd.ollama.image.model";
+const PROJECTOR: &str = "application/vnd.ollama.image.projector";
 /// Layers that extend a model and are not supported, with a description.
-const UNSUPPORTED: [(&str, &str); 2] = [
-    ("application/vnd.ollama.image.projector", "image input"),
-    ("application/vnd.ollama.image.adapter", "adapter"),
-];
+const UNSUPPORTED: [(&str, &str); 1] = [("application/vnd.ollama.image.adapter", "adapter")];
 
 /// The manifest of a tag.
 #[derive(Debug, Deserialize)]
@@ -59,6 +57,12 @@ impl Manifest {
         );
         Ok((layer.clone(), Some(note).filter(|_| !ignored.is_empty())))
     }
+
+    /// The layer with the projector, if the model takes pictures.
+    pub fn projector(&self) -> Option<&Layer> {
+        let mut layers = self.layers.iter();
+        layers.find(|layer| layer.media_type == PROJECTOR && layer.sha256().is_some())
+    }
 }
 
 impl Layer {
@@ -88,16 +92,21 @@ pub async fn find(
     if let Some(note) = note {
         progress.note(&note);
     }
-    let remote = Remote {
-        url: address(format!("v2/{repo}/blobs/{}", layer.digest))?,
-        token: None,
-        file_name: format!("{short}.gguf"),
-        size: Some(layer.size),
-        sha256: layer.sha256().map(str::to_owned),
+    let remote = |layer: &Layer, file_name: String| -> Result<Remote> {
+        Ok(Remote {
+            url: address(format!("v2/{repo}/blobs/{}", layer.digest))?,
+            token: None,
+            file_name,
+            size: Some(layer.size),
+            sha256: layer.sha256().map(str::to_owned),
+        })
     };
+    let projector = manifest.projector();
+    let projector = projector.map(|layer| remote(layer, format!("mmproj-{short}.gguf")));
     Ok(Source {
+        parts: vec![remote(&layer, format!("{short}.gguf"))?],
+        projector: projector.transpose()?,
         name: short,
-        parts: vec![remote],
     })
 }
 

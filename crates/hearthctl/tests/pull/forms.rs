@@ -81,11 +81,11 @@ fn the_preferred_file_is_chosen_and_the_token_stays_on_its_host() {
     assert_eq!(home.result(), files[2].1);
     let secret = Some("Bearer hf_secret");
     let asked = repository.api.seen();
-    assert_eq!(asked.len(), 3, "two pages and the file");
+    assert_eq!(asked.len(), 4, "two pages, the file and its projector");
     assert!(asked.iter().all(|r| r.header("authorization") == secret));
     let fetched = repository.files.seen();
-    assert_eq!(fetched.len(), 1);
-    assert_eq!(fetched[0].header("authorization"), None);
+    assert_eq!(fetched.len(), 2);
+    assert!(fetched.iter().all(|r| r.header("authorization").is_none()));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_tag_of_a_registry_resolves_to_its_model() {
         "layers": [
             { "mediaType": "application/vnd.ollama.image.template", "digest": "sha256:1", "size": 1 },
             { "mediaType": "application/vnd.ollama.image.model", "digest": digest, "size": 50_000 },
-            { "mediaType": "application/vnd.ollama.image.projector", "digest": "sha256:2", "size": 1 },
+            { "mediaType": "application/vnd.ollama.image.adapter", "digest": "sha256:2", "size": 1 },
         ],
     });
     let sent = model.clone();
@@ -182,7 +182,7 @@ fn a_tag_of_a_registry_resolves_to_its_model() {
     let home = Home::new();
     let host = format!("127.0.0.1:{}", server.port());
     let message = run_ok(home.pull(&format!("ollama:{host}/library/tiny:1b"), &[]));
-    assert!(message.contains("image input"), "{message}");
+    assert!(message.contains("adapter"), "{message}");
     assert_eq!(home.result(), model);
     let accept = server.seen()[0].header("accept").map(str::to_owned);
     assert!(accept.is_some_and(|a| a.contains("manifest.v2+json")));

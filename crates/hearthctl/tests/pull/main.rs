@@ -12,6 +12,7 @@ mod harness;
 mod models;
 #[path = "../../../../tests/common/not_checked.rs"]
 mod not_checked;
+mod projectors;
 mod refusals;
 mod servers;
 mod tls;
