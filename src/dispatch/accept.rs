@@ -72,6 +72,10 @@ impl Dispatcher {
         }
         let model = ModelRef::from(submission.model.as_deref());
         let purpose = submission.request.prompt.wanted();
+        if purpose == Use::Vision {
+            // A projector may have been copied into the folder: it decides which model this is.
+            self.shared.store.refresh().await;
+        }
         let (model, kind) = self.resolve(&model, purpose).await?;
         let submission = self.name_adapters(submission, &model).await?;
         self.check_media(&model, &submission.request.prompt)?;

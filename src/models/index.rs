@@ -100,6 +100,16 @@ impl ModelIndex {
         projectors::find(&self.models, &self.projectors, model)
     }
 
+    /// Whether a model has a projector for pictures.
+    pub fn takes_pictures(&self, model: &StoredModel) -> bool {
+        let ProjectorOf::Found(found) = self.projector_of(model) else {
+            return false;
+        };
+        let header = found.header.ok();
+        let projector = header.and_then(|header| header.projector);
+        projector.is_some_and(|projector| projector.vision)
+    }
+
     /// The projector of this name.
     pub(super) fn projector(&self, name: &str) -> Option<&StoredModel> {
         self.projectors.iter().find(|p| p.name == name)
@@ -127,9 +137,12 @@ impl ModelIndex {
         found.ok_or_else(|| self.not_found(model.name().or(configured.name())))
     }
 
-    /// The only model that was made for this use and for no other.
+    /// The only model that was made for this use and for no other, or that takes pictures.
     pub(super) fn specialist(&self, purpose: Use) -> Option<&StoredModel> {
         let is_made_for = |model: &&StoredModel| {
+            if purpose == Use::Vision {
+                return self.takes_pictures(model);
+            }
             let kind = model.kind();
             kind.is_some_and(|kind| kind.can(purpose) && !kind.can(Use::Completion))
         };

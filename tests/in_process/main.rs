@@ -24,3 +24,4 @@ mod sessions;
 mod several;
 mod store;
 mod tune;
+mod vision;

@@ -193,7 +193,7 @@ impl Session {
             has_chat_template: false,
             kind: self.script.kind,
             chat: ChatAbilities::default(),
-            vision: false,
+            vision: request.projector.is_some(),
             audio: false,
             load_ms: u64::try_from(self.script.load_time.as_millis()).unwrap_or(u64::MAX),
         }
