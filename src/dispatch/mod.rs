@@ -11,6 +11,7 @@ mod entry;
 mod limits;
 mod media;
 mod order;
+mod parts;
 mod prewarm;
 mod requests;
 mod rerank;

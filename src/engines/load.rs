@@ -16,6 +16,7 @@ use hearth_proto::{
     AdapterFile, DiskCache, EngineShape, Failure, FailureKind, LoadRequest, ModelRef, Sampling,
 };
 
+use super::parts::PartId;
 use super::projector::Projector;
 use super::residency::Footprint;
 use super::slot::FileId;
@@ -32,6 +33,8 @@ pub(super) struct Admitted {
     pub(super) note: String,
     /// The file that is to be loaded.
     pub(super) file: FileId,
+    /// The files that are installed beside it.
+    pub(super) parts: Vec<PartId>,
     /// The memory that it may take.
     pub(super) estimate: Bytes,
 }
@@ -72,6 +75,8 @@ impl From<&Config> for Wanted {
 /// The files that are loaded with a model.
 #[derive(Clone, Debug)]
 struct Parts {
+    /// All that there are, also those that are left out.
+    installed: Vec<PartId>,
     adapters: Vec<AdapterFile>,
     projector: Projector,
 }
@@ -96,6 +101,7 @@ pub(super) async fn prepare(
     let model = pool.shared.store.find(&ModelRef::named(name)).await?;
     let index = pool.shared.store.index();
     let parts = Parts {
+        installed: PartId::all(&index, &model),
         adapters: adapters::files(&index, &model.name),
         projector: Projector::of(&index, &model),
     };
@@ -164,6 +170,7 @@ fn fit_with(config: &Config, model: StoredModel, parts: Parts, board: &BoardStat
     };
     let missing = missing(config, &header, board);
     let mut admitted = request(config, model, parts.projector, board, &header, fitted);
+    admitted.parts = parts.installed;
     adapters::add(&mut admitted, parts.adapters);
     let admitted = Box::new(admitted);
     if admitted.note.is_empty() {
@@ -214,6 +221,7 @@ fn request(
         request,
         note: fitted.note,
         file,
+        parts: Vec::new(),
         estimate: Bytes(fitted.estimate.total.0.saturating_add(projector.memory.0)),
     }
 }

@@ -9,6 +9,7 @@ use hearth_proto::{Command, Failure, Limits, ModelInfo, ModelKind, Priority};
 use tokio::sync::{mpsc, oneshot};
 
 use super::HEARTBEAT;
+use super::parts::PartId;
 use super::slot::{FileId, Slots};
 use super::status::ResidentModel;
 
@@ -60,6 +61,8 @@ pub(super) struct Engine {
     /// `None` until its process has been started.
     pub(super) pid: Option<u32>,
     pub(super) file: FileId,
+    /// The adapters and the projector that were installed for the model when it was loaded.
+    pub(super) parts: Vec<PartId>,
     /// What was reduced to fit the memory; empty if nothing was.
     pub(super) note: String,
     pub(super) slots: Slots,

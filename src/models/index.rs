@@ -100,16 +100,6 @@ impl ModelIndex {
         projectors::find(&self.models, &self.projectors, model)
     }
 
-    /// Whether a model has a projector for pictures.
-    pub fn takes_pictures(&self, model: &StoredModel) -> bool {
-        let ProjectorOf::Found(found) = self.projector_of(model) else {
-            return false;
-        };
-        let header = found.header.ok();
-        let projector = header.and_then(|header| header.projector);
-        projector.is_some_and(|projector| projector.vision)
-    }
-
     /// The projector of this name.
     pub(super) fn projector(&self, name: &str) -> Option<&StoredModel> {
         self.projectors.iter().find(|p| p.name == name)
@@ -148,6 +138,16 @@ impl ModelIndex {
         };
         let mut made_for = self.models.iter().filter(is_made_for);
         made_for.next().filter(|_| made_for.next().is_none())
+    }
+
+    /// Whether a model has a projector for pictures.
+    pub fn takes_pictures(&self, model: &StoredModel) -> bool {
+        let ProjectorOf::Found(found) = self.projector_of(model) else {
+            return false;
+        };
+        let header = found.header.ok();
+        let projector = header.and_then(|header| header.projector);
+        projector.is_some_and(|projector| projector.vision)
     }
 
     fn only_imported(&self, purpose: Use) -> Option<&StoredModel> {

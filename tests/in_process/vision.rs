@@ -100,3 +100,18 @@ async fn of_several_the_configured_one_gets_them_or_the_default() {
     configured.configure("[model]\ndefault = \"talk\"\n");
     assert_eq!(answers(&configured, &picture()).await, "talk");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_projector_installed_later_is_loaded_for_the_first_picture() {
+    let world = world(folder(), "").await;
+    let mut named = picture();
+    named["model"] = "talk".into();
+    assert_eq!(answers(&world, &body("Hello")).await, "talk");
+    assert_eq!(answers(&world, &named).await, "not_supported");
+    assert_eq!(world.loads(), ["talk"]);
+    write_projector(&world.folder, "talk", 64);
+    for chat in [&named, &named, &body("Hello")] {
+        assert_eq!(answers(&world, chat).await, "talk");
+    }
+    assert_eq!(world.loads(), ["talk", "talk"]);
+}

@@ -194,7 +194,7 @@ impl Session {
             kind: self.script.kind,
             chat: ChatAbilities::default(),
             vision: request.projector.is_some(),
-            audio: false,
+            audio: request.projector.is_some(),
             load_ms: u64::try_from(self.script.load_time.as_millis()).unwrap_or(u64::MAX),
         }
     }
