@@ -18,6 +18,7 @@ mod rerank;
 mod resume;
 mod run;
 mod stream;
+mod texts;
 mod tokens;
 
 use std::sync::Arc;
