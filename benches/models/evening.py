@@ -176,7 +176,7 @@ class Daemon:
             self.process.wait()
 
 
-def chat(daemon, model, text, priority, tokens):
+def chat(daemon, model, text, priority, tokens, **more):
     """Times to the first token and to the end, in seconds."""
     began = time.monotonic()
     body = {
@@ -186,7 +186,7 @@ def chat(daemon, model, text, priority, tokens):
         "temperature": 0,
         "priority": priority,
         "stream": True,
-    }
+    } | more
     response = daemon.post("/v1/chat/completions", body)
     first = None
     for line in response:

@@ -1,5 +1,5 @@
-"""What a second model costs: the switch between two, an answer beside an embedding run, and the
-speed of embeddings beside llama-server.
+"""What a second model costs: the switch between two, and between adapters of one, an answer beside
+an embedding run, and the speed of embeddings beside llama-server.
 
 usage: benches/models/speed.py [--texts N] [--rounds N] [--json FILE] [--out FILE]
   --texts N      texts that are embedded in one request (500)
@@ -29,6 +29,7 @@ import evening  # noqa: E402
 ROOT = HERE.parents[1]
 CHAT = "smollm2-135m-instruct-q4_1"
 OTHER = "qwen2.5-coder-0.5b-q4_k_m"
+ADAPTER = "tone"
 # The classes of work that the governor divides need answers of some length.
 TOKENS = 64
 PORT = 18431
@@ -63,6 +64,37 @@ def switches(daemon, rounds):
         turn = (first(CHAT) + first(OTHER)) / 2
         turns.append(turn - (same[-1] + same_other) / 2)
     return median(same), median(turns)
+
+
+def make_adapter(folder):
+    """An adapter of random weights; its values do not matter for the time."""
+    words = [evening.TARGET / "release/hearth-engine", "make-adapter"]
+    words += ["--base", evening.MODELS / f"{CHAT}.gguf", "--out", folder / "models" / f"{ADAPTER}.gguf"]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+def adapters(daemon, rounds):
+    """Milliseconds to the first token: without an adapter again, with one again, and where the
+    request before had another one."""
+
+    def first(scale):
+        lora = {ADAPTER: scale} if scale else {}
+        return evening.chat(daemon, CHAT, "Hello.", "interactive", 1, lora=lora)[0] * 1000
+
+    for scale in (0, 1) * 3:
+        first(scale)
+    without, applied, turns = [], [], []
+    for _ in range(rounds):
+        changed_to_none, again = first(0), first(0)
+        without.append(again)
+        changed_to_one, again = first(1), first(1)
+        applied.append(again)
+        turns.append((changed_to_none + changed_to_one) / 2)
+    return {
+        "plain_ms": median(without),
+        "adapter_ms": median(applied),
+        "adapter_turn_ms": median(turns),
+    }
 
 
 def answer(daemon):
@@ -202,6 +234,9 @@ def table(r):
         "|---|---|",
         f"| Switch between two models in memory | {r['switch_ms']:+.1f} ms to the first token, "
         f"which takes {r['same_ms']:.1f} ms |",
+        f"| Switch of the adapter between two requests | "
+        f"{r['adapter_turn_ms'] - (r['plain_ms'] + r['adapter_ms']) / 2:+.1f} ms to the first token, "
+        f"which takes {r['plain_ms']:.1f} ms without and {r['adapter_ms']:.1f} ms with one |",
         f"| First token of an answer while another model embeds | "
         f"{r['first_beside_ms'] / r['first_alone_ms']:.2f} times "
         f"({r['first_alone_ms']:.0f} ms alone) |",
@@ -229,8 +264,10 @@ def main():
     with tempfile.TemporaryDirectory(prefix="several.") as folder:
         daemon = evening.Daemon(pathlib.Path(folder), Board(), 0)
         try:
+            make_adapter(pathlib.Path(folder))
             same, switch = switches(daemon, args.rounds)
-            result = {"same_ms": same, "switch_ms": switch} | beside(daemon, args.rounds)
+            result = {"same_ms": same, "switch_ms": switch} | adapters(daemon, args.rounds)
+            result |= beside(daemon, args.rounds)
             ours, theirs = embeddings(daemon, args.texts, max(3, args.rounds // 3))
             result |= {"texts_per_s": ours, "llama_server_texts_per_s": theirs}
         finally:
