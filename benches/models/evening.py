@@ -124,7 +124,7 @@ class Board:
 
 
 class Daemon:
-    def __init__(self, folder, board, models_max):
+    def __init__(self, folder, board, models_max, engine=""):
         self.socket = folder / "hearthd.sock"
         self.log = folder / "log"
         models = folder / "models"
@@ -140,7 +140,7 @@ class Daemon:
             "engine": TARGET / "release/hearth-engine",
         }
         config.write_text(
-            f"[engine]\nmodels_max = {models_max}\n[dbus]\nenabled = false\n"
+            f"[engine]\nmodels_max = {models_max}\n{engine}[dbus]\nenabled = false\n"
             f'[http]\nsocket = "{self.socket}"\n[paths]\n'
             + "".join(f'{key} = "{value}"\n' for key, value in paths.items())
         )

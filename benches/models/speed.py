@@ -73,28 +73,40 @@ def make_adapter(folder):
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
 
 
-def adapters(daemon, rounds):
-    """Milliseconds to the first token: without an adapter again, with one again, and where the
-    request before had another one."""
+def adapters(rounds):
+    """The engine's CPU time for a request of one token, in milliseconds: without an adapter again,
+    with one again, and where the request before had another one. With one thread, that is what it
+    takes, whatever else the machine does."""
+    with tempfile.TemporaryDirectory(prefix="several.") as folder:
+        daemon = evening.Daemon(pathlib.Path(folder), Board(), 0, "threads = 1\n")
+        try:
+            make_adapter(pathlib.Path(folder))
 
-    def first(scale):
-        lora = {ADAPTER: scale} if scale else {}
-        return evening.chat(daemon, CHAT, "Hello.", "interactive", 1, lora=lora)[0] * 1000
+            def ask(*scales):
+                """The CPU time of a request with each of these scales in turn."""
+                before = cpu_ns(daemon)
+                for scale in scales * rounds:
+                    lora = {ADAPTER: scale} if scale else {}
+                    evening.chat(daemon, CHAT, "Hello.", "interactive", 1, lora=lora)
+                return (cpu_ns(daemon) - before) / 1e6 / len(scales) / rounds
 
-    for scale in (0, 1) * 3:
-        first(scale)
-    without, applied, turns = [], [], []
-    for _ in range(rounds):
-        changed_to_none, again = first(0), first(0)
-        without.append(again)
-        changed_to_one, again = first(1), first(1)
-        applied.append(again)
-        turns.append((changed_to_none + changed_to_one) / 2)
-    return {
-        "plain_ms": median(without),
-        "adapter_ms": median(applied),
-        "adapter_turn_ms": median(turns),
-    }
+            ask(0, 1)
+            return {
+                "plain_ms": ask(0, 0),
+                "adapter_ms": ask(1, 1),
+                "adapter_turn_ms": ask(0, 1),
+            }
+        finally:
+            daemon.close()
+
+
+def cpu_ns(daemon):
+    """CPU time of the daemon's only engine."""
+    pid = daemon.process.pid
+    tasks = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+    engines = " ".join(task.read_text() for task in tasks).split()
+    threads = [task for pid in engines for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
 
 
 def answer(daemon):
@@ -234,9 +246,10 @@ def table(r):
         "|---|---|",
         f"| Switch between two models in memory | {r['switch_ms']:+.1f} ms to the first token, "
         f"which takes {r['same_ms']:.1f} ms |",
-        f"| Switch of the adapter between two requests | "
-        f"{r['adapter_turn_ms'] - (r['plain_ms'] + r['adapter_ms']) / 2:+.1f} ms to the first token, "
-        f"which takes {r['plain_ms']:.1f} ms without and {r['adapter_ms']:.1f} ms with one |",
+        f"| Change of the adapter between two requests | "
+        f"{r['adapter_turn_ms'] - (r['plain_ms'] + r['adapter_ms']) / 2:+.1f} ms of CPU time for a "
+        f"request of one token, which takes {r['plain_ms']:.1f} ms without and "
+        f"{r['adapter_ms']:.1f} ms with an adapter |",
         f"| First token of an answer while another model embeds | "
         f"{r['first_beside_ms'] / r['first_alone_ms']:.2f} times "
         f"({r['first_alone_ms']:.0f} ms alone) |",
@@ -264,14 +277,13 @@ def main():
     with tempfile.TemporaryDirectory(prefix="several.") as folder:
         daemon = evening.Daemon(pathlib.Path(folder), Board(), 0)
         try:
-            make_adapter(pathlib.Path(folder))
             same, switch = switches(daemon, args.rounds)
-            result = {"same_ms": same, "switch_ms": switch} | adapters(daemon, args.rounds)
-            result |= beside(daemon, args.rounds)
+            result = {"same_ms": same, "switch_ms": switch} | beside(daemon, args.rounds)
             ours, theirs = embeddings(daemon, args.texts, max(3, args.rounds // 3))
             result |= {"texts_per_s": ours, "llama_server_texts_per_s": theirs}
         finally:
             daemon.close()
+    result |= adapters(args.rounds)
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
     if args.out:

@@ -13,9 +13,19 @@ use serde_json::{Value, json};
 use crate::client::{self, Streamed};
 use crate::executables::beside;
 use crate::harness::{Daemon, Engine, Setup, ok, root, until};
-use crate::real_models::{self, real_model};
+use crate::real_models;
 
 const DEMO: &str = "hearth-demo-q8_0";
+
+/// A daemon whose engines compute with one thread each: on a busy machine, the threads of
+/// several engines would wait for one another.
+fn real() -> Daemon {
+    Daemon::start(Setup {
+        engine: Engine::Real,
+        config: "[engine]\nthreads = 1\n",
+        ..Setup::default()
+    })
+}
 
 /// The engines' processes, in the order of their start.
 fn engines(daemon: &Daemon) -> Vec<i32> {
@@ -62,7 +72,7 @@ fn install_embedder(daemon: &Daemon) {
 
 #[test]
 fn a_killed_engine_leaves_the_answer_of_another_model() {
-    let daemon = Daemon::real();
+    let daemon = real();
     install_demo(&daemon, "mine");
     let long = json!({
         "model": DEMO, "temperature": 0, "max_tokens": 300, "ignore_eos": true,
@@ -126,14 +136,11 @@ fn alternating_requests_for_three_models_with_room_for_two_are_all_answered() {
     let daemon = Daemon::start(Setup {
         engine: Engine::Real,
         // Nothing that could be reduced instead: a model fits, or does not.
-        config: "[model]\ncontext = 2048\n[cache]\nmemory_mib = 0\n",
+        config: "[model]\ncontext = 2048\n[cache]\nmemory_mib = 0\n[engine]\nthreads = 1\n",
         ..Setup::default()
     });
     install_demo(&daemon, "mine");
-    match real_model("smollm2-135m") {
-        Some(real) => symlink(real, daemon.models().join("third.gguf")).unwrap(),
-        None => install_demo(&daemon, "third"),
-    }
+    install_demo(&daemon, "third");
     let models = [DEMO, "mine", "third"];
     set_available(&daemon, 1 << 30);
     let needed = models.map(|name| estimate(&daemon, name));
@@ -206,10 +213,7 @@ fn write_executable(path: &Path, body: &str) {
 #[test]
 fn five_hundred_texts_for_an_embedder_that_is_being_loaded_are_all_embedded() {
     const REQUESTS: usize = 10;
-    let mut daemon = Daemon::start(Setup {
-        engine: Engine::Real,
-        ..Setup::default()
-    });
+    let mut daemon = real();
     install_embedder(&daemon);
     close_gate(&mut daemon);
     let texts: Vec<String> = (0..500).map(|n| format!("text number {n}")).collect();
@@ -235,7 +239,7 @@ fn five_hundred_texts_for_an_embedder_that_is_being_loaded_are_all_embedded() {
 
 #[test]
 fn a_killed_embedder_leaves_a_running_answer_and_is_loaded_again() {
-    let daemon = Daemon::real();
+    let daemon = real();
     install_embedder(&daemon);
     let mut long = question(DEMO);
     long["max_tokens"] = 300.into();
