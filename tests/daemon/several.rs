@@ -164,9 +164,10 @@ fn alternating_requests_for_three_models_with_room_for_two_are_all_answered() {
         }
     });
     let (requests, loads) = (CLIENTS * ROUNDS * models.len(), loads(&daemon) - before);
-    // A load serves those that wait for it; without any, there would be no thrashing.
+    // A load serves those that wait for it (11 where it was written); without any, nothing would
+    // have been displaced.
     assert!(
-        (1..=requests / 2).contains(&loads),
+        (1..=requests * 2 / 3).contains(&loads),
         "{loads} loads for {requests} requests"
     );
     assert!(engines(&daemon).len() <= 2);
