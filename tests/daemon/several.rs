@@ -152,7 +152,7 @@ fn alternating_requests_for_three_models_with_room_for_two_are_all_answered() {
     // Each client goes round in its own direction, and waits for each answer.
     let ask_in_turn = |client: usize| {
         for n in 0..ROUNDS * models.len() {
-            let at = if client % 2 == 0 { n } else { 2 * n + client } % models.len();
+            let at = (n * (1 + client % 2) + client) % models.len();
             let (head, answer) = client::reply(client::post(&daemon, &question(models[at])));
             assert!(head.starts_with("http/1.1 200"), "{answer}");
             assert_eq!(client::content(&answer), client::content(&alone[at]));
