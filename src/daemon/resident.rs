@@ -74,11 +74,7 @@ impl Daemon {
         let (index, pool) = (self.store.index(), self.pool.status());
         let states = index.models().iter().map(|model| {
             let resident = pool.get(&model.name);
-            let mut status = status(model, resident, &pool, self.pool.holds(&model.name));
-            if index.takes_pictures(model) {
-                status.tasks.push("vision");
-            }
-            status
+            status(model, resident, &pool, self.pool.holds(&model.name))
         });
         states.collect()
     }

@@ -96,8 +96,7 @@ impl Model {
         self.status.context_size
     }
 
-    /// What it can be asked for: chat, completion, embedding, rerank, vision; empty if that is
-    /// unknown.
+    /// What it can be asked for: chat, completion, embedding, rerank; empty if that is unknown.
     #[zbus(property)]
     fn tasks(&self) -> Vec<&str> {
         self.status.tasks.clone()

@@ -141,7 +141,7 @@ impl ModelIndex {
     }
 
     /// Whether a model has a projector for pictures.
-    pub fn takes_pictures(&self, model: &StoredModel) -> bool {
+    fn takes_pictures(&self, model: &StoredModel) -> bool {
         let ProjectorOf::Found(found) = self.projector_of(model) else {
             return false;
         };
