@@ -124,7 +124,7 @@ class Board:
 
 
 class Daemon:
-    def __init__(self, folder, board, models_max):
+    def __init__(self, folder, board, models_max, engine=""):
         self.socket = folder / "hearthd.sock"
         self.log = folder / "log"
         models = folder / "models"
@@ -140,7 +140,7 @@ class Daemon:
             "engine": TARGET / "release/hearth-engine",
         }
         config.write_text(
-            f"[engine]\nmodels_max = {models_max}\n[dbus]\nenabled = false\n"
+            f"[engine]\nmodels_max = {models_max}\n{engine}[dbus]\nenabled = false\n"
             f'[http]\nsocket = "{self.socket}"\n[paths]\n'
             + "".join(f'{key} = "{value}"\n' for key, value in paths.items())
         )
@@ -176,7 +176,7 @@ class Daemon:
             self.process.wait()
 
 
-def chat(daemon, model, text, priority, tokens):
+def chat(daemon, model, text, priority, tokens, **more):
     """Times to the first token and to the end, in seconds."""
     began = time.monotonic()
     body = {
@@ -186,7 +186,7 @@ def chat(daemon, model, text, priority, tokens):
         "temperature": 0,
         "priority": priority,
         "stream": True,
-    }
+    } | more
     response = daemon.post("/v1/chat/completions", body)
     first = None
     for line in response:

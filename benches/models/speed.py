@@ -1,5 +1,5 @@
-"""What a second model costs: the switch between two, an answer beside an embedding run, and the
-speed of embeddings beside llama-server.
+"""What a second model costs: the switch between two, and between adapters of one, an answer beside
+an embedding run, and the speed of embeddings beside llama-server.
 
 usage: benches/models/speed.py [--texts N] [--rounds N] [--json FILE] [--out FILE]
   --texts N      texts that are embedded in one request (500)
@@ -29,6 +29,7 @@ import evening  # noqa: E402
 ROOT = HERE.parents[1]
 CHAT = "smollm2-135m-instruct-q4_1"
 OTHER = "qwen2.5-coder-0.5b-q4_k_m"
+ADAPTER = "tone"
 # The classes of work that the governor divides need answers of some length.
 TOKENS = 64
 PORT = 18431
@@ -63,6 +64,49 @@ def switches(daemon, rounds):
         turn = (first(CHAT) + first(OTHER)) / 2
         turns.append(turn - (same[-1] + same_other) / 2)
     return median(same), median(turns)
+
+
+def make_adapter(folder):
+    """An adapter of random weights; its values do not matter for the time."""
+    words = [evening.TARGET / "release/hearth-engine", "make-adapter"]
+    words += ["--base", evening.MODELS / f"{CHAT}.gguf", "--out", folder / "models" / f"{ADAPTER}.gguf"]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+def adapters(rounds):
+    """The engine's CPU time for a request of one token, in milliseconds: without an adapter again,
+    with one again, and where the request before had another one. With one thread, that is what it
+    takes, whatever else the machine does."""
+    with tempfile.TemporaryDirectory(prefix="several.") as folder:
+        daemon = evening.Daemon(pathlib.Path(folder), Board(), 0, "threads = 1\n")
+        try:
+            make_adapter(pathlib.Path(folder))
+
+            def ask(*scales):
+                """The CPU time of a request with each of these scales in turn."""
+                before = cpu_ns(daemon)
+                for scale in scales * rounds:
+                    lora = {ADAPTER: scale} if scale else {}
+                    evening.chat(daemon, CHAT, "Hello.", "interactive", 1, lora=lora)
+                return (cpu_ns(daemon) - before) / 1e6 / len(scales) / rounds
+
+            ask(0, 1)
+            return {
+                "plain_ms": ask(0, 0),
+                "adapter_ms": ask(1, 1),
+                "adapter_turn_ms": ask(0, 1),
+            }
+        finally:
+            daemon.close()
+
+
+def cpu_ns(daemon):
+    """CPU time of the daemon's only engine."""
+    pid = daemon.process.pid
+    tasks = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+    engines = " ".join(task.read_text() for task in tasks).split()
+    threads = [task for pid in engines for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
 
 
 def answer(daemon):
@@ -202,6 +246,10 @@ def table(r):
         "|---|---|",
         f"| Switch between two models in memory | {r['switch_ms']:+.1f} ms to the first token, "
         f"which takes {r['same_ms']:.1f} ms |",
+        f"| Change of the adapter between two requests | "
+        f"{r['adapter_turn_ms'] - (r['plain_ms'] + r['adapter_ms']) / 2:+.1f} ms of CPU time for a "
+        f"request of one token, which takes {r['plain_ms']:.1f} ms without and "
+        f"{r['adapter_ms']:.1f} ms with an adapter |",
         f"| First token of an answer while another model embeds | "
         f"{r['first_beside_ms'] / r['first_alone_ms']:.2f} times "
         f"({r['first_alone_ms']:.0f} ms alone) |",
@@ -235,6 +283,7 @@ def main():
             result |= {"texts_per_s": ours, "llama_server_texts_per_s": theirs}
         finally:
             daemon.close()
+    result |= adapters(args.rounds)
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
     if args.out:

@@ -18,6 +18,9 @@ pub struct ModelConfig {
     pub embedding: String,
     /// The model for reranking that names none. Empty: the only installed reranker.
     pub rerank: String,
+    /// The model for chats with pictures that name none. Empty: the only installed model that
+    /// takes pictures, else as for other requests.
+    pub vision: String,
     /// Further names of models, as clients send them: {"gpt-4o-mini" = "qwen2.5-1.5b"}. A
     /// model that has such a name itself comes first.
     pub aliases: BTreeMap<String, String>,
@@ -47,6 +50,7 @@ impl Default for ModelConfig {
             default: String::new(),
             embedding: String::new(),
             rerank: String::new(),
+            vision: String::new(),
             aliases: BTreeMap::new(),
             draft: BTreeMap::new(),
             pinned: Vec::new(),
@@ -65,6 +69,7 @@ impl ModelConfig {
             Use::Chat | Use::Completion | Use::Infill => &self.default,
             Use::Embedding => &self.embedding,
             Use::Rerank => &self.rerank,
+            Use::Vision => &self.vision,
         }
     }
 }

@@ -85,7 +85,8 @@ fn text<'a>(options: &'a Options, name: &str) -> Result<Option<&'a str>, Failure
 
 /// Decodes the request of `Prewarm`, and whether it ends with its caller.
 pub(super) fn prewarm(system: String, options: &Options) -> Result<(Prewarm, bool), Failure> {
-    check(options, &["model", "messages", "tools", "cancel_when_gone"])?;
+    let own = ["model", "messages", "tools", "cancel_when_gone"];
+    check(options, &[own.as_slice(), &["lora"]].concat())?;
     let prewarm = Prewarm {
         system,
         messages: match text(options, "messages")? {
@@ -97,6 +98,9 @@ pub(super) fn prewarm(system: String, options: &Options) -> Result<(Prewarm, boo
             Some(tools) => decode_tools(tools)?,
         },
         model: text(options, "model")?.map(str::to_owned),
+        lora: decode_options(&fields(options, &own)?)?
+            .lora
+            .unwrap_or_default(),
     };
     Ok((prewarm, ends_with_caller(options)?))
 }
@@ -283,6 +287,20 @@ mod tests {
         };
         assert_eq!(turn.options, expected);
         assert_eq!(turn.deadline, Some(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn a_prewarm_names_adapters() {
+        let lora = HashMap::from([("tone", 0.5)]);
+        let given = options([("model", "m".into()), ("lora", lora.into())]);
+        let (read, _) = prewarm("a".into(), &given).unwrap();
+        let tone = Lora {
+            adapter: AdapterRef::Name("tone".into()),
+            scale: 0.5,
+        };
+        assert_eq!(read.lora, [tone]);
+        let wrong = prewarm("a".into(), &options([("lora", 1_u32.into())]));
+        assert_eq!(wrong.unwrap_err().field.as_deref(), Some("lora"));
     }
 
     #[test]

@@ -72,8 +72,13 @@ impl Dispatcher {
         }
         let model = ModelRef::from(submission.model.as_deref());
         let purpose = submission.request.prompt.wanted();
+        if submission.request.prompt.media().next().is_some() {
+            // A projector may have been copied into the folder: it decides which model this is.
+            self.shared.store.refresh().await;
+        }
         let (model, kind) = self.resolve(&model, purpose).await?;
         let submission = self.name_adapters(submission, &model).await?;
+        self.renew_for(&model, &submission.request);
         self.check_media(&model, &submission.request.prompt)?;
         self.enqueue(caller, submission, owner, &config, model, kind)
     }

@@ -1,14 +1,10 @@
-//! Embeddings: one text at a time, so that answers continue in between.
+//! Embeddings.
 
-use hearth_proto::{Command, Event, Failure, FailureKind, ModelRef, Priority, Prompt, Use};
+use hearth_proto::{Command, Event, Failure, ModelRef, RequestId, Use};
 
 use super::Dispatcher;
-use super::accept::check_size;
+use super::texts::{TEXTS_MAX, TextWork};
 use crate::caller::Caller;
-use crate::engines::{engine_died, stopping};
-
-/// The most texts in one request (OpenAI's bound).
-pub(super) const TEXTS_MAX: usize = 2048;
 
 /// Vectors of texts, in their order.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,70 +31,43 @@ impl Dispatcher {
         texts: Vec<String>,
     ) -> Result<Embeddings, Failure> {
         check_texts(&texts)?;
-        let config = self.shared.config.get();
-        if let (_, Some(kind)) = self.resolve(model, Use::Embedding).await? {
-            kind.check(Use::Embedding)?;
-        }
-        let (now, user) = (self.now(), caller.principal);
-        self.shared
-            .requests
-            .lock()
-            .check_tokens(now, user, &config.limits)?;
-        let mut result = Embeddings {
-            vectors: Vec::with_capacity(texts.len()),
-            tokens: 0,
-            model: self
-                .shared
-                .pool
-                .ready_or_load(caller, model, Use::Embedding)
-                .await?,
-        };
-        for (at, text) in texts.into_iter().enumerate() {
-            if self.shared.requests.lock().draining {
-                return Err(stopping());
-            }
-            check_size(&Prompt::Text(text.clone()), config.queue.prompt_max_bytes)?;
-            let embedded = self.embed_one(caller, &result.model, text).await;
-            let (embedding, tokens) = embedded.map_err(|failure| in_text(failure, at))?;
-            result.tokens = result.tokens.saturating_add(tokens);
-            result.vectors.push(embedding);
-        }
+        let worked = self.work_on(caller, model, &Embed, texts.into_iter());
+        let worked = worked.await?;
+        let (user, sender) = (caller.principal, &caller.origin);
         let caller_unit = caller.unit.as_deref().unwrap_or_default();
-        let (sender, model) = (&caller.origin, result.model.as_str());
+        let model = worked.model.as_str();
         log::info!(
             uid:% = user, caller_unit, sender:%, model,
-            texts = result.vectors.len(), prompt_tokens = result.tokens;
+            texts = worked.outputs.len(), prompt_tokens = worked.tokens;
             "embedded"
         );
-        Ok(result)
+        Ok(Embeddings {
+            vectors: worked.outputs,
+            tokens: worked.tokens,
+            model: worked.model,
+        })
+    }
+}
+
+/// The vector of each text.
+struct Embed;
+
+impl TextWork for Embed {
+    type Output = Vec<f32>;
+    const PURPOSE: Use = Use::Embedding;
+    const WHAT: &'static str = "text";
+
+    fn command(&self, id: RequestId, text: String) -> Command {
+        Command::Embed { id, text }
     }
 
-    /// The vector of one text and its number of tokens.
-    async fn embed_one(
-        &self,
-        caller: &Caller,
-        model: &str,
-        text: String,
-    ) -> Result<(Vec<f32>, u32), Failure> {
-        // Another request may have loaded another model meanwhile.
-        let wanted = ModelRef::named(model);
-        let pool = &self.shared.pool;
-        pool.ready_or_load(caller, &wanted, Use::Embedding).await?;
-        let sets_keep_alive = caller.keep.is_some();
-        // An import of many texts is not to slow down answers of other models.
-        let class = Priority::Background;
-        let embed = |id| Command::Embed { id, text };
-        let reply = self.call_engine(model, class, embed, sets_keep_alive);
-        let Event::Embedded {
-            embedding, tokens, ..
-        } = reply.await?
-        else {
-            return Err(engine_died());
-        };
-        let (now, uid) = (self.now(), caller.principal.uid());
-        self.shared.requests.lock().quotas.charge(now, uid, tokens);
-        self.shared.metrics.computed(Some(uid), tokens);
-        Ok((embedding, tokens))
+    fn output(event: Event) -> Option<(Self::Output, u32)> {
+        match event {
+            Event::Embedded {
+                embedding, tokens, ..
+            } => Some((embedding, tokens)),
+            _ => None,
+        }
     }
 }
 
@@ -115,11 +84,4 @@ fn check_texts(texts: &[String]) -> Result<(), Failure> {
         ))),
         None => Ok(()),
     }
-}
-
-fn in_text(mut failure: Failure, at: usize) -> Failure {
-    if failure.kind == FailureKind::ContextTooLong {
-        failure.message = format!("text {at}: {}", failure.message);
-    }
-    failure
 }

@@ -37,9 +37,10 @@ impl Dispatcher {
         let Some(projector) = projector else {
             return Ok(());
         };
-        // It was imported after its model was loaded.
+        // An engine that ends is followed by one with what is installed now.
         let pool = self.shared.pool.status();
-        let info = pool.get(model).and_then(|loaded| loaded.info.as_ref());
+        let loaded = pool.get(model).filter(|loaded| !loaded.is_ending);
+        let info = loaded.and_then(|loaded| loaded.info.as_ref());
         if info.is_some_and(|info| !info.vision && !info.audio) {
             return not_supported(format!(
                 "{model} was loaded without its projector: unload it (`hearthctl unload`), then \

@@ -11,12 +11,14 @@ mod entry;
 mod limits;
 mod media;
 mod order;
+mod parts;
 mod prewarm;
 mod requests;
 mod rerank;
 mod resume;
 mod run;
 mod stream;
+mod texts;
 mod tokens;
 
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! Prewarming: prompts that are computed before a request needs them.
 
 use hearth_proto::{
-    Failure, FailureKind, GenerateRequest, Message, ModelRef, Priority, Prompt, Submission, Use,
+    Failure, FailureKind, GenerateRequest, Lora, Message, ModelRef, Priority, Prompt, Submission,
+    Use,
 };
 use serde_json::Value;
 
@@ -27,6 +28,8 @@ pub struct Prewarm {
     pub tools: Vec<Value>,
     /// Name of the model; `None`: the loaded or the default one.
     pub model: Option<String>,
+    /// The adapters that the conversations apply.
+    pub lora: Vec<Lora>,
 }
 
 impl Prewarm {
@@ -51,6 +54,7 @@ impl Prewarm {
                     messages,
                     tools: self.tools,
                 },
+                lora: self.lora,
                 priority: Priority::Background,
                 prewarm: true,
                 ..GenerateRequest::default()
@@ -109,6 +113,7 @@ impl Dispatcher {
             messages: Vec::new(),
             tools: table.tools.clone(),
             model: Some(model),
+            lora: Vec::new(),
         };
         let caller = Caller::new(Principal::Uid(0), Origin::Config);
         let submission = prewarm.submission()?;

@@ -1,12 +1,10 @@
-//! Scores of documents: one document at a time, so that answers continue in between.
+//! Scores of documents.
 
-use hearth_proto::{Command, Event, Failure, FailureKind, ModelRef, Priority, Use};
+use hearth_proto::{Command, Event, Failure, ModelRef, RequestId, Use};
 
 use super::Dispatcher;
-use super::accept::check_bytes;
-use super::embed::TEXTS_MAX;
+use super::texts::{TEXTS_MAX, TextWork};
 use crate::caller::Caller;
-use crate::engines::{engine_died, stopping};
 
 /// A request to score documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,73 +39,58 @@ impl Dispatcher {
     /// `QuotaExceeded`; those of loading; `EngineCrashed`.
     pub async fn rerank(&self, caller: &Caller, request: &Rerank) -> Result<Ranking, Failure> {
         check(request)?;
-        let config = self.shared.config.get();
-        if let (_, Some(kind)) = self.resolve(&request.model, Use::Rerank).await? {
-            kind.check(Use::Rerank)?;
-        }
-        let (now, user) = (self.now(), caller.principal);
-        self.shared
-            .requests
-            .lock()
-            .check_tokens(now, user, &config.limits)?;
-        let mut ranking = Ranking {
-            results: Vec::with_capacity(request.documents.len()),
-            tokens: 0,
-            model: self
-                .shared
-                .pool
-                .ready_or_load(caller, &request.model, Use::Rerank)
-                .await?,
+        let documents = request.documents.iter().cloned();
+        let score = Score {
+            query: &request.query,
         };
-        for (at, document) in request.documents.iter().enumerate() {
-            if self.shared.requests.lock().draining {
-                return Err(stopping());
-            }
-            let bytes = request.query.len() + document.len();
-            check_bytes(bytes, config.queue.prompt_max_bytes)?;
-            let scored = self.score(caller, &ranking.model, &request.query, document);
-            let (score, tokens) = scored.await.map_err(|failure| in_document(failure, at))?;
-            ranking.tokens = ranking.tokens.saturating_add(tokens);
-            ranking.results.push((at, score));
-        }
-        ranking.results.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-        ranking.results.truncate(most(request.top_n));
+        let worked = self.work_on(caller, &request.model, &score, documents);
+        let worked = worked.await?;
+        let mut results: Vec<(usize, f32)> = worked.outputs.into_iter().enumerate().collect();
+        results.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        results.truncate(most(request.top_n));
+        let (user, sender) = (caller.principal, &caller.origin);
         let caller_unit = caller.unit.as_deref().unwrap_or_default();
-        let (sender, model) = (&caller.origin, ranking.model.as_str());
+        let model = worked.model.as_str();
         log::info!(
             uid:% = user, caller_unit, sender:%, model,
-            documents = request.documents.len(), prompt_tokens = ranking.tokens;
+            documents = request.documents.len(), prompt_tokens = worked.tokens;
             "reranked"
         );
-        Ok(ranking)
+        Ok(Ranking {
+            results,
+            tokens: worked.tokens,
+            model: worked.model,
+        })
+    }
+}
+
+/// The score of each document.
+struct Score<'a> {
+    query: &'a str,
+}
+
+impl TextWork for Score<'_> {
+    type Output = f32;
+    const PURPOSE: Use = Use::Rerank;
+    const WHAT: &'static str = "document";
+
+    fn more_bytes(&self) -> usize {
+        self.query.len()
     }
 
-    /// The score of one document and the number of its tokens with the query.
-    async fn score(
-        &self,
-        caller: &Caller,
-        model: &str,
-        query: &str,
-        document: &str,
-    ) -> Result<(f32, u32), Failure> {
-        // Another request may have loaded another model meanwhile.
-        let wanted = ModelRef::named(model);
-        let pool = &self.shared.pool;
-        pool.ready_or_load(caller, &wanted, Use::Rerank).await?;
-        let sets_keep_alive = caller.keep.is_some();
-        let command = |id| Command::Rerank {
+    fn command(&self, id: RequestId, document: String) -> Command {
+        Command::Rerank {
             id,
-            query: query.to_owned(),
-            document: document.to_owned(),
-        };
-        let reply = self.call_engine(model, Priority::Background, command, sets_keep_alive);
-        let Event::Ranked { score, tokens, .. } = reply.await? else {
-            return Err(engine_died());
-        };
-        let (now, uid) = (self.now(), caller.principal.uid());
-        self.shared.requests.lock().quotas.charge(now, uid, tokens);
-        self.shared.metrics.computed(Some(uid), tokens);
-        Ok((score, tokens))
+            query: self.query.to_owned(),
+            document,
+        }
+    }
+
+    fn output(event: Event) -> Option<(Self::Output, u32)> {
+        match event {
+            Event::Ranked { score, tokens, .. } => Some((score, tokens)),
+            _ => None,
+        }
     }
 }
 
@@ -136,11 +119,4 @@ fn check(request: &Rerank) -> Result<(), Failure> {
         return Err(Failure::invalid_field("top_n", "must be at least 1"));
     }
     Ok(())
-}
-
-fn in_document(mut failure: Failure, at: usize) -> Failure {
-    if failure.kind == FailureKind::ContextTooLong {
-        failure.message = format!("document {at}: {}", failure.message);
-    }
-    failure
 }

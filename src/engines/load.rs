@@ -17,6 +17,7 @@ use hearth_proto::{
 };
 
 use super::draft::{self, Draft, LoadedDraft};
+use super::parts::PartId;
 use super::projector::Projector;
 use super::residency::Footprint;
 use super::slot::FileId;
@@ -33,6 +34,8 @@ pub(super) struct Admitted {
     pub(super) note: String,
     /// The file that is to be loaded.
     pub(super) file: FileId,
+    /// The files that are installed beside it.
+    pub(super) parts: Vec<PartId>,
     /// The memory that it may take.
     pub(super) estimate: Bytes,
     /// The draft model that is loaded with it.
@@ -75,6 +78,8 @@ impl From<&Config> for Wanted {
 /// The files that are loaded with a model.
 #[derive(Clone, Debug)]
 struct Parts {
+    /// All that there are, also those that are left out.
+    installed: Vec<PartId>,
     adapters: Vec<AdapterFile>,
     projector: Projector,
 }
@@ -99,6 +104,7 @@ pub(super) async fn prepare(
     let model = pool.shared.store.find(&ModelRef::named(name)).await?;
     let index = pool.shared.store.index();
     let parts = Parts {
+        installed: PartId::all(&index, &model),
         adapters: adapters::files(&index, &model.name),
         projector: Projector::of(&index, &model),
     };
@@ -195,6 +201,7 @@ fn fit_with(config: &Config, model: StoredModel, parts: Parts, board: &BoardStat
     };
     let missing = missing(config, &header, board);
     let mut admitted = request(config, model, parts.projector, board, &header, fitted);
+    admitted.parts = parts.installed;
     adapters::add(&mut admitted, parts.adapters);
     let admitted = Box::new(admitted);
     if admitted.note.is_empty() {
@@ -246,6 +253,7 @@ fn request(
         request,
         note: fitted.note,
         file,
+        parts: Vec::new(),
         estimate: Bytes(fitted.estimate.total.0.saturating_add(projector.memory.0)),
         draft: None,
     }

@@ -9,6 +9,7 @@ mod admission;
 mod draft;
 mod event;
 mod load;
+mod parts;
 mod pressure;
 mod process;
 mod projector;
@@ -38,6 +39,7 @@ use crate::clock::Clock;
 use crate::config::ConfigReader;
 use crate::models::ModelStore;
 pub use event::{Death, PoolEvent};
+pub(crate) use parts::PartId;
 pub use process::{EngineProcess, Launcher};
 pub(crate) use residency::ReadyModel;
 use residency::Residency;
@@ -48,6 +50,8 @@ pub use status::{PoolStatus, ResidentModel};
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Seconds after which a caller may try again that was refused because the daemon stops.
 pub(crate) const RETRY_S: u32 = 5;
+/// The class of those who wait for a model without a request in the queue.
+const WAITS: Priority = Priority::Normal;
 
 /// Handle on the pool; clones share everything.
 #[derive(Clone, Debug)]
@@ -131,7 +135,7 @@ impl EnginePool {
         self.check_running()?;
         log::info!(uid:% = caller.principal, model; "load requested");
         let keep = caller.keep.is_some();
-        self.change(|residency| residency.want(model, Priority::Normal, Some(sender), keep));
+        self.change(|residency| residency.want(model, WAITS, Some(sender), keep));
         loaded.await.map_err(|_| engine_died())??;
         let now = self.now();
         self.change_quietly(|residency| residency.asked_for(now, model));
@@ -152,7 +156,8 @@ impl EnginePool {
             Some(loaded) => loaded.name,
             None => self.shared.store.find_for(model, purpose).await?.name,
         };
-        if !self.shared.residency.lock().is_ready(&name) {
+        let now = self.now();
+        if !self.shared.residency.lock().use_if_ready(now, &name) {
             self.load_installed(caller, &name).await?;
         }
         Ok(name)

@@ -38,7 +38,7 @@ pub(super) struct Residency {
     draining: bool,
     stopping: bool,
     /// What is to be reported, in order.
-    events: Vec<PoolEvent>,
+    pub(super) events: Vec<PoolEvent>,
 }
 
 /// A model that is ready for requests.

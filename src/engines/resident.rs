@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::HEARTBEAT;
 use super::draft::LoadedDraft;
 use super::load::add_note;
+use super::parts::PartId;
 use super::slot::{FileId, Slots};
 use super::status::ResidentModel;
 
@@ -62,6 +63,8 @@ pub(super) struct Engine {
     /// `None` until its process has been started.
     pub(super) pid: Option<u32>,
     pub(super) file: FileId,
+    /// The adapters and the projector that were installed for the model when it was loaded.
+    pub(super) parts: Vec<PartId>,
     /// What was reduced to fit the memory; empty if nothing was.
     pub(super) note: String,
     pub(super) slots: Slots,

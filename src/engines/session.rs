@@ -46,6 +46,7 @@ pub(super) fn unstarted(admitted: &Admitted, changed: &watch::Sender<()>) -> Eng
         serial: 0,
         pid: None,
         file: admitted.file,
+        parts: admitted.parts.clone(),
         note: admitted.note.clone(),
         slots: Slots::new(changed.clone()),
         info: None,

@@ -6,7 +6,7 @@ use hearth_policy::holds::{Hold, Keep};
 use hearth_proto::{Failure, FailureKind, ModelRef, Use};
 
 use super::residency::Residency;
-use super::{EnginePool, HEARTBEAT, process_is_gone};
+use super::{EnginePool, HEARTBEAT, WAITS, process_is_gone};
 use crate::caller::Caller;
 
 impl Residency {
@@ -64,8 +64,19 @@ impl Residency {
     /// A caller has asked for a loaded model to be in memory.
     pub(super) fn asked_for(&mut self, now: Duration, model: &str) {
         if let Some(resident) = self.models.get_mut(model) {
-            resident.last_busy = now;
+            resident.use_by(now, WAITS);
         }
+    }
+
+    /// Records a use of a model if it is ready, and returns whether it is. The use counts with
+    /// the class of a load: embeddings compute in the background, but the model would not make
+    /// room for a request of that class, as it would be loaded again before that one.
+    pub(super) fn use_if_ready(&mut self, now: Duration, model: &str) -> bool {
+        let is_ready = self.is_ready(model);
+        if is_ready {
+            self.asked_for(now, model);
+        }
+        is_ready
     }
 
     /// Whether a model was idle for `limit` and nobody keeps it. A limit of zero means never.

@@ -127,14 +127,27 @@ impl ModelIndex {
         found.ok_or_else(|| self.not_found(model.name().or(configured.name())))
     }
 
-    /// The only model that was made for this use and for no other.
+    /// The only model that was made for this use and for no other, or that takes pictures.
     pub(super) fn specialist(&self, purpose: Use) -> Option<&StoredModel> {
         let is_made_for = |model: &&StoredModel| {
+            if purpose == Use::Vision {
+                return self.takes_pictures(model);
+            }
             let kind = model.kind();
             kind.is_some_and(|kind| kind.can(purpose) && !kind.can(Use::Completion))
         };
         let mut made_for = self.models.iter().filter(is_made_for);
         made_for.next().filter(|_| made_for.next().is_none())
+    }
+
+    /// Whether a model has a projector for pictures.
+    fn takes_pictures(&self, model: &StoredModel) -> bool {
+        let ProjectorOf::Found(found) = self.projector_of(model) else {
+            return false;
+        };
+        let header = found.header.ok();
+        let projector = header.and_then(|header| header.projector);
+        projector.is_some_and(|projector| projector.vision)
     }
 
     fn only_imported(&self, purpose: Use) -> Option<&StoredModel> {

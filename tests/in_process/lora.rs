@@ -1,16 +1,18 @@
 //! Adapters: listed with their models, named in requests, sent to the engine.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
 use hearth_gguf::read_header;
 use hearth_gguf::synthetic::{AdapterShape, Shape, Storage, make, make_adapter};
-use hearth_proto::{AdapterRef, Command, Lora};
+use hearth_proto::{AdapterRef, Command, FailureKind, Lora};
 use hearth_testing::{Answers, Folder, Script, Step};
 use serde_json::{Value, json};
 
-use crate::harness::{MODEL, World};
+use crate::bus::Options;
+use crate::harness::{MODEL, World, until};
 use crate::http::{CHAT, body};
 
 fn write_model(path: &Path, shape: &str) {
@@ -199,6 +201,66 @@ async fn adapters_that_do_not_fit_do_not_keep_their_model_out() {
     assert!(loads[0].adapters.is_empty(), "{:?}", loads[0]);
     let note = world.daemon.status().limit_reason;
     assert!(note.contains("without its adapters"), "{note}");
+    // There is no more memory when it is loaded again: it is left to the engine to refuse it.
+    let reply = world.post(CHAT, &with(json!({"tone": 1}))).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(world.loads(), ["small"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adapter_installed_later_is_loaded_for_the_request_that_names_it() {
+    let world = world(Script::token_ms(100)).await;
+    let text = "word ".repeat(20);
+    let running = world.submit(&text).await.unwrap();
+    world.until_running(1).await;
+    let models = world.folder.models();
+    write_adapter(&models.join("zest.gguf"), &models.join("small.gguf"));
+    // No reason to load the model again: nobody names it.
+    let reply = world.post(CHAT, &with(json!({"tone": 1}))).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(world.loads(), ["small"]);
+    for _ in 0..2 {
+        let reply = world.post(CHAT, &with(json!({"zest": 1}))).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    assert_eq!(running.collect().await.unwrap().content, text);
+    let loads = world.engine.picked(|command| match command {
+        Command::Load(request) => Some(request.adapters.clone()),
+        _ => None,
+    });
+    let names = |n: usize| -> Vec<&str> { loads[n].iter().map(|a| a.name.as_str()).collect() };
+    assert_eq!((loads.len(), names(0)), (2, vec!["brief", "tone"]));
+    assert_eq!(names(1), ["brief", "tone", "zest"]);
+    assert_eq!(world.daemon.status().engine_crashes, 0);
+    // Another file of that name is another adapter.
+    let zest = File::options().append(true).open(models.join("zest.gguf"));
+    zest.unwrap().set_len(1 << 20).unwrap();
+    let reply = world.post(CHAT, &with(json!({"zest": 1}))).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(world.loads(), ["small"; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prewarm_applies_adapters() {
+    let world = world(Script::default()).await;
+    let bus = world.bus().await;
+    for name in ["tone", "brief"] {
+        let lora = HashMap::from([(name, 0.5_f64)]);
+        let options = Options::from([("lora", lora.into())]);
+        let queued: Result<(), _> = bus.manager("Prewarm", &("Be brief.", options)).await;
+        queued.unwrap();
+    }
+    let sent = || -> Vec<(bool, Vec<Lora>)> {
+        let requests = world.requests().into_iter();
+        requests.map(|r| (r.prewarm, r.lora)).collect()
+    };
+    until("all are computed", || sent().len() == 2).await;
+    let expected = ["tone", "brief"].map(|name| (true, vec![named(name, 0.5)]));
+    assert_eq!(sent(), expected);
+    let lora = HashMap::from([("none", 1.0_f64)]);
+    let options = Options::from([("lora", lora.into())]);
+    let refused = bus.refused("Prewarm", &("Be brief.", options)).await;
+    assert_eq!(refused.kind, Some(FailureKind::InvalidArgs), "{refused:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,3 +25,4 @@ mod sessions;
 mod several;
 mod store;
 mod tune;
+mod vision;

@@ -203,6 +203,32 @@ async fn work_in_the_background_waits_for_a_model_that_someone_talks_to() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_embedder_that_would_be_loaded_again_first_does_not_make_room() {
+    // 80 ms for each text.
+    let script = Script {
+        prefill_time: Duration::from_millis(20),
+        ..Script::default()
+    };
+    let world = world("[engine]\nmodels_max = 1\n", script).await;
+    let dispatcher = &world.daemon.dispatcher;
+    let (caller, embedder) = (caller(), ModelRef::named("b"));
+    let texts = vec!["text".to_owned(); 1500];
+    let embedded = dispatcher.embed(&caller, &embedder, texts);
+    let summary = async {
+        sleep(Duration::from_secs(5)).await;
+        let mut submission = to("a", "a summary");
+        submission.request.priority = Priority::Background;
+        let stream = dispatcher.submit(&caller, submission).await.unwrap();
+        stream.collect().await.unwrap().content
+    };
+    let (embedded, summary) = tokio::join!(embedded, summary);
+    assert_eq!(embedded.unwrap().vectors.len(), 1500);
+    assert_eq!(summary, "a summary");
+    // The summary has its turn when it has waited for a minute.
+    assert_eq!(world.loads(), ["b", "a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_model_is_unloaded_and_the_others_stay() {
     let world = world("", Script::token_ms(100)).await;
     let running = submit(&world, "a", "an answer").await.unwrap();

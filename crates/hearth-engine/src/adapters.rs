@@ -56,8 +56,8 @@ fn find(wanted: &AdapterRef, loaded: &[LoadedAdapter]) -> Result<(usize, u128), 
     let Some(at) = loaded.iter().position(is_it) else {
         let names: Vec<&str> = loaded.iter().map(|adapter| &*adapter.name).collect();
         let message = format!(
-            "the adapter {wanted} is not in memory (there are: {}): it was installed after the \
-             model was loaded, or memory was short; unload the model and ask again",
+            "the adapter {wanted} is not in memory (there are: {}): memory was short when the \
+             model was loaded; unload other models and this one, then ask again",
             names.join(", ")
         );
         return Err(Failure::invalid(message).about("lora"));

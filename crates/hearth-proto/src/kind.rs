@@ -40,6 +40,8 @@ pub enum Use {
     Infill,
     /// How well texts match a query.
     Rerank,
+    /// The next turn of a conversation in which there are pictures.
+    Vision,
 }
 
 /// How a model pools its tokens' vectors (`enum llama_pooling_type`).
@@ -134,11 +136,12 @@ impl ModelKind {
         }
     }
 
-    /// Whether it supports this use. Text models can also compute embeddings.
+    /// Whether it supports this use. Text models can also compute embeddings. Whether a chat
+    /// model takes pictures depends on its projector, not on its kind.
     pub fn can(self, wanted: Use) -> bool {
         match self {
             Self::Chat => wanted != Use::Rerank,
-            Self::Base => !matches!(wanted, Use::Chat | Use::Rerank),
+            Self::Base => !matches!(wanted, Use::Chat | Use::Rerank | Use::Vision),
             Self::Embedding => wanted == Use::Embedding,
             Self::Reranker => wanted == Use::Rerank,
             Self::EncoderDecoder | Self::Diffusion | Self::Adapter | Self::Part => false,
@@ -184,6 +187,7 @@ impl ModelKind {
                  Qwen2.5-Coder"
             }
             Use::Rerank => "name a reranker, such as bge-reranker, to score texts",
+            Use::Vision => "name a chat model with a projector for pictures",
         };
         let message = format!("the model is {what}; {other}: `hearthctl models` lists the kinds");
         Err(Failure::new(FailureKind::NotSupported, message))
@@ -286,6 +290,7 @@ mod tests {
                 Use::Embedding,
                 Use::Infill,
                 Use::Rerank,
+                Use::Vision,
             ] {
                 match kind.check(wanted) {
                     Ok(()) => assert!(kind.can(wanted)),

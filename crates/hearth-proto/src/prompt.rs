@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Media, Message, Use};
+use super::{Media, MediaKind, Message, Use};
 
 /// The input that the model continues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,10 +26,15 @@ impl Prompt {
     /// The use that a model must support for this prompt.
     pub fn wanted(&self) -> Use {
         match self {
+            Self::Chat { .. } if self.has_pictures() => Use::Vision,
             Self::Chat { .. } => Use::Chat,
             Self::Text(_) => Use::Completion,
             Self::Infill(_) => Use::Infill,
         }
+    }
+
+    fn has_pictures(&self) -> bool {
+        self.media().any(|media| media.kind == MediaKind::Picture)
     }
 
     /// The pictures and sounds in it, in order.
@@ -88,6 +93,28 @@ pub struct Snippet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chat_with_a_picture_is_a_use_of_its_own() {
+        let with = |kinds: &[MediaKind]| {
+            let media = kinds.iter().map(|kind| Media {
+                kind: *kind,
+                ..Media::default()
+            });
+            let message = Message {
+                media: media.collect(),
+                ..Message::default()
+            };
+            let chat = Prompt::Chat {
+                messages: vec![Message::default(), message, Message::default()],
+                tools: Vec::new(),
+            };
+            chat.wanted()
+        };
+        assert_eq!(with(&[]), Use::Chat);
+        assert_eq!(with(&[MediaKind::Sound]), Use::Chat);
+        assert_eq!(with(&[MediaKind::Sound, MediaKind::Picture]), Use::Vision);
+    }
 
     #[test]
     fn all_texts_count() {

@@ -193,8 +193,8 @@ impl Session {
             has_chat_template: false,
             kind: self.script.kind,
             chat: ChatAbilities::default(),
-            vision: false,
-            audio: false,
+            vision: request.projector.is_some(),
+            audio: request.projector.is_some(),
             draft_problem: match request.draft {
                 Some(_) => self.script.draft_problem.clone(),
                 None => String::new(),

@@ -1,5 +1,6 @@
 //! `prewarm`: computes the beginning of conversations ahead of time.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use zbus::Variant;
 use crate::bus::{Bus, Options};
 use crate::error::Result;
 use crate::global::Global;
-use crate::request::json_file;
+use crate::request::{json_file, lora};
 use crate::{input, output};
 
 #[derive(Debug, Args)]
@@ -22,6 +23,10 @@ pub struct PrewarmArgs {
     /// Tools that the conversations will offer: a JSON list in OpenAI's format.
     #[arg(long, value_name = "FILE", value_parser = json_file)]
     pub tools: Option<Value>,
+    /// Adapter that the conversations will apply, at this scale (1 if omitted); repeat for
+    /// several.
+    #[arg(long, value_name = "NAME[=SCALE]", value_parser = lora)]
+    pub lora: Vec<(String, f32)>,
 }
 
 /// `hearthctl prewarm`.
@@ -34,6 +39,12 @@ pub async fn run(global: &Global, args: &PrewarmArgs) -> Result {
     }
     if let Some(tools) = &tools {
         options.insert("tools", Variant::from(tools.as_str()));
+    }
+    if !args.lora.is_empty() {
+        let adapters = args.lora.iter();
+        let adapters = adapters.map(|(name, scale)| (name.as_str(), f64::from(*scale)));
+        let adapters: HashMap<&str, f64> = adapters.collect();
+        options.insert("lora", Variant::from(adapters));
     }
     let bus = Bus::connect(global).await?;
     bus.service.prewarm(&system, &options).await?;

@@ -47,6 +47,14 @@ class Board:
         """The address of the bus."""
         return f"unix:path={self.dir / 'bus'}"
 
+    def add_projector(self, model: str, width: int) -> None:
+        """Make a projector of random weights for a model whose embeddings have this width."""
+        models = self.dir / "models"
+        models.mkdir(exist_ok=True)
+        out = models / f"mmproj-{model}.gguf"
+        words = ["--projector", "tiny-gemma3", "--text-width", str(width), "--out", out]
+        subprocess.run([BIN / "hearth-engine", "make-model", *words], check=True)
+
     def start_bus(self) -> None:
         """Start the bus, as packaging/private-bus.sh does."""
         (self.dir / "bus").unlink(missing_ok=True)

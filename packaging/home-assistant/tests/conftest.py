@@ -44,6 +44,14 @@ def fake_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     yield from _running(Board(tmp_path_factory.mktemp("fake"), fake=""))
 
 
+@pytest.fixture(scope="session")
+def seeing_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """A demo model that takes pictures, of which it can say nothing."""
+    board = Board(tmp_path_factory.mktemp("seeing"))
+    board.add_projector("hearth-demo-q8_0", 256)
+    yield from _running(board)
+
+
 @pytest.fixture
 def own_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     """A demo model for one test, to stop and start."""

@@ -44,6 +44,7 @@ fn admit(pool: &mut Residency, now: Duration, model: &str) {
         serial: 0,
         pid: None,
         file: FileId::default(),
+        parts: Vec::new(),
         note: String::new(),
         slots: Slots::new(watch::Sender::default()),
         info: None,

@@ -48,7 +48,7 @@ pub struct QueueArgs {
 }
 
 /// An adapter and its scale.
-fn lora(text: &str) -> Result<(String, f32), String> {
+pub fn lora(text: &str) -> Result<(String, f32), String> {
     let (name, scale) = match text.rsplit_once('=') {
         None => (text, 1.0),
         Some((name, scale)) => match scale.parse::<f32>() {

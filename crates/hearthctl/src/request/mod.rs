@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use zbus::Variant;
 
 use crate::bus::Options;
-pub use args::{PRIORITIES, QueueArgs, RequestArgs, json_file};
+pub use args::{PRIORITIES, QueueArgs, RequestArgs, json_file, lora};
 pub use sampling::SamplingArgs;
 
 /// One message of a conversation.
