@@ -20,7 +20,7 @@ pub(super) async fn props(State(daemon): State<Daemon>) -> Result<Json<Value>, A
         "model_alias": props.model,
         "model_path": format!("{}.gguf", props.model),
         "chat_template": props.chat_template,
-        "modalities": {"vision": false, "audio": false},
+        "modalities": {"vision": props.vision, "audio": props.audio},
         "build_info": BUILD,
         "is_sleeping": !props.is_loaded,
         "endpoint_slots": false,

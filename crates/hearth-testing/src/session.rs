@@ -193,8 +193,8 @@ impl Session {
             has_chat_template: false,
             kind: self.script.kind,
             chat: ChatAbilities::default(),
-            vision: false,
-            audio: false,
+            vision: request.projector.is_some(),
+            audio: request.projector.is_some(),
             load_ms: u64::try_from(self.script.load_time.as_millis()).unwrap_or(u64::MAX),
         }
     }
