@@ -21,6 +21,7 @@ mod serve;
 mod stream;
 mod token;
 mod tokens;
+mod transcriptions;
 mod write_timeout;
 
 use std::future::Future;
@@ -106,6 +107,7 @@ pub fn router(daemon: Daemon) -> Router {
         .route("/v1/completions", post(chat::completion))
         .route("/v1/responses", post(responses::responses))
         .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/v1/audio/transcriptions", post(transcriptions::transcribe))
         .route("/infill", post(infill::infill))
         .route("/v1/rerank", post(rerank::rerank))
         .route("/v1/reranking", post(rerank::rerank))

@@ -23,4 +23,7 @@ mod responses;
 mod sessions;
 mod several;
 mod store;
+mod transcriptions;
 mod tune;
+#[path = "../common/wav.rs"]
+mod wav;
