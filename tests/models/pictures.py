@@ -21,6 +21,7 @@ import json
 import math
 import os
 import pathlib
+import random
 import struct
 import subprocess
 import sys
@@ -63,10 +64,11 @@ def bmp(width, height, invert=0):
     return head + b"".join(lines)
 
 
-def wav(seconds, hertz):
-    """Syllables of a tone that rises."""
-    count = seconds * RATE
-    wave = lambda n: 12000 * math.sin(math.tau * hertz * (1 + n / count) * n / RATE) if n // 4000 % 3 else 0
+def wav(seconds, noise=False):
+    """Syllables of a tone that rises, or noise."""
+    count, dice = seconds * RATE, random.Random(1)
+    tone = lambda n: 12000 * math.sin(math.tau * 200 * (1 + n / count) * n / RATE) if n // 4000 % 3 else 0
+    wave = (lambda n: dice.randrange(-12000, 12000)) if noise else tone
     samples = struct.pack(f"<{count}h", *(int(wave(n)) for n in range(count)))
     head = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36 + len(samples), b"WAVEfmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16, b"data", len(samples))
     return head + samples
@@ -86,7 +88,7 @@ def inputs(shape):
     """Names of inputs for a projector, the inputs as parts of a message, and others."""
     if shape.startswith("ultravox"):
         names = [f"sound of {seconds} s" for seconds in SECONDS]
-        sounds = [[sound_part(wav(seconds, hertz)) for seconds in SECONDS] for hertz in (200, 700)]
+        sounds = [[sound_part(wav(seconds, noise)) for seconds in SECONDS] for noise in (False, True)]
         return names, *sounds
     names = [f"{width} x {height}" for width, height in SIZES]
     pictures = [[picture_part(bmp(*size, invert=invert)) for size in SIZES] for invert in (0, 255)]

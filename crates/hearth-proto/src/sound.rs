@@ -6,7 +6,7 @@ use super::{Failure, FailureKind};
 /// The longest sound, in seconds.
 pub const SOUND_SECONDS_MAX: u32 = 600;
 /// Samples per second of sounds that are decoded.
-const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+const RATES: std::ops::RangeInclusive<u32> = 1_000..=384_000;
 /// A WAV with this size or more was written to a pipe, which has no way back to its header.
 const UNKNOWN_SIZE: u32 = 0x7fff_0000;
 

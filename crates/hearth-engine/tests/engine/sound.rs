@@ -9,7 +9,7 @@ const NAME: &str = "tiny-ultravox";
 /// Tokens of 30 seconds: 1500 vectors of the encoder, 32 in one token.
 const TOKENS: u32 = 47;
 /// Samples in a second, less than the projector's 16,000: files are small.
-const RATE: u32 = 4000;
+const RATE: u32 = 8000;
 
 /// How samples are stored in a WAV.
 #[derive(Clone, Copy)]
@@ -123,6 +123,24 @@ fn the_same_sound_in_another_format_is_the_same() {
     assert!((first - other).abs() < 2e-4, "{first} {other}");
 }
 
+/// 200 ms of the wave of [`wav`] at 300 Hz; libsndfile 1.2 wrote them.
+const FLAC: &[u8] = include_bytes!("sounds/tone.flac");
+const MP3: &[u8] = include_bytes!("sounds/tone.mp3");
+
+#[test]
+fn flac_and_mp3_are_decoded() {
+    let (mut engine, _) = engine(NAME);
+    let first = anew(&mut engine, 1, wav(Samples::Signed16, 1, 200, 300));
+    let flac = anew(&mut engine, 2, FLAC.to_vec());
+    assert!((first - flac).abs() < 2e-4, "{first} {flac}");
+    let silence = anew(&mut engine, 3, wav(Samples::Signed16, 1, 200, 0));
+    let mp3 = anew(&mut engine, 4, MP3.to_vec());
+    assert!((silence - mp3).abs() > 1e-3, "{silence} {mp3}");
+    // Of one that is cut off, what is there.
+    let cut = engine.ask(play(5, MP3[..1700].to_vec()));
+    assert!(cut.end.unwrap().is_ok());
+}
+
 #[test]
 fn a_sound_is_found_in_the_prefix_cache() {
     let (mut engine, _) = engine(NAME);
@@ -176,7 +194,7 @@ fn what_cannot_be_decoded_is_refused_and_harms_nobody() {
         (1, tone(300)[..2000].to_vec(), "cut off"),
         (2, tone(300)[..30].to_vec(), "cut off in its header"),
         (3, wav(Samples::Signed16, 1, 0, 300), "no samples"),
-        // llama.cpp aborts where there is only one.
+        // llama.cpp aborts the process where it gets one sample.
         (
             4,
             wav(Samples::Signed16, 1, 1, 300),
@@ -190,7 +208,7 @@ fn what_cannot_be_decoded_is_refused_and_harms_nobody() {
         (6, at_rate(0), "0 samples per second"),
         (7, at_rate(1), "1 samples per second"),
         (8, at_rate(u32::MAX), "4294967295 samples per second"),
-        (9, at_rate(700_000), "at least 1600 are needed"),
+        (9, at_rate(380_000), "at least 1600 are needed"),
         (10, patched(Samples::Signed16, 22, &[0, 0]), "no channels"),
         (11, patched(Samples::Signed16, 20, &[85, 0]), "format 85"),
         (12, patched(Samples::Signed16, 34, &[0, 0]), "damaged"),
@@ -198,7 +216,7 @@ fn what_cannot_be_decoded_is_refused_and_harms_nobody() {
         (14, floats(f32::INFINITY), "no numbers"),
         (15, floats(1e30), "far too large"),
         (16, b"ID3 and nothing else".to_vec(), "damaged"),
-        (17, flac, "at least 1600 are needed"),
+        (17, flac, "damaged"),
         (18, b"OggS\0\x02".to_vec(), "Ogg"),
         (19, bmp(9, 9, 1), "no WAV"),
     ] {
