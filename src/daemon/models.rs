@@ -96,7 +96,7 @@ impl Daemon {
 }
 
 /// What the projector of a model takes: nothing where it has none.
-fn projector_of(index: &ModelIndex, model: &StoredModel) -> ProjectorHeader {
+pub(super) fn projector_of(index: &ModelIndex, model: &StoredModel) -> ProjectorHeader {
     let header = match index.projector_of(model) {
         ProjectorOf::Found(found) => found.header.ok().and_then(|header| header.projector),
         ProjectorOf::None | ProjectorOf::Unusable(_) => None,

@@ -1,5 +1,7 @@
 //! Transcriptions: which model hears them, what it is told, and the bounds of a form.
 
+use std::collections::BTreeMap;
+
 use hearth_gguf::synthetic::{Projector, Shape, SoundProjector, Storage, make, make_projector};
 use hearth_proto::{MediaKind, Prompt, Thinking};
 use hearth_testing::{Folder, Script};
@@ -62,6 +64,12 @@ fn tone() -> String {
 #[tokio::test(start_paused = true)]
 async fn the_only_model_that_hears_is_asked() {
     let world = World::over(folder(), "[model]\ndefault = \"eyes\"\n", Script::default()).await;
+    let states = world.daemon.model_states();
+    let tasks = states.iter().map(|model| (&*model.name, &*model.tasks));
+    let tasks: BTreeMap<&str, &[&str]> = tasks.collect();
+    assert!(tasks["ears"].ends_with(&["audio"]), "{tasks:?}");
+    assert!(tasks["eyes"].ends_with(&["vision"]), "{tasks:?}");
+    assert!(!tasks[MODEL].contains(&"audio"), "{tasks:?}");
     let sound = tone();
     let fields = [
         ("file", sound.as_str()),
