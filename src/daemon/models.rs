@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use hearth_gguf::Header;
 use hearth_gguf::fit::Wanted;
+use hearth_gguf::{Header, ProjectorHeader};
 use hearth_proto::{EngineShape, Failure, FailureKind, ModelEntry, ModelRef};
 
 use super::Daemon;
 use crate::engines::ResidentModel;
-use crate::models::{ProjectorOf, StoredModel};
+use crate::models::{ModelIndex, ProjectorOf, StoredModel};
 
 /// What the chat layer uses where a model file has no template (`ChatML`).
 const CHATML: &str = "{%- for message in messages -%}\n  \
@@ -44,16 +44,15 @@ impl Daemon {
         let entries = index.models().iter().map(|model| {
             let resident = pool.get(&model.name);
             let adapters = index.adapters_of(&model.name).into_iter();
-            let projector = match index.projector_of(model) {
-                ProjectorOf::Found(found) => Some(found),
-                ProjectorOf::None | ProjectorOf::Unusable(_) => None,
+            let projector = projector_of(&index, model);
+            let projector_bytes = match index.projector_of(model) {
+                ProjectorOf::Found(found) => found.size_bytes,
+                ProjectorOf::None | ProjectorOf::Unusable(_) => 0,
             };
-            let projector_bytes = projector.as_ref().map_or(0, |found| found.size_bytes);
-            let projector = projector.and_then(|found| found.header.ok()?.projector);
             ModelEntry {
                 projector_bytes,
-                vision: projector.is_some_and(|projector| projector.vision),
-                audio: projector.is_some_and(|projector| projector.audio),
+                vision: projector.vision,
+                audio: projector.audio,
                 is_default: default.as_ref() == Some(&model.name),
                 adapters: adapters.map(|adapter| adapter.name.clone()).collect(),
                 ..entry(model, resident)
@@ -88,7 +87,7 @@ impl Daemon {
             None => (ModelRef::Default, None),
         };
         let model = self.store.find(&wanted).await?;
-        let entry = self.model(&wanted).await?;
+        let projector = projector_of(&self.store.index(), &model);
         let header = model.header.map_err(|problem| {
             let message = format!("{}: {problem}; import it again", model.name);
             Failure::new(FailureKind::ModelInvalid, message)
@@ -107,11 +106,20 @@ impl Daemon {
                 .clone()
                 .unwrap_or_else(|| CHATML.to_owned()),
             is_loaded: info.is_some(),
-            vision: entry.vision,
-            audio: entry.audio,
+            vision: projector.vision,
+            audio: projector.audio,
             model: model.name,
         })
     }
+}
+
+/// What the projector of a model takes: nothing where it has none.
+pub(super) fn projector_of(index: &ModelIndex, model: &StoredModel) -> ProjectorHeader {
+    let header = match index.projector_of(model) {
+        ProjectorOf::Found(found) => found.header.ok().and_then(|header| header.projector),
+        ProjectorOf::None | ProjectorOf::Unusable(_) => None,
+    };
+    header.unwrap_or_default()
 }
 
 pub(super) fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> ModelEntry {

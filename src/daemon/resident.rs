@@ -6,6 +6,7 @@ use hearth_policy::holds::Hold;
 use hearth_proto::{ModelKind, Use};
 
 use super::Daemon;
+use super::models::projector_of;
 use crate::clock::unix_seconds;
 use crate::engines::{PoolStatus, ResidentModel};
 use crate::models::StoredModel;
@@ -76,7 +77,11 @@ impl Daemon {
         let (index, pool) = (self.store.index(), self.pool.status());
         let states = index.models().iter().map(|model| {
             let resident = pool.get(&model.name);
-            status(model, resident, &pool, self.pool.holds(&model.name))
+            let mut status = status(model, resident, &pool, self.pool.holds(&model.name));
+            let projector = projector_of(&index, model);
+            status.tasks.extend(projector.vision.then_some("vision"));
+            status.tasks.extend(projector.audio.then_some("audio"));
+            status
         });
         states.collect()
     }

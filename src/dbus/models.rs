@@ -96,7 +96,8 @@ impl Model {
         self.status.context_size
     }
 
-    /// What it can be asked for: chat, completion, embedding, rerank; empty if that is unknown.
+    /// What it can be asked for: chat, completion, embedding, rerank, and what messages may
+    /// contain: vision, audio. Empty if that is unknown.
     #[zbus(property)]
     fn tasks(&self) -> Vec<&str> {
         self.status.tasks.clone()

@@ -1,11 +1,56 @@
 //! Refuses pictures and sounds that the model cannot take, before it is loaded.
 
-use hearth_proto::{Failure, FailureKind, MediaKind, Prompt, check_media};
+use hearth_gguf::ProjectorHeader;
+use hearth_proto::{
+    Failure, FailureKind, MediaKind, ModelRef, Prompt, Submission, Use, check_media,
+};
 
 use super::Dispatcher;
-use crate::models::ProjectorOf;
+use crate::models::{ModelIndex, ProjectorOf};
+
+/// Whether a projector takes media of a kind.
+fn takes(projector: &ProjectorHeader, kind: MediaKind) -> bool {
+    match kind {
+        MediaKind::Picture => projector.vision,
+        MediaKind::Sound => projector.audio,
+    }
+}
+
+fn plural(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Picture => "pictures",
+        MediaKind::Sound => "sounds",
+    }
+}
+
+/// Which models take media of a kind, for the end of a refusal.
+fn others(index: &ModelIndex, kind: MediaKind) -> String {
+    let names = index.with_projector(|projector| takes(projector, kind));
+    let what = plural(kind);
+    if names.is_empty() {
+        return format!("no installed model takes {what}");
+    }
+    format!("models that take {what}: {}", names.join(", "))
+}
 
 impl Dispatcher {
+    /// Names the model for a sound where the client names none and the default one takes no
+    /// sounds: the only one that does.
+    pub async fn choose_listener(&self, submission: &mut Submission) {
+        if ModelRef::from(submission.model.as_deref()) != ModelRef::Default {
+            return;
+        }
+        let index = self.shared.store.refresh().await;
+        let default = self.resolve(&ModelRef::Default, Use::Chat).await;
+        let default = default.map(|(name, _)| name).unwrap_or_default();
+        let listeners = index.with_projector(|projector| projector.audio);
+        if let [only] = listeners[..]
+            && only != default
+        {
+            submission.model = Some(only.to_owned());
+        }
+    }
+
     /// Checks that the model of this name takes what the prompt contains.
     ///
     /// # Errors
@@ -15,6 +60,12 @@ impl Dispatcher {
             return Ok(());
         }
         check_media(prompt.media())?;
+        let wants = |kind| prompt.media().any(|media| media.kind == kind);
+        let kind = if wants(MediaKind::Sound) {
+            MediaKind::Sound
+        } else {
+            MediaKind::Picture
+        };
         let index = self.shared.store.index();
         let Some(stored) = index.get(model) else {
             // The engine will report it.
@@ -24,13 +75,17 @@ impl Dispatcher {
         let projector = match index.projector_of(stored) {
             ProjectorOf::Found(found) => found.header.ok().and_then(|header| header.projector),
             ProjectorOf::Unusable(why) => {
-                return not_supported(format!("{model} takes no pictures or sounds: {why}"));
+                return not_supported(format!(
+                    "{model} takes no pictures or sounds: {why}; {}",
+                    others(&index, kind)
+                ));
             }
             ProjectorOf::None => {
                 return not_supported(format!(
                     "{model} takes no pictures or sounds: no projector (mmproj file) is installed \
                      for it; `hearthctl import --projector MMPROJ FILE` imports a model with its \
-                     projector"
+                     projector; {}",
+                    others(&index, kind)
                 ));
             }
         };
@@ -47,13 +102,13 @@ impl Dispatcher {
                  ask again"
             ));
         }
-        let has = |kind| prompt.media().any(|media| media.kind == kind);
-        for (kind, can, what) in [
-            (MediaKind::Picture, projector.vision, "pictures"),
-            (MediaKind::Sound, projector.audio, "sounds"),
-        ] {
-            if has(kind) && !can {
-                return not_supported(format!("{model} takes no {what}: leave them out"));
+        for kind in [MediaKind::Picture, MediaKind::Sound] {
+            if wants(kind) && !takes(&projector, kind) {
+                return not_supported(format!(
+                    "{model} takes no {}: leave them out, or name another model; {}",
+                    plural(kind),
+                    others(&index, kind)
+                ));
             }
         }
         Ok(())

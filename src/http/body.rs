@@ -24,13 +24,16 @@ const LARGE_AT_ONCE: usize = 8;
 /// A body with pictures or sounds: one of the largest, in base64, and a conversation.
 const WITH_MEDIA: usize = 24 << 20;
 /// Where pictures and sounds may be sent.
-const MEDIA_PATHS: [&str; 5] = [
+const MEDIA_PATHS: [&str; 6] = [
+    TRANSCRIPTIONS,
     "/v1/chat/completions",
     "/chat/completions",
     "/v1/responses",
     "/api/chat",
     "/api/generate",
 ];
+/// Where every body is a form with a sound.
+const TRANSCRIPTIONS: &str = "/v1/audio/transcriptions";
 /// What only a body with pictures or sounds contains: a text alone has the lower limit.
 const MEDIA_MARKS: [&[u8]; 3] = [b";base64,", b"\"images\"", b"\"input_audio\""];
 /// Seconds after which a refused client may try again.
@@ -39,6 +42,12 @@ const RETRY_S: u32 = 5;
 /// A complete request body.
 #[derive(Debug)]
 pub(super) struct Body(Bytes);
+
+impl From<Body> for Incoming {
+    fn from(body: Body) -> Self {
+        body.0.into()
+    }
+}
 
 impl Deref for Body {
     type Target = [u8];
@@ -65,7 +74,10 @@ impl FromRequest<Daemon> for Body {
         let budget = parts.extensions.get::<BodyBudget>();
         let timeout = Duration::from_secs(u64::from(http.body_s));
         let takes_media = MEDIA_PATHS.contains(&parts.uri.path());
-        let limits = Limits::new(body_max, takes_media);
+        let mut limits = Limits::new(body_max, takes_media);
+        if parts.uri.path() == TRANSCRIPTIONS {
+            limits.text = limits.max;
+        }
         let read = tokio::time::timeout(timeout, read(body, limits, budget));
         let read = read.await.unwrap_or_else(|_| Err(timed_out(http.body_s)));
         read.map(Self)

@@ -21,6 +21,7 @@ mod serve;
 mod stream;
 mod token;
 mod tokens;
+mod transcriptions;
 mod unread;
 mod write_timeout;
 
@@ -112,6 +113,7 @@ pub fn router(daemon: Daemon) -> Router {
         .route("/v1/responses", post(responses::responses))
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/embeddings", post(embeddings::embeddings))
+        .route("/v1/audio/transcriptions", post(transcriptions::transcribe))
         .route("/infill", post(infill::infill))
         .route("/v1/rerank", post(rerank::rerank))
         .route("/v1/reranking", post(rerank::rerank))

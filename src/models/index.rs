@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use hearth_gguf::{Header, read_header};
+use hearth_gguf::{Header, ProjectorHeader, read_header};
 use hearth_proto::{Failure, FailureKind, ModelKind, ModelRef, Use};
 
 use super::projectors::{self, ProjectorOf};
@@ -98,6 +98,19 @@ impl ModelIndex {
     /// The projector of a model.
     pub fn projector_of(&self, model: &StoredModel) -> ProjectorOf {
         projectors::find(&self.models, &self.projectors, model)
+    }
+
+    /// The names of the models whose projector meets a condition.
+    pub fn with_projector(&self, meets: impl Fn(&ProjectorHeader) -> bool) -> Vec<&str> {
+        let has = |model: &&StoredModel| match self.projector_of(model) {
+            ProjectorOf::Found(found) => {
+                let header = found.header.ok().and_then(|header| header.projector);
+                header.is_some_and(|header| meets(&header))
+            }
+            ProjectorOf::None | ProjectorOf::Unusable(_) => false,
+        };
+        let models = self.models.iter().filter(has);
+        models.map(|model| model.name.as_str()).collect()
     }
 
     /// The projector of this name.

@@ -35,9 +35,10 @@ positive_data_acceptance.enabled = false
 # Too much at once is no defect.
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 """
-# A random name is never that of an imported model, and the model is no reranker.
+# A random name is never that of an imported model, and the model is no reranker and takes no
+# sounds.
 RERANK = ["/v1/rerank", "/v1/reranking", "/rerank", "/reranking"]
-NEVER = ["DELETE /api/delete", *(f"POST {path}" for path in RERANK)]
+NEVER = ["DELETE /api/delete", "POST /v1/audio/transcriptions", *(f"POST {path}" for path in RERANK)]
 NDJSON = "application/x-ndjson"
 HERE = "#/components/schemas/"
 

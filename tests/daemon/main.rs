@@ -46,9 +46,12 @@ mod real_models;
 mod requests;
 mod sessions;
 mod several;
+mod sounds;
 mod start;
 mod storms;
 mod study;
 mod token;
 mod tool_loop;
 mod tune;
+#[path = "../common/wav.rs"]
+mod wav;

@@ -36,7 +36,7 @@ fn install(daemon: &Daemon, text_width: u32) {
 }
 
 /// Posts a body, which may be longer than a command line.
-fn post(daemon: &Daemon, path: &str, body: &Value) -> Value {
+pub fn post(daemon: &Daemon, path: &str, body: &Value) -> Value {
     let file = daemon.dir.path().join("body.json");
     fs::write(&file, body.to_string()).unwrap();
     let data = format!("@{}", file.display());

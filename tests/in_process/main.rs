@@ -24,5 +24,8 @@ mod responses;
 mod sessions;
 mod several;
 mod store;
+mod transcriptions;
 mod tune;
 mod vision;
+#[path = "../common/wav.rs"]
+mod wav;

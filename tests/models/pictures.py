@@ -1,10 +1,11 @@
-"""Pictures in Hearthd and in a distribution's llama-server: the same greedy answers?
+"""Pictures and sounds in Hearthd and in a distribution's llama-server: the same greedy answers?
 
 Real text models with projectors of random weights and real shapes (few blocks, so that it does
-not take minutes), which both servers load; the same picture, the same question. What random
-weights make of a picture is far from what the model has learnt, so small differences of rounding
+not take minutes), which both servers load; the same picture or sound, the same question. What
+random weights make of it is far from what the model has learnt, so small differences of rounding
 grow: how far apart two right answers may be is measured, by llama-server with and without flash
-attention. An inverted picture has to differ by more, else the case tells nothing.
+attention. An inverted picture, or another sound, has to differ by more, else the case tells
+nothing.
 
 usage: tests/models/pictures.py [--out FILE]
   --out FILE   write the table between FILE's lines <!-- pictures --> and <!-- /pictures -->;
@@ -17,8 +18,10 @@ import base64
 import datetime
 import http.client
 import json
+import math
 import os
 import pathlib
+import random
 import struct
 import subprocess
 import sys
@@ -41,9 +44,13 @@ CASES = [
     ("gemma3-270m", "gemma3-4b:2", []),
     ("smollm2-135m", "janus-pro-1b:2", []),
     ("smollm2-135m", "smolvlm-256m:2", IDEFICS),
+    ("smollm2-135m", "ultravox-1b:2", []),
 ]
 # Sizes of pictures: smaller and larger than what is encoded at once.
 SIZES = [(120, 80), (700, 900)]
+# Seconds of sounds: one stretch of what is encoded at once, and two.
+SECONDS = [4, 40]
+RATE = 16000
 
 
 def bmp(width, height, invert=0):
@@ -55,6 +62,37 @@ def bmp(width, height, invert=0):
         for y in range(height)
     )
     return head + b"".join(lines)
+
+
+def wav(seconds, noise=False):
+    """Syllables of a tone that rises, or noise."""
+    count, dice = seconds * RATE, random.Random(1)
+    tone = lambda n: 12000 * math.sin(math.tau * 200 * (1 + n / count) * n / RATE) if n // 4000 % 3 else 0
+    wave = (lambda n: dice.randrange(-12000, 12000)) if noise else tone
+    samples = struct.pack(f"<{count}h", *(int(wave(n)) for n in range(count)))
+    head = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36 + len(samples), b"WAVEfmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16, b"data", len(samples))
+    return head + samples
+
+
+def picture_part(data):
+    url = "data:image/bmp;base64," + base64.b64encode(data).decode()
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def sound_part(data):
+    sound = {"data": base64.b64encode(data).decode(), "format": "wav"}
+    return {"type": "input_audio", "input_audio": sound}
+
+
+def inputs(shape):
+    """Names of inputs for a projector, the inputs as parts of a message, and others."""
+    if shape.startswith("ultravox"):
+        names = [f"sound of {seconds} s" for seconds in SECONDS]
+        sounds = [[sound_part(wav(seconds, noise)) for seconds in SECONDS] for noise in (False, True)]
+        return names, *sounds
+    names = [f"{width} x {height}" for width, height in SIZES]
+    pictures = [[picture_part(bmp(*size, invert=invert)) for size in SIZES] for invert in (0, 255)]
+    return names, *pictures
 
 
 class Reader:
@@ -139,12 +177,9 @@ class Hearthd(peers.Hearthd):
         super().start(model)
 
 
-def ask(server, picture):
-    url = "data:image/bmp;base64," + base64.b64encode(picture).decode()
-    content = [
-        {"type": "image_url", "image_url": {"url": url}},
-        {"type": "text", "text": "What is in this picture?"},
-    ]
+def ask(server, part):
+    question = "What is said?" if part["type"] == "input_audio" else "What is in this picture?"
+    content = [part, {"type": "text", "text": question}]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": TOKENS, "temperature": 0, "ignore_eos": True}
     connection = server.connection()
     try:
@@ -197,17 +232,16 @@ def run_case(bench, case, folder):
     projector = folder / f"{shape.replace(':', '-')}-{width}.gguf"
     words = [engine, "make-model", "--projector", shape, "--text-width", str(width), "--out", projector]
     subprocess.run(words, check=True)
-    pictures = [bmp(*size) for size in SIZES]
-    negatives = [bmp(*size, invert=255) for size in SIZES]
+    labels, shown, others = inputs(shape)
     answers = []
     for kind in (LlamaServer, OtherRounding, Hearthd):
         server = kind(bench, f"{kind.__name__}-{prefix}-{shape.split(':')[0]}")
         server.projector = projector
         server.start(model)
         try:
-            answers.append([ask(server, picture) for picture in pictures])
+            answers.append([ask(server, part) for part in shown])
             if kind is Hearthd:
-                answers.append([ask(server, picture) for picture in negatives])
+                answers.append([ask(server, part) for part in others])
         finally:
             server.stop()
     theirs, rounding, mine, wrong = answers
@@ -216,29 +250,29 @@ def run_case(bench, case, folder):
         {
             "model": prefix,
             "projector": shape,
-            "picture": f"{width} x {height}",
+            "input": label,
             "prompt": [answer["usage"]["prompt_tokens"] for answer in (mine[n], theirs[n])],
             "noise": noise,
             "difference": first_token_difference(mine[n], theirs[n]),
-            "negative": first_token_difference(wrong[n], theirs[n]),
+            "other": first_token_difference(wrong[n], theirs[n]),
             "equal": equal_tokens(mine[n], theirs[n]),
             "equal_to_itself": equal_tokens(rounding[n], theirs[n]),
         }
-        for n, (width, height) in enumerate(SIZES)
+        for n, label in enumerate(labels)
     ]
 
 
 def complaint(row):
     """What is wrong with a comparison, or None."""
-    name = f"{row['model']} with {row['projector']}, {row['picture']}"
+    name = f"{row['model']} with {row['projector']}, {row['input']}"
     mine, theirs = row["prompt"]
     bound = NOISE_FACTOR * row["noise"]
     if mine != theirs:
         return f"{name}: {mine} prompt tokens, and llama-server has {theirs}"
     if row["difference"] > bound:
         return f"{name}: the first token differs by {row['difference']:.3f}, allowed is {bound:.3f}"
-    if row["negative"] <= bound:
-        return f"{name}: the negative differs by {row['negative']:.3f} only, so this shows nothing"
+    if row["other"] <= bound:
+        return f"{name}: another input differs by {row['other']:.3f} only, so this shows nothing"
     return None
 
 
@@ -248,12 +282,12 @@ def report(version, results):
         f"{peers.cpu()}, {date}; llama-server {version}. Mean difference of the natural logarithm of",
         f"the probability, over the {CANDIDATES} likeliest first tokens; equal tokens of a greedy answer.",
         "",
-        "| Model | projector (random weights) | picture | prompt tokens | Hearthd from llama-server | without flash attention | the negative | equal tokens | without flash attention |",
+        "| Model | projector (random weights) | input | prompt tokens | Hearthd from llama-server | without flash attention | the negative, or another sound | equal tokens | without flash attention |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for r in results:
-        numbers = [f"{r[key]:.3f}" for key in ("difference", "noise", "negative")]
-        cells = [r["model"], f"`{r['projector']}`", r["picture"], str(r["prompt"][0])]
+        numbers = [f"{r[key]:.3f}" for key in ("difference", "noise", "other")]
+        cells = [r["model"], f"`{r['projector']}`", r["input"], str(r["prompt"][0])]
         lines.append("| " + " | ".join(cells + numbers + [r["equal"], r["equal_to_itself"]]) + " |")
     return "\n".join(lines)
 

@@ -83,9 +83,10 @@ char * hearth_media_encode(struct hearth_media * media, const struct hearth_medi
 
 // Decodes a PNG, JPEG, BMP or GIF (its first frame) of the size that its header names.
 char * hearth_picture_decode(const uint8_t * bytes, size_t len, uint32_t width, uint32_t height, uint8_t ** out);
-// Decodes a WAV, MP3 or FLAC to one channel, at most `samples_max` samples.
-char * hearth_sound_decode(const uint8_t * bytes, size_t len, uint32_t rate, size_t samples_max, float ** out,
-                           size_t * n);
+// Decodes a WAV (1), FLAC (2) or MP3 (3) to one channel. What has more than `samples_max`
+// samples is not decoded to its end; its number of samples is then greater.
+char * hearth_sound_decode(const uint8_t * bytes, size_t len, uint32_t format, uint32_t rate, size_t samples_max,
+                           float ** out, size_t * n);
 void   hearth_media_free_data(void * data);
 
 #ifdef __cplusplus

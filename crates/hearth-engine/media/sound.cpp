@@ -25,36 +25,33 @@ static char * give(const char * text) {
 // Samples read at a time: a header may claim any length.
 static const size_t STEP = 1 << 16;
 
-char * hearth_sound_decode(const uint8_t * bytes, size_t len, uint32_t rate, size_t samples_max, float ** out,
-                           size_t * n) {
+char * hearth_sound_decode(const uint8_t * bytes, size_t len, uint32_t format, uint32_t rate, size_t samples_max,
+                           float ** out, size_t * n) {
     ma_decoder_config config = ma_decoder_config_init(ma_format_f32, 1, rate);
     ma_decoder        decoder;
+    // Else a damaged WAV would be searched for anything that looks like an MP3.
+    config.encodingFormat = static_cast<ma_encoding_format>(format);
     if (ma_decoder_init_memory(bytes, len, &config, &decoder) != MA_SUCCESS) {
-        return give("it is no WAV, MP3 or FLAC, or is damaged");
+        return give("it is damaged");
     }
-    float *      samples  = nullptr;
-    size_t       count    = 0;
-    const char * failed   = nullptr;
-    while (failed == nullptr) {
+    float *      samples = nullptr;
+    size_t       count   = 0;
+    const char * failed  = nullptr;
+    while (count <= samples_max) {
         auto * grown = static_cast<float *>(std::realloc(samples, (count + STEP) * sizeof(float)));
         if (grown == nullptr) {
             failed = "out of memory";
             break;
         }
         samples = grown;
-        ma_uint64 read = 0;
+        ma_uint64 read   = 0;
         ma_result result = ma_decoder_read_pcm_frames(&decoder, samples + count, STEP, &read);
         count += (size_t) read;
-        if (count > samples_max) {
-            failed = "it is too long";
-        } else if (result != MA_SUCCESS || read == 0) {
+        if (result != MA_SUCCESS || read == 0) {
             break;
         }
     }
     ma_decoder_uninit(&decoder);
-    if (failed == nullptr && count == 0) {
-        failed = "it has no samples";
-    }
     if (failed != nullptr) {
         std::free(samples);
         return give(failed);

@@ -12,7 +12,7 @@ use hearth_engine::llama::{LlamaLoader, Runtime};
 use hearth_engine::{exit_code, offline, run, tools, try_template};
 use hearth_gguf::read_header;
 use hearth_gguf::synthetic::{
-    AdapterShape, Family, Projector, Shape, Storage, make, make_adapter, make_family,
+    AdapterShape, Family, ProjectorShape, Shape, Storage, make, make_adapter, make_family,
     make_projector,
 };
 use hearth_proto::{
@@ -110,9 +110,9 @@ struct MakeArgs {
     /// The name of a model, or `layers,width,ff,heads,kv_heads,vocab`.
     #[arg(long, required_unless_present_any = ["family", "projector"])]
     shape: Option<Shape>,
-    /// A projector for pictures instead: the name of its shape.
+    /// A projector for pictures or sounds instead: the name of its shape.
     #[arg(long, conflicts_with_all = ["shape", "family", "storage"])]
-    projector: Option<Projector>,
+    projector: Option<ProjectorShape>,
     /// Width of the embeddings of the projector's text model.
     #[arg(long, requires = "projector")]
     text_width: Option<u32>,

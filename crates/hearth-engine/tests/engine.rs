@@ -46,6 +46,8 @@ mod process;
 mod real_model;
 #[path = "engine/reuse.rs"]
 mod reuse;
+#[path = "engine/sound.rs"]
+mod sound;
 
 /// The executable under test.
 const ENGINE: &str = env!("CARGO_BIN_EXE_hearth-engine");

@@ -9,10 +9,15 @@ use super::{GgufError, Header};
 
 /// Embeddings that the engine keeps of pictures that it has encoded.
 const EMBEDDINGS: Bytes = Bytes::mib(32);
-/// Pixels of a picture while it is decoded and scaled.
+/// Pixels of a picture while it is decoded and scaled, or samples of a sound with their
+/// spectrum.
 const PIXELS: Bytes = Bytes::mib(64);
-/// The most that decoding takes in addition: a picture of the largest size that is accepted.
+/// The most that decoding takes in addition: a picture of the largest size that is accepted,
+/// or a sound of the greatest length.
 const PIXELS_MAX: Bytes = Bytes::mib(192);
+/// Vectors in which encoders of sounds compute 30 seconds at once (Whisper's, and those made
+/// like it).
+const SOUND_POSITIONS: u64 = 1500;
 
 /// What the header of a projector contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,11 +87,13 @@ impl ProjectorHeader {
         self.text_width == 0 || self.text_width == width
     }
 
-    /// Activations of one encoding: those of a block, of all patches at once, in 32 bits.
+    /// Activations of one encoding: those of a block, of all patches or positions at once, in
+    /// 32 bits.
     fn compute(&self) -> u64 {
         let side = u64::from(self.side.checked_div(self.patch).unwrap_or(0));
+        let sound = if self.audio { SOUND_POSITIONS } else { 0 };
         let (width, feed_forward) = (u64::from(self.width), u64::from(self.feed_forward));
-        side * side * (8 * width + 2 * feed_forward) * 4
+        (side * side).max(sound) * (8 * width + 2 * feed_forward) * 4
     }
 }
 

@@ -5,7 +5,9 @@ mod adapter;
 mod encoder;
 mod family;
 mod projector;
+mod projector_shape;
 mod shape;
+mod sound_projector;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -19,7 +21,9 @@ pub use adapter::{AdapterShape, make_adapter};
 pub use encoder::{Encoder, make_encoder};
 pub use family::{FAMILIES, Family, make_family};
 pub use projector::{PROJECTORS, Projector, ProjectorKind, make_projector};
+pub use projector_shape::ProjectorShape;
 pub use shape::{SHAPES, Shape};
+pub use sound_projector::{SOUND_PROJECTORS, SoundProjector};
 
 /// Control tokens after the 256 byte tokens.
 const CONTROL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];

@@ -29,6 +29,7 @@ mod prompt;
 pub mod reading;
 mod request;
 mod sampling;
+pub mod sound;
 mod stream;
 mod submission;
 pub mod units;
@@ -56,7 +57,6 @@ pub use offline::{
     ShapeResult, ShapeRow, TextScore,
 };
 pub use options::RequestOptions;
-pub use picture::SoundFormat;
 pub use prefix::common_prefix;
 pub use prompt::{Infill, Prompt, Snippet};
 pub use request::{
@@ -64,5 +64,6 @@ pub use request::{
     Priority, RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,
 };
 pub use sampling::{Biased, LAST_N_MAX, SAMPLERS, SamplerName, Sampling};
+pub use sound::{SOUND_SECONDS_MAX, SoundFormat};
 pub use stream::{Answer, StreamEvent};
 pub use submission::{KeepAlive, Submission};

@@ -9,7 +9,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Failure, SoundFormat, picture};
+use super::{Failure, picture, sound};
 
 /// The most bytes of one picture or sound.
 pub const MEDIUM_BYTES_MAX: usize = 12 << 20;
@@ -63,7 +63,7 @@ impl Media {
         }
         match kind {
             MediaKind::Picture => drop(picture::read(&bytes)?),
-            MediaKind::Sound => drop(SoundFormat::of(&bytes)?),
+            MediaKind::Sound => drop(sound::read(&bytes)?),
         }
         Ok(Self {
             kind,

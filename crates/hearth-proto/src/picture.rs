@@ -1,5 +1,5 @@
-//! The headers of pictures and sounds, read before anything is decoded: what would take too
-//! much memory, and what no decoder is built in for, is refused by its first bytes.
+//! The headers of pictures, read before anything is decoded: what would take too much memory,
+//! and what no decoder is built in for, is refused by its first bytes.
 
 use super::{Failure, FailureKind};
 
@@ -35,49 +35,6 @@ pub struct Picture {
     pub width: u32,
     /// Rows.
     pub height: u32,
-}
-
-/// A format of sounds that can be decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SoundFormat {
-    /// WAV.
-    Wav,
-    /// MP3.
-    Mp3,
-    /// FLAC.
-    Flac,
-}
-
-impl SoundFormat {
-    /// The format of a sound, by its first bytes.
-    ///
-    /// # Errors
-    /// `InvalidArgs`; the message is for the name of a field before it.
-    pub fn of(bytes: &[u8]) -> Result<Self, Failure> {
-        match bytes {
-            [
-                b'R',
-                b'I',
-                b'F',
-                b'F',
-                _,
-                _,
-                _,
-                _,
-                b'W',
-                b'A',
-                b'V',
-                b'E',
-                ..,
-            ] => Ok(Self::Wav),
-            [b'f', b'L', b'a', b'C', ..] => Ok(Self::Flac),
-            [b'I', b'D', b'3', ..] => Ok(Self::Mp3),
-            [0xff, second, ..] if second & 0xe0 == 0xe0 => Ok(Self::Mp3),
-            _ => Err(Failure::invalid(
-                "is no WAV, MP3 or FLAC: send one of these",
-            )),
-        }
-    }
 }
 
 /// Reads a picture's header.
@@ -286,20 +243,6 @@ mod tests {
             assert!(failure.message.contains(part), "{failure}");
         }
         assert!(read(&png_of(4000, 4000, 8, 6)).is_ok());
-    }
-
-    #[test]
-    fn sounds_are_known_by_their_first_bytes() {
-        let formats = [
-            (&b"RIFF\0\0\0\0WAVEfmt "[..], SoundFormat::Wav),
-            (b"ID3\x04", SoundFormat::Mp3),
-            (b"\xff\xfb\x90", SoundFormat::Mp3),
-            (b"fLaC", SoundFormat::Flac),
-        ];
-        for (bytes, format) in formats {
-            assert_eq!(SoundFormat::of(bytes).unwrap(), format);
-        }
-        assert!(SoundFormat::of(b"OggS").is_err());
     }
 
     proptest! {

@@ -140,6 +140,9 @@ fn capabilities(model: &ModelEntry) -> Vec<&'static str> {
     if model.vision {
         all.push("vision");
     }
+    if model.audio {
+        all.push("audio");
+    }
     all
 }
 

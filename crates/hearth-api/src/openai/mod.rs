@@ -1,8 +1,8 @@
 //! OpenAI's JSON, over HTTP and on the bus: requests into
 //! [`Submission`](hearth_proto::Submission)s, answers into responses and stream chunks.
 //!
-//! Shapes: platform.openai.com's API reference for chat completions, completions and
-//! responses. Unknown fields, and those that Hearthd does not use, are ignored; the others
+//! Shapes: platform.openai.com's API reference for chat completions, completions, responses
+//! and transcriptions. Unknown fields, and those that Hearthd does not use, are ignored; the others
 //! are checked.
 
 mod bias;
@@ -16,6 +16,7 @@ mod response;
 mod responses;
 mod stream;
 mod tools;
+mod transcription;
 
 pub use completion::{CompletionStream, completion_response, decode_completion};
 pub use embeddings::{EmbeddingsRequest, decode_embeddings};
@@ -28,3 +29,7 @@ pub use responses::{ResponsesRequest, ResponsesStream, decode_responses};
 pub use stream::ChatStream;
 pub(crate) use tools::Tools;
 pub use tools::decode_tools;
+pub use transcription::{
+    TranscriptFormat, TranscriptionRequest, decode_transcription, transcript_text,
+    transcription_response,
+};

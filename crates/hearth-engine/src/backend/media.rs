@@ -1,6 +1,6 @@
 //! Pictures and sounds as parts of a prompt.
 
-use hearth_proto::{Blob, Failure, Media, MediaKind, picture};
+use hearth_proto::{Blob, Failure, Media, MediaKind, picture, sound};
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -27,15 +27,20 @@ impl Medium {
     /// # Errors
     /// `InvalidArgs` and `NotSupported` where it cannot be decoded.
     pub fn new(media: &Media) -> Result<Self, Failure> {
+        let named = |what, failure: Failure| Failure {
+            message: format!("a {what} {}", failure.message),
+            ..failure
+        };
         let size = match media.kind {
             MediaKind::Picture => {
-                let picture = picture::read(&media.bytes).map_err(|failure| Failure {
-                    message: format!("a picture {}", failure.message),
-                    ..failure
-                })?;
+                let picture = picture::read(&media.bytes);
+                let picture = picture.map_err(|failure| named("picture", failure))?;
                 (picture.width, picture.height)
             }
-            MediaKind::Sound => (0, 0),
+            MediaKind::Sound => {
+                sound::read(&media.bytes).map_err(|failure| named("sound", failure))?;
+                (0, 0)
+            }
         };
         Ok(Self {
             kind: media.kind,

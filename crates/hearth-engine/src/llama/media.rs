@@ -11,9 +11,6 @@ use super::media_ffi::{self, Chunks, Input, Projector};
 use super::model::LlamaModelBackend;
 use crate::backend::{Chunk, DecodeError, EmbeddedPart, MediaDecoder, Medium, Piece, Progress};
 
-/// The longest sound.
-const SOUND_SECONDS_MAX: u32 = 600;
-
 /// A loaded projector. It must not outlive its model: the owner drops it first.
 #[derive(Debug)]
 pub(super) struct MediaLibrary {
@@ -90,9 +87,7 @@ impl MediaLibrary {
     }
 
     fn samples(&self, medium: &Medium) -> Result<Data<f32>, Failure> {
-        let rate = self.facts.sample_rate;
-        let most = rate as usize * SOUND_SECONDS_MAX as usize;
-        let samples = decode_sound(&medium.bytes, rate, most);
+        let samples = decode_sound(&medium.bytes, self.facts.sample_rate);
         samples.map_err(|why| Failure::invalid(format!("a sound cannot be used: {why}")))
     }
 

@@ -3,6 +3,13 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
 
+use hearth_proto::{SOUND_SECONDS_MAX, SoundFormat};
+
+/// The shortest sound is one of so many in a second.
+const SOUNDS_PER_SECOND: u32 = 10;
+/// The largest sample: full scale is 1, and some files have integers stored as floats.
+const LOUDEST: f32 = 65_536.0;
+
 // SAFETY: the declarations are those of media/shim.h.
 unsafe extern "C" {
     fn hearth_picture_decode(
@@ -15,6 +22,7 @@ unsafe extern "C" {
     fn hearth_sound_decode(
         bytes: *const u8,
         len: usize,
+        format: u32,
         rate: u32,
         samples_max: usize,
         out: *mut *mut f32,
@@ -75,18 +83,72 @@ pub(super) fn decode_picture(bytes: &[u8], width: u32, height: u32) -> Result<Da
 }
 
 /// Decodes a sound to one channel at `rate` samples per second.
-pub(super) fn decode_sound(bytes: &[u8], rate: u32, most: usize) -> Result<Data<f32>, String> {
+pub(super) fn decode_sound(bytes: &[u8], rate: u32) -> Result<Data<f32>, String> {
+    let format = SoundFormat::of(bytes).map_err(|failure| format!("it {}", failure.message))?;
+    let most = rate as usize * SOUND_SECONDS_MAX as usize;
     let (mut out, mut n) = (ptr::null_mut(), 0);
     // SAFETY: as in `decode_picture`.
     check(unsafe {
         hearth_sound_decode(
             bytes.as_ptr(),
             bytes.len(),
+            number(format),
             rate,
             most,
             &raw mut out,
             &raw mut n,
         )
     })?;
-    Data::new(out, n)
+    let samples = Data::new(out, n)?;
+    check_samples(samples.as_slice(), rate).map(|()| samples)
+}
+
+/// The decoder's number of a format (media/shim.h).
+fn number(format: SoundFormat) -> u32 {
+    match format {
+        SoundFormat::Wav => 1,
+        SoundFormat::Flac => 2,
+        SoundFormat::Mp3 => 3,
+    }
+}
+
+/// Refuses what cannot be encoded: llama.cpp aborts the process where there are too few
+/// samples, and samples that are no numbers would be in everything that is computed of them.
+fn check_samples(samples: &[f32], rate: u32) -> Result<(), String> {
+    let least = (rate / SOUNDS_PER_SECOND).max(1) as usize;
+    if samples.len() > rate as usize * SOUND_SECONDS_MAX as usize {
+        return Err(format!(
+            "it is longer than {SOUND_SECONDS_MAX} seconds: send a part of it"
+        ));
+    }
+    if samples.len() < least {
+        return Err(format!(
+            "it has {} samples at {rate} per second, at least {least} are needed: send a longer one",
+            samples.len()
+        ));
+    }
+    // NaN is not within any range.
+    if !samples.iter().all(|s| (-LOUDEST..=LOUDEST).contains(s)) {
+        return Err("it has samples that are no numbers, or far too large: it is damaged".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_that_cannot_be_encoded_are_refused() {
+        let refused = |samples: &[f32]| check_samples(samples, 100).unwrap_err();
+        assert!(check_samples(&[0.5; 10], 100).is_ok());
+        assert!(refused(&[0.5; 9]).contains("at least 10"));
+        assert!(refused(&[]).contains("0 samples"));
+        assert!(refused(&vec![0.0; 60_001]).contains("600 seconds"));
+        for wrong in [f32::NAN, f32::INFINITY, -1e9] {
+            let mut samples = [0.5; 10];
+            samples[7] = wrong;
+            assert!(refused(&samples).contains("no numbers"));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hearth_gguf::synthetic::{Projector, make_projector};
+use hearth_gguf::synthetic::{ProjectorShape, make_projector};
 use hearth_proto::{
     Blob, Command, Event, FailureKind, GenerateRequest, LoadRequest, Media, MediaKind, Message,
     ModelInfo, Prompt, Reuse,
@@ -19,8 +19,8 @@ fn projector(name: &str, text_width: u32) -> PathBuf {
     let path = folder.join(format!("{name}-{text_width}-{}.gguf", std::process::id()));
     // Tests run at the same time.
     let own = path.with_extension(format!("{:?}", std::thread::current().id()));
-    let shape = Projector::named(name).unwrap().for_width(text_width);
-    make_projector(&own, shape, 7).unwrap();
+    let shape: ProjectorShape = name.parse().unwrap();
+    make_projector(&own, shape.for_width(text_width), 7).unwrap();
     std::fs::rename(own, &path).unwrap();
     path
 }
@@ -34,7 +34,8 @@ fn with_projector(name: &str) -> LoadRequest {
     }
 }
 
-fn engine(name: &str) -> (Engine, ModelInfo) {
+/// An engine with the small model and a projector.
+pub fn engine(name: &str) -> (Engine, ModelInfo) {
     let mut engine = Engine::start(&[]);
     let info = engine.load(&with_projector(name)).unwrap();
     (engine, info)
@@ -69,7 +70,7 @@ pub fn bmp(width: u32, height: u32, seed: u32) -> Vec<u8> {
     file
 }
 
-fn picture(bytes: Vec<u8>, at: usize) -> Media {
+pub fn picture(bytes: Vec<u8>, at: usize) -> Media {
     Media {
         kind: MediaKind::Picture,
         at,
@@ -77,14 +78,15 @@ fn picture(bytes: Vec<u8>, at: usize) -> Media {
     }
 }
 
-fn user(text: &str, media: Vec<Media>) -> Message {
+pub fn user(text: &str, media: Vec<Media>) -> Message {
     Message {
         media,
         ..Message::user(text)
     }
 }
 
-fn ask(id: u64, messages: Vec<Message>) -> GenerateRequest {
+/// A short answer to messages.
+pub fn ask(id: u64, messages: Vec<Message>) -> GenerateRequest {
     let tools = Vec::new();
     GenerateRequest {
         max_tokens: Some(8),
@@ -101,7 +103,7 @@ fn answer(engine: &mut Engine, request: GenerateRequest) -> Answer {
 }
 
 /// The log-probability of the first token of the answer.
-fn logprob(engine: &mut Engine, request: GenerateRequest) -> f32 {
+pub fn logprob(engine: &mut Engine, request: GenerateRequest) -> f32 {
     engine.send(&Command::Generate(GenerateRequest {
         max_tokens: Some(1),
         logprobs: Some(0),

@@ -3,9 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
-use std::str::FromStr;
 
-use super::{SLICE, spread, uniform};
+use super::{ProjectorShape, SLICE, spread, uniform};
 use crate::write::{self, ElementType, Tensor, Value};
 
 /// How a projector turns the vectors of a picture's patches into embeddings
@@ -125,7 +124,7 @@ impl Projector {
     }
 
     // A table: a row for each tensor of the architectures.
-    fn tensors(self) -> Vec<Tensor> {
+    pub(super) fn tensors(self) -> Vec<Tensor> {
         let n = |value: u32| u64::from(value);
         let (width, text) = (n(self.width), n(self.text_width));
         let matrix = |name: String, columns, rows| Tensor {
@@ -192,7 +191,7 @@ impl Projector {
         all
     }
 
-    fn header(self) -> Vec<(String, Value)> {
+    pub(super) fn header(self) -> Vec<(String, Value)> {
         let text = |s: &str| Value::Text(s.to_owned());
         let kind = match self.kind {
             ProjectorKind::Gemma3 => "gemma3",
@@ -229,46 +228,29 @@ impl Projector {
     }
 }
 
-impl FromStr for Projector {
-    type Err = String;
-
-    /// The name of a shape, optionally with another number of blocks: `gemma3-4b:2`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, layers) = match text.split_once(':') {
-            Some((name, layers)) => (name, layers.parse().ok()),
-            None => (text, None),
-        };
-        let found = Self::named(name).filter(|_| layers.is_some() || name == text);
-        let found = found.map(|shape| Self {
-            layers: layers.unwrap_or(shape.layers),
-            ..shape
-        });
-        found.ok_or_else(|| {
-            let names = PROJECTORS.map(|(name, _)| name).join(", ");
-            format!("known projectors: {names}; with another number of blocks: NAME:BLOCKS")
-        })
-    }
-}
-
 /// Writes a projector; the same arguments produce the same bytes.
 ///
 /// # Errors
 /// Those of the file.
-pub fn make_projector(path: &Path, projector: Projector, seed: u64) -> io::Result<()> {
+pub fn make_projector(
+    path: &Path,
+    projector: impl Into<ProjectorShape>,
+    seed: u64,
+) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let tensors = projector.tensors();
-    write::write_header(&mut out, &projector.header(), &tensors)?;
+    let (header, tensors) = projector.into().content();
+    write::write_header(&mut out, &header, &tensors)?;
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut values, mut bytes) = (Vec::new(), Vec::new());
     for tensor in &tensors {
         let total: u64 = tensor.shape.iter().product();
-        // What a row is multiplied with; of a patch all of its pixels.
+        // What a row is multiplied with; of a convolution all that it sees at once.
         let inputs = match tensor.shape.len() {
-            4 => tensor.shape[..3].iter().product(),
+            n @ (3 | 4) => tensor.shape[..n - 1].iter().product(),
             _ => tensor.shape[0],
         };
-        let is_vector = tensor.shape.len() == 1;
         let is_bias = tensor.name.ends_with("bias");
+        let is_vector = tensor.shape.len() == 1 || is_bias;
         let spread = if is_vector { 0.1 } else { spread(inputs) };
         let middle = if is_vector && !is_bias { 1.0 } else { 0.0 };
         let mut left = total;
