@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn all_forms() {
+    fn all_forms_of_lora_are_read() {
         let named = |name: &str, scale| lora(AdapterRef::Name(name.into()), scale);
         for (given, expected) in [
             (json!([]), vec![]),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_adapter_is_refused() {
+    fn an_adapter_without_name_or_id_is_refused() {
         for given in [
             json!("tone"),
             json!(["tone"]),

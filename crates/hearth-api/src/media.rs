@@ -100,7 +100,7 @@ mod tests {
     const GIF: &str = "R0lGODlhAgABAIAAAA==";
 
     #[test]
-    fn pictures_are_in_data_urls() {
+    fn pictures_are_read_from_data_urls() {
         let url = format!("data:image/gif;base64,{GIF}");
         for value in [json!(url), json!({"url": url, "detail": "low"})] {
             let media = picture("p", Some(&value), 3).unwrap();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn ollamas_images_are_a_list() {
+    fn ollamas_images_are_read_from_a_list() {
         let two = images("images", Some(&json!([GIF, GIF]))).unwrap();
         assert_eq!(two.len(), 2);
         assert!(images("images", None).unwrap().is_empty());

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_place_and_quotes_nothing() {
+    fn errors_name_the_field_and_quote_no_content() {
         let long = "x".repeat(10_000);
         for (body, field, what) in [
             (json!({"list": long}), "list", "must be a list"),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_absent_and_the_last_of_a_name_counts() {
+    fn null_counts_as_absent_and_the_last_duplicate_key_wins() {
         let body = object(br#"{"list": 3, "list": [{"number": null}, {}], "other": {}}"#).unwrap();
         let outer: Outer = read(&body).unwrap();
         let numbers: Vec<_> = outer
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_are_short() {
+    fn quoted_values_are_shortened() {
         assert_eq!(quote("a\""), r#""a\"""#);
         assert_eq!(quote(&"é".repeat(61)).chars().count(), QUOTE_MAX + 3);
     }

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn a_written_file_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = sample(dir.path());
         let (header, payload) = read(&path).unwrap();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn adapters_are_named_where_there_are_some() {
+    fn the_header_names_the_adapters() {
         let dir = tempfile::tempdir().unwrap();
         let without = fs::read(sample(dir.path())).unwrap();
         // As every version of Hearthd before adapters wrote it.
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_and_every_changed_bit_is_seen() {
+    fn every_truncation_and_bit_flip_is_detected() {
         for adapters in [0, 77] {
             every_cut_and_every_changed_bit(adapters);
         }
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn untrusted_lengths_allocate_nothing() {
+    fn invalid_lengths_allocate_no_memory() {
         let dir = tempfile::tempdir().unwrap();
         let path = sample(dir.path());
         let mut bytes = fs::read(&path).unwrap();

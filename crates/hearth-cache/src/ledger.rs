@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_is_remembered_and_the_next_begins_anew() {
+    fn the_daily_budget_is_stored_and_resets_each_day() {
         let dir = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(dir.path());
         ledger.add(10, 100);

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn contents_count_and_names_do_not() {
+    fn the_fingerprint_depends_on_the_content_only() {
         let of = |name, data: &[u8]| fingerprint(model(name, data).path()).unwrap();
         assert_eq!(of("a", b"xx"), of("a", b"xx"));
         assert_ne!(of("a", b"xx"), of("b", b"xx"));

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_that_name_properties_are_closed() {
+    fn objects_with_properties_get_no_additional_ones() {
         let open = json!({
             "type": "object",
             "properties": {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_joined_with_another_stays_open() {
+    fn combined_schemas_stay_open() {
         for open in [
             json!({"allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]}),
             json!({"properties": {"a": {}}, "anyOf": [{"properties": {"b": {}}}]}),

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_split_over_tokens_comes_whole() {
+    fn a_character_split_over_tokens_is_sent_complete() {
         assert_eq!(run(&[], &[b"a\xc3", b"\xa9b"]).0, "aéb");
         assert_eq!(run(&[], &[b"\xf0\x9f", b"\x94", b"\xa5"]).0, "🔥");
         assert_eq!(run(&[], &[b"a\xff", b"b"]).0, "a\u{fffd}b");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_strings_across_tokens_are_cut() {
+    fn stop_strings_across_tokens_are_removed() {
         assert_eq!(
             run(&["END"], &[b"one E", b"N", b"D two"]),
             ("one ".into(), true)

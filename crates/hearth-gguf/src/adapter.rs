@@ -224,7 +224,7 @@ mod tests {
     ];
 
     #[test]
-    fn matrices_are_held_once() {
+    fn matrices_are_stored_once_for_all_blocks_and_bounded() {
         let model = model();
         let names: Vec<&str> = model.matrices.all.iter().map(|m| &*m.name).collect();
         assert_eq!(
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_adapter() {
+    fn files_that_are_no_adapter_are_refused() {
         let check = |change: &dyn Fn(&mut Header)| {
             let mut header = adapter(&FITS);
             change(&mut header);

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_of_headers() {
+    fn the_model_kind_follows_from_the_header() {
         let header = |architecture: &str| Header {
             architecture: architecture.into(),
             ..Header::default()

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matters_is_read() {
+    fn the_header_fields_are_read() {
         let header = read_header(&mut sample().as_slice()).unwrap();
         let expected = Header {
             kind: String::new(),
@@ -354,7 +354,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_change_of_bytes_panics(at in 0usize..570, byte: u8) {
+        fn changed_bytes_do_not_panic(at in 0usize..570, byte: u8) {
             let mut file = sample();
             if let Some(b) = file.get_mut(at) {
                 *b = byte;

@@ -335,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_parts() {
+    fn part_names_are_parsed_and_generated() {
         let name = PartName::parse("x-00002-of-00003.gguf").unwrap();
         assert_eq!((name.stem.as_str(), name.part, name.of), ("x", 2, 3));
         assert_eq!(name.all()[0], "x-00001-of-00003.gguf");

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_ggml_s() {
+    fn block_sizes_are_ggmls() {
         for (element, bytes_of_256) in [
             (ElementType::F32, 1024),
             (ElementType::F16, 512),

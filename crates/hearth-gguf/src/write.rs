@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_begin_aligned() {
+    fn tensor_data_are_aligned() {
         let mut out = Vec::new();
         let tensors = [Tensor {
             name: "x".into(),

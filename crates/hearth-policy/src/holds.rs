@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_replaces_its_own_wish_only() {
+    fn a_keep_alive_replaces_only_the_clients_own() {
         let at = |n| Some(Duration::from_secs(n));
         for (wishes, until) in [
             (&[][..], at(0)),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes_are_bounded() {
+    fn the_number_of_keep_alives_is_bounded() {
         let mut holds = Holds::default();
         for uid in 0..1000 {
             wish(&mut holds, uid, 1, FOREVER);

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_counts_for_an_hour() {
+    fn usage_counts_for_an_hour() {
         let mut quotas = Quotas::default();
         quotas.charge(s(30), 1000, 60);
         quotas.charge(s(40), 1000, 20);

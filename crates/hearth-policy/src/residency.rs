@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_goes_first() {
+    fn the_least_recently_used_model_is_unloaded_first() {
         let all = [candidate("new", 500, 1), candidate("old", 500, 4000)];
         assert_eq!(make_room(&all, Bytes::mib(1)), end(&["old"]));
         assert_eq!(make_room(&all, Bytes::mib(501)), end(&["old", "new"]));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keep_alive_is_respected_as_long_as_others_can_go() {
+    fn models_without_a_keep_alive_are_unloaded_first() {
         let kept = Candidate {
             is_kept: true,
             ..candidate("kept", 500, 4000)
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn of_equally_old_ones_the_cheapest_to_reload_goes_first() {
+    fn of_equally_old_models_the_cheapest_to_reload_is_unloaded() {
         let dear = Candidate {
             reload: Bytes::mib(900),
             ..candidate("a", 500, 100)
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_stays_and_what_works_is_waited_for() {
+    fn held_models_stay_and_busy_ones_are_waited_for() {
         let all = [held("h", 1000), busy("w", 300), candidate("i", 200, 5)];
         assert_eq!(make_room(&all, Bytes::mib(200)), end(&["i"]));
         let later = make_room(&all, Bytes::mib(300));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_ends_in_vain() {
+    fn models_that_do_not_help_are_not_unloaded() {
         let all = [candidate("small", 30, 9000), candidate("large", 900, 10)];
         assert_eq!(make_room(&all, Bytes::mib(800)), end(&["large"]));
         assert_eq!(make_room(&all, Bytes::mib(20)), end(&["small"]));
@@ -179,7 +179,7 @@ mod tests {
     proptest! {
         /// What is chosen frees enough, holds nothing that is held, and is minimal.
         #[test]
-        fn a_choice_is_sufficient_and_minimal(
+        fn the_chosen_models_are_sufficient_and_as_few_as_possible(
             models in prop::collection::vec((1u64..1000, 0u64..5000, any::<bool>(), any::<bool>()), 0..8),
             missing in 1u64..3000,
         ) {

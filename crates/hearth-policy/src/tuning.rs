@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fewest_threads_of_the_fastest() {
+    fn the_fewest_threads_within_the_margin_of_the_fastest_are_chosen() {
         for (decode, best) in [
             (&[4.0, 7.0, 9.0, 10.0][..], 4),
             (&[4.0, 7.0, 9.0, 8.5], 3),
@@ -219,14 +219,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_have_been_measured() {
+    fn implausible_measurements_are_refused() {
         for decode in [&[][..], &[1.0, 0.0], &[f64::NAN], &[-1.0], &[f64::INFINITY]] {
             assert!(!tuning("m", "Q4_0", 1, decode).is_sound(), "{decode:?}");
         }
     }
 
     #[test]
-    fn it_is_explained() {
+    fn the_explanation_names_the_measured_speeds() {
         let text = |decode: &[f64]| tuning("m", "Q4_0", 1, decode).explain().join("\n");
         let fewer = text(&[4.0, 7.0, 9.0, 8.5]);
         assert!(
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_similar_model_speaks_for_another() {
+    fn an_unmeasured_model_gets_the_threads_of_the_most_similar_one() {
         let tunings = [
             tuning("a", "Q4_0", 1_000, &[1.0, 2.0]),
             tuning("b", "Q4_0", 500, &[1.0]),

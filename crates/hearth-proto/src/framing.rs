@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_frame_is_an_error() {
+    fn a_truncated_frame_is_an_error() {
         let frame = encode(&Command::Shutdown).unwrap();
         for cut in 1..frame.len() {
             assert!(read::<Command>(&mut &frame[..cut]).is_err(), "cut at {cut}");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_invalid_data() {
+    fn an_invalid_frame_is_invalid_data() {
         let mut wire = 3u32.to_le_bytes().to_vec();
         wire.extend(b"{x}");
         let error = read::<Command>(&mut wire.as_slice()).unwrap_err();

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_users_and_other_adapters_share_nothing() {
+    fn cache_scopes_separate_users_and_adapters() {
         let scope = |uid, adapters| CacheScope { uid, adapters };
         let mine = scope(Some(1), 7);
         assert!(mine.may_use(mine) && mine.may_use(scope(None, 7)));

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_requests() {
+    fn model_references_are_parsed_from_names() {
         for name in ["", "default", "default:latest"] {
             assert_eq!(ModelRef::from(name), ModelRef::Default);
         }

@@ -110,7 +110,7 @@ mod tests {
     use crate::Biased;
 
     #[test]
-    fn what_a_turn_sets_goes_first() {
+    fn options_of_a_turn_override_the_sessions() {
         let session = RequestOptions {
             model: Some("m".into()),
             sampling: Sampling {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_is_the_default_request() {
+    fn empty_options_give_the_default_request() {
         let made = RequestOptions::default().submission(Prompt::default());
         assert_eq!(made, Submission::default());
     }

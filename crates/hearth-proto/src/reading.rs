@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_are_big_cores_within_the_quota() {
+    fn the_thread_count_is_the_big_cores_within_the_quota() {
         for (big, quota, threads) in [
             ("4-7", None, Some(4)),
             ("4-7", Some(2), Some(2)),

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_letters_of_samplers() {
+    fn samplers_are_parsed_from_names_and_letters() {
         for (sampler, name, letter) in NAMES {
             assert_eq!(name.parse(), Ok(sampler));
             assert_eq!(name.replace('_', "-").to_uppercase().parse(), Ok(sampler));
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_request_says_goes_first() {
+    fn request_values_override_defaults() {
         let request = Sampling {
             temperature: Some(0.0),
             ignore_eos: true,

@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_lists_are_the_kernels() {
+    fn cpu_lists_have_the_kernels_format() {
         let set = CpuSet::parse("0-2,5\n").unwrap();
         assert_eq!(set.iter().collect::<Vec<_>>(), [0, 1, 2, 5]);
         assert_eq!(set.len(), 4);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn display_is_for_people() {
+    fn quantities_are_shown_with_their_units() {
         assert_eq!(MilliCelsius(48_312).to_string(), "48.3 °C");
         assert_eq!(Bytes(512).to_string(), "512 B");
         assert_eq!(Bytes(1536).to_string(), "1.5 KiB");

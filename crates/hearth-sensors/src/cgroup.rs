@@ -84,7 +84,7 @@ mod tests {
     const PROC: (&str, &str) = ("proc/self/cgroup", "0::/system.slice/hearthd.service\n");
 
     #[test]
-    fn the_own_group_and_those_above() {
+    fn the_own_cgroup_and_its_ancestors_are_listed() {
         for (text, depth) in [
             ("0::/system.slice/hearthd.service\n", 3),
             ("0::/\n", 1),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn quotas() {
+    fn cpu_quotas_are_parsed() {
         for (own, above, quota) in [
             ("max 100000\n", "max 100000\n", None),
             ("250000 100000\n", "max 100000\n", Some(2)),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_limits() {
+    fn the_smallest_memory_limit_applies() {
         for (own, high, above, limit) in [
             ("max\n", "max\n", "max\n", None),
             ("3000\n", "2000\n", "max\n", Some(2000)),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu_lists() {
+    fn cpusets_are_parsed() {
         for (list, count) in [("0-1\n", Some(2)), ("\n", None), ("x\n", None)] {
             let root = tree(&[PROC, (&format!("{OWN}/cpuset.cpus.effective"), list)]);
             let cpus = Cgroup::find(root.path()).cpus();

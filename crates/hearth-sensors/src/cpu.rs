@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn allowed_is_what_all_agree_on() {
+    fn allowed_cpus_are_the_intersection_of_all_masks() {
         for (online, affinity, cgroup, allowed) in [
             ("0-3\n", "0-7", "0-3\n", "0-3"),
             ("0-3\n", "1-2", "0-3\n", "1-2"),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn big_cores() {
+    fn big_cores_are_found_by_capacity_or_frequency() {
         // Capacity, highest frequency and siblings of each CPU; "" means no file.
         for (name, cpus, expected) in [
             (
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_cap_of_the_big_cores() {
+    fn the_frequency_cap_is_the_lowest_of_the_big_cores() {
         // Highest and allowed frequency of two big cores and a little one.
         for (name, files, cap) in [
             (
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn cores_of_one_clock_are_asked_once() {
+    fn cores_with_a_common_clock_are_read_once() {
         let root = tree(&[(&format!("{CPU}/online"), "0-1\n")]);
         for n in 0..2 {
             let clock = format!("{CPU}/cpu{n}/cpufreq");

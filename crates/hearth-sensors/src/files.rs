@@ -57,7 +57,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn numbers_are_read_and_garbage_is_none() {
+    fn numbers_are_parsed_and_invalid_text_is_none() {
         for (content, value) in [
             ("48312\n", Some(48_312)),
             (" -5 \n", Some(-5)),
@@ -76,7 +76,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn text_survives_other_encodings() {
+    fn text_in_other_encodings_is_read() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("t");
         fs::write(&path, b"# f\xfcr\ntemp_limit=70\n").unwrap();

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_a_raspberry_pi() {
+    fn raspberry_pis_are_recognized() {
         for (model, compatible, is) in [
             ("Raspberry Pi 5 Model B Rev 1.0\0", "", true),
             ("", "raspberrypi,4-model-b\0brcm,bcm2711\0", true),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_and_alarm() {
+    fn throttle_bits_and_the_voltage_alarm_are_read() {
         let none = Firmware::default();
         let under_voltage = Firmware {
             under_voltage: true,
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_word_is() {
+    fn the_throttle_word_is_found() {
         for (path, found) in [
             (WORD, true),
             (
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_that_is_a_panic_is_not_provoked() {
+    fn the_throttle_word_is_not_read_where_a_warning_panics() {
         let root = tree(&[
             MODEL,
             NAME,
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_go_are_noted() {
+    fn unreadable_files_make_a_reading_incomplete() {
         let root = tree(&[MODEL, NAME, (ALARM, "0"), (WORD, "4")]);
         let pi = RaspberryPi::find(root.path()).unwrap();
         put(root.path(), &[(WORD, "?")]);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_in_config_txt() {
+    fn temperature_limits_are_read_from_config_txt() {
         let pi4 = "Raspberry Pi 4 Model B Rev 1.4";
         for (config, model, celsius) in [
             ("", pi4, None),
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn config_txt_is_where_it_is_today_or_was() {
+    fn config_txt_is_found_in_both_locations() {
         for (files, celsius) in [
             (&[][..], 85),
             (&[("boot/config.txt", "temp_limit=70")], 70),

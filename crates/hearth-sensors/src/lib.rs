@@ -176,12 +176,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_there_is_nothing_known() {
+    fn without_files_nothing_is_known() {
         assert_eq!(Sensors::new("/nonexistent").read(), Reading::default());
     }
 
     #[test]
-    fn what_was_found_is_used_until_it_is_old() {
+    fn found_sensors_are_cached_until_they_expire() {
         let root = tree(&[ZONE, (TEMP, "50000\n")]);
         let sensors = Sensors::new(root.path());
         assert_eq!(temperature(&sensors), Some(50_000));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_file_makes_it_look_again() {
+    fn a_failing_file_triggers_a_new_search() {
         let root = tree(&[ZONE, (TEMP, "50000\n")]);
         let sensors = Sensors::new(root.path());
         assert_eq!(temperature(&sensors), Some(50_000));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_sensor_that_speaks_again_is_heard_at_once() {
+    fn a_recovered_sensor_is_used_at_once() {
         let root = tree(&[ZONE, (TEMP, "")]);
         let sensors = Sensors::new(root.path());
         assert_eq!(temperature(&sensors), None);

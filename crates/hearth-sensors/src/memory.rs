@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn meminfo() {
+    fn meminfo_is_parsed() {
         for (name, content, expected) in [
             (
                 "good",
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_group_before_the_system() {
+    fn the_own_cgroup_takes_precedence_over_the_system() {
         let own = "sys/fs/cgroup/a/memory";
         let root = tree(&[
             ("proc/self/cgroup", "0::/a\n"),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn without_controller_the_system_and_without_anything_none() {
+    fn without_a_controller_the_systems_memory_is_read() {
         let root = tree(&[
             ("proc/self/cgroup", "0::/a\n"),
             ("sys/fs/cgroup/a/memory.pressure", ""),

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_memory_and_time() {
+    fn memory_and_cpu_time_of_this_process_are_read() {
         let own = std::process::id();
         assert!(resident(own).unwrap() > Bytes::mib(1));
         assert_eq!(resident(u32::MAX), None);

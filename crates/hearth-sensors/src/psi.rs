@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pressure_files() {
+    fn pressure_files_are_parsed() {
         let both = "some avg10=12.34 avg60=1.00 avg300=0.10 total=42\nfull avg10=3.09 avg60=0.00 avg300=0.00 total=7\n";
         for (name, content, some, full) in [
             ("both", both, Some(123), 30),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_answers() {
+    fn the_first_readable_pressure_file_is_used() {
         let root = tree(&[("own", ""), ("system", "some avg10=1.00\n")]);
         let [own, system] = ["own", "system"].map(|name| root.path().join(name));
         assert_eq!(find([own, system.clone()]), Some(system));

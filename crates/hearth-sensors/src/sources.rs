@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_for_each_kind() {
+    fn sources_have_one_line_for_each_kind() {
         let sources = Sources {
             board: Some("Raspberry Pi 5".into()),
             zones: vec![("cpu-thermal".into(), "/sys/z0".into())],

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_all_boards() {
+    fn zone_names_of_known_boards_are_classified() {
         for (name, is) in [
             ("cpu-thermal", Some(Kind::Cpu)),
             ("cpu_thermal", Some(Kind::Cpu)),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hottest_of_the_best_zones() {
+    fn the_hottest_of_the_best_ranked_zones_counts() {
         for (name, files, temperature) in [
             ("one", &[("cpu-thermal", "48312\n")][..], Some(48_312)),
             (
@@ -278,7 +278,7 @@ mod tests {
 
     /// A table; longer than a screen: one row for each board.
     #[test]
-    fn trips_count_by_type_and_height() {
+    fn trip_points_are_chosen_by_type_and_temperature() {
         for (name, zone, trips, passive, critical) in [
             (
                 "Pi 5: the fan's steps",
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_that_falls_silent_is_noted_and_one_that_always_was_is_not() {
+    fn a_zone_is_reported_lost_only_if_it_was_read_before() {
         for (first, noted) in [("50000", false), ("", true)] {
             let root = zones(&[("cpu-thermal", first)]);
             let thermal = Thermal::find(root.path());

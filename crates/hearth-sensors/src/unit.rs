@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_found_in_both_versions() {
+    fn systemd_units_are_found_in_cgroup_v1_and_v2() {
         let of_user = "/user.slice/user-1000.slice";
         let groups = [
             (

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_field() {
         let with = |name: &str, value: Value| {
             let mut body = json!({"input_prefix": "a", "input_suffix": "z"});
             body[name] = value;

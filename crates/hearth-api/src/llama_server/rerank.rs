@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_field() {
         for (body, field) in [
             (json!({"documents": ["a"]}), "query"),
             (json!({"query": 1, "documents": ["a"]}), "query"),

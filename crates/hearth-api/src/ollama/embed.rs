@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_model_is_named() {
+    fn the_model_name_is_read_and_required() {
         let read = |body: &Value| decode_model(body.to_string().as_bytes());
         let named = |name: &str, streams| Ok((name.to_owned(), streams));
         assert_eq!(read(&json!({"model": "m"})), named("m", true));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_and_its_copy_are_named() {
+    fn source_and_destination_of_a_copy_are_read() {
         let read = |body: Value| decode_copy(body.to_string().as_bytes());
         let both = read(json!({"source": "s", "destination": "d"}));
         assert_eq!(both, Ok(("s".to_owned(), "d".to_owned())));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_or_none() {
+    fn embed_reads_one_several_or_no_texts() {
         let read = |body: Value| decode_embed(body.to_string().as_bytes());
         for (body, expected) in [
             (json!({}), &[][..]),
@@ -156,7 +156,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn arbitrary_bodies_do_not_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
             _ = decode_embed(&body);
             _ = decode_copy(&body);
         }

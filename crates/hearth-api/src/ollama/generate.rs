@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn generating() {
+    fn a_generate_request_is_read() {
         let request = generate(&json!({
             "model": "m", "prompt": "Hi", "system": "Be brief.", "stream": false, "raw": false,
             "template": "", "suffix": "", "context": [1, 2], "images": [], "format": "json",
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suffix_makes_the_text_between() {
+    fn a_suffix_makes_an_infill_request() {
         for (body, prefix) in [
             (json!({"prompt": "a", "suffix": "z", "system": "s"}), "a"),
             (json!({"suffix": "z"}), ""),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn no_prompt_is_no_mistake() {
+    fn an_empty_prompt_is_accepted() {
         for body in [
             json!({}),
             json!({"prompt": "", "system": "x"}),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_field() {
         for (body, part) in [
             (json!({"prompt": ["x"]}), "`prompt`"),
             (json!({"prompt": "x", "suffix": 1}), "`suffix`"),
@@ -229,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn arbitrary_bodies_do_not_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
             _ = decode_generate(&body);
         }
     }

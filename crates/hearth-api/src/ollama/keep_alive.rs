@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_clients_write() {
+    fn all_forms_of_keep_alive_are_read() {
         let ms = |n| Some(KeepAlive::For(Duration::from_millis(n)));
         for (value, expected) in [
             (json!(null), None),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn invalid_keep_alives_are_refused() {
         for value in [
             json!(""),
             json!("-"),
@@ -143,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(text in "[-+0-9.a-zµ ]{0,12}") {
+        fn arbitrary_values_do_not_panic(text in "[-+0-9.a-zµ ]{0,12}") {
             _ = keep_alive(&json!(text));
         }
     }

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_the_engine_has() {
+    fn all_supported_options_are_read() {
         let all = json!({
             "temperature": 0.5, "top_k": 20.0, "top_p": 0.9, "min_p": 0, "seed": 42.0,
             "num_predict": 16, "stop": ["a", "b"], "repeat_penalty": 1.1, "repeat_last_n": 33,
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_numbers() {
+    fn special_numbers_have_ollamas_meaning() {
         for (given, max_tokens) in [
             (json!({"num_predict": -1}), Some(u32::MAX)),
             (json!({"num_predict": -2}), Some(u32::MAX)),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_are_named() {
+    fn errors_name_the_option_of_a_wrong_type() {
         for (given, name) in [
             (json!({"temperature": "hot"}), "`options.temperature`"),
             (json!({"top_k": "40"}), "`options.top_k`"),

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_home_assistant_sends() {
+    fn requests_of_home_assistant_are_read() {
         let request = chat(&json!({
             "model": "small:latest", "stream": true, "options": {"num_ctx": 8192.0},
             "keep_alive": -1.0, "think": false, "tools":
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_say_whose_they_are() {
+    fn tool_results_are_assigned_by_id_name_or_order() {
         let calls = json!([
             {"id": "a", "function": {"name": "f", "arguments": "{\"x\": 1}"}},
             {"id": "b", "function": {"name": "g"}}]);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_asked_is_no_mistake() {
+    fn a_request_without_messages_is_accepted() {
         for body in [
             json!({}),
             json!({"messages": []}),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_and_thoughts() {
+    fn format_and_think_are_read() {
         let ok = json!([{"role": "user", "content": "x"}]);
         let schema = json!({"type": "integer"});
         for (format, expected) in [
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_field() {
         let user = |extra: Value| {
             let mut message = json!({"role": "user", "content": "x"});
             message
@@ -357,7 +357,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn arbitrary_bodies_do_not_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
             _ = decode_chat(&body);
         }
     }

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn times() {
+    fn timestamps_are_rfc_3339() {
         let at = |s, ns| timestamp(UNIX_EPOCH + Duration::new(s, ns));
         assert_eq!(at(0, 0), "1970-01-01T00:00:00.000000Z");
         assert_eq!(at(1_795_440_845, 7_654_321), "2026-11-23T13:34:05.007654Z");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chat_answer() {
+    fn a_chat_answer_has_ollamas_fields() {
         let call = ToolCall::new("f", json!({"x": 1}));
         let took = Duration::from_millis(2);
         let mut chat = Form::Chat.response("m:latest", &answer(vec![call]), took);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_was_asked() {
+    fn an_empty_request_is_answered_with_done() {
         let took = Duration::from_secs(1);
         let loaded = Form::Chat.nothing("m", "load", took);
         assert_eq!(loaded["message"]["content"], "");

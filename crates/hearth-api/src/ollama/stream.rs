@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn thoughts_text_and_calls_are_lines_of_their_own() {
+    fn reasoning_text_and_calls_are_separate_lines() {
         let pieces = [
             AnswerPart::Reasoning("Hm.".into()),
             AnswerPart::Content("Yes.".into()),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn generated_text_stands_alone() {
+    fn generate_streams_text_lines() {
         let lines = run(
             Form::Generate,
             &[

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_and_pairs_of_numbers_and_texts() {
+    fn biases_are_read_from_objects_and_pairs() {
         let token = |id, bias| (Biased::Token(id), bias);
         let text = |text: &str, bias| (Biased::Text(text.into()), bias);
         for (given, expected) in [
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bias_is_refused() {
+    fn invalid_biases_are_refused() {
         for given in [
             json!(1),
             json!("x"),

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn one_text_or_several() {
+    fn input_is_one_text_or_several() {
         let one = decode(&json!({"input": "a", "model": null, "user": "u"})).unwrap();
         let expected = EmbeddingsRequest {
             texts: vec!["a".into()],
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_field() {
         use FailureKind::{InvalidArgs, NotSupported};
         for (body, kind, field) in [
             (json!({}), InvalidArgs, "input"),

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn every_door_leads_to_its_constraint() {
+    fn every_response_format_gives_its_constraint() {
         let schema = json!({"type": "integer"});
         for (body, expected) in [
             (json!({}), None),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_field() {
         for (body, kind, part) in [
             (
                 json!({"response_format": {"type": "structural_tag"}}),

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_forms_of_the_sampling_options() {
+    fn all_sampling_options_are_read() {
         let body = json!({
             "temperature": 1, "top_k": 40.0, "repeat_last_n": -1, "dry_penalty_last_n": -1.0,
             "seed": i64::MAX, "samplers": "kt", "dry_sequence_breakers": ["\n"], "mirostat": null,
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_options_are_named() {
+    fn errors_name_the_option() {
         for (body, part) in [
             (json!({"temperature": "hot"}), "`temperature`"),
             // As an `f32` it would be infinite.
@@ -181,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn a_number_out_of_its_range_is_the_field_s_failure() {
+    fn an_out_of_range_number_names_its_field() {
         let body = json!({"top_p": 1.5});
         let failure = decode_options(body.as_object().unwrap()).unwrap_err();
         assert_eq!(failure.field.as_deref(), Some("top_p"));
     }
 
     #[test]
-    fn how_much_is_thought() {
+    fn reasoning_effort_is_read() {
         for (effort, thinking) in [
             (json!(null), None),
             (json!("none"), Some(Thinking::Off)),

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_send() {
+    fn requests_of_known_clients_are_read() {
         let request = decode(&json!({
             "model": "m", "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 3.0,
             "temperature": 0, "stop": "x", "seed": -1, "user": "conversation", "store": false,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_fields_are_named() {
+    fn errors_name_the_field() {
         let ok = json!([{"role": "user", "content": "x"}]);
         for (body, part) in [
             (json!({}), "`messages`"),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_and_biases() {
+    fn logprobs_and_logit_bias_are_read() {
         for (extra, logprobs, bias) in [
             (json!({}), None, vec![]),
             (json!({"logprobs": false, "logit_bias": null}), None, vec![]),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn how_often() {
+    fn the_number_of_answers_is_read() {
         for (n, expected) in [(json!(null), 1), (json!(1), 1), (json!(8.0), 8)] {
             let body = json!({"messages": [{"role": "user", "content": "x"}], "n": n});
             let request = decode(&body).unwrap();
@@ -268,7 +268,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_panics(body in "[\\[\\]{}\":,a-z0-9.e-]{0,60}") {
+        fn arbitrary_bodies_do_not_panic(body in "[\\[\\]{}\":,a-z0-9.e-]{0,60}") {
             _ = decode_chat(body.as_bytes());
         }
     }

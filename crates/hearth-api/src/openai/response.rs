@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_and_reasoning_have_fields_of_their_own() {
+    fn calls_and_reasoning_have_their_own_fields() {
         let mut answer = answer("");
         answer.reasoning = "Hm.".into();
         answer.calls = vec![
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn several_answers_share_their_prompt() {
+    fn several_answers_count_their_prompt_once() {
         let cost = |cached_tokens, completion_tokens| Usage {
             prompt_tokens: 10,
             cached_tokens,
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_in_openais_form() {
+    fn logprobs_have_openais_form() {
         let token = TokenLogprob {
             bytes: b"\xc3".to_vec(),
             logprob: -0.5,

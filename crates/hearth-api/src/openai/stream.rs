@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn text_comes_at_once_and_the_last_delta_is_empty() {
+    fn text_is_streamed_at_once_and_the_last_delta_is_empty() {
         let mut stream = ChatStream::new(&[RequestId(7)], "m", true);
         let chunks = run(&mut stream, &[text("Ro"), text("me")]);
         assert_eq!(
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_come_whole_with_an_index() {
+    fn calls_are_streamed_complete_with_an_index() {
         let mut stream = ChatStream::new(&[RequestId(7)], "m", false);
         let chunks = run(
             &mut stream,
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn reasoning_is_a_field_of_its_own() {
+    fn reasoning_has_its_own_field() {
         let mut stream = ChatStream::new(&[RequestId(7)], "m", false);
         let chunks = run(
             &mut stream,
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_side_by_side_have_an_index_each_and_one_bill() {
+    fn several_answers_have_indices_and_one_usage() {
         let ids = [RequestId(7), RequestId(8)];
         let mut stream = ChatStream::new(&ids, "m", true);
         let cost = |completion_tokens| Usage {
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_wait_for_their_text() {
+    fn logprobs_come_with_their_text() {
         let mut stream = ChatStream::new(&[RequestId(7)], "m", false);
         let token = |text: &str| TokenLogprob {
             bytes: text.as_bytes().to_vec(),

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn choices() {
+    fn tool_choices_are_read() {
         let tools = json!([{"type": "function", "function": {"name": "f"}}]);
         for (choice, expected, offered) in [
             (json!(null), ToolChoice::Auto, 1),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn one_call_only_where_it_is_said() {
+    fn parallel_tool_calls_false_allows_one_call() {
         for (value, one_call) in [
             (json!(null), false),
             (json!(true), false),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_read_and_checked() {
+    fn tool_lists_are_read_and_checked() {
         let list = decode_tools(r#"[{"type": "function", "function": {"name": "f"}}]"#).unwrap();
         assert_eq!(list[0]["function"]["name"], "f");
         for (text, part) in [
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_tools_are_named() {
+    fn errors_name_the_tool() {
         let tools = json!([{"function": {"name": "f"}}]);
         for (body, part) in [
             (json!({"tools": 3}), "`tools` must be a list"),

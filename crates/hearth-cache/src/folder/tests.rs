@@ -58,7 +58,7 @@ fn a_prompt_is_found_again_by_the_next_process() {
 }
 
 #[test]
-fn other_models_keep_theirs_and_other_settings_do_not() {
+fn entries_of_other_models_stay_and_of_other_settings_are_deleted() {
     let dir = tempfile::tempdir().unwrap();
     keep(&mut open(dir.path()), at(0), None, &[1, 2], 10);
     let other = Identity {
@@ -77,7 +77,7 @@ fn other_models_keep_theirs_and_other_settings_do_not() {
 }
 
 #[test]
-fn damaged_files_are_deleted_and_computed_anew() {
+fn damaged_files_are_deleted_and_not_used() {
     let dir = tempfile::tempdir().unwrap();
     keep(&mut open(dir.path()), at(0), None, &[1, 2, 3], 100);
     let path = files(dir.path())[0].clone();
@@ -98,7 +98,7 @@ fn damaged_files_are_deleted_and_computed_anew() {
 }
 
 #[test]
-fn the_budgets_hold() {
+fn size_and_write_budgets_are_respected() {
     let dir = tempfile::tempdir().unwrap();
     let mut folder = open(dir.path());
     for n in 0..5 {
@@ -127,7 +127,7 @@ fn the_budgets_hold() {
 }
 
 #[test]
-fn a_longer_prompt_takes_the_place_of_its_beginning() {
+fn a_longer_prompt_replaces_its_beginning() {
     let dir = tempfile::tempdir().unwrap();
     let mut folder = open(dir.path());
     keep(&mut folder, at(0), Some(1), &[1, 2], 10);
@@ -142,7 +142,7 @@ fn a_longer_prompt_takes_the_place_of_its_beginning() {
 }
 
 #[test]
-fn after_an_error_it_is_quiet_for_a_while() {
+fn writing_pauses_after_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let mut folder = open(dir.path());
     let pending = folder.begin(None, vec![1, 2], &[7]);

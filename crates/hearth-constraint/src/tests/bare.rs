@@ -34,7 +34,7 @@ fn an_answer_that_begins_with_json_is_a_call_where_it_may() {
 }
 
 #[test]
-fn what_an_answer_begins_with() {
+fn the_beginning_of_an_answer_is_classified() {
     for (text, expected) in [
         ("", Beginning::Open),
         (" \n", Beginning::Open),

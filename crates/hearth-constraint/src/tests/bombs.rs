@@ -193,7 +193,7 @@ fn bombs() -> impl Iterator<Item = Bomb<Constraint>> {
 }
 
 #[test]
-fn bombs_end_soon_and_quietly() {
+fn hostile_grammars_end_without_a_crash() {
     let (vocabulary, pieces) = vocabulary(true);
     for (what, constraint, refused) in bombs() {
         match Matcher::new(&vocabulary, &constraint) {
@@ -228,7 +228,7 @@ fn bombs_end_soon_and_quietly() {
 }
 
 #[test]
-fn odd_vocabularies() {
+fn unusual_vocabularies_are_refused_or_handled() {
     let none: Tokenize = std::sync::Arc::new(|_| vec![-1, 99_999]);
     let bytes = || (0..=255).map(|b| vec![b]).collect::<Vec<_>>();
     for (pieces, ends) in [
@@ -270,7 +270,7 @@ fn odd_vocabularies() {
 }
 
 #[test]
-fn a_vocabulary_without_the_bytes_says_so() {
+fn a_constraint_that_a_vocabulary_cannot_spell_is_refused() {
     let tokenize: Tokenize = std::sync::Arc::new(|_| vec![]);
     let vocabulary =
         Vocabulary::new(vec![b"a".to_vec(), b"end".to_vec()], &[], &[1], tokenize).unwrap();

@@ -130,7 +130,7 @@ fn a_forced_answer_is_calls_and_nothing_else() {
 }
 
 #[test]
-fn one_call_is_one() {
+fn a_single_call_is_not_followed_by_another() {
     let (vocabulary, pieces) = vocabulary(true);
     let one = matcher(
         &vocabulary,
@@ -148,7 +148,7 @@ fn one_call_is_one() {
 }
 
 #[test]
-fn what_the_template_writes_fits_and_most_of_it_is_forced() {
+fn calls_rendered_by_the_template_are_accepted_and_mostly_forced() {
     let (vocabulary, pieces) = vocabulary(true);
     let mut forced = matcher(&vocabulary, hermes(true));
     let text = lossy(&run(&mut forced.clone(), &pieces, 3, true, 4000).text);
@@ -184,7 +184,7 @@ pub(super) fn allows(matcher: &mut Matcher, pieces: &[Vec<u8>], token: i32) -> b
 }
 
 #[test]
-fn free_text_is_free_until_a_call_begins() {
+fn text_is_unconstrained_until_a_call_begins() {
     for special in [false, true] {
         let (vocabulary, pieces) = vocabulary(special);
         let byte = |b: u8| i32::from(b);
@@ -230,7 +230,7 @@ fn free_text_is_free_until_a_call_begins() {
 }
 
 #[test]
-fn a_brace_begins_a_call_only_in_front() {
+fn a_brace_begins_a_call_only_at_the_start() {
     let (vocabulary, pieces) = vocabulary(true);
     let mut text = matcher(&vocabulary, bare());
     assert_eq!(fits(&mut text, &pieces, "Hm: {x}"), (true, true));
@@ -245,7 +245,7 @@ fn a_brace_begins_a_call_only_in_front() {
 }
 
 #[test]
-fn by_lot_every_begun_call_is_valid() {
+fn randomly_generated_calls_are_valid() {
     let (vocabulary, pieces) = vocabulary(true);
     let whole = matcher(&vocabulary, hermes(false));
     let mut seen = 0;

@@ -93,7 +93,7 @@ fn invalid_requests_are_found_without_a_model() {
 }
 
 #[test]
-fn what_is_right_passes() {
+fn valid_requests_pass() {
     let lamp = || vec![json!({"function": {"name": "lamp"}})];
     for (constraint, tools, choice) in [
         (None, vec![], ToolChoice::Auto),

@@ -52,7 +52,7 @@ fn assert_cases(cases: &[Case]) {
 }
 
 #[test]
-fn expressions_and_lark_grammars_accept_and_reject() {
+fn regex_and_lark_grammars_accept_and_reject() {
     let regex = |s: &str| Constraint::Regex(s.to_owned());
     let lark = |s: &str| Constraint::Lark(s.to_owned());
     assert_cases(&[
@@ -123,7 +123,7 @@ fn gbnf_grammars_accept_and_reject() {
 }
 
 #[test]
-fn llama_cpps_json_grammar_gives_json() {
+fn llama_cpps_json_grammar_accepts_json() {
     let (vocabulary, pieces) = vocabulary(true);
     let whole = Matcher::new(&vocabulary, &Constraint::Gbnf(JSON_GBNF.into())).unwrap();
     for seed in 0..24 {
@@ -135,7 +135,7 @@ fn llama_cpps_json_grammar_gives_json() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn grammar_errors_name_the_cause() {
     let (vocabulary, _) = vocabulary(true);
     for (text, part) in [
         ("", "`root`"),

@@ -16,7 +16,7 @@ fn thinking(is_open: bool) -> ReasoningTags {
 }
 
 #[test]
-fn nothing_binds_the_model_while_it_thinks() {
+fn reasoning_is_unconstrained() {
     let (vocabulary, pieces) = vocabulary(false);
     let json = |is_open| {
         bound(
@@ -50,7 +50,7 @@ fn nothing_binds_the_model_while_it_thinks() {
 }
 
 #[test]
-fn an_answer_that_has_to_come_does_not_end_in_the_reasoning() {
+fn a_required_answer_does_not_end_in_the_reasoning() {
     let (vocabulary, pieces) = vocabulary(false);
     let mut bound_answer = bound(
         &vocabulary,
@@ -74,7 +74,7 @@ fn an_answer_that_has_to_come_does_not_end_in_the_reasoning() {
 
 /// `<` may begin `<the>` or `<tool_call>`.
 #[test]
-fn what_begins_like_reasoning_may_be_the_answer() {
+fn an_answer_may_begin_like_reasoning() {
     let (vocabulary, pieces) = vocabulary(false);
     let call = "<tool_call>\n{\"name\": \"turn_on_all\", \"arguments\": {}}\n</tool_call>";
     let forced = || {
@@ -102,7 +102,7 @@ fn what_begins_like_reasoning_may_be_the_answer() {
 }
 
 #[test]
-fn a_call_may_end_the_reasoning_and_a_budget_does() {
+fn a_call_or_the_budget_ends_the_reasoning() {
     let (vocabulary, pieces) = vocabulary(false);
     let mut auto = bound(
         &vocabulary,

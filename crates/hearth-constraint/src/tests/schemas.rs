@@ -166,7 +166,7 @@ fn spacing_is_free_but_bounded() {
 }
 
 #[test]
-fn the_end_is_seen() {
+fn the_end_of_an_answer_is_detected() {
     let (vocabulary, pieces) = vocabulary(true);
     let schema = json!({"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": false});
     let mut matcher = Matcher::new(&vocabulary, &Constraint::JsonSchema(schema)).unwrap();
@@ -193,7 +193,7 @@ fn a_forbidden_token_is_an_error() {
 }
 
 #[test]
-fn what_cannot_be_kept_is_refused_with_its_place() {
+fn unsupported_keywords_are_refused_with_their_path() {
     let (vocabulary, _) = vocabulary(true);
     for (schema, part) in [
         (
@@ -251,7 +251,7 @@ fn what_cannot_be_kept_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_lenient_schema_ignores_what_cannot_be_kept() {
+fn a_lenient_schema_ignores_unsupported_keywords() {
     let (vocabulary, pieces) = vocabulary(true);
     let schema = json!({
         "type": "object", "additionalProperties": false, "required": ["a"], "not": {"type": "null"},
@@ -277,7 +277,7 @@ fn a_lenient_schema_ignores_what_cannot_be_kept() {
 }
 
 #[test]
-fn other_properties_come_only_where_they_are_allowed() {
+fn additional_properties_appear_only_where_allowed() {
     let (vocabulary, pieces) = vocabulary(true);
     let schema = json!({
         "type": "object", "required": ["a"],
@@ -305,7 +305,7 @@ fn other_properties_come_only_where_they_are_allowed() {
 }
 
 #[test]
-fn the_schemas_own_options_do_not_count() {
+fn options_inside_a_schema_are_ignored() {
     let (vocabulary, pieces) = vocabulary(true);
     let schema =
         json!({"type": "array", "x-guidance": {"whitespace_pattern": "x", "item_separator": ";"}});

@@ -7,7 +7,7 @@ use crate::check;
 
 /// A table; longer than a screen: one row for each invalid tool or choice.
 #[test]
-fn wrong_tools_are_named() {
+fn errors_name_the_tool() {
     let tools = || {
         vec![
             json!({"type": "function", "function": {"name": "turn_on", "parameters": {
@@ -72,7 +72,7 @@ fn wrong_tools_are_named() {
 }
 
 #[test]
-fn names_that_the_chat_layer_would_mix_up() {
+fn ambiguous_tool_names_are_refused() {
     let checked = |names: &[&str]| {
         let tool = |name: &&str| json!({"type": "function", "function": {"name": name}});
         check(&GenerateRequest {

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_says_what_the_template_did() {
+    fn a_refusal_names_the_templates_fault() {
         let why = |raw| refusal(ExitStatus::from_raw(raw));
         for (raw, part) in [
             (Signal::SIGKILL as i32, "5 s of processor time"),

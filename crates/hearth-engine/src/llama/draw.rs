@@ -104,7 +104,7 @@ mod tests {
 
     /// The C++ standard, [rand.predef]: the result of the 10,000th call.
     #[test]
-    fn it_is_the_standards_generator() {
+    fn the_generator_is_that_of_the_cpp_standard() {
         let mut twister = Twister::new(5489);
         for _ in 1..10_000 {
             twister.next();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_has_one_number_whatever_was_drawn_before() {
+    fn a_draw_depends_on_seed_and_position_only() {
         let mut draws = Draws::new(7);
         let doubles: Vec<f64> = (0..700).map(|place| draws.double(place)).collect();
         assert!(doubles.iter().all(|n| (0.0..1.0).contains(n)));

@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_written_matrix_is_read_back() {
         let all = BTreeMap::from([
             (
                 "blk.0.attn_q.weight".to_owned(),
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn files_that_are_no_matrix_are_refused() {
         let says = |bytes: &[u8]| {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), bytes).unwrap();

@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_was_cut_short_is_seen() {
+    fn a_truncated_library_is_detected() {
         let whole = files();
         let folder = tempfile::tempdir().unwrap();
         let cut = folder.path().join("libggml-cpu-x.so");

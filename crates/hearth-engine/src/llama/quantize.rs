@@ -207,7 +207,7 @@ mod tests {
 
     /// Lines as llama.cpp 0.1.161 of the crate writes them.
     #[test]
-    fn the_log_is_understood() {
+    fn fallbacks_are_counted_from_the_log() {
         let mut outcome = Outcome::default();
         let line = "[   2/ 291] blk.0.attn_k.weight                  - [  896,   128,     1,     1], \
                     type =    f16, converting to q4_0 .. size =     0.22 MiB ->     0.06 MiB";

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_of_llama_cpp() {
+    fn every_recommended_key_is_read() {
         let given = of(&[
             ("sequence", "top_k;temperature;unheard_of;min-p"),
             ("top_k", "64"),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_left_out() {
+    fn invalid_recommendations_are_ignored() {
         assert_eq!(
             of(&[("temp", "NaN"), ("top_k", "many")]),
             Sampling::default()

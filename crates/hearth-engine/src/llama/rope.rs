@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_context_asked_for_chooses() {
+    fn the_requested_context_selects_the_factors() {
         let mut header = Header {
             context_train: 131_072,
             context_original: 4096,

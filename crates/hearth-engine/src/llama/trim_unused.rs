@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_since_is_found_also_beside_what_was() {
+    fn new_mappings_are_found_beside_old_ones() {
         const MIB: usize = 1 << 20;
         let of = |ranges: &[(usize, usize)]| {
             Mappings(ranges.iter().map(|(a, b)| a * MIB..b * MIB).collect())
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_released_and_all_else_stays() {
+    fn only_pages_of_zeros_are_released() {
         const BYTES: usize = 24 << 20;
         let resident_bytes = |range: &Range<usize>| {
             let pages = resident(range);

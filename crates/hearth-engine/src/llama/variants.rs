@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_are_worth_what_the_table_says() {
+    fn kernel_scores_are_those_of_the_table() {
         let files = kernels::shipped();
         if std::env::var_os("HEARTH_BACKEND_DIR").is_some() {
             assert_eq!(files.len(), VARIANTS.len(), "{files:?}");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_the_next_better_needs() {
+    fn the_missing_features_of_the_next_variant_are_named() {
         let all: Vec<String> = VARIANTS
             .iter()
             .map(|(name, _)| (*name).to_owned())

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tighter_of_board_and_cgroup() {
+    fn the_budget_is_the_smaller_of_board_and_cgroup() {
         let mib = |n| Some(Bytes::mib(n));
         let usable = |memory: Memory| budget(&memory).map(|b| b.usable().0 >> 20);
         let board = Memory {

@@ -55,7 +55,7 @@ fn wanted() -> Settings {
 }
 
 #[test]
-fn keys_and_values_are_llama_s_own_size() {
+fn the_kv_size_is_llama_cpps() {
     let h = header(ElementType::Q8_0);
     // 28 blocks, 2 heads, 128 wide, keys and values, 2 bytes.
     assert_eq!(cell_bytes(&h, KvType::F16), 28 * 2 * 128 * 2 * 2);
@@ -76,7 +76,7 @@ fn keys_and_values_are_llama_s_own_size() {
 }
 
 #[test]
-fn a_state_takes_the_same_for_every_context() {
+fn the_size_of_a_state_does_not_depend_on_the_context() {
     let mut h = header(ElementType::Q8_0);
     h.shape.heads = 0;
     h.shape.kv_heads.clear();
@@ -113,7 +113,7 @@ fn a_state_takes_the_same_for_every_context() {
 }
 
 #[test]
-fn rearranged_weights_leave_their_pages_behind() {
+fn repacked_weights_count_their_file_pages_as_reclaimable() {
     let h = header(ElementType::Q4_0);
     let plain = estimate(&h, &wanted());
     let packed = estimate(
@@ -151,7 +151,7 @@ fn the_wanted_context_is_the_model_s_within_bounds() {
 }
 
 #[test]
-fn kept_prompts_go_first_then_the_context_then_the_keys() {
+fn reductions_come_in_order_prefix_cache_context_keys() {
     let h = header(ElementType::Q4_0);
     let need = |context, kv_type| {
         let settings = Settings {
@@ -195,7 +195,7 @@ fn kept_prompts_go_first_then_the_context_then_the_keys() {
 }
 
 #[test]
-fn a_refusal_says_what_would_fit() {
+fn a_refusal_names_what_would_fit() {
     let memory = Memory {
         total: Some(Bytes::mib(4096)),
         available: Some(Bytes::mib(1500)),
@@ -266,7 +266,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn more_takes_more(h in any_header(), s in any_settings(), by in 1u32..1000) {
+    fn the_estimate_grows_with_every_setting(h in any_header(), s in any_settings(), by in 1u32..1000) {
         let total = |s: Settings| estimate(&h, &s).total;
         let before = total(s);
         let more = [
@@ -284,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn what_fits_fits_and_what_does_not_could_not(
+    fn fits_are_within_the_budget_and_refusals_exceed_it(
         h in any_header(), s in any_settings(), bytes in 0u64..1 << 35,
     ) {
         let budget = Budget::all(Bytes(bytes));
@@ -313,7 +313,7 @@ proptest! {
     }
 
     #[test]
-    fn nonsense_does_not_overflow(n: u32, s in any_settings(), bytes: u64) {
+    fn absurd_headers_do_not_overflow(n: u32, s in any_settings(), bytes: u64) {
         let mut h = header(ElementType::Q4_0);
         h.shape = Shape {
             width: n, heads: n, feed_forward: n, vocabulary: n, merges: n, key_length: n,

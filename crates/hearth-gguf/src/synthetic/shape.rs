@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes() {
+    fn shapes_are_parsed_and_invalid_ones_refused() {
         for (name, shape) in SHAPES {
             assert_eq!(name.parse(), Ok(shape));
             assert_eq!(shape.check(), Ok(shape));

@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves() {
+    fn half_floats_are_rounded_to_the_nearest() {
         assert_eq!(half(0.0), 0);
         assert_eq!(half(1.0), 0x3c00);
         assert_eq!(half(-2.0), 0xc000);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_have_no_scale() {
+    fn blocks_of_zeros_are_encoded() {
         for element in [ElementType::Q4_0, ElementType::Q4K, ElementType::Q6K] {
             let mut out = Vec::new();
             element.encode(&[0.0; SUPER], &mut out);

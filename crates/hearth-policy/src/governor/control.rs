@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn below_the_band_all_is_allowed_and_heat_is_answered() {
+    fn the_share_is_full_below_the_band_and_falls_above_it() {
         let mut control = Control::default();
         hold(&mut control, 0, 1000, 60_000, 60_000);
         assert!((control.share() - 1.0).abs() < 1e-9);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_distance_of_samples_matters_little() {
+    fn the_sample_interval_hardly_changes_the_result() {
         let shares: Vec<f64> = [500, 1000, 2000, 5000]
             .into_iter()
             .map(|every| {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_saved_up_at_either_end() {
+    fn the_integral_does_not_wind_up() {
         let mut control = Control::default();
         hold(&mut control, 0, 1000, 3_600_000, 95_000);
         assert!((control.share() - SHARE_MIN).abs() < 1e-9);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suspended_machine_starts_anew() {
+    fn the_controller_restarts_after_a_suspend() {
         let mut control = Control::default();
         hold(&mut control, 0, 1000, 10_000, 79_000);
         control.observe(Duration::from_hours(2), MilliCelsius(40_000), AIM);

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_the_boards_own_and_only_lowered() {
+    fn the_configuration_can_only_lower_the_boards_limit() {
         let c = |celsius: i32| Some(MilliCelsius(celsius * 1000));
         // passive, firmware, critical, wanted: limit, emergency
         for (passive, firmware, critical, wanted, limit, emergency) in [

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_of_the_board() {
+    fn memory_states_follow_the_available_share() {
         for (permille, state) in [
             (500, MemoryState::Normal),
             (150, MemoryState::Normal),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_down_at_once_and_up_one_state_a_minute() {
+    fn the_state_worsens_at_once_and_improves_once_a_minute() {
         let mut pressure = Pressure::default();
         assert_eq!(pressure.observe(at(0), &memory(50)), MemoryState::Emergency);
         let states: Vec<MemoryState> = (1..=200)
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_little_more_memory_is_not_enough_to_go_up() {
+    fn the_state_improves_only_beyond_a_margin() {
         let mut pressure = Pressure::default();
         pressure.observe(at(0), &memory(140));
         for s in 1..300 {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn new_work_is_refused_where_nothing_helped() {
+    fn new_work_is_refused_if_releasing_memory_did_not_help() {
         let mut pressure = Pressure::default();
         pressure.observe(at(0), &memory(100));
         assert!(!pressure.refuses(at(59)));
@@ -277,7 +277,7 @@ mod tests {
     proptest! {
         /// For any readings: never better than the memory is, and one state at a time.
         #[test]
-        fn never_better_than_the_reading(shares in prop::collection::vec(0u64..1000, 1..300)) {
+        fn the_state_is_never_better_than_the_reading(shares in prop::collection::vec(0u64..1000, 1..300)) {
             let mut pressure = Pressure::default();
             let mut last = MemoryState::Normal;
             for (s, share) in (0..).zip(shares) {

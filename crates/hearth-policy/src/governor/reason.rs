@@ -184,7 +184,7 @@ mod tests {
     };
 
     #[test]
-    fn people_read_what_is_done_and_why() {
+    fn reasons_name_the_measure_and_its_cause() {
         let quiet = Policy::Quiet { power_percent: 60 };
         for (facts, text) in [
             (
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn small_changes_of_duty_and_temperature_are_no_news() {
+    fn small_changes_of_duty_and_temperature_are_not_reported() {
         let mut reason = Reason::default();
         let first = reason.update(Duration::ZERO, &FACTS).to_owned();
         let mut s = 0;
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn cores_slowed_now_and_then_are_one_line() {
+    fn repeated_throttling_is_reported_once() {
         let mut reason = Reason::default();
         let lines: Vec<bool> = (0..400)
             .map(|s| {

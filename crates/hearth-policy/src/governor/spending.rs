@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fastest_way_to_spend_a_budget() {
+    fn the_fastest_setting_within_a_budget_is_chosen() {
         let table = SpeedTable::default();
         for (budget, threads) in [
             (4.0, 4),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_measured_table_has_any_unit_and_only_sound_numbers() {
+    fn a_measured_table_accepts_any_unit_and_refuses_invalid_numbers() {
         let table = SpeedTable::measured(&[9.3, 13.2, 12.4, 11.6]).unwrap();
         assert_eq!(table.best(4, 4.0), 2, "two are fastest on this board");
         for bad in [&[][..], &[0.0, 1.0], &[f64::NAN], &[-1.0]] {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_go_before_duty_and_dwell() {
+    fn threads_are_reduced_before_duty_and_change_after_the_dwell_time() {
         let table = SpeedTable::default();
         let mut spending = Spending::new(4);
         let spend = |spending: &mut Spending, s: u64, share| {
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn one_more_is_tried_without_more_power_and_given_up_where_it_brings_nothing() {
+    fn one_more_thread_is_tried_and_dropped_if_it_gains_nothing() {
         let table = SpeedTable::default();
         let mut spending = Spending::new(2);
         let mut changes = Vec::new();
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_headroom_is_not_worth_a_trial() {
+    fn no_trial_is_made_with_little_headroom() {
         let table = SpeedTable::default();
         let mut spending = Spending::new(3);
         for s in 0..3600 {
@@ -366,7 +366,7 @@ mod tests {
         /// For any demand the power stays within the share after the dwell time, and threads
         /// never change twice within it.
         #[test]
-        fn the_share_is_kept_and_the_dwell_too(steps in prop::collection::vec((1u64..20, 0.05f64..1.0, -5.0f64..20.0), 200)) {
+        fn spending_stays_within_the_share_and_the_dwell_time(steps in prop::collection::vec((1u64..20, 0.05f64..1.0, -5.0f64..20.0), 200)) {
             let table = SpeedTable::default();
             let mut spending = Spending::new(4);
             let mut now = Duration::ZERO;

@@ -44,7 +44,7 @@ fn a_cool_board_has_all_threads() {
 }
 
 #[test]
-fn at_the_limit_less_is_done_and_the_reason_says_so() {
+fn at_the_temperature_limit_work_is_reduced_with_a_reason() {
     let verdict = hold(&mut balanced(), 0, 90, &at(80));
     assert_eq!(verdict.thermal, ThermalState::Limit);
     assert_eq!(verdict.limits.threads, 3);
@@ -57,7 +57,7 @@ fn at_the_limit_less_is_done_and_the_reason_says_so() {
 }
 
 #[test]
-fn in_an_emergency_it_pauses_and_resumes_carefully_when_cool() {
+fn an_emergency_pauses_until_the_board_is_cool() {
     let mut governor = balanced();
     let verdict = hold(&mut governor, 0, 10, &at(90));
     assert!(verdict.limits.paused);
@@ -92,7 +92,7 @@ fn a_board_without_sensors_is_not_limited() {
 }
 
 #[test]
-fn a_lost_sensor_is_tolerated_shortly_and_then_halves_the_work() {
+fn a_lost_sensor_halves_the_work_after_a_grace_period() {
     for every in [1, 5] {
         let mut governor = balanced();
         governor.observe(Duration::ZERO, &at(50));
@@ -182,7 +182,7 @@ fn slowed_cores_raise_the_state_and_say_so() {
 }
 
 #[test]
-fn policies_differ() {
+fn each_power_policy_has_its_own_limits() {
     // A degree above the limit: left to the firmware under `throughput`.
     let verdict = hold(
         &mut Governor::new(settings(Policy::Throughput)),
@@ -219,7 +219,7 @@ fn policies_differ() {
 }
 
 #[test]
-fn other_settings_hold_from_the_next_reading_on() {
+fn new_settings_apply_from_the_next_reading() {
     let mut governor = balanced();
     hold(&mut governor, 0, 60, &at(60));
     governor.set_settings(GovernorSettings {
@@ -238,7 +238,7 @@ fn other_settings_hold_from_the_next_reading_on() {
 proptest! {
     /// For any readings the limits are valid, and fewer threads have a reason.
     #[test]
-    fn limits_are_sound(
+    fn limits_stay_within_the_boards_range(
         samples in prop::collection::vec(
             (100u64..6000, prop::option::weighted(0.9, -20_000i32..120_000), any::<[bool; 4]>()), 200),
         threads_max in 0u32..12,

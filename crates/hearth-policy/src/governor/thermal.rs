@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn one_hot_sample_changes_nothing() {
+    fn a_single_hot_sample_does_not_change_the_state() {
         let mut thermal = Thermal::default();
         see(&mut thermal, 0, 50_000, false);
         assert_eq!(see(&mut thermal, 1, 95_000, false), ThermalState::Cool);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_gap_the_present_counts() {
+    fn after_a_gap_only_the_new_sample_counts() {
         for (then, now) in [
             (50_000, ThermalState::Cool),
             (95_000, ThermalState::Emergency),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn slowed_cores_are_the_limit_after_the_dwell() {
+    fn throttled_cores_raise_the_state_after_the_dwell_time() {
         let mut thermal = Thermal::default();
         let states: Vec<ThermalState> = (0..8)
             .map(|s| see(&mut thermal, s, 75_000, s > 0))
@@ -203,7 +203,7 @@ mod tests {
     proptest! {
         /// Noise smaller than the hysteresis never makes the state flap.
         #[test]
-        fn noise_within_hysteresis_settles(base in 40_000i32..100_000, noise in prop::collection::vec(-1_400i32..1_400, 200)) {
+        fn noise_within_the_hysteresis_changes_no_state(base in 40_000i32..100_000, noise in prop::collection::vec(-1_400i32..1_400, 200)) {
             let mut thermal = Thermal::default();
             let mut changes = 0;
             let mut last = None;

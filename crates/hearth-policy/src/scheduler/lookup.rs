@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_followed_last_is_drafted() {
+    fn the_tokens_after_the_last_occurrence_are_drafted() {
         let tokens = [1, 2, 3, 4, 5, 9, 1, 2, 3, 7, 8, 1, 2, 3];
         assert_eq!(Lookup::new(4).draft(&tokens), [7, 8, 1, 2]);
         assert_eq!(Lookup::new(1).draft(&tokens), [7]);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn rejected_drafts_become_rare() {
+    fn rejected_drafts_delay_the_next_ones() {
         let tokens = [1, 2, 3, 4, 1, 2, 3];
         let mut lookup = Lookup::new(4);
         let drafts = (0..500)
@@ -98,7 +98,7 @@ mod tests {
     proptest! {
         /// A draft is a part of the text, directly after an occurrence of the text's end.
         #[test]
-        fn a_draft_is_in_the_text(tokens in prop::collection::vec(0..4, 0..60), most in 0usize..9) {
+        fn a_draft_occurs_in_the_text(tokens in prop::collection::vec(0..4, 0..60), most in 0usize..9) {
             let draft = Lookup::new(most).draft(&tokens);
             prop_assert!(draft.len() <= most);
             if !draft.is_empty() {

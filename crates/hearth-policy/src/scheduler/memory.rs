@@ -84,7 +84,7 @@ mod tests {
     const WINDOW: MemoryKind = MemoryKind::SlidingWindow { window_tokens: 512 };
 
     #[test]
-    fn whole_memory_is_cut_anywhere() {
+    fn full_attention_can_be_cut_anywhere() {
         for tokens in [1, 72, 899, 900] {
             assert!(MemoryKind::Full.is_usable(0, 899, tokens), "{tokens}");
             assert!(MemoryKind::Full.is_usable_saved(900, tokens), "{tokens}");
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_must_be_there() {
+    fn a_sliding_window_must_be_complete() {
         // Position 583 is the first that does not attend to 71.
         assert!(!WINDOW.is_usable(72, 899, 582));
         assert!(WINDOW.is_usable(72, 899, 583));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_used_whole() {
+    fn a_recurrent_state_is_usable_at_its_end_only() {
         let kind = MemoryKind::Recurrent;
         assert!(kind.is_usable(899, 899, 900) && !kind.is_usable(899, 899, 899));
         assert!(kind.is_usable_saved(900, 900) && !kind.is_usable_saved(900, 899));

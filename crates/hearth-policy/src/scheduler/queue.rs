@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_then_arrival() {
+    fn requests_are_ordered_by_class_and_arrival() {
         let mut queue = Queue::default();
         queue.push(ZERO, 1, Priority::Background, of(0), 1);
         queue.push(ZERO, 2, Priority::Normal, of(0), 2);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_served_out_of_order_counts_as_served() {
+    fn a_request_served_out_of_order_counts_for_its_caller() {
         let mut queue = Queue::default();
         for n in 0..4 {
             queue.push(ZERO, n, Priority::Normal, of(n % 2), n);
@@ -265,7 +265,7 @@ mod tests {
     proptest! {
         /// Every pushed item is returned exactly once, whichever are removed.
         #[test]
-        fn nothing_is_lost_or_doubled(items in prop::collection::vec((0u32..3, 0u32..4), 0..40), removed in prop::collection::vec(0u32..40, 0..10)) {
+        fn every_request_leaves_the_queue_exactly_once(items in prop::collection::vec((0u32..3, 0u32..4), 0..40), removed in prop::collection::vec(0u32..40, 0..10)) {
             let mut queue = Queue::default();
             for (n, (class, uid)) in (0u32..).zip(&items) {
                 let priority = [Priority::Interactive, Priority::Normal, Priority::Background][*class as usize];

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn one_set_goes_on_and_gives_way_at_once_after_its_turn() {
+    fn a_set_yields_as_soon_as_its_turn_is_over() {
         let mut turns = AdapterTurns::default();
         assert_eq!(turns.next(std::iter::empty()), None);
         assert_eq!(run(&mut turns, &[(Normal, 7)], 100), [7; 100]);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_higher_class_goes_first() {
+    fn a_set_with_a_higher_class_comes_first() {
         let mut turns = AdapterTurns::default();
         run(&mut turns, &[(Normal, 7)], 2);
         let both = [(Normal, 7), (Interactive, 3), (Background, 3)];

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_written_as_people_say_them() {
+    fn events_are_parsed_from_text() {
         for (text, seconds, what) in [
             ("fan-fails@20m", 1200, What::FanFails),
             ("ambient+10@1h", 3600, What::Ambient(10.0)),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_says_what_would_be_understood() {
+    fn errors_list_the_valid_events() {
         for text in [
             "",
             "fan-fails",

@@ -128,7 +128,7 @@ fn below_the_band_a_board_runs_at_full_speed() {
 
 /// The shares of docs/governor.md, and those of the firmware alone in the same hour.
 #[test]
-fn the_share_of_tokens_on_known_boards() {
+fn known_boards_reach_their_share_of_tokens() {
     let mut table = Vec::new();
     for (name, ambient, least) in [
         ("pi4-poor", 25.0, 0.45),
@@ -153,7 +153,7 @@ fn the_share_of_tokens_on_known_boards() {
 }
 
 #[test]
-fn throughput_keeps_what_the_firmware_yields_up_to_its_point() {
+fn the_throughput_policy_is_as_fast_as_the_firmware_below_its_trip_point() {
     for (name, ambient) in [
         ("pi4-heatsink", 40.0),
         ("pi5-bare", 22.0),
@@ -169,7 +169,7 @@ fn throughput_keeps_what_the_firmware_yields_up_to_its_point() {
 }
 
 #[test]
-fn quiet_is_cooler_and_stays_within_its_share() {
+fn the_quiet_policy_is_cooler_and_stays_within_its_share() {
     for (name, ambient) in places() {
         let balanced = governed(name, ambient, Policy::Balanced, &[]).summary();
         let trace = governed(name, ambient, QUIET, &[]);
@@ -188,7 +188,7 @@ fn quiet_is_cooler_and_stays_within_its_share() {
 }
 
 #[test]
-fn warmer_air_is_followed_and_cooler_air_is_used() {
+fn the_work_follows_the_ambient_temperature() {
     for (name, ambient) in [
         ("pi4-poor", 22.0),
         ("pi4-heatsink", 35.0),
@@ -210,7 +210,7 @@ fn warmer_air_is_followed_and_cooler_air_is_used() {
 }
 
 #[test]
-fn a_fan_that_fails_is_survived() {
+fn the_limit_holds_after_a_fan_failure() {
     let events = ["fan-fails@1h", "fan-returns@2h"];
     let trace = governed("pi5-fan", 38.0, Policy::Balanced, &events);
     assert!(trace.summary().celsius_max <= trace.limit.celsius() + 3.0);
@@ -260,7 +260,7 @@ fn under_voltage_takes_two_threads_for_a_minute() {
 }
 
 #[test]
-fn throttle_bits_that_flip_move_the_state_but_not_the_work() {
+fn flipping_throttle_bits_change_the_state_and_not_the_work() {
     let calm = governed("pi4-heatsink", 30.0, Policy::Balanced, &[]);
     let flips = governed(
         "pi4-heatsink",
@@ -282,7 +282,7 @@ fn throttle_bits_that_flip_move_the_state_but_not_the_work() {
 }
 
 #[test]
-fn a_slow_token_costs_no_more_than_its_time() {
+fn a_slow_token_takes_only_its_own_time() {
     for at in ["slow-token@5s", "slow-token@90m"] {
         let calm = governed("pi4-poor", 25.0, Policy::Balanced, &[]).summary();
         let slow = governed("pi4-poor", 25.0, Policy::Balanced, &[at]).summary();
@@ -293,7 +293,7 @@ fn a_slow_token_costs_no_more_than_its_time() {
 }
 
 #[test]
-fn a_plant_settles_where_its_figures_say() {
+fn a_board_settles_at_its_computed_temperature() {
     for (name, watts, kelvin) in [
         ("pi4-poor", 6.14, 79.82),
         ("pi4-heatsink", 6.14, 43.594),
@@ -309,7 +309,7 @@ fn a_plant_settles_where_its_figures_say() {
 }
 
 #[test]
-fn the_step_of_time_does_not_matter() {
+fn the_time_step_does_not_change_the_result() {
     let after_10_min = |dt: f64, steps: u32| {
         let mut plant = Plant::new(board("pi4-poor").unwrap(), 20.0);
         (0..steps).for_each(|_| plant.step(dt, 5.0));

@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn prompts() {
+fn prompts_are_texts_or_tokens() {
     for (body, text) in [
         (json!({"prompt": "x"}), Ok("x")),
         (
@@ -37,7 +37,7 @@ fn prompts() {
 }
 
 #[test]
-fn a_suffix_makes_the_text_between() {
+fn a_suffix_makes_an_infill_request() {
     let body = json!({"prompt": "a", "suffix": "z"}).to_string();
     let request = decode_completion(body.as_bytes()).unwrap();
     let expected = Infill {
@@ -65,7 +65,7 @@ fn token(text: &str) -> TokenLogprob {
 }
 
 #[test]
-fn an_empty_answer_has_columns_where_they_were_asked_for() {
+fn an_empty_answer_has_empty_logprobs_if_requested() {
     let mut answer = Answer::new(RequestId(1), "m");
     let shown = |answer: &Answer| {
         completion_response(std::slice::from_ref(answer))["choices"][0]["logprobs"].take()
@@ -79,7 +79,7 @@ fn an_empty_answer_has_columns_where_they_were_asked_for() {
 }
 
 #[test]
-fn tokens_of_equal_text_are_all_there() {
+fn tokens_with_equal_text_are_all_listed() {
     let twice = TokenLogprob {
         bytes: b"a".to_vec(),
         logprob: -0.1,
@@ -102,7 +102,7 @@ fn tokens_of_equal_text_are_all_there() {
 }
 
 #[test]
-fn probabilities_have_their_place_in_the_text() {
+fn logprobs_have_text_offsets() {
     let mut stream = CompletionStream::new(&[RequestId(7)], "m", true);
     let first = stream.token(
         0,
@@ -130,7 +130,7 @@ fn probabilities_have_their_place_in_the_text() {
 
 proptest! {
     #[test]
-    fn no_body_panics(body in "[\\[\\]{}\":,a-z0-9.e-]{0,60}") {
+    fn arbitrary_bodies_do_not_panic(body in "[\\[\\]{}\":,a-z0-9.e-]{0,60}") {
         _ = decode_completion(body.as_bytes());
     }
 }

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_item() {
         use FailureKind::{InvalidArgs, NotSupported};
         let with = |part: Value| json!({"input": [{"role": "user", "content": [part]}]});
         for (body, kind, part) in [

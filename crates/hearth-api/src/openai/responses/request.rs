@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_the_chat_that_it_means() {
+    fn a_request_equals_the_corresponding_chat() {
         let tool = json!({"type": "function", "name": "f", "description": "d",
             "parameters": {"type": "object"}, "strict": true});
         let request = decode(&json!({
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_is_refused_by_name() {
+    fn unsupported_fields_are_refused_by_name() {
         use FailureKind::{InvalidArgs, NotSupported};
         for (extra, kind, part) in [
             (
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_tools_are_named() {
+    fn errors_name_the_tool() {
         use FailureKind::{InvalidArgs, NotSupported};
         for (extra, kind, part) in [
             (json!({"tools": 1}), InvalidArgs, "`tools`"),
@@ -370,7 +370,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_panics(body in "[\\[\\]{}\":,a-z0-9.e-]{0,60}", input in "[\\[\\]{}\":,a-z0-9.e-]{0,30}") {
+        fn arbitrary_bodies_do_not_panic(body in "[\\[\\]{}\":,a-z0-9.e-]{0,60}", input in "[\\[\\]{}\":,a-z0-9.e-]{0,30}") {
             _ = decode_responses(body.as_bytes());
             _ = decode_responses(format!("{{\"input\": {input}}}").as_bytes());
         }

@@ -55,7 +55,7 @@ fn an_answer_that_is_cut_off_shows_no_markup() {
 }
 
 #[test]
-fn brackets_without_end_are_refused_and_not_followed() {
+fn deep_nesting_is_refused_without_recursion() {
     let Some(layer) = family("Qwen-Qwen2.5-7B-Instruct") else {
         return;
     };
@@ -82,7 +82,7 @@ fn brackets_without_end_are_refused_and_not_followed() {
 }
 
 #[test]
-fn two_calls_come_one_after_the_other_and_half_of_one_does_not() {
+fn two_calls_are_read_in_order_and_a_partial_one_is_not() {
     let Some(layer) = family("Qwen-Qwen2.5-7B-Instruct") else {
         return;
     };
@@ -164,7 +164,7 @@ proptest! {
     /// Every text of a model is parsed without failure, and only offered tools are
     /// called.
     #[test]
-    fn no_answer_breaks_a_reader(
+    fn arbitrary_answers_do_not_panic(
         choice in 0..FAMILIES.len(),
         parts in proptest::collection::vec(proptest::sample::select(pieces()), 0..24),
         keep in proptest::bool::ANY,

@@ -50,7 +50,7 @@ fn tools_and_results_reach_the_model() {
 }
 
 #[test]
-fn every_family_with_calls_can_be_made_to_call() {
+fn calls_can_be_forced_in_every_family_with_tools() {
     for (name, thinking, _, (_, _, has_call)) in FAMILIES {
         let Some(layer) = family(name) else { return };
         if !has_call {
@@ -71,7 +71,7 @@ fn every_family_with_calls_can_be_made_to_call() {
 }
 
 #[test]
-fn the_clock_is_the_requests() {
+fn the_template_gets_the_time_of_the_request() {
     let layer = layer("{{ strftime_now('%Y-%m-%d') }} {{ date_string }}").unwrap();
     let prompt = layer.render(&request(false), &question(), &[]).unwrap();
     assert_eq!(prompt.text, "2026-01-31 31 Jan 2026");
@@ -120,7 +120,7 @@ fn earlier_reasoning_and_an_answer_to_go_on_with() {
 }
 
 #[test]
-fn what_a_template_or_a_tool_says_against_a_request() {
+fn template_and_tool_errors_refuse_the_request() {
     let broken = layer("{% if %}").unwrap_err();
     assert_eq!(broken.kind, FailureKind::ModelInvalid);
     let refusing = layer(
@@ -167,7 +167,7 @@ fn all_conversations_begin_with_the_stable_prefix() {
 }
 
 #[test]
-fn bare_calls_are_bound_as_the_familys_are() {
+fn bare_calls_are_constrained_as_the_familys_calls() {
     let Some(layer) = family("Qwen-Qwen2.5-7B-Instruct") else {
         return;
     };

@@ -140,7 +140,7 @@ fn scores_are_llama_cpps() {
 /// The end of a text must change the vector of a model that attends to all of it, even
 /// where the end is in another part of the batch.
 #[test]
-fn models_that_see_all_see_the_end_too() {
+fn models_without_causal_attention_use_the_end_of_a_text() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     make_encoder(&path, Encoder::Bert, 3).unwrap();

@@ -41,7 +41,7 @@ fn step(slots: &mut Slots, limits: &Limits) -> Vec<Work> {
 }
 
 #[test]
-fn a_prompt_goes_in_chunks_then_tokens_follow() {
+fn a_prompt_is_computed_in_chunks_before_its_answer() {
     let mut slots = slots(1);
     take(&mut slots, 5, 0).unwrap();
     assert_eq!(take(&mut slots, 5, 0), None);
@@ -73,7 +73,7 @@ fn a_cached_prompt_still_decodes_its_last_token() {
 }
 
 #[test]
-fn paused_plans_nothing_and_a_chunk_of_zero_still_moves() {
+fn a_pause_plans_nothing_and_a_chunk_of_zero_makes_progress() {
     let mut slots = slots(1);
     take(&mut slots, 3, 0).unwrap();
     let paused = Limits {
@@ -97,7 +97,7 @@ fn running_answers_go_before_a_long_prompt() {
 }
 
 #[test]
-fn background_gives_way_and_goes_on_where_it_was() {
+fn a_preempted_background_request_continues_where_it_stopped() {
     let mut slots = Slots::new(4, 2, 128);
     let background = slots.take(ZERO, Priority::Background, 100, 0).unwrap();
     let mut batch = Batch::default();
@@ -119,7 +119,7 @@ fn background_gives_way_and_goes_on_where_it_was() {
 }
 
 #[test]
-fn what_is_being_computed_does_not_age() {
+fn running_requests_do_not_age() {
     let mut slots = Slots::new(2, 1, 128);
     let prompt = slots.take(ZERO, Priority::Background, 1000, 0).unwrap();
     let (mut batch, limits) = (Batch::default(), limits(10));
@@ -138,7 +138,7 @@ fn what_is_being_computed_does_not_age() {
 }
 
 #[test]
-fn fewer_run_at_once_where_the_limits_say_so() {
+fn the_limits_bound_the_number_of_running_requests() {
     let mut slots = slots(2);
     take(&mut slots, 4, 0).unwrap();
     take(&mut slots, 4, 0).unwrap();
@@ -153,7 +153,7 @@ fn fewer_run_at_once_where_the_limits_say_so() {
 }
 
 #[test]
-fn who_lost_the_room_waits_for_another_to_end() {
+fn a_parked_request_waits_until_another_one_ends() {
     let mut slots = slots(2);
     let first = take(&mut slots, 3, 0).unwrap();
     let second = take(&mut slots, 3, 0).unwrap();
@@ -172,7 +172,7 @@ fn who_lost_the_room_waits_for_another_to_end() {
 }
 
 #[test]
-fn the_highest_classes_run() {
+fn requests_of_the_highest_classes_run() {
     let mut slots = Slots::new(3, 1, 128);
     take(&mut slots, 3, 0).unwrap();
     step(&mut slots, &limits(8));
@@ -227,7 +227,7 @@ proptest! {
     /// and no batch exceeds its bound, for any order of cancels, forced tokens and
     /// evictions from the KV cache. It is one loop, and its checks need all of its state.
     #[test]
-    fn every_submit_ends_once(
+    fn every_request_ends_exactly_once(
         jobs in prop::collection::vec(job(), 1..20),
         count in 1usize..6,
         width in 1usize..4,

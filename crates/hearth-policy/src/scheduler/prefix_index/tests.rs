@@ -17,7 +17,7 @@ fn insert(index: &mut PrefixIndex, seq: u32, uid: Option<u32>, tokens: Vec<i32>)
 }
 
 #[test]
-fn stable_beginnings_are_taken_once() {
+fn a_stable_prefix_is_taken_once() {
     let mut index = new(4, 100);
     let lengths = Lengths {
         prompt: 4,
@@ -63,7 +63,7 @@ fn the_longest_common_prefix_is_found() {
 }
 
 #[test]
-fn what_another_user_left_is_not_used() {
+fn prefixes_of_other_users_are_not_used() {
     let mut index = new(4, 100);
     assert!(insert(&mut index, 0, Some(1000), vec![1, 2, 3]).is_empty());
     assert_eq!(index.find(Some(1001), &[1, 2, 3], usize::MAX, ALL), None);
@@ -82,7 +82,7 @@ fn what_another_user_left_is_not_used() {
 }
 
 #[test]
-fn one_users_are_forgotten_alone() {
+fn forgetting_removes_one_users_prefixes_only() {
     let mut index = new(4, 100);
     for (seq, uid) in [(0, Some(1000)), (1, Some(1001)), (2, None)] {
         assert!(insert(&mut index, seq, uid, vec![1, 2]).is_empty());
@@ -93,7 +93,7 @@ fn one_users_are_forgotten_alone() {
 }
 
 #[test]
-fn what_was_used_longest_ago_goes_first() {
+fn the_least_recently_used_prefix_is_evicted_first() {
     let mut index = new(2, 100);
     let text = |n: i32| vec![n; USE_MIN];
     assert!(insert(&mut index, 0, None, text(1)).is_empty());
@@ -107,7 +107,7 @@ fn what_was_used_longest_ago_goes_first() {
 }
 
 #[test]
-fn what_every_text_begins_with_is_no_use() {
+fn short_common_prefixes_do_not_count_as_use() {
     let mut index = new(2, 100);
     let text = |n: i32| [vec![0; USE_MIN - 1], vec![n; 20]].concat();
     assert!(insert(&mut index, 0, None, text(1)).is_empty());
@@ -132,7 +132,7 @@ fn what_every_text_begins_with_is_no_use() {
 }
 
 #[test]
-fn what_cannot_be_cut_is_kept_at_its_boundaries() {
+fn states_are_kept_at_their_boundaries() {
     let mut index = PrefixIndex::new(MemoryKind::Recurrent, 8, 100);
     let text: Vec<i32> = (0..40).collect();
     let lengths = |prompt| Lengths {
@@ -178,7 +178,7 @@ fn what_cannot_be_cut_is_kept_at_its_boundaries() {
 }
 
 #[test]
-fn a_longer_one_takes_the_place_of_its_beginning() {
+fn a_longer_prefix_replaces_its_beginning() {
     let mut index = new(4, 100);
     assert!(insert(&mut index, 0, None, vec![1, 2]).is_empty());
     assert_eq!(insert(&mut index, 1, None, vec![1, 2, 3]), [0]);

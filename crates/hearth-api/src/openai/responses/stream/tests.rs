@@ -44,7 +44,7 @@ fn kinds(events: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn text_comes_in_a_message() {
+fn text_is_streamed_as_a_message_item() {
     let events = run(&[text("Ro"), text("me")], FinishReason::Stop);
     assert_eq!(
         kinds(&events),
@@ -77,7 +77,7 @@ fn text_comes_in_a_message() {
 }
 
 #[test]
-fn reasoning_text_and_calls_are_items_of_their_own() {
+fn reasoning_text_and_calls_are_separate_items() {
     let call = |name| AnswerPart::ToolCall(ToolCall::new(name, json!({"x": 1})));
     let parts = [
         AnswerPart::Reasoning("Hm.".into()),
@@ -116,7 +116,7 @@ fn reasoning_text_and_calls_are_items_of_their_own() {
 }
 
 #[test]
-fn an_answer_cut_off_is_incomplete_and_an_empty_one_is_a_message() {
+fn a_truncated_answer_is_incomplete_and_an_empty_one_is_a_message() {
     let events = run(&[text("Ro")], FinishReason::Length);
     let last = events.last().unwrap();
     assert_eq!(last["type"], "response.incomplete");
@@ -133,7 +133,7 @@ fn an_answer_cut_off_is_incomplete_and_an_empty_one_is_a_message() {
 }
 
 #[test]
-fn whole_and_in_pieces_it_is_the_same() {
+fn streamed_items_equal_the_complete_response() {
     let call = ToolCall::new("f", json!({}));
     let mut answer = Answer::new(RequestId(7), "m");
     answer.content = "Well.".into();
@@ -151,7 +151,7 @@ fn whole_and_in_pieces_it_is_the_same() {
 }
 
 #[test]
-fn a_failure_is_the_responses_end() {
+fn a_failure_ends_the_stream_with_response_failed() {
     let mut stream = ResponsesStream::new(RequestId(7), "m", &request());
     _ = stream.open();
     let event = stream.failed("server_error", "the engine is gone");

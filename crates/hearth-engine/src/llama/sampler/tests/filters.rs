@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn each_filter_leaves_what_its_definition_says() {
+fn each_filter_keeps_the_tokens_of_its_definition() {
     let logits = of(&[0.05, 0.5, 0.1, 0.3, 0.04, 0.01]);
     let filter = |change: &dyn Fn(&mut Sampling)| {
         let mut sampling = at(1.0);
@@ -39,7 +39,7 @@ fn each_filter_leaves_what_its_definition_says() {
 }
 
 #[test]
-fn xtc_applies_as_often_as_it_says() {
+fn xtc_applies_with_its_probability() {
     let logits = of(&[0.6, 0.3, 0.1]);
     let sampling = Sampling {
         xtc_probability: Some(0.25),
@@ -78,7 +78,7 @@ fn the_temperature_follows_the_entropy() {
 }
 
 #[test]
-fn penalties_look_back_as_far_as_they_say() {
+fn penalties_apply_to_the_configured_window() {
     let sampling = Sampling {
         repeat_penalty: Some(2.0),
         presence_penalty: Some(0.5),
@@ -182,7 +182,7 @@ fn biases_reach_their_tokens() {
 }
 
 #[test]
-fn nothing_to_choose_from_is_an_error() {
+fn unusable_logits_are_an_error() {
     for sampling in [at(0.0), at(1.0)] {
         let mut sampler = Sampler::assemble(None, &sampling, Vec::new());
         for logits in [[f32::NAN; 2], [f32::NEG_INFINITY; 2]] {
@@ -199,7 +199,7 @@ fn nothing_to_choose_from_is_an_error() {
 
 /// As an engine that resumes an answer of one that crashed.
 #[test]
-fn an_answer_goes_on_with_the_draws_it_would_have_had() {
+fn a_resumed_answer_continues_with_the_same_draws() {
     let sampling = Sampling {
         xtc_probability: Some(0.5),
         repeat_penalty: Some(1.2),
