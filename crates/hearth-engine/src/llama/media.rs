@@ -170,6 +170,12 @@ impl MediaLibrary {
                 None => Input::Picture(medium.size.0, medium.size.1, None),
             })
             .collect();
+        // The library computes a sound's spectrum each time: once is enough where it is alone.
+        if let ([medium], [_]) = (media, inputs.as_slice()) {
+            let chunks = self.projector.layout(text, add_bos, &inputs);
+            let chunks = chunks.map_err(|error| unusable(medium.kind, &explain(&error)))?;
+            return self.parts(&chunks, &[self.count(&chunks)]);
+        }
         let mut pieces = Vec::new();
         for (medium, input) in media.iter().zip(&inputs) {
             let alone = self.projector.layout(&self.marker, false, &[*input]);

@@ -216,7 +216,7 @@ fn what_cannot_be_decoded_is_refused_and_harms_nobody() {
         (14, floats(f32::INFINITY), "no numbers"),
         (15, floats(1e30), "far too large"),
         (16, b"ID3 and nothing else".to_vec(), "damaged"),
-        (17, flac, "damaged"),
+        (17, flac, "at least 1600 are needed"),
         (18, b"OggS\0\x02".to_vec(), "Ogg"),
         (19, bmp(9, 9, 1), "no WAV"),
     ] {
