@@ -14,8 +14,8 @@ use futures_util::StreamExt as _;
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
-/// The most bytes that are discarded: more than the largest body that is accepted.
-const DISCARD_MAX: usize = 64 << 20;
+/// The most bytes that are discarded: a text of the default `http.body_max_mib`.
+const DISCARD_MAX: usize = 8 << 20;
 /// How long the client may take to send them.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
@@ -52,6 +52,10 @@ impl Unread {
 
 /// Reads a body of at most `max` bytes; whether it has ended.
 async fn read(body: Body, max: usize) -> bool {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > max {
+        return false;
+    }
     let mut size = 0_usize;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
@@ -129,6 +133,7 @@ mod tests {
         assert!(closes(body(DISCARD_MAX / (1 << 20) + 1, 1 << 20), false).await);
         // Nothing was sent, and nothing will be.
         assert!(closes(body(1, 1), true).await);
+        assert!(closes(Body::from(vec![0; DISCARD_MAX + 1]), false).await);
         // A client that sends nothing.
         let silent = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
         assert!(closes(silent, false).await);
