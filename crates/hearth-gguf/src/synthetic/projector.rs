@@ -127,16 +127,6 @@ impl Projector {
     pub(super) fn tensors(self) -> Vec<Tensor> {
         let n = |value: u32| u64::from(value);
         let (width, text) = (n(self.width), n(self.text_width));
-        let matrix = |name: String, columns, rows| Tensor {
-            name: format!("{name}.weight"),
-            shape: vec![columns, rows],
-            element: ElementType::F16,
-        };
-        let vector = |name: String, size| Tensor {
-            name,
-            shape: vec![size],
-            element: ElementType::F32,
-        };
         let patches = n(self.side / self.patch).pow(2);
         let mut all = vec![
             Tensor {
@@ -153,38 +143,21 @@ impl Projector {
             vector("v.post_ln.weight".into(), width),
             vector("v.post_ln.bias".into(), width),
         ];
-        for block in 0..self.layers {
-            for (part, columns, rows) in [
-                ("attn_q", width, width),
-                ("attn_k", width, width),
-                ("attn_v", width, width),
-                ("attn_out", width, width),
-                ("ffn_up", width, n(self.feed_forward)),
-                ("ffn_down", n(self.feed_forward), width),
-            ] {
-                let name = format!("v.blk.{block}.{part}");
-                all.push(vector(format!("{name}.bias"), rows));
-                all.push(matrix(name, columns, rows));
-            }
-            for norm in ["ln1", "ln2"] {
-                all.push(vector(format!("v.blk.{block}.{norm}.weight"), width));
-                all.push(vector(format!("v.blk.{block}.{norm}.bias"), width));
-            }
-        }
+        all.extend(blocks("v", self.layers, width, n(self.feed_forward)));
         match self.kind {
             ProjectorKind::Gemma3 => {
                 // Transposed before it is used.
-                all.push(matrix("mm.input_projection".into(), text, width));
+                all.push(matrix("mm.input_projection", text, width));
                 all.push(vector("mm.soft_emb_norm.weight".into(), width));
             }
             ProjectorKind::Idefics3 => {
                 let merged = width * n(self.merged).pow(2);
-                all.push(matrix("mm.model.fc".into(), merged, text));
+                all.push(matrix("mm.model.fc", merged, text));
             }
             ProjectorKind::JanusPro => {
-                all.push(matrix("mm.0".into(), width, text));
+                all.push(matrix("mm.0", width, text));
                 all.push(vector("mm.0.bias".into(), text));
-                all.push(matrix("mm.1".into(), text, text));
+                all.push(matrix("mm.1", text, text));
                 all.push(vector("mm.1.bias".into(), text));
             }
         }
@@ -266,6 +239,47 @@ pub fn make_projector(
         write::pad(&mut out, tensor.element.bytes(total))?;
     }
     out.flush()
+}
+
+/// A matrix of weights.
+pub(super) fn matrix(name: &str, columns: u64, rows: u64) -> Tensor {
+    Tensor {
+        name: format!("{name}.weight"),
+        shape: vec![columns, rows],
+        element: ElementType::F16,
+    }
+}
+
+pub(super) fn vector(name: String, size: u64) -> Tensor {
+    Tensor {
+        name,
+        shape: vec![size],
+        element: ElementType::F32,
+    }
+}
+
+/// The transformer blocks of an encoder whose tensors begin with `prefix`.
+pub(super) fn blocks(prefix: &str, layers: u32, width: u64, feed_forward: u64) -> Vec<Tensor> {
+    let mut all = Vec::new();
+    for block in 0..layers {
+        for (part, columns, rows) in [
+            ("attn_q", width, width),
+            ("attn_k", width, width),
+            ("attn_v", width, width),
+            ("attn_out", width, width),
+            ("ffn_up", width, feed_forward),
+            ("ffn_down", feed_forward, width),
+        ] {
+            let name = format!("{prefix}.blk.{block}.{part}");
+            all.push(vector(format!("{name}.bias"), rows));
+            all.push(matrix(&name, columns, rows));
+        }
+        for norm in ["ln1", "ln2"] {
+            all.push(vector(format!("{prefix}.blk.{block}.{norm}.weight"), width));
+            all.push(vector(format!("{prefix}.blk.{block}.{norm}.bias"), width));
+        }
+    }
+    all
 }
 
 #[cfg(test)]

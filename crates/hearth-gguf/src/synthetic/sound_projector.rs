@@ -1,6 +1,7 @@
 //! Projectors for sounds with random weights, for tests.
 
-use crate::write::{ElementType, Tensor, Value};
+use super::projector::{blocks, matrix, vector};
+use crate::write::{Tensor, Value};
 
 /// Vectors that the encoder makes of a stretch of 30 seconds: two convolutions turn 3000
 /// frames into so many.
@@ -83,52 +84,36 @@ impl SoundProjector {
     pub(super) fn tensors(self) -> Vec<Tensor> {
         let n = |value: u32| u64::from(value);
         let width = n(self.width);
-        let weights = |name: String, shape: &[u64]| Tensor {
-            name: format!("{name}.weight"),
-            shape: shape.to_vec(),
-            element: ElementType::F16,
+        let kernel = |name: &str, channels| Tensor {
+            shape: vec![KERNEL, channels, width],
+            ..matrix(name, KERNEL, channels)
         };
-        let vector = |name: String, shape: &[u64]| Tensor {
-            name,
-            shape: shape.to_vec(),
-            element: ElementType::F32,
+        let column = |name: &str| Tensor {
+            shape: vec![1, width],
+            ..vector(name.into(), width)
         };
         let mut all = vec![
-            weights("a.conv1d.1".into(), &[KERNEL, n(self.bands), width]),
-            vector("a.conv1d.1.bias".into(), &[1, width]),
-            weights("a.conv1d.2".into(), &[KERNEL, width, width]),
-            vector("a.conv1d.2.bias".into(), &[1, width]),
-            vector("a.position_embd.weight".into(), &[width, POSITIONS]),
-            vector("a.post_ln.weight".into(), &[width]),
-            vector("a.post_ln.bias".into(), &[width]),
+            kernel("a.conv1d.1", n(self.bands)),
+            column("a.conv1d.1.bias"),
+            kernel("a.conv1d.2", width),
+            column("a.conv1d.2.bias"),
+            Tensor {
+                shape: vec![width, POSITIONS],
+                ..vector("a.position_embd.weight".into(), width)
+            },
+            vector("a.post_ln.weight".into(), width),
+            vector("a.post_ln.bias".into(), width),
         ];
-        for block in 0..self.layers {
-            for (part, columns, rows) in [
-                ("attn_q", width, width),
-                ("attn_k", width, width),
-                ("attn_v", width, width),
-                ("attn_out", width, width),
-                ("ffn_up", width, n(self.feed_forward)),
-                ("ffn_down", n(self.feed_forward), width),
-            ] {
-                let name = format!("a.blk.{block}.{part}");
-                // Whisper has none there, and llama.cpp checks it.
-                if part != "attn_k" {
-                    all.push(vector(format!("{name}.bias"), &[rows]));
-                }
-                all.push(weights(name, &[columns, rows]));
-            }
-            for norm in ["ln1", "ln2"] {
-                all.push(vector(format!("a.blk.{block}.{norm}.weight"), &[width]));
-                all.push(vector(format!("a.blk.{block}.{norm}.bias"), &[width]));
-            }
-        }
+        // Whisper has no such bias, and llama.cpp checks it.
+        let has_it = |tensor: &Tensor| !tensor.name.ends_with("attn_k.bias");
+        let blocks = blocks("a", self.layers, width, n(self.feed_forward));
+        all.extend(blocks.into_iter().filter(has_it));
         let (stacked, gated) = (width * n(self.stacked), n(self.hidden) / 2);
         let (hidden, text) = (n(self.hidden), n(self.text_width));
-        all.push(weights("mm.a.mlp.1".into(), &[stacked, hidden]));
-        all.push(weights("mm.a.mlp.2".into(), &[gated, text]));
-        all.push(vector("mm.a.norm_pre.weight".into(), &[stacked]));
-        all.push(vector("mm.a.norm_mid.weight".into(), &[gated]));
+        all.push(matrix("mm.a.mlp.1", stacked, hidden));
+        all.push(matrix("mm.a.mlp.2", gated, text));
+        all.push(vector("mm.a.norm_pre.weight".into(), stacked));
+        all.push(vector("mm.a.norm_mid.weight".into(), gated));
         all
     }
 
