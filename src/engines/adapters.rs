@@ -4,7 +4,7 @@ use hearth_proto::AdapterFile;
 use hearth_proto::reading::Memory;
 use hearth_proto::units::Bytes;
 
-use super::load::{Admitted, Fit};
+use super::load::Admitted;
 use crate::models::ModelIndex;
 
 /// The adapters that fit a model.
@@ -36,24 +36,7 @@ pub(super) fn reserve(memory: &mut Memory, bytes: Bytes) {
 
 /// Adds adapters to what is loaded.
 pub(super) fn add(admitted: &mut Admitted, adapters: Vec<AdapterFile>) {
-    let Bytes(bytes) = size(&adapters);
-    admitted.estimate.0 += bytes;
-    if let Some(most) = &mut admitted.request.memory_max {
-        *most = most.saturating_add(bytes);
-    }
+    let bytes = size(&adapters);
+    admitted.add_memory(bytes, bytes);
     admitted.request.adapters = adapters;
-}
-
-/// Notes that adapters of this size were left out, if the model fits without them.
-pub(super) fn left_out(fit: Fit, bytes: Bytes) -> Fit {
-    let (mut admitted, missing) = match fit {
-        Fit::Whole(admitted) => (admitted, Bytes(0)),
-        Fit::Reduced { admitted, missing } => (admitted, missing),
-        none @ Fit::None { .. } => return none,
-    };
-    admitted.add_note(&format!("without its adapters ({bytes}): memory is short"));
-    Fit::Reduced {
-        admitted,
-        missing: Bytes(missing.0 + bytes.0),
-    }
 }

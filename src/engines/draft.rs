@@ -2,12 +2,11 @@
 //! only makes answers faster: a model is loaded without it where memory is short, and it is
 //! released first.
 
-use hearth_gguf::Header;
 use hearth_gguf::fit::{Repack, Settings, Wanted, estimate, memory_max};
 use hearth_proto::units::Bytes;
 use hearth_proto::{DraftFile, EngineShape, ModelRef, Use};
 
-use super::load::{Admitted, Fit};
+use super::load::Admitted;
 use crate::config::Config;
 use crate::models::{ModelIndex, StoredModel};
 
@@ -30,6 +29,14 @@ pub(super) struct Draft {
     pub(super) memory: Bytes,
     /// The most that it may allocate.
     max: Bytes,
+}
+
+impl Draft {
+    /// The note that it was left out for want of memory.
+    pub(super) fn no_room(&self) -> String {
+        let (name, bytes) = (&self.file.name, self.memory);
+        format!("without its draft model {name} ({bytes}): memory is short")
+    }
 }
 
 /// What a running engine has of it.
@@ -74,7 +81,7 @@ pub(super) fn find(
             name: name.clone(),
             path: draft.path.clone(),
         },
-        memory: memory(header, &settings),
+        memory: estimate(header, &settings).total,
         max: memory_max(header, &settings),
     }))
 }
@@ -88,44 +95,12 @@ fn settings(context: u32, threads: u32) -> Settings {
     }
 }
 
-fn memory(header: &Header, settings: &Settings) -> Bytes {
-    estimate(header, settings).total
-}
-
 /// Adds a draft model to what is loaded.
 pub(super) fn add(admitted: &mut Admitted, draft: Draft) {
-    admitted.estimate.0 = admitted.estimate.0.saturating_add(draft.memory.0);
-    if let Some(most) = &mut admitted.request.memory_max {
-        *most = most.saturating_add(draft.max.0);
-    }
+    admitted.add_memory(draft.memory, draft.max);
     admitted.draft = Some(LoadedDraft {
         name: draft.file.name.clone(),
         memory: draft.memory,
     });
     admitted.request.draft = Some(draft.file);
-}
-
-/// Notes why a model is loaded without its draft model.
-pub(super) fn note(mut fit: Fit, why: &str) -> Fit {
-    if let Fit::Whole(admitted) | Fit::Reduced { admitted, .. } = &mut fit {
-        admitted.add_note(why);
-    }
-    fit
-}
-
-/// Notes that a draft model was left out for want of memory, if the model fits without it.
-pub(super) fn left_out(fit: Fit, draft: &Draft) -> Fit {
-    let (name, bytes) = (&draft.file.name, draft.memory);
-    let (mut admitted, missing) = match fit {
-        Fit::Whole(admitted) => (admitted, Bytes(0)),
-        Fit::Reduced { admitted, missing } => (admitted, missing),
-        none @ Fit::None { .. } => return none,
-    };
-    admitted.add_note(&format!(
-        "without its draft model {name} ({bytes}): memory is short"
-    ));
-    Fit::Reduced {
-        admitted,
-        missing: Bytes(missing.0.saturating_add(bytes.0)),
-    }
 }

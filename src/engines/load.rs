@@ -117,7 +117,7 @@ pub(super) async fn prepare(
     let prepared = tokio::task::spawn_blocking(move || match draft {
         Ok(None) => fit_model(&config, model, parts, &board),
         Ok(Some(draft)) => fit_with_draft(&config, model, parts, draft, &board),
-        Err(why) => draft::note(fit_model(&config, model, parts, &board), &why),
+        Err(why) => fit_model(&config, model, parts, &board).noted(&why),
     });
     prepared
         .await
@@ -162,7 +162,8 @@ fn fit_with_draft(
             Fit::Whole(admitted)
         }
         Fit::Reduced { .. } | Fit::None { .. } => {
-            draft::left_out(fit_model(config, model, parts, board), &draft)
+            let fit = fit_model(config, model, parts, board);
+            fit.without(draft.memory, &draft.no_room())
         }
     }
 }
@@ -180,7 +181,10 @@ fn fit_model(config: &Config, model: StoredModel, parts: Parts, board: &BoardSta
     match fit_with(config, model.clone(), parts, &beside) {
         Fit::None { .. } => {
             let without = fit_with(config, model, without, board);
-            adapters::left_out(without, bytes)
+            without.without(
+                bytes,
+                &format!("without its adapters ({bytes}): memory is short"),
+            )
         }
         fit => fit,
     }
@@ -259,7 +263,40 @@ fn request(
     }
 }
 
+impl Fit {
+    /// Notes something about the model, if it fits.
+    fn noted(mut self, note: &str) -> Self {
+        if let Self::Whole(admitted) | Self::Reduced { admitted, .. } = &mut self {
+            admitted.add_note(note);
+        }
+        self
+    }
+
+    /// Notes that a part of this size was left out for want of memory, if the model fits
+    /// without it.
+    fn without(self, bytes: Bytes, note: &str) -> Self {
+        let (admitted, missing) = match self.noted(note) {
+            Self::Whole(admitted) => (admitted, Bytes(0)),
+            Self::Reduced { admitted, missing } => (admitted, missing),
+            none @ Self::None { .. } => return none,
+        };
+        Self::Reduced {
+            admitted,
+            missing: Bytes(missing.0.saturating_add(bytes.0)),
+        }
+    }
+}
+
 impl Admitted {
+    /// Adds the memory of a part that is loaded with it: what it takes, and the most that it
+    /// may allocate.
+    pub(super) fn add_memory(&mut self, takes: Bytes, max: Bytes) {
+        self.estimate.0 = self.estimate.0.saturating_add(takes.0);
+        if let Some(most) = &mut self.request.memory_max {
+            *most = most.saturating_add(max.0);
+        }
+    }
+
     /// Adds to what was reduced.
     pub(super) fn add_note(&mut self, note: &str) {
         add_note(&mut self.note, note);
