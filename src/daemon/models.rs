@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use hearth_gguf::Header;
 use hearth_gguf::fit::Wanted;
-use hearth_gguf::{Header, ProjectorHeader};
-use hearth_proto::{EngineShape, Failure, FailureKind, ModelEntry, ModelRef};
+use hearth_proto::{EngineShape, Failure, FailureKind, ModelEntry, ModelRef, Use};
 
 use super::Daemon;
 use crate::engines::ResidentModel;
-use crate::models::{ModelIndex, ProjectorOf, StoredModel};
+use crate::models::StoredModel;
 
 /// What the chat layer uses where a model file has no template (`ChatML`).
 const CHATML: &str = "{%- for message in messages -%}\n  \
@@ -44,13 +44,10 @@ impl Daemon {
         let entries = index.models().iter().map(|model| {
             let resident = pool.get(&model.name);
             let adapters = index.adapters_of(&model.name).into_iter();
-            let projector = projector_of(&index, model);
-            let projector_bytes = match index.projector_of(model) {
-                ProjectorOf::Found(found) => found.size_bytes,
-                ProjectorOf::None | ProjectorOf::Unusable(_) => 0,
-            };
+            let found = index.projector_of(model);
+            let projector = found.header();
             ModelEntry {
-                projector_bytes,
+                projector_bytes: found.size_bytes(),
                 vision: projector.vision,
                 audio: projector.audio,
                 is_default: default.as_ref() == Some(&model.name),
@@ -66,8 +63,8 @@ impl Daemon {
     /// # Errors
     /// `ModelNotFound`.
     pub async fn model(&self, wanted: &ModelRef) -> Result<ModelEntry, Failure> {
-        let name = self.store.find(wanted).await?.name;
         let mut models = self.models().await.into_iter();
+        let name = self.store.find_listed(wanted, Use::Chat)?.name;
         models.find(|model| model.name == name).ok_or_else(|| {
             let message = format!("{name} was removed just now");
             Failure::new(FailureKind::ModelNotFound, message)
@@ -87,7 +84,7 @@ impl Daemon {
             None => (ModelRef::Default, None),
         };
         let model = self.store.find(&wanted).await?;
-        let projector = projector_of(&self.store.index(), &model);
+        let projector = self.store.index().projector_of(&model).header();
         let header = model.header.map_err(|problem| {
             let message = format!("{}: {problem}; import it again", model.name);
             Failure::new(FailureKind::ModelInvalid, message)
@@ -111,15 +108,6 @@ impl Daemon {
             model: model.name,
         })
     }
-}
-
-/// What the projector of a model takes: nothing where it has none.
-pub(super) fn projector_of(index: &ModelIndex, model: &StoredModel) -> ProjectorHeader {
-    let header = match index.projector_of(model) {
-        ProjectorOf::Found(found) => found.header.ok().and_then(|header| header.projector),
-        ProjectorOf::None | ProjectorOf::Unusable(_) => None,
-    };
-    header.unwrap_or_default()
 }
 
 pub(super) fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> ModelEntry {

@@ -6,7 +6,6 @@ use hearth_policy::holds::Hold;
 use hearth_proto::{ModelKind, Use};
 
 use super::Daemon;
-use super::models::projector_of;
 use crate::clock::unix_seconds;
 use crate::engines::{PoolStatus, ResidentModel};
 use crate::models::StoredModel;
@@ -78,7 +77,7 @@ impl Daemon {
         let states = index.models().iter().map(|model| {
             let resident = pool.get(&model.name);
             let mut status = status(model, resident, &pool, self.pool.holds(&model.name));
-            let projector = projector_of(&index, model);
+            let projector = index.projector_of(model).header();
             status.tasks.extend(projector.vision.then_some("vision"));
             status.tasks.extend(projector.audio.then_some("audio"));
             status

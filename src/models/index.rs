@@ -102,13 +102,7 @@ impl ModelIndex {
 
     /// The names of the models whose projector meets a condition.
     pub fn with_projector(&self, meets: impl Fn(&ProjectorHeader) -> bool) -> Vec<&str> {
-        let has = |model: &&StoredModel| match self.projector_of(model) {
-            ProjectorOf::Found(found) => {
-                let header = found.header.ok().and_then(|header| header.projector);
-                header.is_some_and(|header| meets(&header))
-            }
-            ProjectorOf::None | ProjectorOf::Unusable(_) => false,
-        };
+        let has = |model: &&StoredModel| meets(&self.projector_of(model).header());
         let models = self.models.iter().filter(has);
         models.map(|model| model.name.as_str()).collect()
     }
@@ -144,23 +138,13 @@ impl ModelIndex {
     pub(super) fn specialist(&self, purpose: Use) -> Option<&StoredModel> {
         let is_made_for = |model: &&StoredModel| {
             if purpose == Use::Vision {
-                return self.takes_pictures(model);
+                return self.projector_of(model).header().vision;
             }
             let kind = model.kind();
             kind.is_some_and(|kind| kind.can(purpose) && !kind.can(Use::Completion))
         };
         let mut made_for = self.models.iter().filter(is_made_for);
         made_for.next().filter(|_| made_for.next().is_none())
-    }
-
-    /// Whether a model has a projector for pictures.
-    fn takes_pictures(&self, model: &StoredModel) -> bool {
-        let ProjectorOf::Found(found) = self.projector_of(model) else {
-            return false;
-        };
-        let header = found.header.ok();
-        let projector = header.and_then(|header| header.projector);
-        projector.is_some_and(|projector| projector.vision)
     }
 
     fn only_imported(&self, purpose: Use) -> Option<&StoredModel> {

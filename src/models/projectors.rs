@@ -1,6 +1,7 @@
 //! Which projector belongs to which model. A projector is a file beside its model,
 //! `mmproj-<model>.gguf` where it was imported with it.
 
+use hearth_gguf::ProjectorHeader;
 use hearth_proto::Failure;
 
 use super::files;
@@ -18,6 +19,25 @@ pub enum ProjectorOf {
     Found(StoredModel),
     /// A file has its name, but cannot be used for this reason.
     Unusable(String),
+}
+
+impl ProjectorOf {
+    /// What it takes: nothing where there is none, or its header cannot be read.
+    pub fn header(&self) -> ProjectorHeader {
+        match self {
+            Self::Found(found) => found.header.as_ref().ok().and_then(|h| h.projector),
+            Self::None | Self::Unusable(_) => None,
+        }
+        .unwrap_or_default()
+    }
+
+    /// Size of its file; 0 where there is none.
+    pub fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Found(found) => found.size_bytes,
+            Self::None | Self::Unusable(_) => 0,
+        }
+    }
 }
 
 /// The model that a projector of this name was imported for; `None` if it is no such name.
@@ -117,7 +137,7 @@ fn misfit(projector: &StoredModel, width: u32) -> Option<String> {
 mod tests {
     use std::sync::Arc;
 
-    use hearth_gguf::{Header, ProjectorHeader, Shape};
+    use hearth_gguf::{Header, Shape};
 
     use super::*;
 
