@@ -199,6 +199,7 @@ impl Requests {
             }
             Event::Tokenized { id, .. }
             | Event::Detokenized { id, .. }
+            | Event::Rendered { id, .. }
             | Event::Embedded { id, .. }
             | Event::Ranked { id, .. } => return self.answer(id, event),
             // The pool handles these.

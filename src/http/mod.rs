@@ -119,6 +119,7 @@ pub fn router(daemon: Daemon) -> Router {
         .route("/v1/reranking", post(rerank::rerank))
         .route("/rerank", post(rerank::rerank))
         .route("/reranking", post(rerank::rerank))
+        .route("/apply-template", post(tokens::apply_template))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .merge(ollama::routes())

@@ -1,7 +1,8 @@
-//! `/tokenize` and `/detokenize`, in the form of llama.cpp's server.
+//! `/apply-template`, `/tokenize` and `/detokenize`, in the form of llama.cpp's server.
 
 use axum::Json;
 use axum::extract::State;
+use hearth_api::openai::decode_chat;
 use hearth_proto::Failure;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,6 +21,18 @@ struct Text {
 #[derive(Deserialize)]
 struct Tokens {
     tokens: Vec<i32>,
+}
+
+/// The prompt that a chat request with this body would have.
+pub(super) async fn apply_template(
+    State(daemon): State<Daemon>,
+    connection: Connection,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let request = decode_chat(&body)?;
+    let caller = connection.0.caller();
+    let rendering = daemon.dispatcher.render(&caller, request.submission);
+    Ok(Json(json!({"prompt": rendering.await?.text})))
 }
 
 pub(super) async fn tokenize(

@@ -151,6 +151,10 @@ impl<B: Backend> MainLoop<B> {
                 let event = texts::detokenize(&self.worker.backend, id, &tokens);
                 self.link.send(&[event]);
             }
+            Command::Render(request) => {
+                let event = self.worker.render(&request);
+                self.link.send(&[event]);
+            }
             Command::Embed { id, text } => self.pooled.push_back((id, Pooled::Embed(text))),
             Command::Rerank {
                 id,

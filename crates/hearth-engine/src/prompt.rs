@@ -12,6 +12,7 @@ use super::backend::{Backend, Token};
 use super::chat::{ChatLayer, ChatPrompt};
 use super::infill;
 use super::pieces::Pieces;
+use super::texts::check_bytes;
 
 /// Bytes of text per token of the context. Ordinary text has 2 to 5; longer input is
 /// refused before it is tokenized, which cannot be aborted and takes seconds per
@@ -103,6 +104,39 @@ impl TokenizedPrompt {
     }
 }
 
+/// The text and the tokens of a prompt, as [`TokenizedPrompt::new`] makes them. A text may be
+/// longer than the context: its length is what the caller wants to know. No message is omitted.
+///
+/// # Errors
+/// As [`TokenizedPrompt::new`].
+pub(super) fn render<B: Backend>(
+    backend: &B,
+    chat: &ChatLayer,
+    request: &GenerateRequest,
+) -> Result<(String, Vec<Token>), Failure> {
+    let all = |text: &str| {
+        check_bytes(text)?;
+        Ok(tokens_of(backend, chat, text))
+    };
+    let (messages, tools) = match &request.prompt {
+        Prompt::Text(text) => return Ok((text.clone(), all(text)?)),
+        Prompt::Infill(texts) => {
+            let prompt = TokenizedPrompt::new(backend, chat, request)?;
+            return Ok((texts.prompt.clone(), prompt.tokens));
+        }
+        Prompt::Chat { messages, tools } => (messages, tools),
+    };
+    let marked = media::marked(backend, messages)?;
+    let messages = marked.as_ref().unwrap_or(messages);
+    let text = chat.render(request, messages, tools)?.text;
+    let tokens = if marked.is_some() {
+        media::tokens(backend, chat, &text, messages)?.0
+    } else {
+        all(&text)?
+    };
+    Ok((text, tokens))
+}
+
 /// Removes the oldest turn, a question with all that follows up to the next one; system
 /// messages and the latest turn stay. Returns whether there was one to remove.
 fn remove_oldest_turn(messages: &mut Vec<Message>) -> bool {
@@ -126,11 +160,15 @@ pub(super) fn tokenize(
 ) -> Result<Vec<Token>, Failure> {
     let context = backend.info().context_size;
     check_length(text, context)?;
-    // Many templates write the BOS token themselves; two of them make the answer worse.
-    let has_bos = !chat.bos().is_empty() && text.starts_with(chat.bos());
-    let tokens = backend.tokenize(text, !has_bos);
+    let tokens = tokens_of(backend, chat, text);
     check_count(&tokens, context)?;
     Ok(tokens)
+}
+
+fn tokens_of(backend: &impl Backend, chat: &ChatLayer, text: &str) -> Vec<Token> {
+    // Many templates write the BOS token themselves; two of them make the answer worse.
+    let has_bos = !chat.bos().is_empty() && text.starts_with(chat.bos());
+    backend.tokenize(text, !has_bos)
 }
 
 /// Refuses a prompt that leaves no room for an answer, or is empty.

@@ -20,18 +20,22 @@ const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The tokens of a text.
 pub(super) fn tokenize(tokenizer: &impl Tokenizer, id: RequestId, text: &str, bos: bool) -> Event {
-    if text.len() > TEXT_BYTES_MAX {
-        let message = format!(
-            "the text has {} bytes, at most {TEXT_BYTES_MAX} are tokenized at once: split it",
-            text.len()
-        );
-        return Event::Failed {
-            id,
-            failure: Failure::invalid(message),
-        };
+    if let Err(failure) = check_bytes(text) {
+        return Event::Failed { id, failure };
     }
     let tokens = tokenizer.tokenize(text, bos);
     Event::Tokenized { id, tokens }
+}
+
+/// Refuses a text that takes too long to tokenize.
+pub(super) fn check_bytes(text: &str) -> Result<(), Failure> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "the text has {} bytes, at most {TEXT_BYTES_MAX} are tokenized at once: split it",
+        text.len()
+    )))
 }
 
 /// The text of tokens.

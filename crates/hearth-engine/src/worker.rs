@@ -14,7 +14,7 @@ use super::constraints::Constraints;
 use super::disk_cache::DiskCacheWriter;
 use super::pieces::EmbeddingCache;
 use super::prefix_cache::PrefixCache;
-use super::prompt::TokenizedPrompt;
+use super::prompt::{self, TokenizedPrompt};
 use super::sequence::Sequence;
 
 /// The most tokens that are drafted at once: llama.cpp keeps the logits of as many tokens
@@ -99,6 +99,19 @@ impl<B: Backend> Worker<B> {
             return true;
         }
         self.waiting.len() < before
+    }
+
+    /// The prompt of a request, which is not computed.
+    pub(super) fn render(&self, request: &GenerateRequest) -> Event {
+        let id = request.id;
+        let kind = self.backend.info().kind;
+        let rendered = kind
+            .check(request.prompt.wanted())
+            .and_then(|()| prompt::render(&self.backend, &self.chat, request));
+        match rendered {
+            Ok((text, tokens)) => Event::Rendered { id, text, tokens },
+            Err(failure) => Event::Failed { id, failure },
+        }
     }
 
     /// Drops this user's finished sequences, or all, and the entries of deleted files.

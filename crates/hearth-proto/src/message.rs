@@ -174,6 +174,8 @@ pub enum Command {
         /// The tokens.
         tokens: Vec<i32>,
     },
+    /// Render and tokenize the prompt of a request, as `Generate` would; nothing is computed.
+    Render(Box<GenerateRequest>),
     /// Compute the embedding of a text; running answers continue between two of these.
     Embed {
         /// Echoed in `Embedded` or `Failed`.
@@ -297,6 +299,16 @@ pub enum Event {
         id: RequestId,
         /// The text; invalid UTF-8 is replaced.
         text: String,
+    },
+    /// Answer to `Render`.
+    Rendered {
+        /// Echoed.
+        id: RequestId,
+        /// The text that the template makes of a chat; another prompt as it is.
+        text: String,
+        /// Its tokens, also where they do not fit into the context; those of pictures and sounds
+        /// are negative.
+        tokens: Vec<i32>,
     },
     /// Answer to `Embed`.
     Embedded {

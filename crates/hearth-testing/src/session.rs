@@ -122,6 +122,11 @@ impl Session {
                 let text = tokens.into_iter().map(character).collect();
                 self.send(&Event::Detokenized { id, text }).await?;
             }
+            Command::Render(request) => {
+                let (id, text) = (request.id, asked(&request).to_owned());
+                let tokens = text.chars().map(token).collect();
+                self.send(&Event::Rendered { id, text, tokens }).await?;
+            }
             Command::Embed { id, text } => {
                 let embedding = frequencies(&text);
                 self.pool(id, &text, move |tokens| Event::Embedded {
