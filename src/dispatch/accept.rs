@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use hearth_policy::quota::Charged;
 use hearth_proto::{
-    Failure, FailureKind, Message, ModelKind, ModelRef, Prompt, RequestId, Submission, Use,
+    Failure, FailureKind, Message, ModelKind, ModelRef, Prompt, PromptPart, RequestId, Submission,
+    Use,
 };
 use tokio::sync::mpsc;
 
@@ -260,10 +261,19 @@ pub(super) fn check_size(prompt: &Prompt, max: u32) -> Result<(), Failure> {
     let size = |m: &Message| m.content.len() + m.reasoning_content.len();
     let bytes = match prompt {
         Prompt::Text(text) => text.len(),
+        Prompt::Mixed(parts) => parts.iter().map(part_bytes).sum(),
         Prompt::Infill(infill) => infill.bytes(),
         Prompt::Chat { messages, .. } => messages.iter().map(size).sum(),
     };
     check_bytes(bytes, max)
+}
+
+/// A token counts as the usual bytes of its text.
+fn part_bytes(part: &PromptPart) -> usize {
+    match part {
+        PromptPart::Text(text) => text.len(),
+        PromptPart::Tokens(tokens) => size_of_val(tokens.as_slice()),
+    }
 }
 
 /// The same for a number of bytes.

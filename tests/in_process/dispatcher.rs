@@ -19,6 +19,7 @@ fn asked(world: &World) -> Vec<String> {
     let texts = requests.iter().map(|r| match &r.prompt {
         Prompt::Chat { messages, .. } => messages[0].content.clone(),
         Prompt::Text(text) => text.clone(),
+        Prompt::Mixed(parts) => format!("{parts:?}"),
         Prompt::Infill(infill) => infill.prefix.clone(),
     });
     texts.collect()

@@ -14,6 +14,7 @@ mod http;
 mod infill;
 mod jobs;
 mod limits;
+mod llama_server;
 mod lora;
 mod manager;
 mod ollama;

@@ -68,7 +68,7 @@ pub fn check(request: &GenerateRequest) -> Result<(), Failure> {
     }
     let offered = match &request.prompt {
         Prompt::Chat { tools, .. } => tools.as_slice(),
-        Prompt::Text(_) | Prompt::Infill(_) => &[],
+        Prompt::Text(_) | Prompt::Mixed(_) | Prompt::Infill(_) => &[],
     };
     tools::check(offered, &request.tool_choice)
 }

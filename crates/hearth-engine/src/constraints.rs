@@ -29,7 +29,7 @@ impl Constraints {
     ) -> Result<Option<Matcher>, Failure> {
         let tools = match &request.prompt {
             Prompt::Chat { tools, .. } => tools.as_slice(),
-            Prompt::Text(_) | Prompt::Infill(_) => &[],
+            Prompt::Text(_) | Prompt::Mixed(_) | Prompt::Infill(_) => &[],
         };
         let is_free =
             request.constraint.is_none() && tools.is_empty() && request.reasoning_budget.is_none();

@@ -1,6 +1,7 @@
 //! The prompt of a request: rendered by the chat layer, tokenized, and short enough.
 
 mod media;
+mod mixed;
 
 use hearth_proto::{
     Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, common_prefix,
@@ -48,6 +49,7 @@ impl TokenizedPrompt {
     ) -> Result<Self, Failure> {
         let (messages, tools) = match &request.prompt {
             Prompt::Text(text) => return Ok(Self::plain(tokenize(backend, chat, text)?)),
+            Prompt::Mixed(parts) => return Ok(Self::plain(mixed::tokens(backend, chat, parts)?)),
             Prompt::Infill(texts) => {
                 let context = backend.info().context_size;
                 let tokens = infill::tokens(backend, texts, (context, request.max_tokens))?;
@@ -120,6 +122,10 @@ pub(super) fn render<B: Backend>(
     };
     let (messages, tools) = match &request.prompt {
         Prompt::Text(text) => return Ok((text.clone(), all(text)?)),
+        Prompt::Mixed(parts) => {
+            let tokens = mixed::tokens(backend, chat, parts)?;
+            return Ok((mixed::text(backend, parts), tokens));
+        }
         Prompt::Infill(texts) => {
             let prompt = TokenizedPrompt::new(backend, chat, request)?;
             return Ok((texts.prompt.clone(), prompt.tokens));

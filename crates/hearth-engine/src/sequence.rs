@@ -147,7 +147,7 @@ impl<S> Sequence<S> {
     ) {
         self.stable = match &request.prompt {
             _ if request.prewarm => self.prompt_tokens as usize,
-            Prompt::Text(_) | Prompt::Infill(_) => 0,
+            Prompt::Text(_) | Prompt::Mixed(_) | Prompt::Infill(_) => 0,
             Prompt::Chat { messages, tools } => {
                 let text = chat
                     .stable_prefix(request, messages, tools)

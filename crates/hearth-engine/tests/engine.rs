@@ -44,6 +44,8 @@ mod not_checked;
 mod process;
 #[path = "../../../tests/common/real_models.rs"]
 mod real_model;
+#[path = "engine/render.rs"]
+mod render;
 #[path = "engine/reuse.rs"]
 mod reuse;
 #[path = "engine/sound.rs"]

@@ -58,7 +58,7 @@ pub use offline::{
 };
 pub use options::RequestOptions;
 pub use prefix::common_prefix;
-pub use prompt::{Infill, Prompt, Snippet};
+pub use prompt::{Infill, Prompt, PromptPart, Snippet};
 pub use request::{
     COMPILE_STACK, CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow,
     Priority, RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,

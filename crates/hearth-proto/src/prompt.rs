@@ -18,8 +18,20 @@ pub enum Prompt {
     },
     /// Text without template.
     Text(String),
+    /// Texts and tokens in their order, without template.
+    Mixed(Vec<PromptPart>),
     /// The text between two others.
     Infill(Box<Infill>),
+}
+
+/// A part of a prompt that is not text alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptPart {
+    /// A text; the first part gets the token that begins a text, if the model has one.
+    Text(String),
+    /// Tokens of the model's vocabulary, taken as they are.
+    Tokens(Vec<i32>),
 }
 
 impl Prompt {
@@ -28,9 +40,14 @@ impl Prompt {
         match self {
             Self::Chat { .. } if self.has_pictures() => Use::Vision,
             Self::Chat { .. } => Use::Chat,
-            Self::Text(_) => Use::Completion,
+            Self::Text(_) | Self::Mixed(_) => Use::Completion,
             Self::Infill(_) => Use::Infill,
         }
+    }
+
+    /// A prompt of tokens alone.
+    pub fn tokens(tokens: Vec<i32>) -> Self {
+        Self::Mixed(vec![PromptPart::Tokens(tokens)])
     }
 
     fn has_pictures(&self) -> bool {
@@ -41,7 +58,7 @@ impl Prompt {
     pub fn media(&self) -> impl Iterator<Item = &Media> {
         let messages = match self {
             Self::Chat { messages, .. } => messages.as_slice(),
-            Self::Text(_) | Self::Infill(_) => &[],
+            Self::Text(_) | Self::Mixed(_) | Self::Infill(_) => &[],
         };
         messages.iter().flat_map(|message| &message.media)
     }

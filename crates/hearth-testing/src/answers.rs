@@ -1,10 +1,11 @@
 //! What an engine answers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_proto::{AnswerPart, Failure, FailureKind, GenerateRequest, Prompt};
+use hearth_proto::{AnswerPart, Failure, FailureKind, GenerateRequest, Prompt, PromptPart};
 
 /// The time for a token after `!slow`.
 const SLOW_TOKEN: Duration = Duration::from_millis(20);
@@ -61,12 +62,28 @@ impl Answers {
 }
 
 /// The text that a request ends with: that of its last message, or its whole text.
-pub(crate) fn asked(request: &GenerateRequest) -> &str {
-    match &request.prompt {
+/// A token is a character.
+pub(crate) fn asked(request: &GenerateRequest) -> Cow<'_, str> {
+    let text = match &request.prompt {
+        Prompt::Mixed(parts) => return parts.iter().map(part).collect(),
         Prompt::Text(text) => text,
         Prompt::Infill(infill) => &infill.prefix,
         Prompt::Chat { messages, .. } => messages.last().map_or("", |m| m.content.as_str()),
+    };
+    text.into()
+}
+
+fn part(part: &PromptPart) -> String {
+    match part {
+        PromptPart::Text(text) => text.clone(),
+        PromptPart::Tokens(tokens) => tokens.iter().copied().map(character).collect(),
     }
+}
+
+/// The character that is a token.
+pub(crate) fn character(token: i32) -> char {
+    let character = u32::try_from(token).ok().and_then(char::from_u32);
+    character.unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// Repeats the last message, a token for each character. Words in it cause faults where

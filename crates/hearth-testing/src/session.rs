@@ -13,7 +13,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::answers::asked;
+use crate::answers::{asked, character};
 use crate::engine::Output;
 use crate::script::{LoadFault, Script};
 use crate::work::Work;
@@ -123,7 +123,7 @@ impl Session {
                 self.send(&Event::Detokenized { id, text }).await?;
             }
             Command::Render(request) => {
-                let (id, text) = (request.id, asked(&request).to_owned());
+                let (id, text) = (request.id, asked(&request).into_owned());
                 let tokens = text.chars().map(token).collect();
                 self.send(&Event::Rendered { id, text, tokens }).await?;
             }
@@ -210,7 +210,7 @@ impl Session {
 
     async fn generate(&mut self, request: GenerateRequest) -> io::Result<()> {
         let id = request.id;
-        let prompt = asked(&request).to_owned();
+        let prompt = asked(&request).into_owned();
         let prompt_tokens = count(&prompt);
         if prompt_tokens >= self.context {
             let failure = Failure::new(FailureKind::ContextTooLong, "it exceeds the context");
@@ -321,11 +321,6 @@ fn common(one: &str, other: &str) -> u32 {
 
 fn token(character: char) -> i32 {
     i32::try_from(u32::from(character)).unwrap_or_default()
-}
-
-fn character(token: i32) -> char {
-    let character = u32::try_from(token).ok().and_then(char::from_u32);
-    character.unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// The frequency of each letter, as a vector of length one.
