@@ -99,7 +99,7 @@ impl Lines {
                 self.generated = generated;
                 parts.into_iter().map(|part| self.part(part)).collect()
             }
-            StreamEvent::Finished { reason, usage } => {
+            StreamEvent::Finished { reason, usage, .. } => {
                 let reason = reason.with_calls(self.calls);
                 vec![json!({"type": "finished", "reason": reason, "usage": usage})]
             }
@@ -167,11 +167,13 @@ mod tests {
             written.extend(lines.of(StreamEvent::Token {
                 parts,
                 generated,
+                tokens: Vec::new(),
                 logprobs: Vec::new(),
             }));
         }
         let mut end = lines.of(StreamEvent::Finished {
             reason: FinishReason::Stop,
+            stop_string: None,
             usage: Usage::default(),
         });
         let end = end.pop().unwrap();

@@ -145,6 +145,7 @@ mod tests {
         StreamEvent::Token {
             parts: vec![AnswerPart::Content(text.into())],
             generated: 1,
+            tokens: Vec::new(),
             logprobs: Vec::new(),
         }
     }
@@ -152,6 +153,7 @@ mod tests {
     fn finished() -> StreamEvent {
         StreamEvent::Finished {
             reason: FinishReason::Stop,
+            stop_string: None,
             usage: Usage::default(),
         }
     }

@@ -178,15 +178,25 @@ impl Requests {
                 let event = StreamEvent::Token {
                     parts,
                     generated,
+                    tokens,
                     logprobs,
                 };
                 self.emit(id, event);
             }
-            Event::Finished { id, reason, usage } => {
+            Event::Finished {
+                id,
+                reason,
+                stop_string,
+                usage,
+            } => {
                 if usage.completion_tokens > 0 {
                     self.tokens_per_second = usage.tokens_per_second();
                 }
-                let event = StreamEvent::Finished { reason, usage };
+                let event = StreamEvent::Finished {
+                    reason,
+                    stop_string,
+                    usage,
+                };
                 return self.end(now, id, event, Ok(usage));
             }
             Event::Failed { id, failure } => {

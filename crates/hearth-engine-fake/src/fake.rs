@@ -135,6 +135,7 @@ impl FakeBackend {
                 vision: false,
                 audio: false,
                 draft_problem: String::new(),
+                sampling: request.sampling.clone(),
                 load_ms: 0,
             },
             cells: BTreeMap::new(),

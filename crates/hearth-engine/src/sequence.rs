@@ -57,6 +57,8 @@ pub(super) struct Sequence<S> {
     max_tokens: u32,
     sampler: S,
     stream: TextStream,
+    /// The stop strings that the request names.
+    own_stops: Vec<String>,
     reader: AnswerReader,
     /// Control tokens that are text of this answer.
     controls: Vec<(Token, String)>,
@@ -110,6 +112,7 @@ impl<S> Sequence<S> {
             max_tokens,
             sampler,
             stream: TextStream::new(&stops),
+            own_stops: request.stop.clone(),
             reader: prompt.reader,
             controls: prompt.controls,
             matcher,

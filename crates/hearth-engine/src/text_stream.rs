@@ -9,7 +9,7 @@ pub struct TextStream {
     partial: Vec<u8>,
     /// Text held back because it may begin a stop string.
     held: String,
-    stopped: bool,
+    stopped_by: Option<String>,
 }
 
 impl TextStream {
@@ -23,12 +23,17 @@ impl TextStream {
 
     /// Whether a stop string occurred.
     pub fn is_stopped(&self) -> bool {
-        self.stopped
+        self.stopped_by.is_some()
+    }
+
+    /// The stop string that occurred.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.stopped_by.as_deref()
     }
 
     /// Adds a token's bytes and returns the text that can be emitted.
     pub fn push(&mut self, bytes: &[u8]) -> String {
-        if self.stopped {
+        if self.is_stopped() {
             return String::new();
         }
         self.partial.extend_from_slice(bytes);
@@ -37,10 +42,10 @@ impl TextStream {
         let found = self
             .stop
             .iter()
-            .filter_map(|s| self.held.find(s.as_str()))
-            .min();
-        if let Some(at) = found {
-            self.stopped = true;
+            .filter_map(|s| Some((self.held.find(s.as_str())?, s)))
+            .min_by_key(|(at, _)| *at);
+        if let Some((at, stop)) = found {
+            self.stopped_by = Some(stop.clone());
             self.held.truncate(at);
             return std::mem::take(&mut self.held);
         }
@@ -56,7 +61,7 @@ impl TextStream {
 
     /// The remaining text at the end; an incomplete character becomes U+FFFD.
     pub fn finish(&mut self) -> String {
-        if self.stopped {
+        if self.is_stopped() {
             return String::new();
         }
         let mut text = std::mem::take(&mut self.held);

@@ -141,6 +141,10 @@ pub struct ModelInfo {
     /// Why its draft model cannot be used; empty if it can, or if none was requested.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub draft_problem: String,
+    /// Sampling where a request sets none: the model file's recommendation over the configured
+    /// defaults.
+    #[serde(default)]
+    pub sampling: Sampling,
     /// Time from `Load` to ready.
     pub load_ms: u64,
 }
@@ -276,6 +280,9 @@ pub enum Event {
         id: RequestId,
         /// Why.
         reason: FinishReason,
+        /// The stop string of the request that ended it, if one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stop_string: Option<String>,
         /// Token counts and times.
         usage: Usage,
     },

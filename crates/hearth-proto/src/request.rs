@@ -218,8 +218,11 @@ impl Thinking {
 }
 
 /// A token with its probability, and the most likely ones in its place.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenLogprob {
+    /// Its number in the vocabulary.
+    #[serde(default)]
+    pub id: i32,
     /// The token's bytes.
     pub bytes: Vec<u8>,
     /// Natural logarithm of its probability, before temperature and filters.
@@ -227,6 +230,9 @@ pub struct TokenLogprob {
     /// The most likely tokens in its place, most likely first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top: Vec<(Vec<u8>, f32)>,
+    /// The numbers of the tokens in `top`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top_ids: Vec<i32>,
 }
 
 /// One request as the engine receives it.

@@ -31,6 +31,8 @@ pub enum StreamEvent {
         parts: Vec<AnswerPart>,
         /// Tokens generated so far.
         generated: u32,
+        /// The tokens themselves; they may belong to text that is still held back.
+        tokens: Vec<i32>,
         /// If requested: the tokens with their probabilities.
         logprobs: Vec<TokenLogprob>,
     },
@@ -38,6 +40,8 @@ pub enum StreamEvent {
     Finished {
         /// Why.
         reason: FinishReason,
+        /// The stop string of the request that ended it, if one did.
+        stop_string: Option<String>,
         /// Token counts and times.
         usage: Usage,
     },
@@ -58,6 +62,10 @@ pub struct Answer {
     pub calls: Vec<ToolCall>,
     /// Why it ended.
     pub reason: FinishReason,
+    /// The stop string of the request that ended it, if one did.
+    pub stop_string: Option<String>,
+    /// Its tokens.
+    pub tokens: Vec<i32>,
     /// Token counts and times.
     pub usage: Usage,
     /// The model that gave it.
@@ -77,6 +85,8 @@ impl Answer {
             reasoning: String::new(),
             calls: Vec::new(),
             reason: FinishReason::Stop,
+            stop_string: None,
+            tokens: Vec::new(),
             usage: Usage::default(),
             model: model.to_owned(),
             wants_logprobs: false,
@@ -121,15 +131,24 @@ impl Answer {
             | StreamEvent::Started { .. }
             | StreamEvent::Prefill { .. } => {}
             StreamEvent::Token {
-                parts, logprobs, ..
+                parts,
+                tokens,
+                logprobs,
+                ..
             } => {
                 for part in parts {
                     self.push(part);
                 }
+                self.tokens.extend(tokens);
                 self.logprobs.extend(logprobs);
             }
-            StreamEvent::Finished { reason, usage } => {
+            StreamEvent::Finished {
+                reason,
+                stop_string,
+                usage,
+            } => {
                 self.reason = reason;
+                self.stop_string = stop_string;
                 self.usage = usage;
                 return Ok(true);
             }

@@ -204,6 +204,7 @@ impl Session {
                 Some(_) => self.script.draft_problem.clone(),
                 None => String::new(),
             },
+            sampling: request.sampling.clone(),
             load_ms: u64::try_from(self.script.load_time.as_millis()).unwrap_or(u64::MAX),
         }
     }

@@ -68,7 +68,12 @@ impl Work {
             decode_ms: milliseconds(began),
             ..self.usage
         };
-        self.send(Event::Finished { id, reason, usage });
+        self.send(Event::Finished {
+            id,
+            reason,
+            stop_string: None,
+            usage,
+        });
     }
 
     /// Computes the prompt; returns how long that took.

@@ -1,6 +1,6 @@
 use hearth_policy::holds::{Client, Keep};
 use hearth_proto::units::Bytes;
-use hearth_proto::{ChatAbilities, KeepAlive, ModelInfo, ModelKind};
+use hearth_proto::{KeepAlive, ModelInfo, ModelKind};
 use tokio::sync::{mpsc, watch};
 
 use super::super::HEARTBEAT;
@@ -16,23 +16,14 @@ fn at(seconds: u64) -> Duration {
 
 fn info(kind: ModelKind) -> ModelInfo {
     ModelInfo {
-        description: String::new(),
         kind,
-        parameters: 0,
-        size_bytes: 0,
         context_size: 1,
         context_train: 1,
         slots: 1,
         kv_tokens: 1,
         kv_token_bytes: 1,
         vocab_size: 1,
-        cpu: String::new(),
-        has_chat_template: false,
-        chat: ChatAbilities::default(),
-        vision: false,
-        audio: false,
-        draft_problem: String::new(),
-        load_ms: 0,
+        ..ModelInfo::default()
     }
 }
 

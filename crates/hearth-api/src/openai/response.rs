@@ -266,6 +266,7 @@ mod tests {
             bytes: b"\xc3".to_vec(),
             logprob: -0.5,
             top: vec![(b"a".to_vec(), -0.25)],
+            ..TokenLogprob::default()
         };
         assert_eq!(
             value(&logprobs(&[token])),

@@ -327,6 +327,7 @@ mod tests {
             bytes: text.as_bytes().to_vec(),
             logprob: -1.0,
             top: Vec::new(),
+            ..TokenLogprob::default()
         };
         let mut chunks = stream.token(0, vec![text("a")], vec![token("a")]);
         chunks.extend(stream.token(0, Vec::new(), vec![token("<")]));

@@ -129,6 +129,7 @@ impl Loader for LlamaLoader {
         context.set_threads(request.limits.threads, request.limits.decode_threads);
         let facts = media.as_ref().map(MediaLibrary::facts).unwrap_or_default();
         let (draft, draft_problem) = self.draft(request, &model, &context, progress);
+        let defaults = defaults(&model, &request.sampling);
         Ok(LlamaModelBackend {
             embedder: None,
             draft,
@@ -137,6 +138,7 @@ impl Loader for LlamaLoader {
             progress: Arc::clone(progress),
             settings: settings(kv_type, &context, factors) + &projector_settings(request),
             info: ModelInfo {
+                sampling: defaults.clone(),
                 vision: facts.vision,
                 audio: facts.audio,
                 draft_problem,
@@ -145,7 +147,7 @@ impl Loader for LlamaLoader {
             },
             context,
             sequences,
-            defaults: defaults(&model, &request.sampling),
+            defaults,
             params,
             model: Arc::new(model),
         })
@@ -260,8 +262,9 @@ impl LlamaLoader {
             vision: false,
             audio: false,
             draft_problem: String::new(),
-            // The chat layer sets this later.
+            // Set later: the chat layer's, and the rest.
             chat: ChatAbilities::default(),
+            sampling: Sampling::default(),
             load_ms: 0,
         }
     }

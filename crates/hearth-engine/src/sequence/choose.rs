@@ -93,6 +93,13 @@ impl<S> Sequence<S> {
         Ok(tokens)
     }
 
+    /// The stop string of the request that ended the answer; the template's are none.
+    fn stop_string(&self) -> Option<String> {
+        let stopped_by = self.stream.stopped_by()?;
+        let mut own = self.own_stops.iter();
+        own.find(|stop| *stop == stopped_by).cloned()
+    }
+
     /// Adds the model's confidence to the calls among the parts.
     fn with_confidence(&mut self, mut parts: Vec<AnswerPart>) -> Vec<AnswerPart> {
         for part in &mut parts {
@@ -122,6 +129,7 @@ impl<S> Sequence<S> {
         out.push(Event::Finished {
             id: self.id,
             reason,
+            stop_string: self.stop_string(),
             usage: Usage {
                 prompt_tokens: self.prompt_tokens,
                 cached_tokens: self.cached_tokens,
@@ -139,16 +147,19 @@ fn logprobs_of(
     tokens: &[Token],
     (logprob, top): (f32, Vec<(Token, f32)>),
 ) -> Vec<TokenLogprob> {
+    let top_ids = top.iter().map(|(token, _)| *token).collect();
     let top = top.into_iter();
     let top = top.map(|(token, logprob)| (backend.piece(token), logprob));
-    let mut chosen = Some((logprob, top.collect()));
+    let mut chosen = Some((logprob, top.collect(), top_ids));
     let one = |token: &Token| {
         // No token but a forced one was allowed: its probability is one.
-        let (logprob, top) = chosen.take().unwrap_or_default();
+        let (logprob, top, top_ids) = chosen.take().unwrap_or_default();
         TokenLogprob {
+            id: *token,
             bytes: backend.piece(*token),
             logprob,
             top,
+            top_ids,
         }
     };
     tokens.iter().map(one).collect()

@@ -215,7 +215,9 @@ impl Answer {
                     self.parts.push(part);
                 }
             }
-            Event::Finished { id, reason, usage } => {
+            Event::Finished {
+                id, reason, usage, ..
+            } => {
                 check(id);
                 self.end = Some(Ok((reason, usage)));
             }

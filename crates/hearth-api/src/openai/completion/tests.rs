@@ -61,6 +61,7 @@ fn token(text: &str) -> TokenLogprob {
         bytes: text.into(),
         logprob: -0.5,
         top: vec![(text.into(), -0.5), (b"z".to_vec(), -1.5)],
+        ..TokenLogprob::default()
     }
 }
 
@@ -92,6 +93,7 @@ fn tokens_with_equal_text_are_all_listed() {
             (Vec::new(), -5.0),
             (Vec::new(), -6.0),
         ],
+        ..TokenLogprob::default()
     };
     let expected = json!({
         "a": twice.top[0].1, "bytes:\\xc3": twice.top[1].1, "bytes:\\xe9": twice.top[2].1,
