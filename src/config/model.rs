@@ -21,6 +21,9 @@ pub struct ModelConfig {
     /// The model for chats with pictures that name none. Empty: the only installed model that
     /// takes pictures, else as for other requests.
     pub vision: String,
+    /// The model for chats with sounds, and for transcriptions, that name none. Empty: the only
+    /// installed model that takes sounds, else as for other requests.
+    pub audio: String,
     /// Further names of models, as clients send them: {"gpt-4o-mini" = "qwen2.5-1.5b"}. A
     /// model that has such a name itself comes first.
     pub aliases: BTreeMap<String, String>,
@@ -51,6 +54,7 @@ impl Default for ModelConfig {
             embedding: String::new(),
             rerank: String::new(),
             vision: String::new(),
+            audio: String::new(),
             aliases: BTreeMap::new(),
             draft: BTreeMap::new(),
             pinned: Vec::new(),
@@ -70,6 +74,7 @@ impl ModelConfig {
             Use::Embedding => &self.embedding,
             Use::Rerank => &self.rerank,
             Use::Vision => &self.vision,
+            Use::Audio => &self.audio,
         }
     }
 }

@@ -1,9 +1,7 @@
 //! Refuses pictures and sounds that the model cannot take, before it is loaded.
 
 use hearth_gguf::ProjectorHeader;
-use hearth_proto::{
-    Failure, FailureKind, MediaKind, ModelRef, Prompt, Submission, Use, check_media,
-};
+use hearth_proto::{Failure, FailureKind, MediaKind, Prompt, check_media};
 
 use super::Dispatcher;
 use crate::models::{ModelIndex, ProjectorOf};
@@ -34,23 +32,6 @@ fn others(index: &ModelIndex, kind: MediaKind) -> String {
 }
 
 impl Dispatcher {
-    /// Names the model for a sound where the client names none and the default one takes no
-    /// sounds: the only one that does.
-    pub async fn choose_listener(&self, submission: &mut Submission) {
-        if ModelRef::from(submission.model.as_deref()) != ModelRef::Default {
-            return;
-        }
-        let index = self.shared.store.refresh().await;
-        let default = self.resolve(&ModelRef::Default, Use::Chat).await;
-        let default = default.map(|(name, _)| name).unwrap_or_default();
-        let listeners = index.with_projector(|projector| projector.audio);
-        if let [only] = listeners[..]
-            && only != default
-        {
-            submission.model = Some(only.to_owned());
-        }
-    }
-
     /// Checks that the model of this name takes what the prompt contains.
     ///
     /// # Errors

@@ -26,10 +26,6 @@ pub(super) async fn transcribe(
     let fields = form(&headers, body).await?;
     let mut request = decode_transcription(fields)?;
     set_priority(&mut request.submission, &headers)?;
-    daemon
-        .dispatcher
-        .choose_listener(&mut request.submission)
-        .await;
     let caller = connection.0.caller();
     let stream = daemon
         .dispatcher

@@ -134,14 +134,16 @@ impl ModelIndex {
         found.ok_or_else(|| self.not_found(model.name().or(configured.name())))
     }
 
-    /// The only model that was made for this use and for no other, or that takes pictures.
+    /// The only model that was made for this use and for no other, or that takes pictures or
+    /// sounds.
     pub(super) fn specialist(&self, purpose: Use) -> Option<&StoredModel> {
         let is_made_for = |model: &&StoredModel| {
-            if purpose == Use::Vision {
-                return self.projector_of(model).header().vision;
-            }
             let kind = model.kind();
-            kind.is_some_and(|kind| kind.can(purpose) && !kind.can(Use::Completion))
+            match purpose {
+                Use::Vision => self.projector_of(model).header().vision,
+                Use::Audio => self.projector_of(model).header().audio,
+                _ => kind.is_some_and(|kind| kind.can(purpose) && !kind.can(Use::Completion)),
+            }
         };
         let mut made_for = self.models.iter().filter(is_made_for);
         made_for.next().filter(|_| made_for.next().is_none())

@@ -42,6 +42,8 @@ pub enum Use {
     Rerank,
     /// The next turn of a conversation in which there are pictures.
     Vision,
+    /// The next turn of a conversation in which there are sounds, and no pictures.
+    Audio,
 }
 
 /// How a model pools its tokens' vectors (`enum llama_pooling_type`).
@@ -137,11 +139,11 @@ impl ModelKind {
     }
 
     /// Whether it supports this use. Text models can also compute embeddings. Whether a chat
-    /// model takes pictures depends on its projector, not on its kind.
+    /// model takes pictures or sounds depends on its projector, not on its kind.
     pub fn can(self, wanted: Use) -> bool {
         match self {
             Self::Chat => wanted != Use::Rerank,
-            Self::Base => !matches!(wanted, Use::Chat | Use::Rerank | Use::Vision),
+            Self::Base => !matches!(wanted, Use::Chat | Use::Rerank | Use::Vision | Use::Audio),
             Self::Embedding => wanted == Use::Embedding,
             Self::Reranker => wanted == Use::Rerank,
             Self::EncoderDecoder | Self::Diffusion | Self::Adapter | Self::Part => false,
@@ -188,6 +190,7 @@ impl ModelKind {
             }
             Use::Rerank => "name a reranker, such as bge-reranker, to score texts",
             Use::Vision => "name a chat model with a projector for pictures",
+            Use::Audio => "name a chat model with a projector for sounds",
         };
         let message = format!("the model is {what}; {other}: `hearthctl models` lists the kinds");
         Err(Failure::new(FailureKind::NotSupported, message))
@@ -291,6 +294,7 @@ mod tests {
                 Use::Infill,
                 Use::Rerank,
                 Use::Vision,
+                Use::Audio,
             ] {
                 match kind.check(wanted) {
                     Ok(()) => assert!(kind.can(wanted)),

@@ -38,7 +38,8 @@ impl Prompt {
     /// The use that a model must support for this prompt.
     pub fn wanted(&self) -> Use {
         match self {
-            Self::Chat { .. } if self.has_pictures() => Use::Vision,
+            Self::Chat { .. } if self.has(MediaKind::Picture) => Use::Vision,
+            Self::Chat { .. } if self.has(MediaKind::Sound) => Use::Audio,
             Self::Chat { .. } => Use::Chat,
             Self::Text(_) | Self::Mixed(_) => Use::Completion,
             Self::Infill(_) => Use::Infill,
@@ -50,8 +51,8 @@ impl Prompt {
         Self::Mixed(vec![PromptPart::Tokens(tokens)])
     }
 
-    fn has_pictures(&self) -> bool {
-        self.media().any(|media| media.kind == MediaKind::Picture)
+    fn has(&self, kind: MediaKind) -> bool {
+        self.media().any(|media| media.kind == kind)
     }
 
     /// The pictures and sounds in it, in order.
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chat_with_a_picture_is_a_use_of_its_own() {
+    fn a_chat_with_pictures_or_sounds_is_a_use_of_its_own() {
         let with = |kinds: &[MediaKind]| {
             let media = kinds.iter().map(|kind| Media {
                 kind: *kind,
@@ -129,7 +130,7 @@ mod tests {
             chat.wanted()
         };
         assert_eq!(with(&[]), Use::Chat);
-        assert_eq!(with(&[MediaKind::Sound]), Use::Chat);
+        assert_eq!(with(&[MediaKind::Sound]), Use::Audio);
         assert_eq!(with(&[MediaKind::Sound, MediaKind::Picture]), Use::Vision);
     }
 
