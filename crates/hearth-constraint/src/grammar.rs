@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::closed::closed;
 use super::error::{first_line, invalid};
+use super::relax::{Compiler, relaxed};
 use super::schema::from_schema;
 use super::vocabulary::Vocabulary;
 use super::{bounds, gbnf, place};
@@ -43,11 +44,11 @@ fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, Failure> {
         }
         Constraint::OpenSchema(schema) => {
             bounds::schema(schema)?;
-            from_schema(schema, false)
+            from_schema(&relaxed(schema, Compiler::Guidance).0, true)
         }
         Constraint::LenientSchema(schema) => {
             bounds::schema(schema)?;
-            from_schema(&closed(schema), true)
+            from_schema(&closed(&relaxed(schema, Compiler::Guidance).0), true)
         }
         Constraint::Regex(regex) => {
             bounds::text(what, regex)?;

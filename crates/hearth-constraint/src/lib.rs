@@ -23,11 +23,10 @@
 //! **Formats** are checked by form only: 29 February is valid in any year, and second 60 in
 //! any minute.
 //!
-//! **JSON schemas** are enforced strictly: a keyword that cannot be guaranteed (`not`,
-//! `if`, `uniqueItems`, alternatives of `oneOf` that overlap, …) is refused, not ignored.
-//! References stay inside the schema (`#/…`). Properties come in the schema's order.
-//! Schemas in Ollama's API are handled leniently: there such keywords are ignored, since
-//! clients send many of them.
+//! **JSON schemas** with `strict` are enforced as they are: a keyword that cannot be
+//! guaranteed (`not`, `if`, `uniqueItems`, alternatives of `oneOf` that overlap, …) is refused.
+//! Without it, it is left out, and [`not_enforced`] names its place: clients generate many such
+//! keywords. References stay inside the schema (`#/…`). Properties come in the schema's order.
 
 mod beginning;
 mod bounds;
@@ -39,6 +38,7 @@ mod grammar;
 mod matcher;
 mod place;
 mod reasoning;
+mod relax;
 mod schema;
 mod tools;
 mod vocabulary;
@@ -47,12 +47,14 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use hearth_proto::{Failure, GenerateRequest, Prompt};
+use hearth_proto::{Constraint, Failure, GenerateRequest, Prompt};
+use serde_json::Value;
 
 pub use beginning::{Beginning, bare_calls, beginning};
 pub use calls::{BareCalls, CallGrammar};
 pub use matcher::{Binding, Matcher};
 pub use reasoning::ReasoningTags;
+use relax::{Compiler, relaxed};
 pub use tools::invalid as invalid_tool;
 pub use vocabulary::{Tokenize, Vocabulary};
 
@@ -71,4 +73,34 @@ pub fn check(request: &GenerateRequest) -> Result<(), Failure> {
         Prompt::Text(_) | Prompt::Mixed(_) | Prompt::Infill(_) => &[],
     };
     tools::check(offered, &request.tool_choice)
+}
+
+/// What the answer to a request that passed [`check`] is not guaranteed to follow, as JSON
+/// pointers into its schema, and into the parameters of its tools after their names. In time
+/// linear in the request.
+pub fn not_enforced(request: &GenerateRequest) -> Vec<String> {
+    let mut places = match &request.constraint {
+        Some(Constraint::LenientSchema(schema) | Constraint::OpenSchema(schema)) => {
+            relaxed(schema, Compiler::Guidance).1
+        }
+        _ => Vec::new(),
+    };
+    if let Prompt::Chat { tools, .. } = &request.prompt {
+        for tool in tools {
+            let function = &tool["function"];
+            let name = function["name"].as_str().unwrap_or_default();
+            let omitted = relaxed(&function["parameters"], Compiler::ChatLayer).1;
+            places.extend(omitted.into_iter().map(|place| format!("{name}{place}")));
+        }
+    }
+    places
+}
+
+/// A tool without what cannot be guaranteed of its parameters.
+pub fn relaxed_tool(tool: &Value) -> Value {
+    let mut tool = tool.clone();
+    if let Some(parameters) = tool.pointer_mut("/function/parameters") {
+        *parameters = relaxed(parameters, Compiler::ChatLayer).0;
+    }
+    tool
 }

@@ -6,6 +6,7 @@ mod calls;
 mod check;
 mod grammars;
 mod reasoning;
+mod relaxed;
 mod schemas;
 mod tools;
 

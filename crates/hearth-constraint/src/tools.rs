@@ -4,6 +4,7 @@ use hearth_proto::{Failure, FailureKind, ToolChoice};
 use serde_json::Value;
 
 use super::bounds;
+use super::relax::{Compiler, relaxed};
 
 /// The most tools in one request, as in `OpenAI`'s API.
 const MAX_TOOLS: usize = 128;
@@ -100,6 +101,12 @@ fn name(tool: &Value) -> Result<&str, Failure> {
         None | Some(Value::Null) => {}
         Some(schema @ Value::Object(map)) => {
             bounds::schema(schema).map_err(|failure| invalid(name, &failure.message))?;
+            if function.get("strict") == Some(&Value::Bool(true))
+                && let Some(place) = relaxed(schema, Compiler::ChatLayer).1.first()
+            {
+                let why = "cannot be guaranteed: omit it, or `strict`";
+                return Err(invalid(name, &format!("\"{place}\" {why}")));
+            }
             if map.get("type").is_some_and(|kind| kind != "object") {
                 return Err(invalid(name, "\"/type\" must be \"object\""));
             }

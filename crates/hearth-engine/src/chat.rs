@@ -12,7 +12,7 @@ pub use probe::run as try_template;
 
 use std::cell::RefCell;
 
-use hearth_constraint::{BareCalls, CallGrammar, invalid_tool};
+use hearth_constraint::{BareCalls, CallGrammar, invalid_tool, relaxed_tool};
 use hearth_proto::{
     CallMode, ChatAbilities, Failure, FailureKind, GenerateRequest, Message, ToolChoice,
     common_prefix,
@@ -155,6 +155,15 @@ impl ChatLayer {
                 return Err(error);
             }
             render.messages = folded.iter().map(as_openai).collect();
+            template.render(&render).map_err(|_| error)
+        });
+        let rendered = rendered.or_else(|error| {
+            // The layer translates the shown tools, too, which fails for some patterns.
+            let simple: Vec<Value> = render.tools.iter().map(relaxed_tool).collect();
+            if simple == render.tools {
+                return Err(error);
+            }
+            render.tools = simple;
             template.render(&render).map_err(|_| error)
         });
         let rendered = rendered.map_err(|error| self.refused(&error, tools))?;

@@ -33,6 +33,24 @@ struct ResponseFormat {
 #[derive(Debug, Deserialize)]
 struct NamedSchema {
     schema: Option<Value>,
+    /// Whether a schema that cannot be guaranteed is refused.
+    strict: Option<Flag>,
+}
+
+impl NamedSchema {
+    fn constraint(self) -> Option<Constraint> {
+        let is_strict = self.strict.is_some_and(|flag| flag.0);
+        self.schema.map(|schema| json_schema(schema, is_strict))
+    }
+}
+
+/// The constraint by a schema, which is refused or relaxed where it cannot be guaranteed.
+pub(super) fn json_schema(schema: Value, is_strict: bool) -> Constraint {
+    if is_strict {
+        Constraint::JsonSchema(schema)
+    } else {
+        Constraint::LenientSchema(schema)
+    }
 }
 
 impl FormatFields {
@@ -43,7 +61,10 @@ impl FormatFields {
         let format = self.response_format.map(|format| format.0.constraint());
         let given = [
             ("response_format", format.transpose()?.flatten()),
-            ("json_schema", self.json_schema.map(Constraint::JsonSchema)),
+            (
+                "json_schema",
+                self.json_schema.map(Constraint::LenientSchema),
+            ),
             ("grammar", text(self.grammar).map(Constraint::Gbnf)),
             ("regex", text(self.regex).map(Constraint::Regex)),
             ("lark", text(self.lark).map(Constraint::Lark)),
@@ -62,7 +83,7 @@ impl FormatFields {
         }
         let is_open = self.additional_properties.is_some_and(|flag| flag.0);
         Ok(Some(match constraint {
-            Constraint::JsonSchema(schema) if is_open => Constraint::OpenSchema(schema),
+            Constraint::LenientSchema(schema) if is_open => Constraint::OpenSchema(schema),
             other => other,
         }))
     }
@@ -75,10 +96,10 @@ impl ResponseFormat {
             Some("text") => Ok(None),
             Some("json_object") => Ok(Some(match self.schema {
                 None => Constraint::JsonObject,
-                Some(schema) => Constraint::JsonSchema(schema),
+                Some(schema) => Constraint::LenientSchema(schema),
             })),
-            Some("json_schema") => match self.json_schema.and_then(|named| named.0.schema) {
-                Some(schema) => Ok(Some(Constraint::JsonSchema(schema))),
+            Some("json_schema") => match self.json_schema.and_then(|n| n.0.constraint()) {
+                Some(constraint) => Ok(Some(constraint)),
                 None => Err(Failure::invalid_field(
                     field,
                     "of type \"json_schema\" needs `json_schema.schema`",
@@ -133,11 +154,11 @@ mod tests {
             ),
             (
                 json!({"json_schema": schema, "additional_properties": false}),
-                Some(Constraint::JsonSchema(schema.clone())),
+                Some(Constraint::LenientSchema(schema.clone())),
             ),
             (
                 json!({"response_format": {"type": "json_object", "schema": schema}}),
-                Some(Constraint::JsonSchema(schema.clone())),
+                Some(Constraint::LenientSchema(schema.clone())),
             ),
             (
                 json!({"response_format": {"type": "json_schema",
@@ -145,8 +166,13 @@ mod tests {
                 Some(Constraint::JsonSchema(schema.clone())),
             ),
             (
+                json!({"response_format": {"type": "json_schema",
+                    "json_schema": {"name": "n", "strict": false, "schema": schema}}}),
+                Some(Constraint::LenientSchema(schema.clone())),
+            ),
+            (
                 json!({"json_schema": schema}),
-                Some(Constraint::JsonSchema(schema.clone())),
+                Some(Constraint::LenientSchema(schema.clone())),
             ),
             (
                 json!({"grammar": "root ::= \"a\""}),

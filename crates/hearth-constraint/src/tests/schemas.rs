@@ -9,7 +9,7 @@ use crate::Matcher;
 
 /// A table of schemas, each with whether forced tokens must save decodes; longer than a
 /// screen: one row for each schema.
-fn table() -> Vec<(Value, bool)> {
+pub(super) fn table() -> Vec<(Value, bool)> {
     let open = |schema| (schema, false);
     let saves = |schema| (schema, true);
     vec![

@@ -1,5 +1,6 @@
 //! Converts requests to the format of the chat layer.
 
+use hearth_constraint::relaxed_tool;
 use hearth_proto::{GenerateRequest, Message, Thinking};
 use serde_json::{Map, Value, json};
 
@@ -51,7 +52,7 @@ pub(super) fn shown_tools(tools: &[Value]) -> Vec<Value> {
     tools
 }
 
-/// Tools with the schemas that constrain their calls.
+/// Tools with the schemas that constrain their calls, as far as these can be guaranteed.
 pub(super) fn bound_tools(tools: &[Value]) -> Vec<Value> {
     let mut tools = tools.to_vec();
     for tool in &mut tools {
@@ -61,7 +62,7 @@ pub(super) fn bound_tools(tools: &[Value]) -> Vec<Value> {
             }
         });
     }
-    tools
+    tools.iter().map(relaxed_tool).collect()
 }
 
 fn each_object(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::input::{messages, not_supported};
 use super::tools::{Choice, tools};
+use crate::openai::form::json_schema;
 use crate::openai::options::{Effort, decode_options};
 use crate::openai::request::ChatRequest;
 use crate::openai::tools::Tools;
@@ -51,6 +52,7 @@ struct TextFields {
 
 #[derive(Debug, Deserialize)]
 struct Format {
+    strict: Option<Flag>,
     #[serde(rename = "type")]
     kind: Option<Text>,
     schema: Option<Value>,
@@ -156,7 +158,8 @@ impl Format {
             (Some("text"), _) => Ok(None),
             (Some("json_object"), None) => Ok(Some(Constraint::JsonObject)),
             (Some("json_object" | "json_schema"), Some(schema)) => {
-                Ok(Some(Constraint::JsonSchema(schema)))
+                let is_strict = self.strict.is_some_and(Into::into);
+                Ok(Some(json_schema(schema, is_strict)))
             }
             (Some("json_schema"), None) => Err(Failure::invalid_field(
                 field,
