@@ -80,6 +80,7 @@ pub struct Jobs {
 
 #[derive(Debug)]
 struct Job {
+    request: RequestId,
     view: watch::Sender<JobView>,
     result: Option<Result<String, Failure>>,
 }
@@ -105,7 +106,8 @@ impl Jobs {
         submission: Submission,
         encode: impl FnOnce(&Answer) -> String + Send + 'static,
     ) -> Result<u64, Failure> {
-        self.start(caller, submission, None, encode).await
+        let id = self.start(caller, submission, None, encode).await?;
+        Ok(id.number())
     }
 
     /// As [`Self::submit`], with a copy of all events.
@@ -117,7 +119,7 @@ impl Jobs {
         caller: &Caller,
         submission: Submission,
         encode: impl FnOnce(&Answer) -> String + Send + 'static,
-    ) -> Result<(u64, mpsc::UnboundedReceiver<StreamEvent>), Failure> {
+    ) -> Result<(RequestId, mpsc::UnboundedReceiver<StreamEvent>), Failure> {
         let (copy, events) = mpsc::unbounded_channel();
         let id = self.start(caller, submission, Some(copy), encode).await?;
         Ok((id, events))
@@ -129,14 +131,15 @@ impl Jobs {
         submission: Submission,
         copy: Option<mpsc::UnboundedSender<StreamEvent>>,
         encode: impl FnOnce(&Answer) -> String + Send + 'static,
-    ) -> Result<u64, Failure> {
+    ) -> Result<RequestId, Failure> {
         let allowed = submission
             .request
             .max_tokens
             .unwrap_or(self.config.get().sampling.max_tokens);
         let priority = submission.request.priority;
         let stream = self.dispatcher.submit(caller, submission).await?;
-        let id = stream.id().0;
+        let request = stream.id();
+        let id = request.number();
         let view = JobView {
             id,
             uid: caller.principal.uid(),
@@ -149,13 +152,14 @@ impl Jobs {
             tokens_generated: 0,
         };
         let job = Job {
+            request,
             view: watch::Sender::new(view),
             result: None,
         };
         self.jobs.lock().insert(id, job);
         let jobs = self.clone();
         tokio::spawn(async move { jobs.follow(id, stream, allowed, copy, encode).await });
-        Ok(id)
+        Ok(request)
     }
 
     async fn follow(
@@ -166,10 +170,7 @@ impl Jobs {
         copy: Option<mpsc::UnboundedSender<StreamEvent>>,
         encode: impl FnOnce(&Answer) -> String,
     ) {
-        let mut answer = Answer {
-            id: RequestId(id),
-            ..stream.answer()
-        };
+        let mut answer = stream.answer();
         let result = loop {
             let Some(event) = stream.next().await else {
                 break Err(Failure::cancelled());
@@ -252,7 +253,9 @@ impl Jobs {
     /// `AccessDenied`, `InvalidArgs` as above.
     pub fn cancel(&self, caller: &Caller, id: u64) -> Result<(), Failure> {
         self.own(caller.principal, id)?;
-        self.dispatcher.cancel(RequestId(id), Failure::cancelled());
+        if let Some(request) = self.request(id) {
+            self.dispatcher.cancel(request, Failure::cancelled());
+        }
         Ok(())
     }
 
@@ -267,7 +270,8 @@ impl Jobs {
         priority: Priority,
     ) -> Result<(), Failure> {
         let state = self.own(caller.principal, id)?.borrow().state;
-        if !self.dispatcher.set_priority(RequestId(id), priority) {
+        let request = self.request(id);
+        if !request.is_some_and(|request| self.dispatcher.set_priority(request, priority)) {
             return Err(Failure::invalid(format!(
                 "job {id} is {}: its priority can only be changed while it is queued",
                 // Sent to the engine, which has not reported it yet.
@@ -280,6 +284,10 @@ impl Jobs {
         }
         self.change(id, |view| view.priority = priority);
         Ok(())
+    }
+
+    fn request(&self, id: u64) -> Option<RequestId> {
+        Some(self.jobs.lock().get(&id)?.request)
     }
 
     fn own(&self, user: Principal, id: u64) -> Result<watch::Receiver<JobView>, Failure> {

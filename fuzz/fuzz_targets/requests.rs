@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
         }
         1 => {
             if let Some(request) = fine(openai::decode_completion(body)) {
-                admit(&request.submission);
+                request.submissions.iter().for_each(admit);
             }
         }
         2 => {

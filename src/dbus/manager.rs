@@ -188,8 +188,9 @@ impl Manager {
         let (submission, ends_with_caller) = jobs::decode(&request, &options).await?;
         let jobs = &self.daemon.jobs;
         let job = jobs.submit_streamed(&peer.caller, submission, jobs::response);
-        let (id, events) = job.await?;
-        let reader = stream::start(&self.daemon, peer.caller.clone(), id, events)?;
+        let (request, events) = job.await?;
+        let reader = stream::start(&self.daemon, peer.caller.clone(), request, events)?;
+        let id = request.number();
         if ends_with_caller {
             jobs::end_with_caller(&self.daemon, peer, id);
         }

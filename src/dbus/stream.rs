@@ -19,14 +19,14 @@ use crate::daemon::Daemon;
 pub(super) fn start(
     daemon: &Daemon,
     caller: Caller,
-    id: u64,
+    id: RequestId,
     mut events: mpsc::UnboundedReceiver<StreamEvent>,
 ) -> Result<OwnedFd, Error> {
     let (reader, writer) = io::pipe().map_err(failed)?;
     let mut writer = pipe::Sender::from_owned_fd(writer.into()).map_err(failed)?;
     let daemon = daemon.clone();
     let mut lines = Lines {
-        id: RequestId(id),
+        id,
         calls: 0,
         generated: 0,
     };
@@ -50,7 +50,7 @@ pub(super) fn start(
             }
         }
         // Cancelling a job that has ended has no effect.
-        _ = daemon.jobs.cancel(&caller, id);
+        _ = daemon.jobs.cancel(&caller, id.number());
     });
     Ok(reader.into())
 }
@@ -92,7 +92,7 @@ impl Lines {
                     json!({"type": "started", "prompt_tokens": prompt_tokens, "cached_tokens": cached_tokens}),
                 ]
             }
-            StreamEvent::Prefill { done } => vec![json!({"type": "prefill", "done": done})],
+            StreamEvent::Prefill { done, .. } => vec![json!({"type": "prefill", "done": done})],
             StreamEvent::Token {
                 parts, generated, ..
             } => {

@@ -14,6 +14,8 @@ use crate::caller::Caller;
 pub struct Candidates {
     ids: Vec<RequestId>,
     model: String,
+    /// Places in the schemas of the request that the answers may not follow.
+    not_enforced: Vec<String>,
     /// By index; `None` for a complete candidate.
     streams: Vec<Option<Stream>>,
     /// Which one is polled first: a fast one does not starve the others.
@@ -32,19 +34,41 @@ impl Dispatcher {
         submission: &Submission,
         n: u32,
     ) -> Result<Candidates, Failure> {
+        self.submit_all(caller, std::slice::from_ref(submission), n)
+            .await
+    }
+
+    /// As [`Self::submit_candidates`] for each of several requests: the candidates for the
+    /// first one come first.
+    ///
+    /// # Errors
+    /// As [`Self::submit`]; then none is enqueued.
+    pub async fn submit_all(
+        &self,
+        caller: &Caller,
+        submissions: &[Submission],
+        n: u32,
+    ) -> Result<Candidates, Failure> {
         let mut streams = Vec::new();
-        for index in 0..n.max(1) {
-            let mut submission = submission.clone();
-            if let Some(seed) = &mut submission.request.sampling.seed {
-                *seed = seed.wrapping_add(index);
+        for submission in submissions {
+            for index in 0..n.max(1) {
+                let mut submission = submission.clone();
+                if let Some(seed) = &mut submission.request.sampling.seed {
+                    *seed = seed.wrapping_add(index);
+                }
+                // Dropping the others cancels them.
+                streams.push(self.submit(caller, submission).await?);
             }
-            // Dropping the others cancels them.
-            streams.push(self.submit(caller, submission).await?);
         }
+        let first = submissions.first();
+        let request = first.map(|submission| &submission.request);
         let model = streams.first().map(Stream::model).unwrap_or_default();
         Ok(Candidates {
             ids: streams.iter().map(Stream::id).collect(),
             model: model.to_owned(),
+            not_enforced: request
+                .map(hearth_constraint::not_enforced)
+                .unwrap_or_default(),
             streams: streams.into_iter().map(Some).collect(),
             first: 0,
         })
@@ -60,6 +84,11 @@ impl Candidates {
     /// The name of the model that answers.
     pub fn model(&self) -> &str {
         &self.model
+    }
+
+    /// What of the request's schemas the answers are not guaranteed to follow.
+    pub fn not_enforced(&self) -> &[String] {
+        &self.not_enforced
     }
 
     /// The next event, with the index of its candidate; `None` after the last one. After a
@@ -135,6 +164,7 @@ mod tests {
         let candidates = Candidates {
             ids: (1..=n).map(RequestId).collect(),
             model: "m".into(),
+            not_enforced: Vec::new(),
             streams,
             first: 0,
         };

@@ -97,7 +97,7 @@ impl Dispatcher {
                 store,
                 pool,
                 metrics,
-                requests: Mutex::default(),
+                requests: Mutex::new(Requests::of_run(fastrand::u32(..))),
                 status: watch::Sender::default(),
             }),
         }

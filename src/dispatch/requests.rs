@@ -16,6 +16,8 @@ use crate::engines::{Death, engine_died};
 /// Everything behind the dispatcher's lock.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
+    /// Distinguishes the ids of this run of the daemon from those of others.
+    run: u32,
     pub(super) queue: Queue<RequestId, Waiting>,
     pub(super) running: HashMap<RequestId, Running>,
     /// Commands that one event answers.
@@ -26,7 +28,7 @@ pub(super) struct Requests {
     pub(super) draining: bool,
     /// Ends of engines that have been handled.
     pub(super) ends_handled: u64,
-    last_id: u64,
+    last_number: u32,
     tokens_per_second: f64,
     /// Tokens generated so far, those of running answers included.
     pub(super) tokens_generated: u64,
@@ -42,14 +44,22 @@ pub(super) struct Outcome {
 }
 
 impl Requests {
+    /// No requests yet, in this run of the daemon.
+    pub(super) fn of_run(run: u32) -> Self {
+        Self {
+            run,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn next_id(&mut self) -> RequestId {
-        self.last_id += 1;
-        RequestId(self.last_id)
+        self.last_number = self.last_number.wrapping_add(1);
+        self.last_id()
     }
 
     /// The last id assigned: the next request has the following one.
     pub(super) fn last_id(&self) -> RequestId {
-        RequestId(self.last_id)
+        RequestId::new(self.run, self.last_number)
     }
 
     /// Whether no request is queued or running.
@@ -166,7 +176,9 @@ impl Requests {
                     self.emit(id, event);
                 }
             }
-            Event::Prefill { id, done } => self.emit(id, StreamEvent::Prefill { done }),
+            Event::Prefill { id, done, logprobs } => {
+                self.emit(id, StreamEvent::Prefill { done, logprobs });
+            }
             Event::Token {
                 id,
                 parts,

@@ -157,7 +157,7 @@ impl Dispatcher {
     fn record(&self, completed: &Completed) {
         self.shared.metrics.completed(completed);
         let ms = u64::try_from(completed.waited.as_millis()).unwrap_or(u64::MAX);
-        let (job, caller) = (completed.id.0, &completed.caller);
+        let (job, caller) = (completed.id.number(), &completed.caller);
         let (uid, sender) = (caller.principal, &caller.origin);
         let caller_unit = caller.unit.as_deref().unwrap_or_default();
         let (model, charged) = (completed.model.as_str(), completed.charged);

@@ -330,7 +330,7 @@ impl EnginePool {
             "model loaded"
         );
         let now = self.now();
-        let had_waiters = self.change(|residency| residency.loaded_now(now, model, info));
+        let had_waiters = self.change(|residency| residency.loaded_now(now, model, *info));
         self.report(PoolEvent::Ready {
             model: model.to_owned(),
             had_waiters,

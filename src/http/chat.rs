@@ -18,7 +18,7 @@ use hearth_proto::{Failure, Submission};
 
 use super::body::Body;
 use super::stream::Parts;
-use super::{ApiError, Connection};
+use super::{ApiError, Connection, not_enforced};
 use crate::daemon::Daemon;
 use crate::dispatch::Candidates;
 
@@ -40,12 +40,16 @@ pub(super) async fn chat(
         .dispatcher
         .submit_candidates(&caller, &request.submission, request.n)
         .await?;
-    if !request.stream {
-        return Ok(Json(chat_response(&candidates.collect().await?)).into_response());
-    }
-    let (ids, model) = (candidates.ids(), candidates.model());
-    let chunks = ChatStream::new(ids, model, request.include_usage);
-    start_stream(candidates, chunks).await
+    let places = candidates.not_enforced().to_vec();
+    let mut response = if request.stream {
+        let (ids, model) = (candidates.ids(), candidates.model());
+        let chunks = ChatStream::new(ids, model, request.include_usage);
+        start_stream(candidates, chunks).await?
+    } else {
+        Json(chat_response(&candidates.collect().await?)).into_response()
+    };
+    not_enforced::name(&places, &mut response);
+    Ok(response)
 }
 
 pub(super) async fn completion(
@@ -55,18 +59,26 @@ pub(super) async fn completion(
     body: Body,
 ) -> Result<Response, ApiError> {
     let mut request = decode_completion(&body)?;
-    set_priority(&mut request.submission, &headers)?;
+    for submission in &mut request.submissions {
+        set_priority(submission, &headers)?;
+    }
     let caller = connection.0.caller();
+    let each = u32::try_from(request.form.best_of).unwrap_or(1);
     let candidates = daemon
         .dispatcher
-        .submit_candidates(&caller, &request.submission, request.n)
+        .submit_all(&caller, &request.submissions, each)
         .await?;
-    if request.stream {
+    let places = candidates.not_enforced().to_vec();
+    let mut response = if request.stream {
         let (ids, model) = (candidates.ids(), candidates.model());
-        let chunks = CompletionStream::new(ids, model, request.include_usage);
-        return start_stream(candidates, chunks).await;
-    }
-    Ok(Json(completion_response(&candidates.collect().await?)).into_response())
+        let chunks = CompletionStream::new(ids, model, request.form);
+        start_stream(candidates, chunks).await?
+    } else {
+        let answers = candidates.collect().await?;
+        Json(completion_response(&answers, &request.form)).into_response()
+    };
+    not_enforced::name(&places, &mut response);
+    Ok(response)
 }
 
 pub(super) fn set_priority(

@@ -14,7 +14,7 @@ use hearth_proto::Failure;
 use super::body::Body;
 use super::chat::{set_priority, sse_response};
 use super::stream::Parts;
-use super::{ApiError, Connection};
+use super::{ApiError, Connection, not_enforced};
 use crate::daemon::Daemon;
 
 pub(super) async fn responses(
@@ -32,13 +32,21 @@ pub(super) async fn responses(
         .await?;
     let id = candidates.ids().first().copied().unwrap_or_default();
     let chunks = ResponsesStream::new(id, candidates.model(), &request);
-    if !request.chat.stream {
+    let places = candidates.not_enforced().to_vec();
+    let mut response = if request.chat.stream {
+        events(Parts::open(candidates, chunks).await?)
+    } else {
         let answers = candidates.collect().await?;
         let answer = answers.first().ok_or_else(Failure::cancelled)?;
-        return Ok(Json(chunks.whole(answer)).into_response());
-    }
-    let parts = Parts::open(candidates, chunks).await?;
-    Ok(sse_response(stream::unfold(parts, |mut parts| async {
+        Json(chunks.whole(answer)).into_response()
+    };
+    not_enforced::name(&places, &mut response);
+    Ok(response)
+}
+
+/// The stream of events, each with its name.
+fn events(parts: Parts<ResponsesStream>) -> Response {
+    sse_response(stream::unfold(parts, |mut parts| async {
         let object = match parts.next().await? {
             Ok(object) => object,
             Err(failure) => {
@@ -49,5 +57,5 @@ pub(super) async fn responses(
         let kind = object["type"].as_str().unwrap_or_default();
         let event = sse::Event::default().event(kind).data(object.to_string());
         Some((Ok::<_, Infallible>(event), parts))
-    })))
+    }))
 }

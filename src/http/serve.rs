@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::body::BodyBudget;
 use super::budget::Budget;
+use super::half_close::{Exchange, HalfClose, Peered};
 use super::unread::Unread;
 use super::write_timeout::WriteTimeout;
 use super::{ApiError, Peer};
@@ -62,7 +63,7 @@ pub struct Connections {
 /// A listening socket.
 pub(super) trait Listener {
     /// Type of its connections.
-    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    type Stream: AsyncRead + AsyncWrite + Peered + Send + Unpin + 'static;
 
     /// The next connection and its peer.
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
@@ -141,8 +142,10 @@ impl Connections {
                             let stopped = stopped.clone();
                             tokio::spawn(async move {
                                 let peer = peer.identify(&connections.daemon.board).await;
-                                let service =
-                                    request_service(app, peer, connections.body_budget(who));
+                                let exchange = Exchange::default();
+                                let stream = HalfClose::new(stream, exchange.clone());
+                                let budget = connections.body_budget(who);
+                                let service = request_service(app, peer, budget, exchange);
                                 connections.connection(stream, service, stopped).await;
                                 drop(allocation);
                             });
@@ -258,19 +261,21 @@ fn request_service(
     app: TowerToHyperService<Router>,
     peer: Peer,
     budget: BodyBudget,
+    exchange: Exchange,
 ) -> impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
         let unread = Unread::default();
         let is_awaited = request.headers().contains_key(header::EXPECT);
-        let mut request = request.map(|body| unread.watch(Body::new(body)));
+        let mut request = request.map(|body| unread.watch(exchange.request(Body::new(body))));
         let extensions = request.extensions_mut();
         extensions.insert(ConnectInfo(peer.clone()));
         extensions.insert(budget.clone());
         let answer = app.call(request);
+        let exchange = exchange.clone();
         async move {
             let mut response = answer.await?;
             unread.discard(is_awaited, &mut response).await;
-            Ok(response)
+            Ok(response.map(|body| exchange.response(body)))
         }
     })
 }

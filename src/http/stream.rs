@@ -71,7 +71,7 @@ impl<C: Chunks> Parts<C> {
                 StreamEvent::Token {
                     parts, logprobs, ..
                 } => self.chunks.token(index, parts, logprobs),
-                StreamEvent::Finished { reason, usage } => {
+                StreamEvent::Finished { reason, usage, .. } => {
                     let last = self.chunks.finish(index, reason, &usage);
                     self.over = self.chunks.is_over();
                     last

@@ -41,6 +41,7 @@ fn completed(origin: Origin, cached_tokens: u32, from_disk: bool) -> Completed {
             completion_tokens: 4,
             prefill_ms: 500.0,
             decode_ms: 200.0,
+            ..Usage::default()
         }),
     }
 }

@@ -273,7 +273,7 @@ impl Tuner {
             Err(failure) => Err(failure),
         };
         self.board.measure_with(None);
-        let was_alone = self.dispatcher.last_id().0 == last.0 + 1;
+        let was_alone = self.dispatcher.last_id().number() == last.number() + 1;
         let is_undisturbed = self.disturbance().is_none();
         self.board.read().await;
         Ok(Some(answered?).filter(|_| was_alone && is_undisturbed))

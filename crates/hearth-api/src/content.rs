@@ -86,12 +86,26 @@ impl Content {
     }
 }
 
-/// A message's role. `developer` is OpenAI's newer name for `system`.
-pub(crate) fn role(role: String) -> String {
-    if role == "developer" {
-        "system".into()
-    } else {
-        role
+/// The roles of messages, as OpenAI and Ollama name them.
+const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
+
+/// A message's role. `developer` is OpenAI's newer name for `system`, `function` the older one
+/// for `tool`.
+///
+/// # Errors
+/// `InvalidArgs` where no template knows the role.
+pub(crate) fn role(role: String, place: &str) -> Result<String, Failure> {
+    match role.as_str() {
+        "developer" => Ok("system".into()),
+        "function" => Ok("tool".into()),
+        name if ROLES.contains(&name) => Ok(role),
+        other => Err(Failure::invalid_field(
+            &join(place, "role"),
+            format_args!(
+                "is {}: it must be \"system\", \"user\", \"assistant\" or \"tool\"",
+                quote(other)
+            ),
+        )),
     }
 }
 

@@ -51,7 +51,7 @@ pub fn run<L: Loader>(make_loader: impl FnOnce() -> Result<L, String>) -> io::Re
     match loaded {
         Ok((backend, chat)) => {
             let disk = DiskCacheWriter::open(&request, &backend.settings(), backend.memory());
-            link.send(&[Event::Loaded(backend.info().clone())]);
+            link.send(&[Event::Loaded(backend.info().clone().into())]);
             let worker = Worker::new(backend, chat, disk, request.lookup_tokens);
             MainLoop::new(worker, request.limits, link, progress).run(&commands);
         }

@@ -118,7 +118,7 @@ pub(super) fn render<B: Backend>(
 ) -> Result<(String, Vec<Token>), Failure> {
     let all = |text: &str| {
         check_bytes(text)?;
-        Ok(tokens_of(backend, chat, text))
+        Ok::<_, Failure>(tokens_of(backend, chat, text))
     };
     let (messages, tools) = match &request.prompt {
         Prompt::Text(text) => return Ok((text.clone(), all(text)?)),

@@ -31,7 +31,12 @@ impl<B: Backend> Worker<B> {
         };
         if sequence.reuse != Reuse::Allowed || !self.backend.memory().can_share() {
             sequence.start(0, false, &mut self.events);
-            return false;
+            let stops = sequence.prompt_stops();
+            if stops.is_empty() {
+                return false;
+            }
+            self.slots.stop_at(slot, stops);
+            return true;
         }
         if self.finish_prewarmed(slot) {
             self.batch.drop_slot(slot);

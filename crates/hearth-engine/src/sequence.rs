@@ -12,7 +12,7 @@ use hearth_proto::{
 use super::adapters::AdapterSet;
 use super::answer::AnswerReader;
 use super::as_u32;
-use super::backend::{Backend, Part, Token};
+use super::backend::{Backend, Decoder, Part, Token, Tokenizer};
 use super::chat::ChatLayer;
 use super::confidence::Tracker;
 use super::pieces::Pieces;
@@ -28,6 +28,10 @@ struct ModelDrafts {
     /// Whether the draft in the current batch is one of them.
     is_last: bool,
 }
+
+/// Tokens of a prompt in a batch whose probabilities are reported: the numbers of a batch take
+/// half a megabyte for each token of a large vocabulary.
+const REPORTED: u32 = 16;
 
 /// A request in progress.
 #[derive(Debug)]
@@ -55,6 +59,8 @@ pub(super) struct Sequence<S> {
     is_started: bool,
     generated: u32,
     max_tokens: u32,
+    /// Whether tokens that the matcher has accepted were left out for `max_tokens`.
+    is_cut: bool,
     sampler: S,
     stream: TextStream,
     /// The stop strings that the request names.
@@ -67,6 +73,9 @@ pub(super) struct Sequence<S> {
     lookup: Lookup,
     model_drafts: ModelDrafts,
     logprobs: Option<u8>,
+    /// Whether the probabilities of the prompt's tokens are reported, too.
+    reports_prompt: bool,
+    reasoning_tokens: u32,
     prefill_ms: f64,
     decode_ms: f64,
 }
@@ -105,11 +114,15 @@ impl<S> Sequence<S> {
             stable: 0,
             boundaries: Vec::new(),
             answer_at: prompt.answer_at,
-            reuse: request.reuse,
+            reuse: match request.reuse {
+                Reuse::Allowed if request.prompt_logprobs => Reuse::Denied,
+                reuse => reuse,
+            },
             cached_tokens: 0,
             is_started: false,
             generated: as_u32(request.resume.len()),
             max_tokens,
+            is_cut: false,
             sampler,
             stream: TextStream::new(&stops),
             own_stops: request.stop.clone(),
@@ -120,6 +133,8 @@ impl<S> Sequence<S> {
             lookup: Lookup::default(),
             model_drafts: ModelDrafts::default(),
             logprobs: request.logprobs,
+            reports_prompt: request.prompt_logprobs,
+            reasoning_tokens: 0,
             prefill_ms: 0.0,
             decode_ms: 0.0,
         };
@@ -204,7 +219,7 @@ impl<S> Sequence<S> {
 
     /// Whether the answer is complete with its current tokens, and why.
     pub(super) fn ended(&mut self) -> Option<FinishReason> {
-        let is_complete = self.matcher.as_mut().is_some_and(Matcher::is_complete);
+        let is_complete = !self.is_cut && self.matcher.as_mut().is_some_and(Matcher::is_complete);
         if self.stream.is_stopped() || self.generated > 0 && is_complete {
             Some(FinishReason::Stop)
         } else if self.generated > 0 && self.generated >= self.max_tokens {
@@ -230,6 +245,17 @@ impl<S> Sequence<S> {
         });
     }
 
+    /// Positions at which parts of its prompt must end: with the probabilities of its tokens,
+    /// a batch takes memory for all of them.
+    pub(super) fn prompt_stops(&self) -> Vec<u32> {
+        let most = if self.reports_prompt {
+            self.prompt_tokens
+        } else {
+            0
+        };
+        (REPORTED..most).step_by(REPORTED as usize).collect()
+    }
+
     /// Adds the tokens of `work` to a batch.
     pub(super) fn fill(&self, work: Work, parts: &mut Vec<Part>) {
         let (from, to) = work.range();
@@ -240,7 +266,7 @@ impl<S> Sequence<S> {
                 token: *token,
                 position,
                 seq: self.seq,
-                samples: Some(position) == samples_at,
+                samples: Some(position) == samples_at || self.reports_prompt,
             });
         }
     }
@@ -307,13 +333,21 @@ impl<S> Sequence<S> {
     }
 
     /// Records that `work` was decoded in a tick of `ms` milliseconds.
-    pub(super) fn decoded(&mut self, work: Work, ms: f64, out: &mut Vec<Event>) {
+    /// The first of its tokens is part number `part` of the batch.
+    pub(super) fn decoded(
+        &mut self,
+        backend: &(impl Decoder + Tokenizer),
+        (work, part): (Work, usize),
+        ms: f64,
+        out: &mut Vec<Event>,
+    ) {
         match work {
             Work::Prefill { to, .. } => {
                 self.prefill_ms += ms;
                 out.push(Event::Prefill {
                     id: self.id,
                     done: to.min(self.prompt_tokens),
+                    logprobs: self.logprobs_of_prompt(backend, work, part),
                 });
             }
             Work::Decode { .. } => self.decode_ms += ms,

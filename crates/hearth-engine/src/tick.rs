@@ -148,7 +148,8 @@ impl<B: Backend> Worker<B> {
         let Some(sequence) = self.sequences.get_mut(&step.slot) else {
             return;
         };
-        sequence.decoded(step.work, ms, &mut self.events);
+        let first = (part + 1).saturating_sub(step.work.tokens() as usize);
+        sequence.decoded(&self.backend, (step.work, first), ms, &mut self.events);
         if let Work::Prefill { to, .. } = step.work {
             self.checkpoint(step.slot, to);
         }

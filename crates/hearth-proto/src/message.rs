@@ -234,7 +234,7 @@ pub enum Event {
         progress: f32,
     },
     /// The model is ready.
-    Loaded(ModelInfo),
+    Loaded(Box<ModelInfo>),
     /// The model cannot be loaded; the process then exits.
     LoadFailed(Failure),
     /// The prompt was accepted.
@@ -255,6 +255,10 @@ pub enum Event {
         id: RequestId,
         /// Prompt tokens done so far.
         done: u32,
+        /// If requested: the tokens of the chunk with their probabilities; 1 for the first of
+        /// the prompt, which nothing precedes.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        logprobs: Vec<TokenLogprob>,
     },
     /// More of the answer.
     Token {

@@ -7,15 +7,40 @@ use serde::{Deserialize, Serialize};
 
 use super::{Lora, Media, Prompt, Sampling};
 
-/// Identifies a request; unique for as long as the daemon runs.
+/// Identifies a request: its number, which is unique for as long as the daemon runs, and above
+/// its 32 bits the run, which distinguishes it from requests before a restart.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
 )]
 pub struct RequestId(pub u64);
 
+impl RequestId {
+    /// Request number `number` of a run of the daemon.
+    pub fn new(run: u32, number: u32) -> Self {
+        Self(u64::from(run) << 32 | u64::from(number))
+    }
+
+    /// Its number: small, for people.
+    pub fn number(self) -> u64 {
+        self.0 & u64::from(u32::MAX)
+    }
+
+    /// The run of the daemon.
+    pub fn run(self) -> u32 {
+        u32::try_from(self.0 >> 32).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.number().fmt(f)
+    }
+}
+
+/// Run and number in hexadecimal: an id that does not occur again after a restart.
+impl fmt::LowerHex for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, f)
     }
 }
 
@@ -117,10 +142,10 @@ pub enum Constraint {
     /// JSON that is valid against a JSON schema. Objects have only the properties that the
     /// schema names, unless it explicitly allows others.
     JsonSchema(serde_json::Value),
-    /// JSON that is valid against a JSON schema. Objects may have other properties unless the
-    /// schema forbids them.
+    /// As `LenientSchema`, but objects may have other properties unless the schema forbids
+    /// them.
     OpenSchema(serde_json::Value),
-    /// The same, but keywords that cannot be guaranteed or are unknown are ignored.
+    /// As `JsonSchema`, without the keywords that cannot be guaranteed or are unknown.
     LenientSchema(serde_json::Value),
     /// Text that a regular expression matches completely.
     Regex(String),
@@ -237,6 +262,10 @@ pub struct TokenLogprob {
 
 /// One request as the engine receives it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub struct GenerateRequest {
     /// Assigned by the daemon; all events contain it.
     pub id: RequestId,
@@ -292,6 +321,10 @@ pub struct GenerateRequest {
     /// Report each token's probability and that of this many others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<u8>,
+    /// Report the probabilities of the prompt's tokens, too: it is then computed from its
+    /// start, and slower.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prompt_logprobs: bool,
     /// What to do if it is longer than the context.
     #[serde(default)]
     pub overflow: Overflow,
@@ -359,6 +392,9 @@ pub struct Usage {
     pub cached_tokens: u32,
     /// Tokens generated.
     pub completion_tokens: u32,
+    /// How many of these are reasoning.
+    #[serde(default)]
+    pub reasoning_tokens: u32,
     /// Time spent on the prompt.
     pub prefill_ms: f64,
     /// Time spent on generating.

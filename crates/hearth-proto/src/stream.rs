@@ -24,6 +24,8 @@ pub enum StreamEvent {
     Prefill {
         /// Of `prompt_tokens`.
         done: u32,
+        /// If requested: these tokens with their probabilities; 1 for the first of the prompt.
+        logprobs: Vec<TokenLogprob>,
     },
     /// More of the answer.
     Token {
@@ -74,6 +76,8 @@ pub struct Answer {
     pub wants_logprobs: bool,
     /// If requested: the tokens with their probabilities.
     pub logprobs: Vec<TokenLogprob>,
+    /// If requested: those of the prompt.
+    pub prompt_logprobs: Vec<TokenLogprob>,
 }
 
 impl Answer {
@@ -91,6 +95,7 @@ impl Answer {
             model: model.to_owned(),
             wants_logprobs: false,
             logprobs: Vec::new(),
+            prompt_logprobs: Vec::new(),
         }
     }
 
@@ -127,9 +132,8 @@ impl Answer {
     /// The failure of [`StreamEvent::Failed`].
     pub fn add(&mut self, event: StreamEvent) -> Result<bool, Failure> {
         match event {
-            StreamEvent::Queued { .. }
-            | StreamEvent::Started { .. }
-            | StreamEvent::Prefill { .. } => {}
+            StreamEvent::Queued { .. } | StreamEvent::Started { .. } => {}
+            StreamEvent::Prefill { logprobs, .. } => self.prompt_logprobs.extend(logprobs),
             StreamEvent::Token {
                 parts,
                 tokens,

@@ -171,7 +171,7 @@ impl Session {
         self.context = self.script.context.unwrap_or(request.context_size);
         self.is_loading = true;
         let output = match &self.script.load {
-            None => Output::Event(Event::Loaded(self.info(request))),
+            None => Output::Event(Event::Loaded(self.info(request).into())),
             Some(LoadFault::Fails(failure)) => Output::Event(Event::LoadFailed(failure.clone())),
             Some(LoadFault::Hangs) => Output::Hang,
             Some(_) => Output::Crash,

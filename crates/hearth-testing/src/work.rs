@@ -96,6 +96,7 @@ impl Work {
         self.send(Event::Prefill {
             id,
             done: prompt_tokens,
+            logprobs: Vec::new(),
         });
         milliseconds(began)
     }

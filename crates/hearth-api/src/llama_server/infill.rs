@@ -296,6 +296,7 @@ mod tests {
             completion_tokens: 4,
             prefill_ms: 8.0,
             decode_ms: 16.0,
+            ..Usage::default()
         };
         let answer = Answer {
             content: "x".into(),

@@ -6,7 +6,7 @@ use hearth_proto::{Failure, FailureKind, Message, check_media};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::content::{Content, tool_call};
+use crate::content::{Content, role, tool_call};
 use crate::media::images;
 use crate::scalars::Text;
 use crate::shape::{List, Object};
@@ -44,9 +44,10 @@ pub(super) fn messages(list: Vec<Object<MessageFields>>) -> Result<Vec<Message>,
 
 impl MessageFields {
     fn into_message(self, place: &str, calls: &mut Calls) -> Result<Message, Failure> {
-        let Some(Text(role)) = self.role.filter(|role| !role.0.is_empty()) else {
+        let Some(Text(name)) = self.role.filter(|role| !role.0.is_empty()) else {
             return Err(Failure::invalid_field(place, "needs a `role`"));
         };
+        let role = role(name, place)?;
         let mut media = images(&format!("{place}.images"), self.images.as_ref())?;
         let content = self.content.map(|content| content.into_text(place));
         let (content, more) = content.transpose()?.unwrap_or_default();

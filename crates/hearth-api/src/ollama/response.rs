@@ -226,6 +226,7 @@ mod tests {
             completion_tokens: 3,
             prefill_ms: 1.5,
             decode_ms: 0.25,
+            ..Usage::default()
         };
         answer
     }

@@ -1,32 +1,62 @@
 //! Text completions: a prompt without a template.
 
-use std::fmt::Write as _;
+mod answers;
+#[cfg(test)]
+mod tests;
 
-use hearth_proto::{
-    Answer, AnswerPart, Failure, FailureKind, FinishReason, Infill, Prompt, RequestId,
-    TokenLogprob, Usage,
-};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use hearth_proto::{Failure, Infill, Prompt, Submission};
+use serde::Deserialize;
 
-use super::request::{ChatRequest, at_most, common};
-use super::response::{UsageBody, total, unix_seconds, usage};
-use crate::Chunks;
-use crate::encode::value;
+use super::request::{at_most, common};
 use crate::read::{object, read};
-use crate::scalars::{Text, Whole};
+use crate::scalars::{Flag, Text, Whole};
+use crate::shape::Shape as _;
 use crate::texts::Texts;
+
+pub use answers::{CompletionStream, completion_response};
 
 /// The most alternatives reported for each token (OpenAI's own bound).
 const LOGPROBS_MAX: u8 = 5;
 /// The same under llama.cpp's name, as many as the engine reports.
 const PROBS_MAX: u8 = 20;
 
+/// The most answers that one request computes, for all of its prompts together.
+const ANSWERS_MAX: usize = 128;
+
+/// A decoded request: what to do, and the form of the response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompletionRequest {
+    /// What to do for each prompt; there is at least one.
+    pub submissions: Vec<Submission>,
+    /// Whether to stream.
+    pub stream: bool,
+    /// The form of the response.
+    pub form: CompletionForm,
+}
+
+/// The form of a response with completions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CompletionForm {
+    /// Number of answers for each prompt.
+    pub n: usize,
+    /// How many are computed for each prompt, of which the likeliest `n` are sent.
+    pub best_of: usize,
+    /// The texts that precede the answers, by prompt; empty without `echo`.
+    pub(super) echoed: Vec<String>,
+    /// Whether the answers themselves are left out (`max_tokens` 0).
+    pub(super) is_without_answer: bool,
+    /// Whether probabilities were requested.
+    pub(super) wants_logprobs: bool,
+    /// Whether a stream ends with a chunk of usage figures.
+    pub(super) include_usage: bool,
+}
+
 #[derive(Debug, Deserialize)]
 struct CompletionFields {
     prompt: Option<Texts>,
     suffix: Option<Text>,
-    echo: Option<Value>,
+    echo: Option<Flag>,
+    best_of: Option<Whole>,
     logprobs: Option<Whole>,
     /// llama.cpp's name for it.
     n_probs: Option<Whole>,
@@ -36,45 +66,114 @@ struct CompletionFields {
 ///
 /// # Errors
 /// `InvalidArgs` naming the field, `NotSupported`.
-pub fn decode_completion(body: &[u8]) -> Result<ChatRequest, Failure> {
-    let body = object(body)?;
+pub fn decode_completion(body: &[u8]) -> Result<CompletionRequest, Failure> {
+    let mut body = object(body)?;
     let mut fields: CompletionFields = read(&body)?;
-    let not_supported =
-        |field, what| Err(Failure::of_field(FailureKind::NotSupported, field, what));
-    // Some clients always send a list.
-    let prompt = match fields.prompt.take() {
-        None => return Err(Failure::invalid_field("prompt", "must be a string")),
-        Some(Texts::Tokens) => {
-            return not_supported("prompt", "must be text, token numbers are not supported");
-        }
-        Some(Texts::One(text)) => text,
-        Some(Texts::Several(texts)) => match <[String; 1]>::try_from(texts) {
-            Ok([text]) => text,
-            Err(_) => {
-                return not_supported(
-                    "prompt",
-                    "with several texts is not supported: send a request for each",
-                );
-            }
-        },
-    };
-    if !matches!(fields.echo, None | Some(Value::Bool(false))) {
-        return not_supported("echo", "is not supported");
+    let echoes = fields.echo.is_some_and(Into::into);
+    let is_without_answer = echoes && body.get("max_tokens").is_some_and(|n| *n == 0);
+    if is_without_answer {
+        body.insert("max_tokens".into(), 1.into());
     }
-    let prompt = match fields.suffix.take() {
-        Some(Text(suffix)) if !suffix.is_empty() => Prompt::Infill(Box::new(Infill {
-            prefix: prompt,
-            suffix,
-            ..Infill::default()
-        })),
-        _ => Prompt::Text(prompt),
+    let (prompts, echoed) = fields.prompts(echoes)?;
+    let best_of = fields.best_of.map(|n| n.0 as usize);
+    let logprobs = fields.logprobs()?;
+    let mut submissions = Vec::new();
+    let mut first = None;
+    for prompt in prompts {
+        let mut request = common(&body, prompt)?;
+        let generate = &mut request.submission.request;
+        generate.logprobs = logprobs;
+        generate.prompt_logprobs = echoes && logprobs.is_some();
+        submissions.push(request.submission.clone());
+        first.get_or_insert(request);
+    }
+    let Some(first) = first else {
+        return Err(Failure::invalid_field(
+            "prompt",
+            "must hold at least one prompt",
+        ));
     };
-    let mut request = common(&body, prompt)?;
-    request.submission.request.logprobs = fields.logprobs()?;
-    Ok(request)
+    let n = first.n as usize;
+    let best_of = best_of.unwrap_or(n);
+    if best_of < n {
+        return Err(Failure::invalid_field("best_of", "must be at least `n`"));
+    }
+    if best_of > n {
+        // They are compared by their probabilities.
+        for submission in &mut submissions {
+            submission.request.logprobs.get_or_insert(0);
+        }
+    }
+    let asked = |what, field| {
+        Failure::invalid_field(
+            field,
+            format_args!("{what} cannot be streamed: set `stream` to false"),
+        )
+    };
+    if first.stream && best_of > n {
+        return Err(asked("above `n`", "best_of"));
+    }
+    if first.stream && echoes && logprobs.is_some() {
+        return Err(asked("with `logprobs`", "echo"));
+    }
+    if best_of.saturating_mul(submissions.len()) > ANSWERS_MAX {
+        return Err(Failure::invalid_field(
+            "prompt",
+            format_args!("asks for more than {ANSWERS_MAX} answers at once"),
+        ));
+    }
+    Ok(CompletionRequest {
+        submissions,
+        stream: first.stream,
+        form: CompletionForm {
+            n,
+            best_of,
+            echoed,
+            is_without_answer,
+            wants_logprobs: logprobs.is_some(),
+            include_usage: first.include_usage,
+        },
+    })
 }
 
 impl CompletionFields {
+    /// The prompts, and the texts to echo.
+    fn prompts(&mut self, echoes: bool) -> Result<(Vec<Prompt>, Vec<String>), Failure> {
+        let missing = || Failure::invalid_field("prompt", Texts::WHAT);
+        let texts = match self.prompt.take().ok_or_else(missing)? {
+            Texts::One(text) => vec![text],
+            Texts::Several(texts) => texts,
+            Texts::Tokens(lists) => {
+                if self.suffix.is_some() {
+                    return Err(Failure::invalid_field("suffix", "needs a text as `prompt`"));
+                }
+                // The text of tokens is known to the engine alone: it comes with its
+                // probabilities.
+                let echoed = if echoes {
+                    vec![String::new(); lists.len()]
+                } else {
+                    Vec::new()
+                };
+                return Ok((lists.into_iter().map(Prompt::tokens).collect(), echoed));
+            }
+        };
+        let echoed = if echoes { texts.clone() } else { Vec::new() };
+        let suffix = self
+            .suffix
+            .take()
+            .map(|text| text.0)
+            .filter(|text| !text.is_empty());
+        let prompt = |prefix| match &suffix {
+            Some(suffix) => Prompt::Infill(Box::new(Infill {
+                prefix,
+                suffix: suffix.clone(),
+                ..Infill::default()
+            })),
+            None => Prompt::Text(prefix),
+        };
+        Ok((texts.into_iter().map(prompt).collect(), echoed))
+    }
+
     /// How many likely tokens to report for each chosen one; `None`: report nothing.
     fn logprobs(self) -> Result<Option<u8>, Failure> {
         let bounded =
@@ -84,191 +183,3 @@ impl CompletionFields {
         Ok(bounded("logprobs", self.logprobs, LOGPROBS_MAX)?.or(probs))
     }
 }
-
-#[derive(Serialize)]
-struct Completion<'a> {
-    id: String,
-    object: &'static str,
-    created: u64,
-    model: Option<&'a str>,
-    choices: &'a [Choice<'a>],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<UsageBody>,
-}
-
-#[derive(Serialize)]
-struct Choice<'a> {
-    index: usize,
-    text: &'a str,
-    finish_reason: Option<&'static str>,
-    logprobs: Option<Columns>,
-}
-
-/// Probabilities in the older form: a list for each property.
-#[derive(Serialize)]
-struct Columns {
-    tokens: Vec<String>,
-    token_logprobs: Vec<f32>,
-    top_logprobs: Vec<Map<String, Value>>,
-    text_offset: Vec<usize>,
-}
-
-/// The `text_completion` object, with one choice for each answer.
-pub fn completion_response(answers: &[Answer]) -> Value {
-    let choices = answers.iter().enumerate().map(|(index, answer)| {
-        let wants_logprobs = answer.wants_logprobs || !answer.logprobs.is_empty();
-        Choice {
-            index,
-            text: &answer.content,
-            finish_reason: Some(answer.reason.as_str()),
-            logprobs: wants_logprobs.then(|| columns(&answer.logprobs, 0)),
-        }
-    });
-    let choices: Vec<Choice<'_>> = choices.collect();
-    let first = answers.first();
-    let usage = usage(&total(answers.iter().map(|answer| answer.usage)));
-    completion(
-        first.map(|answer| answer.id),
-        first.map(|answer| answer.model.as_str()),
-        unix_seconds(),
-        &choices,
-        Some(usage),
-    )
-}
-
-fn completion(
-    id: Option<RequestId>,
-    model: Option<&str>,
-    created: u64,
-    choices: &[Choice<'_>],
-    usage: Option<UsageBody>,
-) -> Value {
-    value(&Completion {
-        id: format!("cmpl-{}", id.unwrap_or_default()),
-        object: "text_completion",
-        created,
-        model,
-        choices,
-        usage,
-    })
-}
-
-/// `offset` is the position of the first token in the text, in characters.
-fn columns(tokens: &[TokenLogprob], mut offset: usize) -> Columns {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let offsets = tokens.iter().map(|token| {
-        let here = offset;
-        offset += text(&token.bytes).chars().count();
-        here
-    });
-    Columns {
-        text_offset: offsets.collect(),
-        tokens: tokens.iter().map(|token| text(&token.bytes)).collect(),
-        token_logprobs: tokens.iter().map(|token| token.logprob).collect(),
-        top_logprobs: tokens.iter().map(alternatives).collect(),
-    }
-}
-
-/// The likeliest tokens by their text. If a text is used already, or is not UTF-8, the
-/// token is named by its bytes, as OpenAI does, and if that is used too, by its place in
-/// the list.
-fn alternatives(token: &TokenLogprob) -> Map<String, Value> {
-    let mut named = Map::new();
-    for (place, (bytes, logprob)) in token.top.iter().enumerate() {
-        let mut by_bytes = "bytes:".to_owned();
-        for byte in bytes {
-            _ = write!(by_bytes, "\\x{byte:02x}");
-        }
-        let by_place = format!("{by_bytes}#{place}");
-        let text = std::str::from_utf8(bytes).ok().map(str::to_owned);
-        let names = text.into_iter().chain([by_bytes, by_place]);
-        let free = names.into_iter().find(|name| !named.contains_key(name));
-        if let Some(name) = free {
-            named.insert(name, (*logprob).into());
-        }
-    }
-    named
-}
-
-/// Encodes the parts of answers as `text_completion` objects.
-#[derive(Debug)]
-pub struct CompletionStream {
-    id: Option<RequestId>,
-    model: String,
-    created: u64,
-    include_usage: bool,
-    /// Characters so far and, once it is complete, the usage of each answer.
-    answers: Vec<(usize, Option<Usage>)>,
-}
-
-impl CompletionStream {
-    /// A stream for the answers to these requests.
-    pub fn new(ids: &[RequestId], model: &str, include_usage: bool) -> Self {
-        Self {
-            id: ids.first().copied(),
-            model: model.to_owned(),
-            created: unix_seconds(),
-            include_usage,
-            answers: vec![(0, None); ids.len()],
-        }
-    }
-
-    fn chunk(&self, choices: &[Choice<'_>], usage: Option<UsageBody>) -> Value {
-        completion(self.id, Some(&self.model), self.created, choices, usage)
-    }
-}
-
-impl Chunks for CompletionStream {
-    fn token(
-        &mut self,
-        index: usize,
-        parts: Vec<AnswerPart>,
-        logprobs: Vec<TokenLogprob>,
-    ) -> Vec<Value> {
-        let Some((length, _)) = self.answers.get_mut(index) else {
-            return Vec::new();
-        };
-        let text: String = parts
-            .into_iter()
-            .filter_map(|part| match part {
-                AnswerPart::Content(text) => Some(text),
-                AnswerPart::Reasoning(_) | AnswerPart::ToolCall(_) => None,
-            })
-            .collect();
-        let offset = *length;
-        *length += text.chars().count();
-        let choice = Choice {
-            index,
-            text: &text,
-            finish_reason: None,
-            logprobs: (!logprobs.is_empty()).then(|| columns(&logprobs, offset)),
-        };
-        vec![self.chunk(&[choice], None)]
-    }
-
-    fn finish(&mut self, index: usize, reason: FinishReason, figures: &Usage) -> Vec<Value> {
-        let Some((_, cost)) = self.answers.get_mut(index) else {
-            return Vec::new();
-        };
-        *cost = Some(*figures);
-        let last = Choice {
-            index,
-            text: "",
-            finish_reason: Some(reason.as_str()),
-            logprobs: None,
-        };
-        let mut chunks = vec![self.chunk(&[last], None)];
-        if self.include_usage && self.is_over() {
-            let costs = self.answers.iter().filter_map(|(_, cost)| *cost);
-            chunks.push(self.chunk(&[], Some(usage(&total(costs)))));
-        }
-        chunks
-    }
-
-    fn is_over(&self) -> bool {
-        self.answers.iter().all(|(_, cost)| cost.is_some())
-    }
-}
-
-#[cfg(test)]
-mod tests;

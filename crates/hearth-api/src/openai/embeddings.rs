@@ -101,7 +101,7 @@ mod tests {
         for (body, kind, field) in [
             (json!({}), InvalidArgs, "input"),
             (json!({"input": 1}), InvalidArgs, "input"),
-            (json!({"input": [null]}), InvalidArgs, "input"),
+            (json!({"input": [null]}), InvalidArgs, "input[0]"),
             (json!({"input": [1, 2]}), NotSupported, "input"),
             (json!({"input": [[1], [2]]}), NotSupported, "input"),
             (

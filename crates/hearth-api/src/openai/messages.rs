@@ -60,7 +60,7 @@ impl MessageFields {
         let (content, media) = content.transpose()?.unwrap_or_default();
         let reasoning = self.reasoning_content.or(self.reasoning);
         Ok(Message {
-            role: role(name),
+            role: role(name, place)?,
             content,
             media,
             tool_calls: match self.tool_calls {

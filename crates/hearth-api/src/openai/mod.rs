@@ -18,7 +18,9 @@ mod stream;
 mod tools;
 mod transcription;
 
-pub use completion::{CompletionStream, completion_response, decode_completion};
+pub use completion::{
+    CompletionForm, CompletionRequest, CompletionStream, completion_response, decode_completion,
+};
 pub use embeddings::{EmbeddingsRequest, decode_embeddings};
 pub use messages::decode_messages;
 pub use options::decode_options;

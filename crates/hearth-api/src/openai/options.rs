@@ -21,9 +21,10 @@ struct OptionFields {
     mirostat: Option<Whole>,
     seed: Option<Seed>,
     logit_bias: Option<LogitBias>,
-    max_completion_tokens: Option<Whole>,
+    /// -1 is no bound, as in llama.cpp's server.
+    max_completion_tokens: Option<Window>,
     /// The older name.
-    max_tokens: Option<Whole>,
+    max_tokens: Option<Window>,
     stop: Option<Stop>,
     priority: Option<Class>,
     truncation: Option<Truncation>,
@@ -153,7 +154,7 @@ mod tests {
             (json!({"temperature": "hot"}), "`temperature`"),
             // As an `f32` it would be infinite.
             (json!({"temperature": 1e300}), "usual size"),
-            (json!({"max_tokens": -1}), "`max_tokens`"),
+            (json!({"max_tokens": -2}), "`max_tokens`"),
             (json!({"max_tokens": 0}), "`max_tokens`"),
             (json!({"stop": [1]}), "`stop[0]`"),
             (json!({"stop": vec!["x"; 17]}), "at most 16"),
@@ -177,6 +178,19 @@ mod tests {
         ] {
             let error = decode_options(body.as_object().unwrap()).unwrap_err();
             assert!(error.message.contains(part), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn max_tokens_minus_one_is_no_bound() {
+        for (name, number, expected) in [
+            ("max_tokens", -1, u32::MAX),
+            ("max_completion_tokens", -1, u32::MAX),
+            ("max_tokens", 7, 7),
+        ] {
+            let body = json!({name: number});
+            let options = decode_options(body.as_object().unwrap()).unwrap();
+            assert_eq!(options.max_tokens, Some(expected), "{body}");
         }
     }
 

@@ -181,6 +181,10 @@ mod tests {
             (json!({"messages": [3]}), "`messages[0]` must be an object"),
             (json!({"messages": [{"content": "x"}]}), "`role`"),
             (
+                json!({"messages": [{"role": "wizard", "content": "x"}]}),
+                "`messages[0].role` is \"wizard\"",
+            ),
+            (
                 json!({"messages": [{"role": "user", "content": 3}]}),
                 "`messages[0].content`",
             ),

@@ -22,6 +22,7 @@ struct ChatResponse<'a> {
     object: &'static str,
     created: u64,
     model: Option<&'a str>,
+    system_fingerprint: &'static str,
     choices: Vec<Choice<'a>>,
     usage: UsageBody,
 }
@@ -38,6 +39,8 @@ struct Choice<'a> {
 struct MessageBody<'a> {
     role: &'static str,
     content: Option<&'a str>,
+    /// Always null: a model refuses in its content.
+    refusal: (),
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -69,12 +72,35 @@ pub(super) struct UsageBody {
     completion_tokens: u32,
     total_tokens: u32,
     prompt_tokens_details: PromptTokens,
+    completion_tokens_details: CompletionTokens,
 }
 
 #[derive(Clone, Copy, Serialize)]
 struct PromptTokens {
     cached_tokens: u32,
 }
+
+/// The usage in an object of a stream, if requested: null but in the last one.
+#[derive(Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub(super) enum StreamUsage {
+    NotYet,
+    Known(UsageBody),
+}
+
+impl From<Option<UsageBody>> for StreamUsage {
+    fn from(usage: Option<UsageBody>) -> Self {
+        usage.map_or(Self::NotYet, Self::Known)
+    }
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct CompletionTokens {
+    reasoning_tokens: u32,
+}
+
+/// Identifies what answers besides the model: the same seed gives the same answer.
+pub(super) const FINGERPRINT: &str = concat!("hearthd-", env!("CARGO_PKG_VERSION"));
 
 /// Probabilities of tokens.
 #[derive(Serialize)]
@@ -102,6 +128,7 @@ pub fn chat_response(answers: &[Answer]) -> Value {
         object: "chat.completion",
         created: unix_seconds(),
         model: answers.first().map(|answer| answer.model.as_str()),
+        system_fingerprint: FINGERPRINT,
         choices: answers.iter().enumerate().map(choice).collect(),
         usage: usage(&total(answers.iter().map(|answer| answer.usage))),
     })
@@ -117,6 +144,7 @@ impl<'a> Choice<'a> {
             message: MessageBody {
                 role: "assistant",
                 content: has_content.then_some(&answer.content),
+                refusal: (),
                 reasoning_content: Some(answer.reasoning.as_str()).filter(|text| !text.is_empty()),
                 tool_calls: calls
                     .map(|(n, call)| tool_call(answer.id, n, call))
@@ -130,7 +158,7 @@ impl<'a> Choice<'a> {
 
 /// The id of a response or stream whose first answer is to this request.
 pub(super) fn chat_id(first: Option<RequestId>) -> String {
-    format!("chatcmpl-{}", first.unwrap_or_default())
+    format!("chatcmpl-{:x}", first.unwrap_or_default())
 }
 
 /// The total usage of several candidates, which share their prompt. Its cached tokens are
@@ -140,6 +168,7 @@ pub(super) fn total(usages: impl Iterator<Item = Usage>) -> Usage {
         prompt_tokens: a.prompt_tokens.max(b.prompt_tokens),
         cached_tokens: a.cached_tokens.min(b.cached_tokens),
         completion_tokens: a.completion_tokens + b.completion_tokens,
+        reasoning_tokens: a.reasoning_tokens + b.reasoning_tokens,
         prefill_ms: a.prefill_ms + b.prefill_ms,
         decode_ms: a.decode_ms + b.decode_ms,
     };
@@ -160,9 +189,10 @@ pub(super) fn tool_call(id: RequestId, n: usize, call: &ToolCall) -> CallBody {
 }
 
 /// The id of an answer's `n`th call, counted from 0. Nine letters and digits: Mistral's
-/// templates accept no other form.
+/// templates accept no other form. So the run only shifts the number.
 pub fn call_id(id: RequestId, n: usize) -> String {
-    format!("{:06x}{:03x}", id.0 & 0xff_ffff, n & 0xfff)
+    let shifted = id.number().wrapping_add(id.run().into());
+    format!("{:06x}{:03x}", shifted & 0xff_ffff, n & 0xfff)
 }
 
 pub(super) fn usage(usage: &Usage) -> UsageBody {
@@ -172,6 +202,9 @@ pub(super) fn usage(usage: &Usage) -> UsageBody {
         total_tokens: usage.prompt_tokens + usage.completion_tokens,
         prompt_tokens_details: PromptTokens {
             cached_tokens: usage.cached_tokens,
+        },
+        completion_tokens_details: CompletionTokens {
+            reasoning_tokens: usage.reasoning_tokens,
         },
     }
 }
@@ -199,7 +232,7 @@ mod tests {
     use hearth_proto::FinishReason;
     use serde_json::json;
 
-    use super::super::completion_response;
+    use super::super::{CompletionForm, completion_response};
     use super::*;
 
     fn answer(text: &str) -> Answer {
@@ -222,7 +255,7 @@ mod tests {
         assert_eq!(choice["finish_reason"], "tool_calls");
         assert_eq!(
             choice["message"],
-            json!({"role": "assistant", "content": null, "reasoning_content": "Hm.", "tool_calls": [
+            json!({"role": "assistant", "content": null, "refusal": null, "reasoning_content": "Hm.", "tool_calls": [
                 {"id": "000001000", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"}},
                 {"id": "000001001", "type": "function", "function": {"name": "g", "arguments": "{}"}},
             ]})
@@ -245,7 +278,12 @@ mod tests {
             answer.usage = usage;
         }
         let chat = chat_response(&answers);
-        let completion = completion_response(&answers);
+        let form = CompletionForm {
+            n: 3,
+            best_of: 3,
+            ..CompletionForm::default()
+        };
+        let completion = completion_response(&answers, &form);
         for (response, at) in [(&chat, "/message/content"), (&completion, "/text")] {
             for (index, text) in ["a", "b", "c"].into_iter().enumerate() {
                 let choice = &response["choices"][index];
@@ -255,7 +293,8 @@ mod tests {
             assert_eq!(
                 response["usage"],
                 json!({"prompt_tokens": 10, "completion_tokens": 6, "total_tokens": 16,
-                    "prompt_tokens_details": {"cached_tokens": 4}})
+                    "prompt_tokens_details": {"cached_tokens": 4},
+                    "completion_tokens_details": {"reasoning_tokens": 0}})
             );
         }
     }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::response::{
-    CallBody, Logprobs, UsageBody, chat_id, logprobs, tool_call, total, unix_seconds, usage,
+    CallBody, FINGERPRINT, Logprobs, StreamUsage, UsageBody, chat_id, logprobs, tool_call, total,
+    unix_seconds, usage,
 };
 use crate::Chunks;
 use crate::encode::value;
@@ -42,9 +43,10 @@ struct Chunk<'a> {
     object: &'static str,
     created: u64,
     model: &'a str,
+    system_fingerprint: &'static str,
     choices: &'a [ChunkChoice],
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<UsageBody>,
+    usage: Option<StreamUsage>,
 }
 
 #[derive(Serialize)]
@@ -99,8 +101,9 @@ impl ChatStream {
             object: "chat.completion.chunk",
             created: self.created,
             model: &self.model,
+            system_fingerprint: FINGERPRINT,
             choices,
-            usage,
+            usage: self.include_usage.then(|| usage.into()),
         })
     }
 }

@@ -115,6 +115,10 @@ impl Decoder for FakeBackend {
         })
     }
 
+    fn logprobs(&self, _: usize, token: Token, top: u8) -> (f32, Vec<(Token, f32)>) {
+        (-1.0, vec![(token, -1.0); usize::from(top.min(1))])
+    }
+
     /// The frequency of each letter.
     fn embed(&mut self, tokens: &[Token]) -> Result<Vec<f32>, Failure> {
         let text: Vec<u8> = tokens.iter().flat_map(|t| self.piece(*t)).collect();

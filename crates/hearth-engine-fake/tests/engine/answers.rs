@@ -105,4 +105,14 @@ fn what_a_constraint_forces_needs_no_decode() {
         (answer.text.as_str(), answer.reason()),
         ("the c", FinishReason::Length)
     );
+    // The rest of a word is forced and complete, but not within the bound.
+    let answer = engine.ask(GenerateRequest {
+        constraint: Some(Constraint::Regex("blue|red".into())),
+        max_tokens: Some(2),
+        ..chat(3, "b")
+    });
+    assert_eq!(
+        (answer.text.as_str(), answer.reason()),
+        ("bl", FinishReason::Length)
+    );
 }

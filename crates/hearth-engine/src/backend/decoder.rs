@@ -99,6 +99,10 @@ pub trait Decoder {
         logprobs: Option<u8>,
     ) -> Result<Sampled, Failure>;
 
+    /// The log-probability of `token` after part number `part` of the last batch, and those of
+    /// the `top` likeliest tokens.
+    fn logprobs(&self, part: usize, token: Token, top: u8) -> (f32, Vec<(Token, f32)>);
+
     /// The embedding of a text of at most [`Self::embedding_tokens_max`] tokens,
     /// normalized to length one.
     ///

@@ -15,7 +15,7 @@ use super::draft::DraftModel;
 use super::embedder::Embedder;
 use super::formats::{infill_tokens, rerank_format};
 use super::media::MediaLibrary;
-use super::sampler::Sampler;
+use super::sampler::{LOGPROBS_MAX, Sampler, log_probabilities};
 use crate::backend::{
     Backend, ChatFormat, DecodeError, Decoder, InfillTokens, KvStore, LoadedAdapter, Mask,
     MediaDecoder, Part, Progress, RerankFormat, Sampled, Token, Tokenizer,
@@ -223,6 +223,10 @@ impl Decoder for LlamaModelBackend {
         logprobs: Option<u8>,
     ) -> Result<Sampled, Failure> {
         sampler.choose(self.context.logits(part), mask, logprobs)
+    }
+
+    fn logprobs(&self, part: usize, token: Token, top: u8) -> (f32, Vec<(Token, f32)>) {
+        log_probabilities(self.context.logits(part), token, top.min(LOGPROBS_MAX))
     }
 
     fn embed(&mut self, tokens: &[Token]) -> Result<Vec<f32>, Failure> {

@@ -19,7 +19,7 @@ use super::raw::raw;
 use crate::backend::{Choice, Mask, Sampled, Token, argmax, no_logits};
 
 /// The most alternatives of a token that are reported (OpenAI's limit).
-const LOGPROBS_MAX: u8 = 20;
+pub(super) const LOGPROBS_MAX: u8 = 20;
 
 /// The state of one answer.
 #[derive(Debug)]
@@ -194,7 +194,7 @@ const IMPOSSIBLE: f32 = -9999.0;
 
 /// Logarithms of the probabilities of `token` and of the `n` likeliest tokens, as the
 /// model computed them; all are finite.
-fn log_probabilities(logits: &[f32], token: Token, n: u8) -> (f32, Vec<(Token, f32)>) {
+pub(super) fn log_probabilities(logits: &[f32], token: Token, n: u8) -> (f32, Vec<(Token, f32)>) {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let known = logits.iter().filter(|logit| !logit.is_nan());
     let sum: f64 = known.map(|l| f64::from(l - most).exp()).sum();

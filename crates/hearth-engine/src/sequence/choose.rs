@@ -1,10 +1,11 @@
 //! The next tokens of an answer, and their text.
 
+use hearth_policy::scheduler::Work;
 use hearth_proto::{AnswerPart, Event, Failure, FinishReason, TokenLogprob, Usage};
 
 use super::Sequence;
 use crate::as_u32;
-use crate::backend::{Backend, Mask, Token, Tokenizer};
+use crate::backend::{Backend, Decoder, Mask, Token, Tokenizer};
 
 impl<S> Sequence<S> {
     /// Processes tokens of the answer whose text the client already has.
@@ -62,7 +63,10 @@ impl<S> Sequence<S> {
         let tokens = self.with_forced(sampled.token)?;
         let mut parts = Vec::new();
         for token in &tokens {
-            parts.extend(self.read(backend, *token));
+            let more = self.read(backend, *token);
+            let is_reasoning = |part: &AnswerPart| matches!(part, AnswerPart::Reasoning(_));
+            self.reasoning_tokens += u32::from(more.iter().any(is_reasoning));
+            parts.extend(more);
         }
         backend.accept(&mut self.sampler, &tokens, true);
         self.tokens.extend(&tokens);
@@ -89,7 +93,9 @@ impl<S> Sequence<S> {
                 tokens.push(token);
             }
         }
-        tokens.truncate((self.max_tokens - self.generated) as usize);
+        let room = (self.max_tokens - self.generated) as usize;
+        self.is_cut = tokens.len() > room;
+        tokens.truncate(room);
         Ok(tokens)
     }
 
@@ -98,6 +104,30 @@ impl<S> Sequence<S> {
         let stopped_by = self.stream.stopped_by()?;
         let mut own = self.own_stops.iter();
         own.find(|stop| *stop == stopped_by).cloned()
+    }
+
+    /// The probabilities of the prompt's tokens after those of `work`, whose first is part
+    /// number `part` of the batch, if they are requested.
+    pub(super) fn logprobs_of_prompt(
+        &self,
+        backend: &(impl Decoder + Tokenizer),
+        work: Work,
+        part: usize,
+    ) -> Vec<TokenLogprob> {
+        if !self.reports_prompt {
+            return Vec::new();
+        }
+        let (from, to) = work.range();
+        let top = self.logprobs.unwrap_or_default();
+        let next = (from + 1..=to).take_while(|at| *at < self.prompt_tokens);
+        let tokens = next.filter_map(|at| self.tokens.get(at as usize));
+        let after = (part..).zip(tokens).flat_map(|(part, token)| {
+            logprobs_of(backend, &[*token], backend.logprobs(part, *token, top))
+        });
+        // Nothing precedes the first token.
+        let first = self.tokens.first().filter(|_| from == 0);
+        let first = first.map(|token| logprobs_of(backend, &[*token], (0.0, Vec::new())));
+        first.into_iter().flatten().chain(after).collect()
     }
 
     /// Adds the model's confidence to the calls among the parts.
@@ -134,6 +164,7 @@ impl<S> Sequence<S> {
                 prompt_tokens: self.prompt_tokens,
                 cached_tokens: self.cached_tokens,
                 completion_tokens: self.generated,
+                reasoning_tokens: self.reasoning_tokens,
                 prefill_ms: self.prefill_ms,
                 decode_ms: self.decode_ms,
             },

@@ -102,7 +102,7 @@ impl Engine {
                     assert!(progress >= last && progress <= 1.0);
                     last = progress;
                 }
-                Event::Loaded(info) => return Ok(info),
+                Event::Loaded(info) => return Ok(*info),
                 Event::LoadFailed(failure) => return Err(failure),
                 other => panic!("{other:?} while loading"),
             }
@@ -193,7 +193,7 @@ impl Answer {
                 self.prompt_tokens = prompt_tokens;
                 self.cached_tokens = cached_tokens;
             }
-            Event::Prefill { id, done } => {
+            Event::Prefill { id, done, .. } => {
                 check(id);
                 self.prefills.push(done);
             }

@@ -33,10 +33,15 @@ fn a_rendered_prompt_is_the_one_that_is_computed() {
     let Prompt::Chat { tools, .. } = &mut request.prompt else {
         panic!()
     };
-    tools.push(json!({"type": "function", "function": {"name": "forecast", "description": "d",
-        "parameters": {"type": "object", "properties": {"town": {"type": "string"}}}}}));
+    tools.push(
+        json!({"type": "function", "function": {"name": "forecast", "description": "d",
+        "parameters": {"type": "object", "properties": {"town": {"type": "string"}}}}}),
+    );
     let (text, tokens) = render(&mut engine, request.clone());
-    assert!(text.contains("forecast") && text.contains("What is the weather?"), "{text}");
+    assert!(
+        text.contains("forecast") && text.contains("What is the weather?"),
+        "{text}"
+    );
     assert_eq!(tokens, tokens_of(&mut engine, &text));
     let answer = engine.ask(first(1, request.clone()));
     assert_eq!(answer.prompt_tokens as usize, tokens.len());
@@ -63,7 +68,10 @@ fn a_prompt_longer_than_the_context_is_rendered() {
 fn texts_and_tokens_are_one_prompt() {
     let mut engine = Engine::with_model(tiny_model());
     let tokens = tokens_of(&mut engine, "Once upon a time");
-    let whole = engine.ask(first(8, request(1, Prompt::Text("Once upon a time".into()))));
+    let whole = engine.ask(first(
+        8,
+        request(1, Prompt::Text("Once upon a time".into())),
+    ));
     let as_tokens = engine.ask(first(8, request(2, Prompt::tokens(tokens.clone()))));
     assert_eq!(as_tokens.text, whole.text);
     assert_eq!(as_tokens.prompt_tokens as usize, tokens.len());
@@ -74,7 +82,10 @@ fn texts_and_tokens_are_one_prompt() {
         PromptPart::Text("a time".into()),
     ];
     let mixed = request(3, Prompt::Mixed(parts));
-    assert_eq!(render(&mut engine, mixed.clone()), ("Once upon a time".into(), tokens));
+    assert_eq!(
+        render(&mut engine, mixed.clone()),
+        ("Once upon a time".into(), tokens)
+    );
     assert_eq!(engine.ask(first(8, mixed)).text, whole.text);
 }
 

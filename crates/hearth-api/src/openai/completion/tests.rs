@@ -1,45 +1,73 @@
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use hearth_proto::{Answer, AnswerPart, FinishReason, RequestId, TokenLogprob, Usage};
+
+use super::answers::alternatives;
 use super::*;
+use crate::Chunks as _;
+
+fn decode(body: &Value) -> Result<CompletionRequest, Failure> {
+    decode_completion(body.to_string().as_bytes())
+}
 
 #[test]
 fn prompts_are_texts_or_tokens() {
-    for (body, text) in [
-        (json!({"prompt": "x"}), Ok("x")),
+    let text = |text: &str| Prompt::Text(text.into());
+    for (body, expected) in [
+        (json!({"prompt": "x"}), vec![text("x")]),
         (
             json!({"prompt": ["x"], "echo": false, "suffix": null}),
-            Ok("x"),
+            vec![text("x")],
         ),
-        (json!({"prompt": ["x", "y"]}), Err("several texts")),
-        (json!({"prompt": [1, 2]}), Err("token numbers")),
-        (json!({"prompt": []}), Err("several texts")),
-        (json!({"prompt": [[1]]}), Err("token numbers")),
-        (json!({"prompt": 7}), Err("`prompt` must be a string")),
-        (json!({}), Err("must be a string")),
-        (json!({"prompt": "x", "suffix": ""}), Ok("x")),
-        (json!({"prompt": "x", "suffix": 1}), Err("`suffix`")),
-        (json!({"prompt": "x", "echo": true}), Err("`echo`")),
-        (json!({"prompt": "x", "logprobs": 6}), Err("at most 5")),
-        (json!({"prompt": "x", "n_probs": 21}), Err("at most 20")),
+        (json!({"prompt": ["x", "y"]}), vec![text("x"), text("y")]),
+        (json!({"prompt": [1, 2]}), vec![Prompt::tokens(vec![1, 2])]),
+        (
+            json!({"prompt": [[1], [2, 3]]}),
+            vec![Prompt::tokens(vec![1]), Prompt::tokens(vec![2, 3])],
+        ),
+        (json!({"prompt": "x", "suffix": ""}), vec![text("x")]),
     ] {
-        match (decode_completion(body.to_string().as_bytes()), text) {
-            (Ok(request), Ok(text)) => {
-                let prompt = request.submission.request.prompt;
-                assert!(matches!(prompt, Prompt::Text(t) if t == text));
-            }
-            (Err(failure), Err(part)) => {
-                assert!(failure.message.contains(part), "{body}: {failure}");
-            }
-            (result, _) => panic!("{body}: {result:?}"),
-        }
+        let request = decode(&body).unwrap();
+        let prompts = request.submissions.into_iter().map(|s| s.request.prompt);
+        assert_eq!(prompts.collect::<Vec<_>>(), expected, "{body}");
+    }
+}
+
+#[test]
+fn errors_name_the_field() {
+    for (body, part) in [
+        (json!({"prompt": []}), "`prompt` must hold"),
+        (json!({"prompt": 7}), "`prompt` must be a string"),
+        (json!({"prompt": ["x", 1]}), "`prompt` must be a string"),
+        (json!({"prompt": [-1]}), "`prompt[0]`"),
+        (json!({"prompt": [[1], ["x"]]}), "`prompt[1][0]`"),
+        (json!({}), "`prompt` must be a string"),
+        (json!({"prompt": [1], "suffix": "y"}), "`suffix`"),
+        (json!({"prompt": "x", "suffix": 1}), "`suffix`"),
+        (json!({"prompt": "x", "echo": 1}), "`echo`"),
+        (json!({"prompt": "x", "n": 2, "best_of": 1}), "`best_of`"),
+        (
+            json!({"prompt": "x", "best_of": 2, "stream": true}),
+            "`best_of`",
+        ),
+        (
+            json!({"prompt": "x", "echo": true, "logprobs": 1, "stream": true}),
+            "`echo`",
+        ),
+        (json!({"prompt": vec!["x"; 129]}), "more than 128"),
+        (json!({"prompt": "x", "max_tokens": 0}), "`max_tokens`"),
+        (json!({"prompt": "x", "logprobs": 6}), "at most 5"),
+        (json!({"prompt": "x", "n_probs": 21}), "at most 20"),
+    ] {
+        let failure = decode(&body).unwrap_err();
+        assert!(failure.message.contains(part), "{body}: {failure}");
     }
 }
 
 #[test]
 fn a_suffix_makes_an_infill_request() {
-    let body = json!({"prompt": "a", "suffix": "z"}).to_string();
-    let request = decode_completion(body.as_bytes()).unwrap();
+    let request = decode(&json!({"prompt": "a", "suffix": "z"})).unwrap();
     let expected = Infill {
         prefix: "a".into(),
         suffix: "z".into(),
@@ -47,9 +75,88 @@ fn a_suffix_makes_an_infill_request() {
         extra: None,
     };
     assert_eq!(
-        request.submission.request.prompt,
+        request.submissions[0].request.prompt,
         Prompt::Infill(expected.into())
     );
+}
+
+/// An answer with the probabilities of its prompt and of itself.
+fn answer(text: &str, logprob: f32) -> Answer {
+    let one = |text: &str, logprob| TokenLogprob {
+        logprob,
+        ..token(text)
+    };
+    Answer {
+        content: text.into(),
+        logprobs: vec![one(text, logprob)],
+        prompt_logprobs: vec![one("a", 0.0), one("b", -0.25)],
+        usage: Usage {
+            prompt_tokens: 2,
+            completion_tokens: 1,
+            ..Usage::default()
+        },
+        ..Answer::new(RequestId(1), "m")
+    }
+}
+
+#[test]
+fn an_echo_has_the_probabilities_of_the_prompt() {
+    let body = json!({"prompt": "ab", "echo": true, "logprobs": 1, "max_tokens": 0});
+    let request = decode(&body).unwrap();
+    let generate = &request.submissions[0].request;
+    assert!(generate.prompt_logprobs && generate.max_tokens == Some(1));
+    let response = completion_response(&[answer("c", -0.5)], &request.form);
+    let choice = &response["choices"][0];
+    assert_eq!(choice["text"], "ab");
+    assert_eq!(choice["logprobs"]["tokens"], json!(["a", "b"]));
+    assert_eq!(choice["logprobs"]["token_logprobs"], json!([null, -0.25]));
+    assert_eq!(choice["logprobs"]["top_logprobs"][0], Value::Null);
+    assert_eq!(choice["logprobs"]["text_offset"], json!([0, 1]));
+    // With an answer, and of tokens, whose text comes with them.
+    let request = decode(&json!({"prompt": [1, 2], "echo": true, "logprobs": 1})).unwrap();
+    let response = completion_response(&[answer("c", -0.5)], &request.form);
+    let choice = &response["choices"][0];
+    assert_eq!(choice["text"], "abc");
+    assert_eq!(
+        choice["logprobs"]["token_logprobs"],
+        json!([null, -0.25, -0.5])
+    );
+}
+
+#[test]
+fn the_likeliest_answers_to_each_prompt_are_chosen() {
+    let body = json!({"prompt": ["x", "y"], "n": 1, "best_of": 2});
+    let request = decode(&body).unwrap();
+    assert!(
+        request
+            .submissions
+            .iter()
+            .all(|s| s.request.logprobs == Some(0))
+    );
+    let answers = [("a", -2.0), ("b", -1.0), ("c", -1.0), ("d", -2.0)];
+    let answers = answers.map(|(text, logprob)| answer(text, logprob));
+    let response = completion_response(&answers, &request.form);
+    let choices = response["choices"].as_array().unwrap();
+    let texts: Vec<&Value> = choices.iter().map(|choice| &choice["text"]).collect();
+    assert_eq!(texts, ["b", "c"]);
+    assert_eq!(choices[1]["index"], 1);
+    assert_eq!(choices[0]["logprobs"], Value::Null);
+    let usage = &response["usage"];
+    assert_eq!(
+        (&usage["prompt_tokens"], &usage["completion_tokens"]),
+        (&json!(4), &json!(4))
+    );
+}
+
+#[test]
+fn a_stream_echoes_each_prompt_first() {
+    let body = json!({"prompt": ["x", "y"], "echo": true, "stream": true});
+    let form = decode(&body).unwrap().form;
+    let mut stream = CompletionStream::new(&[RequestId(1), RequestId(2)], "m", form);
+    let chunks = stream.open();
+    let seen: Vec<_> = chunks.iter().map(|c| &c["choices"][0]["text"]).collect();
+    assert_eq!(seen, ["x", "y"]);
+    assert_eq!(chunks[1]["choices"][0]["index"], 1);
 }
 
 fn content(text: &str) -> AnswerPart {
@@ -67,16 +174,21 @@ fn token(text: &str) -> TokenLogprob {
 
 #[test]
 fn an_empty_answer_has_empty_logprobs_if_requested() {
-    let mut answer = Answer::new(RequestId(1), "m");
-    let shown = |answer: &Answer| {
-        completion_response(std::slice::from_ref(answer))["choices"][0]["logprobs"].take()
+    let answer = Answer::new(RequestId(1), "m");
+    let shown = |answer: &Answer, wants_logprobs| {
+        let form = CompletionForm {
+            n: 1,
+            best_of: 1,
+            wants_logprobs,
+            ..CompletionForm::default()
+        };
+        completion_response(std::slice::from_ref(answer), &form)["choices"][0]["logprobs"].take()
     };
-    assert_eq!(shown(&answer), Value::Null);
-    answer.wants_logprobs = true;
+    assert_eq!(shown(&answer, false), Value::Null);
     let expected = json!({
         "tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": [],
     });
-    assert_eq!(shown(&answer), expected);
+    assert_eq!(shown(&answer, true), expected);
 }
 
 #[test]
@@ -105,7 +217,13 @@ fn tokens_with_equal_text_are_all_listed() {
 
 #[test]
 fn logprobs_have_text_offsets() {
-    let mut stream = CompletionStream::new(&[RequestId(7)], "m", true);
+    let form = CompletionForm {
+        n: 1,
+        best_of: 1,
+        include_usage: true,
+        ..CompletionForm::default()
+    };
+    let mut stream = CompletionStream::new(&[RequestId(7)], "m", form);
     let first = stream.token(
         0,
         vec![content("\u{e9}t\u{e9}")],

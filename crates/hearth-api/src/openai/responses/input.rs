@@ -95,7 +95,7 @@ fn add(messages: &mut Vec<Message>, place: &str, item: &Map<String, Value>) -> R
             let item: MessageItem = read_in(place, item)?;
             let (content, media) = text_and_media(item.content, &join(place, "content"))?;
             messages.push(Message {
-                role: role(needed(item.role, place, "role")?),
+                role: role(needed(item.role, place, "role")?, place)?,
                 content,
                 media,
                 ..Message::default()

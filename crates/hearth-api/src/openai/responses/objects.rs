@@ -79,7 +79,7 @@ impl From<&Usage> for UsageBody {
             },
             output_tokens: usage.completion_tokens,
             output_tokens_details: OutputTokens {
-                reasoning_tokens: 0,
+                reasoning_tokens: usage.reasoning_tokens,
             },
             total_tokens: usage.prompt_tokens + usage.completion_tokens,
         }

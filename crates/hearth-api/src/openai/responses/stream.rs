@@ -96,7 +96,7 @@ impl ResponsesStream {
 
     fn response(&self, status: Status) -> Response<'_> {
         Response {
-            id: format!("resp_{}", self.id),
+            id: format!("resp_{:x}", self.id),
             object: "response",
             created_at: self.created,
             status,
@@ -130,7 +130,7 @@ impl ResponsesStream {
     }
 
     fn item_id(&self, prefix: &str) -> String {
-        format!("{prefix}_{}_{}", self.id, self.output.len())
+        format!("{prefix}_{:x}_{}", self.id, self.output.len())
     }
 
     fn add_text(&mut self, kind: TextKind, text: &str, events: &mut Vec<Value>) {
