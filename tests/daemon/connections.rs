@@ -342,3 +342,33 @@ fn idle_connections_do_not_delay_the_shutdown() {
     drop(idle);
     assert!(error(&daemon.curl("/health", &[])).contains("connect"));
 }
+
+#[test]
+fn a_client_that_has_ended_its_sending_side_gets_its_answer() {
+    let daemon = Daemon::start(Setup {
+        engine: crate::harness::Engine::Fake("token-ms=5"),
+        config: "[model]\ncontext = 32768\n",
+        ..Setup::default()
+    });
+    let long = counted(100);
+    for stream in [false, true] {
+        let mut request = chat(&long);
+        request["stream"] = stream.into();
+        let mut socket = post(&daemon, &request);
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let answer = rest(&mut socket);
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let got = if stream {
+            streamed(&answer)
+        } else {
+            content(&serde_json::from_str(body).unwrap()).to_owned()
+        };
+        assert_eq!(got, long);
+    }
+    // One that has gone altogether is noticed as before.
+    let socket = post(&daemon, &endless());
+    until("it runs", || daemon.health()["service"]["active_jobs"] == 1);
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    drop(socket);
+    until("it is cancelled", || ended(&daemon, "cancelled") == 1);
+}

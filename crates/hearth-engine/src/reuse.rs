@@ -31,11 +31,13 @@ impl<B: Backend> Worker<B> {
         };
         if sequence.reuse != Reuse::Allowed || !self.backend.memory().can_share() {
             sequence.start(0, false, &mut self.events);
-            let stops = sequence.prompt_stops();
-            if stops.is_empty() {
+            // The context has memory for the logits of so many tokens.
+            let outputs = self.backend.sequences().all();
+            let Some(stops) = sequence.prompt_stops(outputs) else {
                 return false;
-            }
+            };
             self.slots.stop_at(slot, stops);
+            self.slots.set_alone(slot);
             return true;
         }
         if self.finish_prewarmed(slot) {

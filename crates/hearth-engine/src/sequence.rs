@@ -29,10 +29,6 @@ struct ModelDrafts {
     is_last: bool,
 }
 
-/// Tokens of a prompt in a batch whose probabilities are reported: the numbers of a batch take
-/// half a megabyte for each token of a large vocabulary.
-const REPORTED: u32 = 16;
-
 /// A request in progress.
 #[derive(Debug)]
 pub(super) struct Sequence<S> {
@@ -245,15 +241,12 @@ impl<S> Sequence<S> {
         });
     }
 
-    /// Positions at which parts of its prompt must end: with the probabilities of its tokens,
-    /// a batch takes memory for all of them.
-    pub(super) fn prompt_stops(&self) -> Vec<u32> {
-        let most = if self.reports_prompt {
-            self.prompt_tokens
-        } else {
-            0
-        };
-        (REPORTED..most).step_by(REPORTED as usize).collect()
+    /// Positions at which parts of its prompt must end where the probabilities of its tokens
+    /// are reported, and a batch has those of at most `outputs` tokens.
+    pub(super) fn prompt_stops(&self, outputs: u32) -> Option<Vec<u32>> {
+        let part = outputs.max(1);
+        let stops = (part..self.prompt_tokens).step_by(part as usize);
+        self.reports_prompt.then(|| stops.collect())
     }
 
     /// Adds the tokens of `work` to a batch.

@@ -42,6 +42,8 @@ mod model;
 mod not_checked;
 #[path = "engine/process.rs"]
 mod process;
+#[path = "engine/prompt_logprobs.rs"]
+mod prompt_logprobs;
 #[path = "../../../tests/common/real_models.rs"]
 mod real_model;
 #[path = "engine/render.rs"]

@@ -34,10 +34,10 @@ pub(crate) struct Tools {
 impl Tools {
     pub(crate) fn decode(body: &Map<String, Value>) -> Result<Self, Failure> {
         let fields: ToolFields = read(body)?;
-        let list = fields.tools.unwrap_or_default().0;
-        let choice = fields
-            .tool_choice
-            .map_or(ToolChoice::Auto, |choice| choice.0);
+        let mut list = fields.tools.unwrap_or_default().0;
+        // Those that a server runs itself (web search) and those with free text as input.
+        list.retain(|tool| tool["type"].as_str().is_none_or(|kind| kind == "function"));
+        let choice = fields.tool_choice.unwrap_or_default();
         let parallel = fields.parallel_tool_calls.is_none_or(|flag| flag.0);
         Self::new(list, choice, parallel).map(|tools| Self {
             mode: fields.tool_call_mode.map(|mode| mode.0),
@@ -49,9 +49,16 @@ impl Tools {
     /// `InvalidArgs` where a tool has no name, or the choice cannot be met.
     pub(crate) fn new(
         mut list: Vec<Value>,
-        choice: ToolChoice,
+        choice: Choice,
         parallel: bool,
     ) -> Result<Self, Failure> {
+        let Choice { choice, among } = choice;
+        if let Some(among) = among {
+            list.retain(|tool| {
+                let name = tool.pointer("/function/name").and_then(Value::as_str);
+                name.is_some_and(|name| among.iter().any(|other| other == name))
+            });
+        }
         check_choice(&choice, &names(&list)?)?;
         if choice == ToolChoice::None {
             // The model cannot call tools that it does not see.
@@ -118,8 +125,38 @@ fn check_choice(choice: &ToolChoice, names: &[&str]) -> Result<(), Failure> {
     }
 }
 
-#[derive(Debug)]
-struct Choice(ToolChoice);
+/// A choice among the tools.
+#[derive(Debug, Default)]
+pub(crate) struct Choice {
+    pub(crate) choice: ToolChoice,
+    /// The names of those that it is limited to; `None`: all.
+    among: Option<Vec<String>>,
+}
+
+impl From<ToolChoice> for Choice {
+    fn from(choice: ToolChoice) -> Self {
+        Self {
+            choice,
+            among: None,
+        }
+    }
+}
+
+/// A choice of type `allowed_tools`: in a chat its content is in a field of the same name.
+pub(super) fn allowed_tools(choice: &Value) -> Option<Choice> {
+    let content = choice.get("allowed_tools").unwrap_or(choice);
+    let mode = content.get("mode").map_or(Some("auto"), Value::as_str)?;
+    let mode = simple_choice(mode).filter(|mode| *mode != ToolChoice::None)?;
+    let name = |tool: &Value| {
+        let name = tool.pointer("/function/name").or_else(|| tool.get("name"));
+        name.and_then(Value::as_str).map(str::to_owned)
+    };
+    let tools = content.get("tools").and_then(Value::as_array)?;
+    Some(Choice {
+        choice: mode,
+        among: Some(tools.iter().filter_map(name).collect()),
+    })
+}
 
 #[derive(Debug)]
 struct Mode(CallMode);
@@ -132,14 +169,17 @@ impl<'de> Shape<'de> for Choice {
 
     fn text<E: Error>(word: &str) -> Result<Self, E> {
         let choice = simple_choice(word).ok_or_else(refusal::<Self, E>);
-        choice.map(Self)
+        choice.map(Self::from)
     }
 
     fn object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
         let choice = Value::deserialize(MapAccessDeserializer::new(object))?;
+        if choice["type"] == "allowed_tools" {
+            return allowed_tools(&choice).ok_or_else(refusal::<Self, A::Error>);
+        }
         let name = choice.pointer("/function/name").and_then(Value::as_str);
         let name = name.ok_or_else(refusal::<Self, A::Error>)?;
-        Ok(Self(ToolChoice::Named(name.to_owned())))
+        Ok(ToolChoice::Named(name.to_owned()).into())
     }
 }
 
@@ -189,6 +229,27 @@ mod tests {
             assert_eq!(decoded.choice, expected);
             assert_eq!(decoded.list.len(), offered);
         }
+    }
+
+    #[test]
+    fn tools_of_other_types_are_left_out_and_the_choice_is_narrowed() {
+        let tools = json!([{"type": "web_search"}, {"type": "custom", "custom": {"name": "c"}},
+            {"type": "function", "function": {"name": "f"}}, {"function": {"name": "g"}}]);
+        let names = |choice: Value| -> Vec<String> {
+            let tools = decode(&json!({"tools": tools, "tool_choice": choice})).unwrap();
+            let name = |tool: &Value| tool["function"]["name"].as_str().unwrap().to_owned();
+            tools.list.iter().map(name).collect()
+        };
+        assert_eq!(names(json!(null)), ["f", "g"]);
+        let allowed = |mode: &str| {
+            json!({"type": "allowed_tools", "allowed_tools": {"mode": mode,
+                "tools": [{"type": "function", "function": {"name": "g"}}]}})
+        };
+        assert_eq!(names(allowed("auto")), ["g"]);
+        let required = json!({"tools": tools, "tool_choice": allowed("required")});
+        assert_eq!(decode(&required).unwrap().choice, ToolChoice::Required);
+        let failure = decode(&json!({"tools": tools, "tool_choice": allowed("some")}));
+        assert!(failure.is_err());
     }
 
     #[test]

@@ -74,7 +74,9 @@ pub fn decode_responses(body: &[u8]) -> Result<ResponsesRequest, Failure> {
     }
     let messages = messages(&body)?;
     let list = tools(fields.tools.unwrap_or_default())?;
-    let choice = fields.tool_choice.unwrap_or(Choice::Any(ToolChoice::Auto));
+    let choice = fields
+        .tool_choice
+        .unwrap_or(Choice::Any(ToolChoice::Auto.into()));
     let parallel = fields.parallel_tool_calls.is_none_or(Into::into);
     let tools = Tools::new(list, choice.supported()?, parallel)?;
     let format = fields.text.and_then(|text| text.0.format);
@@ -349,11 +351,6 @@ mod tests {
         use FailureKind::{InvalidArgs, NotSupported};
         for (extra, kind, part) in [
             (json!({"tools": 1}), InvalidArgs, "`tools`"),
-            (
-                json!({"tools": [{"type": "web_search"}]}),
-                NotSupported,
-                "web_search",
-            ),
             (
                 json!({"tools": [{"type": "function"}]}),
                 InvalidArgs,

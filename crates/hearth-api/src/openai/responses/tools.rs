@@ -7,26 +7,19 @@ use serde::de::{Error, MapAccess};
 use serde_json::{Map, Value, json};
 
 use super::input::not_supported;
-use crate::openai::tools::simple_choice;
+use crate::openai::tools::{self, allowed_tools, simple_choice};
 use crate::read::quote;
 use crate::shape::{List, Object, Shape, deserialize_by_shape, refusal};
 
 /// Functions of the caller's own; there are no others.
 pub(super) fn tools(List(list): List<Object<Map<String, Value>>>) -> Result<Vec<Value>, Failure> {
+    // Those that a server runs itself (web search) are left out: there are none here.
+    let is_own = |(_, Object(tool)): &(usize, Object<Map<String, Value>>)| {
+        let kind = tool.get("type").and_then(Value::as_str);
+        kind.is_none_or(|kind| kind == "function")
+    };
     let function = |(n, Object(mut function)): (usize, Object<Map<String, Value>>)| {
-        let kind = function.remove("type");
-        match kind.as_ref().and_then(Value::as_str) {
-            Some("function") => {}
-            kind => {
-                return Err(not_supported(
-                    &format!("tools[{n}]"),
-                    format_args!(
-                        "of type {} is not supported, only functions of the caller's own",
-                        quote(kind.unwrap_or("?"))
-                    ),
-                ));
-            }
-        }
+        function.remove("type");
         if !matches!(function.get("name"), Some(Value::String(name)) if !name.is_empty()) {
             return Err(Failure::invalid_field(
                 &format!("tools[{n}]"),
@@ -35,13 +28,14 @@ pub(super) fn tools(List(list): List<Object<Map<String, Value>>>) -> Result<Vec<
         }
         Ok(json!({"type": "function", "function": function}))
     };
-    list.into_iter().enumerate().map(function).collect()
+    let own = list.into_iter().enumerate().filter(is_own);
+    own.map(function).collect()
 }
 
 /// `tool_choice`.
 #[derive(Debug)]
 pub(super) enum Choice {
-    Any(ToolChoice),
+    Any(tools::Choice),
     /// Of a type that is not supported.
     Other(String),
 }
@@ -54,14 +48,18 @@ impl<'de> Shape<'de> for Choice {
 
     fn text<E: Error>(word: &str) -> Result<Self, E> {
         let choice = simple_choice(word).ok_or_else(refusal::<Self, E>);
-        choice.map(Self::Any)
+        choice.map(|choice| Self::Any(choice.into()))
     }
 
     fn object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
         let choice = Value::deserialize(MapAccessDeserializer::new(object))?;
         match (choice["type"].as_str(), &choice["name"]) {
             (Some("function"), Value::String(name)) => {
-                Ok(Self::Any(ToolChoice::Named(name.clone())))
+                Ok(Self::Any(ToolChoice::Named(name.clone()).into()))
+            }
+            (Some("allowed_tools"), _) => {
+                let choice = allowed_tools(&choice).ok_or_else(refusal::<Self, A::Error>);
+                choice.map(Self::Any)
             }
             (Some("function") | None, _) => Err(refusal::<Self, A::Error>()),
             (Some(kind), _) => Ok(Self::Other(kind.to_owned())),
@@ -70,7 +68,7 @@ impl<'de> Shape<'de> for Choice {
 }
 
 impl Choice {
-    pub(super) fn supported(self) -> Result<ToolChoice, Failure> {
+    pub(super) fn supported(self) -> Result<tools::Choice, Failure> {
         match self {
             Self::Any(choice) => Ok(choice),
             Self::Other(kind) => Err(not_supported(
