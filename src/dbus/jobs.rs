@@ -4,6 +4,7 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use hearth_api::openai::{chat_response, decode_chat};
+use hearth_proto::bus::JOB_INTERFACE;
 use hearth_proto::{Answer, Failure, Submission};
 use tokio::sync::watch;
 use zbus::connection::Connection;
@@ -13,6 +14,7 @@ use zbus::object_server::{InterfaceRef, ObjectServer, SignalEmitter};
 use zbus::{OwnedObjectPath, interface};
 
 use super::callers::{BusCaller, Callers};
+use super::changed::{Changed, text};
 use super::options::{self, Options};
 use super::{Error, PATH, images};
 use crate::caller::Principal;
@@ -72,9 +74,15 @@ impl Job {
             .await?)
     }
 
-    /// The job has ended. Sent to its submitter only.
+    /// The job has ended. Sent to its submitter only. If it failed, the result is the message
+    /// and `error` the name of the D-Bus error that `GetResult` returns; else it is empty.
     #[zbus(signal)]
-    async fn finished(emitter: &SignalEmitter<'_>, state: &str, result: &str) -> zbus::Result<()>;
+    async fn finished(
+        emitter: &SignalEmitter<'_>,
+        state: &str,
+        result: &str,
+        error: &str,
+    ) -> zbus::Result<()>;
 
     /// queued, running, done, failed or cancelled.
     #[zbus(property)]
@@ -207,24 +215,11 @@ async fn publish(
     };
     loop {
         let now = view.borrow_and_update().clone();
-        let (job, to) = (interface.get().await, interface.signal_emitter());
-        if shown.queue_position != now.queue_position {
-            job.queue_position_changed(to).await?;
+        let to = interface.signal_emitter();
+        changed(&shown, &now).emit(to, JOB_INTERFACE).await?;
+        if shown.state != now.state && now.state.is_over() {
+            finished(daemon, to, &now).await?;
         }
-        if shown.priority != now.priority {
-            job.priority_changed(to).await?;
-        }
-        if shown.tokens_generated != now.tokens_generated {
-            job.tokens_generated_changed(to).await?;
-            job.progress_changed(to).await?;
-        }
-        if shown.state != now.state {
-            job.state_changed(to).await?;
-            if now.state.is_over() {
-                finished(daemon, to, &now).await?;
-            }
-        }
-        drop(job);
         shown = now;
         if !shown.state.is_over() {
             tokio::time::sleep(COALESCE).await;
@@ -235,6 +230,27 @@ async fn publish(
     }
 }
 
+fn changed(old: &JobView, new: &JobView) -> Changed {
+    let mut changed = Changed::default();
+    for (name, old, new) in [
+        ("QueuePosition", old.queue_position, new.queue_position),
+        (
+            "TokensGenerated",
+            old.tokens_generated,
+            new.tokens_generated,
+        ),
+    ] {
+        changed.add(name, (&old, &new), |value| (*value).into());
+    }
+    changed.add("Progress", (&old.progress, &new.progress), |p| (*p).into());
+    let priorities = (&old.priority, &new.priority);
+    changed.add("Priority", priorities, |priority| text(priority.as_str()));
+    changed.add("State", (&old.state, &new.state), |state| {
+        text(state.as_str())
+    });
+    changed
+}
+
 /// Emits `Finished` to the submitter only, since it contains the answer.
 async fn finished(
     daemon: &Daemon,
@@ -242,13 +258,13 @@ async fn finished(
     view: &JobView,
 ) -> zbus::Result<()> {
     let owner = Principal::Uid(view.uid);
-    let result = match daemon.jobs.result(owner, view.id).await {
-        Ok(result) => result,
-        Err(failure) => failure.message,
+    let (result, error) = match daemon.jobs.result(owner, view.id).await {
+        Ok(result) => (result, ""),
+        Err(failure) => (failure.message, failure.kind.names().bus),
     };
     let mut to = emitter.to_owned();
     if let Ok(name) = BusName::try_from(view.sender.clone()) {
         to = to.set_destination(name);
     }
-    Job::finished(&to, view.state.as_str(), &result).await
+    Job::finished(&to, view.state.as_str(), &result, error).await
 }

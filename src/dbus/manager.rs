@@ -14,6 +14,7 @@ use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, interface};
 use super::callers::{BusCaller, Callers};
 use super::options::{self, Options};
 use super::polkit::{self, Action};
+use super::publish::shown_celsius;
 use super::turn::{schema, turn};
 use super::values::{board, ranks, vectors};
 use super::{Error, FEATURES, jobs, models, sessions, stream};
@@ -267,6 +268,7 @@ impl Manager {
 
     /// Takes an inhibitor: the model is loaded if necessary and stays in memory until the
     /// cookie is released or the caller leaves the bus. The reason is logged.
+    #[zbus(out_args("cookie"))]
     async fn keep_loaded(
         &self,
         reason: String,
@@ -350,10 +352,11 @@ impl Manager {
         self.daemon.board.recent().await.verdict.thermal.as_str()
     }
 
-    /// Temperature of the hottest CPU zone; 0 without a sensor.
+    /// Temperature of the hottest CPU zone in steps of 0.5; 0 without a sensor. Its changes are
+    /// announced at most once a second.
     #[zbus(property)]
     async fn temperature_celsius(&self) -> f64 {
-        self.daemon.board.recent().await.temperature_celsius()
+        shown_celsius(self.daemon.board.recent().await.temperature_celsius())
     }
 
     /// normal, moderate, critical or emergency.

@@ -4,6 +4,7 @@
 //! client ever sees the name without them.
 
 mod callers;
+mod changed;
 mod error;
 mod images;
 mod jobs;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hearth_proto::ModelRef;
-use hearth_proto::bus::model_path;
+use hearth_proto::bus::{MODEL_INTERFACE, model_path};
 use zbus::connection::Connection;
 use zbus::message::Header;
 use zbus::object_server::{InterfaceRef, ObjectServer};
@@ -12,6 +12,7 @@ use zbus::{OwnedObjectPath, interface};
 
 use super::Error;
 use super::callers::{BusCaller, Callers};
+use super::changed::{Changed, text};
 use super::polkit::{self, Action};
 use crate::daemon::{Daemon, ModelStatus};
 
@@ -55,6 +56,7 @@ impl Model {
     /// Takes an inhibitor: the model is loaded if necessary and stays in memory until the
     /// cookie is given to `ReleaseKeepLoaded` or the caller leaves the bus. The reason is
     /// logged and shown in `Holds`.
+    #[zbus(out_args("cookie"))]
     async fn keep_loaded(
         &self,
         reason: String,
@@ -214,29 +216,26 @@ async fn show(interface: &InterfaceRef<Model>, status: ModelStatus) -> zbus::Res
         return Ok(());
     }
     let old = std::mem::replace(&mut model.status, status);
-    let (new, to) = (&model.status, interface.signal_emitter());
-    if old.state != new.state {
-        model.state_changed(to).await?;
+    let mut changed = Changed::default();
+    let (new, holds) = (&model.status, model.holds());
+    changed.add("State", (&old.state, &new.state), |state| {
+        text(state.as_str())
+    });
+    for (name, old, new) in [
+        ("SizeBytes", old.size_bytes, new.size_bytes),
+        ("MemoryBytes", old.memory_bytes, new.memory_bytes),
+    ] {
+        changed.add(name, (&old, &new), |value| (*value).into());
     }
-    if old.size_bytes != new.size_bytes {
-        model.size_bytes_changed(to).await?;
-    }
-    if old.memory_bytes != new.memory_bytes {
-        model.memory_bytes_changed(to).await?;
-    }
-    if old.context_size != new.context_size {
-        model.context_size_changed(to).await?;
-    }
-    if old.draft != new.draft {
-        model.draft_changed(to).await?;
-    }
-    if old.tasks != new.tasks {
-        model.tasks_changed(to).await?;
-    }
-    if old.holds != new.holds {
-        model.holds_changed(to).await?;
-    }
-    Ok(())
+    let contexts = (&old.context_size, &new.context_size);
+    changed.add("ContextSize", contexts, |size| (*size).into());
+    changed.add("Draft", (&old.draft, &new.draft), |draft| text(draft));
+    changed.add("Tasks", (&old.tasks, &new.tasks), |t| t.clone().into());
+    changed.add("Holds", (&old.holds, &new.holds), |_| holds.into());
+    drop(model);
+    changed
+        .emit(interface.signal_emitter(), MODEL_INTERFACE)
+        .await
 }
 
 /// Takes an inhibitor, which is released at the latest when its owner leaves the bus.

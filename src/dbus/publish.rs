@@ -2,54 +2,115 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use zbus::object_server::InterfaceRef;
 
-use super::Manager;
+use super::changed::{Changed, text};
+use super::{Manager, NAME};
 use crate::daemon::{Status, StatusWatch};
 
 /// Property changes are coalesced for this long: the queue and the thread count may change
 /// with every request.
 const COALESCE: Duration = Duration::from_millis(100);
+/// The temperature is announced at most this often.
+const TEMPERATURE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Emits PropertiesChanged for what changed, until the service ends.
 pub(super) async fn publish(interface: InterfaceRef<Manager>, mut status: StatusWatch) {
-    let mut shown = status.current();
-    while let Some(changed) = status.changed().await {
-        // Most readings of the board change nothing that is shown.
-        if changed == shown {
+    let mut shown = rounded(status.current());
+    let mut temperature_due = Instant::now();
+    loop {
+        // A temperature that was held back is announced when it is due.
+        let is_held_back = rounded(status.current()) != shown;
+        tokio::select! {
+            changed = status.changed() => if changed.is_none() { return },
+            () = tokio::time::sleep_until(temperature_due), if is_held_back => {}
+        }
+        if rounded(status.current()) == shown {
+            // Most readings of the board change nothing that is shown.
             continue;
         }
         tokio::time::sleep(COALESCE).await;
-        let now = status.current();
-        if let Err(error) = emit(&interface, &shown, &now).await {
+        let mut now = rounded(status.current());
+        let at = Instant::now();
+        if at < temperature_due {
+            now.temperature_celsius = shown.temperature_celsius;
+        } else {
+            temperature_due = at + TEMPERATURE_INTERVAL;
+        }
+        let changed = changed(&shown, &now);
+        if let Err(error) = changed.emit(interface.signal_emitter(), NAME).await {
             log::debug!("cannot emit PropertiesChanged: {error}");
         }
         shown = now;
     }
 }
 
-#[expect(clippy::float_cmp, reason = "every change is published")]
-async fn emit(interface: &InterfaceRef<Manager>, old: &Status, new: &Status) -> zbus::Result<()> {
-    let (manager, to) = (interface.get().await, interface.signal_emitter());
-    macro_rules! changed {
-        ($($field:ident => $emit:ident),* $(,)?) => {
-            $(if old.$field != new.$field { manager.$emit(to).await?; })*
-        };
+/// The status as the properties show it.
+fn rounded(status: Status) -> Status {
+    Status {
+        temperature_celsius: shown_celsius(status.temperature_celsius),
+        ..status
     }
-    changed! {
-        state => state_changed,
-        model => model_changed,
-        context_size => context_size_changed,
-        active_threads => active_threads_changed,
-        max_threads => max_threads_changed,
-        thermal_state => thermal_state_changed,
-        temperature_celsius => temperature_celsius_changed,
-        memory_state => memory_state_changed,
-        limit_reason => limit_reason_changed,
-        queue_length => queue_length_changed,
-        active_jobs => active_jobs_changed,
-        tokens_per_second => tokens_per_second_changed,
-        cpu => cpu_changed,
+}
+
+/// A temperature in steps of half a degree: sensors flicker.
+pub(super) fn shown_celsius(celsius: f64) -> f64 {
+    (celsius * 2.0).round() / 2.0
+}
+
+fn changed(old: &Status, new: &Status) -> Changed {
+    let mut changed = Changed::default();
+    changed.add("State", (&old.state, &new.state), |state| {
+        text(state.as_str())
+    });
+    for (name, old, new) in [
+        ("Model", &old.model, &new.model),
+        ("LimitReason", &old.limit_reason, &new.limit_reason),
+        ("Cpu", &old.cpu, &new.cpu),
+    ] {
+        changed.add(name, (old, new), |value| text(value));
     }
-    Ok(())
+    for (name, old, new) in [
+        ("ThermalState", old.thermal_state, new.thermal_state),
+        ("MemoryState", old.memory_state, new.memory_state),
+    ] {
+        changed.add(name, (&old, &new), |value| text(value));
+    }
+    for (name, old, new) in [
+        ("ContextSize", old.context_size, new.context_size),
+        ("ActiveThreads", old.active_threads, new.active_threads),
+        ("MaxThreads", old.max_threads, new.max_threads),
+        ("QueueLength", old.queue_length, new.queue_length),
+        ("ActiveJobs", old.active_jobs, new.active_jobs),
+    ] {
+        changed.add(name, (&old, &new), |value| (*value).into());
+    }
+    for (name, old, new) in [
+        (
+            "TemperatureCelsius",
+            old.temperature_celsius,
+            new.temperature_celsius,
+        ),
+        (
+            "TokensPerSecond",
+            old.tokens_per_second,
+            new.tokens_per_second,
+        ),
+    ] {
+        changed.add(name, (&old, &new), |value| (*value).into());
+    }
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown_celsius;
+
+    #[test]
+    fn temperatures_are_shown_in_half_degrees() {
+        for (read, shown) in [(45.2, 45.0), (45.25, 45.5), (45.74, 45.5), (0.0, 0.0)] {
+            assert!((shown_celsius(read) - shown).abs() < 1e-9, "{read}");
+        }
+    }
 }

@@ -74,10 +74,10 @@ async def main(address):
     told, overheard = asyncio.get_running_loop().create_future(), []
     job = await manager.call_submit(request("!slow a secret"), {"priority": Variant("s", "normal")})
     own = await interface(bus, job, NAME + ".Job")
-    own.on_finished(lambda state, result: told.set_result((state, result)))
+    own.on_finished(lambda *finished: told.set_result(finished))
     (await interface(other, job, NAME + ".Job")).on_finished(lambda *told: overheard.append(told))
-    state, result = await told
-    assert state == "done" and "a secret" in result, (state, result)
+    state, result, error = await told
+    assert (state, error) == ("done", "") and "a secret" in result, (state, result, error)
     assert json.loads(await own.call_get_result())["object"] == "chat.completion"
     # This reply arrives after any signal that was sent to the other connection.
     assert job in await jobs(other) and not overheard, overheard

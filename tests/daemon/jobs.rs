@@ -17,7 +17,7 @@ fn only_the_submitter_receives_the_result_of_a_job() {
     let (mut own, mut others) = (bus.listen(), other.listen());
     let job = bus.submit(&chat("the secret"), &Options::new()).unwrap();
     let finished = own.until("Finished").pop().unwrap();
-    let (state, result): (String, String) = finished.body().deserialize().unwrap();
+    let (state, result, _): (String, String, String) = finished.body().deserialize().unwrap();
     assert_eq!(state, "done");
     assert!(result.contains("the secret"), "{result}");
     assert_eq!(finished.header().path().unwrap().as_str(), job);

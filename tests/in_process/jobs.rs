@@ -65,8 +65,8 @@ async fn the_end_of_a_job_is_signalled_with_its_result() {
         .await
         .unwrap();
     let finished = signals.next("Finished").await;
-    let (state, result): (String, String) = finished.body().deserialize().unwrap();
-    assert_eq!(state, "done");
+    let (state, result, error): (String, String, String) = finished.body().deserialize().unwrap();
+    assert_eq!((state.as_str(), error.as_str()), ("done", ""));
     let result: Value = serde_json::from_str(&result).unwrap();
     assert_eq!(content(&result), "the secret");
     assert_eq!(finished.header().path().unwrap().as_str(), job);
@@ -76,6 +76,7 @@ async fn the_end_of_a_job_is_signalled_with_its_result() {
 async fn a_cancelled_job_has_that_state() {
     let world = World::new(Script::token_ms(5)).await;
     let bus = world.bus().await;
+    let mut signals = bus.listen().await;
     let options = Options::from([("priority", "background".into())]);
     let job = bus.submit(&body(&counted(50)), &options).await.unwrap();
     assert_eq!(bus.text(&job, JOB, "Priority").await, "background");
@@ -83,6 +84,13 @@ async fn a_cancelled_job_has_that_state() {
     let failure = bus.result(&job).await.unwrap_err();
     assert_eq!(failure.kind, Some(FailureKind::Cancelled));
     assert_eq!(bus.text(&job, JOB, "State").await, "cancelled");
+    let finished = signals.next("Finished").await;
+    let (state, message, error): (String, String, String) = finished.body().deserialize().unwrap();
+    assert_eq!(
+        (state.as_str(), error.as_str()),
+        ("cancelled", "org.hearthd.Inference1.Error.Cancelled")
+    );
+    assert!(message.contains("cancelled"), "{message}");
     // Again: nothing happens.
     bus.cancel(&job).await;
 }
