@@ -2,7 +2,9 @@
 
 use std::fs;
 
+use hearth_gguf::synthetic::{Projector, make_projector};
 use hearth_proto::FailureKind;
+use serde_json::Value;
 
 use crate::harness::{document, failure_kind, make_model, run, stderr, stdout, text};
 
@@ -46,6 +48,29 @@ fn fit_estimates_without_a_service() {
     assert_eq!(failure_kind(&broken), FailureKind::ModelInvalid);
     let unknown = run(&["--json", "fit", "no-such-model"]);
     assert_eq!(failure_kind(&unknown), FailureKind::ModelNotFound);
+}
+
+#[test]
+fn a_projector_is_counted_with_its_model() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("eye.gguf");
+    make_model(&file, "4,256,512,4,2,4000", "f16");
+    let fit = || document(&["fit", text(&file), "--memory", "500", "--json"]);
+    let alone = fit();
+    assert_eq!(alone["projector_bytes"], 0);
+
+    let shape = Projector::named("tiny-gemma3").expect("a shape");
+    let path = dir.path().join("mmproj-eye.gguf");
+    make_projector(&path, shape.for_width(256), 1).expect("a projector");
+    let both = fit();
+    let bytes = both["projector_bytes"].as_u64().expect("a number");
+    let size = fs::metadata(&path).expect("a file").len();
+    assert!(bytes >= size, "{bytes} for a file of {size}");
+    let total = |document: &Value| document["total_bytes"].as_u64().expect("a number");
+    assert_eq!(total(&both), total(&alone) + bytes);
+    // One of another model is not counted.
+    make_projector(&path, shape.for_width(320), 1).expect("a projector");
+    assert_eq!(fit()["projector_bytes"], 0);
 }
 
 #[test]
