@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use hearth_api::Chunks;
+use hearth_api::{Chunks, Progress};
 use hearth_proto::{Failure, StreamEvent};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::dispatch::Candidates;
 
@@ -15,6 +16,7 @@ const STATUS_WINDOW: Duration = Duration::from_secs(2);
 pub(super) struct Parts<C> {
     candidates: Candidates,
     chunks: C,
+    paces: Vec<Pace>,
     first: Option<(usize, StreamEvent)>,
     /// Objects to send, the next one last.
     ready: Vec<Value>,
@@ -41,6 +43,7 @@ impl<C: Chunks> Parts<C> {
         let mut ready = chunks.open();
         ready.reverse();
         Ok(Self {
+            paces: vec![Pace::default(); candidates.ids().len()],
             candidates,
             chunks,
             first,
@@ -69,9 +72,23 @@ impl<C: Chunks> Parts<C> {
             };
             self.ready = match event {
                 StreamEvent::Token {
-                    parts, logprobs, ..
-                } => self.chunks.token(index, parts, logprobs),
-                StreamEvent::Finished { reason, usage, .. } => {
+                    parts,
+                    generated,
+                    tokens,
+                    logprobs,
+                } => {
+                    let progress = self.pace(index).answer(generated);
+                    self.chunks.advance(index, &progress, &tokens);
+                    self.chunks.token(index, parts, logprobs)
+                }
+                StreamEvent::Finished {
+                    reason,
+                    stop_string,
+                    usage,
+                } => {
+                    if let Some(stop) = &stop_string {
+                        self.chunks.stopped_by(index, stop);
+                    }
                     let last = self.chunks.finish(index, reason, &usage);
                     self.over = self.chunks.is_over();
                     last
@@ -80,11 +97,68 @@ impl<C: Chunks> Parts<C> {
                     self.over = true;
                     return Some(Err(failure));
                 }
-                StreamEvent::Queued { .. }
-                | StreamEvent::Started { .. }
-                | StreamEvent::Prefill { .. } => Vec::new(),
+                StreamEvent::Started {
+                    prompt_tokens,
+                    cached_tokens,
+                } => {
+                    let progress = self.pace(index).start(prompt_tokens, cached_tokens);
+                    self.chunks.prompt(index, &progress)
+                }
+                StreamEvent::Prefill { done, .. } => {
+                    let progress = self.pace(index).prompt(done);
+                    self.chunks.prompt(index, &progress)
+                }
+                StreamEvent::Queued { .. } => Vec::new(),
             };
             self.ready.reverse();
         }
     }
+
+    fn pace(&mut self, index: usize) -> &mut Pace {
+        if index >= self.paces.len() {
+            self.paces.resize(index + 1, Pace::default());
+        }
+        &mut self.paces[index]
+    }
+}
+
+/// How far one answer is, and since when.
+#[derive(Clone, Debug, Default)]
+struct Pace {
+    progress: Progress,
+    began: Option<Instant>,
+    first_token: Option<Instant>,
+}
+
+impl Pace {
+    fn start(&mut self, prompt_tokens: u32, cached_tokens: u32) -> Progress {
+        self.began = Some(Instant::now());
+        self.progress = Progress {
+            prompt_tokens,
+            cached_tokens,
+            done_tokens: cached_tokens,
+            ..Progress::default()
+        };
+        self.progress
+    }
+
+    fn prompt(&mut self, done: u32) -> Progress {
+        self.progress.done_tokens = done;
+        self.progress.prompt_ms = self.began.map_or(0.0, milliseconds_since);
+        self.progress
+    }
+
+    fn answer(&mut self, generated: u32) -> Progress {
+        if self.first_token.is_none() {
+            self.prompt(self.progress.prompt_tokens);
+        }
+        let first = *self.first_token.get_or_insert_with(Instant::now);
+        self.progress.generated = generated;
+        self.progress.answer_ms = milliseconds_since(first);
+        self.progress
+    }
+}
+
+fn milliseconds_since(when: Instant) -> f64 {
+    when.elapsed().as_secs_f64() * 1000.0
 }

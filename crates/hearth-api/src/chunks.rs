@@ -3,6 +3,23 @@
 use hearth_proto::{AnswerPart, FinishReason, TokenLogprob, Usage};
 use serde_json::Value;
 
+/// How far an answer is, by the clock of the service.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// How many of these were found in the prefix cache.
+    pub cached_tokens: u32,
+    /// How many of these are done, cached ones included.
+    pub done_tokens: u32,
+    /// Tokens generated.
+    pub generated: u32,
+    /// Time from the beginning to the first token, or until now.
+    pub prompt_ms: f64,
+    /// Time since the first token.
+    pub answer_ms: f64,
+}
+
 /// Encodes the parts of answers as objects for the client. Answers are identified by their
 /// index; an unknown index gives no objects.
 pub trait Chunks {
@@ -10,6 +27,17 @@ pub trait Chunks {
     fn open(&mut self) -> Vec<Value> {
         Vec::new()
     }
+
+    /// Objects for a further part of a prompt.
+    fn prompt(&mut self, _index: usize, _progress: &Progress) -> Vec<Value> {
+        Vec::new()
+    }
+
+    /// The state of an answer with its next part, and the tokens of that part.
+    fn advance(&mut self, _index: usize, _progress: &Progress, _tokens: &[i32]) {}
+
+    /// The stop string of the request that ended an answer, before its end.
+    fn stopped_by(&mut self, _index: usize, _stop: &str) {}
 
     /// Objects for a further part of an answer.
     fn token(

@@ -17,4 +17,4 @@ mod scalars;
 mod shape;
 mod texts;
 
-pub use chunks::Chunks;
+pub use chunks::{Chunks, Progress};
