@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use hearth_api::{llama_server, ollama, openai};
+use hearth_api::{anthropic, llama_server, ollama, openai};
 use hearth_constraint as constraint;
 use hearth_proto::Failure;
 use hearth_proto::Submission;
@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((door, body)) = data.split_first() else {
         return;
     };
-    match door % 13 {
+    match door % 14 {
         0 => {
             if let Some(request) = fine(openai::decode_chat(body)) {
                 admit(&request.submission);
@@ -72,6 +72,11 @@ fuzz_target!(|data: &[u8]| {
         10 => drop(fine(llama_server::decode_rerank(body))),
         11 => {
             if let Some(request) = fine(llama_server::decode_infill(body)) {
+                admit(&request.submission);
+            }
+        }
+        12 => {
+            if let Some(request) = fine(anthropic::decode_messages(body)) {
                 admit(&request.submission);
             }
         }

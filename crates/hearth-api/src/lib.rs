@@ -2,6 +2,7 @@
 
 #![warn(missing_docs)]
 
+pub mod anthropic;
 mod chunks;
 mod content;
 mod date;

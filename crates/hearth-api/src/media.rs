@@ -75,7 +75,16 @@ pub(crate) fn images(field: &str, value: Option<&Value>) -> Result<Vec<Media>, F
     list.iter().enumerate().map(image).collect()
 }
 
-fn medium(place: &str, kind: MediaKind, data: &str, at: usize) -> Result<Media, Failure> {
+/// A picture or sound in base64, at a place in the text.
+///
+/// # Errors
+/// `InvalidArgs`, `NotSupported`; both name the field.
+pub(crate) fn medium(
+    place: &str,
+    kind: MediaKind,
+    data: &str,
+    at: usize,
+) -> Result<Media, Failure> {
     let bytes = decode_base64(data).map_err(|what| Failure::invalid_field(place, what))?;
     // The message begins with what is wrong with the picture.
     Media::new(kind, at, bytes).map_err(|failure| Failure {
