@@ -24,18 +24,25 @@ const LARGE_AT_ONCE: usize = 8;
 /// A body with pictures or sounds: one of the largest, in base64, and a conversation.
 const WITH_MEDIA: usize = 24 << 20;
 /// Where pictures and sounds may be sent.
-const MEDIA_PATHS: [&str; 6] = [
+const MEDIA_PATHS: [&str; 8] = [
     TRANSCRIPTIONS,
     "/v1/chat/completions",
     "/chat/completions",
     "/v1/responses",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
     "/api/chat",
     "/api/generate",
 ];
 /// Where every body is a form with a sound.
 const TRANSCRIPTIONS: &str = "/v1/audio/transcriptions";
 /// What only a body with pictures or sounds contains: a text alone has the lower limit.
-const MEDIA_MARKS: [&[u8]; 3] = [b";base64,", b"\"images\"", b"\"input_audio\""];
+const MEDIA_MARKS: [&[u8]; 4] = [
+    b";base64,",
+    b"\"base64\"",
+    b"\"images\"",
+    b"\"input_audio\"",
+];
 /// Seconds after which a refused client may try again.
 const RETRY_S: u32 = 5;
 

@@ -23,7 +23,7 @@ use crate::daemon::Daemon;
 use crate::dispatch::Candidates;
 
 /// Interval of the heartbeat while a stream is silent.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Chooses the class of a request where the client cannot add a field.
 const PRIORITY_HEADER: &str = "x-hearthd-priority";
 

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use hearth_proto::Failure;
 use serde_json::{Value, json};
 
+use super::anthropic::{self, AnthropicError};
 use super::ollama::OllamaError;
 
 /// A failure to be sent as a response.
@@ -19,6 +20,16 @@ impl ApiError {
     /// A failure with a status of its own.
     pub fn new(status: StatusCode, failure: Failure) -> Self {
         Self { status, failure }
+    }
+
+    /// Its status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The same failure with another status.
+    pub(super) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
     }
 
     /// OpenAI's error object.
@@ -55,8 +66,12 @@ impl ApiError {
         response
     }
 
-    /// The response to a request for this path: Ollama's endpoints have their own body.
+    /// The response to a request for this path: the endpoints of Ollama and of Anthropic have
+    /// their own bodies.
     pub(super) fn respond_at(self, path: &str) -> Response {
+        if anthropic::has_path(path) {
+            return AnthropicError::from(self).into_response();
+        }
         if path.starts_with("/api/") {
             return OllamaError::from(self).into_response();
         }

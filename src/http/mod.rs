@@ -1,8 +1,9 @@
-//! HTTP over the Unix socket, for clients of OpenAI and of Ollama, and for metrics.
+//! HTTP over the Unix socket, for clients of OpenAI, Anthropic and Ollama, and for metrics.
 //!
 //! Transports only translate. A connection that closes drops its handler and with it the
 //! request's `Stream`, which cancels only that request.
 
+mod anthropic;
 mod body;
 mod budget;
 mod chat;
@@ -31,7 +32,7 @@ use std::future::Future;
 
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
@@ -124,6 +125,7 @@ pub fn router(daemon: Daemon) -> Router {
         .route("/apply-template", post(tokens::apply_template))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
+        .merge(anthropic::routes())
         .merge(ollama::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
@@ -162,7 +164,11 @@ async fn metrics(State(daemon): State<Daemon>) -> Response {
     ([(header::CONTENT_TYPE, kind)], daemon.metrics().await).into_response()
 }
 
-async fn models(State(daemon): State<Daemon>) -> Response {
+/// The installed models, in the form of the client's API.
+async fn models(State(daemon): State<Daemon>, headers: HeaderMap, uri: Uri) -> Response {
+    if anthropic::is_asking(&headers) {
+        return anthropic::models(&daemon, &uri).await.into_response();
+    }
     let data: Vec<_> = daemon.models().await.iter().map(model_object).collect();
     Json(json!({"object": "list", "data": data})).into_response()
 }
@@ -171,9 +177,13 @@ async fn models(State(daemon): State<Daemon>) -> Response {
 async fn model(
     State(daemon): State<Daemon>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if anthropic::is_asking(&headers) {
+        return Ok(anthropic::model(&daemon, &id).await.into_response());
+    }
     let entry = daemon.model(&ModelRef::named(&id)).await?;
-    Ok(Json(model_object(&entry)))
+    Ok(Json(model_object(&entry)).into_response())
 }
 
 /// A model in the form of OpenAI's API.

@@ -23,7 +23,8 @@ fn every_response_matches_its_description() {
 
 #[test]
 fn exactly_the_existing_routes_are_described() {
-    let sources = ["src/http/mod.rs", "src/http/ollama.rs"].map(read).concat();
+    let sources = ["mod", "anthropic", "ollama"].map(|name| read(&format!("src/http/{name}.rs")));
+    let sources = sources.concat();
     let routes: BTreeSet<(&str, &str)> = sources
         .split(".route(\"")
         .skip(1)
@@ -53,6 +54,7 @@ fn exactly_the_existing_routes_are_described() {
 #[test]
 fn the_documented_client_versions_are_those_tested() {
     let locked = read("tests/clients/requirements.txt");
+    let locked_npm = read("tests/clients/npm/package-lock.json");
     let http = read("docs/api/http.md");
     let (_, table) = http.split_once("| Client | Version |").unwrap();
     let rows = table.lines().filter(|line| line.starts_with("| `"));
@@ -61,7 +63,11 @@ fn the_documented_client_versions_are_those_tested() {
         let name = row.split('`').nth(1).unwrap();
         let version = row.split(" | ").nth(1).unwrap();
         let pin = format!("\n{name}=={version} ");
-        assert!(locked.contains(&pin), "{row}");
+        let pin_npm = format!("\"node_modules/{name}\": {{\n      \"version\": \"{version}\"");
+        assert!(
+            locked.contains(&pin) || locked_npm.contains(&pin_npm),
+            "{row}"
+        );
         count += 1;
     }
     assert!(count > 5, "{count}");

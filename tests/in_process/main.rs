@@ -4,6 +4,7 @@
 //! connection, whose caller never leaves. Where the clock is paused, it advances as soon as
 //! every task waits for it.
 
+mod anthropic;
 mod board;
 mod bus;
 mod chats;
