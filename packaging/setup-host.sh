@@ -56,6 +56,9 @@ for part in "$@"; do
       # The official clients are Python packages (tests/clients).
       need python3 python3
       python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+      # Others are npm packages (tests/clients/npm).
+      need node nodejs
+      need npm npm
       # The page is tested in a browser; Playwright's own browser is no Debian package.
       need chromium chromium
       # The real polkitd evaluates the rules; it has no command of its own.

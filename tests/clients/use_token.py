@@ -5,6 +5,7 @@ usage: use_token.py URL TOKEN
 
 import sys
 
+import anthropic
 import ollama
 import openai
 
@@ -17,7 +18,18 @@ def ask(key):
     return client.chat.completions.create(model="fake", messages=QUESTION).choices[0].message.content
 
 
-assert ask(token) == "hello"
+def ask_anthropics(key):
+    client = anthropic.Anthropic(base_url=url, api_key=key)
+    return client.messages.create(model="fake", max_tokens=9, messages=QUESTION).content[0].text
+
+
+assert ask(token) == ask_anthropics(token) == "hello"
+try:
+    ask_anthropics("none")
+except anthropic.AuthenticationError as error:
+    assert error.body["error"]["type"] == "authentication_error", error
+else:
+    raise AssertionError("it was let in by Anthropic's client")
 for wrong in ("none", token[:-1], token + "x"):
     try:
         ask(wrong)

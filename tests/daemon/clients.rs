@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use crate::harness::{Daemon, Engine, Setup, root, text};
+use crate::real_models::real_model;
 
 /// The Python interpreter that has the client libraries.
 pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -33,16 +34,26 @@ pub fn listening(setup: Setup) -> (Daemon, String) {
     (daemon, format!("http://127.0.0.1:{port}"))
 }
 
-/// Runs a script against a daemon with the demo model.
-fn run(script: &str) {
-    let (daemon, url) = listening(Setup {
+/// A daemon with the demo model, and the address of its TCP socket.
+pub fn demo() -> (Daemon, String) {
+    listening(Setup {
         engine: Engine::Real,
         ..Setup::default()
-    });
+    })
+}
+
+/// A conversation with tools as a line of JSON, and the call that the demo model answers.
+pub fn example() -> String {
     let heldout = fs::read_to_string(root().join("packaging/demo-model/heldout.jsonl")).unwrap();
-    let example = heldout.lines().find(|l| l.contains("accept_call")).unwrap();
+    let example = heldout.lines().find(|l| l.contains("accept_call"));
+    example.unwrap().to_owned()
+}
+
+/// Runs a script against a daemon with the demo model.
+fn run(script: &str) {
+    let (daemon, url) = demo();
     let socket = daemon.socket().display().to_string();
-    run_with(script, &[&url, &socket, example]);
+    run_with(script, &[&url, &socket, &example()]);
 }
 
 /// Runs a script, which reports success with `ok`.
@@ -72,6 +83,26 @@ fn the_client_library_of_ollama_works() {
 #[test]
 fn the_client_library_of_openai_works() {
     run("use_openai.py");
+}
+
+#[test]
+fn the_client_library_of_anthropic_works() {
+    run("use_anthropic.py");
+}
+
+#[test]
+fn the_agent_loop_of_anthropics_client_works_with_a_real_model() {
+    let Some(model) = real_model("qwen2.5-coder-0.5b") else {
+        return;
+    };
+    let (daemon, url) = listening(Setup {
+        engine: Engine::Real,
+        config: "[model]\ndefault = \"tools\"\ncontext = 4096\n\
+                 [sampling]\ntool_call_mode = \"lenient\"\n",
+        ..Setup::default()
+    });
+    fs::copy(model, daemon.models().join("tools.gguf")).unwrap();
+    run_with("use_anthropic_tools.py", &[&url, "tools"]);
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod llama_server;
 mod memory;
 #[path = "../common/not_checked.rs"]
 mod not_checked;
+mod npm_clients;
 mod ollama;
 mod openapi;
 mod order;
