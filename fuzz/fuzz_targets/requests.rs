@@ -71,9 +71,15 @@ fuzz_target!(|data: &[u8]| {
         9 => drop(fine(ollama::decode_copy(body))),
         10 => drop(fine(llama_server::decode_rerank(body))),
         11 => {
-            if let Some(request) = fine(llama_server::decode_infill(body)) {
-                admit(&request.submission);
+            for decode in [llama_server::decode_infill, llama_server::decode_completion] {
+                let request = fine(decode(body));
+                for submission in request.iter().flat_map(|request| &request.submissions) {
+                    admit(submission);
+                }
             }
+            fine(llama_server::decode_tokenize(body));
+            fine(llama_server::decode_detokenize(body));
+            fine(llama_server::decode_embedding(body));
         }
         12 => {
             if let Some(request) = fine(anthropic::decode_messages(body)) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hearth_gguf::Header;
 use hearth_gguf::fit::Wanted;
-use hearth_proto::{EngineShape, Failure, FailureKind, ModelEntry, ModelRef, Use};
+use hearth_proto::{EngineShape, Failure, FailureKind, ModelEntry, ModelInfo, ModelRef, Use};
 
 use super::Daemon;
 use crate::engines::ResidentModel;
@@ -16,7 +16,7 @@ const CHATML: &str = "{%- for message in messages -%}\n  \
 {%- endfor -%}\n{%- if add_generation_prompt -%}\n  {{- '<|im_start|>assistant\\n' -}}\n{%- endif -%}";
 
 /// The settings with which a model is, or would be, served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Props {
     /// Its name.
     pub model: String,
@@ -33,6 +33,8 @@ pub struct Props {
     pub vision: bool,
     /// Whether it takes sounds.
     pub audio: bool,
+    /// What its engine reports; `None` if it is not loaded.
+    pub info: Option<ModelInfo>,
 }
 
 impl Daemon {
@@ -103,6 +105,7 @@ impl Daemon {
                 .clone()
                 .unwrap_or_else(|| CHATML.to_owned()),
             is_loaded: info.is_some(),
+            info: info.cloned(),
             vision: projector.vision,
             audio: projector.audio,
             model: model.name,

@@ -18,6 +18,7 @@ mod requests;
 mod rerank;
 mod resume;
 mod run;
+mod slots;
 mod stream;
 mod texts;
 mod tokens;
@@ -46,7 +47,9 @@ pub use prewarm::Prewarm;
 pub use render::Rendering;
 use requests::Requests;
 pub use rerank::{Ranking, Rerank};
+pub use slots::Processing;
 pub use stream::Stream;
+pub use tokens::{Tokenized, Tokenizing};
 
 /// What the dispatcher publishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

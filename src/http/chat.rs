@@ -43,7 +43,7 @@ pub(super) async fn chat(
     let places = candidates.not_enforced().to_vec();
     let mut response = if request.stream {
         let (ids, model) = (candidates.ids(), candidates.model());
-        let chunks = ChatStream::new(ids, model, request.include_usage);
+        let chunks = ChatStream::new(ids, model, request.include_usage).reporting(request.reports);
         start_stream(candidates, chunks).await?
     } else {
         Json(chat_response(&candidates.collect().await?)).into_response()

@@ -12,7 +12,7 @@ mod embeddings;
 mod error;
 mod half_close;
 mod health;
-mod infill;
+mod llama_server;
 mod lora;
 mod not_enforced;
 mod ollama;
@@ -32,7 +32,7 @@ use std::future::Future;
 
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
@@ -43,6 +43,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::board::BoardMonitor;
 use crate::caller::{Caller, Origin, Principal};
+use crate::clock::unix_seconds;
 use crate::daemon::Daemon;
 
 pub use error::ApiError;
@@ -105,8 +106,6 @@ pub fn router(daemon: Daemon) -> Router {
         .route("/health", get(health::health))
         .route("/v1/health", get(health::health))
         .route("/metrics", get(metrics))
-        .route("/props", get(props::props))
-        .route("/lora-adapters", get(lora::adapters))
         .route("/v1/models", get(models))
         .route("/models", get(models))
         .route("/v1/models/{id}", get(model))
@@ -117,15 +116,12 @@ pub fn router(daemon: Daemon) -> Router {
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/embeddings", post(embeddings::embeddings))
         .route("/v1/audio/transcriptions", post(transcriptions::transcribe))
-        .route("/infill", post(infill::infill))
         .route("/v1/rerank", post(rerank::rerank))
         .route("/v1/reranking", post(rerank::rerank))
         .route("/rerank", post(rerank::rerank))
         .route("/reranking", post(rerank::rerank))
-        .route("/apply-template", post(tokens::apply_template))
-        .route("/tokenize", post(tokens::tokenize))
-        .route("/detokenize", post(tokens::detokenize))
         .merge(anthropic::routes())
+        .merge(llama_server::routes())
         .merge(ollama::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
@@ -161,7 +157,16 @@ type Connection = ConnectInfo<Peer>;
 
 async fn metrics(State(daemon): State<Daemon>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], daemon.metrics().await).into_response()
+    let started = unix_seconds().saturating_sub(daemon.uptime().as_secs());
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        // As llama-server names it.
+        (
+            HeaderName::from_static("process-start-time-unix"),
+            started.into(),
+        ),
+    ];
+    (headers, daemon.metrics().await).into_response()
 }
 
 /// The installed models, in the form of the client's API.

@@ -37,7 +37,7 @@ const ABOUT: &str = concat!(
     ": a local service for language models.\n",
     "OpenAI's: POST /v1/chat/completions, POST /v1/completions, POST /v1/responses, POST /v1/embeddings, POST /v1/audio/transcriptions, GET /v1/models\n",
     "Anthropic's: POST /v1/messages, POST /v1/messages/count_tokens\n",
-    "llama-server's: POST /infill, POST /v1/rerank, POST /tokenize, POST /detokenize, GET /props, GET /lora-adapters\n",
+    "llama-server's: POST /completion, POST /infill, POST /embedding, POST /v1/rerank, POST /apply-template, POST /tokenize, POST /detokenize, GET /props, GET /slots, GET /lora-adapters\n",
     "Ollama's: POST /api/chat, POST /api/generate, POST /api/embed, POST /api/embeddings, GET /api/tags, GET /api/ps, POST /api/show, POST /api/pull, POST /api/copy, DELETE /api/delete, GET /api/version\n",
     "The service: GET /health, GET /metrics\n",
     "Browsers get a page with a chat and the state of the board.\n"

@@ -1,27 +1,17 @@
-//! `/apply-template`, `/tokenize` and `/detokenize`, in the form of llama.cpp's server.
+//! `/apply-template`, `/tokenize`, `/detokenize` and the tokens of a chat, in the form of
+//! llama.cpp's server.
 
 use axum::Json;
 use axum::extract::State;
+use hearth_api::llama_server::{decode_detokenize, decode_tokenize, tokenize_response};
 use hearth_api::openai::decode_chat;
-use hearth_proto::Failure;
-use serde::Deserialize;
+use hearth_proto::ModelRef;
 use serde_json::{Value, json};
 
 use super::body::Body;
 use super::{ApiError, Connection};
 use crate::daemon::Daemon;
-
-#[derive(Deserialize)]
-struct Text {
-    content: String,
-    #[serde(default)]
-    add_special: bool,
-}
-
-#[derive(Deserialize)]
-struct Tokens {
-    tokens: Vec<i32>,
-}
+use crate::dispatch::Tokenizing;
 
 /// The prompt that a chat request with this body would have.
 pub(super) async fn apply_template(
@@ -35,17 +25,39 @@ pub(super) async fn apply_template(
     Ok(Json(json!({"prompt": rendering.await?.text})))
 }
 
+/// The number of tokens of the prompt that a chat request with this body would have.
+pub(super) async fn input_tokens(
+    State(daemon): State<Daemon>,
+    connection: Connection,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let request = decode_chat(&body)?;
+    let caller = connection.0.caller();
+    let rendering = daemon.dispatcher.render(&caller, request.submission);
+    Ok(Json(
+        json!({"object": "response.input_tokens", "input_tokens": rendering.await?.tokens.len()}),
+    ))
+}
+
 pub(super) async fn tokenize(
     State(daemon): State<Daemon>,
     connection: Connection,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let request: Text = serde_json::from_slice(&body).map_err(invalid)?;
+    let request = decode_tokenize(&body)?;
     let caller = connection.0.caller();
-    let tokens = daemon
+    let model = ModelRef::from(request.model.as_deref());
+    let how = Tokenizing {
+        bos: request.add_special,
+        plain: !request.parse_special,
+        pieces: request.with_pieces,
+    };
+    let made = daemon
         .dispatcher
-        .tokenize(&caller, request.content, request.add_special);
-    Ok(Json(json!({"tokens": tokens.await?})))
+        .tokenize(&caller, &model, request.text, how)
+        .await?;
+    let pieces = request.with_pieces.then_some(made.pieces.as_slice());
+    Ok(Json(tokenize_response(&made.tokens, pieces)))
 }
 
 pub(super) async fn detokenize(
@@ -53,16 +65,12 @@ pub(super) async fn detokenize(
     connection: Connection,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let request: Tokens = serde_json::from_slice(&body).map_err(invalid)?;
+    let request = decode_detokenize(&body)?;
     let caller = connection.0.caller();
+    let model = ModelRef::from(request.model.as_deref());
     let text = daemon
         .dispatcher
-        .detokenize(&caller, request.tokens)
+        .detokenize(&caller, &model, request.tokens)
         .await?;
     Ok(Json(json!({"content": text})))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn invalid(error: serde_json::Error) -> ApiError {
-    Failure::invalid(format!("the request is not valid: {error}")).into()
 }

@@ -1,13 +1,15 @@
 //! Counters for `/metrics`, in OpenMetrics form (prometheus-client).
 
 mod board;
+mod llama_server;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hearth_proto::{FailureKind, Usage};
 use parking_lot::Mutex;
-use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,6 +20,7 @@ use crate::caller::Origin;
 use crate::daemon::{BoardSnapshot, Status};
 use crate::dispatch::Completed;
 use board::BoardMetrics;
+use llama_server::LlamaServerMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -62,6 +65,7 @@ pub struct Metrics {
     crashes: Counter,
     speed: FloatGauge,
     board: BoardMetrics,
+    llama_server: LlamaServerMetrics,
 }
 
 impl Default for Metrics {
@@ -126,6 +130,7 @@ impl Default for Metrics {
             ),
             speed: add(r, "tokens_per_second", "Decode speed of the last answer"),
             board: BoardMetrics::default(),
+            llama_server: LlamaServerMetrics::default(),
             registry: Registry::default(),
         };
         metrics.board.register(r);
@@ -203,6 +208,7 @@ impl Metrics {
                 .get_or_create(&Source { source })
                 .inc_by(tokens);
         }
+        self.llama_server.used(usage);
         self.prefill.observe(usage.prefill_ms / 1000.0);
         if usage.completion_tokens > 0 {
             let each = usage.decode_ms / f64::from(usage.completion_tokens);
@@ -249,9 +255,13 @@ impl Metrics {
         crashes.store(status.engine_crashes, Ordering::Relaxed);
         self.board.set(board);
         self.speed.set(status.tokens_per_second);
+        self.llama_server
+            .set(status.active_jobs, status.queue_length);
         let mut text = String::new();
         // Writing to a string cannot fail.
-        _ = encode(&mut text, &self.registry);
+        _ = encode_registry(&mut text, &self.registry);
+        _ = encode_registry(&mut text, &self.llama_server.registry);
+        _ = encode_eof(&mut text);
         text
     }
 }

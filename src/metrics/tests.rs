@@ -57,6 +57,8 @@ fn answers_are_counted_by_origin_and_source_of_the_prompt() {
     metrics.ended_in_queue(&bus, FailureKind::DeadlineExceeded);
     let status = Status {
         engine_crashes: 2,
+        active_jobs: 3,
+        queue_length: 4,
         ..Status::default()
     };
     let text = metrics.encode(&status, BoardSnapshot::default());
@@ -76,8 +78,20 @@ fn answers_are_counted_by_origin_and_source_of_the_prompt() {
         "hearthd_decode_token_seconds_count 3",
         "hearthd_decode_token_seconds_bucket{le=\"0.064\"} 3",
         "hearthd_engine_crashes_total 2",
+        "llamacpp:prompt_tokens_total 17",
+        "llamacpp:prompt_tokens_cached_total 13",
+        "llamacpp:prompt_seconds_total 1.5",
+        "llamacpp:tokens_predicted_total 12",
+        "llamacpp:predicted_tokens_seconds 20.0",
+        "llamacpp:n_tokens_max 14",
+        "llamacpp:requests_processing 3",
+        "llamacpp:requests_deferred 4",
     ] {
         let has = text.lines().any(|l| l == line);
         assert!(has, "no {line:?} in\n{text}");
     }
+    assert!(
+        text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1,
+        "{text}"
+    );
 }

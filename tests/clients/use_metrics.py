@@ -58,6 +58,7 @@ families, samples = read(url)
 for name, kind in TYPES.items():
     assert families[name].type == kind, (name, families.get(name))
     assert families[name].documentation, name
+assert families["llamacpp:prompt_tokens"].type == "counter"
 assert samples["requests_total", "finished", "tcp"] == 2
 assert samples["requests_total", "refused_model_not_found", "tcp"] == 1
 assert samples["prompt_cache_requests_total", "none"] == 1

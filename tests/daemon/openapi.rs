@@ -23,7 +23,8 @@ fn every_response_matches_its_description() {
 
 #[test]
 fn exactly_the_existing_routes_are_described() {
-    let sources = ["mod", "anthropic", "ollama"].map(|name| read(&format!("src/http/{name}.rs")));
+    let sources = ["mod", "anthropic", "llama_server", "ollama"];
+    let sources = sources.map(|name| read(&format!("src/http/{name}.rs")));
     let sources = sources.concat();
     let routes: BTreeSet<(&str, &str)> = sources
         .split(".route(\"")

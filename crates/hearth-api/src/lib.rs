@@ -17,5 +17,7 @@ mod sampling;
 mod scalars;
 mod shape;
 mod texts;
+mod timings;
 
 pub use chunks::{Chunks, Progress};
+pub use timings::Reports;

@@ -17,6 +17,10 @@ pub(crate) struct Whole(pub u32);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window(pub u32);
 
+/// The number of a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token(pub i32);
+
 /// A number truncated to an integer, as Ollama reads integers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Integer(pub i64);
@@ -37,7 +41,7 @@ pub(crate) struct Text(pub String);
 #[derive(Clone, Debug)]
 pub(crate) struct Stop(pub Vec<String>);
 
-deserialize_by_shape!(Float Whole Window Integer Seed Flag Text Stop);
+deserialize_by_shape!(Float Whole Window Token Integer Seed Flag Text Stop);
 
 /// Converts a field's value to the type that it holds.
 macro_rules! holds {
@@ -97,6 +101,22 @@ impl Shape<'_> for Window {
         }
         let whole = Whole::number::<E>(number);
         whole.map(|n| Self(n.0)).map_err(|_| refusal::<Self, E>())
+    }
+}
+
+impl Shape<'_> for Token {
+    const WHAT: &'static str = "must be the number of a token";
+
+    fn number<E: Error>(number: &Number) -> Result<Self, E> {
+        #[expect(clippy::cast_possible_truncation, reason = "checked")]
+        match number.as_f64() {
+            Some(f)
+                if f.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&f) =>
+            {
+                Ok(Self(f as i32))
+            }
+            _ => Err(refusal::<Self, E>()),
+        }
     }
 }
 

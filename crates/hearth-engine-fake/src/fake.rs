@@ -135,7 +135,9 @@ impl FakeBackend {
                 vision: false,
                 audio: false,
                 draft_problem: String::new(),
-                sampling: request.sampling.clone(),
+                bos_token: String::new(),
+                eos_token: String::new(),
+                sampling: Box::new(request.sampling.clone()),
                 load_ms: 0,
             },
             cells: BTreeMap::new(),
@@ -203,7 +205,7 @@ impl Tokenizer for FakeBackend {
         text.bytes().map(Token::from).collect()
     }
 
-    fn tokenize_plain(&self, text: &str) -> Vec<Token> {
+    fn tokenize_literal(&self, text: &str, _: bool) -> Vec<Token> {
         self.tokenize(text, false)
     }
 

@@ -20,6 +20,9 @@ mod order;
 #[path = "engine/process.rs"]
 mod process;
 
+#[path = "engine/stops.rs"]
+mod stops;
+
 use std::path::Path;
 
 use hearth_proto::{Command, RequestId};

@@ -1,5 +1,7 @@
 //! Splits an answer into content, reasoning and tool calls while it is generated.
 
+use std::borrow::Cow;
+
 use hearth_constraint::{Beginning, bare_calls, beginning};
 use hearth_proto::{AnswerPart, FinishReason, ToolCall};
 use serde_json::{Map, Value};
@@ -21,6 +23,8 @@ pub(super) struct AnswerReader {
     one_call: bool,
     /// An answer that begins with JSON is parsed as tool calls.
     is_lenient: bool,
+    /// The reasoning stays in the text.
+    kept: Option<KeptReasoning>,
     /// The answer so far.
     text: String,
     /// Its length in bytes when it was last parsed.
@@ -44,6 +48,7 @@ impl AnswerReader {
             thinking_ends: Vec::new(),
             one_call: false,
             is_lenient: false,
+            kept: None,
             text: String::new(),
             read_bytes: 0,
             emitted: Emitted::default(),
@@ -63,6 +68,12 @@ impl AnswerReader {
     /// Sets whether an answer that begins with JSON is parsed as tool calls.
     pub(super) fn lenient(mut self, is_lenient: bool) -> Self {
         self.is_lenient = is_lenient;
+        self
+    }
+
+    /// Sets that the reasoning stays in the text.
+    pub(super) fn keeping(mut self, kept: Option<KeptReasoning>) -> Self {
+        self.kept = kept;
         self
     }
 
@@ -147,10 +158,19 @@ impl AnswerReader {
     fn emit(&mut self, answer: &ParsedAnswer, calls: usize, is_over: bool) -> Vec<AnswerPart> {
         let mut parts = Vec::new();
         let reasoning = answer.reasoning.trim();
-        if let Some(more) = new_part(&mut self.emitted.reasoning, reasoning) {
+        let is_apart = self.kept.as_ref().is_none_or(|kept| kept.is_apart_too);
+        if is_apart && let Some(more) = new_part(&mut self.emitted.reasoning, reasoning) {
             parts.push(AnswerPart::Reasoning(more));
         }
-        if let Some(more) = new_part(&mut self.emitted.content, text_of(answer, is_over)) {
+        let text = text_of(answer, is_over);
+        let text = match &self.kept {
+            Some(kept) if !reasoning.is_empty() => {
+                let is_closed = !text.is_empty() || !answer.tool_calls.is_empty();
+                Cow::Owned(kept.text(reasoning, text, is_closed))
+            }
+            _ => Cow::Borrowed(text),
+        };
+        if let Some(more) = new_part(&mut self.emitted.content, &text) {
             parts.push(AnswerPart::Content(more));
         }
         let most = if self.one_call { calls.min(1) } else { calls };
@@ -171,6 +191,29 @@ impl AnswerReader {
         content(rest.unwrap_or_default().to_owned())
             .into_iter()
             .collect()
+    }
+}
+
+/// How reasoning is written into the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KeptReasoning {
+    /// The tag before it.
+    pub(super) start: String,
+    /// The tag after it.
+    pub(super) end: String,
+    /// Whether it is emitted apart from the text, too.
+    pub(super) is_apart_too: bool,
+}
+
+impl KeptReasoning {
+    /// The text with the reasoning before it; `is_closed` if the reasoning has ended.
+    fn text(&self, reasoning: &str, text: &str, is_closed: bool) -> String {
+        let Self { start, end, .. } = self;
+        if is_closed {
+            format!("{start}\n{reasoning}\n{end}\n\n{text}")
+        } else {
+            format!("{start}\n{reasoning}")
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::backend::{Backend, Progress};
 use super::clock;
 use super::link::Link;
 use super::pace::Pace;
-use super::texts::{self, Pooled};
+use super::texts::{self, Pooled, Tokenize};
 use super::worker::Worker;
 
 /// The idle time before prompts are written to disk: a conversation has pauses, and the
@@ -143,8 +143,20 @@ impl<B: Backend> MainLoop<B> {
                 }
             }
             Command::SetLimits(limits) => self.set_limits(limits),
-            Command::Tokenize { id, text, bos } => {
-                let event = texts::tokenize(&self.worker.backend, id, &text, bos);
+            Command::Tokenize {
+                id,
+                text,
+                bos,
+                plain,
+                pieces,
+            } => {
+                let wanted = Tokenize {
+                    text: &text,
+                    bos,
+                    plain,
+                    pieces,
+                };
+                let event = texts::tokenize(&self.worker.backend, id, &wanted);
                 self.link.send(&[event]);
             }
             Command::Detokenize { id, tokens } => {

@@ -18,13 +18,32 @@ pub(super) enum Pooled {
 /// The longest text that `Tokenize` takes, in bytes: it cannot be interrupted.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
+/// A text to tokenize, with the fields of `Command::Tokenize`.
+#[derive(Debug)]
+pub(super) struct Tokenize<'a> {
+    pub(super) text: &'a str,
+    pub(super) bos: bool,
+    pub(super) plain: bool,
+    pub(super) pieces: bool,
+}
+
 /// The tokens of a text.
-pub(super) fn tokenize(tokenizer: &impl Tokenizer, id: RequestId, text: &str, bos: bool) -> Event {
-    if let Err(failure) = check_bytes(text) {
+pub(super) fn tokenize(tokenizer: &impl Tokenizer, id: RequestId, wanted: &Tokenize<'_>) -> Event {
+    if let Err(failure) = check_bytes(wanted.text) {
         return Event::Failed { id, failure };
     }
-    let tokens = tokenizer.tokenize(text, bos);
-    Event::Tokenized { id, tokens }
+    let tokens = if wanted.plain {
+        tokenizer.tokenize_literal(wanted.text, wanted.bos)
+    } else {
+        tokenizer.tokenize(wanted.text, wanted.bos)
+    };
+    let named = if wanted.pieces {
+        tokens.as_slice()
+    } else {
+        &[]
+    };
+    let pieces = named.iter().map(|token| tokenizer.name(*token)).collect();
+    Event::Tokenized { id, tokens, pieces }
 }
 
 /// Refuses a text that takes too long to tokenize.

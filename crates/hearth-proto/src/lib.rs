@@ -27,6 +27,7 @@ pub mod picture;
 mod prefix;
 mod prompt;
 pub mod reading;
+mod reasoning;
 mod request;
 mod sampling;
 pub mod sound;
@@ -59,6 +60,7 @@ pub use offline::{
 pub use options::RequestOptions;
 pub use prefix::common_prefix;
 pub use prompt::{Infill, Prompt, PromptPart, Snippet};
+pub use reasoning::ReasoningFormat;
 pub use request::{
     COMPILE_STACK, CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow,
     Priority, RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,

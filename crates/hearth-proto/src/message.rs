@@ -141,10 +141,16 @@ pub struct ModelInfo {
     /// Why its draft model cannot be used; empty if it can, or if none was requested.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub draft_problem: String,
+    /// The text of the token that begins a text; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub bos_token: String,
+    /// The text of the token that ends one; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub eos_token: String,
     /// Sampling where a request sets none: the model file's recommendation over the configured
     /// defaults.
     #[serde(default)]
-    pub sampling: Sampling,
+    pub sampling: Box<Sampling>,
     /// Time from `Load` to ready.
     pub load_ms: u64,
 }
@@ -170,6 +176,12 @@ pub enum Command {
         text: String,
         /// Whether the beginning-of-sequence token is prepended, if the model has one.
         bos: bool,
+        /// Whether names of control tokens in it are ordinary text.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        plain: bool,
+        /// Whether the bytes of each token are wanted.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pieces: bool,
     },
     /// Convert tokens to a text.
     Detokenize {
@@ -303,6 +315,9 @@ pub enum Event {
         id: RequestId,
         /// The tokens.
         tokens: Vec<i32>,
+        /// If requested, the bytes of each; those of a control token are its name.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pieces: Vec<Vec<u8>>,
     },
     /// Answer to `Detokenize`.
     Detokenized {

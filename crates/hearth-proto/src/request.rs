@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lora, Media, Prompt, Sampling};
+use super::{Lora, Media, Prompt, ReasoningFormat, Sampling};
 
 /// Identifies a request: its number, which is unique for as long as the daemon runs, and above
 /// its 32 bits the run, which distinguishes it from requests before a restart.
@@ -302,6 +302,9 @@ pub struct GenerateRequest {
     /// Whether the model reasons first; `None` leaves it to the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking: Option<Thinking>,
+    /// Where the reasoning is in the answer.
+    #[serde(default, skip_serializing_if = "ReasoningFormat::is_default")]
+    pub reasoning_format: ReasoningFormat,
     /// The most tokens of reasoning; the engine then ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_budget: Option<u32>,

@@ -114,9 +114,14 @@ impl Session {
                     self.send(&Event::Failed { id, failure }).await?;
                 }
             }
-            Command::Tokenize { id, text, .. } => {
+            Command::Tokenize {
+                id, text, pieces, ..
+            } => {
                 let tokens = text.chars().map(token).collect();
-                self.send(&Event::Tokenized { id, tokens }).await?;
+                let named = text.chars().filter(|_| pieces);
+                let pieces = named.map(|c| c.to_string().into_bytes()).collect();
+                let event = Event::Tokenized { id, tokens, pieces };
+                self.send(&event).await?;
             }
             Command::Detokenize { id, tokens } => {
                 let text = tokens.into_iter().map(character).collect();
@@ -204,7 +209,9 @@ impl Session {
                 Some(_) => self.script.draft_problem.clone(),
                 None => String::new(),
             },
-            sampling: request.sampling.clone(),
+            bos_token: String::new(),
+            eos_token: String::new(),
+            sampling: Box::new(request.sampling.clone()),
             load_ms: u64::try_from(self.script.load_time.as_millis()).unwrap_or(u64::MAX),
         }
     }

@@ -1,15 +1,9 @@
 //! Filling in text: `/infill`.
 
-use hearth_proto::{
-    Answer, AnswerPart, Failure, FailureKind, FinishReason, Infill, Prompt, Snippet, TokenLogprob,
-    Usage,
-};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use hearth_proto::{Failure, FailureKind, Infill, Prompt, Snippet};
+use serde::Deserialize;
 
-use crate::Chunks;
-use crate::encode::value;
-use crate::openai::{ChatRequest, common};
+use super::completion::{CompletionRequest, bound};
 use crate::read::{object, read};
 use crate::scalars::{Integer, Text};
 use crate::shape::{List, Object};
@@ -36,36 +30,23 @@ struct SnippetFields {
 ///
 /// # Errors
 /// `InvalidArgs` naming the field, `NotSupported`.
-pub fn decode_infill(body: &[u8]) -> Result<ChatRequest, Failure> {
+pub fn decode_infill(body: &[u8]) -> Result<CompletionRequest, Failure> {
     let body = object(body)?;
-    let fields: InfillFields = read(&body)?;
-    let max_tokens = fields.max_tokens()?;
-    let mut request = common(&body, Prompt::Infill(fields.texts()?.into()))?;
-    if request.n != 1 {
+    let mut fields: InfillFields = read(&body)?;
+    let bound = bound(fields.n_predict.take());
+    let mut request = CompletionRequest::without_answers(&body, bound)?;
+    request.add(&body, Prompt::Infill(fields.texts()?.into()), bound, None)?;
+    if request.submissions.len() != 1 {
         return Err(Failure::of_field(
             FailureKind::NotSupported,
             "n",
             "must be 1: send a request for each answer",
         ));
     }
-    let limit = &mut request.submission.request.max_tokens;
-    *limit = max_tokens.or(*limit);
     Ok(request)
 }
 
 impl InfillFields {
-    /// llama.cpp's name for `max_tokens`; below 0 there is no limit.
-    fn max_tokens(&self) -> Result<Option<u32>, Failure> {
-        let limit = |n: &Integer| match n.0 {
-            0 => Err(Failure::invalid_field(
-                "n_predict",
-                "must be at least 1, or -1 for no limit",
-            )),
-            n => Ok(u32::try_from(n).unwrap_or(u32::MAX)),
-        };
-        self.n_predict.as_ref().map(limit).transpose()
-    }
-
     fn texts(self) -> Result<Infill, Failure> {
         let required = |name: &str, text: Option<Text>| {
             text.map(String::from)
@@ -88,130 +69,19 @@ impl InfillFields {
     }
 }
 
-/// A whole answer, or the end of a streamed one. Fields are sent in this order.
-#[derive(Serialize)]
-struct Completion<'a> {
-    index: usize,
-    content: &'a str,
-    model: &'a str,
-    stop: bool,
-    stop_type: &'static str,
-    tokens_predicted: u32,
-    tokens_evaluated: u32,
-    tokens_cached: u32,
-    truncated: bool,
-    timings: Timings,
-}
-
-#[derive(Serialize)]
-struct Timings {
-    cache_n: u32,
-    prompt_n: u32,
-    prompt_ms: f64,
-    prompt_per_token_ms: f64,
-    prompt_per_second: f64,
-    predicted_n: u32,
-    predicted_ms: f64,
-    predicted_per_token_ms: f64,
-    predicted_per_second: f64,
-}
-
-impl Timings {
-    fn new(usage: &Usage) -> Self {
-        let per = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
-        let prompt_n = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
-        let (prompt, predicted) = (f64::from(prompt_n), f64::from(usage.completion_tokens));
-        Self {
-            cache_n: usage.cached_tokens,
-            prompt_n,
-            prompt_ms: usage.prefill_ms,
-            prompt_per_token_ms: per(usage.prefill_ms, prompt),
-            prompt_per_second: per(prompt * 1000.0, usage.prefill_ms),
-            predicted_n: usage.completion_tokens,
-            predicted_ms: usage.decode_ms,
-            predicted_per_token_ms: per(usage.decode_ms, predicted),
-            predicted_per_second: usage.tokens_per_second(),
-        }
-    }
-}
-
-fn completion(content: &str, model: &str, reason: FinishReason, usage: &Usage) -> Value {
-    value(&Completion {
-        index: 0,
-        content,
-        model,
-        stop: true,
-        stop_type: match reason {
-            FinishReason::Stop => "eos",
-            FinishReason::Length => "limit",
-        },
-        tokens_predicted: usage.completion_tokens,
-        tokens_evaluated: usage.prompt_tokens,
-        tokens_cached: usage.cached_tokens,
-        truncated: false,
-        timings: Timings::new(usage),
-    })
-}
-
-/// The response with an answer.
-pub fn infill_response(answer: &Answer) -> Value {
-    completion(&answer.content, &answer.model, answer.reason, &answer.usage)
-}
-
-/// Encodes the parts of an answer.
-#[derive(Debug)]
-pub struct InfillStream {
-    model: String,
-    is_over: bool,
-}
-
-impl InfillStream {
-    /// A stream for an answer of this model.
-    pub fn new(model: &str) -> Self {
-        Self {
-            model: model.to_owned(),
-            is_over: false,
-        }
-    }
-}
-
-impl Chunks for InfillStream {
-    fn token(&mut self, index: usize, parts: Vec<AnswerPart>, _: Vec<TokenLogprob>) -> Vec<Value> {
-        let text = parts.into_iter().filter_map(|part| match part {
-            AnswerPart::Content(text) => Some(text),
-            AnswerPart::Reasoning(_) | AnswerPart::ToolCall(_) => None,
-        });
-        let content: String = text.collect();
-        if content.is_empty() {
-            return Vec::new();
-        }
-        let fields = [
-            ("index", index.into()),
-            ("content", content.into()),
-            ("stop", false.into()),
-        ];
-        let fields = fields.map(|(name, value)| (name.to_owned(), value));
-        vec![Value::Object(Map::from_iter(fields))]
-    }
-
-    fn finish(&mut self, _: usize, reason: FinishReason, usage: &Usage) -> Vec<Value> {
-        self.is_over = true;
-        vec![completion("", &self.model, reason, usage)]
-    }
-
-    fn is_over(&self) -> bool {
-        self.is_over
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use hearth_proto::RequestId;
-    use serde_json::json;
+    use hearth_proto::GenerateRequest;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn decode(body: &Value) -> Result<ChatRequest, Failure> {
+    fn only(mut request: CompletionRequest) -> GenerateRequest {
+        assert!(request.submissions.len() == 1 && !request.is_list);
+        request.submissions.remove(0).request
+    }
+
+    fn decode(body: &Value) -> Result<CompletionRequest, Failure> {
         decode_infill(body.to_string().as_bytes())
     }
 
@@ -224,7 +94,7 @@ mod tests {
         }));
         let request = request.unwrap();
         assert!(request.stream);
-        let request = request.submission.request;
+        let request = only(request);
         assert_eq!(
             (request.max_tokens, request.sampling.temperature),
             (Some(7), Some(0.0))
@@ -251,8 +121,12 @@ mod tests {
                 json!({"input_prefix": "", "input_suffix": "", "max_tokens": 3, "n_predict": -1}),
                 Some(u32::MAX),
             ),
+            (
+                json!({"input_prefix": "", "input_suffix": "", "n_predict": 0}),
+                Some(1),
+            ),
         ] {
-            let request = decode(&body).unwrap().submission.request;
+            let request = only(decode(&body).unwrap());
             assert_eq!(request.max_tokens, most, "{body}");
         }
     }
@@ -278,7 +152,6 @@ mod tests {
                 "input_extra[1].filename",
             ),
             (with("prompt", json!([1])), "prompt"),
-            (with("n_predict", json!(0)), "n_predict"),
             (with("n_predict", json!("x")), "n_predict"),
             (with("n", json!(2)), "n"),
             (with("top_p", json!(7)), "top_p"),
@@ -286,52 +159,5 @@ mod tests {
             let failure = decode(&body).unwrap_err();
             assert_eq!(failure.field.as_deref(), Some(field), "{body}: {failure}");
         }
-    }
-
-    #[test]
-    fn fields_are_those_of_llama_server() {
-        let usage = Usage {
-            prompt_tokens: 10,
-            cached_tokens: 6,
-            completion_tokens: 4,
-            prefill_ms: 8.0,
-            decode_ms: 16.0,
-            ..Usage::default()
-        };
-        let answer = Answer {
-            content: "x".into(),
-            reason: FinishReason::Length,
-            usage,
-            ..Answer::new(RequestId(1), "m")
-        };
-        let expected = json!({
-            "index": 0, "content": "x", "model": "m", "stop": true, "stop_type": "limit",
-            "tokens_predicted": 4, "tokens_evaluated": 10, "tokens_cached": 6,
-            "truncated": false,
-            "timings": {
-                "cache_n": 6,
-                "prompt_n": 4, "prompt_ms": 8.0, "prompt_per_token_ms": 2.0,
-                "prompt_per_second": 500.0,
-                "predicted_n": 4, "predicted_ms": 16.0, "predicted_per_token_ms": 4.0,
-                "predicted_per_second": 250.0,
-            },
-        });
-        assert_eq!(infill_response(&answer), expected);
-
-        let mut stream = InfillStream::new("m");
-        let part = |text: &str| vec![AnswerPart::Content(text.into())];
-        assert_eq!(
-            stream.token(0, part("x"), Vec::new()),
-            [json!({"index": 0, "content": "x", "stop": false})]
-        );
-        assert_eq!(stream.token(0, Vec::new(), Vec::new()), [Value::Null; 0]);
-        assert!(!stream.is_over());
-        let end = stream.finish(0, FinishReason::Stop, &Usage::default());
-        assert!(stream.is_over());
-        assert_eq!(
-            (&end[0]["content"], &end[0]["stop"], &end[0]["stop_type"]),
-            (&json!(""), &json!(true), &json!("eos"))
-        );
-        assert_eq!(end[0]["timings"]["prompt_per_second"], 0.0);
     }
 }

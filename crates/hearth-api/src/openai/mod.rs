@@ -8,6 +8,7 @@
 mod bias;
 mod completion;
 mod embeddings;
+mod extras;
 mod form;
 mod messages;
 mod options;

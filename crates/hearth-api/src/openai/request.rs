@@ -4,11 +4,13 @@ use hearth_proto::{Failure, FailureKind, Prompt, Submission};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::extras;
 use super::messages::{Messages, messages};
 use super::options::decode_options;
 use super::tools::Tools;
 use crate::read::{object, read};
 use crate::scalars::{Flag, Whole};
+use crate::timings::{Reports, reports};
 
 /// OpenAI's own limit.
 const TOP_LOGPROBS_MAX: u8 = 20;
@@ -26,6 +28,8 @@ pub struct ChatRequest {
     pub stream: bool,
     /// Whether the stream ends with a chunk of usage figures.
     pub include_usage: bool,
+    /// What else the stream reports.
+    pub reports: Reports,
 }
 
 impl ChatRequest {
@@ -83,6 +87,7 @@ pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, Failure> {
     };
     let mut request = common(&body, prompt)?;
     tools.apply(&mut request.submission.request);
+    extras::apply(&body, &mut request.submission.request)?;
     request.submission.request.logprobs = fields.logprobs()?;
     Ok(request)
 }
@@ -102,6 +107,7 @@ pub(crate) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
         n,
         stream: fields.stream.is_some_and(Into::into),
         include_usage: usage == Some(&Value::Bool(true)),
+        reports: reports(body)?,
         submission: decode_options(body)?.submission(prompt),
     })
 }

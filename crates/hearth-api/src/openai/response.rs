@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::encode::value;
+use crate::timings::Timings;
 
 /// Seconds since 1970, for OpenAI's `created`.
 pub(super) fn unix_seconds() -> u64 {
@@ -25,6 +26,8 @@ struct ChatResponse<'a> {
     system_fingerprint: &'static str,
     choices: Vec<Choice<'a>>,
     usage: UsageBody,
+    /// As llama-server reports them.
+    timings: Timings,
 }
 
 #[derive(Serialize)]
@@ -123,6 +126,7 @@ struct TokenBody {
 /// The `chat.completion` object, with one choice for each answer.
 pub fn chat_response(answers: &[Answer]) -> Value {
     let choice = |(index, answer)| Choice::new(index, answer);
+    let all = total(answers.iter().map(|answer| answer.usage));
     value(&ChatResponse {
         id: chat_id(answers.first().map(|answer| answer.id)),
         object: "chat.completion",
@@ -130,7 +134,8 @@ pub fn chat_response(answers: &[Answer]) -> Value {
         model: answers.first().map(|answer| answer.model.as_str()),
         system_fingerprint: FINGERPRINT,
         choices: answers.iter().enumerate().map(choice).collect(),
-        usage: usage(&total(answers.iter().map(|answer| answer.usage))),
+        usage: usage(&all),
+        timings: Timings::new(&all),
     })
 }
 

@@ -10,8 +10,9 @@ use super::response::{
     CallBody, FINGERPRINT, Logprobs, StreamUsage, UsageBody, chat_id, logprobs, tool_call, total,
     unix_seconds, usage,
 };
-use crate::Chunks;
 use crate::encode::value;
+use crate::timings::{Report, Reports};
+use crate::{Chunks, Progress};
 
 /// Encodes the parts of answers as `chat.completion.chunk` objects.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct ChatStream {
     model: String,
     created: u64,
     include_usage: bool,
+    reports: Reports,
     choices: Vec<Choice>,
 }
 
@@ -33,6 +35,7 @@ struct Choice {
     begun: bool,
     /// Probabilities of tokens whose text is still held back.
     logprobs: Vec<TokenLogprob>,
+    progress: Progress,
     /// Set when it is complete.
     usage: Option<Usage>,
 }
@@ -47,6 +50,8 @@ struct Chunk<'a> {
     choices: &'a [ChunkChoice],
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<StreamUsage>,
+    #[serde(flatten)]
+    report: Report,
 }
 
 #[derive(Serialize)]
@@ -79,6 +84,7 @@ impl ChatStream {
             calls: 0,
             begun: false,
             logprobs: Vec::new(),
+            progress: Progress::default(),
             usage: None,
         };
         Self {
@@ -86,16 +92,32 @@ impl ChatStream {
             model: model.to_owned(),
             created: unix_seconds(),
             include_usage,
+            reports: Reports::default(),
             choices: ids.iter().map(choice).collect(),
         }
     }
 
-    fn chunks(&self, choices: Vec<ChunkChoice>) -> Vec<Value> {
-        let chunk = |choice| self.chunk(&[choice], None);
-        choices.into_iter().map(chunk).collect()
+    /// The stream with these reports.
+    #[must_use]
+    pub fn reporting(self, reports: Reports) -> Self {
+        Self { reports, ..self }
     }
 
-    fn chunk(&self, choices: &[ChunkChoice], usage: Option<UsageBody>) -> Value {
+    /// A chunk for each of these; the last one reports.
+    fn chunks(&self, choices: Vec<ChunkChoice>, mut report: Report) -> Vec<Value> {
+        let last = choices.len().saturating_sub(1);
+        let chunk = |(at, choice)| {
+            let report = if at == last {
+                mem::take(&mut report)
+            } else {
+                Report::default()
+            };
+            self.chunk(&[choice], None, report)
+        };
+        choices.into_iter().enumerate().map(chunk).collect()
+    }
+
+    fn chunk(&self, choices: &[ChunkChoice], usage: Option<UsageBody>, report: Report) -> Value {
         value(&Chunk {
             id: &self.id,
             object: "chat.completion.chunk",
@@ -104,11 +126,27 @@ impl ChatStream {
             system_fingerprint: FINGERPRINT,
             choices,
             usage: self.include_usage.then(|| usage.into()),
+            report,
         })
     }
 }
 
 impl Chunks for ChatStream {
+    fn prompt(&mut self, index: usize, progress: &Progress) -> Vec<Value> {
+        let wanted = self.choices.get_mut(index);
+        let Some(choice) = wanted.filter(|_| self.reports.return_progress) else {
+            return Vec::new();
+        };
+        let delta = choice.empty(index);
+        self.chunks(vec![delta], Report::of_prompt(self.reports, progress))
+    }
+
+    fn advance(&mut self, index: usize, progress: &Progress, _: &[i32]) {
+        if let Some(choice) = self.choices.get_mut(index) {
+            choice.progress = *progress;
+        }
+    }
+
     fn token(
         &mut self,
         index: usize,
@@ -120,7 +158,8 @@ impl Chunks for ChatStream {
         };
         choice.logprobs.extend(logprobs);
         let choices = choice.read(index, parts);
-        self.chunks(choices)
+        let report = Report::of_answer(self.reports, &choice.progress);
+        self.chunks(choices, report)
     }
 
     /// The delta of the last chunk is empty: clients drop the content of a chunk with a
@@ -133,11 +172,16 @@ impl Chunks for ChatStream {
         let mut choices = choice.read(index, Vec::new());
         let reason = reason.with_calls(choice.calls);
         choices.push(choice.choice(index, Delta::default(), Some(reason)));
-        let mut chunks = self.chunks(choices);
-        if self.include_usage && self.is_over() {
-            let total = total(self.choices.iter().filter_map(|c| c.usage));
-            chunks.push(self.chunk(&[], Some(usage(&total))));
+        if !self.is_over() {
+            return self.chunks(choices, Report::default());
         }
+        let total = total(self.choices.iter().filter_map(|c| c.usage));
+        let report = Report::of_all(&total);
+        if !self.include_usage {
+            return self.chunks(choices, report);
+        }
+        let mut chunks = self.chunks(choices, Report::default());
+        chunks.push(self.chunk(&[], Some(usage(&total)), report));
         chunks
     }
 
@@ -165,16 +209,21 @@ impl Choice {
             choices.push(self.delta(index, delta));
         }
         if !self.begun {
-            let content = Some(String::new());
-            choices.push(self.delta(
-                index,
-                Delta {
-                    content,
-                    ..Delta::default()
-                },
-            ));
+            choices.push(self.empty(index));
         }
         choices
+    }
+
+    /// A choice without text; the first one names the role.
+    fn empty(&mut self, index: usize) -> ChunkChoice {
+        let content = (!self.begun).then(String::new);
+        self.delta(
+            index,
+            Delta {
+                content,
+                ..Delta::default()
+            },
+        )
     }
 
     fn delta(&mut self, index: usize, mut delta: Delta) -> ChunkChoice {

@@ -59,8 +59,13 @@ pub trait Tokenizer {
     /// prepends the BOS token where the model uses one.
     fn tokenize(&self, text: &str, add_bos: bool) -> Vec<Token>;
 
-    /// Tokenizes a text in which names of control tokens are ordinary text, without a BOS token.
-    fn tokenize_plain(&self, text: &str) -> Vec<Token>;
+    /// As [`Self::tokenize`], of a text in which names of control tokens are ordinary text.
+    fn tokenize_literal(&self, text: &str, add_bos: bool) -> Vec<Token>;
+
+    /// The same without a BOS token.
+    fn tokenize_plain(&self, text: &str) -> Vec<Token> {
+        self.tokenize_literal(text, false)
+    }
 
     /// The tokens for filling in text; `None` where the vocabulary has none.
     fn infill_tokens(&self) -> Option<InfillTokens>;
@@ -70,6 +75,11 @@ pub trait Tokenizer {
 
     /// The bytes of a token; control tokens have none.
     fn piece(&self, token: Token) -> Vec<u8>;
+
+    /// The bytes of a token, or the name of a control token.
+    fn name(&self, token: Token) -> Vec<u8> {
+        self.piece(token)
+    }
 
     /// The token with exactly this name, if there is one; includes control tokens.
     fn named(&self, name: &str) -> Option<Token> {

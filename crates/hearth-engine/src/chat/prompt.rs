@@ -1,9 +1,9 @@
 //! A rendered prompt, and how its answer is constrained and parsed.
 
 use hearth_constraint::ReasoningTags;
-use hearth_proto::{CallMode, Failure, FailureKind, GenerateRequest, Prompt};
+use hearth_proto::{CallMode, Failure, FailureKind, GenerateRequest, Prompt, ReasoningFormat};
 
-use crate::answer::AnswerReader;
+use crate::answer::{AnswerReader, KeptReasoning};
 use crate::chat_shim::{ChatError, Parser, Rendered, Trigger};
 
 /// A prompt, and how its answer is constrained and parsed.
@@ -49,7 +49,8 @@ impl ChatPrompt {
         let has_tools = matches!(&request.prompt, Prompt::Chat { tools, .. } if !tools.is_empty());
         let is_lenient = has_tools && request.call_mode == Some(CallMode::Lenient);
         let reader = AnswerReader::chat(parser, ends.unwrap_or_default(), request.one_call)
-            .lenient(is_lenient);
+            .lenient(is_lenient)
+            .keeping(kept_reasoning(request, reasoning.as_ref()));
         let controls = [rendered, reading]
             .map(|r| r.preserved_tokens.as_slice())
             .concat();
@@ -67,6 +68,23 @@ impl ChatPrompt {
             triggers,
         })
     }
+}
+
+/// How the reasoning is written into the text, where the request wants it there.
+fn kept_reasoning(
+    request: &GenerateRequest,
+    tags: Option<&ReasoningTags>,
+) -> Option<KeptReasoning> {
+    let tags = tags.filter(|_| request.reasoning_format != ReasoningFormat::Deepseek)?;
+    let trimmed = |tag: &str| tag.trim().to_owned();
+    Some(KeptReasoning {
+        start: trimmed(&tags.start),
+        end: tags
+            .ends
+            .first()
+            .map_or_else(String::new, |end| trimmed(end)),
+        is_apart_too: request.reasoning_format == ReasoningFormat::DeepseekLegacy,
+    })
 }
 
 fn reasoning(rendered: &Rendered, triggers: &[String]) -> Option<ReasoningTags> {

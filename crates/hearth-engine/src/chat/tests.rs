@@ -2,6 +2,7 @@
 //! which tests/llama-cpp/run.sh fetches.
 
 mod families;
+mod kept;
 mod reading;
 mod rendering;
 

@@ -21,7 +21,7 @@ impl Tokenizer for Bytes {
         text.bytes().map(token).collect()
     }
 
-    fn tokenize_plain(&self, text: &str) -> Vec<Token> {
+    fn tokenize_literal(&self, text: &str, _: bool) -> Vec<Token> {
         text.bytes().map(Token::from).collect()
     }
 

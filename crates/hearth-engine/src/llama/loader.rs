@@ -26,7 +26,7 @@ use super::media::MediaLibrary;
 use super::model::{LlamaModelBackend, chat_template};
 use super::recommended::recommended;
 use super::rope::Factors;
-use crate::backend::{Loader, Progress};
+use crate::backend::{Loader, Progress, Tokenizer as _};
 use crate::clock;
 
 /// Loads models with llama.cpp.
@@ -130,7 +130,7 @@ impl Loader for LlamaLoader {
         let facts = media.as_ref().map(MediaLibrary::facts).unwrap_or_default();
         let (draft, draft_problem) = self.draft(request, &model, &context, progress);
         let defaults = defaults(&model, &request.sampling);
-        Ok(LlamaModelBackend {
+        let mut backend = LlamaModelBackend {
             embedder: None,
             draft,
             adapters,
@@ -138,7 +138,7 @@ impl Loader for LlamaLoader {
             progress: Arc::clone(progress),
             settings: settings(kv_type, &context, factors) + &projector_settings(request),
             info: ModelInfo {
-                sampling: defaults.clone(),
+                sampling: Box::new(defaults.clone()),
                 vision: facts.vision,
                 audio: facts.audio,
                 draft_problem,
@@ -150,7 +150,11 @@ impl Loader for LlamaLoader {
             defaults,
             params,
             model: Arc::new(model),
-        })
+        };
+        let format = backend.chat_format();
+        backend.info.bos_token = format.bos;
+        backend.info.eos_token = format.eos;
+        Ok(backend)
     }
 }
 
@@ -264,7 +268,9 @@ impl LlamaLoader {
             draft_problem: String::new(),
             // Set later: the chat layer's, and the rest.
             chat: ChatAbilities::default(),
-            sampling: Sampling::default(),
+            bos_token: String::new(),
+            eos_token: String::new(),
+            sampling: Box::default(),
             load_ms: 0,
         }
     }

@@ -66,6 +66,13 @@ impl LlamaModelBackend {
     }
 }
 
+impl LlamaModelBackend {
+    /// Whether the vocabulary has this token: another one aborts the process.
+    fn is_known(&self, token: Token) -> bool {
+        (0..self.model.n_vocab()).contains(&token)
+    }
+}
+
 /// The failure of an embedding or a score.
 fn not_embedded(error: &DecodeError) -> Failure {
     match error {
@@ -108,8 +115,8 @@ impl Tokenizer for LlamaModelBackend {
         tokens.into_iter().map(|t| t.0).collect()
     }
 
-    fn tokenize_plain(&self, text: &str) -> Vec<Token> {
-        let tokens = self.model.vocab().tokenize(text.as_bytes(), false, false);
+    fn tokenize_literal(&self, text: &str, add_bos: bool) -> Vec<Token> {
+        let tokens = (self.model.vocab()).tokenize(text.as_bytes(), add_bos, false);
         tokens.into_iter().map(|t| t.0).collect()
     }
 
@@ -122,17 +129,20 @@ impl Tokenizer for LlamaModelBackend {
     }
 
     fn piece(&self, token: Token) -> Vec<u8> {
-        // An id out of range aborts the process.
-        if !(0..self.model.n_vocab()).contains(&token) {
+        // User-defined tokens such as <tool_call> are text; control tokens are not.
+        let vocab = self.model.vocab();
+        if self.is_known(token) && vocab.is_control(LlamaToken(token)) {
+            return Vec::new();
+        }
+        self.name(token)
+    }
+
+    fn name(&self, token: Token) -> Vec<u8> {
+        if !self.is_known(token) {
             return Vec::new();
         }
         let vocab = self.model.vocab();
-        let token = LlamaToken(token);
-        // User-defined tokens such as <tool_call> are text; control tokens are not.
-        if vocab.is_control(token) {
-            return Vec::new();
-        }
-        vocab.token_to_piece(token, true, None)
+        vocab.token_to_piece(LlamaToken(token), true, None)
     }
 
     fn is_end(&self, token: Token) -> bool {

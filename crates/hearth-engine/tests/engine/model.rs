@@ -51,6 +51,8 @@ fn control_tokens_are_one_and_text_is_bytes() {
         id,
         text: text.into(),
         bos: true,
+        plain: false,
+        pieces: false,
     };
     // Control tokens have no text.
     for (text, expected, back) in [("<|im_start|>", 1, ""), ("añ🔥", 7, "añ🔥"), ("", 0, "")]

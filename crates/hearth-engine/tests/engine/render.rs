@@ -19,6 +19,8 @@ fn tokens_of(engine: &mut Engine, text: &str) -> Vec<i32> {
         id: RequestId(1),
         text: text.into(),
         bos: true,
+        plain: false,
+        pieces: false,
     });
     match engine.next() {
         Event::Tokenized { tokens, .. } => tokens,

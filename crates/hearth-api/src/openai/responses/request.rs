@@ -14,6 +14,7 @@ use crate::openai::tools::Tools;
 use crate::read::{object, quote, read, read_value};
 use crate::scalars::{Flag, Text, Whole};
 use crate::shape::{List, Object, Shape, deserialize_by_shape, refusal};
+use crate::timings::Reports;
 
 /// A decoded request.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +102,7 @@ pub fn decode_responses(body: &[u8]) -> Result<ResponsesRequest, Failure> {
             n: 1,
             stream: fields.stream.is_some_and(Into::into),
             include_usage: false,
+            reports: Reports::default(),
         },
         echo: echo(&body),
     })
