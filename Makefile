@@ -7,7 +7,7 @@ RELEASE := --release --locked
 VERSION = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo run models test test-models test-chat test-kernels fuzz check doc deb deb-arm64 boot-test piuparts test-vm test-arm64-vm test-home-assistant test-home-assistant-real test-home-eval bench clean install-tools
+.PHONY: help setup build demo run models test test-models test-chat test-llama-server test-kernels fuzz check doc deb deb-arm64 boot-test piuparts test-vm test-arm64-vm test-home-assistant test-home-assistant-real test-home-eval bench clean install-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -51,6 +51,10 @@ test-models: build ## answer 20 prompts with each real model as llama.cpp does (
 
 test-chat: build ## run llama.cpp's own tests of its chat layer against the one that is built in (three minutes the first time)
 	@tests/llama-cpp/run.sh
+
+test-llama-server: build ## run llama.cpp's own tests of its server against Hearthd
+	@packaging/setup-host.sh test
+	@tests/llama-cpp/server.sh
 
 # Seconds for each target.
 TIME ?= 180
