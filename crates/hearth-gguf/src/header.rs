@@ -2,7 +2,7 @@
 
 use hearth_proto::Pooling;
 
-use super::{ElementType, Matrices, ProjectorHeader};
+use super::{ElementType, InfillMarks, Matrices, ProjectorHeader};
 
 /// What the daemon needs to know about a model file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Header {
     pub is_not_causal: bool,
     /// Whether the vocabulary has tokens that begin a turn of a chat.
     pub has_chat_marks: bool,
+    /// The tokens for filling in text that the vocabulary has.
+    pub infill: InfillMarks,
     /// `tokenizer.chat_template`; `None` where it has none, or a very long one.
     pub chat_template: Option<String>,
     /// What it says of a projector; `None` where it is none.

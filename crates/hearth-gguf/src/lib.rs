@@ -12,11 +12,14 @@ mod adapter;
 mod file_type;
 pub mod fit;
 mod header;
+mod infill;
 mod kind;
+mod metadata;
 mod projector;
 mod read;
 mod split;
 pub mod synthetic;
+mod template;
 mod types;
 pub mod write;
 
@@ -27,6 +30,8 @@ use hearth_proto::Pooling;
 pub use adapter::{AdapterError, Matrices, Matrix};
 pub use file_type::{FILE_TYPES, FileType};
 pub use header::{Header, Place, Recurrent, Shape, Weights};
+pub use infill::InfillMarks;
+pub use metadata::{MetaValue, read_metadata};
 pub use projector::{ProjectorHeader, projector_memory, projector_memory_max};
 use read::{BOOL, STRING, bounded, discard, flag, numbers, skip, string, text, texts, u32, u64};
 pub use split::{MergeError, PartName, merge};
@@ -58,6 +63,21 @@ const COUNT_MAX: u64 = 1 << 20;
 /// # Errors
 /// [`GgufError`]; never panics, and allocates no size that only the file claims.
 pub fn read_header(from: &mut impl Read) -> Result<Header, GgufError> {
+    let (tensors, pairs) = begin(from)?;
+    let mut header = Header::default();
+    for _ in 0..pairs {
+        let key = string(from)?;
+        let kind = u32(from)?;
+        pair(from, &key, kind, &mut header)?;
+    }
+    for _ in 0..tensors {
+        tensor(from, &mut header)?;
+    }
+    Ok(header)
+}
+
+/// Reads the beginning of a file: the number of tensors and that of key-values.
+fn begin(from: &mut impl Read) -> Result<(u64, u64), GgufError> {
     let mut magic = [0; 4];
     from.read_exact(&mut magic).map_err(|_| GgufError::Magic)?;
     if &magic != b"GGUF" {
@@ -69,17 +89,7 @@ pub fn read_header(from: &mut impl Read) -> Result<Header, GgufError> {
     }
     let tensors = bounded(u64(from)?, COUNT_MAX, "tensor count")?;
     let pairs = bounded(u64(from)?, COUNT_MAX, "key count")?;
-
-    let mut header = Header::default();
-    for _ in 0..pairs {
-        let key = string(from)?;
-        let kind = u32(from)?;
-        pair(from, &key, kind, &mut header)?;
-    }
-    for _ in 0..tensors {
-        tensor(from, &mut header)?;
-    }
-    Ok(header)
+    Ok((tensors, pairs))
 }
 
 fn pair(from: &mut impl Read, key: &str, kind: u32, header: &mut Header) -> Result<(), GgufError> {
@@ -104,11 +114,16 @@ fn pair(from: &mut impl Read, key: &str, kind: u32, header: &mut Header) -> Resu
         "general.size_label" if kind == STRING => header.size_label = string(from)?,
         "tokenizer.ggml.tokens" => {
             let mut has_marks = false;
-            let tokens = texts(from, kind, |token| has_marks |= kind::is_mark(token))?;
+            let infill = &mut header.infill;
+            let tokens = texts(from, kind, |token| {
+                has_marks |= kind::is_mark(token);
+                infill.see_token(token);
+            })?;
             header.shape.vocabulary = count(tokens);
             header.has_chat_marks = has_marks;
         }
         "tokenizer.ggml.merges" => header.shape.merges = count(skip(from, kind)?),
+        key if header.infill.see_key(key) => drop(skip(from, kind)?),
         key if key.starts_with("clip.") => projector::pair(from, key, kind, header)?,
         key => {
             // The format recommends the architecture as the first key, but does not require it.
@@ -311,6 +326,7 @@ mod tests {
             pooling: Pooling::None,
             is_not_causal: false,
             has_chat_marks: false,
+            infill: InfillMarks::default(),
             projector: None,
             architecture: "llama".into(),
             quantization: "Q8_0".into(),

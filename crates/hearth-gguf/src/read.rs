@@ -17,7 +17,7 @@ const TOKEN_MAX: usize = 64;
 
 pub(super) const BOOL: u32 = 7;
 pub(super) const STRING: u32 = 8;
-const ARRAY: u32 = 9;
+pub(super) const ARRAY: u32 = 9;
 
 /// Bytes of a scalar type.
 fn width(kind: u32) -> Option<u64> {
@@ -53,7 +53,7 @@ fn skip_nested(from: &mut impl Read, kind: u32, depth: u32) -> Result<u64, GgufE
     }
 }
 
-fn skip_elements(
+pub(super) fn skip_elements(
     from: &mut impl Read,
     inner: u32,
     count: u64,
@@ -139,7 +139,8 @@ fn whole(from: &mut impl Read, kind: u32) -> Result<u32, GgufError> {
     })
 }
 
-fn array(from: &mut impl Read) -> Result<(u32, u64), GgufError> {
+/// The type of an array's elements, and their number.
+pub(super) fn array(from: &mut impl Read) -> Result<(u32, u64), GgufError> {
     let inner = u32(from)?;
     let count = bounded(u64(from)?, ARRAY_MAX, "array length")?;
     Ok((inner, count))
@@ -192,7 +193,7 @@ pub(super) fn u64(from: &mut impl Read) -> Result<u64, GgufError> {
     bytes(from).map(u64::from_le_bytes)
 }
 
-fn bytes<const N: usize>(from: &mut impl Read) -> Result<[u8; N], GgufError> {
+pub(super) fn bytes<const N: usize>(from: &mut impl Read) -> Result<[u8; N], GgufError> {
     let mut bytes = [0; N];
     from.read_exact(&mut bytes)?;
     Ok(bytes)
