@@ -30,8 +30,26 @@ impl Dispatcher {
         model: &ModelRef,
         texts: Vec<String>,
     ) -> Result<Embeddings, Failure> {
+        self.embed_texts(caller, model, texts, Overlong::Refuse)
+            .await
+    }
+
+    /// As [`Self::embed`], with a choice for texts that are too long.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn embed_texts(
+        &self,
+        caller: &Caller,
+        model: &ModelRef,
+        texts: Vec<String>,
+        overlong: Overlong,
+    ) -> Result<Embeddings, Failure> {
         check_texts(&texts)?;
-        let worked = self.work_on(caller, model, &Embed, texts.into_iter());
+        let work = Embed {
+            truncate: overlong == Overlong::Cut,
+        };
+        let worked = self.work_on(caller, model, &work, texts.into_iter());
         let worked = worked.await?;
         let (user, sender) = (caller.principal, &caller.origin);
         let caller_unit = caller.unit.as_deref().unwrap_or_default();
@@ -49,8 +67,19 @@ impl Dispatcher {
     }
 }
 
+/// What to do with a text that is longer than the model's context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlong {
+    /// Fail with `ContextTooLong`.
+    Refuse,
+    /// Leave out its end.
+    Cut,
+}
+
 /// The vector of each text.
-struct Embed;
+struct Embed {
+    truncate: bool,
+}
 
 impl TextWork for Embed {
     type Output = Vec<f32>;
@@ -58,7 +87,8 @@ impl TextWork for Embed {
     const WHAT: &'static str = "text";
 
     fn command(&self, id: RequestId, text: String) -> Command {
-        Command::Embed { id, text }
+        let truncate = self.truncate;
+        Command::Embed { id, text, truncate }
     }
 
     fn output(event: Event) -> Option<(Self::Output, u32)> {

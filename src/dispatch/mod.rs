@@ -40,7 +40,7 @@ use crate::metrics::Metrics;
 use crate::models::ModelStore;
 pub(crate) use accept::check_bytes;
 pub use candidates::Candidates;
-pub use embed::Embeddings;
+pub use embed::{Embeddings, Overlong};
 pub(crate) use entry::Completed;
 use entry::PendingCommand;
 pub use prewarm::Prewarm;

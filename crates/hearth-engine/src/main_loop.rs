@@ -167,7 +167,10 @@ impl<B: Backend> MainLoop<B> {
                 let event = self.worker.render(&request);
                 self.link.send(&[event]);
             }
-            Command::Embed { id, text } => self.pooled.push_back((id, Pooled::Embed(text))),
+            Command::Embed { id, text, truncate } => {
+                self.pooled
+                    .push_back((id, Pooled::Embed { text, truncate }));
+            }
             Command::Rerank {
                 id,
                 query,

@@ -47,11 +47,34 @@ impl TokenizedPrompt {
         chat: &ChatLayer,
         request: &GenerateRequest,
     ) -> Result<Self, Failure> {
+        let context = context_of(backend, request);
+        let made = Self::within(backend, chat, request, context);
+        made.map_err(|failure| {
+            if failure.kind != FailureKind::ContextTooLong || context == backend.info().context_size
+            {
+                return failure;
+            }
+            let message = format!(
+                "the prompt does not fit into the {context} tokens that the request allows \
+                 (`num_ctx`): shorten the prompt, or allow more"
+            );
+            Failure { message, ..failure }
+        })
+    }
+
+    /// The same in a context of this size.
+    fn within<B: Backend>(
+        backend: &B,
+        chat: &ChatLayer,
+        request: &GenerateRequest,
+        context: u32,
+    ) -> Result<Self, Failure> {
         let (messages, tools) = match &request.prompt {
-            Prompt::Text(text) => return Ok(Self::plain(tokenize(backend, chat, text)?)),
-            Prompt::Mixed(parts) => return Ok(Self::plain(mixed::tokens(backend, chat, parts)?)),
+            Prompt::Text(text) => return Ok(Self::plain(tokenize(backend, chat, text, context)?)),
+            Prompt::Mixed(parts) => {
+                return Ok(Self::plain(mixed::tokens(backend, chat, parts, context)?));
+            }
             Prompt::Infill(texts) => {
-                let context = backend.info().context_size;
                 let tokens = infill::tokens(backend, texts, (context, request.max_tokens))?;
                 check_count(&tokens, context)?;
                 return Ok(Self::plain(tokens));
@@ -61,13 +84,13 @@ impl TokenizedPrompt {
         if request.prewarm
             && let Some(prefix) = chat.stable_prefix(request, messages, tools)
         {
-            return Ok(Self::plain(tokenize(backend, chat, &prefix)?));
+            return Ok(Self::plain(tokenize(backend, chat, &prefix, context)?));
         }
         let marked = media::marked(backend, messages)?;
         let messages = marked.as_ref().unwrap_or(messages);
         let render = |messages: &[Message]| {
             let prompt = chat.render(request, messages, tools)?;
-            let tokens = media::tokens(backend, chat, &prompt.text, messages)?;
+            let tokens = media::tokens(backend, chat, &prompt.text, messages, context)?;
             Ok((tokens, prompt))
         };
         let too_long = |result: &Result<_, Failure>| matches!(result, Err(failure) if failure.kind == FailureKind::ContextTooLong);
@@ -123,7 +146,7 @@ pub(super) fn render<B: Backend>(
     let (messages, tools) = match &request.prompt {
         Prompt::Text(text) => return Ok((text.clone(), all(text)?)),
         Prompt::Mixed(parts) => {
-            let tokens = mixed::tokens(backend, chat, parts)?;
+            let tokens = mixed::tokens(backend, chat, parts, context_of(backend, request))?;
             return Ok((mixed::text(backend, parts), tokens));
         }
         Prompt::Infill(texts) => {
@@ -158,13 +181,19 @@ fn remove_oldest_turn(messages: &mut Vec<Message>) -> bool {
     true
 }
 
+/// The most tokens of a request's prompt and answer together.
+pub(super) fn context_of(backend: &impl Backend, request: &GenerateRequest) -> u32 {
+    let context = backend.info().context_size;
+    request.context_max.map_or(context, |max| max.min(context))
+}
+
 /// The tokens of a prompt that fits into the context.
 pub(super) fn tokenize(
     backend: &impl Backend,
     chat: &ChatLayer,
     text: &str,
+    context: u32,
 ) -> Result<Vec<Token>, Failure> {
-    let context = backend.info().context_size;
     check_length(text, context)?;
     let tokens = tokens_of(backend, chat, text);
     check_count(&tokens, context)?;

@@ -16,7 +16,7 @@ use super::backend::{Backend, Decoder, Part, Token, Tokenizer};
 use super::chat::ChatLayer;
 use super::confidence::Tracker;
 use super::pieces::Pieces;
-use super::prompt::{TokenizedPrompt, tokenize};
+use super::prompt::{TokenizedPrompt, context_of, tokenize};
 use super::text_stream::TextStream;
 
 /// The drafts of a draft model for one answer.
@@ -85,7 +85,7 @@ impl<S> Sequence<S> {
         matcher: Option<Matcher>,
     ) -> Result<Self, Failure> {
         let adapters = AdapterSet::new(&request.lora, backend.adapters())?;
-        let context = backend.info().context_size;
+        let context = context_of(backend, request);
         let tokens = prompt.tokens;
         let prompt_tokens = as_u32(tokens.len());
         let room = context - prompt_tokens;
@@ -166,7 +166,7 @@ impl<S> Sequence<S> {
                 let text = chat
                     .stable_prefix(request, messages, tools)
                     .unwrap_or_default();
-                let tokens = tokenize(backend, chat, &text);
+                let tokens = tokenize(backend, chat, &text, context_of(backend, request));
                 // Where a text is cut, its last tokens may differ.
                 common_prefix(&self.tokens, tokens.iter().flatten())
             }

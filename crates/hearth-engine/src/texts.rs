@@ -1,16 +1,20 @@
 //! Requests about a text that need no sequence: its tokens, its embedding, its score.
 
-use hearth_proto::{Event, Failure, FailureKind, RequestId, Use};
+use hearth_proto::{Event, Failure, FailureKind, RequestId, Use, common_prefix};
 
 use super::as_u32;
 use super::backend::{Backend, Token, Tokenizer};
-use super::prompt::check_length;
+use super::prompt::{BYTES_PER_TOKEN, check_length};
 
 /// A text for the second context.
 #[derive(Debug)]
 pub(super) enum Pooled {
     /// Its embedding is wanted.
-    Embed(String),
+    Embed {
+        text: String,
+        /// Whether the end of a text that is too long is left out.
+        truncate: bool,
+    },
     /// The score of a document is wanted.
     Rank { query: String, document: String },
 }
@@ -67,14 +71,19 @@ pub(super) fn detokenize(tokenizer: &impl Tokenizer, id: RequestId, tokens: &[To
 /// The embedding or the score of a text.
 pub(super) fn pool(backend: &mut impl Backend, id: RequestId, text: &Pooled) -> Event {
     let made = match text {
-        Pooled::Embed(text) => embed(backend, id, text),
+        Pooled::Embed { text, truncate } => embed(backend, id, text, *truncate),
         Pooled::Rank { query, document } => rank(backend, id, query, document),
     };
     made.unwrap_or_else(|failure| Event::Failed { id, failure })
 }
 
-fn embed(backend: &mut impl Backend, id: RequestId, text: &str) -> Result<Event, Failure> {
-    let tokens = embeddable(backend, text)?;
+fn embed(
+    backend: &mut impl Backend,
+    id: RequestId,
+    text: &str,
+    truncate: bool,
+) -> Result<Event, Failure> {
+    let tokens = embeddable(backend, text, truncate)?;
     Ok(Event::Embedded {
         id,
         embedding: backend.embed(&tokens)?,
@@ -145,9 +154,12 @@ fn fill_in(template: &str, query: &str, document: &str) -> String {
 }
 
 /// The tokens of a text that this model can embed.
-fn embeddable(backend: &impl Backend, text: &str) -> Result<Vec<Token>, Failure> {
+fn embeddable(backend: &impl Backend, text: &str, truncate: bool) -> Result<Vec<Token>, Failure> {
     backend.info().kind.check(Use::Embedding)?;
     let most = backend.embedding_tokens_max();
+    if truncate {
+        return beginning(backend, text, most as usize);
+    }
     check_length(text, most)?;
     let tokens = backend.tokenize(text, true);
     match as_u32(tokens.len()) {
@@ -158,6 +170,24 @@ fn embeddable(backend: &impl Backend, text: &str) -> Result<Vec<Token>, Failure>
         )),
         _ => Ok(tokens),
     }
+}
+
+/// At most `most` tokens of a text: its first ones, and those that end every text.
+fn beginning(backend: &impl Backend, text: &str, most: usize) -> Result<Vec<Token>, Failure> {
+    // What is cut here cannot be among the first tokens, and takes long to tokenize.
+    let text = &text[..text.floor_char_boundary(most.saturating_mul(BYTES_PER_TOKEN))];
+    let mut tokens = backend.tokenize(text, true);
+    if tokens.is_empty() {
+        return Err(Failure::invalid("the text has no tokens"));
+    }
+    if tokens.len() > most {
+        let ends = backend.tokenize("", true);
+        let ends = common_prefix(tokens.iter().rev(), ends.iter().rev()).min(most);
+        let tail = tokens.split_off(tokens.len() - ends);
+        tokens.truncate(most - ends);
+        tokens.extend(tail);
+    }
+    Ok(tokens)
 }
 
 #[cfg(test)]

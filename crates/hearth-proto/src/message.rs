@@ -198,6 +198,9 @@ pub enum Command {
         id: RequestId,
         /// The text, without template.
         text: String,
+        /// Whether the end of a text that is too long is left out, instead of refusing it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        truncate: bool,
     },
     /// Compute how well a document matches a query; running answers continue between two of
     /// these.

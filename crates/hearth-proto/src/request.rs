@@ -277,6 +277,10 @@ pub struct GenerateRequest {
     /// Stop after this many tokens; `None`: until the model ends or the context is full.
     #[serde(default)]
     pub max_tokens: Option<u32>,
+    /// The most tokens of prompt and answer together, where that is less than the context;
+    /// `None`: the context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_max: Option<u32>,
     /// Stop strings: the answer ends before the first of them.
     #[serde(default)]
     pub stop: Vec<String>,

@@ -132,7 +132,12 @@ impl Session {
                 let tokens = text.chars().map(token).collect();
                 self.send(&Event::Rendered { id, text, tokens }).await?;
             }
-            Command::Embed { id, text } => {
+            Command::Embed { id, text, truncate } => {
+                let longest = self.context.saturating_sub(1) as usize;
+                let text = match text.char_indices().nth(longest) {
+                    Some((end, _)) if truncate => text[..end].to_owned(),
+                    _ => text,
+                };
                 let embedding = frequencies(&text);
                 self.pool(id, &text, move |tokens| Event::Embedded {
                     id,
@@ -220,7 +225,10 @@ impl Session {
         let id = request.id;
         let prompt = asked(&request).into_owned();
         let prompt_tokens = count(&prompt);
-        if prompt_tokens >= self.context {
+        let context = request
+            .context_max
+            .map_or(self.context, |max| max.min(self.context));
+        if prompt_tokens >= context {
             let failure = Failure::new(FailureKind::ContextTooLong, "it exceeds the context");
             return self.send(&Event::Failed { id, failure }).await;
         }

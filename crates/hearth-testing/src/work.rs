@@ -28,7 +28,10 @@ impl Work {
         let began = Instant::now();
         let mut pace = self.token_time;
         let resumed = u32::try_from(self.request.resume.len()).unwrap_or(u32::MAX);
+        let room = self.request.context_max;
+        let room = room.map(|max| max.saturating_sub(self.usage.prompt_tokens));
         let most = self.request.max_tokens.unwrap_or(u32::MAX);
+        let most = most.min(room.unwrap_or(u32::MAX));
         let (mut generated, mut reason) = (0, FinishReason::Stop);
         let mut steps = std::mem::take(&mut self.steps);
         if self.request.prewarm {

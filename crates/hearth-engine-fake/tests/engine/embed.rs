@@ -14,6 +14,7 @@ fn answers_go_on_between_two_texts() {
         engine.send(&Command::Embed {
             id: RequestId(id),
             text: "a".into(),
+            truncate: false,
         });
     }
     let mut vectors = 0;

@@ -56,15 +56,15 @@ pub(super) fn tokens(
     chat: &ChatLayer,
     text: &str,
     messages: &[Message],
+    context: u32,
 ) -> Result<(Vec<Token>, Pieces), Failure> {
     let media = messages.iter().flat_map(|message| &message.media);
     let media: Vec<Arc<Medium>> = media
         .map(|media| Medium::new(media).map(Arc::new))
         .collect::<Result<_, _>>()?;
     let Some(decoder) = backend.media_ref().filter(|_| !media.is_empty()) else {
-        return Ok((tokenize(backend, chat, text)?, Pieces::default()));
+        return Ok((tokenize(backend, chat, text, context)?, Pieces::default()));
     };
-    let context = backend.info().context_size;
     check_length(text, context)?;
     if text.matches(decoder.marker()).count() != media.len() {
         return Err(Failure::new(

@@ -15,8 +15,9 @@ pub(super) fn tokens(
     backend: &impl Backend,
     chat: &ChatLayer,
     parts: &[PromptPart],
+    context: u32,
 ) -> Result<Vec<Token>, Failure> {
-    let (context, vocabulary) = (backend.info().context_size, backend.info().vocab_size);
+    let vocabulary = backend.info().vocab_size;
     let is_known = |token: &&Token| u32::try_from(**token).is_ok_and(|token| token < vocabulary);
     let mut tokens = Vec::new();
     for (at, part) in parts.iter().enumerate() {

@@ -8,6 +8,7 @@ fn embed(engine: &mut Engine, text: &str) -> (Vec<f32>, u32) {
     engine.send(&Command::Embed {
         id: RequestId(1),
         text: text.into(),
+        truncate: false,
     });
     match engine.next() {
         Event::Embedded {
@@ -53,10 +54,40 @@ fn what_cannot_be_embedded_is_refused() {
         engine.send(&Command::Embed {
             id: RequestId(1),
             text: text.into(),
+            truncate: false,
         });
         match engine.next() {
             Event::Failed { failure, .. } => assert_eq!(failure.kind, kind),
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn the_end_of_a_long_text_may_be_left_out() {
+    let mut wanted = load(tiny_model());
+    wanted.context_size = 256;
+    let mut engine = Engine::start(&[]);
+    engine.load(&wanted).unwrap();
+    let mut embedded = |text: String| {
+        engine.send(&Command::Embed {
+            id: RequestId(1),
+            text,
+            truncate: true,
+        });
+        match engine.next() {
+            Event::Embedded {
+                embedding, tokens, ..
+            } => (embedding, tokens),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (short, tokens) = embedded("A lamp".into());
+    assert!(tokens < 256);
+    let (cut, tokens) = embedded(format!("A lamp{}", "x".repeat(3000)));
+    assert_eq!(tokens, 256);
+    assert!(cosine(&short, &cut) < 0.9999);
+    // What is left out does not matter, however much it is.
+    let (same, _) = embedded(format!("A lamp{}", "x".repeat(3_000_000)));
+    assert!(cosine(&cut, &same) > 0.9999);
 }

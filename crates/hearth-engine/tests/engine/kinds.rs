@@ -14,6 +14,7 @@ fn embed(engine: &mut Engine, text: &str) -> Result<Vec<f32>, FailureKind> {
     engine.send(&Command::Embed {
         id: RequestId(1),
         text: text.into(),
+        truncate: false,
     });
     match engine.next() {
         Event::Embedded { embedding, .. } => Ok(embedding),

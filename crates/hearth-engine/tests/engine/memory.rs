@@ -159,6 +159,7 @@ impl Case {
             engine.send(&Command::Embed {
                 id: RequestId(99),
                 text,
+                truncate: false,
             });
             let made = engine.until(|e| matches!(e, Event::Embedded { .. } | Event::Failed { .. }));
             assert!(matches!(made, Event::Embedded { .. }), "{made:?}");
