@@ -4,6 +4,7 @@
 //! its own.
 
 mod adapters;
+mod metadata;
 mod models;
 mod resident;
 mod snapshot;
@@ -28,6 +29,7 @@ use crate::models::ModelStore;
 use crate::prompt_cache::PromptCache;
 use crate::sessions::Sessions;
 use crate::tuning::Tuner;
+pub use metadata::Metadata;
 pub use models::Props;
 pub use resident::{ModelState, ModelStatus};
 pub use snapshot::BoardSnapshot;
@@ -57,6 +59,8 @@ pub struct Daemon {
     metrics: Arc<Metrics>,
     clock: Clock,
     events: Arc<Mutex<Option<mpsc::UnboundedReceiver<PoolEvent>>>>,
+    /// Held while the key-values of a file are read.
+    metadata_reads: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The status of all owners, and their changes.
@@ -110,6 +114,7 @@ impl Daemon {
             metrics,
             clock,
             events: Arc::new(Mutex::new(Some(events))),
+            metadata_reads: Arc::default(),
         };
         daemon.preload();
         daemon
@@ -127,6 +132,32 @@ impl Daemon {
             () = self.board.run() => {}
             () = self.tuner.run() => {}
             () = self.dispatcher.prewarm_after_loads() => {}
+            () = self.store.compute_digests(|| self.until_idle()) => {}
+        }
+    }
+
+    /// Waits until no model is being loaded and no request is there.
+    async fn until_idle(&self) {
+        let (mut pool, mut queue) = (self.pool.subscribe(), self.dispatcher.subscribe());
+        loop {
+            let is_loading = {
+                let pool = pool.borrow_and_update();
+                !pool.wanted.is_empty() || pool.resident.iter().any(|m| m.info.is_none())
+            };
+            let queued = {
+                let queue = queue.borrow_and_update();
+                queue.queued + queue.running
+            };
+            if !is_loading && queued == 0 {
+                return;
+            }
+            let changed = tokio::select! {
+                changed = pool.changed() => changed,
+                changed = queue.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hearth_gguf::Header;
 use hearth_gguf::fit::Wanted;
-use hearth_proto::{EngineShape, Failure, FailureKind, ModelEntry, ModelInfo, ModelRef, Use};
+use hearth_proto::{EngineShape, Failure, FailureKind, ModelEntry, ModelFeatures, ModelInfo, ModelRef, Use};
 
 use super::Daemon;
 use crate::engines::ResidentModel;
@@ -54,10 +54,27 @@ impl Daemon {
                 audio: projector.audio,
                 is_default: default.as_ref() == Some(&model.name),
                 adapters: adapters.map(|adapter| adapter.name.clone()).collect(),
+                sha256: self.store.digest(model).unwrap_or_default(),
                 ..entry(model, resident)
             }
         });
-        entries.collect()
+        let mut entries: Vec<ModelEntry> = entries.collect();
+        let derived = index.derived().iter().filter_map(|derived| {
+            let base = entries.iter().find(|entry| entry.name == derived.base)?;
+            (derived.name != derived.base).then(|| ModelEntry {
+                name: derived.name.clone(),
+                parent: derived.base.clone(),
+                modified_s: derived.modified_s,
+                sha256: derived.sha256.clone(),
+                packaged: false,
+                is_default: false,
+                ..base.clone()
+            })
+        });
+        let derived: Vec<ModelEntry> = derived.collect();
+        entries.extend(derived);
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
     }
 
     /// An installed model, by any of its names.
@@ -139,5 +156,19 @@ pub(super) fn entry(model: &StoredModel, resident: Option<&ResidentModel>) -> Mo
         draft: resident.and_then(|r| r.draft.clone()).unwrap_or_default(),
         adapters: Vec::new(),
         bases: Vec::new(),
+        parent: String::new(),
+        width: header.shape.width,
+        features: features(&header, resident),
+        sha256: String::new(),
+    }
+}
+
+/// By the engine, where it has loaded the model: it renders the template.
+fn features(header: &Header, resident: Option<&ResidentModel>) -> ModelFeatures {
+    let chat = resident.and_then(|r| r.info.as_ref()).map(|info| info.chat);
+    ModelFeatures {
+        tools: chat.map_or_else(|| header.takes_tools(), |chat| chat.native_tools),
+        thinking: chat.map_or_else(|| header.thinks(), |chat| chat.thinking),
+        infill: header.infill.is_complete(),
     }
 }

@@ -58,10 +58,15 @@ impl Dispatcher {
     async fn accept(
         &self,
         caller: &Caller,
-        submission: Submission,
+        mut submission: Submission,
         owner: Owner,
     ) -> Result<Option<Stream>, Failure> {
         let config = self.shared.config.get();
+        let derived = submission.model.as_deref();
+        let derived = derived.and_then(|name| self.shared.store.derived(name));
+        if let Some(derived) = derived {
+            derived.defaults.apply(&mut submission.request);
+        }
         check_size(&submission.request.prompt, config.queue.prompt_max_bytes)?;
         hearth_constraint::check(&submission.request)?;
         if self.shared.requests.lock().draining {

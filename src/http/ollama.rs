@@ -1,35 +1,36 @@
 //! `/api/…`: Ollama's endpoints.
 
+mod blobs;
+mod create;
+mod models;
+mod pull;
+mod show;
+
 use std::convert::Infallible;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::body::{Body as Sent, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, head, post};
 use axum::{Json, Router};
 use futures_util::stream;
 use hearth_api::ollama::{
-    Form, OllamaStream, Request, decode_chat, decode_copy, decode_embed, decode_generate,
-    decode_model, name_of, process, show as describe, tag, tagged,
+    Form, OllamaStream, Request, decode_chat, decode_embed, decode_generate, name_of, tagged,
 };
 use hearth_policy::holds::Keep;
-use hearth_proto::{Failure, FailureKind, KeepAlive, ModelEntry, ModelRef};
+use hearth_proto::{Failure, KeepAlive};
 use serde_json::{Value, json};
 
 use super::body::Body;
 use super::chat::set_priority;
-use super::embeddings::check_width;
 use super::stream::Parts;
 use super::{ApiError, Connection};
-use crate::caller::{Caller, Permission};
+use crate::caller::Caller;
 use crate::daemon::Daemon;
-use crate::dispatch::Embeddings;
+use crate::dispatch::{Embeddings, Overlong};
 
-/// The version of Ollama whose API is implemented. Clients compare it to know what they may
-/// request.
-const API_VERSION: &str = "0.12.0";
 const NDJSON: &str = "application/x-ndjson";
 
 /// A failure to be sent in Ollama's form.
@@ -66,13 +67,17 @@ pub(super) fn routes() -> Router<Daemon> {
         .route("/api/generate", post(generate))
         .route("/api/embed", post(embed))
         .route("/api/embeddings", post(embeddings))
-        .route("/api/tags", get(tags))
-        .route("/api/ps", get(ps))
-        .route("/api/show", post(show))
-        .route("/api/version", get(version))
-        .route("/api/pull", post(pull))
-        .route("/api/copy", post(copy))
-        .route("/api/delete", delete(remove))
+        .route("/api/tags", get(models::tags))
+        .route("/api/ps", get(models::ps))
+        .route("/api/show", post(show::show))
+        .route("/api/version", get(models::version))
+        .route("/api/pull", post(pull::pull))
+        .route("/api/push", post(pull::push))
+        .route("/api/copy", post(models::copy))
+        .route("/api/create", post(create::create))
+        .route("/api/blobs/{digest}", head(blobs::head))
+        .route("/api/blobs/{digest}", post(blobs::receive))
+        .route("/api/delete", delete(models::remove))
 }
 
 async fn chat(
@@ -146,7 +151,8 @@ async fn embed(
     body: Body,
 ) -> Answer {
     let elapsed = stopwatch(&daemon);
-    let (name, made) = vectors(&daemon, &connection, &headers, body).await?;
+    let made = vectors(&daemon, &connection, &headers, body, Overlong::Cut);
+    let (name, made) = made.await?;
     let took = u64::try_from(elapsed().as_nanos()).unwrap_or(u64::MAX);
     Ok(Json(json!({
         "model": name, "embeddings": made.vectors,
@@ -155,14 +161,15 @@ async fn embed(
     .into_response())
 }
 
-/// The older form: one text, one vector.
+/// The older form: one text, one vector. As in Ollama, a text that is too long is refused.
 async fn embeddings(
     State(daemon): State<Daemon>,
     connection: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let (_, made) = vectors(&daemon, &connection, &headers, body).await?;
+    let made = vectors(&daemon, &connection, &headers, body, Overlong::Refuse);
+    let (_, made) = made.await?;
     let vector = made.vectors.into_iter().next().unwrap_or_default();
     Ok(Json(json!({"embedding": vector})).into_response())
 }
@@ -173,8 +180,14 @@ async fn vectors(
     connection: &Connection,
     headers: &HeaderMap,
     body: Body,
+    overlong: Overlong,
 ) -> Result<(String, Embeddings), OllamaError> {
-    let request = decode_embed(&body)?;
+    let mut request = decode_embed(&body)?;
+    let overlong = match request.truncate {
+        None => overlong,
+        Some(true) => Overlong::Cut,
+        Some(false) => Overlong::Refuse,
+    };
     let caller = caller(connection, headers, request.keep_alive);
     let model = name_of(&request.name);
     if request.texts.is_empty() {
@@ -189,110 +202,23 @@ async fn vectors(
         };
         return Ok((request.name, nothing));
     }
+    let texts = std::mem::take(&mut request.texts);
     let made = daemon
         .dispatcher
-        .embed(&caller, &model.into(), request.texts)
+        .embed_texts(&caller, &model.into(), texts, overlong)
         .await;
     if let Ok(made) = &made {
         daemon.dispatcher.used(&caller, &made.model);
     }
-    let made = made?;
-    check_width(&made, request.dimensions)?;
+    let mut made = made?;
+    for vector in &mut made.vectors {
+        request.shorten(vector);
+    }
     let name = match request.name {
         name if name.is_empty() => tagged(&made.model),
         name => name,
     };
     Ok((name, made))
-}
-
-async fn tags(State(daemon): State<Daemon>) -> Response {
-    let models: Vec<Value> = daemon.models().await.iter().map(tag).collect();
-    Json(json!({"models": models})).into_response()
-}
-
-async fn ps(State(daemon): State<Daemon>) -> Response {
-    let (pool, models) = (daemon.pool.status(), daemon.models().await);
-    // The context size is known once the model has been loaded.
-    let loaded = models.iter().filter_map(|model| {
-        let info = pool.get(&model.name)?.info.as_ref()?;
-        let stays = daemon.pool.stays(&model.name);
-        Some(process(model, info.context_size, SystemTime::now(), stays))
-    });
-    Json(json!({"models": loaded.collect::<Vec<_>>()})).into_response()
-}
-
-async fn show(State(daemon): State<Daemon>, body: Body) -> Answer {
-    let (name, _) = decode_model(&body)?;
-    let model = installed(&daemon, &name)
-        .await
-        .ok_or_else(|| not_installed(&name))?;
-    Ok(Json(describe(&model)).into_response())
-}
-
-async fn version() -> Response {
-    let version = env!("CARGO_PKG_VERSION");
-    Json(json!({"version": API_VERSION, "hearthd": version})).into_response()
-}
-
-/// The daemon downloads nothing: pulling succeeds for an installed model only.
-async fn pull(State(daemon): State<Daemon>, body: Body) -> Answer {
-    let (name, streams) = decode_model(&body)?;
-    if installed(&daemon, &name).await.is_none() {
-        let message = format!(
-            "{name} is not installed, and the service has no network access: run `sudo hearthctl \
-             pull ollama:{name}`"
-        );
-        return Err(Failure::new(FailureKind::ModelNotFound, message).into());
-    }
-    let success = json!({"status": "success"});
-    if !streams {
-        return Ok(Json(success).into_response());
-    }
-    let manifest = json!({"status": "pulling manifest"});
-    Ok(lines_of(stream::iter([manifest, success])))
-}
-
-async fn copy(
-    State(daemon): State<Daemon>,
-    connection: Connection,
-    body: Body,
-) -> Result<StatusCode, OllamaError> {
-    let (source, destination) = decode_copy(&body)?;
-    let caller = connection.0.caller();
-    daemon
-        .store
-        .copy(
-            &caller,
-            &ModelRef::named(name_of(&source)),
-            name_of(&destination),
-        )
-        .await?;
-    Ok(StatusCode::OK)
-}
-
-async fn remove(
-    State(daemon): State<Daemon>,
-    connection: Connection,
-    body: Body,
-) -> Result<StatusCode, OllamaError> {
-    let (name, _) = decode_model(&body)?;
-    let caller = connection.0.caller();
-    daemon
-        .remove_model(&caller, Permission::ByRule, name_of(&name))
-        .await?;
-    Ok(StatusCode::OK)
-}
-
-async fn installed(daemon: &Daemon, name: &str) -> Option<ModelEntry> {
-    let models = daemon.models().await.into_iter();
-    models.into_iter().find(|model| model.name == name_of(name))
-}
-
-fn not_installed(name: &str) -> Failure {
-    Failure::new(
-        FailureKind::ModelNotFound,
-        format!("there is no model {name:?}: /api/tags lists the installed models"),
-    )
 }
 
 /// The caller, with the keep-alive that it set.

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use super::index::StoredModel;
 
 /// Prefix of the names of incomplete imports; such files are deleted at startup.
-const TEMPORARY_PREFIX: &str = ".import-";
+pub(super) const TEMPORARY_PREFIX: &str = ".import-";
 /// Bytes copied between two updates of the progress: large enough that the additional calls
 /// do not slow the copy down.
 const COPY_STEP: u64 = 32 << 20;
@@ -36,12 +36,18 @@ pub(super) fn remove_incomplete(imported: &Path) {
     }
 }
 
-/// Copies `from` into the folder of imported models under a temporary name and syncs it.
+/// Copies `from` into the folder of imported models under a temporary name and syncs it. It
+/// calls `report` with the bytes copied and those of the file.
 ///
 /// # Errors
 /// `InvalidArgs` for a bad name or a file that is not a regular one, `Io` when it
 /// cannot be copied; the incomplete copy is deleted.
-pub(super) fn receive(imported: &Path, name: &str, from: &mut File) -> Result<Import, Failure> {
+pub(super) fn receive(
+    imported: &Path,
+    name: &str,
+    from: &mut File,
+    report: impl Fn(u64, u64),
+) -> Result<Import, Failure> {
     check_name(name)?;
     let target = imported.join(format!("{name}.gguf"));
     if target.exists() {
@@ -72,7 +78,9 @@ pub(super) fn receive(imported: &Path, name: &str, from: &mut File) -> Result<Im
         .map_err(|e| failed("write", &e))?;
     from.rewind()
         .map_err(|e| failed("read the given file", &e))?;
-    copy(from, file.as_file_mut()).map_err(|e| failed("copy the model", &e))?;
+    let size = kind.len();
+    let report = |done| report(done, size);
+    copy(from, file.as_file_mut(), report).map_err(|e| failed("copy the model", &e))?;
     let permissions = fs::Permissions::from_mode(0o644);
     file.as_file()
         .set_permissions(permissions)
@@ -155,9 +163,15 @@ impl Import {
 /// Copies in the kernel, which shares the blocks where the file system supports it (btrfs,
 /// XFS). It copies in steps: the client that passed the descriptor sees the progress by its
 /// position, and the kernel moves that only at the end of a call.
-fn copy(from: &File, to: &mut File) -> io::Result<()> {
-    while io::copy(&mut from.take(COPY_STEP), to)? > 0 {}
-    Ok(())
+fn copy(from: &File, to: &mut File, report: impl Fn(u64)) -> io::Result<()> {
+    let mut done = 0;
+    loop {
+        report(done);
+        match io::copy(&mut from.take(COPY_STEP), to)? {
+            0 => return Ok(()),
+            copied => done += copied,
+        }
+    }
 }
 
 pub(super) fn taken(name: &str) -> Failure {
@@ -176,7 +190,14 @@ mod tests {
         let imported = root.path().join("imported");
         let source = root.path().join("source");
         fs::write(&source, "GGUF....").unwrap();
-        let received = || receive(&imported, "new", &mut File::open(&source).unwrap());
+        let received = || {
+            receive(
+                &imported,
+                "new",
+                &mut File::open(&source).unwrap(),
+                |_, _| (),
+            )
+        };
         drop(received().unwrap());
         assert_eq!(fs::read_dir(&imported).unwrap().count(), 0);
         received().unwrap().persist().unwrap();

@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use hearth_gguf::{Header, ProjectorHeader, read_header};
 use hearth_proto::{Failure, FailureKind, ModelKind, ModelRef, Use};
 
+use super::derived::{self, DerivedModel};
 use super::projectors::{self, ProjectorOf};
 
 /// An installed model file.
@@ -41,12 +42,14 @@ impl StoredModel {
 }
 
 /// All models by name, and all adapters; an imported file hides a packaged one of the same name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelIndex {
     models: Vec<StoredModel>,
     adapters: Vec<StoredModel>,
     /// Files that belong to models.
     projectors: Vec<StoredModel>,
+    /// Settings under names of their own.
+    derived: Vec<DerivedModel>,
 }
 
 impl ModelIndex {
@@ -71,6 +74,26 @@ impl ModelIndex {
             models,
             adapters,
             projectors,
+            derived: derived::scan(imported, &before.derived),
+        }
+    }
+
+    /// The models that are others with settings of their own, by name. One may have the name of
+    /// its base.
+    pub fn derived(&self) -> &[DerivedModel] {
+        &self.derived
+    }
+
+    /// The derived model of this name.
+    pub fn derived_as(&self, name: &str) -> Option<&DerivedModel> {
+        self.derived.iter().find(|derived| derived.name == name)
+    }
+
+    /// The name of the model whose file is used for this name.
+    pub fn base<'a>(&'a self, name: &'a str) -> &'a str {
+        match self.derived_as(name) {
+            Some(derived) if self.get(name).is_none() => &derived.base,
+            _ => name,
         }
     }
 

@@ -4,8 +4,13 @@
 //! the index, which is never locked while a file is open.
 
 mod adapters;
+mod blobs;
 mod check;
+mod derive;
+mod derived;
+mod digests;
 mod files;
+mod imports;
 mod index;
 mod projectors;
 
@@ -19,7 +24,12 @@ use tokio::sync::watch;
 
 use crate::caller::{Caller, Permission};
 use crate::changes::publish;
-use crate::config::{ConfigReader, ModelAdmins};
+use crate::config::{Config, ConfigReader, ModelAdmins};
+pub use blobs::Upload;
+pub use derived::{Defaults, DerivedModel};
+use digests::Digests;
+pub use imports::Copied;
+use imports::Imports;
 pub use index::{ModelIndex, StoredModel};
 pub use projectors::ProjectorOf;
 
@@ -39,6 +49,8 @@ struct Shared {
     index: watch::Sender<Arc<ModelIndex>>,
     /// Held while the folders are listed.
     scanning: tokio::sync::Mutex<()>,
+    digests: Digests,
+    imports: Imports,
 }
 
 impl ModelStore {
@@ -46,17 +58,23 @@ impl ModelStore {
     /// and lists the models.
     pub async fn open(config: ConfigReader) -> Self {
         let paths = config.get().paths.clone();
+        let imported = paths.models.clone();
+        let known = blocking(move || {
+            files::remove_incomplete(&imported);
+            digests::stored(&imported)
+        });
+        let known = known.await.unwrap_or_default();
         let store = Self {
             shared: Arc::new(Shared {
                 config,
+                digests: Digests::new(&paths.models, known),
                 imported: paths.models,
                 packaged: paths.models_packaged,
                 index: watch::Sender::default(),
                 scanning: tokio::sync::Mutex::default(),
+                imports: Imports::default(),
             }),
         };
-        let imported = store.shared.imported.clone();
-        _ = blocking(move || files::remove_incomplete(&imported)).await;
         store.refresh().await;
         store
     }
@@ -122,11 +140,10 @@ impl ModelStore {
         let config = self.shared.config.get();
         let index = self.index();
         let resolved = match model.name() {
-            Some(name) if index.get(name).is_none() => match config.model.aliases.get(name) {
-                Some(target) => ModelRef::named(target),
-                None => model.clone(),
-            },
-            _ => model.clone(),
+            Some(name) => {
+                ModelRef::Named(index.base(Self::aliased(&config, &index, name)).to_owned())
+            }
+            None => ModelRef::Default,
         };
         let specialist = index.specialist(purpose).map(|model| model.name.as_str());
         let default = match config.model.default_for(purpose) {
@@ -134,6 +151,14 @@ impl ModelStore {
             configured => configured,
         };
         (resolved, ModelRef::from(default))
+    }
+
+    /// What an alias stands for, where no model has its name; any other name as it is.
+    fn aliased<'a>(config: &'a Config, index: &ModelIndex, name: &'a str) -> &'a str {
+        if index.get(name).is_some() || index.derived_as(name).is_some() {
+            return name;
+        }
+        config.model.aliases.get(name).map_or(name, String::as_str)
     }
 
     /// Copies a file into the store, has the engine check it, and gives it its name.
@@ -150,7 +175,13 @@ impl ModelStore {
     ) -> Result<(), Failure> {
         self.check_admin(caller, permission)?;
         let (folder, wanted) = (self.shared.imported.clone(), name.to_owned());
-        let import = blocking(move || files::receive(&folder, &wanted, &mut file)).await??;
+        let running = Arc::new(self.shared.imports.begin(name));
+        let report = Arc::clone(&running);
+        let import = blocking(move || {
+            let report = |done, total| report.report(done, total);
+            files::receive(&folder, &wanted, &mut file, report)
+        });
+        let import = import.await??;
         let config = self.shared.config.get();
         let limit = Duration::from_secs(u64::from(config.engine.load_timeout_s));
         let engine = config.paths.engine_executable();
@@ -162,6 +193,11 @@ impl ModelStore {
         self.refresh().await;
         log::info!(uid:% = caller.principal, model = name; "model imported");
         Ok(())
+    }
+
+    /// How far a running import of this name is; the channel closes when it ends.
+    pub fn import_progress(&self, name: &str) -> Option<watch::Receiver<Copied>> {
+        self.shared.imports.watch(name)
     }
 
     /// Gives a model another name, and its projector that of the copy.
@@ -177,8 +213,12 @@ impl ModelStore {
     ) -> Result<(), Failure> {
         self.check_admin(caller, Permission::ByRule)?;
         let model = self.find(source).await?;
-        if self.index().file(name).is_some() {
-            return Err(files::taken(name));
+        self.check_free(name)?;
+        if let Some(derived) = source.name().and_then(|name| self.derived(name)) {
+            let base = derived.base.clone();
+            return self
+                .derive(caller, name, &base, (*derived.defaults).clone())
+                .await;
         }
         let (folder, source) = (self.shared.imported.clone(), model.name.clone());
         let projectors = self.index().projector_links(&model, name)?;
@@ -210,6 +250,9 @@ impl ModelStore {
         self.check_admin(caller, permission)?;
         // An alias is no name of a file.
         let index = self.refresh().await;
+        if self.remove_derived(&index, name).await? {
+            return Ok(());
+        }
         let wanted = ModelRef::named(name);
         let (model, projector) = if let Some(projector) = index.projector(name) {
             (projector.clone(), None)

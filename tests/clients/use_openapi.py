@@ -38,7 +38,7 @@ not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503, 529]
 # A random name is never that of an imported model, and the model is no reranker and takes no
 # sounds.
 RERANK = ["/v1/rerank", "/v1/reranking", "/rerank", "/reranking"]
-NEVER = ["DELETE /api/delete", "POST /v1/audio/transcriptions", *(f"POST {path}" for path in RERANK)]
+NEVER = ["DELETE /api/delete", "POST /api/push", "HEAD /api/blobs/{digest}", "POST /api/blobs/{digest}", "POST /api/create", "POST /v1/audio/transcriptions", *(f"POST {path}" for path in RERANK)]
 NDJSON = "application/x-ndjson"
 HERE = "#/components/schemas/"
 
@@ -93,8 +93,8 @@ def description(model):
             said = requests[schema]["properties"]
             said[name] = {"anyOf": [{"const": model}, said[name]]}
     for path in whole["paths"].values():
-        for operation in path.values():
-            content = operation["responses"]["200"].get("content", {})
+        for operation in (path[method] for method in path if method != "parameters"):
+            content = operation["responses"].get("200", {}).get("content", {})
             if NDJSON in content:
                 content[NDJSON]["schema"] = {"type": "array", "minItems": 1, "items": content[NDJSON]["schema"]}
     relocate(whole, {f"openapi/{name}": schemas for name, schemas in files.items()})

@@ -35,6 +35,7 @@ mod memory;
 mod not_checked;
 mod npm_clients;
 mod ollama;
+mod ollama_models;
 mod openapi;
 mod order;
 mod pictures;

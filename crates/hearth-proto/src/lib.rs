@@ -51,7 +51,7 @@ pub use message::{
     ChatAbilities, Command, DiskCache, Event, KvType, LoadRequest, ModelInfo, PROTOCOL_VERSION,
 };
 pub use model_ref::ModelRef;
-pub use models::{ModelEntry, check_name};
+pub use models::{ModelEntry, ModelFeatures, check_name};
 pub use offline::{
     Accuracy, BenchJob, BenchResult, Divergence, ImatrixJob, ImatrixResult, JudgeJob, JudgeResult,
     OfflineEvent, OfflineJob, QuantizeJob, QuantizeResult, Question, Reference, ShapeJob,

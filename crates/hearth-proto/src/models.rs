@@ -45,6 +45,25 @@ pub struct ModelEntry {
     pub adapters: Vec<String>,
     /// The installed models that it fits, by name, if it is an adapter.
     pub bases: Vec<String>,
+    /// The model that it is derived from; empty if it is none of these.
+    pub parent: String,
+    /// Numbers of an embedding; 0 where unknown.
+    pub width: u32,
+    /// What its chat template and its vocabulary offer.
+    pub features: ModelFeatures,
+    /// The SHA-256 of its file, in hexadecimal; empty until it is known.
+    pub sha256: String,
+}
+
+/// What a model offers beyond its kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ModelFeatures {
+    /// Its chat template describes tools.
+    pub tools: bool,
+    /// It may reason before it answers.
+    pub thinking: bool,
+    /// It can fill in text between two others.
+    pub infill: bool,
 }
 
 impl ModelEntry {

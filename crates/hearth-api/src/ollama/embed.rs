@@ -8,7 +8,7 @@ use super::keep_alive::KeepAliveField;
 use super::options::options;
 use super::request::{NameFields, stream};
 use crate::read::{object, read};
-use crate::scalars::{Text, Whole};
+use crate::scalars::{Flag, Text, Whole};
 use crate::shape::Object;
 use crate::texts::Texts;
 
@@ -21,6 +21,8 @@ pub struct Embed {
     pub texts: Vec<String>,
     /// Dimensions of a vector; `None`: all.
     pub dimensions: Option<u32>,
+    /// Whether a text that is too long is cut; `None`: as the endpoint does.
+    pub truncate: Option<bool>,
     /// The keep-alive after the answer; `None`: as configured.
     pub keep_alive: Option<KeepAlive>,
 }
@@ -31,6 +33,7 @@ struct EmbedFields {
     /// The older name.
     prompt: Option<Texts>,
     dimensions: Option<Whole>,
+    truncate: Option<Flag>,
     keep_alive: Option<KeepAliveField>,
     options: Option<Object<Map<String, Value>>>,
 }
@@ -51,9 +54,25 @@ pub fn decode_embed(body: &[u8]) -> Result<Embed, Failure> {
     Ok(Embed {
         name: read::<NameFields>(&body)?.name(),
         texts,
-        dimensions: fields.dimensions.map(Into::into),
+        dimensions: fields.dimensions.map(Into::into).filter(|n| *n > 0),
+        truncate: fields.truncate.map(Into::into),
         keep_alive: fields.keep_alive.map(|field| field.0),
     })
+}
+
+impl Embed {
+    /// Shortens a vector to the wanted dimensions. What remains has length one again.
+    pub fn shorten(&self, vector: &mut Vec<f32>) {
+        let wanted = self.dimensions.and_then(|n| usize::try_from(n).ok());
+        let Some(wanted) = wanted.filter(|n| *n < vector.len()) else {
+            return;
+        };
+        vector.truncate(wanted);
+        let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
+        if length > 0.0 {
+            vector.iter_mut().for_each(|v| *v /= length);
+        }
+    }
 }
 
 /// Decodes a request about one model: its name, and whether to stream.
@@ -148,10 +167,35 @@ mod tests {
             (json!({"options": 1}), "options"),
             (json!({"options": {"num_ctx": "x"}}), "options.num_ctx"),
             (json!({"dimensions": 0.5}), "dimensions"),
+            (json!({"dimensions": -1}), "dimensions"),
+            (json!({"truncate": "yes"}), "truncate"),
         ] {
             let error = read(body).unwrap_err();
             assert_eq!(error.field.as_deref(), Some(field));
         }
+    }
+
+    #[test]
+    fn truncate_is_read() {
+        let read = |body: Value| decode_embed(body.to_string().as_bytes()).unwrap().truncate;
+        assert_eq!(read(json!({})), None);
+        assert_eq!(read(json!({"truncate": false})), Some(false));
+        assert_eq!(read(json!({"truncate": true})), Some(true));
+    }
+
+    #[test]
+    fn a_vector_is_shortened_to_length_one() {
+        let shortened = |dimensions: Value| {
+            let body = json!({"dimensions": dimensions}).to_string();
+            let mut vector = vec![0.48, 0.36, 0.8];
+            decode_embed(body.as_bytes()).unwrap().shorten(&mut vector);
+            vector
+        };
+        for kept in [json!(null), json!(0), json!(3), json!(7)] {
+            assert_eq!(shortened(kept), [0.48, 0.36, 0.8]);
+        }
+        let two = shortened(json!(2));
+        assert!(two.len() == 2 && (two[0] - 0.8).abs() < 1e-6 && (two[1] - 0.6).abs() < 1e-6);
     }
 
     proptest! {

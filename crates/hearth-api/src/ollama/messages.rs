@@ -54,7 +54,7 @@ impl MessageFields {
         media.extend(more);
         let asked = self.tool_calls.unwrap_or_default().0;
         let mut message = Message {
-            role,
+            role: role.to_lowercase(),
             content,
             media,
             reasoning_content: self.thinking.map(Into::into).unwrap_or_default(),

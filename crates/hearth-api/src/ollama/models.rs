@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hearth_proto::{ModelEntry, ModelKind};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::timestamp;
@@ -37,6 +37,7 @@ struct Tag<'a> {
     size: u64,
     digest: String,
     details: Details<'a>,
+    capabilities: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -55,23 +56,19 @@ struct Process<'a> {
     draft: &'a str,
 }
 
-#[derive(Serialize)]
-struct Shown<'a> {
-    details: Details<'a>,
-    model_info: Map<String, Value>,
-    capabilities: Vec<&'static str>,
-    modified_at: String,
-}
-
 /// Family, size and quantization of a model.
 #[derive(Serialize)]
-struct Details<'a> {
-    parent_model: &'static str,
+pub(super) struct Details<'a> {
+    parent_model: &'a str,
     format: &'static str,
     family: &'a str,
     families: Vec<&'a str>,
     parameter_size: String,
     quantization_level: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    context_length: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    embedding_length: u32,
     /// The adapters that a request may name; not among Ollama's fields.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     adapters: &'a [String],
@@ -87,6 +84,7 @@ pub fn tag(model: &ModelEntry) -> Value {
         size: model.total_bytes(),
         digest: digest(model),
         details: details(model),
+        capabilities: capabilities(model),
     })
 }
 
@@ -111,61 +109,52 @@ pub fn process(
     })
 }
 
-/// The answer of `/api/show`.
-pub fn show(model: &ModelEntry) -> Value {
-    let architecture = &model.architecture;
-    let mut model_info = Map::new();
-    if !architecture.is_empty() {
-        model_info.insert("general.architecture".into(), architecture.as_str().into());
-        model_info.insert("general.parameter_count".into(), model.parameters.into());
-        let context_length = format!("{architecture}.context_length");
-        model_info.insert(context_length, model.context_train.into());
-    }
-    value(&Shown {
-        details: details(model),
-        model_info,
-        capabilities: capabilities(model),
-        modified_at: modified_at(model),
-    })
-}
-
 /// In Ollama's terms; it has none for a model that cannot be used.
-fn capabilities(model: &ModelEntry) -> Vec<&'static str> {
-    let mut all = match model.kind {
-        None | Some(ModelKind::Chat) => vec!["completion", "tools"],
-        Some(ModelKind::Base) => vec!["completion"],
-        Some(ModelKind::Embedding) => vec!["embedding"],
-        Some(_) => Vec::new(),
-    };
-    if model.vision {
-        all.push("vision");
-    }
-    if model.audio {
-        all.push("audio");
-    }
-    all
+pub(super) fn capabilities(model: &ModelEntry) -> Vec<&'static str> {
+    let is_chat = matches!(model.kind, None | Some(ModelKind::Chat));
+    let completes = is_chat || model.kind == Some(ModelKind::Base);
+    let all = [
+        (completes, "completion"),
+        (is_chat && model.features.tools, "tools"),
+        (is_chat && model.features.thinking, "thinking"),
+        (completes && model.features.infill, "insert"),
+        (model.vision, "vision"),
+        (model.audio, "audio"),
+        (model.kind == Some(ModelKind::Embedding), "embedding"),
+    ];
+    let has = all.into_iter().filter(|(has, _)| *has);
+    has.map(|(_, name)| name).collect()
 }
 
-fn details(model: &ModelEntry) -> Details<'_> {
+pub(super) fn details(model: &ModelEntry) -> Details<'_> {
     let family = model.architecture.as_str();
     Details {
-        parent_model: "",
+        parent_model: &model.parent,
         format: "gguf",
         family,
         families: Some(family).filter(|f| !f.is_empty()).into_iter().collect(),
         parameter_size: parameter_size(model.parameters),
         quantization_level: &model.quantization,
+        context_length: model.context_train,
+        embedding_length: model.width,
         adapters: &model.adapters,
     }
 }
 
-fn modified_at(model: &ModelEntry) -> String {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "for serde")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+pub(super) fn modified_at(model: &ModelEntry) -> String {
     timestamp(UNIX_EPOCH + Duration::from_secs(model.modified_s))
 }
 
-/// Identifies this version of the file. It is not a hash of its bytes, which are too many
-/// to read.
+/// The SHA-256 of the file; until it is known, what identifies this version of it.
 fn digest(model: &ModelEntry) -> String {
+    if !model.sha256.is_empty() {
+        return model.sha256.clone();
+    }
     let state = format!("{}\n{}\n{}", model.name, model.size_bytes, model.modified_s);
     let half = |seed| xxh3_128_with_seed(state.as_bytes(), seed);
     format!("{:032x}{:032x}", half(0), half(1))
@@ -185,6 +174,7 @@ fn parameter_size(parameters: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hearth_proto::ModelFeatures;
     use serde_json::json;
 
     use super::*;
@@ -193,22 +183,16 @@ mod tests {
         ModelEntry {
             name: "small".into(),
             size_bytes: 5_000,
-            projector_bytes: 0,
             architecture: "qwen2".into(),
             quantization: "Q8_0".into(),
             context_train: 2048,
             parameters: 494_032_768,
             kind: Some(ModelKind::Chat),
-            vision: false,
-            audio: false,
             loaded: true,
             is_default: true,
-            packaged: false,
             modified_s: 60,
-            problem: String::new(),
-            draft: String::new(),
-            adapters: Vec::new(),
-            bases: Vec::new(),
+            width: 896,
+            ..ModelEntry::default()
         }
     }
 
@@ -253,25 +237,52 @@ mod tests {
             "1970-01-01T00:00:05.000000Z"
         );
         assert_eq!(ends(None), "2069-12-07T00:00:00.000000Z");
-        let shown = show(&model());
-        assert_eq!(shown["model_info"]["qwen2.context_length"], 2048);
-        assert_eq!(shown["capabilities"], json!(["completion", "tools"]));
-        for (kind, capabilities) in [
-            (ModelKind::Embedding, json!(["embedding"])),
-            (ModelKind::Base, json!(["completion"])),
-            (ModelKind::EncoderDecoder, json!([])),
+        assert_eq!(tag["details"]["context_length"], 2048);
+        assert_eq!(tag["details"]["embedding_length"], 896);
+        assert_eq!(
+            process(&model(), 9, UNIX_EPOCH, None)["digest"],
+            tag["digest"]
+        );
+        let known = ModelEntry {
+            sha256: "ab".repeat(32),
+            ..model()
+        };
+        assert_eq!(super::tag(&known)["digest"], "ab".repeat(32));
+    }
+
+    #[test]
+    fn capabilities_are_those_of_the_file() {
+        let all = ModelFeatures {
+            tools: true,
+            thinking: true,
+            infill: true,
+        };
+        let none = ModelFeatures::default();
+        for (kind, features, expected) in [
+            (None, none, &["completion"][..]),
+            (Some(ModelKind::Chat), none, &["completion"]),
+            (
+                Some(ModelKind::Chat),
+                all,
+                &["completion", "tools", "thinking", "insert"],
+            ),
+            (Some(ModelKind::Base), all, &["completion", "insert"]),
+            (Some(ModelKind::Embedding), all, &["embedding"]),
+            (Some(ModelKind::EncoderDecoder), all, &[]),
         ] {
             let model = ModelEntry {
-                kind: Some(kind),
+                kind,
+                features,
                 ..model()
             };
-            assert_eq!(show(&model)["capabilities"], capabilities);
+            assert_eq!(capabilities(&model), expected, "{kind:?}");
         }
         let seeing = ModelEntry {
             vision: true,
+            audio: true,
             ..model()
         };
-        let capabilities = json!(["completion", "tools", "vision"]);
-        assert_eq!(show(&seeing)["capabilities"], capabilities);
+        let listed = tag(&seeing)["capabilities"].take();
+        assert_eq!(listed, json!(["completion", "vision", "audio"]));
     }
 }

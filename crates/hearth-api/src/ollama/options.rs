@@ -20,16 +20,16 @@ struct OptionFields {
     mirostat: Option<Integer>,
     seed: Option<Integer>,
     num_predict: Option<Integer>,
+    num_ctx: Option<Integer>,
     stop: Option<Stop>,
     lora: Option<Loras>,
 }
 
-/// Options without effect here: the machine's owner configures how a model runs, and
-/// `num_ctx` never reloads it. They are checked all the same.
+/// Options without effect here: the machine's owner configures how a model runs. They are
+/// checked all the same.
 #[derive(Debug, Deserialize)]
 #[expect(dead_code, reason = "only checked")]
 struct CheckedFields {
-    num_ctx: Option<Integer>,
     num_keep: Option<Integer>,
     num_batch: Option<Integer>,
     num_gpu: Option<Integer>,
@@ -43,15 +43,22 @@ struct CheckedFields {
 pub(super) struct Options {
     pub sampling: Sampling,
     pub max_tokens: Option<u32>,
+    /// The most tokens of prompt and answer together.
+    pub context_max: Option<u32>,
     pub stop: Vec<String>,
     pub lora: Vec<Lora>,
 }
 
 /// Reads the fields of `options`. Unknown ones are ignored, as Ollama does.
 pub(super) fn options(options: &Map<String, Value>) -> Result<Options, Failure> {
-    read_in::<CheckedFields>(PLACE, options)?;
-    let fields: OptionFields = read_in(PLACE, options)?;
-    let shared: SamplingFields = read_in(PLACE, options)?;
+    options_at(PLACE, options)
+}
+
+/// The same for options at another place of a request.
+pub(super) fn options_at(place: &str, options: &Map<String, Value>) -> Result<Options, Failure> {
+    read_in::<CheckedFields>(place, options)?;
+    let fields: OptionFields = read_in(place, options)?;
+    let shared: SamplingFields = read_in(place, options)?;
     let ignore_eos = shared.ignore_eos.is_some_and(Into::into);
     let sampling = Sampling {
         top_k: fields.top_k.map(clamped),
@@ -64,12 +71,14 @@ pub(super) fn options(options: &Map<String, Value>) -> Result<Options, Failure> 
         ..shared.sampling()
     };
     Ok(Options {
-        sampling: checked(sampling, PLACE)?,
+        sampling: checked(sampling, place)?,
         max_tokens: fields.num_predict.map(|n| match n.0 {
             // Until the model ends the answer, or the context is full.
             ..=0 => u32::MAX,
             n => u32::try_from(n).unwrap_or(u32::MAX),
         }),
+        // Zero and below: as the model was loaded. It is never loaded again for this.
+        context_max: fields.num_ctx.and_then(natural).filter(|n| *n > 0),
         stop: fields.stop.map(Into::into).unwrap_or_default(),
         lora: fields.lora.map(Into::into).unwrap_or_default(),
     })
@@ -128,6 +137,7 @@ mod tests {
                 ..Sampling::default()
             },
             max_tokens: Some(16),
+            context_max: Some(8192),
             stop: vec!["a".into(), "b".into()],
             lora: vec![Lora {
                 adapter: AdapterRef::Name("tone".into()),
@@ -153,6 +163,15 @@ mod tests {
             (json!({"num_predict": null}), None),
         ] {
             assert_eq!(read(&given).unwrap().max_tokens, max_tokens, "{given}");
+        }
+        for (given, context_max) in [
+            (json!({"num_ctx": 512.0}), Some(512)),
+            (json!({"num_ctx": 1e30}), Some(u32::MAX)),
+            (json!({"num_ctx": 0}), None),
+            (json!({"num_ctx": -1}), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(read(&given).unwrap().context_max, context_max, "{given}");
         }
         let sampling = read(&json!({"top_k": -1, "repeat_last_n": -1, "seed": -1})).unwrap();
         let sampling = sampling.sampling;

@@ -1,21 +1,21 @@
 //! Requests into submissions.
 
-use hearth_proto::{
-    Constraint, Failure, GenerateRequest, KeepAlive, Overflow, Prompt, Submission, Thinking,
-};
+use hearth_proto::{Failure, GenerateRequest, KeepAlive, Overflow, Prompt, Submission};
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess};
 use serde_json::{Map, Value};
 
+use super::form::{Format, Think};
 use super::keep_alive::KeepAliveField;
 use super::messages::{MessageFields, messages};
 use super::options::{Options, options};
 use crate::openai::Tools;
 use crate::read::{object, read};
 use crate::sampling::Class;
-use crate::scalars::{Flag, Text};
-use crate::shape::{List, Object, Shape, deserialize_by_shape, refusal};
+use crate::scalars::{Flag, Text, Whole};
+use crate::shape::{List, Object};
+
+/// The most likely tokens that a request may ask for in each place (Ollama's bound).
+const TOP_LOGPROBS_MAX: u8 = 20;
 
 /// A decoded request: what to do, and the form of the response.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +54,8 @@ struct CommonFields {
     think: Option<Think>,
     priority: Option<Class>,
     truncate: Option<Flag>,
+    logprobs: Option<Flag>,
+    top_logprobs: Option<Whole>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,9 +99,11 @@ pub(super) fn stream(body: &Map<String, Value>) -> Result<bool, Failure> {
 /// A request with what chats and generating have in common.
 pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Request, Failure> {
     let fields: CommonFields = read(body)?;
+    let logprobs = logprobs(fields.logprobs, fields.top_logprobs)?;
     let Options {
         sampling,
         max_tokens,
+        context_max,
         stop,
         lora,
     } = options(&fields.options.unwrap_or_default().0)?;
@@ -118,8 +122,10 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Reques
                 prompt,
                 sampling,
                 max_tokens,
+                context_max,
                 stop,
                 lora,
+                logprobs,
                 constraint: fields.format.and_then(|format| format.0),
                 thinking: fields.think.map(|think| think.0),
                 priority: fields.priority.map(|class| class.0).unwrap_or_default(),
@@ -132,55 +138,23 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Reques
     })
 }
 
-/// The constraint on the answer; an empty text is none.
-#[derive(Debug)]
-struct Format(Option<Constraint>);
-
-/// Whether the model reasons first.
-#[derive(Debug)]
-struct Think(Thinking);
-
-deserialize_by_shape!(Format Think);
-
-impl<'de> Shape<'de> for Format {
-    const WHAT: &'static str = "must be \"json\" or a JSON schema";
-
-    fn text<E: Error>(word: &str) -> Result<Self, E> {
-        match word {
-            "" => Ok(Self(None)),
-            "json" => Ok(Self(Some(Constraint::JsonObject))),
-            _ => Err(refusal::<Self, E>()),
-        }
-    }
-
-    fn object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
-        let schema = Value::deserialize(MapAccessDeserializer::new(object))?;
-        Ok(Self(Some(Constraint::LenientSchema(schema))))
-    }
-}
-
-impl Shape<'_> for Think {
-    const WHAT: &'static str = "must be true, false, \"low\", \"medium\" or \"high\"";
-
-    fn flag<E: Error>(flag: bool) -> Result<Self, E> {
-        Ok(Self(if flag { Thinking::On } else { Thinking::Off }))
-    }
-
-    fn text<E: Error>(word: &str) -> Result<Self, E> {
-        match word {
-            "low" => Ok(Self(Thinking::Low)),
-            "medium" => Ok(Self(Thinking::Medium)),
-            "high" | "max" => Ok(Self(Thinking::High)),
-            _ => Err(refusal::<Self, E>()),
-        }
-    }
+/// Whether each token's probability is wanted, and that of how many others. As in Ollama, the
+/// number alone asks for nothing.
+fn logprobs(wanted: Option<Flag>, top: Option<Whole>) -> Result<Option<u8>, Failure> {
+    let top = top.map_or(0, Into::into);
+    let top = u8::try_from(top).ok().filter(|n| *n <= TOP_LOGPROBS_MAX);
+    let top = top.ok_or_else(|| {
+        let what = format!("must be at most {TOP_LOGPROBS_MAX}");
+        Failure::invalid_field("top_logprobs", what)
+    })?;
+    Ok(wanted.is_some_and(Into::into).then_some(top))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use hearth_proto::Message;
+    use hearth_proto::{Constraint, Message, Thinking};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -318,6 +292,25 @@ mod tests {
     }
 
     #[test]
+    fn logprobs_and_num_ctx_are_read() {
+        for (body, logprobs) in [
+            (json!({}), None),
+            (json!({"logprobs": false, "top_logprobs": 3}), None),
+            (json!({"top_logprobs": 3}), None),
+            (json!({"logprobs": true}), Some(0)),
+            (json!({"logprobs": true, "top_logprobs": 20}), Some(20)),
+        ] {
+            let request = chat(&body).unwrap().submission.request;
+            assert_eq!(request.logprobs, logprobs, "{body}");
+        }
+        let body = json!({"options": {"num_ctx": 77}});
+        assert_eq!(
+            chat(&body).unwrap().submission.request.context_max,
+            Some(77)
+        );
+    }
+
+    #[test]
     fn errors_name_the_field() {
         let user = |extra: Value| {
             let mut message = json!({"role": "user", "content": "x"});
@@ -346,6 +339,9 @@ mod tests {
             (json!({"tools": [{}]}), "`tools`"),
             (json!({"keep_alive": "soon"}), "`keep_alive`"),
             (json!({"truncate": 1}), "`truncate`"),
+            (json!({"logprobs": 1}), "`logprobs`"),
+            (json!({"top_logprobs": 21}), "`top_logprobs`"),
+            (json!({"top_logprobs": -1}), "`top_logprobs`"),
             (json!({"priority": "urgent"}), "interactive"),
             (json!({"options": "x"}), "`options`"),
             (json!({"options": {"top_k": []}}), "`options.top_k`"),

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hearth_proto::{Answer, FinishReason, RequestId, ToolCall, Usage};
+use hearth_proto::{Answer, FinishReason, RequestId, TokenLogprob, ToolCall, Usage};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::logprobs::{LogprobBody, bodies};
 use crate::date::civil;
 use crate::encode::value;
 use crate::openai::call_id;
@@ -29,6 +30,8 @@ struct Line<'a> {
     done: bool,
     #[serde(flatten)]
     end: Option<End<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    logprobs: Vec<LogprobBody>,
 }
 
 #[derive(Serialize)]
@@ -100,6 +103,7 @@ pub(super) struct Part<'a> {
     pub content: &'a str,
     pub thinking: &'a str,
     pub calls: &'a [CallBody],
+    pub logprobs: &'a [TokenLogprob],
 }
 
 impl Form {
@@ -128,6 +132,7 @@ impl Form {
             },
             done: end.is_some(),
             end,
+            logprobs: bodies(part.logprobs),
         })
     }
 
@@ -141,6 +146,7 @@ impl Form {
             content: &answer.content,
             thinking: &answer.reasoning,
             calls: &calls,
+            logprobs: &answer.logprobs,
         };
         self.line(
             name,

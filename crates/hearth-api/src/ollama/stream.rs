@@ -17,6 +17,8 @@ pub struct OllamaStream {
     id: RequestId,
     /// Calls so far.
     calls: usize,
+    /// Probabilities of tokens that have completed no part yet.
+    logprobs: Vec<TokenLogprob>,
     /// The time since the request arrived.
     elapsed: Box<dyn Fn() -> Duration + Send>,
     is_over: bool,
@@ -44,6 +46,7 @@ impl OllamaStream {
             name: name.to_owned(),
             id,
             calls: 0,
+            logprobs: Vec::new(),
             elapsed: Box::new(elapsed),
             is_over: false,
         }
@@ -51,7 +54,11 @@ impl OllamaStream {
 
     fn line(&mut self, part: &AnswerPart) -> Value {
         let call;
-        let mut shown = Part::default();
+        let logprobs = std::mem::take(&mut self.logprobs);
+        let mut shown = Part {
+            logprobs: &logprobs,
+            ..Part::default()
+        };
         match part {
             AnswerPart::Content(text) => shown.content = text,
             AnswerPart::Reasoning(text) => shown.thinking = text,
@@ -66,14 +73,25 @@ impl OllamaStream {
 }
 
 impl Chunks for OllamaStream {
-    fn token(&mut self, _: usize, parts: Vec<AnswerPart>, _: Vec<TokenLogprob>) -> Vec<Value> {
+    fn token(
+        &mut self,
+        _: usize,
+        parts: Vec<AnswerPart>,
+        logprobs: Vec<TokenLogprob>,
+    ) -> Vec<Value> {
+        self.logprobs.extend(logprobs);
         parts.iter().map(|part| self.line(part)).collect()
     }
 
     fn finish(&mut self, _: usize, reason: FinishReason, usage: &Usage) -> Vec<Value> {
         self.is_over = true;
         let end = End::new(reason, usage, (self.elapsed)());
-        vec![self.form.line(&self.name, Part::default(), Some(end))]
+        let logprobs = std::mem::take(&mut self.logprobs);
+        let rest = Part {
+            logprobs: &logprobs,
+            ..Part::default()
+        };
+        vec![self.form.line(&self.name, rest, Some(end))]
     }
 
     fn is_over(&self) -> bool {
@@ -131,6 +149,31 @@ mod tests {
         assert_eq!(
             (&last["done_reason"], &last["total_duration"]),
             (&json!("stop"), &json!(1_000_000_000))
+        );
+    }
+
+    #[test]
+    fn every_logprob_is_in_one_line() {
+        let mut stream = OllamaStream::new(Form::Chat, "m", RequestId(7), || Duration::ZERO);
+        let of = |byte: u8| TokenLogprob {
+            bytes: vec![byte],
+            logprob: -1.0,
+            top: Vec::new(),
+        };
+        let text = |text: &str| vec![AnswerPart::Content(text.into())];
+        let mut lines = stream.token(0, Vec::new(), vec![of(b'a')]);
+        assert!(lines.is_empty(), "a token that completes no text");
+        lines.extend(stream.token(0, text("ab"), vec![of(b'b')]));
+        lines.extend(stream.token(0, text("c"), vec![of(b'c')]));
+        lines.extend(stream.token(0, Vec::new(), vec![of(b'd')]));
+        lines.extend(stream.finish(0, FinishReason::Stop, &Usage::default()));
+        let names = |line: &Value| -> String {
+            let all = line["logprobs"].as_array().unwrap().iter();
+            all.filter_map(|token| token["token"].as_str()).collect()
+        };
+        assert_eq!(
+            lines.iter().map(names).collect::<Vec<_>>(),
+            ["ab", "c", "d"]
         );
     }
 
