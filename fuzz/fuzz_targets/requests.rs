@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((door, body)) = data.split_first() else {
         return;
     };
-    match door % 14 {
+    match door % 16 {
         0 => {
             if let Some(request) = fine(openai::decode_chat(body)) {
                 admit(&request.submission);
@@ -86,6 +86,8 @@ fuzz_target!(|data: &[u8]| {
                 admit(&request.submission);
             }
         }
+        13 => drop(fine(ollama::decode_create(body))),
+        14 => drop(fine(ollama::decode_show(body))),
         // Messages and tools of a prewarmed prompt.
         _ => {
             if let Ok(text) = std::str::from_utf8(body) {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::digests::hexadecimal;
-use super::files::TEMPORARY_PREFIX;
+use super::files::{TEMPORARY_PREFIX, temporary};
 use super::{ModelStore, blocking};
 use crate::caller::{Caller, Permission};
 
@@ -73,10 +73,7 @@ impl ModelStore {
         let file = blocking(move || {
             fs::create_dir_all(&folder).map_err(|e| failed(&e))?;
             check_space(&folder, announced)?;
-            let file = tempfile::Builder::new()
-                .prefix(TEMPORARY_PREFIX)
-                .tempfile_in(&folder);
-            file.map_err(|e| failed(&e))
+            temporary(&folder).map_err(|e| failed(&e))
         });
         let receiving = Receiving {
             file: file.await??,

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::digests::hexadecimal;
+use super::files::temporary;
 
 /// What follows the model's name in that of the file.
 pub(super) const SUFFIX: &str = ".derived.json";
@@ -205,7 +206,7 @@ pub(super) fn write(
     };
     let written = || {
         fs::create_dir_all(imported)?;
-        let mut file = tempfile::NamedTempFile::new_in(imported)?;
+        let mut file = temporary(imported)?;
         serde_json::to_writer_pretty(&mut file, &content)?;
         file.write_all(b"\n")?;
         if file.as_file().metadata()?.len() > BYTES_MAX {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
+use super::files::temporary;
 use super::index::StoredModel;
 use super::{ModelStore, blocking};
 
@@ -256,7 +257,7 @@ fn read(path: &Path) -> io::Result<Vec<Known>> {
 fn write(path: &Path, content: &Content) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = temporary(folder)?;
     serde_json::to_writer(&mut file, content)?;
     file.write_all(b"\n")?;
     file.as_file().sync_all()?;

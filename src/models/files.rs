@@ -36,6 +36,13 @@ pub(super) fn remove_incomplete(imported: &Path) {
     }
 }
 
+/// A file that will replace another one; if it does not, it is deleted at startup at the latest.
+pub(super) fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .tempfile_in(folder)
+}
+
 /// Copies `from` into the folder of imported models under a temporary name and syncs it. It
 /// calls `report` with the bytes copied and those of the file.
 ///

@@ -93,7 +93,7 @@ def description(model):
             said = requests[schema]["properties"]
             said[name] = {"anyOf": [{"const": model}, said[name]]}
     for path in whole["paths"].values():
-        for operation in (path[method] for method in path if method != "parameters"):
+        for operation in path.values():
             content = operation["responses"].get("200", {}).get("content", {})
             if NDJSON in content:
                 content[NDJSON]["schema"] = {"type": "array", "minItems": 1, "items": content[NDJSON]["schema"]}

@@ -222,7 +222,7 @@ async fn other_bad_requests_get_a_status_and_a_reason() {
         ("/api/embed", json!({"input": 3}), 400, "`input`"),
         (
             "/api/embed",
-            json!({"input": "x", "dimensions": 3}),
+            json!({"input": "x", "dimensions": -3}),
             400,
             "`dimensions`",
         ),
@@ -231,7 +231,8 @@ async fn other_bad_requests_get_a_status_and_a_reason() {
         ("/api/show", json!({}), 400, "`model`"),
         ("/api/pull", nope, 404, "nope"),
         ("/api/copy", json!({"source": "fake"}), 400, "`destination`"),
-        ("/api/create", json!({}), 404, "/api/create"),
+        ("/api/create", json!({}), 400, "`model`"),
+        ("/api/clone", json!({}), 404, "/api/clone"),
         ("/api/tags", json!({}), 405, "POST"),
     ];
     refused(&world, &cases).await;

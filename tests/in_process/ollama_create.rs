@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use hearth_proto::{GenerateRequest, Prompt};
+use hearth_proto::{FailureKind, GenerateRequest, Prompt};
 use hearth_testing::{Folder, Script};
+use hearthd::models::Defaults;
 use hyper::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::harness::{MODEL, World};
+use crate::harness::{MODEL, World, user as user_id};
 use crate::http::Reply;
 
 const CREATE: &str = "/api/create";
@@ -252,7 +253,7 @@ async fn what_cannot_be_made_is_refused() {
         (
             with("parameters", json!({"temperature": 11})),
             400,
-            "parameters.temperature",
+            "temperature",
         ),
         (with("lora", json!({"tone": 1})), 400, "tone"),
     ] {
@@ -335,10 +336,10 @@ async fn an_uploaded_file_becomes_a_model() {
         .unwrap();
     assert_eq!(delete(&world, "sent").await.status, 200);
     let left = fs::read_dir(world.folder.models()).unwrap();
-    let left: Vec<String> = left
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert!(left.iter().all(|name| name == ".digests.json"), "{left:?}");
+    let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    // What begins with a dot is no model: the digests, or the file that replaces theirs.
+    let left: Vec<String> = left.filter(|name| !name.starts_with('.')).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test]
@@ -353,6 +354,22 @@ async fn a_file_with_another_digest_is_not_kept() {
         assert_eq!(send(&world, bad, "x").await.status, 400, "{bad}");
         assert_eq!(has(&world, bad).await, 400, "{bad}");
     }
+    assert_eq!(fs::read_dir(world.folder.models()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn only_administrators_make_models() {
+    let world = World::new(Script::default()).await;
+    let stranger = user_id(65_534);
+    let store = &world.daemon.store;
+    let denied = Err(FailureKind::AccessDenied);
+    let derived = store
+        .derive(&stranger, "new", MODEL, Defaults::default())
+        .await;
+    assert_eq!(derived.map_err(|failure| failure.kind), denied);
+    let (_, digest) = file();
+    let upload = store.receive_blob(&stranger, &digest, 1).await;
+    assert_eq!(upload.map(|_| ()).map_err(|failure| failure.kind), denied);
     assert_eq!(fs::read_dir(world.folder.models()).unwrap().count(), 0);
 }
 

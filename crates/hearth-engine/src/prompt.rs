@@ -159,7 +159,7 @@ pub(super) fn render<B: Backend>(
     let messages = marked.as_ref().unwrap_or(messages);
     let text = chat.render(request, messages, tools)?.text;
     let tokens = if marked.is_some() {
-        media::tokens(backend, chat, &text, messages)?.0
+        media::tokens(backend, chat, &text, messages, context_of(backend, request))?.0
     } else {
         all(&text)?
     };

@@ -17,6 +17,9 @@ use crate::caller::Caller;
 use crate::daemon::Daemon;
 use crate::models::Defaults;
 
+/// Characters of a file's name that a refusal quotes.
+const NAME_SHOWN: usize = 60;
+
 /// What the client sees of the work.
 type Lines = mpsc::UnboundedSender<Value>;
 
@@ -107,7 +110,8 @@ async fn check(daemon: &Daemon, request: &Create) -> Result<(), Failure> {
             .extension()
             .is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
         if !is_gguf {
-            let what = format!("{name} is no GGUF file, and others are not converted");
+            let name: String = name.chars().take(NAME_SHOWN).collect();
+            let what = format!("{name:?} is no GGUF file, and others are not converted");
             return Err(unsupported(field, &what));
         }
     }

@@ -9,7 +9,7 @@ use super::messages::{MessageFields, messages, unsupported};
 use super::options::{Options, options_at};
 use super::request::{NameFields, stream};
 use crate::lora::Loras;
-use crate::read::{object, read};
+use crate::read::{object, quote, read};
 use crate::scalars::Text;
 use crate::shape::{List, Object, Shape, deserialize_by_shape};
 
@@ -173,8 +173,8 @@ fn digests(
     let pair = |(name, digest): (String, Value)| match digest {
         Value::String(digest) => Ok((name, digest)),
         _ => {
-            let place = format!("{field}.{name}");
-            Err(Failure::invalid_field(&place, "must be a digest"))
+            let what = format!("must have a digest for {}", quote(&name));
+            Err(Failure::invalid_field(field, what))
         }
     };
     files.map(pair).collect()
@@ -253,7 +253,7 @@ mod tests {
             (json!({"model": "new", "files": {}}), "from"),
             (with("from", json!(3)), "from"),
             (with("files", json!(["x"])), "files"),
-            (with("files", json!({"x.gguf": 3})), "files.x.gguf"),
+            (with("files", json!({"x.gguf": 3})), "files"),
             (with("adapters", json!("x")), "adapters"),
             (with("license", json!(3)), "license"),
             (with("system", json!(3)), "system"),

@@ -47,11 +47,12 @@ mod tests {
                 bytes: b"\xc3".to_vec(),
                 logprob: -0.5,
                 top: vec![(b"a".to_vec(), -0.25)],
+                ..TokenLogprob::default()
             },
             TokenLogprob {
                 bytes: b"b".to_vec(),
                 logprob: 0.0,
-                top: Vec::new(),
+                ..TokenLogprob::default()
             },
         ];
         assert_eq!(

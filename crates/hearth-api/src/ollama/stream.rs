@@ -158,7 +158,7 @@ mod tests {
         let of = |byte: u8| TokenLogprob {
             bytes: vec![byte],
             logprob: -1.0,
-            top: Vec::new(),
+            ..TokenLogprob::default()
         };
         let text = |text: &str| vec![AnswerPart::Content(text.into())];
         let mut lines = stream.token(0, Vec::new(), vec![of(b'a')]);
