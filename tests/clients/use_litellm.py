@@ -4,8 +4,11 @@ usage: use_litellm.py URL MODEL
 """
 
 import json
+import os
 import sys
 
+# It would fetch its list of prices otherwise.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 import litellm
 
 url, model = sys.argv[1:]
@@ -15,7 +18,6 @@ TOOL = {"type": "function", "function": {"name": "get_weather", "description": "
 OPENAI = {"model": f"openai/{model}", "api_base": f"{url}/v1", "api_key": "none", "temperature": 0}
 OLLAMA = {"model": f"ollama_chat/{model}", "api_base": url, "temperature": 0}
 GENERATE = {"model": f"ollama/{model}", "api_base": url, "temperature": 0}
-litellm.drop_params = False
 
 
 def called(answer):

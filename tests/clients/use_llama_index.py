@@ -38,7 +38,7 @@ for llm in (openai, ollama):
     parts = list(llm.stream_chat([ChatMessage(role="user", content="Say hello.")]))
     assert parts[-1].message.content == said.message.content, (parts[-1], said)
     assert llm.complete("Say hello.").text
-    answer = llm.chat_with_tools([tool], user_msg="What is the weather in Paris? Use the tool.")
+    answer = llm.chat_with_tools([tool], user_msg="What is the weather in Paris? Use the tool.", tool_required=True)
     [call] = llm.get_tool_calls_from_response(answer)
     assert (call.tool_name, call.tool_kwargs) == ("get_weather", {"city": "Paris"}), call
     formed = llm.as_structured_llm(Number).complete("Say a number.")

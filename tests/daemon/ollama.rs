@@ -14,7 +14,7 @@ const MODEL: &str = "hearth-demo-q8_0:latest";
 const QUESTION: &str = "What is the capital of Italy?";
 
 /// Status and lines of an answer.
-fn ask(daemon: &Daemon, path: &str, body: &Value) -> (u32, Vec<Value>) {
+pub fn ask(daemon: &Daemon, path: &str, body: &Value) -> (u32, Vec<Value>) {
     send(daemon, path, &["-d", &body.to_string()])
 }
 

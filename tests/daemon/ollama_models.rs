@@ -5,10 +5,12 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Engine, Setup};
-use crate::ollama::one;
+use crate::ollama::{ask, one};
 use crate::real_models::real_model;
 
 const MODEL: &str = "hearth-demo-q8_0:latest";
+/// The most tokens of a text that are embedded at once.
+const EMBEDDED_MAX: u32 = 2048;
 
 /// Role and text of one message.
 fn user(content: &str) -> Value {
@@ -75,14 +77,13 @@ fn num_ctx_bounds_prompt_and_answer() {
 
 #[test]
 fn a_long_text_is_cut_before_it_is_embedded() {
-    let daemon = Daemon::start(Setup {
-        engine: Engine::Real,
-        config: "[model]\ncontext = 256\n",
-        ..Setup::default()
-    });
-    let body = json!({"model": MODEL, "input": "word ".repeat(2000)});
+    let daemon = Daemon::real();
+    let mut body = json!({"model": MODEL, "input": "word ".repeat(2000)});
     let made = one(&daemon, "/api/embed", &body);
-    assert_eq!(made["prompt_eval_count"], 256);
+    assert_eq!(made["prompt_eval_count"], EMBEDDED_MAX);
+    body["truncate"] = false.into();
+    let (code, lines) = ask(&daemon, "/api/embed", &body);
+    assert_eq!(code, 400, "{lines:?}");
     let short = json!({"model": MODEL, "input": "a cat", "dimensions": 8});
     let short = one(&daemon, "/api/embed", &short);
     let vector = short["embeddings"][0].as_array().unwrap();
@@ -121,7 +122,7 @@ fn capabilities_are_those_of_real_models() {
             &["completion", "tools", "insert"][..],
             "qwen2.context_length",
         ),
-        ("gemma3-270m", &["completion"], "gemma3.context_length"),
+        ("smollm2-135m", &["completion"], "llama.context_length"),
         ("all-minilm-l6-v2", &["embedding"], "bert.context_length"),
     ] {
         let Some(model) = real_model(name) else {
