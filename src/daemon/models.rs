@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use hearth_gguf::Header;
 use hearth_gguf::fit::Wanted;
-use hearth_proto::{EngineShape, Failure, FailureKind, ModelEntry, ModelFeatures, ModelInfo, ModelRef, Use};
+use hearth_proto::{
+    EngineShape, Failure, FailureKind, ModelEntry, ModelFeatures, ModelInfo, ModelRef, Use,
+};
 
 use super::Daemon;
 use crate::engines::ResidentModel;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hearth_proto::{Failure, FailureKind, Lora, check_name};
+use hearth_proto::{AdapterRef, Failure, FailureKind, Lora, check_name};
 
 use super::derived::{self, Defaults, DerivedModel};
 use super::{ModelIndex, ModelStore, blocking, files};
@@ -91,17 +91,16 @@ impl ModelStore {
         file: &str,
         digest: &str,
     ) -> Result<Lora, Failure> {
-        let name = match self.installed_as(digest) {
-            Some(installed) => installed.name,
-            None => {
-                let name = file.rsplit('/').next().unwrap_or(file);
-                let name = name.strip_suffix(".gguf").unwrap_or(name);
-                self.import_blob(caller, name, digest).await?;
-                name.to_owned()
-            }
+        let name = if let Some(installed) = self.installed_as(digest) {
+            installed.name
+        } else {
+            let name = file.rsplit('/').next().unwrap_or(file);
+            let name = name.strip_suffix(".gguf").unwrap_or(name);
+            self.import_blob(caller, name, digest).await?;
+            name.to_owned()
         };
         Ok(Lora {
-            adapter: hearth_proto::AdapterRef::Name(name),
+            adapter: AdapterRef::Name(name),
             scale: 1.0,
         })
     }

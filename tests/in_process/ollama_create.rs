@@ -8,10 +8,10 @@ use hearth_testing::{Folder, Script};
 use hearthd::models::Defaults;
 use hyper::Method;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::harness::{MODEL, World, user as user_id};
 use crate::http::Reply;
+use crate::ollama_models::sha256;
 
 const CREATE: &str = "/api/create";
 const CHAT: &str = "/api/chat";
@@ -278,10 +278,7 @@ async fn what_cannot_be_made_is_refused() {
 fn file() -> (String, String) {
     // A header without keys and tensors; all of it is text.
     let bytes = "GGUF\u{3}\0\0\0".to_owned() + &"\0".repeat(16);
-    let digits: String = Sha256::digest(&bytes)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let digits = sha256(bytes.as_bytes());
     (bytes, format!("sha256:{digits}"))
 }
 

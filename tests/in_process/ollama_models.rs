@@ -21,9 +21,11 @@ async fn tag(world: &World, name: &str) -> Value {
     found.next().unwrap_or_else(|| panic!("{tags}")).clone()
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    let digits = Sha256::digest(bytes);
-    digits.iter().map(|byte| format!("{byte:02x}")).collect()
+/// A digest in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    let digits: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 async fn shown(world: &World, request: Value) -> Value {

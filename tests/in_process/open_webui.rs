@@ -1,4 +1,4 @@
-//! The requests of Open WebUI, as its `routers/ollama.py`, `routers/openai.py` and
+//! The requests of Open `WebUI`, as its `routers/ollama.py`, `routers/openai.py` and
 //! `utils/payload.py` make them.
 
 use hearth_testing::Script;

@@ -170,12 +170,12 @@ fn digests(
     files: Option<Object<Map<String, Value>>>,
 ) -> Result<Vec<(String, String)>, Failure> {
     let files = files.unwrap_or_default().0.into_iter();
-    let pair = |(name, digest): (String, Value)| match digest {
-        Value::String(digest) => Ok((name, digest)),
-        _ => {
+    let pair = |(name, digest): (String, Value)| {
+        let Value::String(digest) = digest else {
             let what = format!("must have a digest for {}", quote(&name));
-            Err(Failure::invalid_field(field, what))
-        }
+            return Err(Failure::invalid_field(field, what));
+        };
+        Ok((name, digest))
     };
     files.map(pair).collect()
 }

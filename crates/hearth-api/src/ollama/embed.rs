@@ -70,7 +70,9 @@ impl Embed {
         vector.truncate(wanted);
         let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
         if length > 0.0 {
-            vector.iter_mut().for_each(|v| *v /= length);
+            for number in vector {
+                *number /= length;
+            }
         }
     }
 }
