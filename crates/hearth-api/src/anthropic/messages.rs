@@ -4,7 +4,8 @@ use hearth_proto::{Failure, Message, check_media};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::blocks::{Called, Content, Parts};
+use super::blocks::{Called, Parts};
+use super::rich::Content;
 use crate::read::{quote, read};
 use crate::scalars::Text;
 use crate::shape::{List, Object};

@@ -10,6 +10,7 @@ mod messages;
 mod models;
 mod objects;
 mod request;
+mod rich;
 mod stream;
 mod tools;
 

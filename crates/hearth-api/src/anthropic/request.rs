@@ -4,8 +4,8 @@ use hearth_proto::{Constraint, Failure, Prompt, RequestOptions, Submission, Thin
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::blocks::not_supported;
 use super::messages::{Conversation, conversation};
+use super::rich::not_supported;
 use super::tools::tools;
 use crate::openai::decode_options;
 use crate::read::{object, quote, read};

@@ -4,7 +4,7 @@ use hearth_proto::{Failure, ToolChoice};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::blocks::not_supported;
+use super::rich::not_supported;
 use crate::openai::Tools;
 use crate::read::{quote, read, read_in};
 use crate::scalars::{Flag, Text};
