@@ -108,3 +108,24 @@ async fn a_projector_installed_later_is_loaded_for_the_first_picture() {
     }
     assert_eq!(world.loads(), ["talk", "talk"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn messages_image_goes_to_the_model_that_takes_pictures() {
+    let world = world(folder(), "").await;
+    let data = PICTURE.split_once(',').unwrap().1;
+    let image = json!({"type": "image", "source":
+        {"type": "base64", "media_type": "image/gif", "data": data}});
+    let result = json!({"type": "tool_result", "tool_use_id": "1", "content": [image]});
+    for block in [image, result] {
+        let mut asked =
+            json!({"max_tokens": 9, "messages": [{"role": "user", "content": [block]}]});
+        let reply = world.post("/v1/messages", &asked).await;
+        assert_eq!(reply.json()["model"], "see", "{reply:?}");
+        let sent = world.requests().pop().unwrap().prompt;
+        assert_eq!(sent.media().count(), 1, "{sent:?}");
+        asked["model"] = "talk".into();
+        let refused = world.post("/v1/messages", &asked).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert_eq!(refused.json()["error"]["type"], "invalid_request_error");
+    }
+}
