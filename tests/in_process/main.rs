@@ -22,6 +22,7 @@ mod ollama;
 mod ollama_create;
 mod ollama_models;
 mod open_webui;
+mod openai;
 mod pool;
 mod prewarm;
 mod rerank;

@@ -34,6 +34,7 @@ pub mod sound;
 mod stream;
 mod submission;
 pub mod units;
+mod usage;
 
 pub use answer::{AnswerPart, Confidence, ToolCall};
 pub use draft::DraftFile;
@@ -63,9 +64,10 @@ pub use prompt::{Infill, Prompt, PromptPart, Snippet};
 pub use reasoning::ReasoningFormat;
 pub use request::{
     COMPILE_STACK, CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow,
-    Priority, RequestId, Reuse, Thinking, TokenLogprob, ToolChoice, Usage,
+    Priority, RequestId, Reuse, Thinking, TokenLogprob, ToolChoice,
 };
 pub use sampling::{Biased, LAST_N_MAX, SAMPLERS, SamplerName, Sampling};
 pub use sound::{SOUND_SECONDS_MAX, SoundFormat};
 pub use stream::{Answer, StreamEvent};
 pub use submission::{KeepAlive, Submission};
+pub use usage::Usage;
