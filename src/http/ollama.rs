@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use super::body::Body;
 use super::chat::set_priority;
 use super::stream::Parts;
-use super::{ApiError, Connection};
+use super::{ApiError, Connection, not_enforced};
 use crate::caller::Caller;
 use crate::daemon::Daemon;
 use crate::dispatch::{Embeddings, Overlong};
@@ -127,21 +127,25 @@ async fn answer(
         name if name.is_empty() => tagged(candidates.model()),
         name => name,
     };
-    if request.stream {
+    let places = candidates.not_enforced().to_vec();
+    let mut response = if request.stream {
         let id = candidates.ids().first().copied().unwrap_or_default();
         let lines = OllamaStream::new(form, &name, id, elapsed);
         let parts = Parts::open(candidates, lines).await?;
-        return Ok(lines_of(stream::unfold(parts, |mut parts| async {
+        lines_of(stream::unfold(parts, |mut parts| async {
             let line = match parts.next().await? {
                 Ok(object) => object,
                 Err(failure) => error_line(&failure),
             };
             Some((line, parts))
-        })));
-    }
-    let answers = candidates.collect().await?;
-    let answer = answers.first().ok_or_else(Failure::cancelled)?;
-    Ok(Json(form.response(&name, answer, elapsed())).into_response())
+        }))
+    } else {
+        let answers = candidates.collect().await?;
+        let answer = answers.first().ok_or_else(Failure::cancelled)?;
+        Json(form.response(&name, answer, elapsed())).into_response()
+    };
+    not_enforced::name(&places, &mut response);
+    Ok(response)
 }
 
 async fn embed(
