@@ -25,7 +25,9 @@ fn every_response_matches_its_description() {
 fn exactly_the_existing_routes_are_described() {
     let sources = ["mod", "anthropic", "llama_server", "ollama"];
     let sources = sources.map(|name| read(&format!("src/http/{name}.rs")));
-    let sources = sources.concat();
+    // A long route has a line for each argument.
+    let words: Vec<&str> = sources.iter().flat_map(|s| s.split_whitespace()).collect();
+    let sources = words.join(" ").replace(".route( \"", ".route(\"");
     let routes: BTreeSet<(&str, &str)> = sources
         .split(".route(\"")
         .skip(1)
