@@ -1,30 +1,23 @@
 #!/bin/bash
-# Installs Python clients, as locked in requirements.txt, into a virtual environment under
-# target/, and prints the path of its Python. Fast if they are installed already; the first
-# time it requires the network.
+# Installs the official Python clients, as locked in requirements.txt, into a virtual
+# environment under target/, and prints the path of its Python. Fast if they are installed
+# already; the first time it requires the network.
 #
-# usage: tests/clients/setup.sh [frameworks]
-#
-# "frameworks" installs those of frameworks.txt, which need other versions of the same
-# packages, into another environment.
+# usage: tests/clients/setup.sh
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/../../target}
-case ${1:-} in
-  '') locked=$here/requirements.txt environment=$target/python-clients ;;
-  frameworks) locked=$here/frameworks.txt environment=$target/python-frameworks ;;
-  *) echo "usage: $0 [frameworks]" >&2; exit 2 ;;
-esac
+environment=$target/python-clients
 python=$environment/bin/python3
 
-wanted=$({ cat "$locked"; python3 --version; } | sha256sum)
+wanted=$({ cat "$here/requirements.txt"; python3 --version; } | sha256sum)
 if [ "$(cat "$environment/made-of" 2>/dev/null)" != "$wanted" ]; then
   rm -rf "$environment"
   mkdir -p "$target"
   {
     python3 -m venv "$environment"
     "$python" -m pip install --quiet --disable-pip-version-check \
-      --require-hashes --no-deps --only-binary :all: -r "$locked"
+      --require-hashes --no-deps --only-binary :all: -r "$here/requirements.txt"
   } >&2 || {
     echo "clients: the Python clients cannot be installed (no network, or no python3-venv?)" >&2
     exit 1

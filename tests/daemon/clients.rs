@@ -1,7 +1,7 @@
 //! The official Python clients against the real daemon, over TCP and the Unix socket.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
@@ -9,13 +9,8 @@ use crate::harness::{Daemon, Engine, Setup, root, text};
 use crate::real_models::real_model;
 
 /// The Python interpreter that has the client libraries.
-pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| python(&[]));
-/// The one that has libraries which build on them.
-static FRAMEWORKS: LazyLock<PathBuf> = LazyLock::new(|| python(&["frameworks"]));
-
-fn python(args: &[&str]) -> PathBuf {
+pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
     let output = Command::new(root().join("tests/clients/setup.sh"))
-        .args(args)
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -25,7 +20,7 @@ fn python(args: &[&str]) -> PathBuf {
         text(&output.stderr)
     );
     text(&output.stdout).trim_end().into()
-}
+});
 
 /// A daemon that inherits its sockets, as from systemd, and the address of its TCP
 /// socket.
@@ -63,11 +58,7 @@ fn run(script: &str) {
 
 /// Runs a script, which reports success with `ok`.
 pub fn run_with(script: &str, args: &[&str]) {
-    run_by(&PYTHON, script, args);
-}
-
-fn run_by(python: &Path, script: &str, args: &[&str]) {
-    let output = Command::new(python)
+    let output = Command::new(&*PYTHON)
         .arg(root().join("tests/clients").join(script))
         .args(args)
         .env_remove("http_proxy")
@@ -117,35 +108,6 @@ fn the_agent_loop_of_anthropics_client_works_with_a_real_model() {
 #[test]
 fn langchain_works_over_every_api() {
     run("use_langchain.py");
-}
-
-/// Runs a script of a library that builds on others against a real model, which calls tools.
-fn run_framework(script: &str) {
-    let Some(model) = real_model("qwen2.5-coder-0.5b") else {
-        return;
-    };
-    let (daemon, url) = listening(Setup {
-        engine: Engine::Real,
-        config: "[model]\ndefault = \"tools\"\ncontext = 4096\n",
-        ..Setup::default()
-    });
-    fs::copy(model, daemon.models().join("tools.gguf")).unwrap();
-    run_by(&FRAMEWORKS, script, &[&url, "tools"]);
-}
-
-#[test]
-fn instructor_gets_objects() {
-    run_framework("use_instructor.py");
-}
-
-#[test]
-fn litellm_works_over_both_apis() {
-    run_framework("use_litellm.py");
-}
-
-#[test]
-fn llama_index_works_over_both_apis() {
-    run_framework("use_llama_index.py");
 }
 
 /// Chromium, at the width of a phone and of a desktop.
