@@ -191,5 +191,11 @@ fn props_are_answered_without_loading_the_model() {
         daemon.health()["service"]["context_size"]
     );
     loaded["is_sleeping"] = true.into();
+    // What only an engine knows is missing before.
+    for name in ["chat_template_caps", "bos_token", "eos_token"] {
+        loaded[name] = before[name].clone();
+    }
+    let params = before["default_generation_settings"]["params"].clone();
+    loaded["default_generation_settings"]["params"] = params;
     assert_eq!(loaded, before, "it is loaded as was said");
 }

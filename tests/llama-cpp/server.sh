@@ -79,13 +79,14 @@ preload = true
 "gpt-3.5-turbo" = "$1"
 "gpt-3.5-turbo-instruct" = "$1"
 "codellama70b" = "$1"
+"gpt-4.1" = "$1"
 "text-embedding-3-small" = "$(basename "$minilm" .gguf)"
 
 [engine]
 slots = $3
 
 [sampling]
-max_tokens = 64
+max_tokens = 16
 temperature = 0.8
 EOF
   python3 tests/clients/listen.py "$bin/hearthd" --config "$dir/hearthd.toml" 2>>"$dir/log" &

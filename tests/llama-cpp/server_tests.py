@@ -20,8 +20,8 @@ STAND_INS = {
     "filelock.py": "import contextlib\n\ndef FileLock(_):\n    return contextlib.nullcontext()\n",
     "wget.py": "def download(url, out):\n    raise RuntimeError(f'not fetched: {url}')\n",
 }
-# Seconds for all tests of a call.
-TIMEOUT = 1500
+# Seconds for the tests of a file.
+TIMEOUT = 600
 
 
 def read(table):
@@ -46,7 +46,7 @@ def outcomes(report):
     return found
 
 
-def run(tests, files, expression):
+def run(tests, file, expression):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         for name, text in STAND_INS.items():
@@ -57,7 +57,7 @@ def run(tests, files, expression):
         command += ["-k", expression] if expression else ["--tb=no"]
         with (folder / "said").open("w+", encoding="utf-8") as said:
             subprocess.run(
-                [*command, *files], cwd=tests, timeout=TIMEOUT, stdin=subprocess.DEVNULL,
+                [*command, file], cwd=tests, timeout=TIMEOUT, stdin=subprocess.DEVNULL,
                 stdout=None if expression else said, stderr=subprocess.STDOUT,
                 env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "DEBUG_EXTERNAL": "1"},
             )
@@ -106,12 +106,14 @@ def main():
     files = sorted(file.name for file in (args.tests / "unit").glob("test_*.py"))
     files = [file for file in files if file not in expected]
     files = [args.only] if args.only else [file for file in files if file != args.but]
-    found = run(args.tests, [f"unit/{file}" for file in files], args.expression)
+    found = {}
+    for file in files:
+        found |= run(args.tests, f"unit/{file}", args.expression)
+        if args.write:
+            write(args.table, read(args.table), {name: row for name, row in found.items() if name.startswith(file)}, [file])
     if args.expression:
         return
-    if args.write:
-        write(args.table, expected, found, files)
-        expected = read(args.table)
+    expected = read(args.table)
     mistakes = list(wrong(expected, found, files))
     passed = sum(outcome == "passed" for outcome, _ in found.values())
     print(f"llama.cpp's server tests: {passed} of {len(found)} passed")

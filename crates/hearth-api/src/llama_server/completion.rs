@@ -275,7 +275,10 @@ mod tests {
         );
         assert_eq!(request.sampling.logit_bias.len(), 1);
         let schema = only(&json!({"prompt": "a", "json_schema": {"type": "integer"}}));
-        assert!(matches!(schema.constraint, Some(Constraint::LenientSchema(_))));
+        assert!(matches!(
+            schema.constraint,
+            Some(Constraint::LenientSchema(_))
+        ));
     }
 
     #[test]
