@@ -48,17 +48,22 @@ impl TokenizedPrompt {
         request: &GenerateRequest,
     ) -> Result<Self, Failure> {
         let context = context_of(backend, request);
+        let whole = backend.info().context_size;
         let made = Self::within(backend, chat, request, context);
-        made.map_err(|failure| {
-            if failure.kind != FailureKind::ContextTooLong || context == backend.info().context_size
-            {
-                return failure;
+        made.or_else(|failure| {
+            if failure.kind != FailureKind::ContextTooLong || context == whole {
+                return Err(failure);
+            }
+            // The bound is the client's guess at the memory: what remains of a shortened
+            // conversation is not refused for it.
+            if request.overflow == Overflow::TruncateMiddle {
+                return Self::within(backend, chat, request, whole);
             }
             let message = format!(
                 "the prompt does not fit into the {context} tokens that the request allows \
                  (`num_ctx`): shorten the prompt, or allow more"
             );
-            Failure { message, ..failure }
+            Err(Failure { message, ..failure })
         })
     }
 

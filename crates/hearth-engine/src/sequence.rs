@@ -85,9 +85,14 @@ impl<S> Sequence<S> {
         matcher: Option<Matcher>,
     ) -> Result<Self, Failure> {
         let adapters = AdapterSet::new(&request.lora, backend.adapters())?;
-        let context = context_of(backend, request);
         let tokens = prompt.tokens;
         let prompt_tokens = as_u32(tokens.len());
+        let bound = context_of(backend, request);
+        let context = if prompt_tokens < bound {
+            bound
+        } else {
+            backend.info().context_size
+        };
         let room = context - prompt_tokens;
         let max_tokens = match (request.prewarm, request.max_tokens) {
             (true, _) => 0,

@@ -115,18 +115,15 @@ pub fn decode_completion(body: &[u8]) -> Result<CompletionRequest, Failure> {
 
 /// How many likely tokens to report for each chosen one; 0 and no number: report nothing.
 fn logprobs(n_probs: Option<Whole>, logprobs: Option<Whole>) -> Result<Option<u8>, Failure> {
-    let (name, number) = match n_probs {
-        Some(number) => ("n_probs", Some(number)),
-        None => ("logprobs", logprobs),
+    let bounded = |name, number: Option<Whole>| match number {
+        Some(number) if number.0 > PROBS_MAX => Err(Failure::invalid_field(
+            name,
+            format_args!("must be at most {PROBS_MAX}"),
+        )),
+        number => Ok(number.and_then(|number| u8::try_from(number.0).ok())),
     };
-    let Some(number) = number.filter(|number| number.0 > 0) else {
-        return Ok(None);
-    };
-    u8::try_from(number.0.min(PROBS_MAX + 1))
-        .ok()
-        .filter(|number| u32::from(*number) <= PROBS_MAX)
-        .map(Some)
-        .ok_or_else(|| Failure::invalid_field(name, format_args!("must be at most {PROBS_MAX}")))
+    let (probs, logprobs) = (bounded("n_probs", n_probs)?, bounded("logprobs", logprobs)?);
+    Ok(probs.or(logprobs).filter(|number| *number > 0))
 }
 
 impl CompletionRequest {
