@@ -38,6 +38,7 @@ minilm=$(python3 tests/models/minilm.py) || exit 77
 dir=$(mktemp -d "${TMPDIR:-/tmp}/hearthd.XXXXXX")
 bus_pid=
 daemon_pid=
+# shellcheck disable=SC2317 # the trap calls it
 cleanup() {
   for pid in $daemon_pid $bus_pid; do
     kill "$pid" 2>/dev/null || true
