@@ -94,7 +94,7 @@ fn survive_cancels(daemon: &Daemon, times: u64, request: &Value, after: (&str, &
         let answer = daemon.chat(&chat(after.0).to_string());
         assert!(content(&answer).contains(after.1), "{answer}");
         let id = answer["id"].as_str().unwrap().rsplit('-').next();
-        id.unwrap().parse().unwrap()
+        u64::from_str_radix(id.unwrap(), 16).unwrap()
     };
     // The first ones fill caches and the allocator's pools.
     storm(times / 5);

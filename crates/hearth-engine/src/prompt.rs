@@ -192,6 +192,14 @@ pub(super) fn context_of(backend: &impl Backend, request: &GenerateRequest) -> u
     request.context_max.map_or(context, |max| max.min(context))
 }
 
+/// The most tokens of an answer to a prompt of this many, which may be more than the request's
+/// own bound.
+pub(super) fn room_of(backend: &impl Backend, request: &GenerateRequest, prompt: u32) -> u32 {
+    let bound = context_of(backend, request);
+    let room = bound.checked_sub(prompt).filter(|room| *room > 0);
+    room.unwrap_or_else(|| backend.info().context_size.saturating_sub(prompt))
+}
+
 /// The tokens of a prompt that fits into the context.
 pub(super) fn tokenize(
     backend: &impl Backend,

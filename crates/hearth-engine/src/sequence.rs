@@ -16,7 +16,7 @@ use super::backend::{Backend, Decoder, Part, Token, Tokenizer};
 use super::chat::ChatLayer;
 use super::confidence::Tracker;
 use super::pieces::Pieces;
-use super::prompt::{TokenizedPrompt, context_of, tokenize};
+use super::prompt::{TokenizedPrompt, context_of, room_of, tokenize};
 use super::text_stream::TextStream;
 
 /// The drafts of a draft model for one answer.
@@ -87,13 +87,7 @@ impl<S> Sequence<S> {
         let adapters = AdapterSet::new(&request.lora, backend.adapters())?;
         let tokens = prompt.tokens;
         let prompt_tokens = as_u32(tokens.len());
-        let bound = context_of(backend, request);
-        let context = if prompt_tokens < bound {
-            bound
-        } else {
-            backend.info().context_size
-        };
-        let room = context - prompt_tokens;
+        let room = room_of(backend, request, prompt_tokens);
         let max_tokens = match (request.prewarm, request.max_tokens) {
             (true, _) => 0,
             (false, most) => most.unwrap_or(u32::MAX).min(room),

@@ -94,46 +94,55 @@ pub fn decode_completion(body: &[u8]) -> Result<CompletionRequest, Failure> {
         ));
     };
     let n = first.n as usize;
-    let best_of = best_of.unwrap_or(n);
-    if best_of < n {
-        return Err(Failure::invalid_field("best_of", "must be at least `n`"));
-    }
-    if best_of > n {
-        // They are compared by their probabilities.
-        for submission in &mut submissions {
-            submission.request.logprobs.get_or_insert(0);
-        }
-    }
-    let asked = |what, field| {
-        Failure::invalid_field(
-            field,
-            format_args!("{what} cannot be streamed: set `stream` to false"),
-        )
-    };
-    if first.stream && best_of > n {
-        return Err(asked("above `n`", "best_of"));
-    }
-    if first.stream && echoes && logprobs.is_some() {
-        return Err(asked("with `logprobs`", "echo"));
-    }
-    if best_of.saturating_mul(submissions.len()) > ANSWERS_MAX {
-        return Err(Failure::invalid_field(
-            "prompt",
-            format_args!("asks for more than {ANSWERS_MAX} answers at once"),
-        ));
-    }
-    Ok(CompletionRequest {
+    let mut request = CompletionRequest {
         submissions,
         stream: first.stream,
         form: CompletionForm {
             n,
-            best_of,
+            best_of: best_of.unwrap_or(n),
             echoed,
             is_without_answer,
             wants_logprobs: logprobs.is_some(),
             include_usage: first.include_usage,
         },
-    })
+    };
+    request.check(echoes)?;
+    if request.form.best_of > n {
+        // They are compared by their probabilities.
+        for submission in &mut request.submissions {
+            submission.request.logprobs.get_or_insert(0);
+        }
+    }
+    Ok(request)
+}
+
+impl CompletionRequest {
+    /// Refuses what excludes each other.
+    fn check(&self, echoes: bool) -> Result<(), Failure> {
+        let form = &self.form;
+        if form.best_of < form.n {
+            return Err(Failure::invalid_field("best_of", "must be at least `n`"));
+        }
+        let streamed = |what, field| {
+            Failure::invalid_field(
+                field,
+                format_args!("{what} cannot be streamed: set `stream` to false"),
+            )
+        };
+        if self.stream && form.best_of > form.n {
+            return Err(streamed("above `n`", "best_of"));
+        }
+        if self.stream && echoes && form.wants_logprobs {
+            return Err(streamed("with `logprobs`", "echo"));
+        }
+        if form.best_of.saturating_mul(self.submissions.len()) > ANSWERS_MAX {
+            return Err(Failure::invalid_field(
+                "prompt",
+                format_args!("asks for more than {ANSWERS_MAX} answers at once"),
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl CompletionFields {
