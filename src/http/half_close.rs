@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
-use hyper::body::{Frame, SizeHint};
+use axum::body::{Body, HttpBody as _};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
+
+use super::watched::{Watcher, watched};
 
 /// How often a connection whose client sends no more is asked whether the client is there.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -68,78 +69,28 @@ impl Exchange {
     pub(super) fn request(&self, body: Body) -> Body {
         let is_complete = body.is_end_stream();
         self.set(if is_complete { ANSWERING } else { READING });
-        Body::new(RequestBody {
-            body,
-            exchange: self.clone(),
-        })
+        watched(body, RequestEnd(self.clone()))
     }
 
     /// The body of its response, whose end is recorded.
     pub(super) fn response(&self, body: Body) -> Body {
-        Body::new(ResponseBody {
-            body,
-            exchange: self.clone(),
-        })
+        watched(body, ResponseEnd(self.clone()))
     }
 }
 
-struct RequestBody {
-    body: Body,
-    exchange: Exchange,
-}
+struct RequestEnd(Exchange);
 
-impl HttpBody for RequestBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if frame.is_none() || self.body.is_end_stream() {
-            self.exchange.set(ANSWERING);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Watcher for RequestEnd {
+    fn ended(&mut self) {
+        self.0.set(ANSWERING);
     }
 }
 
-struct ResponseBody {
-    body: Body,
-    exchange: Exchange,
-}
+struct ResponseEnd(Exchange);
 
-impl HttpBody for ResponseBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        self.exchange.set(IDLE);
+impl Watcher for ResponseEnd {
+    fn dropped(&mut self, _: Option<Body>) {
+        self.0.set(IDLE);
     }
 }
 
@@ -183,11 +134,8 @@ impl<T: AsyncRead + Peered + Unpin> AsyncRead for HalfClose<T> {
         }
         while let Some(next) = &mut self.next {
             ready!(next.as_mut().poll(cx));
-            if self.exchange.get() != ANSWERING || self.io.has_gone() {
-                self.next = None;
-                return Poll::Ready(Ok(()));
-            }
-            self.next = Some(Box::pin(tokio::time::sleep(INTERVAL)));
+            let is_due = self.exchange.get() == ANSWERING && !self.io.has_gone();
+            self.next = is_due.then(|| Box::pin(tokio::time::sleep(INTERVAL)));
         }
         Poll::Ready(Ok(()))
     }

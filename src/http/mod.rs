@@ -26,6 +26,7 @@ mod token;
 mod tokens;
 mod transcriptions;
 mod unread;
+mod watched;
 mod write_timeout;
 
 use std::future::Future;

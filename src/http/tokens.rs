@@ -5,13 +5,13 @@ use axum::Json;
 use axum::extract::State;
 use hearth_api::llama_server::{decode_detokenize, decode_tokenize, tokenize_response};
 use hearth_api::openai::decode_chat;
-use hearth_proto::ModelRef;
+use hearth_proto::{Failure, ModelRef};
 use serde_json::{Value, json};
 
 use super::body::Body;
 use super::{ApiError, Connection};
 use crate::daemon::Daemon;
-use crate::dispatch::Tokenizing;
+use crate::dispatch::{Rendering, Tokenizing};
 
 /// The prompt that a chat request with this body would have.
 pub(super) async fn apply_template(
@@ -19,10 +19,8 @@ pub(super) async fn apply_template(
     connection: Connection,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let request = decode_chat(&body)?;
-    let caller = connection.0.caller();
-    let rendering = daemon.dispatcher.render(&caller, request.submission);
-    Ok(Json(json!({"prompt": rendering.await?.text})))
+    let rendered = render(&daemon, &connection, &body).await?;
+    Ok(Json(json!({"prompt": rendered.text})))
 }
 
 /// The number of tokens of the prompt that a chat request with this body would have.
@@ -31,12 +29,20 @@ pub(super) async fn input_tokens(
     connection: Connection,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let request = decode_chat(&body)?;
-    let caller = connection.0.caller();
-    let rendering = daemon.dispatcher.render(&caller, request.submission);
+    let rendered = render(&daemon, &connection, &body).await?;
     Ok(Json(
-        json!({"object": "response.input_tokens", "input_tokens": rendering.await?.tokens.len()}),
+        json!({"object": "response.input_tokens", "input_tokens": rendered.tokens.len()}),
     ))
+}
+
+async fn render(
+    daemon: &Daemon,
+    connection: &Connection,
+    body: &Body,
+) -> Result<Rendering, Failure> {
+    let request = decode_chat(body)?;
+    let caller = connection.0.caller();
+    daemon.dispatcher.render(&caller, request.submission).await
 }
 
 pub(super) async fn tokenize(

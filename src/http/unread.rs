@@ -3,16 +3,15 @@
 //! A socket that is closed with unread input resets the connection, and a client that is
 //! still sending loses the answer. So the rest is read and discarded before the answer.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderValue, Response, header};
 use futures_util::StreamExt as _;
-use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
+
+use super::watched::{Watcher, watched};
 
 /// The most bytes that are discarded: a text of the default `http.body_max_mib`.
 const DISCARD_MAX: usize = 8 << 20;
@@ -26,11 +25,7 @@ pub(super) struct Unread(Arc<Mutex<Option<Body>>>);
 impl Unread {
     /// A body that returns its rest here when it is dropped.
     pub(super) fn watch(&self, body: Body) -> Body {
-        Body::new(Watched {
-            body,
-            has_ended: false,
-            unread: self.clone(),
-        })
+        watched(body, self.clone())
     }
 
     /// Discards what was not read, and announces the end of the connection if that is too
@@ -68,45 +63,17 @@ async fn read(body: Body, max: usize) -> bool {
     true
 }
 
-/// A body that is returned when it is dropped before its end.
-struct Watched {
-    body: Body,
-    has_ended: bool,
-    unread: Unread,
-}
-
-impl HttpBody for Watched {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        self.has_ended |= matches!(polled, Poll::Ready(None));
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if !self.has_ended && !self.body.is_end_stream() {
-            *self.unread.0.lock() = Some(std::mem::take(&mut self.body));
+impl Watcher for Unread {
+    fn dropped(&mut self, rest: Option<Body>) {
+        if rest.is_some() {
+            *self.0.lock() = rest;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Bytes;
     use futures_util::stream;
     use std::convert::Infallible;
 
