@@ -22,4 +22,5 @@ pub mod metrics;
 pub mod models;
 pub mod prompt_cache;
 pub mod sessions;
+mod state_file;
 pub mod tuning;

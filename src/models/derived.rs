@@ -2,7 +2,7 @@
 //! base and what applies where a request sets nothing.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::digests::hexadecimal;
 use super::files::temporary;
+use crate::state_file;
 
 /// What follows the model's name in that of the file.
 pub(super) const SUFFIX: &str = ".derived.json";
@@ -165,7 +166,7 @@ fn describe(path: &Path, before: &[DerivedModel]) -> Option<DerivedModel> {
     if let Some(known) = known {
         return Some(known.clone());
     }
-    let read = read(path, size_bytes);
+    let read = read(path);
     let (content, sha256) = read
         .map_err(|error| log::warn!("ignoring {}: {error}", path.display()))
         .ok()?;
@@ -180,11 +181,8 @@ fn describe(path: &Path, before: &[DerivedModel]) -> Option<DerivedModel> {
     })
 }
 
-fn read(path: &Path, size_bytes: u64) -> io::Result<(Content, String)> {
-    if size_bytes > BYTES_MAX {
-        return Err(io::Error::other("the file is too large"));
-    }
-    let bytes = fs::read(path)?;
+fn read(path: &Path) -> io::Result<(Content, String)> {
+    let bytes = state_file::read(path, BYTES_MAX)?;
     let content: Content = serde_json::from_slice(&bytes)?;
     if content.version != VERSION {
         return Err(io::Error::other("the file has an unknown version"));
@@ -206,15 +204,12 @@ pub(super) fn write(
     };
     let written = || {
         fs::create_dir_all(imported)?;
-        let mut file = temporary(imported)?;
-        serde_json::to_writer_pretty(&mut file, &content)?;
-        file.write_all(b"\n")?;
-        if file.as_file().metadata()?.len() > BYTES_MAX {
+        let text = serde_json::to_vec_pretty(&content)?;
+        // The end of its line counts.
+        if text.len() as u64 >= BYTES_MAX {
             return Err(io::Error::other("its settings are too large"));
         }
-        file.as_file().sync_all()?;
-        file.persist(path_of(imported, name))?;
-        Ok(())
+        state_file::write(temporary(imported)?, &path_of(imported, name), &text)
     };
     written().map_err(|error| io_failure("write", name, &error))
 }

@@ -4,7 +4,7 @@
 //! for a digest, and rests while engines work.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::files::temporary;
 use super::index::StoredModel;
 use super::{ModelStore, blocking};
+use crate::state_file;
 
 /// The file with the known digests, in the folder of imported models.
 const FILE: &str = ".digests.json";
@@ -241,10 +242,7 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 fn read(path: &Path) -> io::Result<Vec<Known>> {
-    if fs::metadata(path)?.len() > BYTES_MAX {
-        return Err(io::Error::other("the file is too large"));
-    }
-    let content: Content = serde_json::from_slice(&fs::read(path)?)?;
+    let content: Content = serde_json::from_slice(&state_file::read(path, BYTES_MAX)?)?;
     let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let is_sound = content.files.iter().all(|known| is_digest(&known.sha256));
     if content.version != VERSION || !is_sound {
@@ -257,12 +255,7 @@ fn read(path: &Path) -> io::Result<Vec<Known>> {
 fn write(path: &Path, content: &Content) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
-    let mut file = temporary(folder)?;
-    serde_json::to_writer(&mut file, content)?;
-    file.write_all(b"\n")?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    state_file::write(temporary(folder)?, path, &serde_json::to_vec(content)?)
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! The file in which measurements are stored.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use hearth_policy::tuning::Tuning;
 use serde::{Deserialize, Serialize};
+
+use crate::state_file;
 
 /// Format of the file.
 const VERSION: u32 = 1;
@@ -35,10 +37,7 @@ pub(super) fn read(path: &Path) -> Vec<Tuning> {
 }
 
 fn try_read(path: &Path) -> io::Result<Vec<Tuning>> {
-    if fs::metadata(path)?.len() > BYTES_MAX {
-        return Err(io::Error::other("the file is too large"));
-    }
-    let content: Content = serde_json::from_slice(&fs::read(path)?)?;
+    let content: Content = serde_json::from_slice(&state_file::read(path, BYTES_MAX)?)?;
     if content.version != VERSION {
         return Err(io::Error::other("the file has an unknown version"));
     }
@@ -57,12 +56,8 @@ pub(super) fn write(path: &Path, tunings: &[Tuning]) -> io::Result<()> {
     };
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer_pretty(&mut file, &content)?;
-    file.write_all(b"\n")?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    let file = tempfile::NamedTempFile::new_in(folder)?;
+    state_file::write(file, path, &serde_json::to_vec_pretty(&content)?)
 }
 
 #[cfg(test)]
