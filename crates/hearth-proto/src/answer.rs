@@ -48,3 +48,13 @@ pub enum AnswerPart {
     /// A complete call.
     ToolCall(ToolCall),
 }
+
+impl AnswerPart {
+    /// Its text for the reader, if it is such.
+    pub fn content(&self) -> Option<&str> {
+        match self {
+            Self::Content(text) => Some(text),
+            Self::Reasoning(_) | Self::ToolCall(_) => None,
+        }
+    }
+}

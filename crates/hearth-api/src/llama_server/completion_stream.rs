@@ -131,11 +131,7 @@ impl<F: Fn(usize) -> Value> Chunks for CompletionStream<F> {
             return Vec::new();
         };
         answer.logprobs.extend(logprobs);
-        let text = parts.into_iter().filter_map(|part| match part {
-            AnswerPart::Content(text) => Some(text),
-            AnswerPart::Reasoning(_) | AnswerPart::ToolCall(_) => None,
-        });
-        let content: String = text.collect();
+        let content: String = parts.iter().filter_map(AnswerPart::content).collect();
         if content.is_empty() || self.form.is_empty {
             return Vec::new();
         }

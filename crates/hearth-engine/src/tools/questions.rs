@@ -25,10 +25,7 @@ pub fn is_right(question: &Question, answer: &[AnswerPart]) -> bool {
         };
         return wanted["name"] == call.name.as_str() && wanted["arguments"] == call.arguments;
     }
-    let text = answer.iter().filter_map(|part| match part {
-        AnswerPart::Content(text) => Some(text.as_str()),
-        AnswerPart::Reasoning(_) | AnswerPart::ToolCall(_) => None,
-    });
+    let text = answer.iter().filter_map(AnswerPart::content);
     let answer = text.collect::<String>().to_lowercase();
     let holds = |text: &String| answer.contains(&text.to_lowercase());
     question.accept.iter().any(holds) && !question.reject.iter().any(holds)

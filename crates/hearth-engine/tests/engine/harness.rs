@@ -232,11 +232,7 @@ impl Answer {
 
 /// The text of parts of an answer.
 pub fn text_of(parts: &[AnswerPart]) -> String {
-    let text = parts.iter().filter_map(|part| match part {
-        AnswerPart::Content(text) => Some(text.as_str()),
-        AnswerPart::Reasoning(_) | AnswerPart::ToolCall(_) => None,
-    });
-    text.collect()
+    parts.iter().filter_map(AnswerPart::content).collect()
 }
 
 /// Waits for a child; `None` when it takes too long.

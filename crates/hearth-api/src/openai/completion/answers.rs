@@ -267,13 +267,7 @@ impl Chunks for CompletionStream {
         if self.form.is_without_answer {
             return Vec::new();
         }
-        let text: String = parts
-            .into_iter()
-            .filter_map(|part| match part {
-                AnswerPart::Content(text) => Some(text),
-                AnswerPart::Reasoning(_) | AnswerPart::ToolCall(_) => None,
-            })
-            .collect();
+        let text: String = parts.iter().filter_map(AnswerPart::content).collect();
         self.text_chunk(index, &text, &logprobs)
             .into_iter()
             .collect()
