@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::prompts::{Prompts, prompts};
 use super::settings::settings;
-use crate::openai::common;
+use crate::openai::{ChatRequest, common};
 use crate::read::{object, read};
 use crate::scalars::{Flag, Integer, Text, Whole};
 use crate::shape::List;
@@ -100,8 +100,9 @@ pub fn decode_completion(body: &[u8]) -> Result<CompletionRequest, Failure> {
     let bound = bound(fields.n_predict);
     let mut decoded = CompletionRequest::without_answers(&body, bound)?;
     decoded.is_list = are_several;
+    let request = common(&body, Prompt::default())?;
     for prompt in list {
-        decoded.add(&body, prompt, bound, logprobs)?;
+        decoded.add(&request, &prompt, bound, logprobs);
     }
     if decoded.submissions.len() > ANSWERS_MAX {
         return Err(Failure::invalid_field(
@@ -153,19 +154,19 @@ impl CompletionRequest {
         })
     }
 
-    /// Adds the answers to a prompt, with the options of the request.
+    /// Adds the answers to a prompt, with the options and the form of this request.
     pub(super) fn add(
         &mut self,
-        body: &Map<String, Value>,
-        prompt: Prompt,
+        request: &ChatRequest,
+        prompt: &Prompt,
         bound: Bound,
         logprobs: Option<u8>,
-    ) -> Result<(), Failure> {
-        let request = common(body, prompt)?;
+    ) {
         self.stream = request.stream;
         for index in 0..request.n {
             let mut submission = request.submission.clone();
             let generate = &mut submission.request;
+            generate.prompt = prompt.clone();
             generate.logprobs = logprobs;
             generate.max_tokens = bound.max_tokens.or(generate.max_tokens);
             // As the candidates of one request.
@@ -174,7 +175,6 @@ impl CompletionRequest {
             }
             self.submissions.push(submission);
         }
-        Ok(())
     }
 
     /// The settings of an answer, where `defaults` are those of its model.

@@ -159,4 +159,4 @@ pub(super) fn probabilities(tokens: &[TokenLogprob]) -> Vec<Probabilities> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,6 +4,7 @@ use hearth_proto::{Failure, FailureKind, Infill, Prompt, Snippet};
 use serde::Deserialize;
 
 use super::completion::{CompletionRequest, bound};
+use crate::openai::common;
 use crate::read::{object, read};
 use crate::scalars::{Integer, Text};
 use crate::shape::{List, Object};
@@ -35,7 +36,9 @@ pub fn decode_infill(body: &[u8]) -> Result<CompletionRequest, Failure> {
     let mut fields: InfillFields = read(&body)?;
     let bound = bound(fields.n_predict.take());
     let mut request = CompletionRequest::without_answers(&body, bound)?;
-    request.add(&body, Prompt::Infill(fields.texts()?.into()), bound, None)?;
+    let prompt = Prompt::Infill(fields.texts()?.into());
+    let options = common(&body, Prompt::default())?;
+    request.add(&options, &prompt, bound, None);
     if request.submissions.len() != 1 {
         return Err(Failure::of_field(
             FailureKind::NotSupported,

@@ -7,7 +7,7 @@ mod tests;
 use hearth_proto::{Failure, Infill, Prompt, Submission};
 use serde::Deserialize;
 
-use super::request::{at_most, common};
+use super::request::{ChatRequest, at_most, common};
 use crate::read::{object, read};
 use crate::scalars::{Flag, Text, Whole};
 use crate::shape::Shape as _;
@@ -77,50 +77,49 @@ pub fn decode_completion(body: &[u8]) -> Result<CompletionRequest, Failure> {
     let (prompts, echoed) = fields.prompts(echoes)?;
     let best_of = fields.best_of.map(|n| n.0 as usize);
     let logprobs = fields.logprobs()?;
-    let mut submissions = Vec::new();
-    let mut first = None;
-    for prompt in prompts {
-        let mut request = common(&body, prompt)?;
-        let generate = &mut request.submission.request;
-        generate.logprobs = logprobs;
-        generate.prompt_logprobs = echoes && logprobs.is_some();
-        submissions.push(request.submission.clone());
-        first.get_or_insert(request);
-    }
-    let Some(first) = first else {
+    if prompts.is_empty() {
         return Err(Failure::invalid_field(
             "prompt",
             "must hold at least one prompt",
         ));
-    };
-    let n = first.n as usize;
-    let mut request = CompletionRequest {
-        submissions,
-        stream: first.stream,
-        form: CompletionForm {
-            n,
-            best_of: best_of.unwrap_or(n),
-            echoed,
-            is_without_answer,
-            wants_logprobs: logprobs.is_some(),
-            include_usage: first.include_usage,
-        },
-    };
-    request.check(echoes)?;
-    if request.form.best_of > n {
-        // They are compared by their probabilities.
-        for submission in &mut request.submissions {
-            submission.request.logprobs.get_or_insert(0);
-        }
     }
-    Ok(request)
+    let ChatRequest {
+        mut submission,
+        n,
+        stream,
+        include_usage,
+        ..
+    } = common(&body, Prompt::default())?;
+    let n = n as usize;
+    let form = CompletionForm {
+        n,
+        best_of: best_of.unwrap_or(n),
+        echoed,
+        is_without_answer,
+        wants_logprobs: logprobs.is_some(),
+        include_usage,
+    };
+    form.check(prompts.len(), stream, echoes)?;
+    // Several are compared by their probabilities.
+    let compared = (form.best_of > n).then_some(0);
+    submission.request.logprobs = logprobs.or(compared);
+    submission.request.prompt_logprobs = echoes && logprobs.is_some();
+    let of = |prompt| {
+        let mut submission = submission.clone();
+        submission.request.prompt = prompt;
+        submission
+    };
+    Ok(CompletionRequest {
+        submissions: prompts.into_iter().map(of).collect(),
+        stream,
+        form,
+    })
 }
 
-impl CompletionRequest {
-    /// Refuses what excludes each other.
-    fn check(&self, echoes: bool) -> Result<(), Failure> {
-        let form = &self.form;
-        if form.best_of < form.n {
+impl CompletionForm {
+    /// Refuses what excludes each other, and too many prompts.
+    fn check(&self, prompts: usize, is_streamed: bool, echoes: bool) -> Result<(), Failure> {
+        if self.best_of < self.n {
             return Err(Failure::invalid_field("best_of", "must be at least `n`"));
         }
         let streamed = |what, field| {
@@ -129,13 +128,13 @@ impl CompletionRequest {
                 format_args!("{what} cannot be streamed: set `stream` to false"),
             )
         };
-        if self.stream && form.best_of > form.n {
+        if is_streamed && self.best_of > self.n {
             return Err(streamed("above `n`", "best_of"));
         }
-        if self.stream && echoes && form.wants_logprobs {
+        if is_streamed && echoes && self.wants_logprobs {
             return Err(streamed("with `logprobs`", "echo"));
         }
-        if form.best_of.saturating_mul(self.submissions.len()) > ANSWERS_MAX {
+        if self.best_of.saturating_mul(prompts) > ANSWERS_MAX {
             return Err(Failure::invalid_field(
                 "prompt",
                 format_args!("asks for more than {ANSWERS_MAX} answers at once"),

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 
-const USAGE: Usage = Usage {
+pub(in crate::llama_server) const USAGE: Usage = Usage {
     prompt_tokens: 10,
     cached_tokens: 6,
     completion_tokens: 4,
@@ -12,7 +12,7 @@ const USAGE: Usage = Usage {
     decode_ms: 16.0,
 };
 
-fn context(max_tokens: Option<u32>) -> CompletionContext {
+pub(in crate::llama_server) fn context(max_tokens: Option<u32>) -> CompletionContext {
     CompletionContext {
         prompt: "p".into(),
         max_tokens,

@@ -2,22 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::Reports;
-
-const USAGE: Usage = Usage {
-    prompt_tokens: 10,
-    cached_tokens: 6,
-    completion_tokens: 4,
-    reasoning_tokens: 0,
-    prefill_ms: 8.0,
-    decode_ms: 16.0,
-};
-
-fn context(max_tokens: Option<u32>) -> CompletionContext {
-    CompletionContext {
-        prompt: "p".into(),
-        max_tokens,
-    }
-}
+use crate::llama_server::completion_response::tests::{USAGE, context};
 
 fn settings(index: usize) -> Value {
     json!({"n_predict": index})
