@@ -9,18 +9,31 @@ use crate::harness::{Daemon, Engine, Setup, root, text};
 use crate::real_models::real_model;
 
 /// The Python interpreter that has the client libraries.
-pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
-    let output = Command::new(root().join("tests/clients/setup.sh"))
+pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| installed("tests/clients/setup.sh"));
+
+/// Where a script has installed what it is for.
+pub fn installed(script: &str) -> PathBuf {
+    let output = Command::new(root().join(script))
         .stdin(Stdio::null())
         .output()
         .unwrap();
     assert!(
         output.status.success(),
-        "tests/clients/setup.sh failed: {}",
+        "{script} failed: {}",
         text(&output.stderr)
     );
     text(&output.stdout).trim_end().into()
-});
+}
+
+/// Runs a client, which reports success with `ok`.
+pub fn expect_ok(client: &mut Command) {
+    let output = client.stdin(Stdio::null()).output().unwrap();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(
+        output.status.success() && said.starts_with("ok\n"),
+        "{client:?}: {said}"
+    );
+}
 
 /// A daemon that inherits its sockets, as from systemd, and the address of its TCP
 /// socket.
@@ -58,21 +71,15 @@ fn run(script: &str) {
 
 /// Runs a script, which reports success with `ok`.
 pub fn run_with(script: &str, args: &[&str]) {
-    let output = Command::new(&*PYTHON)
+    let mut client = Command::new(&*PYTHON);
+    client
         .arg(root().join("tests/clients").join(script))
         .args(args)
         .env_remove("http_proxy")
         .env_remove("HTTP_PROXY")
         .env_remove("ALL_PROXY")
-        .env("NO_PROXY", "localhost,127.0.0.1")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = text(&output.stdout) + &text(&output.stderr);
-    assert!(
-        output.status.success() && said.starts_with("ok\n"),
-        "{script}: {said}"
-    );
+        .env("NO_PROXY", "localhost,127.0.0.1");
+    expect_ok(&mut client);
 }
 
 #[test]

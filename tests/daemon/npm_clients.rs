@@ -1,40 +1,19 @@
 //! Clients from npm against the real daemon, over TCP.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 
-use crate::clients::{demo, example};
-use crate::harness::{root, text};
+use crate::clients::{demo, example, expect_ok, installed};
 
 /// The folder with the packages and the scripts that use them.
-static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let output = Command::new(root().join("tests/clients/npm/setup.sh"))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "tests/clients/npm/setup.sh failed: {}",
-        text(&output.stderr)
-    );
-    text(&output.stdout).trim_end().into()
-});
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| installed("tests/clients/npm/setup.sh"));
 
 /// Runs a script against a daemon with the demo model; it reports success with `ok`.
 fn run(script: &str) {
     let (_daemon, url) = demo();
-    let output = Command::new("node")
-        .arg(FOLDER.join(script))
-        .args([url, example()])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = text(&output.stdout) + &text(&output.stderr);
-    assert!(
-        output.status.success() && said.starts_with("ok\n"),
-        "{script}: {said}"
-    );
+    let mut node = Command::new("node");
+    expect_ok(node.arg(FOLDER.join(script)).args([url, example()]));
 }
 
 #[test]
