@@ -54,7 +54,7 @@ fn load(daemon: &Daemon) {
 }
 
 fn unload(daemon: &Daemon) {
-    ok(&daemon.call("UnloadModel", &[]));
+    ok(&daemon.call("UnloadModels", &["a{sv}", "0"]));
 }
 
 fn ms(time: Duration) -> f64 {

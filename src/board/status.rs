@@ -25,9 +25,9 @@ pub struct BoardStatus {
 }
 
 impl BoardStatus {
-    /// Hottest CPU zone in degrees; 0 where the board has none.
-    pub fn temperature_celsius(&self) -> f64 {
-        self.reading.temperature.map_or(0.0, MilliCelsius::celsius)
+    /// Hottest CPU zone in degrees, where the board has one.
+    pub fn temperature_celsius(&self) -> Option<f64> {
+        self.reading.temperature.map(MilliCelsius::celsius)
     }
 
     /// Whether the board has to be read although no engine runs: limits apply that later
@@ -58,11 +58,10 @@ impl BoardStatus {
         if !is_warm && verdict.cause.is_none() {
             return None;
         }
-        let why = match verdict.temperature_limit {
-            Some(limit) if is_warm => format!(
-                "the board is {} ({:.1} °C): measuring starts 15 K below its limit of {limit}",
+        let why = match verdict.temperature_limit.zip(self.temperature_celsius()) {
+            Some((limit, celsius)) if is_warm => format!(
+                "the board is {} ({celsius:.1} °C): measuring starts 15 K below its limit of {limit}",
                 verdict.thermal.as_str(),
-                self.temperature_celsius(),
             ),
             _ => verdict.reason.clone(),
         };

@@ -4,6 +4,7 @@
 //! its own.
 
 mod adapters;
+mod long_calls;
 mod metadata;
 mod models;
 mod resident;

@@ -1,7 +1,5 @@
 //! The installed models with their state in memory.
 
-use std::time::Duration;
-
 use hearth_policy::holds::Hold;
 use hearth_proto::{ModelKind, Use};
 
@@ -85,12 +83,10 @@ impl Daemon {
         states.collect()
     }
 
-    /// When a model was last used, in seconds since 1970; 0 if it is not in memory.
-    pub fn last_use_unix_s(&self, model: &str) -> u64 {
-        let idle = self.pool.idle_time(model);
-        idle.map_or(0, |idle: Duration| {
-            unix_seconds().saturating_sub(idle.as_secs())
-        })
+    /// When a model was last used, in seconds since 1970; `None` if it is not in memory.
+    pub fn last_use_unix_s(&self, model: &str) -> Option<u64> {
+        let idle = self.pool.idle_time(model)?;
+        Some(unix_seconds().saturating_sub(idle.as_secs()))
     }
 }
 

@@ -57,8 +57,8 @@ pub struct Status {
     pub max_threads: u32,
     /// `cool`, `warm`, `hot`, `limit`, `emergency`.
     pub thermal_state: &'static str,
-    /// Hottest CPU zone in degrees; 0 where the board has none.
-    pub temperature_celsius: f64,
+    /// Hottest CPU zone in degrees, where the board has one.
+    pub temperature_celsius: Option<f64>,
     /// `normal`, `moderate`, `critical`, `emergency`.
     pub memory_state: &'static str,
     /// Why the service is limited or failed; empty when it is not.

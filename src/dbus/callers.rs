@@ -11,6 +11,7 @@ use zbus::connection::Connection;
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
 use zbus::names::BusName;
+use zbus::object_server::SignalEmitter;
 
 use super::Error;
 use crate::board::BoardMonitor;
@@ -177,4 +178,13 @@ async fn is_present(sender: &str, connection: &Connection) -> bool {
         return false;
     };
     bus.name_has_owner(name).await.unwrap_or(false)
+}
+
+/// Signals to one caller only, by its name on the bus. A peer-to-peer connection has one caller,
+/// without a name.
+pub(super) fn to_caller(signals: SignalEmitter<'static>, name: &str) -> SignalEmitter<'static> {
+    match BusName::try_from(name.to_owned()) {
+        Ok(name) => signals.set_destination(name),
+        Err(_) => signals,
+    }
 }

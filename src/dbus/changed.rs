@@ -1,17 +1,20 @@
 //! Properties that changed together are announced together: a client that redraws itself does so
-//! once, and never sees a state that did not exist.
+//! once, and never sees a state that did not exist. A property without a value is absent.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use zbus::Variant;
-use zbus::fdo::Properties;
+use zbus::fdo::{self, Properties};
 use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 
-/// The properties of one interface that have a new value.
+/// The properties of one interface that have a new value, or none any more.
 #[derive(Debug, Default)]
-pub(super) struct Changed(HashMap<&'static str, Variant<'static>>);
+pub(super) struct Changed {
+    values: HashMap<&'static str, Variant<'static>>,
+    absent: Vec<&'static str>,
+}
 
 impl Changed {
     /// Adds a property if its value is another one.
@@ -22,7 +25,21 @@ impl Changed {
         value: impl FnOnce(&T) -> Variant<'static>,
     ) {
         if old != new {
-            self.0.insert(name, value(new));
+            self.values.insert(name, value(new));
+        }
+    }
+
+    /// Adds a property that may be absent.
+    pub(super) fn add_optional<T: PartialEq>(
+        &mut self,
+        name: &'static str,
+        (old, new): (&Option<T>, &Option<T>),
+        value: impl FnOnce(&T) -> Variant<'static>,
+    ) {
+        match new {
+            _ if old == new => {}
+            Some(new) => _ = self.values.insert(name, value(new)),
+            None => self.absent.push(name),
         }
     }
 
@@ -32,12 +49,18 @@ impl Changed {
         emitter: &SignalEmitter<'_>,
         interface: &'static str,
     ) -> zbus::Result<()> {
-        if self.0.is_empty() {
+        if self.values.is_empty() && self.absent.is_empty() {
             return Ok(());
         }
         let interface = InterfaceName::try_from(interface)?;
-        Properties::properties_changed(emitter, interface, self.0, Cow::Borrowed(&[])).await
+        let absent = Cow::Borrowed(self.absent.as_slice());
+        Properties::properties_changed(emitter, interface, self.values, absent).await
     }
+}
+
+/// The value of a property that may be absent: `GetAll` leaves it out, `Get` fails with why.
+pub(super) fn present<T>(value: Option<T>, why: &str) -> fdo::Result<T> {
+    value.ok_or_else(|| fdo::Error::UnknownProperty(format!("it has no value now: {why}")))
 }
 
 /// A text as a property's value.

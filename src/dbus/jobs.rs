@@ -9,12 +9,11 @@ use hearth_proto::{Answer, Failure, Submission};
 use tokio::sync::watch;
 use zbus::connection::Connection;
 use zbus::message::Header;
-use zbus::names::BusName;
 use zbus::object_server::{InterfaceRef, ObjectServer, SignalEmitter};
-use zbus::{OwnedObjectPath, interface};
+use zbus::{OwnedObjectPath, fdo, interface};
 
-use super::callers::{BusCaller, Callers};
-use super::changed::{Changed, text};
+use super::callers::{BusCaller, Callers, to_caller};
+use super::changed::{Changed, present, text};
 use super::options::{self, Options};
 use super::{Error, PATH, images};
 use crate::caller::Principal;
@@ -23,6 +22,9 @@ use crate::jobs::{JobState, JobView};
 
 /// Progress is published at most this often.
 const COALESCE: Duration = Duration::from_millis(250);
+
+/// Why a property of requests is absent.
+const NO_REQUEST: &str = "the job is no request";
 
 /// The interface `org.hearthd.Inference1.Job`. All users of the service can see that a job
 /// exists; only its owner and root get its text.
@@ -46,7 +48,7 @@ impl Job {
         Ok(self.daemon.jobs.cancel(&peer.caller, self.id)?)
     }
 
-    /// Changes the priority of a queued job: interactive, normal or background.
+    /// Changes the priority of a queued request: interactive, normal or background.
     async fn set_priority(
         &self,
         priority: String,
@@ -59,7 +61,9 @@ impl Job {
         Ok(self.daemon.jobs.set_priority(caller, self.id, priority)?)
     }
 
-    /// Waits for the result and returns it: the response of OpenAI's API as JSON.
+    /// Waits for the result and returns it as JSON: for `generate` the response of OpenAI's
+    /// API, for `measure-model` the measurement as in `Tuning.List`, else an object with
+    /// `model`.
     #[zbus(out_args("result"))]
     async fn get_result(
         &self,
@@ -90,22 +94,43 @@ impl Job {
         self.view.borrow().state.as_str()
     }
 
-    /// Tokens generated, relative to the maximum; 1 when the job has ended.
-    #[zbus(property)]
-    fn progress(&self) -> f64 {
-        self.view.borrow().progress
+    /// What it does: generate, load-model, import-model or measure-model.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn operation(&self) -> &'static str {
+        self.view.borrow().operation.as_str()
     }
 
-    /// Position in the queue; 0 is next.
-    #[zbus(property)]
-    fn queue_position(&self) -> u32 {
-        self.view.borrow().queue_position
+    /// The model's name.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn model(&self) -> String {
+        self.view.borrow().model.clone()
     }
 
-    /// Tokens generated so far.
+    /// When it was created, in seconds since 1970.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn created(&self) -> u64 {
+        self.view.borrow().created_unix_s
+    }
+
+    /// How much of it is done, from 0 to 1: of an answer's tokens relative to the maximum; 1
+    /// when the job has ended. Absent while that is not known.
     #[zbus(property)]
-    fn tokens_generated(&self) -> u32 {
-        self.view.borrow().tokens_generated
+    fn progress(&self) -> fdo::Result<f64> {
+        present(self.view.borrow().progress, "the progress is not known")
+    }
+
+    /// Position in the queue; 0 is next. Absent if it is not queued.
+    #[zbus(property)]
+    fn queue_position(&self) -> fdo::Result<u32> {
+        let position = self.view.borrow().request.and_then(|r| r.queue_position);
+        present(position, "the job is not queued")
+    }
+
+    /// Tokens generated so far. Absent if it is no request.
+    #[zbus(property)]
+    fn tokens_generated(&self) -> fdo::Result<u32> {
+        let request = self.view.borrow().request;
+        present(request.map(|r| r.tokens_generated), NO_REQUEST)
     }
 
     /// User id of the owner.
@@ -120,16 +145,17 @@ impl Job {
         self.view.borrow().sender.clone()
     }
 
-    /// systemd unit of the submitter; empty if unknown.
+    /// systemd unit of the submitter. Absent if it is not known.
     #[zbus(property(emits_changed_signal = "const"))]
-    fn unit(&self) -> String {
-        self.view.borrow().unit.clone()
+    fn unit(&self) -> fdo::Result<String> {
+        present(self.view.borrow().unit.clone(), "the unit is not known")
     }
 
-    /// interactive, normal or background.
+    /// interactive, normal or background. Absent if it is no request.
     #[zbus(property)]
-    fn priority(&self) -> &'static str {
-        self.view.borrow().priority.as_str()
+    fn priority(&self) -> fdo::Result<&'static str> {
+        let request = self.view.borrow().request;
+        present(request.map(|r| r.priority.as_str()), NO_REQUEST)
     }
 }
 
@@ -164,6 +190,23 @@ pub(super) fn end_with_caller(daemon: &Daemon, submitter: BusCaller, id: u64) {
             _ = view.wait_for(|view| view.state.is_over()) => {}
         }
     });
+}
+
+/// Serves the object of a job that was started, and cancels it with its caller if that is
+/// wanted.
+pub(super) async fn serve_started(
+    daemon: &Daemon,
+    callers: &Callers,
+    connection: &Connection,
+    peer: BusCaller,
+    ends_with_caller: bool,
+    id: u64,
+) -> Result<OwnedObjectPath, Error> {
+    if ends_with_caller {
+        end_with_caller(daemon, peer, id);
+    }
+    let server = connection.object_server();
+    serve(daemon, callers, server, connection, id).await
 }
 
 /// Serves a job's object until the job is removed.
@@ -232,19 +275,15 @@ async fn publish(
 
 fn changed(old: &JobView, new: &JobView) -> Changed {
     let mut changed = Changed::default();
-    for (name, old, new) in [
-        ("QueuePosition", old.queue_position, new.queue_position),
-        (
-            "TokensGenerated",
-            old.tokens_generated,
-            new.tokens_generated,
-        ),
-    ] {
-        changed.add(name, (&old, &new), |value| (*value).into());
+    let positions = [old, new].map(|view| view.request.and_then(|r| r.queue_position));
+    let generated = [old, new].map(|view| view.request.map(|r| r.tokens_generated));
+    for (name, [old, new]) in [("QueuePosition", positions), ("TokensGenerated", generated)] {
+        changed.add_optional(name, (&old, &new), |value| (*value).into());
     }
-    changed.add("Progress", (&old.progress, &new.progress), |p| (*p).into());
-    let priorities = (&old.priority, &new.priority);
-    changed.add("Priority", priorities, |priority| text(priority.as_str()));
+    let progress = (&old.progress, &new.progress);
+    changed.add_optional("Progress", progress, |share| (*share).into());
+    let [was, is] = [old, new].map(|view| view.request.map(|r| r.priority));
+    changed.add_optional("Priority", (&was, &is), |priority| text(priority.as_str()));
     changed.add("State", (&old.state, &new.state), |state| {
         text(state.as_str())
     });
@@ -262,9 +301,6 @@ async fn finished(
         Ok(result) => (result, ""),
         Err(failure) => (failure.message, failure.kind.names().bus),
     };
-    let mut to = emitter.to_owned();
-    if let Ok(name) = BusName::try_from(view.sender.clone()) {
-        to = to.set_destination(name);
-    }
+    let to = to_caller(emitter.to_owned(), &view.sender);
     Job::finished(&to, view.state.as_str(), &result, error).await
 }

@@ -1,23 +1,26 @@
 //! The object at `/org/hearthd/Inference1`.
 //!
-//! Each method only identifies its caller, translates, and calls an owner.
+//! Each method only identifies its caller, translates, and calls an owner. It is longer than
+//! other files since an interface is one `impl` block.
 
 use std::collections::HashMap;
 
 use hearth_api::openai::{chat_response, decode_chat};
-use hearth_proto::{Answer, Failure, ModelRef, Submission};
+use hearth_proto::{Answer, Failure, Submission};
 use zbus::connection::Connection;
 use zbus::message::Header;
-use zbus::object_server::ObjectServer;
-use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, interface};
+use zbus::object_server::{ObjectServer, SignalEmitter};
+use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, fdo, interface};
 
 use super::callers::{BusCaller, Callers};
+use super::changed::present;
 use super::options::{self, Options};
 use super::polkit::{self, Action};
-use super::publish::shown_celsius;
+use super::publish::{context_size, shown_celsius, speed};
+use super::session_options::{self, SessionSettings};
 use super::turn::{schema, turn};
-use super::values::{board, ranks, vectors};
-use super::{Error, FEATURES, jobs, models, sessions, stream};
+use super::values::{board, ranks};
+use super::{Error, FEATURES, embedding, jobs, models, sessions, stream};
 use crate::daemon::{Daemon, Status};
 
 /// The interface `org.hearthd.Inference1`.
@@ -101,19 +104,39 @@ impl Manager {
         Ok(chat_response(&answers).to_string())
     }
 
-    /// Computes the embeddings of texts: vectors of length one, in the order of the texts.
+    /// Computes the embeddings of texts: vectors of length one, in the order of the texts. The
+    /// reply has at most 1 MiB: for more, call `EmbedToFile`. Option: `model` (s): the name
+    /// of a model.
     #[zbus(out_args("vectors"))]
     async fn embed(
         &self,
         texts: Vec<String>,
+        options: Options,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Vec<Vec<f64>>, Error> {
         let peer = self.callers.identify(&header, connection).await?;
-        let dispatcher = &self.daemon.dispatcher;
-        let computed = dispatcher.embed(&peer.caller, &ModelRef::Default, texts);
-        let computed = peer.while_connected(computed).await?;
-        Ok(vectors(computed))
+        let model = options::model(&options)?;
+        embedding::check_reply(&self.daemon, &model, texts.len()).await?;
+        let embedded = self.daemon.dispatcher.embed(&peer.caller, &model, texts);
+        Ok(embedding::doubles(peer.while_connected(embedded).await?))
+    }
+
+    /// As `Embed`, into a file in memory: the numbers of all vectors in their order, each as a
+    /// little-endian float of 32 bits; `dimensions` of them are one vector.
+    #[zbus(out_args("vectors", "dimensions"))]
+    async fn embed_to_file(
+        &self,
+        texts: Vec<String>,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedFd, u32), Error> {
+        let peer = self.callers.identify(&header, connection).await?;
+        let model = options::model(&options)?;
+        let embedded = self.daemon.dispatcher.embed(&peer.caller, &model, texts);
+        let (file, dimensions) = embedding::file(&peer.while_connected(embedded).await?)?;
+        Ok((file.into(), dimensions))
     }
 
     /// Scores how well documents match a query, with a reranker. Returns the place of each
@@ -134,17 +157,20 @@ impl Manager {
         Ok(ranks(&peer.while_connected(scored).await?))
     }
 
-    /// Returns the number of tokens of a text, without a chat template.
+    /// Returns the number of tokens of a text, without a chat template. Option: `model` (s):
+    /// the name of a model.
     #[zbus(out_args("tokens"))]
     async fn count_tokens(
         &self,
         text: String,
+        options: Options,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
         let peer = self.callers.identify(&header, connection).await?;
         let dispatcher = &self.daemon.dispatcher;
-        Ok(dispatcher.count_tokens(&peer.caller, text).await?)
+        let model = options::model(&options)?;
+        Ok(dispatcher.count_tokens(&peer.caller, &model, text).await?)
     }
 
     /// Enqueues a chat request as a job and returns at once. Options: `priority` (s):
@@ -190,7 +216,7 @@ impl Manager {
         let jobs = &self.daemon.jobs;
         let job = jobs.submit_streamed(&peer.caller, submission, jobs::response);
         let (request, events) = job.await?;
-        let reader = stream::start(&self.daemon, peer.caller.clone(), request, events)?;
+        let reader = stream::of_job(&self.daemon, peer.caller.clone(), request, events)?;
         let id = request.number();
         if ends_with_caller {
             jobs::end_with_caller(&self.daemon, peer, id);
@@ -203,8 +229,9 @@ impl Manager {
     /// owner leaves the bus. Options, which apply to every turn: `system` (s): the system
     /// prompt; `model` (s): the name of a model; `temperature`, `top_p`, `min_p`,
     /// `repeat_penalty`, `presence_penalty` and `frequency_penalty` (d), `top_k`,
-    /// `repeat_last_n`, `seed` and `max_tokens` (u), `stop` (as), `truncation` (s) and
-    /// `priority` (s; default interactive): as in a request of `Chat`.
+    /// `repeat_last_n`, `seed` and `max_tokens` (u), `stop` (as), `truncation` (s),
+    /// `priority` (s; default interactive), `tool_choice` (s) and `parallel_tool_calls` (b): as
+    /// in a request of `Chat`; `tools` (s): a JSON list.
     #[zbus(out_args("session"))]
     async fn open_session(
         &self,
@@ -213,8 +240,13 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<OwnedObjectPath, Error> {
         let peer = self.callers.identify(&header, connection).await?;
-        let (system, options) = options::session(&options)?;
-        let id = self.daemon.sessions.open(&peer.caller, system, options)?;
+        let SessionSettings {
+            system,
+            options,
+            tools,
+        } = session_options::session(&options)?;
+        let (sessions, caller) = (&self.daemon.sessions, &peer.caller);
+        let id = sessions.open(caller, system, options, tools)?;
         sessions::serve(&self.daemon, &self.callers, connection, peer, id).await
     }
 
@@ -255,29 +287,71 @@ impl Manager {
         Ok(self.daemon.pool.load(&peer.caller, &model).await?)
     }
 
-    /// Unloads all models and frees their memory.
-    async fn unload_model(
+    /// As `LoadModel`, as a job. Option: `cancel_when_gone` (b): cancel it when the caller
+    /// leaves the bus.
+    #[zbus(out_args("job"))]
+    async fn start_load_model(
         &self,
+        name: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, Error> {
+        let ends_with_caller = options::job(&options)?;
+        let peer = self.callers.identify(&header, connection).await?;
+        polkit::check(&peer, &header, connection, Action::LoadModel).await?;
+        let (daemon, model) = (&self.daemon, name.as_str().into());
+        let id = daemon.start_load(&peer.caller, &model).await?;
+        jobs::serve_started(
+            daemon,
+            &self.callers,
+            connection,
+            peer,
+            ends_with_caller,
+            id,
+        )
+        .await
+    }
+
+    /// Unloads all models and frees their memory. There are no options yet.
+    async fn unload_models(
+        &self,
+        options: Options,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
+        options::check(&options, &[])?;
         let peer = self.callers.identify(&header, connection).await?;
         polkit::check(&peer, &header, connection, Action::UnloadModel).await?;
         Ok(self.daemon.pool.unload(&peer.caller, None).await?)
     }
 
     /// Takes an inhibitor: the model is loaded if necessary and stays in memory until the
-    /// cookie is released or the caller leaves the bus. The reason is logged.
+    /// cookie is given to `ReleaseKeepLoaded` or the caller leaves the bus. The reason is
+    /// logged and shown in the model's `Holds`. Option: `model` (s): the name of a model
+    /// (default: the loaded or the default one).
     #[zbus(out_args("cookie"))]
     async fn keep_loaded(
         &self,
         reason: String,
+        options: Options,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
     ) -> Result<u32, Error> {
         let peer = self.callers.identify(&header, connection).await?;
-        models::keep_loaded(&self.daemon, peer, &ModelRef::Default, &reason).await
+        let model = options::model(&options)?;
+        models::keep_loaded(&self.daemon, peer, &model, &reason, emitter.to_owned()).await
     }
+
+    /// An inhibitor of `KeepLoaded` has ended before it was released: the model was unloaded by
+    /// someone who may, or because memory is short, or cannot be loaded again. Sent to its
+    /// owner only.
+    #[zbus(signal)]
+    pub(super) async fn keep_loaded_ended(
+        emitter: &SignalEmitter<'_>,
+        cookie: u32,
+    ) -> zbus::Result<()>;
 
     /// Releases an inhibitor of `KeepLoaded`.
     async fn release_keep_loaded(
@@ -328,10 +402,10 @@ impl Manager {
         self.status().model
     }
 
-    /// Context size in tokens; 0 if no model is loaded.
+    /// Context size in tokens. Absent if no model is loaded.
     #[zbus(property)]
-    fn context_size(&self) -> u32 {
-        self.status().context_size
+    fn context_size(&self) -> fdo::Result<u32> {
+        present(context_size(&self.status()), "no model is loaded")
     }
 
     /// Compute threads that the governor allows now.
@@ -352,11 +426,12 @@ impl Manager {
         self.daemon.board.recent().await.verdict.thermal.as_str()
     }
 
-    /// Temperature of the hottest CPU zone in steps of 0.5; 0 without a sensor. Its changes are
-    /// announced at most once a second.
+    /// Temperature of the hottest CPU zone in steps of 0.5; not a number (NaN) without a sensor.
+    /// Its changes are announced at most once a second.
     #[zbus(property)]
     async fn temperature_celsius(&self) -> f64 {
-        shown_celsius(self.daemon.board.recent().await.temperature_celsius())
+        let celsius = self.daemon.board.recent().await.temperature_celsius();
+        celsius.map_or(f64::NAN, shown_celsius)
     }
 
     /// normal, moderate, critical or emergency.
@@ -383,10 +458,10 @@ impl Manager {
         self.status().active_jobs
     }
 
-    /// Decode speed of the last finished answer, in tokens per second.
+    /// Decode speed of the last finished answer, in tokens per second. Absent before the first.
     #[zbus(property)]
-    fn tokens_per_second(&self) -> f64 {
-        self.status().tokens_per_second
+    fn tokens_per_second(&self) -> fdo::Result<f64> {
+        present(speed(&self.status()), "there was no answer yet")
     }
 
     /// The engine's CPU kernels; empty before the first load.

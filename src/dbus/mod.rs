@@ -5,6 +5,7 @@
 
 mod callers;
 mod changed;
+mod embedding;
 mod error;
 mod images;
 mod jobs;
@@ -15,6 +16,7 @@ mod options;
 mod polkit;
 mod prompt_cache;
 mod publish;
+mod session_options;
 mod sessions;
 mod stream;
 mod tuning;

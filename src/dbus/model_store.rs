@@ -6,13 +6,13 @@ use std::os::fd::OwnedFd as StdFd;
 
 use zbus::connection::Connection;
 use zbus::message::Header;
-use zbus::{OwnedFd, OwnedVariant, interface};
+use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, interface};
 
-use super::Error;
 use super::callers::Callers;
 use super::options::{self, Options};
 use super::polkit::{self, Action};
 use super::values::entry;
+use super::{Error, jobs};
 use crate::daemon::Daemon;
 
 /// The interface `org.hearthd.Inference1.ModelStore`.
@@ -42,8 +42,8 @@ impl ModelStore {
         entries.collect()
     }
 
-    /// Copies a model or an adapter into the service's folder under this name, and checks it.
-    /// There are no options yet.
+    /// Copies a model or an adapter into the service's folder under this name, checks it, and
+    /// waits for that. There are no options yet.
     async fn import(
         &self,
         name: String,
@@ -60,13 +60,43 @@ impl ModelStore {
         Ok(daemon.import_model(caller, allowed, &name, file).await?)
     }
 
-    /// Deletes an imported model.
+    /// As `Import`, as a job. Option: `cancel_when_gone` (b): cancel it when the caller leaves
+    /// the bus. A cancelled import leaves nothing behind.
+    #[zbus(out_args("job"))]
+    async fn start_import(
+        &self,
+        name: String,
+        file: OwnedFd,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, Error> {
+        let ends_with_caller = options::job(&options)?;
+        let peer = self.callers.identify(&header, connection).await?;
+        let allowed = polkit::check(&peer, &header, connection, Action::ImportModel).await?;
+        let file = File::from(StdFd::from(file));
+        let daemon = &self.daemon;
+        let id = daemon.start_import(&peer.caller, allowed, &name, file)?;
+        jobs::serve_started(
+            daemon,
+            &self.callers,
+            connection,
+            peer,
+            ends_with_caller,
+            id,
+        )
+        .await
+    }
+
+    /// Deletes an imported model. There are no options yet.
     async fn remove(
         &self,
         name: String,
+        options: Options,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
+        options::check(&options, &[])?;
         let peer = self.callers.identify(&header, connection).await?;
         let allowed = polkit::check(&peer, &header, connection, Action::RemoveModel).await?;
         let caller = &peer.caller;

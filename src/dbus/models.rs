@@ -1,23 +1,29 @@
 //! Model objects, `/org/hearthd/Inference1/models/<name>`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use hearth_policy::holds::Hold;
 use hearth_proto::ModelRef;
 use hearth_proto::bus::{MODEL_INTERFACE, model_path};
 use zbus::connection::Connection;
 use zbus::message::Header;
-use zbus::object_server::{InterfaceRef, ObjectServer};
-use zbus::{OwnedObjectPath, interface};
+use zbus::object_server::{InterfaceRef, ObjectServer, SignalEmitter};
+use zbus::{OwnedObjectPath, Variant, fdo, interface};
 
-use super::Error;
-use super::callers::{BusCaller, Callers};
-use super::changed::{Changed, text};
+use super::callers::{BusCaller, Callers, to_caller};
+use super::changed::{Changed, present, text};
+use super::options::{self, Options};
 use super::polkit::{self, Action};
+use super::{Error, Manager};
 use crate::daemon::{Daemon, ModelStatus};
+use crate::engines::Inhibitor;
 
 /// Changes are coalesced for this long.
 const COALESCE: Duration = Duration::from_millis(100);
+
+/// Why a property of loaded models is absent.
+const NOT_LOADED: &str = "the model is not loaded";
 
 /// The interface `org.hearthd.Inference1.Model`, an object for each installed model.
 #[derive(Debug)]
@@ -29,43 +35,32 @@ pub(super) struct Model {
 
 #[interface(name = "org.hearthd.Inference1.Model")]
 impl Model {
-    /// Loads the model and waits until it is ready.
+    /// Loads the model and waits until it is ready. There are no options yet.
     async fn load(
         &self,
+        options: Options,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
+        options::check(&options, &[])?;
         let peer = self.callers.identify(&header, connection).await?;
         polkit::check(&peer, &header, connection, Action::LoadModel).await?;
         let model = ModelRef::named(&self.status.name);
         Ok(self.daemon.pool.load(&peer.caller, &model).await?)
     }
 
-    /// Unloads the model and frees its memory.
+    /// Unloads the model and frees its memory. There are no options yet.
     async fn unload(
         &self,
+        options: Options,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
+        options::check(&options, &[])?;
         let peer = self.callers.identify(&header, connection).await?;
         polkit::check(&peer, &header, connection, Action::UnloadModel).await?;
         let name = Some(self.status.name.as_str());
         Ok(self.daemon.pool.unload(&peer.caller, name).await?)
-    }
-
-    /// Takes an inhibitor: the model is loaded if necessary and stays in memory until the
-    /// cookie is given to `ReleaseKeepLoaded` or the caller leaves the bus. The reason is
-    /// logged and shown in `Holds`.
-    #[zbus(out_args("cookie"))]
-    async fn keep_loaded(
-        &self,
-        reason: String,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<u32, Error> {
-        let peer = self.callers.identify(&header, connection).await?;
-        let model = ModelRef::named(&self.status.name);
-        keep_loaded(&self.daemon, peer, &model, &reason).await
     }
 
     /// The name, as in requests.
@@ -92,10 +87,10 @@ impl Model {
         self.status.memory_bytes
     }
 
-    /// Context in tokens; 0 until it has been loaded.
+    /// Context in tokens. Absent until it has been loaded.
     #[zbus(property)]
-    fn context_size(&self) -> u32 {
-        self.status.context_size
+    fn context_size(&self) -> fdo::Result<u32> {
+        present(context_size(&self.status), NOT_LOADED)
     }
 
     /// What it can be asked for: chat, completion, embedding, rerank, and what messages may
@@ -111,24 +106,22 @@ impl Model {
         &self.status.draft
     }
 
-    /// What keeps it in memory: owner, reason, and the seconds that are left (-1: until it is
-    /// released).
+    /// What keeps it in memory: `owner` (s), `reason` (s; absent if none was given), and
+    /// `seconds_left` (t; absent if it stays until it is released).
     #[zbus(property)]
-    fn holds(&self) -> Vec<(String, String, i64)> {
-        let now = self.daemon.uptime();
-        let holds = self.status.holds.iter().map(|hold| {
-            let left = hold.until.map_or(-1, |until| {
-                i64::try_from(until.saturating_sub(now).as_secs()).unwrap_or(i64::MAX)
-            });
-            (hold.owner.clone(), hold.reason.clone(), left)
-        });
-        holds.collect()
+    fn holds(&self) -> Vec<HashMap<&'static str, Variant<'static>>> {
+        // As it is now: who has just taken an inhibitor looks for it.
+        let (now, holds) = (
+            self.daemon.uptime(),
+            self.daemon.pool.holds(&self.status.name),
+        );
+        holds.iter().map(|shown| hold(shown, now)).collect()
     }
 
-    /// When it was last used, in seconds since 1970; 0 if it is not in memory.
+    /// When it was last used, in seconds since 1970. Absent if it is not in memory.
     #[zbus(property(emits_changed_signal = "false"))]
-    fn last_use(&self) -> u64 {
-        self.daemon.last_use_unix_s(&self.status.name)
+    fn last_use(&self) -> fdo::Result<u64> {
+        present(self.daemon.last_use_unix_s(&self.status.name), NOT_LOADED)
     }
 }
 
@@ -227,8 +220,8 @@ async fn show(interface: &InterfaceRef<Model>, status: ModelStatus) -> zbus::Res
     ] {
         changed.add(name, (&old, &new), |value| (*value).into());
     }
-    let contexts = (&old.context_size, &new.context_size);
-    changed.add("ContextSize", contexts, |size| (*size).into());
+    let contexts = (&context_size(&old), &context_size(new));
+    changed.add_optional("ContextSize", contexts, |size| (*size).into());
     changed.add("Draft", (&old.draft, &new.draft), |draft| text(draft));
     changed.add("Tasks", (&old.tasks, &new.tasks), |t| t.clone().into());
     changed.add("Holds", (&old.holds, &new.holds), |_| holds.into());
@@ -238,20 +231,50 @@ async fn show(interface: &InterfaceRef<Model>, status: ModelStatus) -> zbus::Res
         .await
 }
 
-/// Takes an inhibitor, which is released at the latest when its owner leaves the bus.
+/// Takes an inhibitor, which is released at the latest when its owner leaves the bus. The owner
+/// is told if it ends before.
 pub(super) async fn keep_loaded(
     daemon: &Daemon,
     peer: BusCaller,
     model: &ModelRef,
     reason: &str,
+    manager: SignalEmitter<'static>,
 ) -> Result<u32, Error> {
     let pool = daemon.pool.clone();
-    let cookie = pool.inhibit_unload(&peer.caller, model, reason).await?;
+    let Inhibitor { cookie, ended } = pool.inhibit_unload(&peer.caller, model, reason).await?;
     tokio::spawn(async move {
-        peer.disconnected().await;
-        pool.release(&peer.caller, cookie);
+        let has_ended = tokio::select! {
+            ended = ended => ended.is_ok(),
+            () = peer.disconnected() => {
+                pool.release(&peer.caller, cookie);
+                false
+            }
+        };
+        if has_ended {
+            let to_owner = to_caller(manager, &peer.caller.origin.to_string());
+            if let Err(error) = Manager::keep_loaded_ended(&to_owner, cookie).await {
+                log::debug!("cannot report the end of inhibitor {cookie}: {error}");
+            }
+        }
     });
     Ok(cookie)
+}
+
+/// What keeps a model in memory, as a dictionary.
+fn hold(hold: &Hold, now: Duration) -> HashMap<&'static str, Variant<'static>> {
+    let mut shown = HashMap::from([("owner", text(&hold.owner))]);
+    if !hold.reason.is_empty() {
+        shown.insert("reason", text(&hold.reason));
+    }
+    if let Some(until) = hold.until {
+        shown.insert("seconds_left", until.saturating_sub(now).as_secs().into());
+    }
+    shown
+}
+
+/// Its context in tokens, where it is loaded.
+fn context_size(status: &ModelStatus) -> Option<u32> {
+    Some(status.context_size).filter(|size| *size > 0)
 }
 
 fn path(name: &str) -> zbus::Result<OwnedObjectPath> {

@@ -4,53 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hearth_api::openai::{decode_messages, decode_options, decode_tools};
-use hearth_proto::{Failure, Priority, RequestOptions, Submission};
+use hearth_proto::{Failure, ModelRef, Submission};
 use serde_json::{Map, Number, Value};
 use zbus::{OwnedVariant, Variant};
 
 use super::images::IMAGES;
-use super::turn::schema;
 use crate::dispatch::{Prewarm, Rerank};
-use crate::sessions::Turn;
-
-/// Options of a session that are fields of a `Chat` request; also accepted for one turn.
-const FIELDS: &[&str] = &[
-    "temperature",
-    "dynatemp_range",
-    "dynatemp_exponent",
-    "top_k",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "top_n_sigma",
-    "xtc_probability",
-    "xtc_threshold",
-    "min_keep",
-    "repeat_penalty",
-    "repeat_last_n",
-    "presence_penalty",
-    "frequency_penalty",
-    "dry_multiplier",
-    "dry_base",
-    "dry_allowed_length",
-    "dry_penalty_last_n",
-    "dry_sequence_breakers",
-    "mirostat",
-    "mirostat_tau",
-    "mirostat_eta",
-    "adaptive_target",
-    "adaptive_decay",
-    "samplers",
-    "ignore_eos",
-    "seed",
-    "max_tokens",
-    "stop",
-    "truncation",
-    "cache_prompt",
-    "reproducible",
-    "priority",
-    "lora",
-];
 
 /// A method's `a{sv}`.
 pub(super) type Options = HashMap<String, OwnedVariant>;
@@ -74,7 +33,7 @@ pub(super) fn check(options: &Options, known: &[&str]) -> Result<(), Failure> {
 }
 
 /// A string option.
-fn text<'a>(options: &'a Options, name: &str) -> Result<Option<&'a str>, Failure> {
+pub(super) fn text<'a>(options: &'a Options, name: &str) -> Result<Option<&'a str>, Failure> {
     let Some(value) = options.get(name) else {
         return Ok(None);
     };
@@ -105,6 +64,18 @@ pub(super) fn prewarm(system: String, options: &Options) -> Result<(Prewarm, boo
     Ok((prewarm, ends_with_caller(options)?))
 }
 
+/// Decodes the options of `Embed` and `EmbedToFile`: the model.
+pub(super) fn model(options: &Options) -> Result<ModelRef, Failure> {
+    check(options, &["model"])?;
+    Ok(text(options, "model")?.into())
+}
+
+/// Decodes the options of a call that starts a job: whether it ends with its caller.
+pub(super) fn job(options: &Options) -> Result<bool, Failure> {
+    check(options, &["cancel_when_gone"])?;
+    ends_with_caller(options)
+}
+
 /// Decodes the request of `Rerank`.
 pub(super) fn rerank(
     query: String,
@@ -127,6 +98,16 @@ pub(super) fn rerank(
 /// How long `Tuning.Measure` waits for a board that is warm or busy.
 pub(super) fn tune(options: &Options) -> Result<Duration, Failure> {
     check(options, &["wait_s"])?;
+    wait(options)
+}
+
+/// The same of `Tuning.StartMeasure`, and whether the job ends with its caller.
+pub(super) fn tune_job(options: &Options) -> Result<(Duration, bool), Failure> {
+    check(options, &["wait_s", "cancel_when_gone"])?;
+    Ok((wait(options)?, ends_with_caller(options)?))
+}
+
+fn wait(options: &Options) -> Result<Duration, Failure> {
     let Some(value) = options.get("wait_s") else {
         return Ok(TUNE_WAIT);
     };
@@ -157,30 +138,7 @@ fn ends_with_caller(options: &Options) -> Result<bool, Failure> {
     })
 }
 
-/// Decodes the options of `OpenSession`: the system prompt, and the options of every turn.
-pub(super) fn session(options: &Options) -> Result<(String, RequestOptions), Failure> {
-    check(options, &[&["system", "model"], FIELDS].concat())?;
-    let system = text(options, "system")?.unwrap_or_default().to_owned();
-    let mut options = decode_options(&fields(options, &["system"])?)?;
-    // The user of a conversation waits for the next answer.
-    options.priority.get_or_insert(Priority::Interactive);
-    Ok((system, options))
-}
-
-/// Decodes the options of a session's `Generate`.
-pub(super) fn session_turn(options: &Options) -> Result<Turn, Failure> {
-    check(options, &[&["json_schema", "deadline_ms"], FIELDS].concat())?;
-    let fields = fields(options, &["json_schema", "deadline_ms"])?;
-    Ok(Turn {
-        options: RequestOptions {
-            constraint: text(options, "json_schema")?.map(schema).transpose()?,
-            ..decode_options(&fields)?
-        },
-        deadline: deadline(options)?,
-    })
-}
-
-fn deadline(options: &Options) -> Result<Option<Duration>, Failure> {
+pub(super) fn deadline(options: &Options) -> Result<Option<Duration>, Failure> {
     let Some(value) = options.get("deadline_ms") else {
         return Ok(None);
     };
@@ -192,7 +150,7 @@ fn deadline(options: &Options) -> Result<Option<Duration>, Failure> {
 }
 
 /// The options except `but`, as fields of a request.
-fn fields(options: &Options, but: &[&str]) -> Result<Map<String, Value>, Failure> {
+pub(super) fn fields(options: &Options, but: &[&str]) -> Result<Map<String, Value>, Failure> {
     let fields = options
         .iter()
         .filter(|(key, _)| !but.contains(&key.as_str()));
@@ -208,7 +166,7 @@ fn fields(options: &Options, but: &[&str]) -> Result<Map<String, Value>, Failure
 }
 
 /// A value as JSON; `None` if JSON has no such value.
-fn json(value: &Variant<'_>) -> Option<Value> {
+pub(super) fn json(value: &Variant<'_>) -> Option<Value> {
     Some(match value {
         Variant::Bool(b) => (*b).into(),
         Variant::U8(n) => (*n).into(),
@@ -238,55 +196,15 @@ fn json(value: &Variant<'_>) -> Option<Value> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use hearth_proto::{AdapterRef, Constraint, Lora, SamplerName, Sampling};
+    use hearth_proto::{AdapterRef, Lora};
 
-    fn options<const N: usize>(pairs: [(&str, Variant<'static>); N]) -> Options {
+    pub(crate) fn options<const N: usize>(pairs: [(&str, Variant<'static>); N]) -> Options {
         let owned = |(key, value): (&str, Variant<'static>)| {
             (key.to_owned(), OwnedVariant::try_from(value).unwrap())
         };
         pairs.into_iter().map(owned).collect()
-    }
-
-    #[test]
-    fn session_options_become_request_options() {
-        let given = options([
-            ("system", "Be brief.".into()),
-            ("temperature", 0.5.into()),
-            ("max_tokens", 7_u32.into()),
-            ("stop", vec!["a", "b"].into()),
-            ("samplers", vec!["top_k", "dry"].into()),
-            ("mirostat_tau", 4.5.into()),
-            ("lora", HashMap::from([("tone", 0.5)]).into()),
-        ]);
-        let (system, read) = session(&given).unwrap();
-        assert_eq!(system, "Be brief.");
-        let expected = RequestOptions {
-            sampling: Sampling {
-                temperature: Some(0.5),
-                samplers: Some(vec![SamplerName::TopK, SamplerName::Dry]),
-                mirostat_tau: Some(4.5),
-                ..Sampling::default()
-            },
-            max_tokens: Some(7),
-            stop: Some(vec!["a".into(), "b".into()]),
-            priority: Some(Priority::Interactive),
-            lora: Some(vec![Lora {
-                adapter: AdapterRef::Name("tone".into()),
-                scale: 0.5,
-            }]),
-            ..RequestOptions::default()
-        };
-        assert_eq!(read, expected);
-        let given = options([("json_schema", "".into()), ("deadline_ms", 5_u32.into())]);
-        let turn = session_turn(&given).unwrap();
-        let expected = RequestOptions {
-            constraint: Some(Constraint::JsonObject),
-            ..RequestOptions::default()
-        };
-        assert_eq!(turn.options, expected);
-        assert_eq!(turn.deadline, Some(Duration::from_millis(5)));
     }
 
     #[test]
@@ -304,28 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_options_are_named_in_the_error() {
-        for (key, value, part) in [
-            (
-                "temprature",
-                0.5.into(),
-                "unknown option \"temprature\": the options are system",
-            ),
-            (
-                "temperature",
-                f64::NAN.into(),
-                "\"temperature\" cannot be of type d",
-            ),
-            ("system", 1_u32.into(), "\"system\" must be a string"),
-        ] {
-            let failure = session(&options([(key, value)])).unwrap_err();
-            assert!(failure.message.contains(part), "{failure}");
-        }
-        let failure = session_turn(&options([("model", "x".into())])).unwrap_err();
-        assert!(
-            failure.message.contains("unknown option \"model\""),
-            "{failure}"
-        );
+    fn wrong_tools_are_named_in_the_error() {
         let failure = prewarm("a".into(), &options([("tools", "[{}]".into())])).unwrap_err();
         assert!(
             failure.message.contains("a `function` with a `name`"),

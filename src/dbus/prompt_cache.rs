@@ -8,6 +8,7 @@ use zbus::{OwnedVariant, interface};
 
 use super::Error;
 use super::callers::Callers;
+use super::options::{self, Options};
 use super::polkit::{self, Action};
 use super::values::prompt_entry;
 use crate::daemon::Daemon;
@@ -61,13 +62,15 @@ impl PromptCache {
     }
 
     /// Deletes the caller's entries, in memory and on disk; all for root. Returns the number
-    /// of deleted files.
+    /// of deleted files. There are no options yet.
     #[zbus(out_args("deleted"))]
     async fn clear(
         &self,
+        options: Options,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
+        options::check(&options, &[])?;
         let peer = self.callers.identify(&header, connection).await?;
         polkit::check(&peer, &header, connection, Action::ClearCache).await?;
         Ok(self.daemon.prompts.clear(&peer.caller).await?)

@@ -49,7 +49,7 @@ pub(super) async fn publish(interface: InterfaceRef<Manager>, mut status: Status
 /// The status as the properties show it.
 fn rounded(status: Status) -> Status {
     Status {
-        temperature_celsius: shown_celsius(status.temperature_celsius),
+        temperature_celsius: status.temperature_celsius.map(shown_celsius),
         ..status
     }
 }
@@ -78,7 +78,6 @@ fn changed(old: &Status, new: &Status) -> Changed {
         changed.add(name, (&old, &new), |value| text(value));
     }
     for (name, old, new) in [
-        ("ContextSize", old.context_size, new.context_size),
         ("ActiveThreads", old.active_threads, new.active_threads),
         ("MaxThreads", old.max_threads, new.max_threads),
         ("QueueLength", old.queue_length, new.queue_length),
@@ -86,21 +85,25 @@ fn changed(old: &Status, new: &Status) -> Changed {
     ] {
         changed.add(name, (&old, &new), |value| (*value).into());
     }
-    for (name, old, new) in [
-        (
-            "TemperatureCelsius",
-            old.temperature_celsius,
-            new.temperature_celsius,
-        ),
-        (
-            "TokensPerSecond",
-            old.tokens_per_second,
-            new.tokens_per_second,
-        ),
-    ] {
-        changed.add(name, (&old, &new), |value| (*value).into());
-    }
+    let temperatures = (&old.temperature_celsius, &new.temperature_celsius);
+    changed.add("TemperatureCelsius", temperatures, |celsius| {
+        celsius.unwrap_or(f64::NAN).into()
+    });
+    let speeds = (&speed(old), &speed(new));
+    changed.add_optional("TokensPerSecond", speeds, |speed| (*speed).into());
+    let contexts = (&context_size(old), &context_size(new));
+    changed.add_optional("ContextSize", contexts, |size| (*size).into());
     changed
+}
+
+/// The context size of the model that is shown, where one is loaded.
+pub(super) fn context_size(status: &Status) -> Option<u32> {
+    Some(status.context_size).filter(|size| *size > 0)
+}
+
+/// The speed of the last answer, where there was one.
+pub(super) fn speed(status: &Status) -> Option<f64> {
+    Some(status.tokens_per_second).filter(|speed| *speed > 0.0)
 }
 
 #[cfg(test)]

@@ -1,17 +1,20 @@
 //! Session objects, `/org/hearthd/Inference1/sessions/<id>`.
 
-use hearth_proto::Failure;
+use hearth_proto::bus::SESSION_INTERFACE;
+use hearth_proto::{Answer, Failure};
 use tokio::sync::watch;
 use zbus::connection::Connection;
 use zbus::message::Header;
 use zbus::object_server::InterfaceRef;
-use zbus::{OwnedObjectPath, interface};
+use zbus::{OwnedFd, OwnedObjectPath, interface};
 
 use super::callers::{BusCaller, Callers};
-use super::options::{self, Options};
-use super::{Error, PATH};
+use super::changed::{Changed, text};
+use super::jobs::response;
+use super::options::Options;
+use super::{Error, PATH, session_options, stream};
 use crate::daemon::Daemon;
-use crate::sessions::SessionView;
+use crate::sessions::{SessionView, Turn};
 
 /// The interface `org.hearthd.Inference1.Session`. Only the owner's user and root can use
 /// it; other users can see that it exists.
@@ -39,11 +42,12 @@ impl Session {
     }
 
     /// Adds the user's turn and the model's answer to the conversation, and returns the
-    /// answer. With an empty text, the turn is the appended text. If the call fails or is
-    /// cancelled, the session does not change. While it runs, further calls fail with `Busy`.
-    /// Options: those of `OpenSession` except `system` and `model`, for this turn only;
+    /// answer's text. With an empty text, the turn is the appended text. If the call fails or
+    /// is cancelled, the session does not change. While it runs, further calls fail with
+    /// `Busy`. Options: those of `OpenSession` except `system` and `model`, for this turn only;
     /// `json_schema` (s): the answer is JSON that is valid against this schema (empty: any
-    /// object); `deadline_ms` (t or u): fail with `DeadlineExceeded` after this time.
+    /// object); `deadline_ms` (t or u): fail with `DeadlineExceeded` after this time. With
+    /// tools, use `Chat` or `OpenStream`: an answer with calls fails here.
     #[zbus(out_args("text"))]
     async fn generate(
         &self,
@@ -53,12 +57,69 @@ impl Session {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<String, Error> {
         let peer = self.callers.identify(&header, connection).await?;
-        let turn = options::session_turn(&options)?;
+        let turn = session_options::session_turn(&options)?;
+        let is_json = turn.options.constraint.is_some();
+        let check = |answer: Answer| {
+            if !answer.calls.is_empty() {
+                return Err(Failure::invalid(
+                    "the model called a tool: use `Chat` or `OpenStream`, which return calls",
+                ));
+            }
+            if is_json {
+                answer.whole_json()
+            } else {
+                Ok(answer)
+            }
+        };
+        Ok(self.answer(&peer, &text, turn, check).await?.content)
+    }
+
+    /// As `Generate`, and returns the response of OpenAI's API as JSON, with the calls of tools,
+    /// the reason for its end and the tokens. Give the results of its calls to
+    /// `AddToolResult`, then call this with an empty text.
+    #[zbus(out_args("response"))]
+    async fn chat(
+        &self,
+        text: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, Error> {
+        let peer = self.callers.identify(&header, connection).await?;
+        let turn = session_options::session_turn(&options)?;
+        Ok(response(&self.answer(&peer, &text, turn, Ok).await?))
+    }
+
+    /// As `Chat`, and writes the events as lines of JSON to a pipe, as the manager's
+    /// `OpenStream`. The last line comes after the session has changed. Closing the pipe
+    /// cancels the answer.
+    #[zbus(out_args("events"))]
+    async fn open_stream(
+        &self,
+        text: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedFd, Error> {
+        let peer = self.callers.identify(&header, connection).await?;
+        let turn = session_options::session_turn(&options)?;
+        let sessions = &self.daemon.sessions;
+        let running = sessions.begin(&peer.caller, self.id, &text, turn).await?;
+        Ok(stream::of_turn(&self.daemon, running)?.into())
+    }
+
+    /// Adds the result of a call of the model's last answer, by the call's `id`. The next
+    /// answer needs the results of all its calls.
+    async fn add_tool_result(
+        &self,
+        call: String,
+        content: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        let peer = self.callers.identify(&header, connection).await?;
         let (sessions, caller) = (&self.daemon.sessions, &peer.caller);
-        tokio::select! {
-            answer = sessions.answer(caller, self.id, &text, turn) => Ok(answer?),
-            () = peer.disconnected() => Err(Failure::cancelled().into()),
-        }
+        Ok(sessions.add_tool_result(caller, self.id, &call, &content)?)
     }
 
     /// Opens a session of the caller that begins with a copy of this conversation.
@@ -95,7 +156,7 @@ impl Session {
         self.view.borrow().turns
     }
 
-    /// Prompt tokens of the last answer.
+    /// Prompt tokens of the last answer; 0 before the first.
     #[zbus(property)]
     fn prompt_tokens(&self) -> u32 {
         self.view.borrow().prompt_tokens
@@ -118,6 +179,24 @@ impl Session {
     #[zbus(property(emits_changed_signal = "const"))]
     fn sender(&self) -> String {
         self.view.borrow().sender.clone()
+    }
+}
+
+impl Session {
+    /// Waits for the answer of a turn; it is cancelled if the caller leaves the bus.
+    async fn answer(
+        &self,
+        peer: &BusCaller,
+        text: &str,
+        turn: Turn,
+        check: impl FnOnce(Answer) -> Result<Answer, Failure>,
+    ) -> Result<Answer, Error> {
+        let sessions = &self.daemon.sessions;
+        let answer = async {
+            let running = sessions.begin(&peer.caller, self.id, text, turn).await?;
+            running.finish(check, |_| ()).await
+        };
+        Box::pin(peer.while_connected(answer)).await
     }
 }
 
@@ -168,15 +247,19 @@ async fn publish(
     let mut shown = view.borrow_and_update().clone();
     while view.changed().await.is_ok() {
         let now = view.borrow_and_update().clone();
-        let (session, to) = (interface.get().await, interface.signal_emitter());
-        if shown.state != now.state {
-            session.state_changed(to).await?;
+        let mut changed = Changed::default();
+        changed.add("State", (&shown.state, &now.state), |state| {
+            text(state.as_str())
+        });
+        for (name, old, new) in [
+            ("Turns", shown.turns, now.turns),
+            ("PromptTokens", shown.prompt_tokens, now.prompt_tokens),
+            ("CachedTokens", shown.cached_tokens, now.cached_tokens),
+        ] {
+            changed.add(name, (&old, &new), |value| (*value).into());
         }
-        if shown.turns != now.turns {
-            session.turns_changed(to).await?;
-            session.prompt_tokens_changed(to).await?;
-            session.cached_tokens_changed(to).await?;
-        }
+        let to = interface.signal_emitter();
+        changed.emit(to, SESSION_INTERFACE).await?;
         shown = now;
     }
     Ok(())

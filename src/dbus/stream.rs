@@ -14,45 +14,87 @@ use tokio::sync::mpsc;
 use super::Error;
 use crate::caller::Caller;
 use crate::daemon::Daemon;
+use crate::sessions::RunningTurn;
 
-/// Starts writing; returns the reading end.
-pub(super) fn start(
+/// Writes the events of a job; returns the reading end.
+pub(super) fn of_job(
     daemon: &Daemon,
     caller: Caller,
     id: RequestId,
-    mut events: mpsc::UnboundedReceiver<StreamEvent>,
+    events: mpsc::UnboundedReceiver<StreamEvent>,
 ) -> Result<OwnedFd, Error> {
-    let (reader, writer) = io::pipe().map_err(failed)?;
-    let mut writer = pipe::Sender::from_owned_fd(writer.into()).map_err(failed)?;
+    let (reader, writer) = pipe_to_client()?;
     let daemon = daemon.clone();
+    tokio::spawn(async move {
+        write(unread_limit(&daemon), writer, id, events).await;
+        // Cancelling a job that has ended has no effect.
+        _ = daemon.jobs.cancel(&caller, id.number());
+    });
+    Ok(reader)
+}
+
+/// Finishes a turn of a session, and writes its events; returns the reading end.
+pub(super) fn of_turn(daemon: &Daemon, turn: RunningTurn) -> Result<OwnedFd, Error> {
+    let (reader, writer) = pipe_to_client()?;
+    let (copy, events) = mpsc::unbounded_channel();
+    let written = write(unread_limit(daemon), writer, turn.id(), events);
+    tokio::spawn(async move {
+        let answered = async {
+            let show = |event| _ = copy.send(event);
+            if let Err(failure) = turn.finish(Ok, show).await {
+                _ = copy.send(StreamEvent::Failed(failure));
+            }
+            drop(copy);
+            std::future::pending::<()>().await;
+        };
+        // Closing the pipe drops the turn, which cancels it.
+        tokio::select! {
+            () = written => {}
+            () = answered => {}
+        }
+    });
+    Ok(reader)
+}
+
+fn pipe_to_client() -> Result<(OwnedFd, pipe::Sender), Failure> {
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    let writer = pipe::Sender::from_owned_fd(writer.into()).map_err(failed)?;
+    Ok((reader.into(), writer))
+}
+
+/// How long a client may not read: it occupies a file descriptor of the daemon.
+fn unread_limit(daemon: &Daemon) -> Duration {
+    Duration::from_secs(u64::from(daemon.config.get().queue.unread_s))
+}
+
+/// Writes events as lines until they end, or the client no longer reads.
+async fn write(
+    limit: Duration,
+    mut writer: pipe::Sender,
+    id: RequestId,
+    mut events: mpsc::UnboundedReceiver<StreamEvent>,
+) {
     let mut lines = Lines {
         id,
         calls: 0,
         generated: 0,
     };
-    tokio::spawn(async move {
-        loop {
-            let event = tokio::select! {
-                event = events.recv() => event,
-                () = closed(&writer) => None,
-            };
-            let Some(event) = event else { break };
-            let mut text = String::new();
-            for line in lines.of(event) {
-                text.push_str(&line.to_string());
-                text.push('\n');
-            }
-            // A client that does not read occupies a file descriptor of the daemon.
-            let limit = Duration::from_secs(u64::from(daemon.config.get().queue.unread_s));
-            let write = tokio::time::timeout(limit, writer.write_all(text.as_bytes()));
-            if !matches!(write.await, Ok(Ok(()))) {
-                break;
-            }
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = closed(&writer) => None,
+        };
+        let Some(event) = event else { break };
+        let mut text = String::new();
+        for line in lines.of(event) {
+            text.push_str(&line.to_string());
+            text.push('\n');
         }
-        // Cancelling a job that has ended has no effect.
-        _ = daemon.jobs.cancel(&caller, id.number());
-    });
-    Ok(reader.into())
+        let write = tokio::time::timeout(limit, writer.write_all(text.as_bytes()));
+        if !matches!(write.await, Ok(Ok(()))) {
+            break;
+        }
+    }
 }
 
 /// Resolves when the reading end is closed.

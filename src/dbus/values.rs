@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use hearth_proto::units::{MilliCelsius, Permille};
 use hearth_proto::{ModelEntry, ModelKind};
+use serde_json::Value;
 use zbus::{OwnedVariant, Str, Variant};
 
+use super::options::json;
 use crate::daemon::{BoardSnapshot, ModelStatus};
-use crate::dispatch::{Embeddings, Ranking};
+use crate::dispatch::Ranking;
 use crate::prompt_cache::PromptEntry;
 use crate::tuning::Tuning;
 
@@ -127,20 +129,30 @@ pub(super) fn tuning(tuning: &Tuning) -> HashMap<&'static str, OwnedVariant> {
     ])
 }
 
+/// A measurement as JSON, with the same keys.
+pub(super) fn tuning_json(measured: &Tuning) -> String {
+    let entries = tuning(measured).into_iter();
+    let entries = entries.filter_map(|(key, value)| Some((key.to_owned(), json(&value)?)));
+    Value::Object(entries.collect()).to_string()
+}
+
 /// An entry of the prompt cache as `PromptCache.List` shows it.
 pub(super) fn prompt_entry(prompt: PromptEntry) -> HashMap<&'static str, OwnedVariant> {
-    HashMap::from([
+    let mut shown = HashMap::from([
         ("model", text(prompt.model)),
         (
             "shared",
             (prompt.uid.is_none() && prompt.problem.is_empty()).into(),
         ),
-        ("uid", prompt.uid.unwrap_or_default().into()),
         ("tokens", prompt.tokens.into()),
         ("size_bytes", prompt.bytes.into()),
         ("used_s", prompt.used_s.into()),
         ("problem", text(prompt.problem)),
-    ])
+    ]);
+    if let Some(uid) = prompt.uid {
+        shown.insert("uid", uid.into());
+    }
+    shown
 }
 
 fn text(text: String) -> OwnedVariant {
@@ -153,10 +165,4 @@ fn array<'a, T: Into<Variant<'a>>>(values: T) -> OwnedVariant {
         .into()
         .try_into()
         .unwrap_or_else(|_| OwnedVariant::from(false))
-}
-
-/// Embeddings, as doubles.
-pub(super) fn vectors(computed: Embeddings) -> Vec<Vec<f64>> {
-    let doubles = |vector: Vec<f32>| vector.into_iter().map(f64::from).collect();
-    computed.vectors.into_iter().map(doubles).collect()
 }

@@ -130,6 +130,11 @@ impl Dispatcher {
         self.shared.requests.lock().is_awaited(model)
     }
 
+    /// An id for work that is no request, from the same numbers.
+    pub(crate) fn new_id(&self) -> RequestId {
+        self.shared.requests.lock().next_id()
+    }
+
     /// The last id assigned.
     pub(crate) fn last_id(&self) -> RequestId {
         self.shared.requests.lock().last_id()
@@ -148,6 +153,12 @@ impl Dispatcher {
         let pool = &self.shared.pool;
         pool.load_or_release(caller, model, |name| self.is_awaited(name))
             .await
+    }
+
+    /// Stops loading a model, unless others wait for it or something keeps it in memory.
+    pub fn cancel_load(&self, model: &str) {
+        let is_awaited = self.is_awaited(model);
+        self.shared.pool.cancel_load(model, is_awaited);
     }
 
     /// Ends a use of a model that was not a request: from now on the caller's keep-alive

@@ -62,12 +62,17 @@ impl Dispatcher {
     ///
     /// # Errors
     /// As [`Self::tokenize`].
-    pub async fn count_tokens(&self, caller: &Caller, text: String) -> Result<u32, Failure> {
+    pub async fn count_tokens(
+        &self,
+        caller: &Caller,
+        model: &ModelRef,
+        text: String,
+    ) -> Result<u32, Failure> {
         let how = Tokenizing {
             bos: true,
             ..Tokenizing::default()
         };
-        let made = self.tokenize(caller, &ModelRef::Default, text, how).await?;
+        let made = self.tokenize(caller, model, text, how).await?;
         Ok(u32::try_from(made.tokens.len()).unwrap_or(u32::MAX))
     }
 

@@ -21,6 +21,7 @@ mod status;
 mod supervisor;
 mod uses;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub(crate) use residency::ReadyModel;
 use residency::Residency;
 pub(crate) use slot::{FileId, Slot};
 pub use status::{PoolStatus, ResidentModel};
+pub use uses::Inhibitor;
 
 /// The supervisor sends a heartbeat at least this often while an engine runs.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -209,6 +211,32 @@ impl EnginePool {
         Ok(stays)
     }
 
+    /// Stops loading a model, unless others wait for it or something keeps it in memory.
+    /// `is_awaited`: requests wait for it.
+    pub(crate) fn cancel_load(&self, model: &str, is_awaited: bool) {
+        self.change(|residency| residency.cancel_load(model, is_awaited));
+    }
+
+    /// Calls `report` with how much of a model is loaded, 0 to 1, when that changes; never
+    /// returns.
+    pub async fn follow_load(&self, model: &str, report: impl Fn(f64)) -> Infallible {
+        let mut status = self.subscribe();
+        let mut shown = 0.0;
+        loop {
+            let share = {
+                let status = status.borrow_and_update();
+                status.get(model).map(|model| model.load_progress)
+            };
+            if let Some(share) = share.filter(|share| *share > shown) {
+                shown = share;
+                report(f64::from(share));
+            }
+            if status.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
     /// Ends an engine, or all of them, and returns once their memory is free.
     ///
     /// # Errors
@@ -321,9 +349,16 @@ impl EnginePool {
 
     /// Reports an engine's event; records a loaded model first.
     fn engine_event(&self, model: &str, event: Event) {
-        let Event::Loaded(info) = event else {
-            self.report(PoolEvent::Engine(event));
-            return;
+        let info = match event {
+            Event::Loaded(info) => info,
+            Event::Loading { progress } => {
+                self.change_quietly(|residency| residency.load_progress(model, progress));
+                return;
+            }
+            event => {
+                self.report(PoolEvent::Engine(event));
+                return;
+            }
         };
         log::info!(
             model = info.description.as_str(), context = info.context_size, ms = info.load_ms, cpu = info.cpu.as_str();

@@ -2,7 +2,7 @@
 
 mod loads;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use hearth_policy::governor::divide;
@@ -23,6 +23,8 @@ pub(super) use loads::{Footprint, Turn};
 pub(super) struct Residency {
     pub(super) models: BTreeMap<String, Resident>,
     pub(super) holds: Holds,
+    /// Tell the owners of inhibitors, by cookie, when these end without them.
+    pub(super) inhibitor_ends: HashMap<u32, oneshot::Sender<()>>,
     /// The models that the configuration keeps in memory.
     pub(super) pinned: Vec<String>,
     failed: Option<Failure>,
@@ -199,6 +201,7 @@ impl Residency {
     /// Sets that a model is not wanted, and tells those who wait for it.
     pub(super) fn unload(&mut self, model: &str) {
         self.holds.forget_wishes(model);
+        self.end_inhibitors(model);
         let Some(resident) = self.models.get_mut(model) else {
             return;
         };

@@ -70,6 +70,8 @@ pub(super) struct Engine {
     pub(super) slots: Slots,
     /// What it reported when the model was loaded.
     pub(super) info: Option<ModelInfo>,
+    /// How much of the model is loaded, 0 to 1.
+    pub(super) load_progress: f32,
     /// It was told to end: later requests wait for the next engine.
     pub(super) is_ending: bool,
     /// The limits that it was last told.
@@ -271,6 +273,7 @@ impl Resident {
         Some(ResidentModel {
             name: name.to_owned(),
             info: engine.info.clone(),
+            load_progress: engine.load_progress,
             serial: engine.serial,
             pid: engine.pid,
             note: engine.note.clone(),

@@ -50,6 +50,7 @@ pub(super) fn unstarted(admitted: &Admitted, changed: &watch::Sender<()>) -> Eng
         note: admitted.note.clone(),
         slots: Slots::new(changed.clone()),
         info: None,
+        load_progress: 0.0,
         is_ending: false,
         limits: admitted.request.limits,
         estimate: admitted.estimate,

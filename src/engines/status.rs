@@ -30,6 +30,8 @@ pub struct ResidentModel {
     pub name: String,
     /// What the engine reports about it; `None` while it loads.
     pub info: Option<ModelInfo>,
+    /// How much of it is loaded, 0 to 1.
+    pub load_progress: f32,
     /// Distinguishes the engine from all other ones.
     pub serial: u64,
     /// The engine's process.

@@ -4,10 +4,21 @@ use std::time::Duration;
 
 use hearth_policy::holds::{Hold, Keep};
 use hearth_proto::{Failure, FailureKind, ModelRef, Use};
+use tokio::sync::oneshot;
 
 use super::residency::Residency;
 use super::{EnginePool, HEARTBEAT, WAITS, process_is_gone};
 use crate::caller::Caller;
+
+/// An inhibitor: it keeps a model in memory.
+#[derive(Debug)]
+pub struct Inhibitor {
+    /// With which its owner releases it.
+    pub cookie: u32,
+    /// Resolves when it ends: with a value if the model left the memory in spite of it, with
+    /// an error if its owner has released it.
+    pub ended: oneshot::Receiver<()>,
+}
 
 impl Residency {
     /// Whether an inhibitor or the configuration keeps a model in memory.
@@ -26,6 +37,17 @@ impl Residency {
             });
         }
         holds
+    }
+
+    /// Ends the inhibitors of a model that leaves the memory in spite of them, and tells
+    /// their owners.
+    pub(super) fn end_inhibitors(&mut self, model: &str) {
+        for cookie in self.holds.release_all(model) {
+            if let Some(owner) = self.inhibitor_ends.remove(&cookie) {
+                // It may have left.
+                _ = owner.send(());
+            }
+        }
     }
 
     /// The heartbeat of a model's supervisor.
@@ -112,8 +134,8 @@ impl Residency {
 }
 
 impl EnginePool {
-    /// Keeps a model in memory until [`Self::release`], and loads it if necessary; returns
-    /// the inhibitor's cookie.
+    /// Keeps a model in memory until [`Self::release`], or until it leaves the memory in spite
+    /// of it, and loads it if necessary.
     ///
     /// # Errors
     /// `Busy` where this caller has too many inhibitors, else those of loading.
@@ -122,14 +144,18 @@ impl EnginePool {
         caller: &Caller,
         model: &ModelRef,
         reason: &str,
-    ) -> Result<u32, Failure> {
+    ) -> Result<Inhibitor, Failure> {
         let owner = caller.origin.to_string();
         let name = match self.loaded(model, Use::Chat) {
             Some(loaded) => loaded.name,
             None => self.shared.store.find(model).await?.name,
         };
+        let (sender, ended) = oneshot::channel();
         let (cookie, is_loaded) = self.change_quietly(|residency| {
             let cookie = residency.holds.add(&owner, &name, reason);
+            if let Some(cookie) = cookie {
+                residency.inhibitor_ends.insert(cookie, sender);
+            }
             (cookie, residency.is_ready(&name))
         });
         let cookie = cookie.ok_or_else(|| {
@@ -143,14 +169,20 @@ impl EnginePool {
             return Err(failure);
         }
         log::info!(uid:% = caller.principal, sender = owner.as_str(), model = name.as_str(), reason; "an inhibitor keeps the model in memory");
-        Ok(cookie)
+        Ok(Inhibitor { cookie, ended })
     }
 
     /// Releases an inhibitor of this caller; returns whether there was one.
     pub fn release(&self, caller: &Caller, cookie: u32) -> bool {
         let owner = caller.origin.to_string();
         // Another model may wait for the room.
-        self.change(|residency| residency.holds.release(&owner, cookie))
+        self.change(|residency| {
+            let is_released = residency.holds.release(&owner, cookie);
+            if is_released {
+                residency.inhibitor_ends.remove(&cookie);
+            }
+            is_released
+        })
     }
 
     /// How long a loaded model stays in memory if it is not used; `None`: for ever.

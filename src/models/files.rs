@@ -44,7 +44,7 @@ pub(super) fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// Copies `from` into the folder of imported models under a temporary name and syncs it. It
-/// calls `report` with the bytes copied and those of the file.
+/// calls `report` with the bytes copied and those of the file; an error of it ends the copy.
 ///
 /// # Errors
 /// `InvalidArgs` for a bad name or a file that is not a regular one, `Io` when it
@@ -53,7 +53,7 @@ pub(super) fn receive(
     imported: &Path,
     name: &str,
     from: &mut File,
-    report: impl Fn(u64, u64),
+    report: impl Fn(u64, u64) -> io::Result<()>,
 ) -> Result<Import, Failure> {
     check_name(name)?;
     let target = imported.join(format!("{name}.gguf"));
@@ -170,10 +170,10 @@ impl Import {
 /// Copies in the kernel, which shares the blocks where the file system supports it (btrfs,
 /// XFS). It copies in steps: the client that passed the descriptor sees the progress by its
 /// position, and the kernel moves that only at the end of a call.
-fn copy(from: &File, to: &mut File, report: impl Fn(u64)) -> io::Result<()> {
+fn copy(from: &File, to: &mut File, report: impl Fn(u64) -> io::Result<()>) -> io::Result<()> {
     let mut done = 0;
     loop {
-        report(done);
+        report(done)?;
         match io::copy(&mut from.take(COPY_STEP), to)? {
             0 => return Ok(()),
             copied => done += copied,
@@ -202,7 +202,7 @@ mod tests {
                 &imported,
                 "new",
                 &mut File::open(&source).unwrap(),
-                |_, _| (),
+                |_, _| Ok(()),
             )
         };
         drop(received().unwrap());

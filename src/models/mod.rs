@@ -15,6 +15,7 @@ mod index;
 mod projectors;
 
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,9 +177,15 @@ impl ModelStore {
         self.check_admin(caller, permission)?;
         let (folder, wanted) = (self.shared.imported.clone(), name.to_owned());
         let running = Arc::new(self.shared.imports.begin(name));
-        let report = Arc::clone(&running);
+        let report = Arc::downgrade(&running);
         let import = blocking(move || {
-            let report = |done, total| report.report(done, total);
+            let report = |done, total| match report.upgrade() {
+                Some(running) => {
+                    running.report(done, total);
+                    Ok(())
+                }
+                None => Err(io::Error::other("the import was cancelled")),
+            };
             files::receive(&folder, &wanted, &mut file, report)
         });
         let import = import.await??;

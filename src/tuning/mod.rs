@@ -14,6 +14,7 @@ use hearth_proto::{
     Submission, Usage, Use,
 };
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::board::BoardMonitor;
 use crate::caller::Caller;
@@ -45,17 +46,12 @@ pub struct Tuner {
     store: ModelStore,
     pool: EnginePool,
     dispatcher: Dispatcher,
-    state: Arc<Mutex<State>>,
+    /// The measurements made on this board.
+    tunings: Arc<Mutex<Vec<Tuning>>>,
+    /// The running measurement.
+    progress: Arc<watch::Sender<Option<TuningProgress>>>,
     /// Held while the measurements are written.
     storing: Arc<tokio::sync::Mutex<()>>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// The measurements made on this board.
-    tunings: Vec<Tuning>,
-    /// The running measurement.
-    progress: Option<TuningProgress>,
 }
 
 /// Progress of a measurement.
@@ -74,7 +70,7 @@ struct Measurement<'a>(&'a Tuner);
 
 impl Drop for Measurement<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().progress = None;
+        self.0.progress.send_replace(None);
         self.0.board.measure_with(None);
     }
 }
@@ -91,17 +87,14 @@ impl Tuner {
         let path = config.get().paths.tuning.clone();
         let read = tokio::task::spawn_blocking(move || store::read(&path));
         let tunings = read.await.unwrap_or_default();
-        let state = State {
-            tunings,
-            progress: None,
-        };
         Self {
             config,
             board,
             store,
             pool,
             dispatcher,
-            state: Arc::new(Mutex::new(state)),
+            tunings: Arc::new(Mutex::new(tunings)),
+            progress: Arc::default(),
             storing: Arc::default(),
         }
     }
@@ -118,12 +111,17 @@ impl Tuner {
 
     /// The measurements made on this board.
     pub fn list(&self) -> Vec<Tuning> {
-        self.state.lock().tunings.clone()
+        self.tunings.lock().clone()
     }
 
     /// Progress of the running measurement.
     pub fn progress(&self) -> Option<TuningProgress> {
-        self.state.lock().progress.clone()
+        self.progress.borrow().clone()
+    }
+
+    /// Progress of the running measurement, and its changes.
+    pub fn subscribe(&self) -> watch::Receiver<Option<TuningProgress>> {
+        self.progress.subscribe()
     }
 
     /// Deletes all measurements.
@@ -175,15 +173,20 @@ impl Tuner {
     }
 
     fn begin(&self, total: u32) -> Result<Measurement<'_>, Failure> {
-        let mut state = self.state.lock();
-        if state.progress.is_some() {
+        let has_begun = self.progress.send_if_modified(|progress| {
+            let is_free = progress.is_none();
+            if is_free {
+                *progress = Some(TuningProgress {
+                    total,
+                    ..TuningProgress::default()
+                });
+            }
+            is_free
+        });
+        if !has_begun {
             let message = "a measurement is already running: wait until it has finished";
             return Err(Failure::new(FailureKind::Busy, message));
         }
-        state.progress = Some(TuningProgress {
-            total,
-            ..TuningProgress::default()
-        });
         Ok(Measurement(self))
     }
 
@@ -280,9 +283,13 @@ impl Tuner {
     }
 
     fn change(&self, change: impl FnOnce(&mut TuningProgress)) {
-        if let Some(progress) = &mut self.state.lock().progress {
-            change(progress);
-        }
+        self.progress.send_if_modified(|progress| {
+            let is_running = progress.is_some();
+            if let Some(progress) = progress {
+                change(progress);
+            }
+            is_running
+        });
     }
 
     fn tuning(&self, model: &str, usages: &[Vec<Usage>]) -> Tuning {
@@ -322,7 +329,7 @@ impl Tuner {
             let path = path.display();
             Failure::new(FailureKind::Io, format!("cannot write {path}: {error}"))
         })?;
-        self.state.lock().tunings = tunings;
+        *self.tunings.lock() = tunings;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Other clients of the bus: `gdbus`, `dbus-send`, and Python's `dbus-fast`.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
@@ -44,8 +45,8 @@ fn gdbus_calls_methods_and_monitors_signals() {
     );
     let said = until("'State': <'");
     assert!(said.contains("PropertiesChanged"), "{said}");
-    assert_eq!(call("CountTokens", &["abc"]).trim(), "(uint32 3,)");
-    assert!(call("Embed", &["['a', 'b']"]).starts_with("([[1.0, 0.0"));
+    assert_eq!(call("CountTokens", &["abc", "{}"]).trim(), "(uint32 3,)");
+    assert!(call("Embed", &["['a', 'b']", "{}"]).starts_with("([[1.0, 0.0"));
     let request = chat("a job").to_string();
     // To gdbus, numbers without a type are int32.
     let options = "{'priority': <'background'>, 'deadline_ms': <uint32 60000>}";
@@ -90,13 +91,8 @@ fn dbus_send_calls_methods_and_reads_properties() {
             .to_owned()
     };
     assert_eq!(manager("Generate", &["string:hello"]), "hello");
-    assert_eq!(manager("CountTokens", &["string:abc"]), "uint32 3");
-    assert_eq!(
-        manager("Embed", &["array:string:a"])
-            .matches("double")
-            .count(),
-        26
-    );
+    let schema = "string:{\"const\": 1}";
+    assert_eq!(manager("GenerateJson", &["string:1", schema]), "1");
     let get = "org.freedesktop.DBus.Properties.Get";
     let state = [&format!("string:{BUS_NAME}"), "string:Model"];
     let model = ok(&send(PATH, get, &state));
@@ -133,4 +129,22 @@ fn dbus_fast_streams_and_receives_signals() {
         .unwrap();
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(output.status.success() && said == "ok\n", "{said}");
+}
+
+/// The example of docs/api/dbus.md, as it is there.
+#[test]
+fn the_documented_example_of_dbus_fast_works_as_written() {
+    let daemon = Daemon::real();
+    let page = fs::read_to_string(root().join("docs/api/dbus.md")).unwrap();
+    let example = page.split("```python\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let output = Command::new(&*PYTHON)
+        .args(["-c", example])
+        .env("DBUS_SYSTEM_BUS_ADDRESS", daemon.bus_address())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("Rome") && said.contains("Paris"), "{said}");
 }

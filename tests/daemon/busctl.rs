@@ -16,9 +16,12 @@ use crate::tune::set_temperature;
 
 const JOB: &str = "org.hearthd.Inference1.Job";
 /// busctl cannot pass or receive file descriptors.
-const WITH_FILES: [&str; 2] = [
+const WITH_FILES: [&str; 5] = [
+    "org.hearthd.Inference1.EmbedToFile",
     "org.hearthd.Inference1.ModelStore.Import",
+    "org.hearthd.Inference1.ModelStore.StartImport",
     "org.hearthd.Inference1.OpenStream",
+    "org.hearthd.Inference1.Session.OpenStream",
 ];
 
 /// Calls methods and records their names.
@@ -70,6 +73,39 @@ fn documented() -> BTreeSet<String> {
     methods
 }
 
+/// The methods of sessions.
+fn call_sessions(calls: &Calls<'_>, rome: &str) {
+    // A session ends with the connection that opened it, here busctl's.
+    let gone = calls.manager("OpenSession", &["a{sv}", "1", "seed", "u", "5"]);
+    assert!(
+        gone.starts_with("o \"/org/hearthd/Inference1/sessions/"),
+        "{gone}"
+    );
+    let owner = Bus::connect(calls.daemon);
+    let session = owner.open_session(&Options::new()).unwrap();
+    let in_session = |method: &str, args: &[&str]| ok(&calls.call(&session, SESSION, method, args));
+    in_session("Append", &["s", "We talk about Italy."]);
+    assert!(in_session("Generate", &["sa{sv}", rome, "0"]).starts_with("s "));
+    assert!(in_session("Clone", &[]).starts_with("o "));
+    let chatted = in_session("Chat", &["sa{sv}", rome, "0"]);
+    assert!(chatted.contains("chat.completion"), "{chatted}");
+    let result = ["ss", "call", "x"];
+    let said = error(&calls.call(&session, SESSION, "AddToolResult", &result));
+    assert!(said.contains("no call waits"), "{said}");
+    in_session("Close", &[]);
+}
+
+/// Those that load.
+fn call_models(calls: &Calls<'_>) {
+    let model = model_path("hearth-demo-q8_0");
+    let of_model =
+        |method: &str, args: &[&str]| ok(&calls.call(&model, MODEL_INTERFACE, method, args));
+    of_model("Load", &["a{sv}", "0"]);
+    of_model("Unload", &["a{sv}", "0"]);
+    let load = calls.manager("StartLoadModel", &["sa{sv}", "", "0"]);
+    assert!(load.starts_with("o "), "{load}");
+}
+
 // Longer than a screen: the last line compares all methods that were called with the
 // documented ones, so they are called in one test.
 #[test]
@@ -102,16 +138,19 @@ fn busctl_reaches_every_method() {
     assert!(calls.manager("Chat", &["s", &request]).contains("Rome"));
     assert!(
         calls
-            .manager("Embed", &["as", "2", "a", "b"])
+            .manager("Embed", &["asa{sv}", "2", "a", "b", "0"])
             .starts_with("aad 2 ")
     );
     let documents = ["sasa{sv}", rome, "1", "a", "0"];
     let said = error(&calls.call(PATH, BUS_NAME, "Rerank", &documents));
     assert!(said.contains("name a reranker"), "{said}");
-    assert_eq!(calls.manager("CountTokens", &["s", ""]), "u 0");
+    assert_eq!(calls.manager("CountTokens", &["sa{sv}", "", "0"]), "u 0");
     let system = "You are the voice of this house. Answer in one sentence, please.";
     assert_eq!(calls.manager("Prewarm", &["sa{sv}", system, "0"]), "");
-    assert_eq!(calls.manager("KeepLoaded", &["s", "a test"]), "u 1");
+    assert_eq!(
+        calls.manager("KeepLoaded", &["sa{sv}", "a test", "0"]),
+        "u 1"
+    );
     // The inhibitor ended with busctl's connection.
     let said = error(&calls.call(PATH, BUS_NAME, "ReleaseKeepLoaded", &["u", "1"]));
     assert!(said.contains("no cookie 1"), "{said}");
@@ -127,26 +166,8 @@ fn busctl_reaches_every_method() {
     let said = error(&on_job("SetPriority", &["s", "normal"]));
     assert!(said.contains("is done"), "{said}");
 
-    // A session ends with the connection that opened it, here busctl's.
-    let gone = calls.manager("OpenSession", &["a{sv}", "1", "seed", "u", "5"]);
-    assert!(
-        gone.starts_with("o \"/org/hearthd/Inference1/sessions/"),
-        "{gone}"
-    );
-    let owner = Bus::connect(&daemon);
-    let session = owner.open_session(&Options::new()).unwrap();
-    let in_session = |method: &str, args: &[&str]| ok(&calls.call(&session, SESSION, method, args));
-    in_session("Append", &["s", "We talk about Italy."]);
-    assert!(in_session("Generate", &["sa{sv}", rome, "0"]).starts_with("s "));
-    assert!(in_session("Clone", &[]).starts_with("o "));
-    in_session("Close", &[]);
-
-    let model = model_path("hearth-demo-q8_0");
-    let of_model =
-        |method: &str, args: &[&str]| ok(&calls.call(&model, MODEL_INTERFACE, method, args));
-    of_model("Load", &[]);
-    assert!(of_model("KeepLoaded", &["s", "a test"]).starts_with("u "));
-    of_model("Unload", &[]);
+    call_sessions(&calls, rome);
+    call_models(&calls);
 
     let board = calls.manager("GetBoard", &[]);
     assert!(
@@ -157,8 +178,12 @@ fn busctl_reaches_every_method() {
     assert!(tuning.contains("\"decode\""), "{tuning}");
     let tuning = |method: &str| calls.interface(TUNING_INTERFACE, method, &[]);
     assert!(tuning("List").starts_with("aa{sv} 1 "));
-    assert_eq!(tuning("Forget"), "");
-    assert_eq!(calls.manager("UnloadModel", &[]), "");
+    let started = calls.interface(TUNING_INTERFACE, "StartMeasure", &["sa{sv}", "", "0"]);
+    let job = started.trim_start_matches("o ").trim_matches('"');
+    ok(&daemon.call_at(job, JOB, "Cancel", &[]));
+    let none = ["a{sv}", "0"];
+    assert_eq!(calls.interface(TUNING_INTERFACE, "Forget", &none), "");
+    assert_eq!(calls.manager("UnloadModels", &none), "");
     // The cached prompt is on disk by then.
     let prompts = |method: &str| calls.interface(PROMPT_CACHE_INTERFACE, method, &[]);
     let kept = prompts("List");
@@ -167,12 +192,13 @@ fn busctl_reaches_every_method() {
         "{kept}"
     );
     assert!(prompts("Verify").starts_with("aa{sv} "));
-    assert_ne!(prompts("Clear"), "u 0");
+    let cleared = calls.interface(PROMPT_CACHE_INTERFACE, "Clear", &none);
+    assert_ne!(cleared, "u 0");
     let said = error(&calls.call(
         PATH,
         MODEL_STORE_INTERFACE,
         "Remove",
-        &["s", "hearth-demo-q8_0"],
+        &["sa{sv}", "hearth-demo-q8_0", "0"],
     ));
     // A packaged model stays. busctl has its own text for this error.
     assert!(said.contains("Access denied"), "{said}");

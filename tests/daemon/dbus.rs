@@ -27,7 +27,7 @@ fn the_demo_model_answers_over_every_method() {
     assert!(!daemon.property("Cpu").contains("\"\""));
 
     let count = |text: &str| -> u32 {
-        let said = ok(&daemon.call("CountTokens", &["s", text]));
+        let said = ok(&daemon.call("CountTokens", &["sa{sv}", text, "0"]));
         said.trim().strip_prefix("u ").unwrap().parse().unwrap()
     };
     assert!(count("Rome.") > 0 && count("Rome. Rome. Rome.") > count("Rome."));
@@ -45,7 +45,7 @@ fn the_demo_model_answers_over_every_method() {
         "{models}"
     );
 
-    ok(&daemon.call("UnloadModel", &[]));
+    ok(&daemon.call("UnloadModels", &["a{sv}", "0"]));
     assert!(daemon.property("State").contains("unloaded"));
     ok(&daemon.call("LoadModel", &["sa{sv}", "hearth-demo-f16", "0"]));
     assert!(daemon.property("Model").contains("hearth-demo-f16"));
@@ -173,8 +173,9 @@ fn other_users_see_a_job_but_not_its_text() {
         PATH,
         MODEL_STORE_INTERFACE,
         "Remove",
-        "s",
+        "sa{sv}",
         "fake",
+        "0",
     ]));
     assert!(import.contains("Access denied"), "{import}");
     // The result is still available to its owner.
@@ -233,7 +234,7 @@ fn an_inhibitor_ends_with_its_caller() {
         ..Setup::default()
     });
     // busctl disconnects at once.
-    ok(&daemon.call("KeepLoaded", &["s", "test"]));
+    ok(&daemon.call("KeepLoaded", &["sa{sv}", "test", "0"]));
     until("the model is unloaded", || {
         daemon.health()["service"]["state"] == "unloaded"
     });

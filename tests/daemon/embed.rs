@@ -69,7 +69,7 @@ fn embeddings_are_equal_over_every_interface() {
     let shown: Value = serde_json::from_str(&shown).unwrap();
     let bus = vector(&shown["embeddings"][0]);
     assert!(bus.iter().zip(&first).all(|(a, b)| (a - b).abs() < 1e-4));
-    let busctl = ok(&daemon.call("Embed", &["as", "1", texts[0]]));
+    let busctl = ok(&daemon.call("Embed", &["asa{sv}", "1", texts[0], "0"]));
     assert!(busctl.starts_with("aad 1 "), "{busctl}");
 }
 

@@ -46,6 +46,7 @@ mod readme;
 #[path = "../common/real_models.rs"]
 mod real_models;
 mod requests;
+mod rust_client;
 mod sessions;
 mod several;
 mod sounds;

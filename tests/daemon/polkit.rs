@@ -123,7 +123,12 @@ fn polkit_decides_where_it_is_installed() {
     ok(&member(&daemon, &["unload"]));
     let said = error(&member(&daemon, &["remove", "mine"]));
     assert!(said.contains("only root may"), "{said}");
-    ok(&daemon.call_at(PATH, MODEL_STORE_INTERFACE, "Remove", &["s", "mine"]));
+    ok(&daemon.call_at(
+        PATH,
+        MODEL_STORE_INTERFACE,
+        "Remove",
+        &["sa{sv}", "mine", "0"],
+    ));
     installed();
 
     let shipped = fs::read_to_string(root().join("packaging/polkit/org.hearthd.policy")).unwrap();
@@ -153,7 +158,7 @@ fn polkit_decides_where_it_is_installed() {
     let said = error(&member(&daemon, &import));
     assert!(said.contains("administrator's password"), "{said}");
     // Root needs no authorization.
-    ok(&daemon.call("UnloadModel", &[]));
+    ok(&daemon.call("UnloadModels", &["a{sv}", "0"]));
     polkit.kill().unwrap();
     polkit.wait().unwrap();
 }

@@ -77,7 +77,7 @@ fn configured_prompts_are_computed_for_all_users_after_each_load() {
     until_finished(&daemon, 1);
     assert!(cached(&daemon.chat(&chat(SYSTEM))) > 5);
     assert!(daemon.log().contains("number 2 names a missing model"));
-    ok(&daemon.call("UnloadModel", &[]));
+    ok(&daemon.call("UnloadModels", &["a{sv}", "0"]));
     // The daemon's own prompts do not load the model again.
     assert_eq!(daemon.health()["service"]["state"], "unloaded");
     ok(&daemon.call("LoadModel", &["sa{sv}", "", "0"]));

@@ -8,6 +8,7 @@ use hearthd::daemon::State;
 use hyper::Method;
 use serde_json::{Value, json};
 
+use crate::bus::Options;
 use crate::harness::{World, caller, until, until_async};
 use crate::http::{CHAT, body, content};
 
@@ -291,7 +292,7 @@ async fn tokenize_and_detokenize_are_inverse() {
     let counted: u32 = world
         .bus()
         .await
-        .manager("CountTokens", &(text,))
+        .manager("CountTokens", &(text, Options::new()))
         .await
         .unwrap();
     assert_eq!(counted as usize, tokens);

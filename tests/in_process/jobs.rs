@@ -110,8 +110,12 @@ async fn a_queued_job_can_be_moved() {
     };
     set(&jobs[1], "background").await.unwrap();
     until_async("the third one is next", async || {
-        let place = async |job: &str| bus.number(job, JOB, "QueuePosition").await;
-        place(&jobs[1]).await == 1 && place(&jobs[2]).await == 0
+        let place = async |job: &str| {
+            let properties = bus.properties(job, JOB).await;
+            let place = properties.get("QueuePosition")?;
+            place.downcast_ref::<u32>().ok()
+        };
+        place(&jobs[1]).await == Some(1) && place(&jobs[2]).await == Some(0)
     })
     .await;
     assert_eq!(bus.text(&jobs[1], JOB, "Priority").await, "background");

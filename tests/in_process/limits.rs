@@ -59,7 +59,7 @@ async fn tokens_per_hour_are_limited_per_user() {
         (refused.status, refused.code().as_str()),
         (429, "quota_exceeded")
     );
-    let refused = bus.refused("Embed", &(vec!["x"],)).await;
+    let refused = bus.refused("Embed", &(vec!["x"], Options::new())).await;
     assert_eq!(refused.kind, Some(FailureKind::QuotaExceeded));
     // A refusal does not end the session and does not count.
     let session = bus.open_session(&Options::new()).await.unwrap();

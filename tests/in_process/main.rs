@@ -16,6 +16,7 @@ mod infill;
 mod jobs;
 mod limits;
 mod llama_server;
+mod long_calls;
 mod lora;
 mod manager;
 mod ollama;

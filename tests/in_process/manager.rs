@@ -23,7 +23,7 @@ async fn properties_announce_their_changes() {
     load.unwrap();
     // Changes within a tenth of a second are combined into one signal.
     sleep(Duration::from_millis(300)).await;
-    let unload: Result<(), _> = bus.manager("UnloadModel", &()).await;
+    let unload: Result<(), _> = bus.manager("UnloadModels", &(Options::new(),)).await;
     unload.unwrap();
     let mut states: Vec<String> = Vec::new();
     while states.last().is_none_or(|state| state != "unloaded") {
@@ -47,8 +47,8 @@ async fn each_model_is_an_object_with_its_state_and_holds() {
     let path = format!("{PATH}/models/fake");
     let interface = format!("{NAME}.Model");
     assert_eq!(bus.text(&path, &interface, "State").await, "unloaded");
-    let kept: Result<u32, _> = bus.call(&path, &interface, "KeepLoaded", &("voice",)).await;
-    let cookie = kept.unwrap();
+    let fake = Options::from([("model", "fake".into())]);
+    let cookie: u32 = bus.manager("KeepLoaded", &("voice", fake)).await.unwrap();
     sleep(Duration::from_millis(300)).await;
     let shown = format!("{:?}", bus.properties(&path, &interface).await);
     assert!(
@@ -57,7 +57,9 @@ async fn each_model_is_an_object_with_its_state_and_holds() {
     );
     let released: Result<(), _> = bus.manager("ReleaseKeepLoaded", &(cookie,)).await;
     released.unwrap();
-    let unloaded: Result<(), _> = bus.call(&path, &interface, "Unload", &()).await;
+    let unloaded: Result<(), _> = bus
+        .call(&path, &interface, "Unload", &(Options::new(),))
+        .await;
     unloaded.unwrap();
     let mut states: Vec<String> = Vec::new();
     while states.last().is_none_or(|state| state != "unloaded") {
@@ -78,7 +80,9 @@ async fn each_model_is_an_object_with_its_state_and_holds() {
     std::fs::remove_file(world.folder.models().join("other.gguf")).unwrap();
     world.daemon.store.refresh().await;
     sleep(Duration::from_millis(300)).await;
-    let gone: Result<u32, _> = bus.call(&other, &interface, "KeepLoaded", &("x",)).await;
+    let gone: Result<(), _> = bus
+        .call(&other, &interface, "Load", &(Options::new(),))
+        .await;
     assert!(gone.is_err());
 }
 
@@ -98,7 +102,7 @@ async fn invalid_arguments_are_reported() {
             ModelNotFound,
         ),
         (
-            bus.refused_by(MODEL_STORE_INTERFACE, "Remove", &("fake",))
+            bus.refused_by(MODEL_STORE_INTERFACE, "Remove", &("fake", none()))
                 .await,
             AccessDenied,
         ),
@@ -113,7 +117,7 @@ async fn invalid_arguments_are_reported() {
         (bus.refused("Chat", &(grammar,)).await, InvalidSchema),
         (bus.refused("Chat", &("{",)).await, InvalidArgs),
         (
-            bus.refused("Embed", &(Vec::<&str>::new(),)).await,
+            bus.refused("Embed", &(Vec::<&str>::new(), none())).await,
             InvalidArgs,
         ),
     ] {
@@ -141,7 +145,7 @@ async fn models_are_loaded_listed_and_unloaded() {
     assert_eq!(list().await.iter().filter(|e| is_loaded(e)).count(), 1);
     assert_eq!(bus.text(PATH, NAME, "Model").await, "fake");
     assert_eq!(bus.text(PATH, NAME, "Cpu").await, "fake");
-    let unload: Result<(), _> = bus.manager("UnloadModel", &()).await;
+    let unload: Result<(), _> = bus.manager("UnloadModels", &(Options::new(),)).await;
     unload.unwrap();
     assert_eq!(list().await.iter().filter(|e| is_loaded(e)).count(), 0);
     assert_eq!(world.engine.running(), 0);

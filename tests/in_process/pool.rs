@@ -9,6 +9,7 @@ use hearthd::caller::Caller;
 use hearthd::daemon::State;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::bus::Options;
 use crate::harness::{MODEL, PATIENCE, World, caller, patient, until};
 
 fn model(name: &str) -> ModelRef {
@@ -70,7 +71,10 @@ async fn each_use_restarts_the_idle_time() {
 async fn an_inhibitor_keeps_a_model_and_only_its_owner_releases_it() {
     let world = World::with("[engine]\nidle_unload_s = 1\n", Script::default()).await;
     let (daemon, bus) = (&world.daemon, world.bus().await);
-    let cookie: u32 = bus.manager("KeepLoaded", &("voice",)).await.unwrap();
+    let cookie: u32 = bus
+        .manager("KeepLoaded", &("voice", Options::new()))
+        .await
+        .unwrap();
     sleep(seconds(3600)).await;
     assert_eq!(daemon.status().state, State::Ready);
     let wrong = bus.refused("ReleaseKeepLoaded", &(cookie + 1,)).await;

@@ -1,11 +1,16 @@
 //! Conversations stored by the daemon.
 
-use hearth_proto::{FailureKind, Prompt};
-use hearth_testing::Script;
-use zbus::OwnedObjectPath;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::os::fd::OwnedFd as StdFd;
+
+use hearth_proto::{AnswerPart, FailureKind, Prompt, ToolCall};
+use hearth_testing::{Answers, Script, Step};
+use serde_json::{Value, json};
+use zbus::{OwnedFd, OwnedObjectPath};
 
 use crate::bus::{Bus, Options, Refusal, SESSION};
-use crate::harness::{World, counted};
+use crate::harness::{World, counted, until_async};
 
 async fn turns(bus: &Bus, session: &str) -> u32 {
     bus.number(session, SESSION, "Turns").await
@@ -168,4 +173,116 @@ async fn unknown_and_invalid_options_are_refused() {
     assert_eq!(bus.say(&session, "abcdef", &short).await.unwrap(), "abc");
     let whole = bus.say(&session, "abcdef", &Options::new()).await;
     assert_eq!(whole.unwrap(), "abcdef");
+}
+
+/// Calls the tool `light` with what it is asked, and repeats what that returned.
+fn caller_of_tools() -> Script {
+    Script::answering(Answers::new(|request| {
+        let Prompt::Chat { messages, tools } = &request.prompt else {
+            return Vec::new();
+        };
+        let last = messages.last().unwrap();
+        if last.role == "user" && !tools.is_empty() {
+            let call = ToolCall::new("light", json!({"room": last.content}));
+            return vec![Step::Token(vec![AnswerPart::ToolCall(call)])];
+        }
+        vec![Step::text(format!("done: {}", last.content))]
+    }))
+}
+
+const TOOLS: &str = r#"[{"type": "function", "function": {"name": "light"}}]"#;
+
+async fn ask(bus: &Bus, session: &str, text: &str) -> Result<Value, Refusal> {
+    let args = (text, Options::new());
+    let response: String = bus.call(session, SESSION, "Chat", &args).await?;
+    Ok(serde_json::from_str(&response).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_calls_tools_and_takes_their_results() {
+    let world = World::new(caller_of_tools()).await;
+    let bus = world.bus().await;
+    let wrong = Options::from([("tools", "[{}]".into())]);
+    assert_eq!(
+        kind(bus.open_session(&wrong).await),
+        FailureKind::InvalidArgs
+    );
+    let options = Options::from([("tools", TOOLS.into())]);
+    let session = bus.open_session(&options).await.unwrap();
+    // A reply of plain text has no room for a call; the turn is not stored.
+    let said = bus.say(&session, "kitchen", &Options::new()).await;
+    assert_eq!(kind(said), FailureKind::InvalidArgs);
+    let said = ask(&bus, &session, "kitchen").await.unwrap();
+    let choice = &said["choices"][0];
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    let id = choice["message"]["tool_calls"][0]["id"].as_str().unwrap();
+    assert_eq!(
+        kind(ask(&bus, &session, "more").await),
+        FailureKind::InvalidArgs
+    );
+    let add = async |id: &str| {
+        let args = (id, "on");
+        bus.call::<()>(&session, SESSION, "AddToolResult", &args)
+            .await
+    };
+    assert_eq!(kind(add("other").await), FailureKind::InvalidArgs);
+    add(id).await.unwrap();
+    let said = ask(&bus, &session, "").await.unwrap();
+    assert_eq!(said["choices"][0]["message"]["content"], "done: on");
+    assert_eq!(turns(&bus, &session).await, 2);
+    // For one turn, the tools can be left out.
+    let none = Options::from([("tool_choice", "none".into())]);
+    assert_eq!(
+        bus.say(&session, "hall", &none).await.unwrap(),
+        "done: hall"
+    );
+    let requests = world.requests();
+    let Prompt::Chat { messages, .. } = &requests.last().unwrap().prompt else {
+        panic!()
+    };
+    let roles: Vec<&str> = messages.iter().map(|m| m.role.as_str()).collect();
+    assert_eq!(roles, ["user", "assistant", "tool", "assistant", "user"]);
+}
+
+#[tokio::test]
+async fn a_turn_streams_and_is_stored_before_its_last_event() {
+    let world = World::new(Script::token_ms(1)).await;
+    let bus = world.bus().await;
+    let session = bus.open_session(&Options::new()).await.unwrap();
+    let open = async |text: &str| -> BufReader<File> {
+        let args = (text, Options::new());
+        let pipe: OwnedFd = bus
+            .call(&session, SESSION, "OpenStream", &args)
+            .await
+            .unwrap();
+        BufReader::new(File::from(StdFd::from(pipe)))
+    };
+    let pipe = open("hello").await;
+    let busy = bus.say(&session, "x", &Options::new()).await;
+    assert_eq!(kind(busy), FailureKind::Busy);
+    let read = tokio::task::spawn_blocking(move || {
+        let parse = |line: std::io::Result<String>| serde_json::from_str(&line.unwrap()).unwrap();
+        pipe.lines().map(parse).collect::<Vec<Value>>()
+    });
+    let events = read.await.unwrap();
+    let text: String = events
+        .iter()
+        .filter_map(|event| event["text"].as_str())
+        .collect();
+    assert_eq!(
+        (text.as_str(), &events.last().unwrap()["type"]),
+        ("hello", &json!("finished"))
+    );
+    assert_eq!(turns(&bus, &session).await, 1);
+    // Closing the pipe cancels the answer, and the turn is not stored.
+    drop(open(&counted(500)).await);
+    until_async("the answer is cancelled", async || {
+        bus.text(&session, SESSION, "State").await == "idle"
+    })
+    .await;
+    assert_eq!(turns(&bus, &session).await, 1);
+    assert_eq!(
+        bus.say(&session, "more", &Options::new()).await.unwrap(),
+        "more"
+    );
 }

@@ -10,6 +10,7 @@ use hearthd::daemon::State;
 use hearthd::dispatch::Stream;
 use tokio::time::sleep;
 
+use crate::bus::Options;
 use crate::harness::{MODEL, World, caller, chat, until};
 
 /// Of 4 GiB, with 8 % reserved: room for two models of 500 MiB.
@@ -98,7 +99,10 @@ async fn a_held_model_stays_and_a_refusal_names_its_holder() {
     let world = world("[model]\npinned = [\"b\"]\n", Script::default()).await;
     let bus = world.bus().await;
     use_in_turn(&world, &["b", "a"]).await;
-    let cookie: u32 = bus.manager("KeepLoaded", &("voice",)).await.unwrap();
+    let cookie: u32 = bus
+        .manager("KeepLoaded", &("voice", Options::new()))
+        .await
+        .unwrap();
     let kept = loaded(&world);
     let failure = say(&world, "c", "x").await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::OutOfMemory);

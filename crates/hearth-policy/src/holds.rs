@@ -156,6 +156,13 @@ impl Holds {
         Some(self.last)
     }
 
+    /// Releases all inhibitors of a model: it left the memory in spite of them. Returns their
+    /// cookies.
+    pub fn release_all(&mut self, model: &str) -> Vec<u32> {
+        let released = self.inhibitors.extract_if(.., |_, i| i.model == model);
+        released.map(|(cookie, _)| cookie).collect()
+    }
+
     /// Releases an inhibitor; only its owner can. Returns whether there was one.
     pub fn release(&mut self, owner: &str, cookie: u32) -> bool {
         let inhibitor = self.inhibitors.get(&cookie);
@@ -180,6 +187,10 @@ mod tests {
         assert!(!holds.release(":1.2", one));
         assert!(holds.release(":1.1", one) && !holds.release(":1.1", one));
         assert!(holds.are_open("m") && holds.release(":1.2", two) && !holds.are_open("m"));
+        let three = holds.add(":1.1", "n", "").unwrap();
+        let four = holds.add(":1.2", "m", "").unwrap();
+        assert_eq!(holds.release_all("m"), [four]);
+        assert!(!holds.release(":1.2", four) && holds.release(":1.1", three));
         for _ in 0..HOLDS_MAX {
             holds.add(":1.3", "m", "").unwrap();
         }

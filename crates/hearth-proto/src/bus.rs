@@ -22,6 +22,8 @@ pub const PROMPT_CACHE_INTERFACE: &str = "org.hearthd.Inference1.PromptCache";
 pub const MODEL_INTERFACE: &str = "org.hearthd.Inference1.Model";
 /// The interface of a job.
 pub const JOB_INTERFACE: &str = "org.hearthd.Inference1.Job";
+/// The interface of a session.
+pub const SESSION_INTERFACE: &str = "org.hearthd.Inference1.Session";
 /// Prefix of the interface's own error names.
 pub const ERROR_PREFIX: &str = "org.hearthd.Inference1.Error.";
 

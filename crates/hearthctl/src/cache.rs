@@ -4,7 +4,7 @@ use clap::Subcommand;
 use hearth_proto::units::Bytes;
 use serde_json::{Value, json};
 
-use crate::bus::{Bus, Dict};
+use crate::bus::{Bus, Dict, Options};
 use crate::error::{CtlError, Result};
 use crate::output;
 use crate::progress::Progress;
@@ -71,7 +71,7 @@ async fn verify(bus: &Bus, json: bool) -> Result {
 }
 
 async fn clear(bus: &Bus, json: bool) -> Result {
-    let cleared = bus.prompts.clear().await?;
+    let cleared = bus.prompts.clear(&Options::new()).await?;
     if json {
         return output::json(&json!({ "cleared": cleared }));
     }

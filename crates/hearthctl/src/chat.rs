@@ -4,7 +4,7 @@
 use clap::Args;
 
 use crate::answer::{Answer, OutputMode, ToolCall};
-use crate::bus::Bus;
+use crate::bus::{self, Bus};
 use crate::chat_input::ChatInput;
 use crate::error::{CtlError, Result};
 use crate::global::Global;
@@ -34,7 +34,7 @@ pub struct ChatArgs {
 pub async fn run(global: &Global, args: &ChatArgs) -> Result {
     let mut input = ChatInput::open()?;
     let mut chat = Chat {
-        bus: Bus::connect(global).await?,
+        bus: bus::connect(global).await?,
         args: args.request.clone(),
         priority: args.priority.clone(),
         mode: if global.json {

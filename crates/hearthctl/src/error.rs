@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use hearth_client::FailureName;
 use hearth_lab::LabError;
-use hearth_proto::bus::ERROR_PREFIX;
 use hearth_proto::{Failure, FailureKind};
 use serde_json::{Value, json};
 use zbus::DBusError;
@@ -100,6 +100,14 @@ impl CtlError {
         }
     }
 
+    /// A failure that the service has named.
+    pub fn named(name: FailureName, message: String) -> Self {
+        match name {
+            FailureName::Known(kind) => Self::Service { kind, message },
+            FailureName::Other(kind) => Self::Other { kind, message },
+        }
+    }
+
     /// A failed download.
     pub fn network(message: impl Into<String>) -> Self {
         Self::Download {
@@ -176,6 +184,18 @@ impl From<LabError> for CtlError {
     }
 }
 
+impl From<hearth_client::Error> for CtlError {
+    fn from(error: hearth_client::Error) -> Self {
+        match error {
+            hearth_client::Error::Bus(error) => error.into(),
+            hearth_client::Error::Pipe(error) => {
+                Self::Unreachable(format!("reading the stream failed: {error}"))
+            }
+            error @ hearth_client::Error::Line(_) => Self::Unexpected(error.to_string()),
+        }
+    }
+}
+
 impl From<zbus::Error> for CtlError {
     fn from(error: zbus::Error) -> Self {
         match error {
@@ -224,17 +244,7 @@ fn by_name(name: &str, message: String) -> CtlError {
         None if name.starts_with(SYSTEMD_ERRORS) => return CtlError::Unreachable(message),
         _ => {}
     }
-    let mut kinds = FailureKind::ALL.into_iter();
-    let known = kinds.find(|kind| kind.names().bus == name);
-    // Any program on the bus may send IOError and Failed.
-    if let Some(kind) = known.filter(|k| !matches!(k, FailureKind::Io | FailureKind::Internal)) {
-        return CtlError::Service { kind, message };
-    }
-    let own = standard.or_else(|| name.strip_prefix(ERROR_PREFIX));
-    CtlError::Other {
-        kind: own.unwrap_or(name).to_owned(),
-        message,
-    }
+    CtlError::named(FailureName::parse(name), message)
 }
 
 fn last_part(name: &str) -> &str {

@@ -1,10 +1,15 @@
 //! `generate` and `count-tokens`: one text in, one answer out.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::OwnedFd as StdFd;
+
 use clap::Args;
 use serde_json::json;
+use zbus::OwnedFd;
 
 use crate::answer::{Answer, OutputMode};
-use crate::bus::Bus;
+use crate::bus::{self, Options};
 use crate::error::Result;
 use crate::global::Global;
 use crate::request::{self, PRIORITIES, QueueArgs, RequestArgs, Turn};
@@ -32,7 +37,7 @@ pub struct GenerateArgs {
 /// `hearthctl generate`.
 pub async fn run(global: &Global, args: &GenerateArgs) -> Result {
     let prompt = input::text(args.prompt.as_deref(), "prompt")?;
-    let bus = Bus::connect(global).await?;
+    let bus = bus::connect(global).await?;
     let request = request::chat(&[Turn::user(prompt)], &args.request);
     let options = request::options(&args.priority, &args.queue);
     let mut answer = Answer::new(match (args.no_stream, global.json) {
@@ -56,8 +61,8 @@ pub async fn run(global: &Global, args: &GenerateArgs) -> Result {
 /// `hearthctl count-tokens`.
 pub async fn count(global: &Global, text: Option<&str>) -> Result {
     let text = input::text(text, "text")?;
-    let bus = Bus::connect(global).await?;
-    let tokens = bus.service.count_tokens(&text).await?;
+    let bus = bus::connect(global).await?;
+    let tokens = bus.service.count_tokens(&text, &Options::new()).await?;
     if global.json {
         output::json(&json!({ "tokens": tokens }))
     } else {
@@ -72,14 +77,29 @@ pub async fn embed(global: &Global, texts: &[String]) -> Result {
         [one] => vec![input::text(Some(one), "text")?],
         many => many.to_vec(),
     };
-    let bus = Bus::connect(global).await?;
-    let vectors = bus.service.embed(&texts).await?;
+    let bus = bus::connect(global).await?;
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let embedded = bus.service.embed_to_file(&texts, &Options::new()).await?;
+    let vectors = vectors(embedded)?;
     if global.json {
         return output::json(&json!({ "embeddings": vectors }));
     }
     vectors
         .iter()
         .try_for_each(|vector| output::line(&json!(vector).to_string()))
+}
+
+/// The vectors in a file of `EmbedToFile`.
+fn vectors((file, dimensions): (OwnedFd, u32)) -> Result<Vec<Vec<f64>>> {
+    let mut bytes = Vec::new();
+    File::from(StdFd::from(file)).read_to_end(&mut bytes)?;
+    let (numbers, _) = bytes.as_chunks::<4>();
+    let numbers: Vec<f64> = numbers
+        .iter()
+        .map(|number| f64::from(f32::from_le_bytes(*number)))
+        .collect();
+    let vectors = numbers.chunks_exact(dimensions.max(1) as usize);
+    Ok(vectors.map(<[f64]>::to_vec).collect())
 }
 
 fn print_complete(answer: &Answer, json: bool) -> Result {

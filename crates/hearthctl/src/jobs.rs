@@ -8,7 +8,7 @@ use hearth_proto::bus::JOBS;
 use nix::unistd::{Uid, User};
 use serde_json::{Value, json};
 
-use crate::bus::{Bus, Dict};
+use crate::bus::{self, Bus, Dict};
 use crate::error::{CtlError, Result};
 use crate::formatter::Formatter;
 use crate::global::Global;
@@ -40,7 +40,7 @@ pub struct SubmitArgs {
 /// `hearthctl submit`.
 pub async fn submit(global: &Global, args: &SubmitArgs) -> Result {
     let prompt = input::text(args.prompt.as_deref(), "prompt")?;
-    let bus = Bus::connect(global).await?;
+    let bus = bus::connect(global).await?;
     let request = request::chat(&[Turn::user(prompt)], &args.request);
     let options = request::options(&args.priority, &args.queue);
     let path = bus.service.submit(&request, &options).await?;
@@ -95,7 +95,8 @@ fn readable(message: &Value, is_terminal: bool) -> String {
 
 /// `hearthctl cancel`.
 pub async fn cancel(bus: &Bus, json: bool, id: &str) -> Result {
-    let before = bus.job_properties(id).await.map_err(|e| not_found(e, id))?;
+    let before = bus.job_properties(id).await;
+    let before = before.map_err(|e| not_found(e.into(), id))?;
     let state = text(&before, "State");
     let ended = matches!(state, "done" | "failed" | "cancelled");
     // Called in any case: the service decides whether the caller may.

@@ -49,7 +49,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use bus::Bus;
 use cli::{Cli, Command};
 use error::{CtlError, Result};
 use signals::interrupted;
@@ -113,26 +112,26 @@ async fn dispatch(cli: &Cli) -> Result {
         Command::Embed { texts } => generate::embed(&cli.global, texts).await,
         Command::Rerank(args) => rerank::run(&cli.global, args).await,
         Command::CountTokens { text } => generate::count(&cli.global, text.as_deref()).await,
-        Command::Status(args) => status::run(&Bus::connect(&cli.global).await?, json, args).await,
-        Command::Tune(args) => tune::run(&Bus::connect(&cli.global).await?, json, args).await,
-        Command::Top => top::run(&Bus::connect(&cli.global).await?, json).await,
-        Command::Models(_) => models::list(&Bus::connect(&cli.global).await?, json).await,
+        Command::Status(args) => status::run(&bus::connect(&cli.global).await?, json, args).await,
+        Command::Tune(args) => tune::run(&bus::connect(&cli.global).await?, json, args).await,
+        Command::Top => top::run(&bus::connect(&cli.global).await?, json).await,
+        Command::Models(_) => models::list(&bus::connect(&cli.global).await?, json).await,
         Command::Load { name } => {
-            models::load(&Bus::connect(&cli.global).await?, json, name.as_deref()).await
+            models::load(&bus::connect(&cli.global).await?, json, name.as_deref()).await
         }
         Command::Unload { name } => {
-            let bus = Bus::connect(&cli.global).await?;
+            let bus = bus::connect(&cli.global).await?;
             models::unload(&bus, json, name.as_deref()).await
         }
         Command::Remove { name } => {
-            models::remove(&Bus::connect(&cli.global).await?, json, name).await
+            models::remove(&bus::connect(&cli.global).await?, json, name).await
         }
         Command::Cache(command) => {
-            cache::run(&Bus::connect(&cli.global).await?, json, command).await
+            cache::run(&bus::connect(&cli.global).await?, json, command).await
         }
-        Command::Jobs => jobs::list(&Bus::connect(&cli.global).await?, json).await,
-        Command::Result { id } => jobs::result(&Bus::connect(&cli.global).await?, json, id).await,
-        Command::Cancel { id } => jobs::cancel(&Bus::connect(&cli.global).await?, json, id).await,
+        Command::Jobs => jobs::list(&bus::connect(&cli.global).await?, json).await,
+        Command::Result { id } => jobs::result(&bus::connect(&cli.global).await?, json, id).await,
+        Command::Cancel { id } => jobs::cancel(&bus::connect(&cli.global).await?, json, id).await,
         Command::Advise(_)
         | Command::Bench(_)
         | Command::Chat(_)

@@ -4,7 +4,7 @@ use hearth_proto::FailureKind;
 use hearth_proto::units::Bytes;
 use serde_json::{Value, json};
 
-use crate::bus::{Bus, Dict, Options};
+use crate::bus::{self, Bus, Dict, Options};
 use crate::error::{CtlError, Result};
 use crate::output;
 use crate::progress::Progress;
@@ -46,15 +46,14 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
 pub async fn load(bus: &Bus, json: bool, name: Option<&str>) -> Result {
     let progress = Progress::new("loading the model", json);
     let name = name.unwrap_or_default();
-    bus.service.load_model(name, &Options::new()).await?;
+    let options = bus::ends_with_us();
+    let job = bus.service.start_load_model(name, &options).await?;
+    let show = |share| progress.percent("loading the model", share);
+    let loaded = bus::finish(bus, &job, show).await?;
     drop(progress);
-    let status = bus.properties().await?;
-    // The property names the model that was used last.
-    let model = Some(name).filter(|name| !name.is_empty());
-    let model = model.unwrap_or(text(&status, "Model"));
+    let model = loaded["model"].as_str().unwrap_or(name);
     if json {
-        // An alias has no object.
-        let properties = bus.model_properties(model).await.unwrap_or(status.clone());
+        let properties = bus.model_properties(model).await?;
         let context = number(&properties, "ContextSize");
         output::json(&json!({ "loaded": model, "context_size": context }))
     } else {
@@ -66,10 +65,10 @@ pub async fn load(bus: &Bus, json: bool, name: Option<&str>) -> Result {
 /// `hearthctl unload`.
 pub async fn unload(bus: &Bus, json: bool, name: Option<&str>) -> Result {
     let Some(name) = name else {
-        bus.service.unload_model().await?;
+        bus.service.unload_models(&Options::new()).await?;
         return done(json, &json!({ "unloaded": true }), "unloaded");
     };
-    let unloaded = bus.model(name).await?.unload().await;
+    let unloaded = bus.model(name).await?.unload(&Options::new()).await;
     unloaded.map_err(|error| match CtlError::from(error) {
         CtlError::UnknownObject(_) => CtlError::Service {
             kind: FailureKind::ModelNotFound,
@@ -83,7 +82,7 @@ pub async fn unload(bus: &Bus, json: bool, name: Option<&str>) -> Result {
 
 /// `hearthctl remove`.
 pub async fn remove(bus: &Bus, json: bool, name: &str) -> Result {
-    bus.store.remove(name).await?;
+    bus.store.remove(name, &Options::new()).await?;
     done(
         json,
         &json!({ "removed": name }),

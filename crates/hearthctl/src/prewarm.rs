@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use zbus::Variant;
 
-use crate::bus::{Bus, Options};
+use crate::bus::{self, Options};
 use crate::error::Result;
 use crate::global::Global;
 use crate::request::{json_file, lora};
@@ -46,7 +46,7 @@ pub async fn run(global: &Global, args: &PrewarmArgs) -> Result {
         let adapters: HashMap<&str, f64> = adapters.collect();
         options.insert("lora", Variant::from(adapters));
     }
-    let bus = Bus::connect(global).await?;
+    let bus = bus::connect(global).await?;
     bus.service.prewarm(&system, &options).await?;
     if global.json {
         return output::json(&json!({ "queued": true }));

@@ -70,6 +70,17 @@ impl Progress {
         );
     }
 
+    /// Turns the spinner into a bar of a share, 0 to 1.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share is shown in percent"
+    )]
+    pub fn percent(&self, text: &str, share: f64) {
+        let done = (share.clamp(0.0, 1.0) * 100.0) as u64;
+        self.measured(text, done, 100, "{spinner} {msg} {bar:24} {pos} %");
+    }
+
     /// Turns the spinner into a bar of steps.
     pub fn steps(&self, text: &str, done: u64, of: u64) {
         self.measured(

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use zbus::Variant;
 
-use crate::bus::{Bus, Options};
+use crate::bus::{self, Options};
 use crate::error::Result;
 use crate::global::Global;
 use crate::{input, output};
@@ -38,7 +38,7 @@ pub async fn run(global: &Global, args: &RerankArgs) -> Result {
     if let Some(top) = args.top {
         options.insert("top_n", Variant::from(top));
     }
-    let bus = Bus::connect(global).await?;
+    let bus = bus::connect(global).await?;
     let ranks = bus
         .service
         .rerank(&args.query, &documents, &options)

@@ -121,13 +121,13 @@ fn lines(status: &Dict) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// 0 means that the board has no temperature sensor.
+/// Not a number: the board has no temperature sensor.
 fn temperature(status: &Dict) -> String {
     let (state, celsius) = (
         text(status, "ThermalState"),
         float(status, "TemperatureCelsius"),
     );
-    if celsius == 0.0 {
+    if celsius.is_nan() {
         return "no sensor".to_owned();
     }
     format!("{celsius:.1} °C, {state}")

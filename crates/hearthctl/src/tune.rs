@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use zbus::Variant;
 
-use crate::bus::{Bus, Dict, Options};
+use crate::bus::{self, Bus, Options};
 use crate::error::Result;
 use crate::output;
 use crate::progress::Progress;
@@ -35,19 +35,18 @@ pub struct TuneArgs {
 /// `hearthctl tune`.
 pub async fn run(bus: &Bus, as_json: bool, args: &TuneArgs) -> Result {
     if args.clear {
-        bus.tuning.forget().await?;
+        bus.tuning.forget(&Options::new()).await?;
         if as_json {
             return output::json(&json!({"forgotten": true}));
         }
         output::note("results deleted: the governor uses its defaults");
         return Ok(());
     }
-    let measured = if args.show {
-        bus.tuning.list().await?
+    let measured: Vec<Value> = if args.show {
+        bus.tuning.list().await?.iter().map(dict_to_json).collect()
     } else {
         vec![measure(bus, args).await?]
     };
-    let measured: Vec<Value> = measured.iter().map(dict_to_json).collect();
     if as_json {
         return match (args.show, measured.first()) {
             (false, Some(one)) => output::json(one),
@@ -66,17 +65,18 @@ pub async fn run(bus: &Bus, as_json: bool, args: &TuneArgs) -> Result {
     Ok(())
 }
 
-async fn measure(bus: &Bus, args: &TuneArgs) -> Result<Dict> {
-    let mut options = Options::new();
+async fn measure(bus: &Bus, args: &TuneArgs) -> Result<Value> {
+    let mut options = bus::ends_with_us();
     options.insert("wait_s", Variant::from(args.wait));
     let mut progress = Progress::new("loading the model", false);
     let model = args.model.as_deref().unwrap_or_default();
+    let job = bus.tuning.start_measure(model, &options).await?;
     let measured = tokio::select! {
-        measured = bus.tuning.measure(model, &options) => measured,
+        measured = bus::finish(bus, &job, |_| ()) => measured,
         never = watch(bus, &progress) => match never {},
     };
     progress.clear();
-    Ok(measured?)
+    measured
 }
 
 /// Shows the progress until dropped.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zbus::Fd;
 
-use crate::bus::{Bus, Options};
+use crate::bus::{self, Bus};
 use crate::error::{CtlError, Result};
 use crate::progress::Progress;
 use crate::value::text;
@@ -22,11 +22,15 @@ const PROGRESS_POLL: Duration = Duration::from_millis(200);
 pub async fn upload(bus: &Bus, name: &str, file: &File, progress: &Progress) -> Result<u64> {
     let size = file.metadata()?.len();
     progress.spin(&format!("importing {name}"));
-    let options = Options::new();
+    let options = bus::ends_with_us();
+    let job = bus
+        .store
+        .start_import(name, Fd::from(file), &options)
+        .await?;
     tokio::select! {
-        imported = bus.store.import(name, Fd::from(file), &options) => imported?,
+        imported = bus::finish(bus, &job, |_| ()) => imported?,
         never = watch_copy(file, size, progress) => never,
-    }
+    };
     Ok(size)
 }
 

@@ -115,6 +115,27 @@ impl Residency {
         }
     }
 
+    /// How much of a model is loaded.
+    pub(in crate::engines) fn load_progress(&mut self, model: &str, share: f32) {
+        if let Some(engine) = &mut self.entry(model).engine {
+            engine.load_progress = share;
+        }
+    }
+
+    /// A caller no longer waits for a model: it is not loaded unless others do.
+    pub(in crate::engines) fn cancel_load(&mut self, model: &str, is_awaited: bool) {
+        let is_held = self.is_held(model);
+        let Some(resident) = self.models.get_mut(model) else {
+            return;
+        };
+        resident.waiters.retain(|waiter| !waiter.sender.is_closed());
+        let is_needed = is_awaited || is_held || !resident.waiters.is_empty();
+        if resident.ready().is_none() && !is_needed {
+            log::info!(model = model; "no longer loading the model: its load was cancelled");
+            self.unload(model);
+        }
+    }
+
     /// The model is ready; returns whether callers waited for the load itself.
     pub(in crate::engines) fn loaded_now(
         &mut self,
@@ -146,6 +167,7 @@ impl Residency {
         let resident = self.entry(model);
         let was_wanted = resident.wanted.take().is_some();
         resident.answer_waiters(&Err(failure.clone()));
+        self.end_inhibitors(model);
         if was_wanted {
             self.failed = Some(failure.clone());
         }

@@ -39,6 +39,7 @@ fn admit(pool: &mut Residency, now: Duration, model: &str) {
         note: String::new(),
         slots: Slots::new(watch::Sender::default()),
         info: None,
+        load_progress: 0.0,
         is_ending: false,
         limits: Limits::default(),
         estimate: Bytes::mib(100),

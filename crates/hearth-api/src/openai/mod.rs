@@ -30,8 +30,7 @@ pub use request::{ChatRequest, decode_chat};
 pub use response::{call_id, chat_response};
 pub use responses::{ResponsesRequest, ResponsesStream, decode_responses};
 pub use stream::ChatStream;
-pub(crate) use tools::Tools;
-pub use tools::decode_tools;
+pub use tools::{Tools, decode_tools};
 pub use transcription::{
     TranscriptFormat, TranscriptionRequest, decode_transcription, transcript_text,
     transcription_response,

@@ -20,10 +20,11 @@ struct ToolFields {
 }
 
 /// `tools`, `tool_choice`, `parallel_tool_calls` and `tool_call_mode`, decoded.
-#[derive(Debug)]
-pub(crate) struct Tools {
-    /// For the template.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The tools, as the chat template takes them.
     pub list: Vec<Value>,
+    /// Whether one may, must or must not be called.
     pub choice: ToolChoice,
     /// At most one call in an answer.
     pub one_call: bool,
@@ -32,7 +33,11 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    pub(crate) fn decode(body: &Map<String, Value>) -> Result<Self, Failure> {
+    /// Reads the fields of a request that concern tools.
+    ///
+    /// # Errors
+    /// `InvalidArgs` naming the field.
+    pub fn decode(body: &Map<String, Value>) -> Result<Self, Failure> {
         let fields: ToolFields = read(body)?;
         let mut list = fields.tools.unwrap_or_default().0;
         // Those that a server runs itself (web search) and those with free text as input.
@@ -73,7 +78,7 @@ impl Tools {
     }
 
     /// Sets the fields that concern tools, except the list.
-    pub(crate) fn apply(self, request: &mut GenerateRequest) {
+    pub fn apply(self, request: &mut GenerateRequest) {
         request.tool_choice = self.choice;
         request.one_call = self.one_call;
         request.call_mode = self.mode;

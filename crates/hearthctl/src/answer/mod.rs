@@ -1,21 +1,18 @@
 //! One answer: reads its events from the service's pipe and prints it.
 
-mod event;
-
 use std::time::{Duration, Instant};
 
 use hearth_proto::Usage;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::net::unix::pipe::Receiver;
+
+pub use hearth_client::ToolCall;
+use hearth_client::{Event, EventLine, Events};
 
 use crate::bus::{Bus, Options};
 use crate::error::{CtlError, Result};
 use crate::formatter::Formatter;
 use crate::output;
 use crate::progress::Progress;
-use event::Event;
-pub use event::ToolCall;
 
 /// How often to query the service's state before the answer begins.
 const STATE_POLL: Duration = Duration::from_millis(700);
@@ -82,18 +79,14 @@ impl Answer {
             opened = bus.service.open_stream(request, options) => opened?,
             never = watch_state(bus, &progress) => never,
         };
-        let pipe = Receiver::from_owned_fd(pipe.into())
-            .map_err(|e| CtlError::Unexpected(format!("the stream is not a pipe: {e}")))?;
-        let mut lines = BufReader::new(pipe).lines();
+        let mut events = Events::new(pipe)?;
         let mut prompt_tokens = 0;
         loop {
-            let line = next_line(&mut lines, bus, &progress, prompt_tokens > 0).await?;
-            let event = serde_json::from_str(&line).map_err(|e| {
-                CtlError::Unexpected(format!("cannot parse a line of the stream: {e}"))
-            })?;
+            let line = next_line(&mut events, bus, &progress, prompt_tokens > 0).await?;
+            let event = line.event;
             // A failure is reported once, in the form that all failures have.
             if self.mode == OutputMode::Events && !matches!(event, Event::Failed { .. }) {
-                output::line(&line)?;
+                output::line(&line.text)?;
             }
             match event {
                 Event::Queued { position: 0 } => progress.say("next in the queue"),
@@ -148,7 +141,7 @@ impl Answer {
                 self.usage = usage;
                 return Ok(true);
             }
-            Event::Failed { kind, message } => return Err(kind.error(message)),
+            Event::Failed { kind, message } => return Err(CtlError::named(kind, message)),
             Event::Queued { .. }
             | Event::Started { .. }
             | Event::Prefill { .. }
@@ -231,24 +224,22 @@ impl Answer {
 /// The next line. A pipe that ends without a final event means that the service has
 /// ended.
 async fn next_line(
-    lines: &mut Lines<BufReader<Receiver>>,
+    events: &mut Events,
     bus: &Bus,
     progress: &Progress,
     started: bool,
-) -> Result<String> {
+) -> Result<EventLine> {
     let line = if started {
-        lines.next_line().await
+        events.next().await
     } else {
-        // A partial line stays in `lines` until the next iteration.
         tokio::select! {
-            line = lines.next_line() => line,
+            line = events.next() => line,
             never = watch_state(bus, progress) => never,
         }
     };
-    line.map_err(|e| CtlError::Unreachable(format!("reading the stream failed: {e}")))?
-        .ok_or_else(|| {
-            CtlError::Unreachable("the service ended before the answer was complete".into())
-        })
+    line?.ok_or_else(|| {
+        CtlError::Unreachable("the service ended before the answer was complete".into())
+    })
 }
 
 /// Shows that the model is being loaded, which is why no answer arrives.
@@ -257,7 +248,12 @@ async fn watch_state<T>(bus: &Bus, progress: &Progress) -> T {
         loop {
             tokio::time::sleep(STATE_POLL).await;
             // For display only: errors are reported by the request itself.
-            if bus.state().await.is_ok_and(|state| state == "loading") {
+            if bus
+                .service
+                .state()
+                .await
+                .is_ok_and(|state| state == "loading")
+            {
                 progress.say("loading the model");
             }
         }

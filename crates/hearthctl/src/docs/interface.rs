@@ -1,6 +1,9 @@
 //! The manual page of the D-Bus interface, generated from its introspection files. A test
 //! compares these with the running service.
 
+#[cfg(test)]
+mod reference;
+
 use std::fmt::Write as _;
 
 use hearth_proto::bus::{ERRORS, NAME, PATH};
@@ -35,6 +38,13 @@ const INTERFACES: [(&str, &str); 7] = [
         include_str!("../../../../docs/api/org.hearthd.Inference1.Session.xml"),
         "/sessions/ID",
     ),
+];
+
+/// The XML elements of members, and the titles of their lists.
+const KINDS: [(&str, &str); 3] = [
+    ("method", "Methods"),
+    ("signal", "Signals"),
+    ("property", "Properties"),
 ];
 
 const DESCRIPTION: &str = "\
@@ -95,11 +105,7 @@ pub fn page() -> String {
     for (xml, below) in INTERFACES {
         let (name, members) = parse(xml);
         _ = writeln!(page, ".SH \"{name}\"\nObject\n.I {PATH}{below}");
-        for (kind, title) in [
-            ("method", "Methods"),
-            ("signal", "Signals"),
-            ("property", "Properties"),
-        ] {
+        for (kind, title) in KINDS {
             let of_kind: Vec<&Member> = members.iter().filter(|m| m.kind == kind).collect();
             if of_kind.is_empty() {
                 continue;

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use self::projector::Projector;
 use crate::assemble;
-use crate::bus::Bus;
+use crate::bus;
 use crate::error::{CtlError, Result};
 use crate::global::Global;
 use crate::models::done;
@@ -74,7 +74,7 @@ pub async fn run(global: &Global, args: &ImportArgs) -> Result {
     let projector = args.projector.as_deref().or(found.projector.as_deref());
     let projector = Projector::find(projector, &args.path)?;
     let name = args.name.clone().unwrap_or(found.name);
-    let bus = Bus::connect(global).await?;
+    let bus = bus::connect(global).await?;
     let progress = Progress::new(&format!("importing {name}"), global.json);
     let file = match found.form {
         Form::Complete(file) => file,

@@ -21,7 +21,7 @@ use reqwest::Url;
 use serde_json::json;
 
 use crate::assemble;
-use crate::bus::Bus;
+use crate::bus::{self, Bus};
 use crate::catalogue::catalogue;
 use crate::error::{CtlError, Result};
 use crate::global::Global;
@@ -77,7 +77,7 @@ pub async fn run(global: &Global, args: &PullArgs) -> Result {
         check_output(output)?;
     }
     let bus = match args.output {
-        None => Some(Bus::connect(global).await?),
+        None => Some(bus::connect(global).await?),
         Some(_) => None,
     };
     let progress = Progress::new(&format!("looking up {}", args.reference), quiet);

@@ -123,15 +123,18 @@ class Hearthd:
         changed: Callable[[dict[str, Any]], None],
         owned: Callable[[bool], None],
     ) -> None:
-        """Report property changes, and when the service appears and disappears."""
+        """Report property changes, and when the service appears and disappears.
+
+        A property that no longer has a value is None.
+        """
 
         def handle(message: Message) -> None:
             if message.message_type is not MessageType.SIGNAL:
                 return
             if message.member == "PropertiesChanged" and message.path == BUS_PATH:
-                interface, values, _ = unpack_variants(message.body)
+                interface, values, absent = unpack_variants(message.body)
                 if interface == BUS_NAME:
-                    changed(values)
+                    changed(values | dict.fromkeys(absent))
             elif message.member == "NameOwnerChanged" and message.body[0] == BUS_NAME:
                 owned(message.body[2] != "")
 
@@ -163,7 +166,7 @@ class Hearthd:
 
     async def unload(self) -> None:
         """Release the model's memory."""
-        await self._call(BUS_NAME, "UnloadModel")
+        await self._call(BUS_NAME, "UnloadModels", "a{sv}", {})
 
     async def prewarm(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, override
 
 from homeassistant.components.sensor import (
@@ -31,6 +32,11 @@ class HearthdSensorDescription(SensorEntityDescription):
     value: Callable[[dict[str, Any]], StateType]
 
 
+def _number(value: float) -> float | None:
+    """Return a property that is not a number where the board has no sensor."""
+    return None if isnan(value) else value
+
+
 SENSORS = (
     HearthdSensorDescription(
         key="state",
@@ -50,8 +56,7 @@ SENSORS = (
         native_unit_of_measurement=UnitOfTemperature.CELSIUS,
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=1,
-        # 0 where the board has no sensor.
-        value=lambda properties: properties["TemperatureCelsius"] or None,
+        value=lambda properties: _number(properties["TemperatureCelsius"]),
     ),
     HearthdSensorDescription(
         key="thermal_state",
@@ -91,7 +96,7 @@ SENSORS = (
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=1,
         # 0 before the first answer.
-        value=lambda properties: properties["TokensPerSecond"] or None,
+        value=lambda properties: properties.get("TokensPerSecond"),
     ),
 )
 

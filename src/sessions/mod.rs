@@ -3,15 +3,22 @@
 //! Only text is stored here. The prefix cache makes further turns cheap: the prompt of a
 //! turn begins with the one of the turn before it.
 
+mod conversation;
+mod turn;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_proto::{Answer, Failure, FailureKind, Message, Prompt, RequestOptions};
+use hearth_proto::{Failure, FailureKind, Prompt, RequestOptions};
 use parking_lot::Mutex;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
+use self::conversation::Conversation;
+use self::turn::Answering;
+pub use self::turn::RunningTurn;
 use crate::caller::Caller;
 use crate::config::ConfigReader;
 use crate::dispatch::{Dispatcher, check_bytes};
@@ -27,6 +34,8 @@ const SESSIONS_PER_USER_MAX: usize = 16;
 pub struct Turn {
     /// Options that override those of the session.
     pub options: RequestOptions,
+    /// Fields of a request that concern tools; they go before those of the session.
+    pub tools: Map<String, Value>,
     /// Time after the call at which the turn fails.
     pub deadline: Option<Duration>,
 }
@@ -89,39 +98,6 @@ struct Open {
 struct Session {
     view: watch::Sender<SessionView>,
     conversation: Conversation,
-}
-
-/// The messages so far, and the settings for further turns.
-#[derive(Clone, Debug, Default)]
-struct Conversation {
-    /// Options of every turn.
-    options: RequestOptions,
-    messages: Vec<Message>,
-    /// The user's text since the last answer.
-    appended: String,
-}
-
-impl Conversation {
-    /// Adds to the user's next turn. It becomes one turn: many chat templates require user
-    /// and assistant to alternate.
-    fn append(&mut self, text: &str) {
-        if !self.appended.is_empty() && !text.is_empty() {
-            self.appended.push_str("\n\n");
-        }
-        self.appended.push_str(text);
-    }
-
-    /// Adds the appended text as the user's turn.
-    fn take_turn(&mut self) {
-        let text = std::mem::take(&mut self.appended);
-        self.messages.push(Message::user(text));
-    }
-
-    /// Bytes of text in the conversation.
-    fn bytes(&self) -> usize {
-        let messages: usize = self.messages.iter().map(|m| m.content.len()).sum();
-        messages + self.appended.len()
-    }
 }
 
 impl Session {
@@ -199,7 +175,8 @@ impl Sessions {
         }
     }
 
-    /// Opens a session. The options apply to every turn; an empty `system` is no system prompt.
+    /// Opens a session. The options, and the fields of a request that concern tools, apply to
+    /// every turn; an empty `system` is no system prompt.
     ///
     /// # Errors
     /// `InvalidArgs` naming a field, `QuotaExceeded` and `Busy` where there are too many,
@@ -209,20 +186,10 @@ impl Sessions {
         caller: &Caller,
         system: String,
         options: RequestOptions,
+        tools: Map<String, Value>,
     ) -> Result<u64, Failure> {
-        let system = Message {
-            role: "system".into(),
-            content: system,
-            ..Message::default()
-        };
-        let conversation = Conversation {
-            options,
-            messages: Some(system)
-                .into_iter()
-                .filter(|message| !message.content.is_empty())
-                .collect(),
-            appended: String::new(),
-        };
+        let conversation = Conversation::new(system, options, tools);
+        conversation.tools_of(&Map::new())?;
         check_bytes(
             conversation.bytes(),
             self.config.get().queue.prompt_max_bytes,
@@ -242,74 +209,73 @@ impl Sessions {
         let limit = self.config.get().queue.prompt_max_bytes;
         let mut open = self.open.lock();
         let session = open.idle(caller, id)?;
-        let before = session.conversation.appended.len();
+        let before = session.conversation.appended_len();
         session.conversation.append(text);
         let fits = check_bytes(session.conversation.bytes(), limit);
         if fits.is_err() {
-            session.conversation.appended.truncate(before);
+            session.conversation.truncate_appended(before);
         }
         fits
     }
 
-    /// Adds the user's turn, answers, and adds the answer as the next turn. If there is no
-    /// answer, the session stays as it was.
+    /// Adds the result of a call of the model's last answer. The next turn needs those of all
+    /// its calls.
     ///
     /// # Errors
-    /// As [`Self::append`] and [`Dispatcher::submit`]; `Cancelled` where the session
-    /// was closed meanwhile.
-    pub async fn answer(
+    /// As [`Self::append`]; `InvalidArgs` where no such call waits for a result.
+    pub fn add_tool_result(
+        &self,
+        caller: &Caller,
+        id: u64,
+        call: &str,
+        content: &str,
+    ) -> Result<(), Failure> {
+        let limit = self.config.get().queue.prompt_max_bytes;
+        let mut open = self.open.lock();
+        let conversation = &mut open.idle(caller, id)?.conversation;
+        check_bytes(conversation.bytes() + content.len(), limit)?;
+        conversation.add_result(call, content)
+    }
+
+    /// Begins the user's turn and its answer. If there is no answer, the session stays as it
+    /// was.
+    ///
+    /// # Errors
+    /// As [`Self::append`] and [`Dispatcher::submit`].
+    pub async fn begin(
         &self,
         caller: &Caller,
         id: u64,
         text: &str,
         turn: Turn,
-    ) -> Result<String, Failure> {
-        let (mut conversation, mut view) = {
+    ) -> Result<RunningTurn, Failure> {
+        let (mut conversation, view) = {
             let mut open = self.open.lock();
             let session = open.idle(caller, id)?;
             session.set(SessionState::Answering);
             (session.conversation.clone(), session.view.subscribe())
         };
-        let answering = Answering { sessions: self, id };
+        let answering = Answering {
+            sessions: self.clone(),
+            id,
+        };
         conversation.append(text);
-        if conversation.appended.trim().is_empty() {
-            return Err(Failure::invalid(
-                "there is nothing to answer: pass a text, or append one first",
-            ));
-        }
-        conversation.take_turn();
-        let mut submission = turn
-            .options
-            .or(&conversation.options)
-            .submission(Prompt::Chat {
-                messages: conversation.messages.clone(),
-                tools: Vec::new(),
-            });
-        let constrained = submission.request.constraint.is_some();
+        conversation.take_turn()?;
+        let tools = conversation.tools_of(&turn.tools)?;
+        let options = turn.options.or(&conversation.options);
+        let mut submission = options.submission(Prompt::Chat {
+            messages: conversation.messages.clone(),
+            tools: tools.list.clone(),
+        });
+        tools.apply(&mut submission.request);
         submission.deadline = turn.deadline;
         let stream = self.dispatcher.submit(caller, submission).await?;
-        let closed = async {
-            // No view satisfies this condition: it returns when the session is closed.
-            _ = view.wait_for(|_| false).await;
-        };
-        let answer = tokio::select! {
-            answer = stream.collect() => answer?,
-            () = closed => return Err(closed_meanwhile(id)),
-        };
-        let answer = if constrained {
-            answer.whole_json()?
-        } else {
-            answer
-        };
-        let content = answer.content.clone();
-        conversation.messages.push(Message {
-            role: "assistant".into(),
-            content: content.clone(),
-            reasoning_content: answer.reasoning.clone(),
-            ..Message::default()
-        });
-        answering.end(conversation, &answer)?;
-        Ok(content)
+        Ok(RunningTurn {
+            stream,
+            conversation,
+            view,
+            answering,
+        })
     }
 
     /// Opens a session of this caller that begins with the conversation of another one.
@@ -349,46 +315,8 @@ impl Sessions {
     }
 }
 
-/// A session with a running answer. If it is dropped before [`Self::end`], the turn is not
-/// stored.
-struct Answering<'a> {
-    sessions: &'a Sessions,
-    id: u64,
-}
-
-impl Answering<'_> {
-    /// Stores the conversation with its new turns.
-    fn end(self, conversation: Conversation, answer: &Answer) -> Result<(), Failure> {
-        let mut open = self.sessions.open.lock();
-        let session = open.sessions.get_mut(&self.id);
-        let session = session.ok_or_else(|| closed_meanwhile(self.id))?;
-        session.conversation = conversation;
-        session.view.send_modify(|view| {
-            view.turns += 1;
-            view.prompt_tokens = answer.usage.prompt_tokens;
-            view.cached_tokens = answer.usage.cached_tokens;
-        });
-        Ok(())
-    }
-}
-
-impl Drop for Answering<'_> {
-    fn drop(&mut self) {
-        if let Some(session) = self.sessions.open.lock().sessions.get(&self.id) {
-            session.set(SessionState::Idle);
-        }
-    }
-}
-
 fn unknown(id: u64) -> Failure {
     Failure::invalid(format!(
         "there is no session {id}: it was closed, or its owner has left the bus; open another"
     ))
-}
-
-fn closed_meanwhile(id: u64) -> Failure {
-    Failure::new(
-        FailureKind::Cancelled,
-        format!("session {id} was closed before its answer was complete"),
-    )
 }

@@ -1,4 +1,6 @@
-//! Jobs: requests whose result is stored for their owner.
+//! Jobs: work that outlives the call that started it, and whose result is stored for its owner.
+
+mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,69 +8,13 @@ use std::time::Duration;
 
 use hearth_proto::{Answer, Failure, FailureKind, Priority, RequestId, StreamEvent, Submission};
 use parking_lot::Mutex;
-use serde::Serialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
+pub use self::view::{JobState, JobView, Operation, RequestView};
 use crate::caller::{Caller, Principal};
+use crate::clock::unix_seconds;
 use crate::config::ConfigReader;
 use crate::dispatch::{Dispatcher, Stream};
-
-/// State of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobState {
-    /// It waits in the queue.
-    Queued,
-    /// The engine processes it.
-    Running,
-    /// It has a result.
-    Done,
-    /// It failed; `GetResult` returns the error.
-    Failed,
-    /// It was cancelled.
-    Cancelled,
-}
-
-impl JobState {
-    /// The word on the bus.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// Whether its state is final.
-    pub fn is_over(self) -> bool {
-        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
-    }
-}
-
-/// The public view of a job: no text.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct JobView {
-    /// Its number, the last part of its object path.
-    pub id: u64,
-    /// Its owner.
-    pub uid: u32,
-    /// Its submitter's bus name.
-    pub sender: String,
-    /// Its submitter's systemd unit; empty if unknown.
-    pub unit: String,
-    /// Its class.
-    pub priority: Priority,
-    /// Its state.
-    pub state: JobState,
-    /// 0 to 1: tokens generated, relative to the maximum; 1 when the job has ended.
-    pub progress: f64,
-    /// Position in the queue, 0 is next; 0 if not queued.
-    pub queue_position: u32,
-    /// Tokens generated so far.
-    pub tokens_generated: u32,
-}
 
 /// Handle on all stored jobs; clones share everything.
 #[derive(Clone, Debug)]
@@ -80,9 +26,33 @@ pub struct Jobs {
 
 #[derive(Debug)]
 struct Job {
-    request: RequestId,
+    work: Work,
     view: watch::Sender<JobView>,
     result: Option<Result<String, Failure>>,
+}
+
+/// How a job is cancelled.
+#[derive(Clone, Debug)]
+enum Work {
+    /// In the queue and by the engine.
+    Request(RequestId),
+    /// By dropping the future, which this asks for.
+    Task(Arc<Notify>),
+}
+
+/// Reports how far a job is that is no request.
+#[derive(Debug)]
+pub struct Progress {
+    jobs: Jobs,
+    id: u64,
+}
+
+impl Progress {
+    /// Sets the progress, 0 to 1.
+    pub fn report(&self, share: f64) {
+        self.jobs
+            .change(self.id, |view| view.progress = Some(share));
+    }
 }
 
 impl Jobs {
@@ -106,7 +76,7 @@ impl Jobs {
         submission: Submission,
         encode: impl FnOnce(&Answer) -> String + Send + 'static,
     ) -> Result<u64, Failure> {
-        let id = self.start(caller, submission, None, encode).await?;
+        let id = self.enqueue(caller, submission, None, encode).await?;
         Ok(id.number())
     }
 
@@ -121,11 +91,11 @@ impl Jobs {
         encode: impl FnOnce(&Answer) -> String + Send + 'static,
     ) -> Result<(RequestId, mpsc::UnboundedReceiver<StreamEvent>), Failure> {
         let (copy, events) = mpsc::unbounded_channel();
-        let id = self.start(caller, submission, Some(copy), encode).await?;
+        let id = self.enqueue(caller, submission, Some(copy), encode).await?;
         Ok((id, events))
     }
 
-    async fn start(
+    async fn enqueue(
         &self,
         caller: &Caller,
         submission: Submission,
@@ -141,22 +111,16 @@ impl Jobs {
         let request = stream.id();
         let id = request.number();
         let view = JobView {
-            id,
-            uid: caller.principal.uid(),
-            sender: caller.origin.to_string(),
-            unit: caller.unit.clone().unwrap_or_default(),
-            priority,
             state: JobState::Queued,
-            progress: 0.0,
-            queue_position: 0,
-            tokens_generated: 0,
+            progress: Some(0.0),
+            request: Some(RequestView {
+                priority,
+                queue_position: None,
+                tokens_generated: 0,
+            }),
+            ..view(id, caller, Operation::Generate, stream.model())
         };
-        let job = Job {
-            request,
-            view: watch::Sender::new(view),
-            result: None,
-        };
-        self.jobs.lock().insert(id, job);
+        self.add(view, Work::Request(request));
         let jobs = self.clone();
         tokio::spawn(async move { jobs.follow(id, stream, allowed, copy, encode).await });
         Ok(request)
@@ -179,19 +143,9 @@ impl Jobs {
                 // The receiver of the copy may be dropped already; that cancels the job.
                 _ = copy.send(event.clone());
             }
-            match event {
-                StreamEvent::Queued { position } => {
-                    self.change(id, |job| job.queue_position = position);
-                }
-                StreamEvent::Started { .. } => self.change(id, |job| {
-                    job.state = JobState::Running;
-                    job.queue_position = 0;
-                }),
-                StreamEvent::Token { generated, .. } => self.change(id, |job| {
-                    job.tokens_generated = generated;
-                    job.progress = (f64::from(generated) / f64::from(allowed.max(1))).min(1.0);
-                }),
-                _ => {}
+            if let Some(job) = self.jobs.lock().get(&id) {
+                job.view
+                    .send_if_modified(|view| view.follow(&event, allowed));
             }
             match answer.add(event) {
                 Ok(false) => {}
@@ -200,6 +154,52 @@ impl Jobs {
             }
         };
         drop(copy);
+        self.end(id, result).await;
+    }
+
+    /// Starts other work as a job; `work` gets what it reports its progress with. A job that
+    /// is cancelled drops it.
+    pub fn start<F>(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        model: &str,
+        work: impl FnOnce(Progress) -> F,
+    ) -> u64
+    where
+        F: Future<Output = Result<String, Failure>> + Send + 'static,
+    {
+        let id = self.dispatcher.new_id().number();
+        let cancelled = Arc::new(Notify::new());
+        let view = view(id, caller, operation, model);
+        self.add(view, Work::Task(Arc::clone(&cancelled)));
+        let jobs = self.clone();
+        let work = work(Progress {
+            jobs: self.clone(),
+            id,
+        });
+        tokio::spawn(async move {
+            let result = tokio::select! {
+                result = work => result,
+                () = cancelled.notified() => Err(Failure::cancelled()),
+            };
+            jobs.end(id, result).await;
+        });
+        id
+    }
+
+    fn add(&self, view: JobView, work: Work) {
+        let id = view.id;
+        let job = Job {
+            work,
+            view: watch::Sender::new(view),
+            result: None,
+        };
+        self.jobs.lock().insert(id, job);
+    }
+
+    /// Stores a job's result, and removes the job after a while.
+    async fn end(&self, id: u64, result: Result<String, Failure>) {
         let state = match &result {
             Ok(_) => JobState::Done,
             Err(failure) if failure.kind == FailureKind::Cancelled => JobState::Cancelled,
@@ -210,7 +210,10 @@ impl Jobs {
         }
         self.change(id, |job| {
             job.state = state;
-            job.progress = 1.0;
+            job.progress = Some(1.0);
+            if let Some(request) = &mut job.request {
+                request.queue_position = None;
+            }
         });
         let stored_s = u64::from(self.config.get().queue.job_keep_s);
         tokio::time::sleep(Duration::from_secs(stored_s)).await;
@@ -253,8 +256,10 @@ impl Jobs {
     /// `AccessDenied`, `InvalidArgs` as above.
     pub fn cancel(&self, caller: &Caller, id: u64) -> Result<(), Failure> {
         self.own(caller.principal, id)?;
-        if let Some(request) = self.request(id) {
-            self.dispatcher.cancel(request, Failure::cancelled());
+        match self.work(id) {
+            Some(Work::Request(request)) => self.dispatcher.cancel(request, Failure::cancelled()),
+            Some(Work::Task(cancelled)) => cancelled.notify_one(),
+            None => {}
         }
         Ok(())
     }
@@ -270,8 +275,12 @@ impl Jobs {
         priority: Priority,
     ) -> Result<(), Failure> {
         let state = self.own(caller.principal, id)?.borrow().state;
-        let request = self.request(id);
-        if !request.is_some_and(|request| self.dispatcher.set_priority(request, priority)) {
+        let Some(Work::Request(request)) = self.work(id) else {
+            return Err(Failure::invalid(format!(
+                "job {id} is not queued: only requests have a priority"
+            )));
+        };
+        if !self.dispatcher.set_priority(request, priority) {
             return Err(Failure::invalid(format!(
                 "job {id} is {}: its priority can only be changed while it is queued",
                 // Sent to the engine, which has not reported it yet.
@@ -282,12 +291,16 @@ impl Jobs {
                 .as_str()
             )));
         }
-        self.change(id, |view| view.priority = priority);
+        self.change(id, |view| {
+            if let Some(request) = &mut view.request {
+                request.priority = priority;
+            }
+        });
         Ok(())
     }
 
-    fn request(&self, id: u64) -> Option<RequestId> {
-        Some(self.jobs.lock().get(&id)?.request)
+    fn work(&self, id: u64) -> Option<Work> {
+        Some(self.jobs.lock().get(&id)?.work.clone())
     }
 
     fn own(&self, user: Principal, id: u64) -> Result<watch::Receiver<JobView>, Failure> {
@@ -307,4 +320,19 @@ fn unknown(id: u64) -> Failure {
     Failure::invalid(format!(
         "there is no job {id}: results are stored for `queue.job_keep_s` seconds"
     ))
+}
+
+fn view(id: u64, caller: &Caller, operation: Operation, model: &str) -> JobView {
+    JobView {
+        id,
+        operation,
+        model: model.to_owned(),
+        created_unix_s: unix_seconds(),
+        uid: caller.principal.uid(),
+        sender: caller.origin.to_string(),
+        unit: caller.unit.clone(),
+        state: JobState::Running,
+        progress: None,
+        request: None,
+    }
 }

@@ -1,0 +1,182 @@
+//! Calls that take long, as jobs; and inhibitors that end before they are released.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use hearth_proto::FailureKind;
+use hearth_proto::bus::{NAME, PATH, TUNING_INTERFACE};
+use hearth_testing::Script;
+use hearthd::daemon::State;
+use tokio::time::sleep;
+use zbus::OwnedObjectPath;
+
+use crate::bus::{Bus, JOB, Options};
+use crate::harness::{World, caller, until_async};
+
+fn cancel_when_gone() -> Options<'static> {
+    Options::from([("cancel_when_gone", true.into())])
+}
+
+async fn start_load(bus: &Bus, name: &str) -> String {
+    let args = (name, cancel_when_gone());
+    let job: OwnedObjectPath = bus.manager("StartLoadModel", &args).await.unwrap();
+    job.to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_is_a_job_with_a_model_and_a_time() {
+    let world = World::new(Script::load_ms(300)).await;
+    let bus = world.bus().await;
+    let job = start_load(&bus, "").await;
+    let properties = bus.properties(&job, JOB).await;
+    for (name, expected) in [
+        ("Operation", "load-model"),
+        ("Model", "fake"),
+        ("State", "running"),
+    ] {
+        let value = properties[name].downcast_ref::<String>().unwrap();
+        assert_eq!(value, expected, "{name}");
+    }
+    assert!(properties["Created"].downcast_ref::<u64>().unwrap() > 1_700_000_000);
+    // What only requests have is absent, as is the progress of an engine that reports none.
+    for name in ["Priority", "QueuePosition", "TokensGenerated", "Progress"] {
+        assert!(!properties.contains_key(name), "{name}");
+    }
+    assert_eq!(bus.result(&job).await.unwrap()["model"], "fake");
+    assert_eq!(world.daemon.status().state, State::Ready);
+    let done = bus.properties(&job, JOB).await;
+    assert!(done["Progress"].downcast_ref::<f64>().unwrap() > 0.999);
+    let refused = bus.call::<()>(&job, JOB, "SetPriority", &("normal",)).await;
+    assert_eq!(refused.unwrap_err().kind, Some(FailureKind::InvalidArgs));
+    let unknown = bus
+        .refused("StartLoadModel", &("nope", Options::new()))
+        .await;
+    assert_eq!(unknown.kind, Some(FailureKind::ModelNotFound));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_load_ends_unless_others_wait_for_it() {
+    let world = World::new(Script::load_ms(5000)).await;
+    let bus = world.bus().await;
+    let job = start_load(&bus, "fake").await;
+    sleep(Duration::from_millis(100)).await;
+    bus.cancel(&job).await;
+    let failure = bus.result(&job).await.unwrap_err();
+    assert_eq!(failure.kind, Some(FailureKind::Cancelled));
+    world.until_state(State::Unloaded).await;
+    // A request waits for the same model: its load goes on.
+    let job = start_load(&bus, "fake").await;
+    let (said, ()) = tokio::join!(world.say("x"), async {
+        sleep(Duration::from_millis(100)).await;
+        bus.cancel(&job).await;
+    });
+    assert_eq!(said.unwrap(), "x");
+    assert_eq!(world.engine.started(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_measurement_is_a_job_whose_result_is_that_of_the_list() {
+    let script = Script {
+        prefill_time: Duration::from_millis(2),
+        ..Script::token_ms(20)
+    };
+    let world = World::on_board(40, "[engine]\nthreads = 2\n", script).await;
+    let bus = world.bus().await;
+    let job: OwnedObjectPath = bus
+        .call(
+            PATH,
+            TUNING_INTERFACE,
+            "StartMeasure",
+            &("", Options::new()),
+        )
+        .await
+        .unwrap();
+    let shares = RefCell::new(Vec::new());
+    until_async("it is measured", async || {
+        let properties = bus.properties(&job, JOB).await;
+        let share = properties.get("Progress");
+        let share = share.map(|share| share.downcast_ref::<f64>().unwrap());
+        shares.borrow_mut().extend(share);
+        share == Some(1.0)
+    })
+    .await;
+    let shares = shares.into_inner();
+    let is_between = |share: &f64| (0.1..0.95).contains(share);
+    assert!(shares.iter().any(is_between), "{shares:?}");
+    let measured = bus.result(&job).await.unwrap();
+    assert_eq!(
+        (measured["model"].as_str(), measured["runs"].as_u64()),
+        (Some("fake"), Some(3))
+    );
+    assert_eq!(measured["decode"].as_array().unwrap().len(), 2);
+    // A cancelled one leaves the board as it was.
+    let job: OwnedObjectPath = bus
+        .call(
+            PATH,
+            TUNING_INTERFACE,
+            "StartMeasure",
+            &("", Options::new()),
+        )
+        .await
+        .unwrap();
+    until_async("it measures", async || {
+        world.daemon.tuner.progress().is_some()
+    })
+    .await;
+    bus.cancel(&job).await;
+    assert!(bus.result(&job).await.is_err());
+    assert_eq!(world.daemon.tuner.progress(), None);
+    assert_eq!(world.daemon.tuner.list().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inhibitor_that_ends_early_is_reported_to_its_owner() {
+    let world = World::new(Script::default()).await;
+    let bus = world.bus().await;
+    let mut signals = bus.listen().await;
+    let mut cookies = Vec::new();
+    for reason in ["voice", "clock"] {
+        let cookie: u32 = bus
+            .manager("KeepLoaded", &(reason, Options::new()))
+            .await
+            .unwrap();
+        cookies.push(cookie);
+    }
+    let released: Result<(), _> = bus.manager("ReleaseKeepLoaded", &(cookies[0],)).await;
+    released.unwrap();
+    world.daemon.pool.unload(&caller(), None).await.unwrap();
+    let ended = signals.next("KeepLoadedEnded").await;
+    let (cookie,): (u32,) = ended.body().deserialize().unwrap();
+    assert_eq!(
+        cookie, cookies[1],
+        "the released one ended with its release"
+    );
+    assert_eq!(world.daemon.pool.holds("fake"), []);
+    let gone = bus.refused("ReleaseKeepLoaded", &(cookie,)).await;
+    assert_eq!(gone.kind, Some(FailureKind::InvalidArgs));
+}
+
+#[tokio::test(start_paused = true)]
+async fn properties_without_a_value_are_absent() {
+    let world = World::new(Script::default()).await;
+    let bus = world.bus().await;
+    let has = async |name: &str| bus.properties(PATH, NAME).await.contains_key(name);
+    assert!(!has("ContextSize").await && !has("TokensPerSecond").await);
+    let model = format!("{PATH}/models/fake");
+    let interface = format!("{NAME}.Model");
+    assert!(
+        !bus.properties(&model, &interface)
+            .await
+            .contains_key("LastUse")
+    );
+    world.say("hello").await.unwrap();
+    assert!(has("ContextSize").await);
+    assert!(
+        bus.properties(&model, &interface)
+            .await
+            .contains_key("LastUse")
+    );
+    let unload: Result<(), _> = bus.manager("UnloadModels", &(Options::new(),)).await;
+    unload.unwrap();
+    assert!(!has("ContextSize").await);
+}
