@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -23,7 +23,7 @@ const MESSAGES: &str = "/v1/messages";
 /// All clients of Anthropic's API send this header.
 const VERSION_HEADER: &str = "anthropic-version";
 /// The header with the request's id.
-const ID_HEADER: &str = "request-id";
+pub(super) const ID_HEADER: HeaderName = HeaderName::from_static("request-id");
 
 /// A failure to be sent in Anthropic's form.
 #[derive(Debug)]
