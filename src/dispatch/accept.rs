@@ -266,19 +266,11 @@ pub(super) fn check_size(prompt: &Prompt, max: u32) -> Result<(), Failure> {
     let size = |m: &Message| m.content.len() + m.reasoning_content.len();
     let bytes = match prompt {
         Prompt::Text(text) => text.len(),
-        Prompt::Mixed(parts) => parts.iter().map(part_bytes).sum(),
+        Prompt::Mixed(parts) => parts.iter().map(PromptPart::bytes).sum(),
         Prompt::Infill(infill) => infill.bytes(),
         Prompt::Chat { messages, .. } => messages.iter().map(size).sum(),
     };
     check_bytes(bytes, max)
-}
-
-/// A token counts as the usual bytes of its text.
-fn part_bytes(part: &PromptPart) -> usize {
-    match part {
-        PromptPart::Text(text) => text.len(),
-        PromptPart::Tokens(tokens) => size_of_val(tokens.as_slice()),
-    }
 }
 
 /// The same for a number of bytes.

@@ -10,6 +10,7 @@ mod bus;
 mod chats;
 mod dispatcher;
 mod drafts;
+mod embeddings;
 mod harness;
 mod http;
 mod infill;

@@ -60,7 +60,7 @@ pub use offline::{
 };
 pub use options::RequestOptions;
 pub use prefix::common_prefix;
-pub use prompt::{Infill, Prompt, PromptPart, Snippet};
+pub use prompt::{EmbedInput, Infill, Prompt, PromptPart, Snippet};
 pub use reasoning::ReasoningFormat;
 pub use request::{
     COMPILE_STACK, CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow,
