@@ -92,6 +92,13 @@ pub(super) fn has_path(path: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Whether the answers at a path have the form of the client's API: the model list.
+pub(super) fn is_model_list(path: &str) -> bool {
+    let rest = path.strip_prefix("/v1").unwrap_or(path);
+    rest.strip_prefix("/models")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Whether a client of Anthropic's API asks: its model list has the path of OpenAI's.
 pub(super) fn is_asking(headers: &HeaderMap) -> bool {
     headers.contains_key(VERSION_HEADER)

@@ -33,7 +33,8 @@ pub(super) async fn check(State(daemon): State<Daemon>, request: Request, next: 
         None => return next.run(request).await,
         Some(message) => Failure::new(FailureKind::AccessDenied, message),
     };
-    ApiError::new(StatusCode::FORBIDDEN, refused).respond_at(request.uri().path())
+    ApiError::new(StatusCode::FORBIDDEN, refused)
+        .respond_at(request.uri().path(), request.headers())
 }
 
 /// Answers preflights, and lets the scripts of allowed origins read the answers.

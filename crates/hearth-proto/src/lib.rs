@@ -39,7 +39,7 @@ mod usage;
 pub use answer::{AnswerPart, Confidence, ToolCall};
 pub use draft::DraftFile;
 pub use engine_shape::EngineShape;
-pub use failure::{Failure, FailureKind};
+pub use failure::{Failure, FailureKind, PromptSize};
 pub use failure_names::{FailureNames, OpenAiType};
 pub use kind::{KindFacts, ModelKind, Pooling, Use};
 pub use limits::Limits;

@@ -16,6 +16,7 @@ pub(in crate::llama_server) fn context(max_tokens: Option<u32>) -> CompletionCon
     CompletionContext {
         prompt: "p".into(),
         max_tokens,
+        is_timed: false,
     }
 }
 
