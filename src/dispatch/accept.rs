@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hearth_policy::quota::Charged;
 use hearth_proto::{
-    Failure, FailureKind, Message, ModelKind, ModelRef, Prompt, PromptPart, RequestId, Submission,
-    Use,
+    Failure, FailureKind, GenerateRequest, Message, ModelKind, ModelRef, Prompt, PromptPart,
+    RequestId, Submission, Use,
 };
 use tokio::sync::mpsc;
 
@@ -68,7 +68,8 @@ impl Dispatcher {
             derived.defaults.apply(&mut submission.request);
         }
         check_size(&submission.request.prompt, config.queue.prompt_max_bytes)?;
-        hearth_constraint::check(&submission.request)?;
+        hearth_constraint::check(&submission.request)
+            .map_err(|failure| in_constraint(failure, &submission.request))?;
         if self.shared.requests.lock().draining {
             return Err(stopping());
         }
@@ -259,6 +260,17 @@ fn quarantined(seconds: u32) -> Failure {
     let message =
         format!("this request crashed the engine and is refused for {seconds} s: change it");
     Failure::new(FailureKind::EngineCrashed, message).retry_after(seconds)
+}
+
+/// Names the field of a constraint that cannot be used.
+pub(super) fn in_constraint(failure: Failure, request: &GenerateRequest) -> Failure {
+    match request.constraint_field {
+        Some(field) if failure.kind == FailureKind::InvalidSchema && failure.field.is_none() => {
+            let message = format!("`{field}`: {}", failure.message);
+            Failure { message, ..failure }.about(field)
+        }
+        _ => failure,
+    }
 }
 
 /// Refuses a prompt that is too long: tokenizing megabytes takes minutes on a small board.

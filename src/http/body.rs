@@ -243,7 +243,9 @@ mod tests {
             .unwrap();
         let limits = Limits::new(MAX, false);
         let refused = read(body(16, MAX / 16), limits, Some(&budget)).await;
-        let response = refused.unwrap_err().respond_at("/", &axum::http::HeaderMap::new());
+        let response = refused
+            .unwrap_err()
+            .respond_at("/", &axum::http::HeaderMap::new());
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "5");
         for (chunks, size) in [(15, MAX / 16), (1, SMALL)] {

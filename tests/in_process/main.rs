@@ -18,6 +18,7 @@ mod jobs;
 mod limits;
 mod llama_server;
 mod lora;
+mod malformed;
 mod manager;
 mod ollama;
 mod ollama_create;

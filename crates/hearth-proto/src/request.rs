@@ -297,6 +297,9 @@ pub struct GenerateRequest {
     /// The format that the answer must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constraint: Option<Constraint>,
+    /// The field of the client's request that sets it, for errors. The engine needs none.
+    #[serde(skip)]
+    pub constraint_field: Option<&'static str>,
     /// Whether a tool may, must or must not be called.
     #[serde(default)]
     pub tool_choice: ToolChoice,

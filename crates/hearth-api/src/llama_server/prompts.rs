@@ -3,8 +3,10 @@
 use hearth_proto::{EmbedInput, Failure, FailureKind, Prompt, PromptPart};
 use serde_json::{Map, Value};
 
+use crate::content::{Content, Part};
 use crate::read::{join, read_in, read_value};
 use crate::scalars::{Text, Token};
+use crate::shape::{List, Object};
 
 /// The most prompts of a request: each takes a place in the queue.
 const PROMPTS_MAX: usize = 64;
@@ -24,6 +26,8 @@ pub(crate) struct Prompts {
 struct PromptObject {
     prompt_string: Option<Text>,
     multimodal_data: Option<Value>,
+    /// As in a message of a chat.
+    content: Option<List<Object<Part>>>,
 }
 
 /// Reads the field `name`.
@@ -120,6 +124,18 @@ fn object(place: &str, fields: &Map<String, Value>) -> Result<Prompt, Failure> {
             "is not supported: send pictures and sounds in a chat",
         ));
     }
+    if let (None, Some(List(parts))) = (&fields.prompt_string, fields.content) {
+        let parts = Content::Parts(parts.into_iter().map(|part| part.0).collect());
+        let (text, media) = parts.into_text(place)?;
+        if media.is_empty() {
+            return Ok(Prompt::Text(text));
+        }
+        return Err(Failure::of_field(
+            FailureKind::NotSupported,
+            &join(place, "content"),
+            "may have texts only: send pictures and sounds in a chat",
+        ));
+    }
     let text = fields
         .prompt_string
         .ok_or_else(|| Failure::invalid_field(&join(place, "prompt_string"), "must be a string"))?;
@@ -148,6 +164,11 @@ mod tests {
             (json!([1, 2]), vec![Prompt::tokens(vec![1, 2])], false),
             (json!([1, 2, "a", 3]), vec![mixed.clone()], false),
             (json!({"prompt_string": "a"}), vec![text("a")], false),
+            (
+                json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}),
+                vec![text("ab")],
+                false,
+            ),
             (json!(["a"]), vec![text("a")], true),
             (
                 json!(["a", [1, 2], [1, 2, "a", 3], {"prompt_string": "b"}]),
@@ -191,6 +212,8 @@ mod tests {
             (json!([[1, true]]), "prompt[0][1]"),
             (json!({}), "prompt.prompt_string"),
             (json!({"prompt_string": 1}), "prompt.prompt_string"),
+            (json!({"content": "a"}), "prompt.content"),
+            (json!({"content": [{"type": "smell"}]}), "prompt.content[0]"),
             (
                 json!({"prompt_string": "a", "multimodal_data": ["x"]}),
                 "prompt.multimodal_data",
