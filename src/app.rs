@@ -1,6 +1,7 @@
 //! Starts and stops the daemon: configuration, owners, transports, readiness, watchdog,
 //! reload, drain.
 
+mod bus;
 mod pressure;
 mod prewarm;
 mod simulated;
@@ -9,6 +10,7 @@ mod token;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, ConfigError, Layer, parse_layers};
 use crate::daemon::Daemon;
 use crate::engines::Launcher;
-use crate::{dbus, http};
+use crate::http;
 
 /// The command-line options.
 #[derive(Clone, Debug)]
@@ -62,10 +64,14 @@ pub enum AppError {
         "no transport is available: no socket, and no D-Bus ({0}); check `http.socket` and `dbus.enabled`"
     )]
     NoTransport(String),
-    /// The bus connection closed under a running daemon. This is a failure, so that systemd
-    /// restarts it.
+    /// The bus connection closed under a running daemon that has no socket. This is a failure,
+    /// so that systemd restarts it.
     #[error("the D-Bus connection was lost: exiting, so that systemd restarts the service")]
     BusLost,
+    /// The bus connection closed under a running daemon, and the bus is there again. What
+    /// callers on the bus had ends with the process.
+    #[error("D-Bus is available again: exiting, so that systemd restarts the service")]
+    BusBack,
     /// The runtime cannot be started.
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
@@ -141,24 +147,22 @@ async fn serve(options: &Options) -> Result<(), AppError> {
     let mut signals = Signals::new()?;
     let daemon = Daemon::open(config, Launcher::Executable).await;
     let listeners = sockets::listeners(&daemon.config.get().http)?;
-    let has_socket = !listeners.unix.is_empty();
+    let has_socket = !listeners.unix.is_empty() || !listeners.tcp.is_empty();
     let mut tasks = Tasks::start(&daemon, listeners);
-    let bus = connect_bus(&daemon, has_socket).await?;
+    let bus = bus::connect(&daemon, has_socket).await?;
     tasks.watchdog = Some(tokio::spawn(notify_watchdog(daemon.clone())));
     tasks.simulation = simulated.map(|board| tokio::spawn(board.follow(daemon.clone())));
     pressure::watch(&daemon.board);
     notify(&[NotifyState::Ready, NotifyState::Status("ready")]);
     log::info!(version = env!("CARGO_PKG_VERSION"), dbus = bus.is_some(), socket = has_socket; "hearthd is ready");
 
+    let mut bus_ended = pin!(bus::ended(bus, has_socket));
     let ended = loop {
         tokio::select! {
             _ = signals.terminate.recv() => break Ok(()),
             _ = signals.interrupt.recv() => break Ok(()),
             _ = signals.hang_up.recv() => reload(options, &daemon).await,
-            () = bus_lost(bus.as_ref()) => {
-                log::error!("the D-Bus connection was lost");
-                break Err(AppError::BusLost);
-            }
+            error = &mut bus_ended => break Err(error),
         }
     };
     log::info!("stopping");
@@ -250,35 +254,6 @@ impl Tasks {
         };
         _ = tokio::time::timeout(Duration::from_secs(3), rest).await;
         drop(self.listeners);
-    }
-}
-
-/// The bus connection; `None` without a bus, if there is a socket.
-async fn connect_bus(
-    daemon: &Daemon,
-    has_socket: bool,
-) -> Result<Option<zbus::Connection>, AppError> {
-    if !daemon.config.get().dbus.enabled {
-        return if has_socket {
-            Ok(None)
-        } else {
-            Err(AppError::NoTransport("disabled".into()))
-        };
-    }
-    match dbus::serve(daemon).await {
-        Ok(connection) => Ok(Some(connection)),
-        Err(error) if has_socket => {
-            log::warn!("D-Bus is not available ({error}): serving the socket only");
-            Ok(None)
-        }
-        Err(error) => Err(AppError::NoTransport(error.to_string())),
-    }
-}
-
-async fn bus_lost(bus: Option<&zbus::Connection>) {
-    match bus {
-        Some(connection) => connection.closed().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hearth_policy::quota::Charged;
 use hearth_proto::{
-    Failure, FailureKind, Message, ModelKind, ModelRef, Prompt, PromptPart, RequestId, Submission,
-    Use,
+    Failure, FailureKind, GenerateRequest, Message, ModelKind, ModelRef, Prompt, PromptPart,
+    RequestId, Submission, Use,
 };
 use tokio::sync::mpsc;
 
@@ -68,7 +68,8 @@ impl Dispatcher {
             derived.defaults.apply(&mut submission.request);
         }
         check_size(&submission.request.prompt, config.queue.prompt_max_bytes)?;
-        hearth_constraint::check(&submission.request)?;
+        hearth_constraint::check(&submission.request)
+            .map_err(|failure| in_constraint(failure, &submission.request))?;
         if self.shared.requests.lock().draining {
             return Err(stopping());
         }
@@ -261,24 +262,27 @@ fn quarantined(seconds: u32) -> Failure {
     Failure::new(FailureKind::EngineCrashed, message).retry_after(seconds)
 }
 
+/// Names the field of a constraint that cannot be used.
+pub(super) fn in_constraint(failure: Failure, request: &GenerateRequest) -> Failure {
+    match request.constraint_field {
+        Some(field) if failure.kind == FailureKind::InvalidSchema && failure.field.is_none() => {
+            let message = format!("`{field}`: {}", failure.message);
+            Failure { message, ..failure }.about(field)
+        }
+        _ => failure,
+    }
+}
+
 /// Refuses a prompt that is too long: tokenizing megabytes takes minutes on a small board.
 pub(super) fn check_size(prompt: &Prompt, max: u32) -> Result<(), Failure> {
     let size = |m: &Message| m.content.len() + m.reasoning_content.len();
     let bytes = match prompt {
         Prompt::Text(text) => text.len(),
-        Prompt::Mixed(parts) => parts.iter().map(part_bytes).sum(),
+        Prompt::Mixed(parts) => parts.iter().map(PromptPart::bytes).sum(),
         Prompt::Infill(infill) => infill.bytes(),
         Prompt::Chat { messages, .. } => messages.iter().map(size).sum(),
     };
     check_bytes(bytes, max)
-}
-
-/// A token counts as the usual bytes of its text.
-fn part_bytes(part: &PromptPart) -> usize {
-    match part {
-        PromptPart::Text(text) => text.len(),
-        PromptPart::Tokens(tokens) => size_of_val(tokens.as_slice()),
-    }
 }
 
 /// The same for a number of bytes.

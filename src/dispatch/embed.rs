@@ -1,6 +1,6 @@
 //! Embeddings.
 
-use hearth_proto::{Command, Event, Failure, ModelRef, RequestId, Use};
+use hearth_proto::{Command, EmbedInput, Event, Failure, ModelRef, RequestId, Use};
 
 use super::Dispatcher;
 use super::texts::{TEXTS_MAX, TextWork};
@@ -24,11 +24,11 @@ impl Dispatcher {
     /// `InvalidArgs` where there is no text, an empty one or too many; `NotSupported` where
     /// the model computes no embeddings; `ContextTooLong` naming the text; `QuotaExceeded`; those
     /// of loading; `EngineCrashed`.
-    pub async fn embed(
+    pub async fn embed<T: Into<EmbedInput>>(
         &self,
         caller: &Caller,
         model: &ModelRef,
-        texts: Vec<String>,
+        texts: Vec<T>,
     ) -> Result<Embeddings, Failure> {
         self.embed_texts(caller, model, texts, Overlong::Refuse)
             .await
@@ -38,13 +38,14 @@ impl Dispatcher {
     ///
     /// # Errors
     /// The same.
-    pub async fn embed_texts(
+    pub async fn embed_texts<T: Into<EmbedInput>>(
         &self,
         caller: &Caller,
         model: &ModelRef,
-        texts: Vec<String>,
+        texts: Vec<T>,
         overlong: Overlong,
     ) -> Result<Embeddings, Failure> {
+        let texts: Vec<EmbedInput> = texts.into_iter().map(Into::into).collect();
         check_texts(&texts)?;
         let work = Embed {
             truncate: overlong == Overlong::Cut,
@@ -82,13 +83,23 @@ struct Embed {
 }
 
 impl TextWork for Embed {
+    type Input = EmbedInput;
     type Output = Vec<f32>;
     const PURPOSE: Use = Use::Embedding;
     const WHAT: &'static str = "text";
+    const FIELD: &'static str = "input";
 
-    fn command(&self, id: RequestId, text: String) -> Command {
+    fn bytes(&self, input: &EmbedInput) -> usize {
+        input.bytes()
+    }
+
+    fn command(&self, id: RequestId, input: EmbedInput) -> Command {
         let truncate = self.truncate;
-        Command::Embed { id, text, truncate }
+        Command::Embed {
+            id,
+            input,
+            truncate,
+        }
     }
 
     fn output(event: Event) -> Option<(Self::Output, u32)> {
@@ -101,17 +112,17 @@ impl TextWork for Embed {
     }
 }
 
-fn check_texts(texts: &[String]) -> Result<(), Failure> {
+fn check_texts(texts: &[EmbedInput]) -> Result<(), Failure> {
     if texts.is_empty() || texts.len() > TEXTS_MAX {
         let count = texts.len();
-        return Err(Failure::invalid(format!(
-            "{count} texts: send 1 to {TEXTS_MAX}"
-        )));
+        let message = format!("{count} texts: send 1 to {TEXTS_MAX}");
+        return Err(Failure::invalid(message).about(Embed::FIELD));
     }
-    match texts.iter().position(String::is_empty) {
-        Some(at) => Err(Failure::invalid(format!(
-            "text {at} is empty: send non-empty texts"
-        ))),
+    match texts.iter().position(|text| text.bytes() == 0) {
+        Some(at) => Err(
+            Failure::invalid(format!("text {at} is empty: send non-empty texts"))
+                .about(format!("{}[{at}]", Embed::FIELD)),
+        ),
         None => Ok(()),
     }
 }

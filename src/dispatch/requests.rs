@@ -9,6 +9,7 @@ use hearth_policy::scheduler::Queue;
 use hearth_proto::{Event, Failure, Priority, RequestId, StreamEvent, Usage};
 
 use super::QueueStatus;
+use super::accept::in_constraint;
 use super::entry::{Completed, PendingCommand, Running, Waiting};
 use super::resume::Quarantine;
 use crate::engines::{Death, engine_died};
@@ -216,8 +217,15 @@ impl Requests {
                     _ = pending.sender.send(Err(failure));
                     return Outcome::default();
                 }
-                let instead = self.running.get_mut(&id).and_then(|r| r.failure.take());
-                return self.fail(now, id, instead.unwrap_or(failure));
+                let running = self.running.get_mut(&id);
+                let failure = match running {
+                    None => failure,
+                    Some(running) => match running.failure.take() {
+                        Some(instead) => instead,
+                        None => in_constraint(failure, &running.waiting.request),
+                    },
+                };
+                return self.fail(now, id, failure);
             }
             Event::Tokenized { id, .. }
             | Event::Detokenized { id, .. }

@@ -70,12 +70,14 @@ struct Score<'a> {
 }
 
 impl TextWork for Score<'_> {
+    type Input = String;
     type Output = f32;
     const PURPOSE: Use = Use::Rerank;
     const WHAT: &'static str = "document";
+    const FIELD: &'static str = "documents";
 
-    fn more_bytes(&self) -> usize {
-        self.query.len()
+    fn bytes(&self, document: &String) -> usize {
+        self.query.len() + document.len()
     }
 
     fn command(&self, id: RequestId, document: String) -> Command {

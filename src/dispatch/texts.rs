@@ -13,6 +13,9 @@ pub(super) const TEXTS_MAX: usize = 2048;
 
 /// What an engine does with each text.
 pub(super) trait TextWork {
+    /// What stands for a text.
+    type Input;
+
     /// What comes of a text.
     type Output;
 
@@ -22,13 +25,14 @@ pub(super) trait TextWork {
     /// The word for a text in messages.
     const WHAT: &'static str;
 
-    /// Bytes that are sent with each text.
-    fn more_bytes(&self) -> usize {
-        0
-    }
+    /// The field of a request that has the texts.
+    const FIELD: &'static str;
+
+    /// Bytes that are sent for a text.
+    fn bytes(&self, text: &Self::Input) -> usize;
 
     /// The command for a text.
-    fn command(&self, id: RequestId, text: String) -> Command;
+    fn command(&self, id: RequestId, text: Self::Input) -> Command;
 
     /// What the event that answers it says, and the number of tokens; `None` for another event.
     fn output(event: Event) -> Option<(Self::Output, u32)>;
@@ -54,7 +58,7 @@ impl Dispatcher {
         caller: &Caller,
         model: &ModelRef,
         work: &W,
-        texts: impl ExactSizeIterator<Item = String>,
+        texts: impl ExactSizeIterator<Item = W::Input>,
     ) -> Result<Worked<W::Output>, Failure> {
         let config = self.shared.config.get();
         if let (_, Some(kind)) = self.resolve(model, W::PURPOSE).await? {
@@ -75,8 +79,7 @@ impl Dispatcher {
             if self.shared.requests.lock().draining {
                 return Err(stopping());
             }
-            let bytes = work.more_bytes() + text.len();
-            check_bytes(bytes, config.queue.prompt_max_bytes)?;
+            check_bytes(work.bytes(&text), config.queue.prompt_max_bytes)?;
             let one = self.work_on_one(caller, &worked.model, work, text).await;
             let (output, tokens) = one.map_err(|failure| in_text::<W>(failure, at))?;
             worked.tokens = worked.tokens.saturating_add(tokens);
@@ -90,7 +93,7 @@ impl Dispatcher {
         caller: &Caller,
         model: &str,
         work: &W,
-        text: String,
+        text: W::Input,
     ) -> Result<(W::Output, u32), Failure> {
         // Another request may have loaded another model meanwhile.
         let wanted = ModelRef::named(model);
@@ -110,8 +113,10 @@ impl Dispatcher {
 }
 
 fn in_text<W: TextWork>(mut failure: Failure, at: usize) -> Failure {
-    if failure.kind == FailureKind::ContextTooLong {
+    use FailureKind::{ContextTooLong, InvalidArgs};
+    if matches!(failure.kind, ContextTooLong | InvalidArgs) {
         failure.message = format!("{} {at}: {}", W::WHAT, failure.message);
+        return failure.about(format!("{}[{at}]", W::FIELD));
     }
     failure
 }

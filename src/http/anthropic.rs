@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -23,7 +23,7 @@ const MESSAGES: &str = "/v1/messages";
 /// All clients of Anthropic's API send this header.
 const VERSION_HEADER: &str = "anthropic-version";
 /// The header with the request's id.
-const ID_HEADER: &str = "request-id";
+pub(super) const ID_HEADER: HeaderName = HeaderName::from_static("request-id");
 
 /// A failure to be sent in Anthropic's form.
 #[derive(Debug)]
@@ -89,6 +89,13 @@ fn request_id(id: RequestId) -> String {
 /// Whether the answers at a path have Anthropic's form.
 pub(super) fn has_path(path: &str) -> bool {
     path.strip_prefix(MESSAGES)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether the answers at a path have the form of the client's API: the model list.
+pub(super) fn is_model_list(path: &str) -> bool {
+    let rest = path.strip_prefix("/v1").unwrap_or(path);
+    rest.strip_prefix("/models")
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -88,7 +88,7 @@ impl FromRequest<Daemon> for Body {
         let read = tokio::time::timeout(timeout, read(body, limits, budget));
         let read = read.await.unwrap_or_else(|_| Err(timed_out(http.body_s)));
         read.map(Self)
-            .map_err(|refusal| refusal.respond_at(parts.uri.path()))
+            .map_err(|refusal| refusal.respond_at(parts.uri.path(), &parts.headers))
     }
 }
 
@@ -243,7 +243,9 @@ mod tests {
             .unwrap();
         let limits = Limits::new(MAX, false);
         let refused = read(body(16, MAX / 16), limits, Some(&budget)).await;
-        let response = refused.unwrap_err().respond_at("/");
+        let response = refused
+            .unwrap_err()
+            .respond_at("/", &axum::http::HeaderMap::new());
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "5");
         for (chunks, size) in [(15, MAX / 16), (1, SMALL)] {

@@ -14,7 +14,7 @@ use hearth_proto::{Failure, FailureKind};
 use nix::unistd::gethostname;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::ApiError;
+use super::{ApiError, anthropic, not_enforced};
 use crate::config::HttpConfig;
 use crate::daemon::Daemon;
 
@@ -33,7 +33,8 @@ pub(super) async fn check(State(daemon): State<Daemon>, request: Request, next: 
         None => return next.run(request).await,
         Some(message) => Failure::new(FailureKind::AccessDenied, message),
     };
-    ApiError::new(StatusCode::FORBIDDEN, refused).respond_at(request.uri().path())
+    ApiError::new(StatusCode::FORBIDDEN, refused)
+        .respond_at(request.uri().path(), request.headers())
 }
 
 /// Answers preflights, and lets the scripts of allowed origins read the answers.
@@ -48,7 +49,11 @@ pub(super) fn layer(daemon: Daemon) -> CorsLayer {
         .allow_origin(AllowOrigin::predicate(is_allowed))
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([header::RETRY_AFTER])
+        .expose_headers([
+            header::RETRY_AFTER,
+            anthropic::ID_HEADER,
+            not_enforced::HEADER,
+        ])
         .allow_private_network(true)
         .max_age(PREFLIGHT_AGE)
 }

@@ -6,7 +6,8 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hearth_api::openai::decode_embeddings;
-use hearth_proto::{Failure, FailureKind};
+use hearth_api::shorten;
+use hearth_proto::Failure;
 use serde_json::json;
 
 use super::body::Body;
@@ -21,11 +22,11 @@ pub(super) async fn embeddings(
 ) -> Result<Response, ApiError> {
     let request = decode_embeddings(&body)?;
     let caller = connection.0.caller();
-    let made = daemon
+    let mut made = daemon
         .dispatcher
         .embed(&caller, &request.model.as_str().into(), request.texts)
         .await?;
-    check_width(&made, request.dimensions)?;
+    fit(&mut made, request.dimensions)?;
     let data = made.vectors.iter().enumerate().map(|(index, vector)| {
         let embedding = if request.as_base64 {
             let bytes: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -44,15 +45,18 @@ pub(super) async fn embeddings(
     Ok(Json(response).into_response())
 }
 
-/// Refuses vectors that do not have the requested length.
-pub(super) fn check_width(made: &Embeddings, wanted: Option<u32>) -> Result<(), Failure> {
+/// Shortens vectors to the requested length.
+fn fit(made: &mut Embeddings, wanted: Option<u32>) -> Result<(), Failure> {
     let width = made.vectors.first().map_or(0, Vec::len);
-    if wanted.is_none_or(|wanted| usize::try_from(wanted) == Ok(width)) {
-        return Ok(());
+    let Some(wanted) = wanted else { return Ok(()) };
+    if usize::try_from(wanted).is_ok_and(|wanted| wanted > width) {
+        return Err(Failure::invalid_field(
+            "dimensions",
+            format_args!("is {wanted}, but the vectors of this model have {width}"),
+        ));
     }
-    Err(Failure::new(
-        FailureKind::NotSupported,
-        format!("`dimensions`: the vectors of this model have {width} dimensions and cannot be shortened"),
-    )
-    .about("dimensions"))
+    for vector in &mut made.vectors {
+        shorten(vector, wanted);
+    }
+    Ok(())
 }

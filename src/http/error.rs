@@ -1,7 +1,7 @@
 //! Failures as OpenAI's error objects with their statuses.
 
 use axum::Json;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hearth_proto::Failure;
 use serde_json::{Value, json};
@@ -35,12 +35,18 @@ impl ApiError {
     /// OpenAI's error object.
     pub fn body(failure: &Failure) -> Value {
         let names = failure.kind.names();
-        json!({"error": {
+        let mut body = json!({"error": {
             "message": failure.message,
             "type": names.openai_type.as_str(),
             "code": names.openai_code,
             "param": failure.field,
-        }})
+        }});
+        // As llama-server has them.
+        if let Some(size) = failure.size {
+            body["error"]["n_prompt_tokens"] = size.tokens.into();
+            body["error"]["n_ctx"] = size.context.into();
+        }
+        body
     }
 }
 
@@ -66,10 +72,12 @@ impl ApiError {
         response
     }
 
-    /// The response to a request for this path: the endpoints of Ollama and of Anthropic have
-    /// their own bodies.
-    pub(super) fn respond_at(self, path: &str) -> Response {
-        if anthropic::has_path(path) {
+    /// The response to a request for this path with these headers: the endpoints of Ollama and
+    /// of Anthropic have their own bodies.
+    pub(super) fn respond_at(self, path: &str, headers: &HeaderMap) -> Response {
+        if anthropic::has_path(path)
+            || anthropic::is_model_list(path) && anthropic::is_asking(headers)
+        {
             return AnthropicError::from(self).into_response();
         }
         if path.starts_with("/api/") {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
@@ -13,7 +13,7 @@ use hearth_api::llama_server::{
     CompletionContext, CompletionRequest, CompletionStream, completion_response, decode_completion,
     decode_embedding, decode_infill, embedding_response,
 };
-use hearth_proto::{Answer, Failure, ModelRef, Prompt, Sampling, Submission};
+use hearth_proto::{Answer, Failure, FailureKind, ModelRef, Prompt, Sampling, Submission};
 use serde_json::Value;
 
 use super::body::Body;
@@ -23,6 +23,31 @@ use super::{ApiError, Connection, lora, not_enforced, props, tokens};
 use crate::caller::Caller;
 use crate::daemon::Daemon;
 use crate::dispatch::Candidates;
+
+/// A failure to be sent in llama-server's form.
+struct LlamaError(ApiError);
+
+impl From<Failure> for LlamaError {
+    fn from(failure: Failure) -> Self {
+        Self(failure.into())
+    }
+}
+
+impl IntoResponse for LlamaError {
+    fn into_response(self) -> Response {
+        self.0.respond(error_object)
+    }
+}
+
+/// OpenAI's error object, with llama-server's type where the prompt is too long: editors shorten
+/// it then.
+fn error_object(failure: &Failure) -> Value {
+    let mut body = ApiError::body(failure);
+    if failure.kind == FailureKind::ContextTooLong {
+        body["error"]["type"] = "exceed_context_size_error".into();
+    }
+    body
+}
 
 /// The endpoints that other APIs do not have.
 pub(super) fn routes() -> Router<Daemon> {
@@ -49,7 +74,7 @@ async fn completion(
     connection: Connection,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, ApiError> {
+) -> Result<Response, LlamaError> {
     let request = decode_completion(&body)?;
     answer(&daemon, &connection.0.caller(), &headers, request).await
 }
@@ -59,7 +84,7 @@ async fn infill(
     connection: Connection,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, ApiError> {
+) -> Result<Response, LlamaError> {
     let request = decode_infill(&body)?;
     answer(&daemon, &connection.0.caller(), &headers, request).await
 }
@@ -68,7 +93,7 @@ async fn embedding(
     State(daemon): State<Daemon>,
     connection: Connection,
     body: Body,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Value>, LlamaError> {
     let request = decode_embedding(&body)?;
     let caller = connection.0.caller();
     let model = ModelRef::from(request.model.as_deref());
@@ -81,7 +106,7 @@ async fn answer(
     caller: &Caller,
     headers: &HeaderMap,
     mut request: CompletionRequest,
-) -> Result<Response, ApiError> {
+) -> Result<Response, LlamaError> {
     prepare(daemon, headers, &mut request)?;
     let prompts = prompts(daemon, caller, &request).await?;
     let candidates = daemon
@@ -103,7 +128,7 @@ async fn collect_answers(
     candidates: Candidates,
     request: &CompletionRequest,
     prompts: Vec<String>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, LlamaError> {
     let contexts = contexts(request, prompts);
     let answers = candidates.collect().await?;
     let model = answers.first().map_or("", |answer| answer.model.as_str());
@@ -164,6 +189,7 @@ fn contexts(request: &CompletionRequest, prompts: Vec<String>) -> Vec<Completion
     let context = |(prompt, submission): (String, &Submission)| CompletionContext {
         prompt,
         max_tokens: submission.request.max_tokens,
+        is_timed: submission.request.predict_ms.is_some(),
     };
     prompts.into_iter().zip(submissions).map(context).collect()
 }
@@ -181,7 +207,7 @@ async fn stream_answers(
     candidates: Candidates,
     request: CompletionRequest,
     prompts: Vec<String>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, LlamaError> {
     let model = candidates.model().to_owned();
     let (contexts, form) = (contexts(&request, prompts), request.form.clone());
     let (daemon, name) = (daemon.clone(), model.clone());
@@ -191,7 +217,7 @@ async fn stream_answers(
     Ok(sse_response(stream::unfold(parts, |mut parts| async {
         let object = match parts.next().await? {
             Ok(object) => object,
-            Err(failure) => ApiError::body(&failure),
+            Err(failure) => error_object(&failure),
         };
         let event = sse::Event::default().data(object.to_string());
         Some((Ok::<_, Infallible>(event), parts))

@@ -114,6 +114,7 @@ pub fn router(daemon: Daemon) -> Router {
         .route("/chat/completions", post(chat::chat))
         .route("/v1/completions", post(chat::completion))
         .route("/v1/responses", post(responses::responses))
+        .route("/responses", post(responses::responses))
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/embeddings", post(embeddings::embeddings))
         .route("/v1/audio/transcriptions", post(transcriptions::transcribe))
@@ -203,14 +204,15 @@ fn model_object(model: &ModelEntry) -> Value {
     })
 }
 
-async fn not_found(uri: Uri) -> Response {
+async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path();
     let message = format!("there is no endpoint {path}: GET / lists the endpoints");
-    ApiError::new(StatusCode::NOT_FOUND, Failure::invalid(message)).respond_at(path)
+    ApiError::new(StatusCode::NOT_FOUND, Failure::invalid(message)).respond_at(path, &headers)
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Response {
+async fn wrong_method(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path();
     let message = format!("{path} does not support {method}: GET / lists the endpoints");
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Failure::invalid(message)).respond_at(path)
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Failure::invalid(message))
+        .respond_at(path, &headers)
 }

@@ -3,7 +3,7 @@
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 
-const HEADER: HeaderName = HeaderName::from_static("x-hearthd-not-enforced");
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-hearthd-not-enforced");
 /// Longer headers are refused by some clients.
 const BYTES_MAX: usize = 1000;
 

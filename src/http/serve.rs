@@ -209,6 +209,8 @@ impl Connections {
         let seconds = |s: u32| Duration::from_secs(u64::from(s));
         let io = TokioIo::new(WriteTimeout::new(stream, seconds(config.queue.unread_s)));
         let connection = http1::Builder::new()
+            // As other servers send them: there are clients that compare names by case.
+            .title_case_headers(true)
             .timer(TokioTimer::new())
             .header_read_timeout(seconds(config.http.idle_s))
             .max_header_size(HEAD_MAX)

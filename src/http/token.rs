@@ -45,7 +45,8 @@ pub(super) async fn check(
                 "a token is required: send it as `Authorization: Bearer …` or `X-Api-Key: …` (the \
                  API key in most clients)",
             );
-            let mut response = ApiError::new(StatusCode::UNAUTHORIZED, failure).respond_at(path);
+            let mut response = ApiError::new(StatusCode::UNAUTHORIZED, failure)
+                .respond_at(path, request.headers());
             let challenge = HeaderValue::from_static(challenge);
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             response

@@ -35,6 +35,8 @@ def check(client, example):
 
     vectors = client.embeddings.create(model=MODEL, input=["a cat", "a dog"]).data
     assert len(vectors) == 2 and len(vectors[0].embedding) > 8
+    [short] = client.embeddings.create(model=MODEL, input=[[1, 2, 3]], dimensions=8).data
+    assert len(short.embedding) == 8
     try:
         chat(model="nope", messages=QUESTION)
     except openai.NotFoundError as error:

@@ -57,6 +57,8 @@ fn an_editor_reads_answers_with_the_token_and_other_sites_do_not() {
     let answer = head(&models, &token);
     assert!(answer.starts_with("http/1.1 200"), "{answer}");
     assert!(answer.contains(&format!("access-control-allow-origin: {EDITOR}")));
+    let shown = "access-control-expose-headers: retry-after,request-id,x-hearthd-not-enforced";
+    assert!(answer.contains(shown), "{answer}");
     // The script can read why it is refused.
     let refused = head(&models, &["-H", &origin]);
     assert!(refused.starts_with("http/1.1 401"), "{refused}");
@@ -69,6 +71,83 @@ fn an_editor_reads_answers_with_the_token_and_other_sites_do_not() {
 }
 
 #[test]
+fn preflights_of_local_pages_and_applications_are_answered_and_the_token_is_required() {
+    let (config, _dir) = with_token();
+    let (_daemon, url) = listening(Setup {
+        config: config.leak(),
+        ..Setup::default()
+    });
+    let chat = format!("{url}/v1/chat/completions");
+    let ask = [
+        "-X",
+        "OPTIONS",
+        "-H",
+        "Access-Control-Request-Method: POST",
+        "-H",
+        "Access-Control-Request-Headers: x-api-key",
+    ];
+    for origin in [
+        "http://localhost:3000",
+        "https://localhost",
+        "http://127.0.0.1:8080",
+        "http://[::1]:5173",
+        "app://obsidian.md",
+        "tauri://localhost",
+        "vscode-webview://0a1b",
+        "chrome-extension://abcdef",
+        "moz-extension://0a1b",
+    ] {
+        let header = format!("Origin: {origin}");
+        let answer = head(&chat, &[&ask[..], &["-H", &header]].concat());
+        assert!(answer.starts_with("http/1.1 200"), "{answer}");
+        for part in [
+            format!("access-control-allow-origin: {origin}\r\n"),
+            "access-control-allow-headers: x-api-key\r\n".to_owned(),
+        ] {
+            assert!(answer.contains(&part), "{part}: {answer}");
+        }
+        let refused = head(&chat, &["-d", "{}", "-H", &header]);
+        assert!(refused.starts_with("http/1.1 401"), "{refused}");
+        let key = ["-d", "{}", "-H", &header, "-H", "X-Api-Key: a-token"];
+        let invalid = head(&chat, &key);
+        assert!(invalid.starts_with("http/1.1 400"), "{invalid}");
+    }
+}
+
+#[test]
+fn the_host_names_this_machine_in_any_case() {
+    let (_daemon, url) = listening(Setup {
+        config: "hosts = [\"proxy.example\"]\n",
+        ..Setup::default()
+    });
+    let health = format!("{url}/health");
+    let name = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    for (host, status) in [
+        ("LocalHost:11434", "200"),
+        (&name, "200"),
+        (&format!("{}.LOCAL:1", name.to_uppercase()), "200"),
+        ("Host.Docker.Internal", "200"),
+        ("PROXY.example:80", "200"),
+        ("evil.example", "403"),
+        ("127.0.0.1.evil.example", "403"),
+    ] {
+        let answer = head(&health, &["-H", &format!("Host: {host}")]);
+        let expected = format!("http/1.1 {status}");
+        assert!(answer.starts_with(&expected), "{host}: {answer}");
+    }
+    for (arguments, status) in [
+        (&["--http1.0", "-H", "Host:"][..], "200"),
+        (&["-H", "Host:"], "403"),
+    ] {
+        let answer = head(&health, arguments);
+        assert!(
+            answer.split(' ').nth(1) == Some(status),
+            "{arguments:?}: {answer}"
+        );
+    }
+}
+
+#[test]
 fn early_refusals_reach_clients_that_are_still_sending() {
     let (config, _dir) = with_token();
     let (_daemon, url) = listening(Setup {
@@ -77,14 +156,17 @@ fn early_refusals_reach_clients_that_are_still_sending() {
     });
     let address = url.strip_prefix("http://").unwrap();
     let body = vec![b'x'; 60_000];
-    for (path, host, status) in [
-        ("/v1/chat/completions", "localhost", "401"),
-        ("/v1/chat/completions", "evil.example", "403"),
+    let key = "X-Api-Key: a-token";
+    for (path, host, token, status) in [
+        ("/v1/chat/completions", "localhost", "X: y", "401"),
+        ("/v1/chat/completions", "evil.example", key, "403"),
+        ("/v1/nothing", "localhost", key, "404"),
+        ("/v1/models", "localhost", key, "405"),
     ] {
         for n in 0..50 {
             let mut stream = TcpStream::connect(address).unwrap();
             let head = format!(
-                "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                "POST {path} HTTP/1.1\r\nHost: {host}\r\n{token}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
             let sent = stream.write_all(head.as_bytes()).and_then(|()| {

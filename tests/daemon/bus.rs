@@ -11,21 +11,26 @@ use crate::harness::{BUS_NAME, Daemon, Setup, error, ok, until};
 use crate::not_checked::not_checked;
 use crate::storms::{ended, idle};
 
-/// systemd then restarts the daemon, which requires that it exits with a failure and
-/// leaves nothing behind that blocks the start.
+/// The sockets are served until the bus is back. systemd then restarts the daemon, which
+/// requires that it exits with a failure and leaves nothing behind that blocks the start.
 #[test]
-fn the_daemon_exits_when_the_bus_is_lost_and_can_be_restarted() {
+fn without_its_bus_the_daemon_serves_the_sockets_until_the_bus_is_back() {
     let mut daemon = Daemon::fake("");
     let long = format!("!slow {}", counted(8));
     let running = Streamed::open(&daemon, chat(&long));
     daemon.stop_bus();
-    // Requests over the other transport are completed.
+    until("it says so", || {
+        daemon
+            .log()
+            .contains("the D-Bus connection was lost: serving the sockets only")
+    });
     let (text, failed) = running.end();
     assert!(failed.is_null(), "{failed}");
     assert_eq!(text, long);
-    assert_eq!(daemon.child.wait().unwrap().code(), Some(1));
-    assert!(daemon.log().contains("the D-Bus connection was lost"));
+    assert_eq!(content(&daemon.chat(&chat("on").to_string())), "on");
     daemon.start_bus();
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(1));
+    assert!(daemon.log().contains("D-Bus is available again"));
     daemon.restart();
     assert_eq!(Bus::connect(&daemon).generate("hello").unwrap(), "hello");
 }

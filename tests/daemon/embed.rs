@@ -73,6 +73,44 @@ fn embeddings_are_equal_over_every_interface() {
     assert!(busctl.starts_with("aad 1 "), "{busctl}");
 }
 
+#[test]
+fn tokens_are_embedded_and_vectors_shortened() {
+    let daemon = Daemon::real();
+    let text = "Turn on the kitchen light.";
+    let tokens = daemon.curl(
+        "/tokenize",
+        &[
+            "-d",
+            &json!({"content": text, "add_special": true}).to_string(),
+        ],
+    );
+    let tokens: Value = serde_json::from_slice(&tokens.stdout).unwrap();
+    let tokens = &tokens["tokens"];
+    let of_text = vector(&embeddings(&daemon, &json!({"input": text}))["data"][0]["embedding"]);
+    for input in [tokens.clone(), json!([tokens])] {
+        let made = embeddings(&daemon, &json!({"input": input}));
+        let made = vector(&made["data"][0]["embedding"]);
+        assert!(made.iter().zip(&of_text).all(|(a, b)| (a - b).abs() < 1e-4));
+    }
+    for unknown in [-1, 10_000_000] {
+        let refused = embeddings(&daemon, &json!({"input": [tokens, [unknown]]}));
+        assert_eq!(refused["error"]["param"], "input[1]", "{refused}");
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(message.contains(&unknown.to_string()), "{message}");
+    }
+    let short = embeddings(&daemon, &json!({"input": text, "dimensions": 16}));
+    let short = vector(&short["data"][0]["embedding"]);
+    let length = of_text[..16].iter().map(|v| v * v).sum::<f64>().sqrt();
+    let expected = of_text[..16].iter().map(|v| v / length);
+    assert_eq!(short.len(), 16);
+    assert!(
+        short
+            .iter()
+            .zip(expected)
+            .all(|(a, b)| (a - b).abs() < 1e-4)
+    );
+}
+
 /// Over each interface: rejected before the model is loaded, and after.
 #[test]
 fn an_embedding_model_is_recognized_and_only_embeds() {

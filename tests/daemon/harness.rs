@@ -88,6 +88,13 @@ impl Daemon {
     }
 
     pub fn start(setup: Setup) -> Self {
+        let mut daemon = Self::launch(setup);
+        daemon.wait_ready();
+        daemon
+    }
+
+    /// Starts it and does not wait until it is ready.
+    pub fn launch(setup: Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("models")).unwrap();
         for path in [dir.path(), &dir.path().join("models")] {
@@ -95,14 +102,12 @@ impl Daemon {
         }
         let bus = setup.bus.then(|| start_bus(dir.path(), &setup));
         let child = spawn(dir.path(), &setup);
-        let mut daemon = Self {
+        Self {
             dir,
             child,
             setup,
             bus,
-        };
-        daemon.wait_ready();
-        daemon
+        }
     }
 
     /// Stops the bus, as an update of its package might.

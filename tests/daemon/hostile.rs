@@ -162,3 +162,56 @@ fn explode(daemon: &Daemon, bus: &Bus, what: &str, schema: &str, is_refused: boo
         ),
     }
 }
+
+/// The engine compiles what the daemon cannot check.
+#[test]
+fn a_constraint_that_does_not_compile_is_refused_by_its_field() {
+    let daemon = Daemon::real();
+    let with = |more: Value| {
+        let mut request = json!({"messages": [{"role": "user", "content": "x"}]});
+        let fields = more.as_object().unwrap().clone();
+        request.as_object_mut().unwrap().extend(fields);
+        request
+    };
+    let schema = |schema: Value| json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": schema}});
+    for (path, request, field) in [
+        (
+            "/v1/chat/completions",
+            with(json!({"response_format": schema(json!({"type": "nothing"}))})),
+            "response_format",
+        ),
+        (
+            "/v1/chat/completions",
+            with(json!({"response_format": schema(json!({"$ref": "#/nowhere"}))})),
+            "response_format",
+        ),
+        (
+            "/v1/chat/completions",
+            with(json!({"regex": "a(b"})),
+            "regex",
+        ),
+        (
+            "/v1/chat/completions",
+            with(json!({"lark": "start: nothing"})),
+            "lark",
+        ),
+        (
+            "/completion",
+            json!({"prompt": "x", "grammar": "root ::= nothing"}),
+            "grammar",
+        ),
+        (
+            "/v1/responses",
+            json!({"input": "x", "text": {"format":
+                {"type": "json_schema", "name": "n", "strict": true, "schema": {"type": "nothing"}}}}),
+            "text.format",
+        ),
+    ] {
+        let output = daemon.curl(path, &["-d", &request.to_string()]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let error = &answer["error"];
+        assert_eq!(error["param"], field, "{request}: {answer}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(field), "{message}");
+    }
+}

@@ -1,9 +1,11 @@
-//! What the journal says of a request.
+//! What the journal says of a request, and its bounds.
 
 use std::fs;
 
+use serde_json::{Value, json};
+
 use crate::client::{Bus, Options, chat, content, post, reply};
-use crate::harness::Daemon;
+use crate::harness::{Daemon, Setup};
 
 const JOB: &str = "org.hearthd.Inference1.Job";
 
@@ -42,4 +44,49 @@ fn the_unit_of_the_caller_is_shown_and_logged() {
     let requests = format!("hearthd_user_requests_total{{uid=\"{uid}\"}} 2");
     assert!(metrics.contains(&requests), "{metrics}");
     assert!(!metrics.contains("voice.service"), "{metrics}");
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_measured() {
+    let daemon = Daemon::start(Setup {
+        config: "[model]\ncontext = 256\n",
+        ..Setup::default()
+    });
+    let long = "word ".repeat(100);
+    for (path, request, kind) in [
+        ("/v1/chat/completions", chat(&long), "invalid_request_error"),
+        (
+            "/completion",
+            json!({"prompt": long}),
+            "exceed_context_size_error",
+        ),
+        (
+            "/completion",
+            json!({"prompt": long, "stream": true}),
+            "exceed_context_size_error",
+        ),
+    ] {
+        let output = daemon.curl(path, &["-d", &request.to_string()]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let error = &answer["error"];
+        assert_eq!(error["type"], kind, "{answer}");
+        assert_eq!(error["code"], "context_length_exceeded");
+        assert_eq!(error["n_ctx"], 256);
+        assert!(
+            error["n_prompt_tokens"].as_u64().unwrap() >= 500,
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn t_max_predict_ms_ends_an_answer_after_its_first_line() {
+    let daemon = Daemon::fake("token-ms=5");
+    let text = format!("a line\n{}", "word ".repeat(200));
+    let request = json!({"prompt": text, "n_predict": -1, "t_max_predict_ms": 1});
+    let output = daemon.curl("/completion", &["-d", &request.to_string()]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["content"], "a line\n", "{answer}");
+    assert_eq!(answer["stop_type"], "limit");
+    assert_eq!(answer["truncated"], false);
 }

@@ -1,11 +1,14 @@
 //! The start and the reload of the daemon: configuration, sockets, a missing bus.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::harness::{Daemon, Setup, error, until};
+use crate::harness::{Daemon, PATIENCE, Setup, error, ok, root, text, until};
 
 #[test]
 fn an_unknown_key_stops_the_start_with_line_and_name() {
@@ -72,4 +75,44 @@ fn without_a_bus_the_socket_is_served() {
     });
     let answer = daemon.chat(r#"{"messages":[{"role":"user","content":"hello"}]}"#);
     assert_eq!(answer["choices"][0]["message"]["content"], "hello");
+}
+
+/// The daemon that systemd starts with one kind of its sockets, and no bus.
+fn activated(only: &str) -> (Daemon, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let told = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+    told.set_read_timeout(Some(PATIENCE)).unwrap();
+    let notify = format!("NOTIFY_SOCKET={}", dir.path().join("notify").display());
+    let listen = root().join("tests/clients/listen.py").display().to_string();
+    let daemon = Daemon::launch(Setup {
+        bus: false,
+        wrapper: vec!["env".into(), notify, "python3".into(), listen, only.into()],
+        ..Setup::default()
+    });
+    let mut said = [0; 4096];
+    let size = told.recv(&mut said).unwrap();
+    assert!(text(&said[..size]).contains("READY=1"));
+    let warnings = daemon.log().matches("D-Bus is not available").count();
+    assert_eq!(warnings, 1, "{}", daemon.log());
+    (daemon, dir)
+}
+
+#[test]
+fn activated_by_either_socket_it_needs_no_bus() {
+    let body = r#"{"messages":[{"role":"user","content":"hello"}]}"#;
+    let (daemon, _dir) = activated("--only=unix");
+    let answer = daemon.chat(body);
+    assert_eq!(answer["choices"][0]["message"]["content"], "hello");
+    assert!(!daemon.dir.path().join("port").exists());
+
+    let (mut daemon, _dir) = activated("--only=tcp");
+    assert!(!daemon.socket().exists());
+    let port = fs::read_to_string(daemon.dir.path().join("port")).unwrap();
+    let url = format!("http://127.0.0.1:{port}/v1/chat/completions");
+    let mut curl = Command::new("curl");
+    let curl = curl.args(["-sS", "--noproxy", "*", "--max-time", "60", "-d", body]);
+    let answer: Value = serde_json::from_str(&ok(&curl.arg(url).output().unwrap())).unwrap();
+    assert_eq!(answer["choices"][0]["message"]["content"], "hello");
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.child.wait().unwrap().success());
 }

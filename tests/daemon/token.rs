@@ -101,6 +101,35 @@ fn requests_over_tcp_need_the_token() {
 }
 
 #[test]
+fn refusals_have_the_form_of_the_clients_api() {
+    let (_daemon, url, _file, _dir) = asking("a-token");
+    for (path, header, status, kind) in [
+        ("/v1/models", "X: y", 401, "authentication_error"),
+        (
+            "/v1/models/x",
+            "X-Api-Key: wrong",
+            401,
+            "authentication_error",
+        ),
+        ("/v1/models", "Host: evil.example", 403, "permission_error"),
+        ("/v1/models/x", "X-Api-Key: a-token", 404, "not_found_error"),
+    ] {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--noproxy", "*", "--max-time", "60"]);
+        curl.args(["-w", " %{http_code}", "-H", header]);
+        curl.args(["-H", "anthropic-version: 2023-06-01"]);
+        let all = ok(&curl.arg(format!("{url}{path}")).output().unwrap());
+        let (body, code) = all.rsplit_once(' ').unwrap();
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(code, status.to_string(), "{all}");
+        assert_eq!(
+            (&body["type"], &body["error"]["type"]),
+            (&"error".into(), &kind.into())
+        );
+    }
+}
+
+#[test]
 fn client_libraries_send_the_token_as_their_key() {
     let (_daemon, url, _file, _dir) = asking("a-token.of~this+board/0=");
     run_with("use_token.py", &[&url, "a-token.of~this+board/0="]);

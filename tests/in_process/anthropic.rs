@@ -294,6 +294,8 @@ async fn models_have_anthropics_form_for_its_clients() {
         refusal(&ask("/v1/models?limit=0").await),
         (400, "invalid_request_error".into())
     );
+    let wrong = world.http(Method::POST, "/v1/models", &version, String::new());
+    assert_eq!(refusal(&wrong.await), (405, "invalid_request_error".into()));
     let mut named = request("x");
     named["model"] = "claude-x".into();
     assert_eq!(world.post(MESSAGES, &named).await.json()["model"], "fake");

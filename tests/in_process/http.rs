@@ -93,7 +93,7 @@ impl World {
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
-        body: String,
+        body: impl Into<Bytes>,
     ) -> Reply {
         let (_connection, response) = self.request(method, path, headers, body).await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -121,7 +121,7 @@ impl World {
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
-        body: String,
+        body: impl Into<Bytes>,
     ) -> (SendRequest<Full<Bytes>>, Response<Incoming>) {
         let socket = UnixStream::connect(self.folder.socket()).await.unwrap();
         let (mut sender, connection) = handshake(TokioIo::new(socket)).await.unwrap();
@@ -132,7 +132,7 @@ impl World {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::from(body)).unwrap();
+        let request = request.body(Full::new(body.into())).unwrap();
         let response = sender.send_request(request).await.unwrap();
         (sender, response)
     }

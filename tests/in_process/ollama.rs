@@ -193,7 +193,7 @@ async fn bad_chats_get_a_status_and_a_reason() {
         (CHAT, too_long, 400, "context"),
     ];
     refused(&world, &cases).await;
-    let reply = world.http(Method::POST, CHAT, &[], "{".into()).await;
+    let reply = world.http(Method::POST, CHAT, &[], "{").await;
     assert_eq!(reply.status, 400);
     // Unknown fields and options are ignored.
     let options = json!({"mirostat": 1, "new": {"x": 1}, "num_ctx": 1e9});

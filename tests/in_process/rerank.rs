@@ -123,7 +123,7 @@ async fn mistakes_are_named() {
             json!({"query": "q", "documents": ["a", "b".repeat(5000)]}),
             400,
             "context_length_exceeded",
-            "",
+            "documents[1]",
         ),
         (
             json!({"query": "q", "documents": ["!crash"]}),

@@ -58,10 +58,8 @@ impl Content {
             match (part.kind.as_ref().map(|kind| kind.0.as_str()), part.text) {
                 (Some("text"), Some(more)) => text.push_str(&more.0),
                 (Some("text"), None) => {
-                    return Err(Failure::invalid_field(
-                        &place,
-                        "must have a `text` in each part of type \"text\"",
-                    ));
+                    let what = "of type \"text\" must have a `text`";
+                    return Err(Failure::invalid_field(&here, what));
                 }
                 (Some("image_url"), _) => {
                     media.push(picture(&here, part.image_url.as_ref(), text.len())?);
@@ -72,10 +70,10 @@ impl Content {
                 (kind, _) => {
                     return Err(Failure::of_field(
                         FailureKind::NotSupported,
-                        &place,
+                        &here,
                         format_args!(
-                            "has a part of type {}; \"text\", \"image_url\" and \"input_audio\" \
-                             are supported",
+                            "is of type {}; \"text\", \"image_url\" and \"input_audio\" are \
+                             supported",
                             quote(kind.unwrap_or("?"))
                         ),
                     ));

@@ -18,6 +18,8 @@ mod scalars;
 mod shape;
 mod texts;
 mod timings;
+mod vectors;
 
 pub use chunks::{Chunks, Progress};
 pub use timings::Reports;
+pub use vectors::shorten;

@@ -27,7 +27,9 @@ impl Timings {
     pub(crate) fn new(usage: &Usage) -> Self {
         let per = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
         let prompt_n = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
-        let (prompt, predicted) = (f64::from(prompt_n), f64::from(usage.completion_tokens));
+        // The first token of an answer comes with the end of its prompt.
+        let predicted = usage.completion_tokens.saturating_sub(1);
+        let (prompt, predicted) = (f64::from(prompt_n), f64::from(predicted));
         Self {
             cache_n: usage.cached_tokens,
             prompt_n,
@@ -37,7 +39,7 @@ impl Timings {
             predicted_n: usage.completion_tokens,
             predicted_ms: usage.decode_ms,
             predicted_per_token_ms: per(usage.decode_ms, predicted),
-            predicted_per_second: usage.tokens_per_second(),
+            predicted_per_second: per(predicted * 1000.0, usage.decode_ms),
         }
     }
 

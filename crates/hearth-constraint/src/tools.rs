@@ -122,4 +122,5 @@ pub fn invalid(tool: &str, why: &str) -> Failure {
         FailureKind::InvalidSchema,
         format!("the parameters of the tool {tool:?} cannot be used: {why}"),
     )
+    .about("tools")
 }

@@ -167,10 +167,13 @@ impl<B: Backend> MainLoop<B> {
                 let event = self.worker.render(&request);
                 self.link.send(&[event]);
             }
-            Command::Embed { id, text, truncate } => {
-                self.pooled
-                    .push_back((id, Pooled::Embed { text, truncate }));
-            }
+            Command::Embed {
+                id,
+                input,
+                truncate,
+            } => self
+                .pooled
+                .push_back((id, Pooled::Embed { input, truncate })),
             Command::Rerank {
                 id,
                 query,

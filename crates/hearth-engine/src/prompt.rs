@@ -4,7 +4,7 @@ mod media;
 mod mixed;
 
 use hearth_proto::{
-    Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, common_prefix,
+    Failure, FailureKind, GenerateRequest, Message, Overflow, Prompt, PromptSize, common_prefix,
 };
 
 use super::answer::AnswerReader;
@@ -235,13 +235,17 @@ fn check_room(count: u32, context: u32) -> Result<(), Failure> {
     if count < context {
         return Ok(());
     }
-    Err(Failure::new(
-        FailureKind::ContextTooLong,
-        format!(
-            "the prompt has {count} tokens, the context holds {context}: shorten the prompt, \
-             or raise `model.context` in hearthd.toml"
-        ),
-    ))
+    let message = format!(
+        "the prompt has {count} tokens, the context holds {context}: shorten the prompt, or raise \
+         `model.context` in hearthd.toml"
+    );
+    Err(Failure {
+        size: Some(PromptSize {
+            tokens: count,
+            context,
+        }),
+        ..Failure::new(FailureKind::ContextTooLong, message)
+    })
 }
 
 /// Refuses a text that is far too long before it is tokenized.

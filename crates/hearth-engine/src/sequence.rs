@@ -1,6 +1,7 @@
 //! One request in the engine: from its tokens to its last event.
 
 mod choose;
+mod time_bound;
 
 use hearth_constraint::Matcher;
 use hearth_policy::scheduler::{DraftBackoff, Lengths, Lookup, Work};
@@ -18,6 +19,7 @@ use super::confidence::Tracker;
 use super::pieces::Pieces;
 use super::prompt::{TokenizedPrompt, context_of, room_of, tokenize};
 use super::text_stream::TextStream;
+use time_bound::TimeBound;
 
 /// The drafts of a draft model for one answer.
 #[derive(Debug, Default)]
@@ -55,6 +57,7 @@ pub(super) struct Sequence<S> {
     is_started: bool,
     generated: u32,
     max_tokens: u32,
+    time: TimeBound,
     /// Whether tokens that the matcher has accepted were left out for `max_tokens`.
     is_cut: bool,
     sampler: S,
@@ -117,6 +120,7 @@ impl<S> Sequence<S> {
             is_started: false,
             generated: as_u32(request.resume.len()),
             max_tokens,
+            time: TimeBound::new(request.predict_ms),
             is_cut: false,
             sampler,
             stream: TextStream::new(&stops),
@@ -217,7 +221,9 @@ impl<S> Sequence<S> {
         let is_complete = !self.is_cut && self.matcher.as_mut().is_some_and(Matcher::is_complete);
         if self.stream.is_stopped() || self.generated > 0 && is_complete {
             Some(FinishReason::Stop)
-        } else if self.generated > 0 && self.generated >= self.max_tokens {
+        } else if self.generated > 0
+            && (self.generated >= self.max_tokens || self.time.is_over(&self.stream))
+        {
             Some(FinishReason::Length)
         } else {
             None

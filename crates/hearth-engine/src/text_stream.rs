@@ -10,6 +10,7 @@ pub struct TextStream {
     /// Text held back because it may begin a stop string.
     held: String,
     stopped_by: Option<String>,
+    has_line_break: bool,
 }
 
 impl TextStream {
@@ -31,11 +32,17 @@ impl TextStream {
         self.stopped_by.as_deref()
     }
 
+    /// Whether a line has ended.
+    pub fn has_line_break(&self) -> bool {
+        self.has_line_break
+    }
+
     /// Adds a token's bytes and returns the text that can be emitted.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         if self.is_stopped() {
             return String::new();
         }
+        self.has_line_break |= bytes.contains(&b'\n');
         self.partial.extend_from_slice(bytes);
         let whole = take_utf8(&mut self.partial);
         self.held.push_str(&whole);

@@ -1,6 +1,8 @@
 //! Requests about a text that need no sequence: its tokens, its embedding, its score.
 
-use hearth_proto::{Event, Failure, FailureKind, RequestId, Use, common_prefix};
+use hearth_proto::{
+    EmbedInput, Event, Failure, FailureKind, PromptPart, RequestId, Use, common_prefix,
+};
 
 use super::as_u32;
 use super::backend::{Backend, Token, Tokenizer};
@@ -11,7 +13,7 @@ use super::prompt::{BYTES_PER_TOKEN, check_length};
 pub(super) enum Pooled {
     /// Its embedding is wanted.
     Embed {
-        text: String,
+        input: EmbedInput,
         /// Whether the end of a text that is too long is left out.
         truncate: bool,
     },
@@ -71,7 +73,7 @@ pub(super) fn detokenize(tokenizer: &impl Tokenizer, id: RequestId, tokens: &[To
 /// The embedding or the score of a text.
 pub(super) fn pool(backend: &mut impl Backend, id: RequestId, text: &Pooled) -> Event {
     let made = match text {
-        Pooled::Embed { text, truncate } => embed(backend, id, text, *truncate),
+        Pooled::Embed { input, truncate } => embed(backend, id, input, *truncate),
         Pooled::Rank { query, document } => rank(backend, id, query, document),
     };
     made.unwrap_or_else(|failure| Event::Failed { id, failure })
@@ -80,10 +82,10 @@ pub(super) fn pool(backend: &mut impl Backend, id: RequestId, text: &Pooled) -> 
 fn embed(
     backend: &mut impl Backend,
     id: RequestId,
-    text: &str,
+    input: &EmbedInput,
     truncate: bool,
 ) -> Result<Event, Failure> {
-    let tokens = embeddable(backend, text, truncate)?;
+    let tokens = embeddable(backend, input, truncate)?;
     Ok(Event::Embedded {
         id,
         embedding: backend.embed(&tokens)?,
@@ -154,32 +156,70 @@ fn fill_in(template: &str, query: &str, document: &str) -> String {
 }
 
 /// The tokens of a text that this model can embed.
-fn embeddable(backend: &impl Backend, text: &str, truncate: bool) -> Result<Vec<Token>, Failure> {
+fn embeddable(
+    backend: &impl Backend,
+    input: &EmbedInput,
+    truncate: bool,
+) -> Result<Vec<Token>, Failure> {
     backend.info().kind.check(Use::Embedding)?;
     let most = backend.embedding_tokens_max();
-    if truncate {
-        return beginning(backend, text, most as usize);
-    }
-    check_length(text, most)?;
-    let tokens = backend.tokenize(text, true);
+    let tokens = match input.0.as_slice() {
+        [PromptPart::Text(text)] if truncate => beginning(backend, text, most as usize),
+        parts => parts_tokens(backend, parts, most)?,
+    };
     match as_u32(tokens.len()) {
-        0 => Err(Failure::invalid("the text has no tokens")),
-        n if n > most => Err(Failure::new(
+        0 => Err(Failure::invalid("it has no tokens")),
+        n if n > most && !truncate => Err(Failure::new(
             FailureKind::ContextTooLong,
             format!("it has {n} tokens, at most {most} are embedded: split it"),
         )),
-        _ => Ok(tokens),
+        _ => Ok(tokens.into_iter().take(most as usize).collect()),
+    }
+}
+
+/// The tokens of texts and tokens. As in llama.cpp's server, the tokens that begin and end a
+/// text are added to a text that comes first, and to nothing else.
+fn parts_tokens(
+    backend: &impl Backend,
+    parts: &[PromptPart],
+    most: u32,
+) -> Result<Vec<Token>, Failure> {
+    let mut tokens = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        match part {
+            PromptPart::Text(text) => {
+                check_length(text, most)?;
+                tokens.extend(backend.tokenize(text, at == 0));
+            }
+            PromptPart::Tokens(more) => {
+                check_known(backend, more)
+                    .map_err(|what| Failure::invalid(format!("it {what}")))?;
+                tokens.extend(more);
+            }
+        }
+    }
+    Ok(tokens)
+}
+
+/// What is wrong with tokens of a request that the vocabulary does not have: negative ones
+/// stand for pictures in the engine.
+pub(super) fn check_known(backend: &impl Backend, tokens: &[Token]) -> Result<(), String> {
+    let vocabulary = backend.info().vocab_size;
+    let is_known = |token: &Token| u32::try_from(*token).is_ok_and(|token| token < vocabulary);
+    match tokens.iter().find(|token| !is_known(token)) {
+        None => Ok(()),
+        Some(token) => Err(format!(
+            "contains {token}, which is no token of this model: they are from 0 to {}",
+            vocabulary.saturating_sub(1)
+        )),
     }
 }
 
 /// At most `most` tokens of a text: its first ones, and those that end every text.
-fn beginning(backend: &impl Backend, text: &str, most: usize) -> Result<Vec<Token>, Failure> {
+fn beginning(backend: &impl Backend, text: &str, most: usize) -> Vec<Token> {
     // What is cut here cannot be among the first tokens, and takes long to tokenize.
     let text = &text[..text.floor_char_boundary(most.saturating_mul(BYTES_PER_TOKEN))];
     let mut tokens = backend.tokenize(text, true);
-    if tokens.is_empty() {
-        return Err(Failure::invalid("the text has no tokens"));
-    }
     if tokens.len() > most {
         let ends = backend.tokenize("", true);
         let ends = common_prefix(tokens.iter().rev(), ends.iter().rev()).min(most);
@@ -187,7 +227,7 @@ fn beginning(backend: &impl Backend, text: &str, most: usize) -> Result<Vec<Toke
         tokens.truncate(most - ends);
         tokens.extend(tail);
     }
-    Ok(tokens)
+    tokens
 }
 
 #[cfg(test)]

@@ -103,6 +103,18 @@ pub struct Failure {
     /// The field of the request that it is about, as the client named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// How long a prompt is that is too long, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<PromptSize>,
+}
+
+/// The size of a prompt that is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptSize {
+    /// The tokens that it has.
+    pub tokens: u32,
+    /// The tokens that the context holds.
+    pub context: u32,
 }
 
 impl Failure {
@@ -113,6 +125,7 @@ impl Failure {
             message: message.into(),
             retry_after_s: None,
             field: None,
+            size: None,
         }
     }
 

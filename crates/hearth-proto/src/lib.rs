@@ -39,7 +39,7 @@ mod usage;
 pub use answer::{AnswerPart, Confidence, ToolCall};
 pub use draft::DraftFile;
 pub use engine_shape::EngineShape;
-pub use failure::{Failure, FailureKind};
+pub use failure::{Failure, FailureKind, PromptSize};
 pub use failure_names::{FailureNames, OpenAiType};
 pub use kind::{KindFacts, ModelKind, Pooling, Use};
 pub use limits::Limits;
@@ -60,7 +60,7 @@ pub use offline::{
 };
 pub use options::RequestOptions;
 pub use prefix::common_prefix;
-pub use prompt::{Infill, Prompt, PromptPart, Snippet};
+pub use prompt::{EmbedInput, Infill, Prompt, PromptPart, Snippet};
 pub use reasoning::ReasoningFormat;
 pub use request::{
     COMPILE_STACK, CallMode, Constraint, FinishReason, GenerateRequest, Message, Overflow,

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdapterFile, AnswerPart, DraftFile, Failure, FinishReason, GenerateRequest, Limits, ModelKind,
-    RequestId, Sampling, TokenLogprob, Usage,
+    AdapterFile, AnswerPart, DraftFile, EmbedInput, Failure, FinishReason, GenerateRequest, Limits,
+    ModelKind, RequestId, Sampling, TokenLogprob, Usage,
 };
 
 /// Incremented whenever the meaning of a frame changes; both ends must agree.
-pub const PROTOCOL_VERSION: u16 = 5;
+pub const PROTOCOL_VERSION: u16 = 6;
 
 /// Element type of the key or value cache.
 #[derive(
@@ -196,8 +196,8 @@ pub enum Command {
     Embed {
         /// Echoed in `Embedded` or `Failed`.
         id: RequestId,
-        /// The text, without template.
-        text: String,
+        /// The text, without template. Where it begins with tokens, none is added to them.
+        input: EmbedInput,
         /// Whether the end of a text that is too long is left out, instead of refusing it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         truncate: bool,

@@ -31,6 +31,8 @@ pub struct RequestOptions {
     pub cache_prompt: Option<bool>,
     /// The format that the answer must have.
     pub constraint: Option<Constraint>,
+    /// The field that sets it.
+    pub constraint_field: Option<&'static str>,
     /// Whether the model reasons first.
     pub thinking: Option<Thinking>,
     /// The most tokens of reasoning.
@@ -63,7 +65,7 @@ impl RequestOptions {
         }
         merge!(
             model ignore_eos max_tokens stop priority overflow reproducible cache_prompt
-            constraint thinking reasoning_budget chat_template_kwargs shared_messages
+            constraint constraint_field thinking reasoning_budget chat_template_kwargs shared_messages
             continue_final_message lora
         )
     }
@@ -88,6 +90,7 @@ impl RequestOptions {
                 max_tokens: self.max_tokens,
                 stop: self.stop.unwrap_or_default(),
                 constraint: self.constraint,
+                constraint_field: self.constraint_field,
                 priority: self.priority.unwrap_or_default(),
                 overflow: self.overflow.unwrap_or_default(),
                 thinking: self.thinking,

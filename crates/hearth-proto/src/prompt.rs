@@ -34,6 +34,45 @@ pub enum PromptPart {
     Tokens(Vec<i32>),
 }
 
+impl From<&str> for PromptPart {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// A text of which a vector is wanted: texts and tokens in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbedInput(pub Vec<PromptPart>);
+
+impl EmbedInput {
+    /// Its size; a token counts as the usual bytes of its text.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(PromptPart::bytes).sum()
+    }
+}
+
+impl From<&str> for EmbedInput {
+    fn from(text: &str) -> Self {
+        Self(vec![text.into()])
+    }
+}
+
+impl From<String> for EmbedInput {
+    fn from(text: String) -> Self {
+        Self(vec![PromptPart::Text(text)])
+    }
+}
+
+impl PromptPart {
+    /// Its size; a token counts as the usual bytes of its text.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Tokens(tokens) => size_of_val(tokens.as_slice()),
+        }
+    }
+}
+
 impl Prompt {
     /// The use that a model must support for this prompt.
     pub fn wanted(&self) -> Use {

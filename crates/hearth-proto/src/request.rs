@@ -277,6 +277,10 @@ pub struct GenerateRequest {
     /// Stop after this many tokens; `None`: until the model ends or the context is full.
     #[serde(default)]
     pub max_tokens: Option<u32>,
+    /// The most time for the answer from its first token on, in milliseconds. After it the answer
+    /// ends at once if it has a line break, otherwise with its first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predict_ms: Option<u32>,
     /// The most tokens of prompt and answer together, where that is less than the context;
     /// `None`: the context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -293,6 +297,9 @@ pub struct GenerateRequest {
     /// The format that the answer must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constraint: Option<Constraint>,
+    /// The field of the client's request that sets it, for errors. The engine needs none.
+    #[serde(skip)]
+    pub constraint_field: Option<&'static str>,
     /// Whether a tool may, must or must not be called.
     #[serde(default)]
     pub tool_choice: ToolChoice,
@@ -355,7 +362,7 @@ pub struct GenerateRequest {
 pub enum FinishReason {
     /// The model ended its turn, or a stop string appeared.
     Stop,
-    /// `max_tokens` or the end of the context was reached.
+    /// `max_tokens`, the end of the context or the bound on the time was reached.
     Length,
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn asked(request: &GenerateRequest) -> Cow<'_, str> {
     text.into()
 }
 
-fn part(part: &PromptPart) -> String {
+pub(crate) fn part(part: &PromptPart) -> String {
     match part {
         PromptPart::Text(text) => text.clone(),
         PromptPart::Tokens(tokens) => tokens.iter().copied().map(character).collect(),

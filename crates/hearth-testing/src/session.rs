@@ -13,7 +13,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::answers::{asked, character};
+use crate::answers::{asked, character, part};
 use crate::engine::Output;
 use crate::script::{LoadFault, Script};
 use crate::work::Work;
@@ -132,7 +132,12 @@ impl Session {
                 let tokens = text.chars().map(token).collect();
                 self.send(&Event::Rendered { id, text, tokens }).await?;
             }
-            Command::Embed { id, text, truncate } => {
+            Command::Embed {
+                id,
+                input,
+                truncate,
+            } => {
+                let text: String = input.0.iter().map(part).collect();
                 let longest = self.context.saturating_sub(1) as usize;
                 let text = match text.char_indices().nth(longest) {
                     Some((end, _)) if truncate => text[..end].to_owned(),

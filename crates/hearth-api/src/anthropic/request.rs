@@ -66,6 +66,10 @@ pub fn decode_messages(body: &[u8]) -> Result<MessagesRequest, Failure> {
         continues,
     } = conversation(&body)?;
     let tools = tools(&body)?;
+    let format_field = fields
+        .output_format
+        .as_ref()
+        .map_or("output_config.format", |_| "output_format");
     let (effort, format) = match fields.output_config {
         None => (None, None),
         Some(Object(output)) => (output.effort, output.format),
@@ -90,6 +94,10 @@ pub fn decode_messages(body: &[u8]) -> Result<MessagesRequest, Failure> {
             .as_ref()
             .and_then(|t| t.budget_tokens)
             .map(Into::into),
+        constraint_field: format
+            .as_ref()
+            .map(|_| format_field)
+            .or(options.constraint_field),
         constraint: format.or(options.constraint),
         continue_final_message: Some(continues),
         ..options

@@ -260,7 +260,7 @@ mod tests {
         };
         assert_eq!(decoded.form, form);
         let request = only(&body);
-        assert_eq!(request.logprobs, Some(4));
+        assert_eq!((request.logprobs, request.predict_ms), (Some(4), Some(100)));
         assert_eq!(request.stop, ["x"]);
         assert_eq!(
             request.constraint,
@@ -309,6 +309,10 @@ mod tests {
             (json!({}), "prompt"),
             (json!({"prompt": 1}), "prompt"),
             (json!({"prompt": "a", "n_predict": "x"}), "n_predict"),
+            (
+                json!({"prompt": "a", "t_max_predict_ms": "x"}),
+                "t_max_predict_ms",
+            ),
             (json!({"prompt": "a", "n_probs": 21}), "n_probs"),
             (json!({"prompt": "a", "n_probs": -1}), "n_probs"),
             (json!({"prompt": "a", "logprobs": 300}), "logprobs"),

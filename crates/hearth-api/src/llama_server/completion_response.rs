@@ -18,6 +18,8 @@ pub struct CompletionContext {
     pub prompt: String,
     /// The most tokens that it may have; `None`: as many as the context holds.
     pub max_tokens: Option<u32>,
+    /// Whether its time is bounded.
+    pub is_timed: bool,
 }
 
 /// A whole answer, or the end of a streamed one. Fields are sent in this order.
@@ -103,7 +105,8 @@ pub(super) fn completion<'a>(
 ) -> Completion<'a> {
     let usage = end.usage;
     let is_cut = end.reason == FinishReason::Length;
-    let is_bounded = (context.max_tokens).is_some_and(|most| usage.completion_tokens >= most);
+    let is_bounded = context.is_timed
+        || (context.max_tokens).is_some_and(|most| usage.completion_tokens >= most);
     Completion {
         index,
         content,

@@ -1,12 +1,12 @@
 //! Embeddings in llama-server's own form: `/embedding`.
 
-use hearth_proto::{Failure, FailureKind};
+use hearth_proto::{EmbedInput, Failure, FailureKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::prompts::inputs;
 use crate::read::{object, read};
 use crate::scalars::{Integer, Text};
-use crate::texts::Texts;
 
 /// Vectors of length one by the Euclidean norm, which all are.
 const EUCLIDEAN: i64 = 2;
@@ -15,16 +15,13 @@ const EUCLIDEAN: i64 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmbeddingRequest {
     /// The texts.
-    pub texts: Vec<String>,
+    pub texts: Vec<EmbedInput>,
     /// The model; `None`: the loaded or default one.
     pub model: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 struct EmbeddingFields {
-    content: Option<Texts>,
-    /// The other name.
-    input: Option<Texts>,
     model: Option<Text>,
     embd_normalize: Option<Integer>,
 }
@@ -46,11 +43,13 @@ pub fn decode_embedding(body: &[u8]) -> Result<EmbeddingRequest, Failure> {
             format_args!("must be {EUCLIDEAN}: vectors have length one"),
         ));
     }
-    let texts = fields.content.or(fields.input).ok_or_else(|| {
-        Failure::invalid_field("content", "must be a string or a list of strings")
-    })?;
+    let given = |name: &str| body.get(name).filter(|value| !value.is_null());
+    let texts = match (given("content"), given("input")) {
+        (None, Some(input)) => inputs("input", Some(input))?,
+        (content, _) => inputs("content", content)?,
+    };
     Ok(EmbeddingRequest {
-        texts: texts.input()?,
+        texts,
         model: fields.model.map(Into::into),
     })
 }
@@ -79,6 +78,7 @@ mod tests {
             ),
             (json!({"input": ["a"]}), vec!["a"]),
         ] {
+            let texts: Vec<EmbedInput> = texts.into_iter().map(Into::into).collect();
             assert_eq!(decode(&body).unwrap().texts, texts, "{body}");
         }
         let named = decode(&json!({"content": "a", "model": "m"})).unwrap();
@@ -90,6 +90,8 @@ mod tests {
         for (body, field) in [
             (json!({}), "content"),
             (json!({"content": 1}), "content"),
+            (json!({"input": 1}), "input"),
+            (json!({"content": [1, {}]}), "content[1]"),
             (
                 json!({"content": "a", "embd_normalize": -1}),
                 "embd_normalize",

@@ -17,6 +17,7 @@ pub use completion_response::{CompletionContext, completion_response};
 pub use completion_stream::CompletionStream;
 pub use embedding::{EmbeddingRequest, decode_embedding, embedding_response};
 pub use infill::decode_infill;
+pub(crate) use prompts::inputs;
 pub use rerank::{RerankRequest, decode_rerank, rerank_response};
 pub use settings::default_settings;
 pub use tokens::{

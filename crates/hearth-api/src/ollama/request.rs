@@ -127,6 +127,7 @@ pub(super) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<Reques
                 lora,
                 logprobs,
                 constraint: fields.format.and_then(|format| format.0),
+                constraint_field: Some("format"),
                 thinking: fields.think.map(|think| think.0),
                 priority: fields.priority.map(|class| class.0).unwrap_or_default(),
                 overflow,

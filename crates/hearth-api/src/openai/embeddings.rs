@@ -1,22 +1,22 @@
 //! Embeddings.
 
-use hearth_proto::Failure;
+use hearth_proto::{EmbedInput, Failure};
 use serde::Deserialize;
 use serde::de::Error;
 
+use crate::llama_server::inputs;
 use crate::read::{object, read};
 use crate::scalars::{Text, Whole};
 use crate::shape::{Shape, deserialize_by_shape, refusal};
-use crate::texts::Texts;
 
 /// A decoded request for embeddings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmbeddingsRequest {
     /// One vector is wanted for each.
-    pub texts: Vec<String>,
+    pub texts: Vec<EmbedInput>,
     /// The model's name; empty for the default one.
     pub model: String,
-    /// The length of a vector; `None`: the model's.
+    /// The length of a vector, at least one; `None`: the model's.
     pub dimensions: Option<u32>,
     /// Whether vectors are sent in base64, of floats with the low byte first.
     pub as_base64: bool,
@@ -24,7 +24,6 @@ pub struct EmbeddingsRequest {
 
 #[derive(Debug, Deserialize)]
 struct EmbeddingsFields {
-    input: Option<Texts>,
     model: Option<Text>,
     encoding_format: Option<Encoding>,
     dimensions: Option<Whole>,
@@ -37,11 +36,14 @@ struct EmbeddingsFields {
 pub fn decode_embeddings(body: &[u8]) -> Result<EmbeddingsRequest, Failure> {
     let body = object(body)?;
     let fields: EmbeddingsFields = read(&body)?;
-    let missing = || Failure::invalid_field("input", Texts::WHAT);
+    let dimensions = fields.dimensions.map(Into::into);
+    if dimensions == Some(0) {
+        return Err(Failure::invalid_field("dimensions", "must be at least 1"));
+    }
     Ok(EmbeddingsRequest {
-        texts: fields.input.ok_or_else(missing)?.input()?,
+        texts: inputs("input", body.get("input"))?,
         model: fields.model.map(Into::into).unwrap_or_default(),
-        dimensions: fields.dimensions.map(Into::into),
+        dimensions,
         as_base64: fields.encoding_format.is_some_and(|e| e.as_base64),
     })
 }
@@ -97,13 +99,23 @@ mod tests {
 
     #[test]
     fn errors_name_the_field() {
-        use FailureKind::{InvalidArgs, NotSupported};
+        use FailureKind::InvalidArgs;
         for (body, kind, field) in [
             (json!({}), InvalidArgs, "input"),
             (json!({"input": 1}), InvalidArgs, "input"),
             (json!({"input": [null]}), InvalidArgs, "input[0]"),
-            (json!({"input": [1, 2]}), NotSupported, "input"),
-            (json!({"input": [[1], [2]]}), NotSupported, "input"),
+            (json!({"input": [1, 2.5]}), InvalidArgs, "input[1]"),
+            (
+                json!({"input": [[1], [-2, {}]]}),
+                InvalidArgs,
+                "input[1][1]",
+            ),
+            (json!({"input": [[1], []]}), InvalidArgs, "input[1]"),
+            (
+                json!({"input": "a", "dimensions": 0}),
+                InvalidArgs,
+                "dimensions",
+            ),
             (
                 json!({"input": "a", "encoding_format": "hex"}),
                 InvalidArgs,

@@ -54,8 +54,8 @@ pub(super) fn json_schema(schema: Value, is_strict: bool) -> Constraint {
 }
 
 impl FormatFields {
-    /// The constraint; at most one field may set one.
-    pub(super) fn constraint(self) -> Result<Option<Constraint>, Failure> {
+    /// The constraint and the field that sets it; at most one may.
+    pub(super) fn constraint(self) -> Result<Option<(&'static str, Constraint)>, Failure> {
         // llama.cpp's clients send an empty text for none.
         let text = |text: Option<Text>| text.map(|t| t.0).filter(|text| !text.is_empty());
         let format = self.response_format.map(|format| format.0.constraint());
@@ -82,10 +82,11 @@ impl FormatFields {
             ));
         }
         let is_open = self.additional_properties.is_some_and(|flag| flag.0);
-        Ok(Some(match constraint {
+        let constraint = match constraint {
             Constraint::LenientSchema(schema) if is_open => Constraint::OpenSchema(schema),
             other => other,
-        }))
+        };
+        Ok(Some((first, constraint)))
     }
 }
 
@@ -128,7 +129,14 @@ mod tests {
     use super::*;
 
     fn decode(body: &Value) -> Result<Option<Constraint>, Failure> {
-        crate::read::read::<FormatFields>(body.as_object().unwrap())?.constraint()
+        let fields: FormatFields = crate::read::read(body.as_object().unwrap())?;
+        let given = fields.constraint()?;
+        assert!(
+            given
+                .as_ref()
+                .is_none_or(|(field, _)| body.get(field).is_some())
+        );
+        Ok(given.map(|(_, constraint)| constraint))
     }
 
     #[test]

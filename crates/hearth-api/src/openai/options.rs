@@ -52,6 +52,7 @@ pub fn decode_options(body: &Map<String, Value>) -> Result<RequestOptions, Failu
     if max_tokens.is_some_and(|most| most.0 == 0) {
         return Err(Failure::invalid_field("max_tokens", "must be at least 1"));
     }
+    let (constraint_field, constraint) = format.constraint()?.unzip();
     let ignore_eos = shared.ignore_eos.map(Into::into);
     let sampling = Sampling {
         top_k: fields.top_k.map(Into::into),
@@ -71,7 +72,8 @@ pub fn decode_options(body: &Map<String, Value>) -> Result<RequestOptions, Failu
         overflow: fields.truncation.map(|truncation| truncation.0),
         reproducible: fields.reproducible.map(Into::into),
         cache_prompt: fields.cache_prompt.map(Into::into),
-        constraint: format.constraint()?,
+        constraint,
+        constraint_field,
         thinking: fields.reasoning_effort.map(|effort| effort.0),
         reasoning_budget: fields.reasoning_budget.map(Into::into),
         chat_template_kwargs: fields.chat_template_kwargs.map(|kwargs| kwargs.0),

@@ -9,7 +9,7 @@ use super::messages::{Messages, messages};
 use super::options::decode_options;
 use super::tools::Tools;
 use crate::read::{object, read};
-use crate::scalars::{Flag, Whole};
+use crate::scalars::{Flag, Integer, Whole};
 use crate::timings::{Reports, reports};
 
 /// OpenAI's own limit.
@@ -64,6 +64,8 @@ struct ResponseFields {
     n: Option<Whole>,
     stream: Option<Flag>,
     stream_options: Option<Value>,
+    /// llama-server's bound on the time of an answer; none at 0 and below.
+    t_max_predict_ms: Option<Integer>,
 }
 
 /// Decodes a chat-completions request.
@@ -103,12 +105,15 @@ pub(crate) fn common(body: &Map<String, Value>, prompt: Prompt) -> Result<ChatRe
         ));
     }
     let usage = fields.stream_options.as_ref().map(|o| &o["include_usage"]);
+    let mut submission = decode_options(body)?.submission(prompt);
+    let most_ms = fields.t_max_predict_ms.filter(|ms| ms.0 > 0);
+    submission.request.predict_ms = most_ms.map(|ms| u32::try_from(ms.0).unwrap_or(u32::MAX));
     Ok(ChatRequest {
         n,
         stream: fields.stream.is_some_and(Into::into),
         include_usage: usage == Some(&Value::Bool(true)),
         reports: reports(body)?,
-        submission: decode_options(body)?.submission(prompt),
+        submission,
     })
 }
 

@@ -13,7 +13,7 @@ fn answers_go_on_between_two_texts() {
     for id in 10..20 {
         engine.send(&Command::Embed {
             id: RequestId(id),
-            text: "a".into(),
+            input: "a".into(),
             truncate: false,
         });
     }

@@ -5,6 +5,7 @@ use hearth_proto::{Failure, PromptPart};
 use super::{check_count, check_length, tokens_of};
 use crate::backend::{Backend, Token};
 use crate::chat::ChatLayer;
+use crate::texts::check_known;
 
 /// The tokens of a prompt.
 ///
@@ -17,8 +18,6 @@ pub(super) fn tokens(
     parts: &[PromptPart],
     context: u32,
 ) -> Result<Vec<Token>, Failure> {
-    let vocabulary = backend.info().vocab_size;
-    let is_known = |token: &&Token| u32::try_from(**token).is_ok_and(|token| token < vocabulary);
     let mut tokens = Vec::new();
     for (at, part) in parts.iter().enumerate() {
         match part {
@@ -30,16 +29,8 @@ pub(super) fn tokens(
                 });
             }
             PromptPart::Tokens(more) => {
-                if let Some(token) = more.iter().find(|token| !is_known(token)) {
-                    return Err(Failure::invalid_field(
-                        "prompt",
-                        format_args!(
-                            "contains {token}, which is no token of this model: they are from 0 \
-                             to {}",
-                            vocabulary.saturating_sub(1)
-                        ),
-                    ));
-                }
+                check_known(backend, more)
+                    .map_err(|what| Failure::invalid_field("prompt", what))?;
                 tokens.extend(more);
             }
         }

@@ -7,7 +7,7 @@ use crate::harness::{Engine, chat, load, tiny_model};
 fn embed(engine: &mut Engine, text: &str) -> (Vec<f32>, u32) {
     engine.send(&Command::Embed {
         id: RequestId(1),
-        text: text.into(),
+        input: text.into(),
         truncate: false,
     });
     match engine.next() {
@@ -53,7 +53,7 @@ fn what_cannot_be_embedded_is_refused() {
     ] {
         engine.send(&Command::Embed {
             id: RequestId(1),
-            text: text.into(),
+            input: text.into(),
             truncate: false,
         });
         match engine.next() {
@@ -72,7 +72,7 @@ fn the_end_of_a_long_text_may_be_left_out() {
     let mut embedded = |text: String| {
         engine.send(&Command::Embed {
             id: RequestId(1),
-            text,
+            input: text.into(),
             truncate: true,
         });
         match engine.next() {

@@ -13,7 +13,7 @@ use crate::harness::{Engine, chat, load, request, tiny_model};
 fn embed(engine: &mut Engine, text: &str) -> Result<Vec<f32>, FailureKind> {
     engine.send(&Command::Embed {
         id: RequestId(1),
-        text: text.into(),
+        input: text.into(),
         truncate: false,
     });
     match engine.next() {

@@ -158,7 +158,7 @@ impl Case {
             let text = "a".repeat(PROMPT);
             engine.send(&Command::Embed {
                 id: RequestId(99),
-                text,
+                input: text.into(),
                 truncate: false,
             });
             let made = engine.until(|e| matches!(e, Event::Embedded { .. } | Event::Failed { .. }));

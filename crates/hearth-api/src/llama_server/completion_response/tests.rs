@@ -16,6 +16,7 @@ pub(in crate::llama_server) fn context(max_tokens: Option<u32>) -> CompletionCon
     CompletionContext {
         prompt: "p".into(),
         max_tokens,
+        is_timed: false,
     }
 }
 
@@ -47,8 +48,8 @@ fn fields_are_those_of_llama_server() {
             "cache_n": 6,
             "prompt_n": 4, "prompt_ms": 8.0, "prompt_per_token_ms": 2.0,
             "prompt_per_second": 500.0,
-            "predicted_n": 4, "predicted_ms": 16.0, "predicted_per_token_ms": 4.0,
-            "predicted_per_second": 250.0,
+            "predicted_n": 4, "predicted_ms": 16.0, "predicted_per_token_ms": 16.0 / 3.0,
+            "predicted_per_second": 187.5,
         },
     });
     assert_eq!(told, expected);

@@ -86,6 +86,7 @@ pub fn decode_responses(body: &[u8]) -> Result<ResponsesRequest, Failure> {
     let options = RequestOptions {
         max_tokens: fields.max_output_tokens.map(Into::into),
         constraint: format.map(|f| f.0.constraint()).transpose()?.flatten(),
+        constraint_field: Some("text.format"),
         thinking: effort.map(|effort| effort.0),
         // All others mean the same as in a chat.
         ..decode_options(&body)?
