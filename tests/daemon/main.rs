@@ -30,6 +30,7 @@ mod keep;
 mod keep_alive;
 mod limits;
 mod llama_server;
+mod mcp;
 mod memory;
 #[path = "../common/not_checked.rs"]
 mod not_checked;

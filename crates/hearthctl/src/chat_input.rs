@@ -19,8 +19,8 @@ const PROMPT: &str = "> ";
 pub enum ChatInput {
     /// A terminal, with history.
     Editor {
-        /// Reads and edits lines.
-        editor: Box<DefaultEditor>,
+        /// Reads and edits lines; absent while a thread does.
+        editor: Option<Box<DefaultEditor>>,
         /// File of the history, if there is one.
         history: Option<PathBuf>,
     },
@@ -41,7 +41,7 @@ impl ChatInput {
             let _ = editor.load_history(path);
         }
         Ok(Self::Editor {
-            editor: Box::new(editor),
+            editor: Some(Box::new(editor)),
             history,
         })
     }
@@ -54,11 +54,10 @@ impl ChatInput {
     /// The next line; `None` at the end (Ctrl-D).
     pub async fn next(&mut self) -> Result<Option<String>> {
         match self {
-            // Blocks the whole client, which has nothing else to do.
             Self::Editor { editor, .. } => loop {
-                match editor.readline(PROMPT) {
+                match read(editor, PROMPT.to_owned()).await? {
                     Ok(line) => {
-                        if !line.trim().is_empty() {
+                        if let Some(editor) = editor.as_mut().filter(|_| !line.trim().is_empty()) {
                             let _ = editor.add_history_entry(&line);
                         }
                         return Ok(Some(line));
@@ -79,12 +78,41 @@ impl ChatInput {
             },
         }
     }
+
+    /// The answer to a question, which does not enter the history; `None` for Ctrl-C and
+    /// Ctrl-D, and without a terminal.
+    pub async fn ask(&mut self, question: String) -> Result<Option<String>> {
+        let Self::Editor { editor, .. } = self else {
+            return Ok(None);
+        };
+        match read(editor, question).await? {
+            Ok(line) => Ok(Some(line)),
+            Err(ReadlineError::Interrupted | ReadlineError::Eof) => Ok(None),
+            Err(e) => Err(terminal(&e)),
+        }
+    }
+}
+
+/// Reads a line on a thread of its own, because servers with tools talk meanwhile.
+async fn read(
+    editor: &mut Option<Box<DefaultEditor>>,
+    prompt: String,
+) -> Result<std::result::Result<String, ReadlineError>> {
+    let gone = || CtlError::Output(io::Error::other("the terminal is in use"));
+    let mut own = editor.take().ok_or_else(gone)?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let line = own.readline(&prompt);
+        (own, line)
+    });
+    let (own, line) = reading.await.map_err(|_| gone())?;
+    *editor = Some(own);
+    Ok(line)
 }
 
 impl Drop for ChatInput {
     fn drop(&mut self) {
         if let Self::Editor {
-            editor,
+            editor: Some(editor),
             history: Some(path),
         } = self
         {

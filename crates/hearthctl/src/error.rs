@@ -74,6 +74,9 @@ pub enum CtlError {
         /// For the user.
         message: String,
     },
+    /// A server with tools for a chat failed.
+    #[error("{0}")]
+    McpServer(String),
     /// The service sent something that this client does not understand.
     #[error("{0}\nDo hearthctl and the running hearthd have the same version?")]
     Unexpected(String),
@@ -127,6 +130,7 @@ impl CtlError {
             | Self::Unexpected(_)
             | Self::Other { .. }
             | Self::UnknownObject(_)
+            | Self::McpServer(_)
             | Self::Result { .. } => 1,
             Self::Service { kind, .. } => match kind {
                 FailureKind::ModelNotFound
@@ -159,6 +163,7 @@ impl CtlError {
             },
             Self::Interrupted => "Interrupted",
             Self::Output(_) | Self::File { .. } => "Io",
+            Self::McpServer(_) => "McpServer",
             Self::Unexpected(_) => "Unexpected",
         };
         json!({

@@ -26,6 +26,7 @@ mod global;
 mod import;
 mod input;
 mod jobs;
+mod mcp;
 mod models;
 mod output;
 mod prewarm;

@@ -32,6 +32,9 @@ pub struct RequestArgs {
     /// printed, not run.
     #[arg(long, value_name = "FILE", value_parser = json_file)]
     pub tools: Option<Value>,
+    /// Whether tools may be called, if the request says so.
+    #[arg(skip)]
+    pub tool_choice: Option<&'static str>,
     /// Answer with JSON that is valid against the JSON schema in this file.
     #[arg(long, value_name = "FILE", value_parser = json_file, conflicts_with = "regex")]
     pub schema: Option<Value>,

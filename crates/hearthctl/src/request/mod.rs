@@ -13,12 +13,14 @@ pub use sampling::SamplingArgs;
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
-    /// `user` or `assistant`.
+    /// `user`, `assistant` or `tool`.
     pub role: &'static str,
     /// The text.
     pub content: String,
     /// Tool calls of the model, in OpenAI's format.
     pub calls: Vec<Value>,
+    /// The call that a message of a tool is the result of.
+    pub call_id: Option<String>,
 }
 
 impl Turn {
@@ -28,6 +30,7 @@ impl Turn {
             role: "user",
             content: content.into(),
             calls: Vec::new(),
+            call_id: None,
         }
     }
 
@@ -37,6 +40,17 @@ impl Turn {
             role: "assistant",
             content: content.to_owned(),
             calls,
+            call_id: None,
+        }
+    }
+
+    /// The result of a tool call.
+    pub fn tool(call_id: &str, content: &str) -> Self {
+        Self {
+            role: "tool",
+            content: content.to_owned(),
+            calls: Vec::new(),
+            call_id: Some(call_id.to_owned()),
         }
     }
 }
@@ -51,6 +65,9 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
         let mut message = json!({ "role": turn.role, "content": turn.content });
         if !turn.calls.is_empty() {
             message["tool_calls"] = turn.calls.as_slice().into();
+        }
+        if let Some(id) = &turn.call_id {
+            message["tool_call_id"] = id.as_str().into();
         }
         message
     });
@@ -75,6 +92,9 @@ pub fn chat(turns: &[Turn], args: &RequestArgs) -> String {
     args.sampling.add_to(&mut request);
     if let Some(tools) = &args.tools {
         request.insert("tools".into(), tools.clone());
+    }
+    if let Some(choice) = args.tool_choice {
+        request.insert("tool_choice".into(), choice.into());
     }
     if let Some(schema) = &args.schema {
         request.insert("json_schema".into(), schema.clone());
@@ -123,19 +143,25 @@ mod tests {
                 seed: Some(7),
             },
             tools: Some(json!([{"type": "function", "function": {"name": "f"}}])),
+            tool_choice: Some("none"),
             schema: Some(json!({"type": "integer"})),
             regex: Some("a+".into()),
         };
         let turns = [
             Turn::user("a"),
             Turn::assistant("b", vec![json!({"id": "1"})]),
-            Turn::user("c"),
+            Turn::tool("1", "result"),
         ];
         let request: Value = serde_json::from_str(&chat(&turns, &args)).unwrap();
         assert_eq!(request["messages"][0]["role"], "system");
         assert_eq!(request["messages"][2]["role"], "assistant");
         assert_eq!(request["messages"][2]["tool_calls"][0]["id"], "1");
         assert!(request["messages"][1]["tool_calls"].is_null());
+        assert_eq!(
+            request["messages"][3],
+            json!({"role": "tool", "content": "result", "tool_call_id": "1"})
+        );
+        assert_eq!(request["tool_choice"], "none");
         assert_eq!(request["tools"][0]["function"]["name"], "f");
         assert_eq!(request["model"], "m");
         assert_eq!(request["max_tokens"], 5);
