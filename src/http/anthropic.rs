@@ -246,5 +246,11 @@ mod tests {
         for path in ["/v1/messagesx", "/v1/models", "/api/chat"] {
             assert!(!has_path(path), "{path}");
         }
+        for path in ["/v1/models", "/v1/models/x", "/models"] {
+            assert!(is_model_list(path), "{path}");
+        }
+        for path in ["/v1/modelsx", "/v1/chat/completions", "/v1", "/"] {
+            assert!(!is_model_list(path), "{path}");
+        }
     }
 }

@@ -81,6 +81,7 @@ preload = true
 "gpt-3.5-turbo-instruct" = "$1"
 "codellama70b" = "$1"
 "gpt-4.1" = "$1"
+"test" = "$1"
 "text-embedding-3-small" = "$(basename "$minilm" .gguf)"
 
 [engine]

@@ -21,7 +21,7 @@ STAND_INS = {
     "wget.py": "def download(url, out):\n    raise RuntimeError(f'not fetched: {url}')\n",
 }
 # Seconds for the tests of a file.
-TIMEOUT = 600
+TIMEOUT = 1800
 
 
 def read(table):

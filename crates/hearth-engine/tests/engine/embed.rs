@@ -1,6 +1,6 @@
 //! Embeddings, with random weights.
 
-use hearth_proto::{Command, Event, FailureKind, RequestId};
+use hearth_proto::{Command, EmbedInput, Event, FailureKind, PromptPart, RequestId};
 
 use crate::harness::{Engine, chat, load, tiny_model};
 
@@ -90,4 +90,54 @@ fn the_end_of_a_long_text_may_be_left_out() {
     // What is left out does not matter, however much it is.
     let (same, _) = embedded(format!("A lamp{}", "x".repeat(3_000_000)));
     assert!(cosine(&cut, &same) > 0.9999);
+}
+
+#[test]
+fn tokens_are_embedded_as_they_are() {
+    let mut engine = Engine::with_model(tiny_model());
+    let text = "A lamp";
+    engine.send(&Command::Tokenize {
+        id: RequestId(1),
+        text: text.into(),
+        bos: true,
+        plain: false,
+        pieces: false,
+    });
+    let Event::Tokenized { tokens, .. } = engine.next() else {
+        panic!("no tokens")
+    };
+    let mut embedded = |parts: Vec<PromptPart>, truncate| {
+        engine.send(&Command::Embed {
+            id: RequestId(1),
+            input: EmbedInput(parts),
+            truncate,
+        });
+        match engine.next() {
+            Event::Embedded {
+                embedding, tokens, ..
+            } => Ok((embedding, tokens)),
+            Event::Failed { failure, .. } => Err(failure.kind),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (of_text, count) = embedded(vec![text.into()], false).unwrap();
+    assert_eq!(count as usize, tokens.len());
+    let whole = PromptPart::Tokens(tokens.clone());
+    let rest = PromptPart::Tokens(tokens[2..].to_vec());
+    let halves = vec![PromptPart::Tokens(tokens[..2].to_vec()), rest];
+    for parts in [vec![whole], halves] {
+        let (vector, count) = embedded(parts, false).unwrap();
+        assert_eq!(count as usize, tokens.len());
+        assert!(cosine(&vector, &of_text) > 0.99999);
+    }
+    for (list, truncate, result) in [
+        (vec![], false, Err(FailureKind::InvalidArgs)),
+        (vec![-1], false, Err(FailureKind::InvalidArgs)),
+        (vec![1, i32::MAX], true, Err(FailureKind::InvalidArgs)),
+        (vec![1; 3000], false, Err(FailureKind::ContextTooLong)),
+        (vec![1; 3000], true, Ok(LONGEST)),
+    ] {
+        let made = embedded(vec![PromptPart::Tokens(list)], truncate);
+        assert_eq!(made.map(|(_, count)| count), result);
+    }
 }
