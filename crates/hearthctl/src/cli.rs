@@ -43,7 +43,8 @@ Exit codes:
   6    a download failed: no network, or the server refuses
   130  interrupted (Ctrl-C)
 
-With --json, a failure is a document too, on the last line of standard output:
+The form of the output with --json is described in hearthctl-json(5); --json=1 asks for
+version 1 of it. A failure is a document too, on the last line of standard output:
   {\"error\":{\"kind\":\"QueueFull\",\"message\":\"...\",\"exit_code\":5}}";
 
 /// Control and query hearthd, the local language model service.
