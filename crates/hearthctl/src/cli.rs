@@ -64,6 +64,12 @@ pub enum Command {
     /// Answer one prompt and print the answer as it is generated.
     Generate(GenerateArgs),
     /// Hold a conversation: interactive, or one message per line from a pipe.
+    ///
+    /// With --mcp the model can call tools of MCP servers (Model Context Protocol), which
+    /// are started as the calling user and end with the chat. FILE has the form that other
+    /// clients use: `{"mcpServers": {"NAME": {"command": "...", "args": [...],
+    /// "env": {...}}}}`, with the optional entries `cwd`, `disabled` and `alwaysAllow`, a
+    /// list of tools that need no confirmation.
     Chat(ChatArgs),
     /// Show the state of the service and what limits it.
     Status(StatusArgs),
