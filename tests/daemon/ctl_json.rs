@@ -93,7 +93,8 @@ fn every_command_prints_what_its_schema_describes() {
 fn requests_and_jobs() {
     let daemon = Daemon::real();
     check(&daemon, "status", &[]);
-    check(&daemon, "load", &[MODEL]);
+    let loaded = check(&daemon, "load", &[MODEL]);
+    assert!(loaded[0]["context_size"].as_u64() > Some(0), "{loaded:?}");
     let events = check(&daemon, "generate", &[QUESTION]);
     assert_eq!(events.last().unwrap()["type"], "finished");
     let whole = check(&daemon, "generate", &["--no-stream", QUESTION]);

@@ -53,9 +53,14 @@ pub async fn load(bus: &Bus, json: bool, name: Option<&str>) -> Result {
     let model = Some(name).filter(|name| !name.is_empty());
     let model = model.unwrap_or(text(&status, "Model"));
     if json {
-        // An alias has no object.
-        let properties = bus.model_properties(model).await.unwrap_or(status.clone());
-        let context = number(&properties, "ContextSize");
+        // The model's own object learns of the end of a load a moment later.
+        let mut context = number(&status, "ContextSize");
+        if text(&status, "Model") != model {
+            // An alias has no object.
+            if let Ok(properties) = bus.model_properties(model).await {
+                context = number(&properties, "ContextSize");
+            }
+        }
         output::json(&json!({ "loaded": model, "context_size": context }))
     } else {
         output::note(&format!("{model} is ready"));
