@@ -51,6 +51,7 @@ done <<'LIST'
 644 usr/share/dbus-1/system-services/org.hearthd.Inference1.service
 644 usr/share/man/man1/hearthctl.1.gz
 644 usr/share/polkit-1/actions/org.hearthd.policy
+644 usr/share/man/man5/hearthctl-json.5.gz
 644 usr/share/man/man5/org.hearthd.Inference1.5.gz
 644 usr/share/man/man8/hearthd.8.gz
 644 usr/share/man/man8/hearth-engine.8.gz

@@ -6,7 +6,7 @@ use hearth_proto::{ModelKind, Use};
 use super::Daemon;
 use crate::clock::unix_seconds;
 use crate::engines::{PoolStatus, ResidentModel};
-use crate::models::StoredModel;
+use crate::models::{ModelIndex, StoredModel};
 
 /// What is done with a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,15 +72,26 @@ impl Daemon {
     /// The installed models and their states, as last listed.
     pub fn model_states(&self) -> Vec<ModelStatus> {
         let (index, pool) = (self.store.index(), self.pool.status());
-        let states = index.models().iter().map(|model| {
-            let resident = pool.get(&model.name);
-            let mut status = status(model, resident, &pool, self.pool.holds(&model.name));
-            let projector = index.projector_of(model).header();
-            status.tasks.extend(projector.vision.then_some("vision"));
-            status.tasks.extend(projector.audio.then_some("audio"));
-            status
-        });
-        states.collect()
+        let models = index.models().iter();
+        models
+            .map(|model| self.state_of(model, &index, &pool))
+            .collect()
+    }
+
+    /// One installed model and its state; `None` if it is not installed.
+    pub fn model_state(&self, name: &str) -> Option<ModelStatus> {
+        let (index, pool) = (self.store.index(), self.pool.status());
+        let model = index.models().iter().find(|model| model.name == name)?;
+        Some(self.state_of(model, &index, &pool))
+    }
+
+    fn state_of(&self, model: &StoredModel, index: &ModelIndex, pool: &PoolStatus) -> ModelStatus {
+        let resident = pool.get(&model.name);
+        let mut status = status(model, resident, pool, self.pool.holds(&model.name));
+        let projector = index.projector_of(model).header();
+        status.tasks.extend(projector.vision.then_some("vision"));
+        status.tasks.extend(projector.audio.then_some("audio"));
+        status
     }
 
     /// When a model was last used, in seconds since 1970; `None` if it is not in memory.

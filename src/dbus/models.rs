@@ -30,7 +30,17 @@ const NOT_LOADED: &str = "the model is not loaded";
 pub(super) struct Model {
     daemon: Daemon,
     callers: Callers,
-    status: ModelStatus,
+    /// As last announced.
+    announced: ModelStatus,
+}
+
+impl Model {
+    /// Its state now: a caller that has just loaded it, or holds it, looks for that. Once it is
+    /// no longer installed, the last one.
+    fn status(&self) -> ModelStatus {
+        let now = self.daemon.model_state(&self.announced.name);
+        now.unwrap_or_else(|| self.announced.clone())
+    }
 }
 
 #[interface(name = "org.hearthd.Inference1.Model")]
@@ -45,7 +55,7 @@ impl Model {
         options::check(&options, &[])?;
         let peer = self.callers.identify(&header, connection).await?;
         polkit::check(&peer, &header, connection, Action::LoadModel).await?;
-        let model = ModelRef::named(&self.status.name);
+        let model = ModelRef::named(&self.announced.name);
         Ok(self.daemon.pool.load(&peer.caller, &model).await?)
     }
 
@@ -59,69 +69,69 @@ impl Model {
         options::check(&options, &[])?;
         let peer = self.callers.identify(&header, connection).await?;
         polkit::check(&peer, &header, connection, Action::UnloadModel).await?;
-        let name = Some(self.status.name.as_str());
+        let name = Some(self.announced.name.as_str());
         Ok(self.daemon.pool.unload(&peer.caller, name).await?)
     }
 
     /// The name, as in requests.
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> &str {
-        &self.status.name
+        &self.announced.name
     }
 
     /// unloaded, waiting (for room), loading, ready or unloading.
     #[zbus(property)]
     fn state(&self) -> &'static str {
-        self.status.state.as_str()
+        self.status().state.as_str()
     }
 
     /// Size of the file in bytes.
     #[zbus(property)]
     fn size_bytes(&self) -> u64 {
-        self.status.size_bytes
+        self.status().size_bytes
     }
 
     /// The memory that it may take, by the estimate; 0 if it is not in memory.
     #[zbus(property)]
     fn memory_bytes(&self) -> u64 {
-        self.status.memory_bytes
+        self.status().memory_bytes
     }
 
     /// Context in tokens. Absent until it has been loaded.
     #[zbus(property)]
     fn context_size(&self) -> fdo::Result<u32> {
-        present(context_size(&self.status), NOT_LOADED)
+        present(context_size(&self.status()), NOT_LOADED)
     }
 
     /// What it can be asked for: chat, completion, embedding, rerank, and what messages may
     /// contain: vision, audio. Empty if that is unknown.
     #[zbus(property)]
-    fn tasks(&self) -> Vec<&str> {
-        self.status.tasks.clone()
+    fn tasks(&self) -> Vec<&'static str> {
+        self.status().tasks
     }
 
     /// The draft model that is in memory with it; empty without one.
     #[zbus(property)]
-    fn draft(&self) -> &str {
-        &self.status.draft
+    fn draft(&self) -> String {
+        self.status().draft
     }
 
     /// What keeps it in memory: `owner` (s), `reason` (s; absent if none was given), and
     /// `seconds_left` (t; absent if it stays until it is released).
     #[zbus(property)]
     fn holds(&self) -> Vec<HashMap<&'static str, Variant<'static>>> {
-        // As it is now: who has just taken an inhibitor looks for it.
-        let (now, holds) = (
-            self.daemon.uptime(),
-            self.daemon.pool.holds(&self.status.name),
-        );
-        holds.iter().map(|shown| hold(shown, now)).collect()
+        let now = self.daemon.uptime();
+        let holds = self.status().holds.into_iter();
+        holds.map(|shown| hold(&shown, now)).collect()
     }
 
     /// When it was last used, in seconds since 1970. Absent if it is not in memory.
     #[zbus(property(emits_changed_signal = "false"))]
     fn last_use(&self) -> fdo::Result<u64> {
-        present(self.daemon.last_use_unix_s(&self.status.name), NOT_LOADED)
+        present(
+            self.daemon.last_use_unix_s(&self.announced.name),
+            NOT_LOADED,
+        )
     }
 }
 
@@ -193,7 +203,7 @@ impl Objects {
         let model = Model {
             daemon: self.daemon.clone(),
             callers: self.callers.clone(),
-            status,
+            announced: status,
         };
         self.server.at(&path, model).await?;
         let interface = self.server.interface::<_, Model>(&path).await?;
@@ -202,15 +212,15 @@ impl Objects {
     }
 }
 
-/// Shows a model's new state, and emits PropertiesChanged for what differs.
+/// Emits PropertiesChanged for what differs from the state that was last announced.
 async fn show(interface: &InterfaceRef<Model>, status: ModelStatus) -> zbus::Result<()> {
     let mut model = interface.get_mut().await;
-    if model.status == status {
+    if model.announced == status {
         return Ok(());
     }
-    let old = std::mem::replace(&mut model.status, status);
+    let old = std::mem::replace(&mut model.announced, status);
     let mut changed = Changed::default();
-    let (new, holds) = (&model.status, model.holds());
+    let (new, holds) = (&model.announced, model.holds());
     changed.add("State", (&old.state, &new.state), |state| {
         text(state.as_str())
     });

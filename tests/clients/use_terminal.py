@@ -9,14 +9,22 @@ import os
 import pathlib
 import pty
 import select
+import signal
 import sys
+import termios
 import time
 
 folder, command = pathlib.Path(sys.argv[1]), sys.argv[2:]
-pid, terminal = pty.fork()
-if pid == 0:
-    os.execvp(command[0], command)
-seen = ""
+
+
+def start():
+    """Starts a chat in a new terminal."""
+    global pid, terminal, seen
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp(command[0], command)
+    seen = ""
+    expect("/help lists", "> ")
 
 
 def expect(*parts):
@@ -34,8 +42,26 @@ def expect(*parts):
         seen = seen.split(part, 1)[1]
 
 
+def until(what):
+    """Waits for a condition."""
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.02)
+
+
 def send(text):
     os.write(terminal, text.encode())
+
+
+def end():
+    """Waits for the end; returns the exit code."""
+    while True:
+        try:
+            os.read(terminal, 65536)
+        except OSError:
+            break
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def call(name, arguments="{}"):
@@ -43,7 +69,7 @@ def call(name, arguments="{}"):
 
 
 kitchen = '{"room": "kitchen"}'
-expect("/help lists", "> ")
+start()
 send("/tools\r")
 expect("home__get_temperature  Reads the thermometer of a room.", "> ")
 # Not the y of a word, nor an empty line.
@@ -76,18 +102,22 @@ expect("home__get_temperature (allowed)", "> ")
 call("wait")
 expect("n no: ")
 send("y\r")
-while not (folder / "waiting").exists():
-    time.sleep(0.02)
+until((folder / "waiting").exists)
 send("\x03")
 expect("was cancelled", "The user cancelled this call", "> ")
-while not (folder / "cancelled").exists():
-    time.sleep(0.02)
+until((folder / "cancelled").exists)
 
 send("/clear\r")
 expect("conversation deleted", "> ")
 send("Bye\r")
 expect("Bye", "Bye", "> ")
 send("\x04")
-_, status = os.waitpid(pid, 0)
-assert os.waitstatus_to_exitcode(status) == 0, status
+assert end() == 0
+
+# A signal while the editor reads ends the chat and leaves the terminal usable.
+start()
+os.kill(pid, signal.SIGTERM)
+expect("\x1b[?2004l")
+until(lambda: termios.tcgetattr(terminal)[3] & termios.ECHO)
+assert end() == 130
 print("ok")

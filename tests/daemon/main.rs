@@ -15,6 +15,7 @@ mod busctl;
 mod client;
 mod clients;
 mod connections;
+mod ctl_json;
 mod dbus;
 mod embed;
 #[path = "../common/executables.rs"]

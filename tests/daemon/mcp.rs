@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use crate::clients::{PYTHON, expect_ok};
+use crate::ctl_json::validate;
 use crate::harness::{Daemon, Engine, Setup, hearthctl, ok, root, text, until};
 use crate::real_models::real_model;
 
@@ -61,15 +62,6 @@ fn chat(daemon: &Daemon, args: &[&str], lines: &str) -> Output {
     let all = text(&output.stdout) + &text(&output.stderr);
     assert!(!all.contains(SECRET), "{all}");
     output
-}
-
-/// The lines of `--json`.
-fn events(output: &Output) -> Vec<Value> {
-    let lines = ok(output);
-    let lines = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap());
-    lines.collect()
 }
 
 /// The server that a chat started has ended.
@@ -141,7 +133,8 @@ fn json_has_the_results_and_they_are_bounded() {
         "1000",
     ];
     let output = chat(&daemon, &args, &lines.join("\n"));
-    let events = events(&output);
+    ok(&output);
+    let events = validate("chat", &output);
     let calls: Vec<&Value> = events.iter().filter(|e| e["type"] == "tool_call").collect();
     let results: Vec<&Value> = events
         .iter()
@@ -278,7 +271,8 @@ fn a_real_model_calls_a_tool_and_gets_its_result() {
     ];
     let question = "How warm is it in the kitchen? Read the thermometer.\n";
     let output = chat(&daemon, &args, question);
-    let events = events(&output);
+    ok(&output);
+    let events = validate("chat", &output);
     let of = |kind: &'static str| events.iter().filter(move |e| e["type"] == kind);
     let call = of("tool_call").next().expect("a call");
     assert_eq!(call["name"], "home__get_temperature", "{call}");

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::json;
 
+use crate::ctl_json::validate;
 use crate::harness::{Daemon, error, ok};
 
 #[path = "../../crates/hearthctl/tests/pull/models.rs"]
@@ -86,7 +87,8 @@ fn a_pulled_model_answers() {
         before + 1,
         "only the list was asked for"
     );
-    run(pull(&["--name", "mine"]));
+    let pulled = pull(&["--name", "mine", "--json"]).output().unwrap();
+    assert_eq!(validate("pull", &pulled)[0]["imported"], "mine");
     answers(&daemon, "mine");
 }
 

@@ -32,7 +32,7 @@ pub struct ChatArgs {
 pub async fn run(global: &Global, args: &ChatArgs) -> Result {
     let mut input = ChatInput::open()?;
     let bus = bus::connect(global).await?;
-    let toolbox = Toolbox::start(&args.mcp, global.json).await?;
+    let toolbox = Toolbox::start(&args.mcp, global.is_json()).await?;
     let mut request = args.request.clone();
     if let Some(toolbox) = &toolbox {
         request.tools = Some(toolbox.definitions());
@@ -41,7 +41,7 @@ pub async fn run(global: &Global, args: &ChatArgs) -> Result {
         bus,
         args: request,
         priority: args.priority.clone(),
-        mode: if global.json {
+        mode: if global.is_json() {
             OutputMode::Events
         } else {
             OutputMode::Text
@@ -54,7 +54,7 @@ pub async fn run(global: &Global, args: &ChatArgs) -> Result {
     if input.is_terminal() {
         output::note("/help lists the commands, Ctrl-D exits");
     }
-    let ended = chat.converse(&mut input, global.json).await;
+    let ended = chat.converse(&mut input, global.is_json()).await;
     if let Some(toolbox) = chat.toolbox.take() {
         toolbox.close().await;
     }

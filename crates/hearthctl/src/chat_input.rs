@@ -5,6 +5,7 @@ use std::io::{self, BufRead, IsTerminal};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use tokio::sync::mpsc;
@@ -14,6 +15,8 @@ use crate::output;
 
 /// Prompt of the editor.
 const PROMPT: &str = "> ";
+/// Turns off a mode of the terminal that the editor has turned on.
+const END_BRACKETED_PASTE: &str = "\x1b[?2004l\n";
 
 /// Source of the user's lines.
 pub enum ChatInput {
@@ -23,6 +26,8 @@ pub enum ChatInput {
         editor: Option<Box<DefaultEditor>>,
         /// File of the history, if there is one.
         history: Option<PathBuf>,
+        /// The terminal's settings outside the editor.
+        settings: Option<Termios>,
     },
     /// A pipe or file.
     Pipe(mpsc::Receiver<io::Result<String>>),
@@ -43,6 +48,7 @@ impl ChatInput {
         Ok(Self::Editor {
             editor: Some(Box::new(editor)),
             history,
+            settings: tcgetattr(io::stdin()).ok(),
         })
     }
 
@@ -111,13 +117,25 @@ async fn read(
 
 impl Drop for ChatInput {
     fn drop(&mut self) {
-        if let Self::Editor {
-            editor: Some(editor),
-            history: Some(path),
-        } = self
-        {
-            // A history that cannot be saved is not an error.
-            let _ = editor.save_history(path);
+        match self {
+            Self::Editor {
+                editor: Some(editor),
+                history: Some(path),
+                ..
+            } => {
+                // A history that cannot be saved is not an error.
+                let _ = editor.save_history(path);
+            }
+            // A signal ends the chat while the editor reads.
+            Self::Editor {
+                editor: None,
+                settings: Some(settings),
+                ..
+            } => {
+                let _ = output::write(END_BRACKETED_PASTE);
+                let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, settings);
+            }
+            _ => {}
         }
     }
 }

@@ -43,7 +43,8 @@ Exit codes:
   6    a download failed: no network, or the server refuses
   130  interrupted (Ctrl-C)
 
-With --json, a failure is a document too, on the last line of standard output:
+The form of the output with --json is described in hearthctl-json(5); --json=1 asks for
+version 1 of it. A failure is a document too, on the last line of standard output:
   {\"error\":{\"kind\":\"QueueFull\",\"message\":\"...\",\"exit_code\":5}}";
 
 /// Control and query hearthd, the local language model service.
@@ -63,6 +64,12 @@ pub enum Command {
     /// Answer one prompt and print the answer as it is generated.
     Generate(GenerateArgs),
     /// Hold a conversation: interactive, or one message per line from a pipe.
+    ///
+    /// With --mcp the model can call tools of MCP servers (Model Context Protocol), which
+    /// are started as the calling user and end with the chat. FILE has the form that other
+    /// clients use: `{"mcpServers": {"NAME": {"command": "...", "args": [...],
+    /// "env": {...}}}}`, with the optional entries `cwd`, `disabled` and `alwaysAllow`, a
+    /// list of tools that need no confirmation.
     Chat(ChatArgs),
     /// Show the state of the service and what limits it.
     Status(StatusArgs),

@@ -1,7 +1,10 @@
 //! Manual pages and shell completions, generated from the definition of the command line
-//! and from the introspection of the interface, so that they always agree.
+//! from the introspection of the interface and from the schemas of the output with
+//! `--json`, so that they always agree.
 
 mod interface;
+mod json;
+mod roff;
 
 use std::fs;
 use std::io;
@@ -15,8 +18,8 @@ use hearth_proto::bus::NAME;
 use crate::cli::Cli;
 use crate::error::{CtlError, Result};
 
-/// Writes `hearthctl.1`, a page for each visible command, and one for the D-Bus
-/// interface.
+/// Writes `hearthctl.1`, a page for each visible command, one for the output with `--json`,
+/// and one for the D-Bus interface.
 pub fn man(dir: &Path) -> Result {
     // The page of `help` would duplicate the others.
     let mut command = Cli::command().disable_help_subcommand(true);
@@ -25,8 +28,11 @@ pub fn man(dir: &Path) -> Result {
         page(dir, sub.clone())?;
     }
     page(dir, command)?;
-    let path = dir.join(format!("{NAME}.5"));
-    fs::write(&path, interface::page()).map_err(|e| failed(&path, e))
+    for (name, text) in [(NAME, interface::page()), ("hearthctl-json", json::page()?)] {
+        let path = dir.join(format!("{name}.5"));
+        fs::write(&path, text).map_err(|e| failed(&path, e))?;
+    }
+    Ok(())
 }
 
 /// Writes completions under the names that the shells expect, if these do not depend on

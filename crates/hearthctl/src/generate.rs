@@ -40,7 +40,7 @@ pub async fn run(global: &Global, args: &GenerateArgs) -> Result {
     let bus = bus::connect(global).await?;
     let request = request::chat(&[Turn::user(prompt)], &args.request);
     let options = request::options(&args.priority, &args.queue);
-    let mut answer = Answer::new(match (args.no_stream, global.json) {
+    let mut answer = Answer::new(match (args.no_stream, global.is_json()) {
         (true, _) => OutputMode::Nothing,
         (false, true) => OutputMode::Events,
         (false, false) => OutputMode::Text,
@@ -49,9 +49,10 @@ pub async fn run(global: &Global, args: &GenerateArgs) -> Result {
     answer.end_line()?;
     received?;
     if args.no_stream {
-        print_complete(&answer, global.json)?;
+        print_complete(&answer, global.is_json())?;
     }
-    let is_terminal = output::stdout_is_terminal() && output::stderr_is_terminal() && !global.json;
+    let is_terminal =
+        output::stdout_is_terminal() && output::stderr_is_terminal() && !global.is_json();
     if args.stats || is_terminal {
         output::note(&answer.stats());
     }
@@ -63,7 +64,7 @@ pub async fn count(global: &Global, text: Option<&str>) -> Result {
     let text = input::text(text, "text")?;
     let bus = bus::connect(global).await?;
     let tokens = bus.service.count_tokens(&text, &Options::new()).await?;
-    if global.json {
+    if global.is_json() {
         output::json(&json!({ "tokens": tokens }))
     } else {
         output::line(&tokens.to_string())
@@ -81,7 +82,7 @@ pub async fn embed(global: &Global, texts: &[String]) -> Result {
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let embedded = bus.service.embed_to_file(&texts, &Options::new()).await?;
     let vectors = vectors(embedded)?;
-    if global.json {
+    if global.is_json() {
         return output::json(&json!({ "embeddings": vectors }));
     }
     vectors

@@ -46,14 +46,14 @@ pub async fn submit(global: &Global, args: &SubmitArgs) -> Result {
     let path = bus.service.submit(&request, &options).await?;
     let id = path.as_str().strip_prefix(JOBS).unwrap_or(path.as_str());
     if args.wait {
-        if output::stderr_is_terminal() && !global.json {
+        if output::stderr_is_terminal() && !global.is_json() {
             output::note(&format!(
                 "job {id} continues after an interrupt: hearthctl result {id}"
             ));
         }
-        return result(&bus, global.json, id).await;
+        return result(&bus, global.is_json(), id).await;
     }
-    if global.json {
+    if global.is_json() {
         output::json(&json!({ "id": id, "job": path.as_str() }))
     } else {
         output::line(id)

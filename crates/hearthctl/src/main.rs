@@ -46,6 +46,7 @@ mod tune;
 mod upload;
 mod value;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage_error(&e),
     };
-    let json = cli.global.json;
+    let json = cli.global.is_json();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -88,7 +89,7 @@ async fn run(cli: Cli) -> Result {
 }
 
 async fn dispatch(cli: &Cli) -> Result {
-    let json = cli.global.json;
+    let json = cli.global.is_json();
     match &cli.command {
         Command::GenerateMan { dir } => return docs::man(dir),
         Command::GenerateCompletions { dir } => return docs::completions(dir),
@@ -149,7 +150,8 @@ async fn dispatch(cli: &Cli) -> Result {
 /// Shows help if it was requested, otherwise the error in the command line.
 fn usage_error(error: &clap::Error) -> ExitCode {
     // The options are not parsed, but the caller of `--json` expects JSON.
-    if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
+    let is_json = |arg: &OsStr| arg == "--json" || arg.as_encoded_bytes().starts_with(b"--json=");
+    if error.use_stderr() && std::env::args_os().any(|arg| is_json(&arg)) {
         let text = error.to_string();
         let text = text.trim().strip_prefix("error: ").unwrap_or(&text);
         return finish(Err(CtlError::Usage(text.to_owned())), true);

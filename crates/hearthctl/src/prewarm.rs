@@ -48,7 +48,7 @@ pub async fn run(global: &Global, args: &PrewarmArgs) -> Result {
     }
     let bus = bus::connect(global).await?;
     bus.service.prewarm(&system, &options).await?;
-    if global.json {
+    if global.is_json() {
         return output::json(&json!({ "queued": true }));
     }
     output::note("queued; it is computed when the service is idle");

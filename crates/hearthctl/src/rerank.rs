@@ -48,7 +48,7 @@ pub async fn run(global: &Global, args: &RerankArgs) -> Result {
         Some((at, score, *document))
     });
     let found: Vec<(u32, f64, &str)> = found.collect();
-    if global.json {
+    if global.is_json() {
         let results = found.iter().map(
             |(at, score, document)| json!({ "index": at, "score": score, "document": document }),
         );

@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 
 use hearth_proto::bus::{ERRORS, NAME, PATH};
 
+use super::roff::{escaped, paragraphs};
+
 /// The introspection files, with the path of the object below the main one.
 const INTERFACES: [(&str, &str); 7] = [
     (
@@ -182,37 +184,6 @@ fn attribute(line: &str, name: &str) -> String {
     value.unwrap_or_default().to_owned()
 }
 
-/// Text with blank lines between paragraphs; text in backticks becomes bold.
-fn paragraphs(page: &mut String, text: &str) {
-    for (n, paragraph) in text.trim().split("\n\n").enumerate() {
-        if n > 0 {
-            page.push_str(".PP\n");
-        }
-        for line in bold(&escaped(paragraph)).lines() {
-            // A dot or quote at the start of a line is a roff request.
-            if line.starts_with(['.', '\'']) {
-                page.push_str("\\&");
-            }
-            page.push_str(line);
-            page.push('\n');
-        }
-    }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\e").replace('-', "\\-")
-}
-
-fn bold(text: &str) -> String {
-    let mut parts = text.split('`');
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for (n, part) in parts.enumerate() {
-        out.push_str(if n % 2 == 0 { "\\fB" } else { "\\fR" });
-        out.push_str(part);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,12 +248,5 @@ mod tests {
         for (kind, meaning) in ERRORS {
             assert!(page.contains(&format!("\n.B {kind:?}\n")) && !meaning.is_empty());
         }
-    }
-
-    #[test]
-    fn text_is_escaped_for_roff() {
-        let mut out = String::new();
-        paragraphs(&mut out, "a-b `c` \\d\n.e\n'f\n\ng");
-        assert_eq!(out, "a\\-b \\fBc\\fR \\ed\n\\&.e\n\\&'f\n.PP\ng\n");
     }
 }

@@ -75,7 +75,7 @@ pub async fn run(global: &Global, args: &ImportArgs) -> Result {
     let projector = Projector::find(projector, &args.path)?;
     let name = args.name.clone().unwrap_or(found.name);
     let bus = bus::connect(global).await?;
-    let progress = Progress::new(&format!("importing {name}"), global.json);
+    let progress = Progress::new(&format!("importing {name}"), global.is_json());
     let file = match found.form {
         Form::Complete(file) => file,
         Form::Parts(files) => assemble::merged(&partial::folder()?, files, &progress).await?,
@@ -95,7 +95,7 @@ pub async fn run(global: &Global, args: &ImportArgs) -> Result {
         document["projector_bytes"] = with.into();
         note = format!("{note}, with its projector, {}", Bytes(with));
     }
-    done(global.json, &document, &note)
+    done(global.is_json(), &document, &note)
 }
 
 fn find(path: &Path, wanted: Option<&str>) -> Result<Found> {

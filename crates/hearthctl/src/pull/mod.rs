@@ -70,7 +70,7 @@ enum Target<'a> {
 
 /// `hearthctl pull`.
 pub async fn run(global: &Global, args: &PullArgs) -> Result {
-    let quiet = global.json;
+    let quiet = global.is_json();
     let (reference, catalogue_name) = resolve(&args.reference)?;
     // Checks before the download what would be refused after it.
     if let Some(output) = &args.output {

@@ -18,13 +18,17 @@ fn there_is_a_manual_page_for_every_command() {
         assert!(text.contains(".TH hearthctl"), "{page}");
         accepted("man", &["--warnings", "-l"], &path);
     }
-    // The only other page is that of the D-Bus interface.
+    // The other pages are those of the output with --json and of the D-Bus interface.
+    let json = dir.path().join("hearthctl-json.5");
+    let text = fs::read_to_string(&json).expect("the page of the output");
+    assert!(text.contains("\n.SS count\\-tokens\n"), "{text}");
+    accepted("man", &["--warnings", "-l"], &json);
     let interface = dir.path().join("org.hearthd.Inference1.5");
     let text = fs::read_to_string(&interface).expect("the interface's page");
     assert!(text.contains("\n.B OpenSession("), "{text}");
     accepted("man", &["--warnings", "-l"], &interface);
     let files = fs::read_dir(dir.path()).expect("the folder").count();
-    assert_eq!(files, pages.len() + 1, "no page for hidden commands");
+    assert_eq!(files, pages.len() + 2, "no page for hidden commands");
 }
 
 #[test]

@@ -76,6 +76,30 @@ fn wrong_usage_has_a_json_form_too() {
 }
 
 #[test]
+fn json_has_versions_and_an_unknown_one_is_refused() {
+    for args in [
+        &["simulate", "--json=1", "--list"][..],
+        &["--json=1", "simulate", "--list"],
+    ] {
+        let output = run(args);
+        assert!(stdout(&output).starts_with("[{\"name\""), "{args:?}");
+    }
+    let output = run(&["--json=2", "simulate", "--list"]);
+    let failure = failure(&output);
+    assert_eq!(
+        (&failure["kind"], output.status.code()),
+        (&"Usage".into(), Some(2))
+    );
+    let message = failure["message"].as_str().expect("a message");
+    assert!(
+        message.contains("--json") && message.contains("possible values: 1"),
+        "{message}"
+    );
+    // The value is part of the word: what follows is an argument.
+    assert_eq!(run(&["--json", "1"]).status.code(), Some(2));
+}
+
+#[test]
 fn an_unreachable_service_is_exit_code_3() {
     for args in [
         &["generate", "x"][..],
