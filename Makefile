@@ -35,6 +35,7 @@ test: ## run the tests of the workspace (others have targets of their own)
 	@packaging/setup-host.sh build test
 	@$(MAKE) --no-print-directory models
 	@tests/clients/setup.sh >/dev/null
+	@tests/clients/setup.sh frameworks >/dev/null
 	@tests/clients/npm/setup.sh >/dev/null
 	@tests/llama-cpp/run.sh --fetch
 	$(CARGO) test $(RELEASE) --workspace

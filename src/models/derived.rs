@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hearth_proto::{Failure, FailureKind, GenerateRequest, Lora, Message, Prompt, Sampling};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,10 @@ pub struct DerivedModel {
     pub sha256: String,
     pub(super) path: PathBuf,
     pub(super) size_bytes: u64,
+    /// Which file it was: each write makes a new one, also within one tick of the file
+    /// system's clock.
+    inode: u64,
+    modified: SystemTime,
 }
 
 /// The file.
@@ -159,10 +164,10 @@ fn describe(path: &Path, before: &[DerivedModel]) -> Option<DerivedModel> {
     let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     let modified = meta.modified().unwrap_or(UNIX_EPOCH);
     let modified_s = modified.duration_since(UNIX_EPOCH).ok()?.as_secs();
-    let size_bytes = meta.len();
-    let known = before
-        .iter()
-        .find(|d| d.path == path && (d.size_bytes, d.modified_s) == (size_bytes, modified_s));
+    let (size_bytes, inode) = (meta.len(), meta.ino());
+    let known = before.iter().find(|d| {
+        d.path == path && (d.inode, d.size_bytes, d.modified) == (inode, size_bytes, modified)
+    });
     if let Some(known) = known {
         return Some(known.clone());
     }
@@ -178,6 +183,8 @@ fn describe(path: &Path, before: &[DerivedModel]) -> Option<DerivedModel> {
         sha256,
         path: path.to_owned(),
         size_bytes,
+        inode,
+        modified,
     })
 }
 
@@ -260,6 +267,24 @@ mod tests {
             .iter()
             .map(|m| (m.role.as_str(), m.content.as_str()))
             .collect()
+    }
+
+    #[test]
+    fn settings_of_the_same_size_and_time_are_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path_of(folder.path(), "new");
+        let mut before = Vec::new();
+        for system in ["one", "two", "six"] {
+            let defaults = Defaults {
+                system: system.into(),
+                ..Defaults::default()
+            };
+            write(folder.path(), "new", "base", defaults).unwrap();
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(UNIX_EPOCH).unwrap();
+            before = scan(folder.path(), &before);
+            assert_eq!(before[0].defaults.system, system);
+        }
     }
 
     #[test]

@@ -61,6 +61,19 @@ def strict(schema):
             strict(part)
 
 
+def without_ignored(schema):
+    """Removes fields that may have any value: time spent on these finds nothing, and the tests
+    of compatibility have them."""
+    if isinstance(schema, dict):
+        for name in [name for name, of in schema.get("properties", {}).items() if of.get("$ref", "").endswith("#/Ignored")]:
+            del schema["properties"][name]
+        for part in schema.values():
+            without_ignored(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            without_ignored(part)
+
+
 def relocate(node, places):
     """Changes references to the places of the schemas in the combined file."""
     if isinstance(node, dict):
@@ -85,6 +98,7 @@ def description(model):
     for name, schemas in files.items():
         if name.endswith("answers.yaml"):
             strict(schemas)
+        without_ignored(schemas)
     requests = files["requests.yaml"]
     for schema in ("Model", "ModelId"):
         requests[schema]["anyOf"].insert(0, {"const": model})

@@ -1,7 +1,7 @@
 //! The official Python clients against the real daemon, over TCP and the Unix socket.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
@@ -9,11 +9,16 @@ use crate::harness::{Daemon, Engine, Setup, root, text};
 use crate::real_models::real_model;
 
 /// The Python interpreter that has the client libraries.
-pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| installed("tests/clients/setup.sh"));
+pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| installed("tests/clients/setup.sh", &[]));
+
+/// The one that has the libraries which use an older client of OpenAI.
+static FRAMEWORKS: LazyLock<PathBuf> =
+    LazyLock::new(|| installed("tests/clients/setup.sh", &["frameworks"]));
 
 /// Where a script has installed what it is for.
-pub fn installed(script: &str) -> PathBuf {
+pub fn installed(script: &str, args: &[&str]) -> PathBuf {
     let output = Command::new(root().join(script))
+        .args(args)
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -55,6 +60,19 @@ pub fn demo() -> (Daemon, String) {
     })
 }
 
+/// A daemon with a real model that calls tools, named `tools`; `None` if it cannot be fetched.
+fn with_tools() -> Option<(Daemon, String)> {
+    let model = real_model("qwen2.5-coder-0.5b")?;
+    let (daemon, url) = listening(Setup {
+        engine: Engine::Real,
+        config: "[model]\ndefault = \"tools\"\ncontext = 4096\n\
+                 [sampling]\ntool_call_mode = \"lenient\"\n",
+        ..Setup::default()
+    });
+    fs::copy(model, daemon.models().join("tools.gguf")).unwrap();
+    Some((daemon, url))
+}
+
 /// A conversation with tools as a line of JSON, and the call that the demo model answers.
 pub fn example() -> String {
     let heldout = fs::read_to_string(root().join("packaging/demo-model/heldout.jsonl")).unwrap();
@@ -71,7 +89,11 @@ fn run(script: &str) {
 
 /// Runs a script, which reports success with `ok`.
 pub fn run_with(script: &str, args: &[&str]) {
-    let mut client = Command::new(&*PYTHON);
+    run_by(&PYTHON, script, args);
+}
+
+fn run_by(python: &Path, script: &str, args: &[&str]) {
+    let mut client = Command::new(python);
     client
         .arg(root().join("tests/clients").join(script))
         .args(args)
@@ -99,17 +121,38 @@ fn the_client_library_of_anthropic_works() {
 
 #[test]
 fn the_agent_loop_of_anthropics_client_works_with_a_real_model() {
-    let Some(model) = real_model("qwen2.5-coder-0.5b") else {
-        return;
-    };
-    let (daemon, url) = listening(Setup {
-        engine: Engine::Real,
-        config: "[model]\ndefault = \"tools\"\ncontext = 4096\n\
-                 [sampling]\ntool_call_mode = \"lenient\"\n",
-        ..Setup::default()
-    });
-    fs::copy(model, daemon.models().join("tools.gguf")).unwrap();
-    run_with("use_anthropic_tools.py", &[&url, "tools"]);
+    if let Some((_daemon, url)) = with_tools() {
+        run_with("use_anthropic_tools.py", &[&url, "tools"]);
+    }
+}
+
+#[test]
+fn the_package_instructor_works_with_a_real_model() {
+    if let Some((_daemon, url)) = with_tools() {
+        run_by(&FRAMEWORKS, "use_instructor.py", &[&url, "tools"]);
+    }
+}
+
+#[test]
+fn litellm_works_over_every_api_with_a_real_model() {
+    if let Some((_daemon, url)) = with_tools() {
+        run_by(&FRAMEWORKS, "use_litellm.py", &[&url, "tools"]);
+    }
+}
+
+#[test]
+fn llama_index_works_over_both_apis_with_a_real_model() {
+    if let Some((_daemon, url)) = with_tools() {
+        run_by(&FRAMEWORKS, "use_llama_index.py", &[&url, "tools"]);
+    }
+}
+
+#[test]
+fn the_evaluation_harness_scores_a_real_model() {
+    if let Some((daemon, url)) = with_tools() {
+        let file = daemon.models().join("tools.gguf").display().to_string();
+        run_by(&FRAMEWORKS, "use_lm_eval.py", &[&url, "tools", &file]);
+    }
 }
 
 #[test]

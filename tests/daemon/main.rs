@@ -8,12 +8,17 @@
     reason = "Debug quotes paths as TOML does"
 )]
 
+#[macro_use]
+#[path = "../common/proof.rs"]
+mod proof;
+
 mod browsers;
 mod bus;
 mod bus_clients;
 mod busctl;
 mod client;
 mod clients;
+mod compatibility;
 mod connections;
 mod ctl_json;
 mod dbus;
@@ -21,6 +26,12 @@ mod embed;
 #[path = "../common/executables.rs"]
 mod executables;
 mod faults;
+#[expect(
+    dead_code,
+    reason = "the tests in one process check the effects in detail"
+)]
+#[path = "../common/field_cases.rs"]
+mod field_cases;
 mod harness;
 mod heat;
 mod home_assistant;

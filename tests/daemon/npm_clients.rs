@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use crate::clients::{demo, example, expect_ok, installed};
 
 /// The folder with the packages and the scripts that use them.
-static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| installed("tests/clients/npm/setup.sh"));
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| installed("tests/clients/npm/setup.sh", &[]));
 
 /// Runs a script against a daemon with the demo model; it reports success with `ok`.
 fn run(script: &str) {

@@ -259,6 +259,7 @@ async fn chats_report_times_and_progress() {
 
 #[tokio::test(start_paused = true)]
 async fn slots_show_what_runs() {
+    proves!("GET /slots", "model");
     let hanging = Answers::new(|_| vec![Step::text("a"), Step::Hang]);
     let script = Script {
         slots: Some(2),
@@ -288,6 +289,7 @@ async fn slots_show_what_runs() {
 
 #[tokio::test(start_paused = true)]
 async fn fail_on_no_slot_is_a_status() {
+    proves!("GET /slots", "fail_on_no_slot");
     let world = World::new(Script::default()).await;
     assert_eq!(world.get("/slots?fail_on_no_slot=0").await.status, 200);
     let reply = world.get("/slots?fail_on_no_slot=1").await;

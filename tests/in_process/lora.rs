@@ -26,7 +26,7 @@ fn write_adapter(path: &Path, base: &Path) {
 }
 
 /// A folder whose only imported model has two adapters, with a third of another base.
-fn folder() -> Folder {
+pub fn folder() -> Folder {
     let folder = Folder::with_model(MODEL).unwrap();
     let at = |name: &str| folder.models().join(name);
     write_model(&at("small.gguf"), "1,64,128,4,2,300");

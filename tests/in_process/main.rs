@@ -4,13 +4,20 @@
 //! connection, whose caller never leaves. Where the clock is paused, it advances as soon as
 //! every task waits for it.
 
+#[macro_use]
+#[path = "../common/proof.rs"]
+mod proof;
+
 mod anthropic;
 mod board;
 mod bus;
 mod chats;
+mod compatibility;
 mod dispatcher;
 mod drafts;
 mod embeddings;
+#[path = "../common/field_cases.rs"]
+mod field_cases;
 mod harness;
 mod http;
 mod infill;

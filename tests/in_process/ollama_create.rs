@@ -17,12 +17,12 @@ const CREATE: &str = "/api/create";
 const CHAT: &str = "/api/chat";
 const OPENAI: &str = "/v1/chat/completions";
 
-/// A daemon in which every caller may change models, and whose engine accepts every file.
 async fn world() -> World {
     over(Folder::with_model(MODEL).unwrap()).await
 }
 
-async fn over(folder: Folder) -> World {
+/// A daemon in which every caller may change models, and whose engine accepts every file.
+pub async fn over(folder: Folder) -> World {
     let engine = folder.path().join("engine");
     fs::write(&engine, "#!/bin/sh\necho '{\"ok\": true}'\n").unwrap();
     fs::set_permissions(&engine, fs::Permissions::from_mode(0o755)).unwrap();
@@ -75,6 +75,7 @@ fn conversation(request: &GenerateRequest) -> Vec<(&str, &str)> {
 
 #[tokio::test]
 async fn settings_of_a_derived_model_apply_in_every_api() {
+    proves!("POST /api/create", "system messages");
     let world = world().await;
     created(&world, &brief()).await;
     let chat = json!({"model": "brief", "messages": user("Hello"), "stream": false});
@@ -135,6 +136,7 @@ async fn a_request_goes_before_the_settings() {
 
 #[tokio::test]
 async fn a_derived_model_is_listed_shown_copied_and_deleted() {
+    proves!("POST /api/copy", "source destination");
     let world = world().await;
     created(&world, &brief()).await;
     assert_eq!(names(&world).await, ["brief:latest", "fake:latest"]);
@@ -221,6 +223,16 @@ async fn a_base_that_is_in_use_is_not_deleted() {
 
 #[tokio::test]
 async fn what_cannot_be_made_is_refused() {
+    proves!(
+        "POST /api/create",
+        "quantize",
+        "refused: `hearthctl quantize`"
+    );
+    proves!(
+        "POST /api/create",
+        "template",
+        "refused: unless it is the file's own"
+    );
     let world = world().await;
     world.folder.add_model("mine").unwrap();
     let with = |field: &str, value: Value| {
@@ -297,6 +309,11 @@ async fn has(world: &World, digest: &str) -> u16 {
 
 #[tokio::test]
 async fn an_uploaded_file_becomes_a_model() {
+    proves!("POST /api/create", "files");
+    proves!(
+        "HEAD /api/blobs/{digest}, POST /api/blobs/{digest}",
+        "digest"
+    );
     let world = world().await;
     let (bytes, digest) = file();
     assert_eq!(has(&world, &digest).await, 404);

@@ -54,6 +54,7 @@ async fn programs_find_the_service_as_they_find_ollama() {
 
 #[tokio::test(start_paused = true)]
 async fn a_model_without_metadata_is_shown() {
+    proves!("POST /api/show", "system");
     let world = World::new(Script::default()).await;
     let shown = shown(&world, json!({"model": "fake:latest"})).await;
     assert_eq!(shown["model_info"], json!({}));
@@ -69,6 +70,7 @@ async fn a_model_without_metadata_is_shown() {
 
 #[tokio::test(start_paused = true)]
 async fn the_metadata_of_a_file_is_shown() {
+    proves!("POST /api/show", "verbose");
     let world = World::new(Script::default()).await;
     let path = world.folder.models().join("mine.gguf");
     let shape = "1,64,128,4,2,300".parse().unwrap();
@@ -173,11 +175,22 @@ async fn long_texts_are_cut_and_vectors_shortened() {
 
 #[tokio::test(start_paused = true)]
 async fn push_is_refused() {
+    proves!(
+        "POST /api/push",
+        "model name stream",
+        "refused: the service has no network"
+    );
     let world = World::new(Script::default()).await;
-    let reply = world.post("/api/push", &json!({"model": "fake"})).await;
-    assert_eq!(reply.status, 400);
-    let error = reply.json()["error"].take();
-    assert!(error.as_str().unwrap().contains("no network"), "{error}");
+    for request in [
+        json!({"model": "fake"}),
+        json!({"name": "fake"}),
+        json!({"model": "fake", "stream": false}),
+    ] {
+        let reply = world.post("/api/push", &request).await;
+        assert_eq!(reply.status, 400);
+        let error = reply.json()["error"].take();
+        assert!(error.as_str().unwrap().contains("no network"), "{error}");
+    }
 }
 
 #[tokio::test]

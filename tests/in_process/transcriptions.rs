@@ -6,6 +6,7 @@ use hearth_gguf::synthetic::{Projector, Shape, SoundProjector, Storage, make, ma
 use hearth_proto::{MediaKind, Prompt, Thinking};
 use hearth_testing::{Folder, Script};
 use hyper::Method;
+use serde_json::json;
 
 use crate::harness::{MODEL, World};
 use crate::http::Reply;
@@ -63,6 +64,10 @@ fn tone() -> String {
 
 #[tokio::test(start_paused = true)]
 async fn the_only_model_that_hears_is_asked() {
+    proves!(
+        "POST /v1/audio/transcriptions",
+        "file language prompt response_format"
+    );
     let world = World::over(folder(), "[model]\ndefault = \"eyes\"\n", Script::default()).await;
     let states = world.daemon.model_states();
     let tasks = states.iter().map(|model| (&*model.name, &*model.tasks));
@@ -104,7 +109,43 @@ async fn the_only_model_that_hears_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn options_of_a_form_are_those_of_a_chat() {
+    let world = World::over(folder(), "", Script::default()).await;
+    let sound = tone();
+    let proof = proves!(
+        "POST /v1/audio/transcriptions",
+        "temperature max_tokens seed priority"
+    );
+    for (_, name) in proof.each() {
+        let (value, at, expected) = match name {
+            "temperature" => ("0.5", "/sampling/temperature", json!(0.5)),
+            "max_tokens" => ("5", "/max_tokens", json!(5)),
+            "seed" => ("11", "/sampling/seed", json!(11)),
+            _ => ("background", "/priority", json!("background")),
+        };
+        for fields in [vec![], vec![(name, value)]] {
+            let form = [vec![("file", sound.as_str())], fields.clone()].concat();
+            assert_eq!(world.transcribe(&form).await.status, 200, "{name}");
+            let asked = serde_json::to_value(world.requests().pop().unwrap()).unwrap();
+            let is_asked = asked.pointer(at) == Some(&expected);
+            assert_eq!(is_asked, !fields.is_empty(), "{name}: {asked}");
+        }
+    }
+    proves!("POST /v1/audio/transcriptions", "X-Hearthd-Priority");
+    let kind = format!("multipart/form-data; boundary=\"{BOUNDARY}\"");
+    let headers = [
+        ("content-type", kind.as_str()),
+        ("x-hearthd-priority", "background"),
+    ];
+    let form = form(&[("file", &sound)]);
+    world.http(Method::POST, PATH, &headers, form).await;
+    let last = world.requests().pop().unwrap();
+    assert_eq!(last.priority, hearth_proto::Priority::Background);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_transcribed_is_refused() {
+    proves!("POST /v1/audio/transcriptions", "model");
     let world = World::over(folder(), "", Script::default()).await;
     let sound = tone();
     for (fields, status, code, part) in [

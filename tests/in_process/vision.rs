@@ -1,6 +1,7 @@
 //! Which model answers a chat with pictures.
 
 use hearth_gguf::synthetic::{Projector, Shape, Storage, make, make_projector};
+use hearth_proto::Prompt;
 use hearth_testing::{Folder, Script};
 use serde_json::{Value, json};
 
@@ -68,6 +69,32 @@ async fn the_only_model_that_takes_pictures_gets_them() {
     let mut named = picture();
     named["model"] = "talk".into();
     assert_eq!(answers(&world, &named).await, "not_supported");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pictures_of_a_prompt_are_those_of_its_message() {
+    proves!("POST /api/generate", "images");
+    let world = world(folder(), "").await;
+    let url = &picture()["messages"][0]["content"];
+    let url = url
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|part| part["image_url"]["url"].as_str());
+    let data = url.unwrap().split_once(',').unwrap().1;
+    let mut request = json!({"prompt": "What is it?", "stream": false});
+    for (images, model, count) in [
+        (json!([]), "talk:latest", 0),
+        (json!([data]), "see:latest", 1),
+    ] {
+        request["images"] = images;
+        let answer = world.post("/api/generate", &request).await.json();
+        assert_eq!(answer["model"], model, "{answer}");
+        let Prompt::Chat { messages, .. } = world.requests().pop().unwrap().prompt else {
+            panic!("a chat")
+        };
+        assert_eq!(messages[0].media.len(), count);
+    }
 }
 
 #[tokio::test(start_paused = true)]
