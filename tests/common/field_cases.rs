@@ -274,7 +274,9 @@ fn openai(path: &str, name: &str) -> Option<Case> {
             Effect::Answers("/usage/completion_tokens", json!(6)),
         ),
         ("/v1/embeddings" | "/embeddings", "input") => field(json!("Ho"), Effect::Differs("/data")),
-        ("/v1/embeddings" | "/embeddings", "dimensions") => field(json!(3), Effect::Status(400)),
+        ("/v1/embeddings" | "/embeddings", "dimensions") => {
+            field(json!(3), Effect::Differs("/data"))
+        }
         _ => return None,
     })
 }

@@ -26,16 +26,9 @@ const OPTIONS: &str = "options.temperature options.dynatemp_range options.dynate
 #[tokio::test(start_paused = true)]
 async fn fields_of_embeddings_have_their_effect() {
     let world = world().await;
-    proves!(EMBEDDINGS, "input model encoding_format")
+    proves!(EMBEDDINGS, "input model encoding_format dimensions")
         .holds(&world)
         .await;
-    proves!(
-        EMBEDDINGS,
-        "dimensions",
-        "refused: unless it is the model's own number"
-    )
-    .is_refused(&world)
-    .await;
     proves!("POST /embedding", "content model")
         .holds(&world)
         .await;
