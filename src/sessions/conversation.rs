@@ -209,6 +209,6 @@ mod tests {
         assert!(conversation.take_turn().is_err());
         conversation.append("more");
         conversation.take_turn().unwrap();
-        assert_eq!(conversation.messages.last().unwrap().content, " \n\nmore");
+        assert_eq!(conversation.messages.last().unwrap().content, "more");
     }
 }

@@ -49,7 +49,7 @@ pub fn base(path: &str) -> Value {
     let messages = json!([{"role": "user", "content": "Hi"}]);
     match path {
         "/v1/completions" | "/completion" | "/completions" => json!({"prompt": "Hi", "seed": 7}),
-        "/v1/responses" => json!({"input": "Hi", "seed": 7}),
+        "/v1/responses" | "/responses" => json!({"input": "Hi", "seed": 7}),
         "/v1/messages" => json!({"messages": messages, "max_tokens": 50, "seed": 7}),
         "/infill" => json!({"input_prefix": "Hi", "input_suffix": "x", "seed": 7}),
         "/api/chat" => json!({"messages": messages, "stream": false, "options": {"seed": 7}}),
@@ -255,7 +255,7 @@ fn of_endpoint(path: &str, name: &str) -> Option<Case> {
     match path {
         "/api/chat" | "/api/generate" | "/api/embed" | "/api/embeddings" => ollama(path, name),
         "/completion" | "/completions" | "/infill" => native(path, name),
-        "/v1/responses" => responses(name),
+        "/v1/responses" | "/responses" => responses(name),
         "/v1/messages" | "/v1/messages/count_tokens" => anthropic(path, name),
         _ => openai(path, name),
     }

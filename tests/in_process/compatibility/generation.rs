@@ -16,10 +16,10 @@ const OPTIONS: &str = "options.temperature options.dynatemp_range options.dynate
     options.mirostat_tau options.mirostat_eta options.adaptive_target options.adaptive_decay \
     options.samplers options.ignore_eos options.seed";
 const OPENAI: &str = "POST /v1/chat/completions, POST /chat/completions, POST /v1/completions, \
-    POST /v1/responses";
+    POST /v1/responses, POST /responses";
 const CHATS: &str = "POST /v1/chat/completions, POST /chat/completions";
 const TEXTS: &str = "POST /v1/completions";
-const RESPONSES: &str = "POST /v1/responses";
+const RESPONSES: &str = "POST /v1/responses, POST /responses";
 const MESSAGES: &str = "POST /v1/messages";
 const NATIVE: &str = "POST /completion, POST /completions";
 const INFILL: &str = "POST /infill";

@@ -118,7 +118,7 @@ async fn the_header_of_the_priority_is_that_of_the_request() {
     let world = world().await;
     let proof = proves!(
         "POST /v1/chat/completions, POST /chat/completions, POST /v1/completions, \
-         POST /v1/responses, POST /v1/messages, POST /completion, POST /completions, \
+         POST /v1/responses, POST /responses, POST /v1/messages, POST /completion, POST /completions, \
          POST /infill, POST /api/chat, POST /api/generate",
         "X-Hearthd-Priority"
     );
