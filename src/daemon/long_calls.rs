@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::time::Duration;
 
-use hearth_proto::{Failure, ModelRef, Use};
+use hearth_proto::{Failure, ModelRef, Use, check_name};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -21,16 +21,19 @@ impl Daemon {
     /// Loads a model as a job; returns the job's number.
     ///
     /// # Errors
-    /// `ModelNotFound`; those of loading are the job's.
+    /// `ModelNotFound`; `QuotaExceeded` as [`crate::jobs::Jobs::start`]; those of loading are the job's.
     pub async fn start_load(&self, caller: &Caller, model: &ModelRef) -> Result<u64, Failure> {
         let name = self.store.find(model).await?.name;
-        let cancel = CancelLoad {
-            dispatcher: Some(self.dispatcher.clone()),
-            model: name.clone(),
-        };
-        let (pool, by) = (self.pool.clone(), caller.clone());
+        // What was wanted or in memory before stays so if this job is cancelled.
+        let pool = self.pool.status();
+        let is_ours = pool.get(&name).is_none() && !pool.wanted.contains(&name);
+        let (pool, by, named) = (self.pool.clone(), caller.clone(), name.clone());
+        let dispatcher = is_ours.then(|| self.dispatcher.clone());
         let work = |progress: Progress| async move {
-            let mut cancel = cancel;
+            let mut cancel = CancelLoad {
+                dispatcher,
+                model: named,
+            };
             let model = ModelRef::named(&cancel.model);
             let report = |share| progress.report(share);
             let loaded = tokio::select! {
@@ -40,13 +43,14 @@ impl Daemon {
             cancel.dispatcher = None;
             loaded.map(|()| json!({"model": cancel.model}).to_string())
         };
-        Ok(self.jobs.start(caller, Operation::LoadModel, &name, work))
+        self.jobs.start(caller, Operation::LoadModel, &name, work)
     }
 
     /// Imports a model file as a job; returns the job's number.
     ///
     /// # Errors
-    /// `Busy` while the daemon stops; those of [`Self::import_model`] are the job's.
+    /// `Busy` while the daemon stops; `InvalidArgs` for the name; `AccessDenied`;
+    /// `QuotaExceeded` as [`crate::jobs::Jobs::start`]; the others of [`Self::import_model`] are the job's.
     pub fn start_import(
         &self,
         caller: &Caller,
@@ -57,6 +61,9 @@ impl Daemon {
         if self.dispatcher.status().draining {
             return Err(stopping());
         }
+        // What everyone sees of the job has its name.
+        check_name(name)?;
+        self.store.check_admin(caller, permission)?;
         let (store, by, named) = (self.store.clone(), caller.clone(), name.to_owned());
         let work = |progress: Progress| async move {
             let imported = async {
@@ -71,14 +78,14 @@ impl Daemon {
             imported.await?;
             Ok(json!({"model": named}).to_string())
         };
-        Ok(self.jobs.start(caller, Operation::ImportModel, name, work))
+        self.jobs.start(caller, Operation::ImportModel, name, work)
     }
 
     /// Measures a model as a job, see [`crate::tuning::Tuner::tune`]; returns the job's number.
     /// `encode` turns the measurement into the job's result.
     ///
     /// # Errors
-    /// `ModelNotFound`; those of measuring are the job's.
+    /// `ModelNotFound`; `QuotaExceeded` as [`crate::jobs::Jobs::start`]; those of measuring are the job's.
     pub async fn start_measurement(
         &self,
         caller: &Caller,
@@ -107,9 +114,8 @@ impl Daemon {
             };
             measured.map(|measured| encode(&measured))
         };
-        Ok(self
-            .jobs
-            .start(caller, Operation::MeasureModel, &name, work))
+        self.jobs
+            .start(caller, Operation::MeasureModel, &name, work)
     }
 }
 

@@ -96,6 +96,10 @@ impl Callers {
                     known.left.send_replace(true);
                 }
             }
+            // The bus is gone, and all callers with it.
+            for (_, known) in callers.known.lock().drain() {
+                known.left.send_replace(true);
+            }
         });
         Ok(())
     }

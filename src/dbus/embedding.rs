@@ -36,8 +36,8 @@ pub(super) async fn check_reply(
 }
 
 fn check(texts: usize, width: usize) -> Result<(), Failure> {
-    let vector = width * size_of::<f64>();
-    if texts * vector <= REPLY_MAX {
+    let vector = width.saturating_mul(size_of::<f64>());
+    if texts.saturating_mul(vector) <= REPLY_MAX {
         return Ok(());
     }
     Err(Failure::invalid(format!(
@@ -48,9 +48,14 @@ fn check(texts: usize, width: usize) -> Result<(), Failure> {
 }
 
 /// The vectors as doubles.
-pub(super) fn doubles(computed: Embeddings) -> Vec<Vec<f64>> {
+///
+/// # Errors
+/// `InvalidArgs` as [`check_reply`], for a model whose file does not say how wide they are.
+pub(super) fn doubles(computed: Embeddings) -> Result<Vec<Vec<f64>>, Failure> {
+    let width = computed.vectors.first().map_or(0, Vec::len);
+    check(computed.vectors.len(), width)?;
     let doubles = |vector: Vec<f32>| vector.into_iter().map(f64::from).collect();
-    computed.vectors.into_iter().map(doubles).collect()
+    Ok(computed.vectors.into_iter().map(doubles).collect())
 }
 
 /// The vectors in a file in memory that nobody can change, at its beginning; and the numbers of

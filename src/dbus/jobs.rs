@@ -230,12 +230,14 @@ pub(super) async fn serve(
         callers: callers.clone(),
         view: view.clone(),
     };
+    // What its properties are when it is added is what clients know of it.
+    let served = view.borrow().clone();
     server.at(&path, job).await?;
     let interface = server.interface::<_, Job>(&path).await?;
     let (daemon, server) = (daemon.clone(), connection.object_server().clone());
     let at = path.clone();
     tokio::spawn(async move {
-        if let Err(error) = publish(&daemon, &interface, view).await {
+        if let Err(error) = publish(&daemon, &interface, served, view).await {
             log::debug!("cannot publish job {id}: {error}");
         }
         if let Err(error) = server.remove::<Job, _>(&at).await {
@@ -249,12 +251,13 @@ pub(super) async fn serve(
 async fn publish(
     daemon: &Daemon,
     interface: &InterfaceRef<Job>,
+    served: JobView,
     mut view: watch::Receiver<JobView>,
 ) -> zbus::Result<()> {
-    // The object was served with its current values; only its end must not be missed.
+    // Its end must not be missed, even if it had ended by then.
     let mut shown = JobView {
         state: JobState::Queued,
-        ..view.borrow_and_update().clone()
+        ..served
     };
     loop {
         let now = view.borrow_and_update().clone();

@@ -119,7 +119,7 @@ impl Manager {
         let model = options::model(&options)?;
         embedding::check_reply(&self.daemon, &model, texts.len()).await?;
         let embedded = self.daemon.dispatcher.embed(&peer.caller, &model, texts);
-        Ok(embedding::doubles(peer.while_connected(embedded).await?))
+        Ok(embedding::doubles(peer.while_connected(embedded).await?)?)
     }
 
     /// As `Embed`, into a file in memory: the numbers of all vectors in their order, each as a

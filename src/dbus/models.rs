@@ -30,16 +30,15 @@ const NOT_LOADED: &str = "the model is not loaded";
 pub(super) struct Model {
     daemon: Daemon,
     callers: Callers,
-    /// As last announced.
-    announced: ModelStatus,
+    name: String,
 }
 
 impl Model {
-    /// Its state now: a caller that has just loaded it, or holds it, looks for that. Once it is
-    /// no longer installed, the last one.
+    /// Its state now: a caller that has just loaded it, or holds it, looks for that. It is not
+    /// stored here: who changes this object waits until the calls of it have ended.
     fn status(&self) -> ModelStatus {
-        let now = self.daemon.model_state(&self.announced.name);
-        now.unwrap_or_else(|| self.announced.clone())
+        let now = self.daemon.model_state(&self.name);
+        now.unwrap_or_default()
     }
 }
 
@@ -55,7 +54,7 @@ impl Model {
         options::check(&options, &[])?;
         let peer = self.callers.identify(&header, connection).await?;
         polkit::check(&peer, &header, connection, Action::LoadModel).await?;
-        let model = ModelRef::named(&self.announced.name);
+        let model = ModelRef::named(&self.name);
         Ok(self.daemon.pool.load(&peer.caller, &model).await?)
     }
 
@@ -69,14 +68,14 @@ impl Model {
         options::check(&options, &[])?;
         let peer = self.callers.identify(&header, connection).await?;
         polkit::check(&peer, &header, connection, Action::UnloadModel).await?;
-        let name = Some(self.announced.name.as_str());
+        let name = Some(self.name.as_str());
         Ok(self.daemon.pool.unload(&peer.caller, name).await?)
     }
 
     /// The name, as in requests.
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> &str {
-        &self.announced.name
+        &self.name
     }
 
     /// unloaded, waiting (for room), loading, ready or unloading.
@@ -120,18 +119,13 @@ impl Model {
     /// `seconds_left` (t; absent if it stays until it is released).
     #[zbus(property)]
     fn holds(&self) -> Vec<HashMap<&'static str, Variant<'static>>> {
-        let now = self.daemon.uptime();
-        let holds = self.status().holds.into_iter();
-        holds.map(|shown| hold(&shown, now)).collect()
+        holds(&self.status(), self.daemon.uptime())
     }
 
     /// When it was last used, in seconds since 1970. Absent if it is not in memory.
     #[zbus(property(emits_changed_signal = "false"))]
     fn last_use(&self) -> fdo::Result<u64> {
-        present(
-            self.daemon.last_use_unix_s(&self.announced.name),
-            NOT_LOADED,
-        )
+        present(self.daemon.last_use_unix_s(&self.name), NOT_LOADED)
     }
 }
 
@@ -140,7 +134,8 @@ pub(super) struct Objects {
     daemon: Daemon,
     callers: Callers,
     server: ObjectServer,
-    served: BTreeMap<String, InterfaceRef<Model>>,
+    /// With the states that were last announced.
+    served: BTreeMap<String, (InterfaceRef<Model>, ModelStatus)>,
 }
 
 impl Objects {
@@ -190,8 +185,13 @@ impl Objects {
             self.server.remove::<Model, _>(path(&name)?).await?;
         }
         for status in states {
-            match self.served.get(&status.name) {
-                Some(interface) => show(interface, status).await?,
+            match self.served.get_mut(&status.name) {
+                Some((interface, announced)) => {
+                    let changed = changed(announced, &status, self.daemon.uptime());
+                    *announced = status;
+                    let to = interface.signal_emitter();
+                    changed.emit(to, MODEL_INTERFACE).await?;
+                }
                 None => self.add(status).await?,
             }
         }
@@ -203,24 +203,18 @@ impl Objects {
         let model = Model {
             daemon: self.daemon.clone(),
             callers: self.callers.clone(),
-            announced: status,
+            name: name.clone(),
         };
         self.server.at(&path, model).await?;
         let interface = self.server.interface::<_, Model>(&path).await?;
-        self.served.insert(name, interface);
+        self.served.insert(name, (interface, status));
         Ok(())
     }
 }
 
-/// Emits PropertiesChanged for what differs from the state that was last announced.
-async fn show(interface: &InterfaceRef<Model>, status: ModelStatus) -> zbus::Result<()> {
-    let mut model = interface.get_mut().await;
-    if model.announced == status {
-        return Ok(());
-    }
-    let old = std::mem::replace(&mut model.announced, status);
+/// What differs between two states of a model.
+fn changed(old: &ModelStatus, new: &ModelStatus, now: Duration) -> Changed {
     let mut changed = Changed::default();
-    let (new, holds) = (&model.announced, model.holds());
     changed.add("State", (&old.state, &new.state), |state| {
         text(state.as_str())
     });
@@ -230,15 +224,14 @@ async fn show(interface: &InterfaceRef<Model>, status: ModelStatus) -> zbus::Res
     ] {
         changed.add(name, (&old, &new), |value| (*value).into());
     }
-    let contexts = (&context_size(&old), &context_size(new));
+    let contexts = (&context_size(old), &context_size(new));
     changed.add_optional("ContextSize", contexts, |size| (*size).into());
     changed.add("Draft", (&old.draft, &new.draft), |draft| text(draft));
     changed.add("Tasks", (&old.tasks, &new.tasks), |t| t.clone().into());
-    changed.add("Holds", (&old.holds, &new.holds), |_| holds.into());
-    drop(model);
+    changed.add("Holds", (&old.holds, &new.holds), |_| {
+        holds(new, now).into()
+    });
     changed
-        .emit(interface.signal_emitter(), MODEL_INTERFACE)
-        .await
 }
 
 /// Takes an inhibitor, which is released at the latest when its owner leaves the bus. The owner
@@ -268,6 +261,11 @@ pub(super) async fn keep_loaded(
         }
     });
     Ok(cookie)
+}
+
+/// What keeps a model in memory, as dictionaries.
+fn holds(status: &ModelStatus, now: Duration) -> Vec<HashMap<&'static str, Variant<'static>>> {
+    status.holds.iter().map(|shown| hold(shown, now)).collect()
 }
 
 /// What keeps a model in memory, as a dictionary.

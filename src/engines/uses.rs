@@ -10,6 +10,9 @@ use super::residency::Residency;
 use super::{EnginePool, HEARTBEAT, WAITS, process_is_gone};
 use crate::caller::Caller;
 
+/// The longest reason of an inhibitor in bytes: everyone who lists what keeps a model gets it.
+const REASON_MAX: usize = 256;
+
 /// An inhibitor: it keeps a model in memory.
 #[derive(Debug)]
 pub struct Inhibitor {
@@ -138,13 +141,18 @@ impl EnginePool {
     /// of it, and loads it if necessary.
     ///
     /// # Errors
-    /// `Busy` where this caller has too many inhibitors, else those of loading.
+    /// `InvalidArgs` for a reason that is too long, `Busy` where this caller has too many
+    /// inhibitors, else those of loading.
     pub async fn inhibit_unload(
         &self,
         caller: &Caller,
         model: &ModelRef,
         reason: &str,
     ) -> Result<Inhibitor, Failure> {
+        if reason.len() > REASON_MAX {
+            let message = format!("the reason is longer than {REASON_MAX} bytes: shorten it");
+            return Err(Failure::invalid(message));
+        }
         let owner = caller.origin.to_string();
         let name = match self.loaded(model, Use::Chat) {
             Some(loaded) => loaded.name,

@@ -16,6 +16,12 @@ use crate::clock::unix_seconds;
 use crate::config::ConfigReader;
 use crate::dispatch::{Dispatcher, Stream};
 
+/// The most jobs of one user that have ended and are kept; older ones are removed before their
+/// time.
+const ENDED_PER_USER_MAX: usize = 256;
+/// The most loads, imports and measurements of one user at once.
+const TASKS_PER_USER_MAX: usize = 16;
+
 /// Handle on all stored jobs; clones share everything.
 #[derive(Clone, Debug)]
 pub struct Jobs {
@@ -157,18 +163,22 @@ impl Jobs {
         self.end(id, result).await;
     }
 
-    /// Starts other work as a job; `work` gets what it reports its progress with. A job that
-    /// is cancelled drops it.
+    /// Starts other work as a job, and returns its number; `work` gets what it reports its
+    /// progress with. A job that is cancelled drops it.
+    ///
+    /// # Errors
+    /// `QuotaExceeded` where too many of this user's run.
     pub fn start<F>(
         &self,
         caller: &Caller,
         operation: Operation,
         model: &str,
         work: impl FnOnce(Progress) -> F,
-    ) -> u64
+    ) -> Result<u64, Failure>
     where
         F: Future<Output = Result<String, Failure>> + Send + 'static,
     {
+        self.check_tasks(caller.principal.uid())?;
         let id = self.dispatcher.new_id().number();
         let cancelled = Arc::new(Notify::new());
         let view = view(id, caller, operation, model);
@@ -185,17 +195,46 @@ impl Jobs {
             };
             jobs.end(id, result).await;
         });
-        id
+        Ok(id)
+    }
+
+    /// Refuses more work of a user that is no request; the queue bounds the requests.
+    fn check_tasks(&self, uid: u32) -> Result<(), Failure> {
+        let jobs = self.jobs.lock();
+        let tasks = jobs.values().filter(|job| {
+            let view = job.view.borrow();
+            matches!(job.work, Work::Task(_)) && view.uid == uid && !view.state.is_over()
+        });
+        if tasks.count() < TASKS_PER_USER_MAX {
+            return Ok(());
+        }
+        Err(Failure::new(
+            FailureKind::QuotaExceeded,
+            format!(
+                "{TASKS_PER_USER_MAX} loads, imports and measurements of uid {uid} run: wait for one, or cancel it"
+            ),
+        ))
     }
 
     fn add(&self, view: JobView, work: Work) {
         let id = view.id;
+        let uid = view.uid;
         let job = Job {
             work,
             view: watch::Sender::new(view),
             result: None,
         };
-        self.jobs.lock().insert(id, job);
+        let mut jobs = self.jobs.lock();
+        let ended = jobs.iter().filter(|(_, job)| {
+            let view = job.view.borrow();
+            view.uid == uid && view.state.is_over()
+        });
+        let ended: Vec<u64> = ended.map(|(id, _)| *id).collect();
+        let excess = ended.len().saturating_sub(ENDED_PER_USER_MAX - 1);
+        for old in &ended[..excess] {
+            jobs.remove(old);
+        }
+        jobs.insert(id, job);
     }
 
     /// Stores a job's result, and removes the job after a while.

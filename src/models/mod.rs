@@ -196,7 +196,12 @@ impl ModelStore {
         let path = import.path().to_owned();
         let base = blocking(move || index::base_of(&path, &bases)).await?;
         check::check(&engine, name, import.path(), base.as_deref(), limit).await?;
-        blocking(move || import.persist()).await??;
+        let is_wanted = Arc::downgrade(&running);
+        blocking(move || match is_wanted.upgrade() {
+            Some(_) => import.persist(),
+            None => Ok(()),
+        })
+        .await??;
         self.refresh().await;
         log::info!(uid:% = caller.principal, model = name; "model imported");
         Ok(())
@@ -289,7 +294,15 @@ impl ModelStore {
         Ok(())
     }
 
-    fn check_admin(&self, caller: &Caller, permission: Permission) -> Result<(), Failure> {
+    /// Whether this caller may import and remove models.
+    ///
+    /// # Errors
+    /// `AccessDenied`.
+    pub(crate) fn check_admin(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+    ) -> Result<(), Failure> {
         let allowed = permission == Permission::Granted
             || self.shared.config.get().dbus.model_admins == ModelAdmins::Group;
         if allowed || caller.principal.is_admin() {

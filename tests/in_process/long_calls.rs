@@ -1,17 +1,20 @@
 //! Calls that take long, as jobs; and inhibitors that end before they are released.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use hearth_proto::FailureKind;
-use hearth_proto::bus::{NAME, PATH, TUNING_INTERFACE};
+use hearth_proto::bus::{MODEL_STORE_INTERFACE, NAME, PATH, TUNING_INTERFACE};
 use hearth_testing::Script;
 use hearthd::daemon::State;
 use tokio::time::sleep;
-use zbus::OwnedObjectPath;
+use zbus::{OwnedObjectPath, OwnedVariant};
 
 use crate::bus::{Bus, JOB, Options};
 use crate::harness::{World, caller, until_async};
+
+type Objects = HashMap<OwnedObjectPath, HashMap<String, HashMap<String, OwnedVariant>>>;
 
 fn cancel_when_gone() -> Options<'static> {
     Options::from([("cancel_when_gone", true.into())])
@@ -179,4 +182,75 @@ async fn properties_without_a_value_are_absent() {
     let unload: Result<(), _> = bus.manager("UnloadModels", &(Options::new(),)).await;
     unload.unwrap();
     assert!(!has("ContextSize").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_has_so_many_long_calls_at_once() {
+    let world = World::new(Script::load_ms(60_000)).await;
+    let bus = world.bus().await;
+    let mut jobs = Vec::new();
+    for _ in 0..16 {
+        jobs.push(start_load(&bus, "fake").await);
+    }
+    let refused = bus
+        .refused("StartLoadModel", &("fake", Options::new()))
+        .await;
+    assert_eq!(refused.kind, Some(FailureKind::QuotaExceeded));
+    bus.cancel(&jobs[3]).await;
+    assert!(bus.result(&jobs[3]).await.is_err());
+    start_load(&bus, "fake").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_load_holds_up_no_other_call() {
+    let world = World::new(Script::load_ms(60_000)).await;
+    let bus = world.bus().await;
+    let model = format!("{PATH}/models/fake");
+    let interface = format!("{NAME}.Model");
+    let args = (Options::new(),);
+    let load = bus.call::<()>(&model, &interface, "Load", &args);
+    let others = async {
+        // Changes of the model are announced meanwhile.
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(bus.text(&model, &interface, "State").await, "loading");
+        let manager = "org.freedesktop.DBus.ObjectManager";
+        let objects: Objects = bus
+            .call(PATH, manager, "GetManagedObjects", &())
+            .await
+            .unwrap();
+        assert!(!objects.is_empty());
+        start_load(&bus, "fake").await;
+        let unload: Result<(), _> = bus.call(&model, &interface, "Unload", &args).await;
+        unload.unwrap();
+    };
+    let (loaded, ()) = tokio::join!(load, others);
+    assert_eq!(loaded.unwrap_err().kind, Some(FailureKind::Busy));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ended_jobs_of_a_user_are_bounded() {
+    let world = World::new(Script::default()).await;
+    let bus = world.bus().await;
+    for _ in 0..300 {
+        let job = start_load(&bus, "fake").await;
+        bus.result(&job).await.unwrap();
+    }
+    assert_eq!(world.daemon.jobs.list().len(), 256);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_everyone_sees_is_checked_first() {
+    let world = World::new(Script::default()).await;
+    let bus = world.bus().await;
+    let long = "x".repeat(300);
+    let refused = bus.refused("KeepLoaded", &(&long, Options::new())).await;
+    assert_eq!(refused.kind, Some(FailureKind::InvalidArgs));
+    let file = tempfile::tempfile().unwrap();
+    let file = zbus::Fd::from(std::os::fd::OwnedFd::from(file));
+    let args = (&long, file, Options::new());
+    let refused = bus
+        .refused_by(MODEL_STORE_INTERFACE, "StartImport", &args)
+        .await;
+    assert_eq!(refused.kind, Some(FailureKind::InvalidArgs));
+    assert_eq!(world.daemon.jobs.list(), []);
 }

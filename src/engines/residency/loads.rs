@@ -123,8 +123,8 @@ impl Residency {
     }
 
     /// A caller no longer waits for a model: it is not loaded unless others do.
-    pub(in crate::engines) fn cancel_load(&mut self, model: &str, is_awaited: bool) {
-        let is_held = self.is_held(model);
+    pub(in crate::engines) fn cancel_load(&mut self, now: Duration, model: &str, is_awaited: bool) {
+        let is_held = self.is_held(model) || self.holds.of(model, now).next().is_some();
         let Some(resident) = self.models.get_mut(model) else {
             return;
         };

@@ -194,7 +194,11 @@ impl Toolbox {
         };
         let (server, tool) = (offered.server, offered.tool.name.clone());
         let shown = format!("{} {}", call.name, call.arguments);
-        if !self.consent.obtain(&call.name, &shown, input).await? {
+        let allowed = tokio::select! {
+            allowed = self.consent.obtain(&call.name, &shown, input) => allowed?,
+            () = interrupted() => return Err(CtlError::Interrupted),
+        };
+        if !allowed {
             return Ok(Outcome::declined());
         }
         let server = &self.servers[server];

@@ -193,19 +193,27 @@ impl Drop for Group {
 struct Tail {
     text: Arc<Mutex<String>>,
     is_complete: Arc<Notify>,
-    /// Values of the environment, which are not printed.
+    /// Values of the environment and of arguments, which are not printed.
     hidden: Arc<[String]>,
 }
 
 impl Tail {
     fn new(config: &ServerConfig) -> Self {
-        let values = config.env.0.iter().map(|(_, value)| value);
+        let values = config.env.0.iter().map(|(_, value)| value.as_str());
+        // `--key=value` and `value`.
+        let args = config.args.0.iter().flat_map(|arg| {
+            let value = arg.split_once('=').map(|(_, value)| value);
+            Some(arg.as_str()).into_iter().chain(value)
+        });
         // Shorter ones are no passwords, and replacing them would garble the text.
-        let hidden = values.filter(|value| value.len() >= 6).cloned();
+        let hidden = values.chain(args).filter(|value| value.len() >= 6);
+        let mut hidden: Vec<String> = hidden.map(str::to_owned).collect();
+        // One may be the beginning of another.
+        hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self {
             text: Arc::default(),
             is_complete: Arc::default(),
-            hidden: hidden.collect(),
+            hidden: hidden.into(),
         }
     }
 

@@ -95,7 +95,6 @@ SENSORS = (
         native_unit_of_measurement="tokens/s",
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=1,
-        # 0 before the first answer.
         value=lambda properties: properties.get("TokensPerSecond"),
     ),
 )
