@@ -249,7 +249,10 @@ fn text_batch(wanted: &ContextParams) -> u32 {
 /// The parameters as llama.cpp takes them. They point to the progress and the collector, which
 /// the context keeps.
 fn raw_params(wanted: &ContextParams, progress: &Arc<Progress>) -> sys::llama_context_params {
-    let batch_size = text_batch(wanted).max(wanted.whole_tokens.min(wanted.kv_tokens));
+    // llama.cpp takes an output of each sequence, whatever the context.
+    let batch_size = text_batch(wanted)
+        .max(wanted.whole_tokens.min(wanted.kv_tokens))
+        .max(wanted.sequences);
     // SAFETY: returns a struct by value.
     let mut params = unsafe { sys::llama_context_default_params() };
     params.n_ctx = wanted.kv_tokens;

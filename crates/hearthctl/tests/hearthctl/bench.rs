@@ -35,10 +35,11 @@ fn a_shape_is_measured_without_a_model() {
         "1,2",
         "--runs",
         "1",
+        // Together fewer than a context has sequences.
         "--prompt-tokens",
-        "16",
-        "--tokens",
         "4",
+        "--tokens",
+        "2",
         "--json",
     ]);
     let rows = result["rows"].as_array().expect("a list");
