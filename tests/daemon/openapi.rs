@@ -78,6 +78,7 @@ fn the_documented_client_versions_are_those_tested() {
     let tools = [
         "dbus-fast",
         "gguf",
+        "mcp",
         "playwright",
         "pyyaml",
         "schemathesis",

@@ -126,24 +126,39 @@ pub async fn list(bus: &Bus, json: bool) -> Result {
     }
     let mut table = Table::new(
         &[
-            "ID", "STATE", "PRIORITY", "USER", "TOKENS", "DONE", "POSITION",
+            "ID",
+            "STATE",
+            "OPERATION",
+            "PRIORITY",
+            "USER",
+            "TOKENS",
+            "DONE",
+            "POSITION",
         ],
-        &[0, 4, 5, 6],
+        &[0, 5, 6, 7],
     );
     for (id, job) in jobs {
-        let state = text(&job, "State").to_owned();
-        let position = match state.as_str() {
-            "queued" => (number(&job, "QueuePosition") + 1).to_string(),
-            _ => String::new(),
+        // What a job does not have stays blank.
+        let shown = |key: &str, show: fn(&Dict, &str) -> String| {
+            if job.contains_key(key) {
+                show(&job, key)
+            } else {
+                String::new()
+            }
         };
         table.row(vec![
             id,
-            state,
+            text(&job, "State").to_owned(),
+            text(&job, "Operation").to_owned(),
             text(&job, "Priority").to_owned(),
             user(number(&job, "Uid")),
-            number(&job, "TokensGenerated").to_string(),
-            format!("{:.0} %", float(&job, "Progress") * 100.0),
-            position,
+            shown("TokensGenerated", |job, key| number(job, key).to_string()),
+            shown("Progress", |job, key| {
+                format!("{:.0} %", float(job, key) * 100.0)
+            }),
+            shown("QueuePosition", |job, key| {
+                (number(job, key) + 1).to_string()
+            }),
         ]);
     }
     if table.is_empty() {
