@@ -3,8 +3,9 @@ outcomes with a table.
 
 usage: server_tests.py TESTS TABLE (--but FILE | --only FILE) [--write | -k EXPRESSION]
 
-The table has a line for each test, with tabs: its id, `passed` or `differs`, and for the
-latter why. A line whose id is a file's name stands for all of its tests, which are not run.
+The table has a line for each test, with tabs: its id, `passed`, `differs` or `varies`, and for
+the latter two why. A test that varies has to run; what comes of it is drawn, as its requests
+have no seed. A line whose id is a file's name stands for all of its tests, which are not run.
 """
 
 import argparse
@@ -20,6 +21,8 @@ STAND_INS = {
     "filelock.py": "import contextlib\n\ndef FileLock(_):\n    return contextlib.nullcontext()\n",
     "wget.py": "def download(url, out):\n    raise RuntimeError(f'not fetched: {url}')\n",
 }
+# The outcome of tests whose requests have no seed.
+VARIES = "varies"
 # Seconds for the tests of a file.
 TIMEOUT = 1800
 
@@ -72,6 +75,9 @@ def write(table, expected, found, files):
     """Replaces the lines of these files' tests; reasons stay."""
     rows = {name: row for name, row in expected.items() if name.split("::")[0] not in files}
     for name, (outcome, message) in found.items():
+        if expected.get(name, ("",))[0] == VARIES:
+            rows[name] = expected[name]
+            continue
         reason = expected.get(name, ("", ""))[1] if outcome == "differs" else ""
         rows[name] = (outcome, reason or (f"? {message}" if outcome == "differs" else ""))
     head = [line for line in table.read_text(encoding="utf-8").splitlines() if line.startswith("#")] if table.exists() else []
@@ -84,13 +90,13 @@ def wrong(expected, found, files):
     for name, (outcome, message) in found.items():
         if name not in expected:
             yield f"{name} {outcome} and is not in the table: {message}"
-        elif expected[name][0] != outcome:
+        elif expected[name][0] not in (outcome, VARIES):
             yield f"{name} {outcome}, but the table says {expected[name][0]}: {message}"
     for name, (outcome, reason) in expected.items():
         if "::" in name and name.split("::")[0] in files and name not in found:
             yield f"{name} is in the table, and there is no such test"
-        if outcome == "differs" and (not reason or reason.startswith("?")):
-            yield f"{name} differs without a reason"
+        if outcome != "passed" and (not reason or reason.startswith("?")):
+            yield f"{name} {outcome} without a reason"
 
 
 def main():
