@@ -206,7 +206,14 @@ fn model_object(model: &ModelEntry) -> Value {
 
 async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path();
-    let message = format!("there is no endpoint {path}: GET / lists the endpoints");
+    // A client that wants to read, cancel or delete a response by its id.
+    let message = if path.starts_with("/v1/responses/") || path.starts_with("/responses/") {
+        "responses are not stored: keep the answer of POST /v1/responses, and send the whole \
+         conversation as `input`; closing the connection cancels a response"
+            .to_owned()
+    } else {
+        format!("there is no endpoint {path}: GET / lists the endpoints")
+    };
     ApiError::new(StatusCode::NOT_FOUND, Failure::invalid(message)).respond_at(path, &headers)
 }
 

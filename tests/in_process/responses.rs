@@ -88,3 +88,13 @@ async fn a_failure_during_a_stream_is_the_last_event() {
         (404, "model_not_found")
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_response_cannot_be_fetched_by_its_id_and_that_is_said() {
+    let world = World::new(Script::default()).await;
+    for path in ["/v1/responses/resp_1", "/v1/responses/resp_1/cancel"] {
+        let refused = world.post(path, &json!({})).await;
+        assert_eq!(refused.status, 404);
+        assert!(refused.body.contains("are not stored"), "{refused:?}");
+    }
+}
