@@ -21,7 +21,8 @@ impl Daemon {
     /// Loads a model as a job; returns the job's number.
     ///
     /// # Errors
-    /// `ModelNotFound`; `QuotaExceeded` as [`crate::jobs::Jobs::start`]; those of loading are the job's.
+    /// `ModelNotFound`; `QuotaExceeded` as [`crate::jobs::Jobs::start`]; those of loading are
+    /// the job's.
     pub async fn start_load(&self, caller: &Caller, model: &ModelRef) -> Result<u64, Failure> {
         let name = self.store.find(model).await?.name;
         // What was wanted or in memory before stays so if this job is cancelled.
@@ -50,7 +51,8 @@ impl Daemon {
     ///
     /// # Errors
     /// `Busy` while the daemon stops; `InvalidArgs` for the name; `AccessDenied`;
-    /// `QuotaExceeded` as [`crate::jobs::Jobs::start`]; the others of [`Self::import_model`] are the job's.
+    /// `QuotaExceeded` as [`crate::jobs::Jobs::start`]; the others of [`Self::import_model`] are
+    /// the job's.
     pub fn start_import(
         &self,
         caller: &Caller,
@@ -66,16 +68,13 @@ impl Daemon {
         self.store.check_admin(caller, permission)?;
         let (store, by, named) = (self.store.clone(), caller.clone(), name.to_owned());
         let work = |progress: Progress| async move {
-            let imported = async {
-                let watch = || store.import_progress(&named);
-                tokio::select! {
-                    // The import begins before its progress is looked for.
-                    biased;
-                    imported = store.import(&by, permission, &named, file) => imported,
-                    never = follow_import(watch, &progress) => match never {},
-                }
-            };
-            imported.await?;
+            let watch = || store.import_progress(&named);
+            tokio::select! {
+                // The import begins before its progress is looked for.
+                biased;
+                imported = store.import(&by, permission, &named, file) => imported?,
+                never = follow_import(watch, &progress) => match never {},
+            }
             Ok(json!({"model": named}).to_string())
         };
         self.jobs.start(caller, Operation::ImportModel, name, work)
@@ -85,7 +84,8 @@ impl Daemon {
     /// `encode` turns the measurement into the job's result.
     ///
     /// # Errors
-    /// `ModelNotFound`; `QuotaExceeded` as [`crate::jobs::Jobs::start`]; those of measuring are the job's.
+    /// `ModelNotFound`; `QuotaExceeded` as [`crate::jobs::Jobs::start`]; those of measuring are
+    /// the job's.
     pub async fn start_measurement(
         &self,
         caller: &Caller,
@@ -93,10 +93,7 @@ impl Daemon {
         wait: Duration,
         encode: fn(&Tuning) -> String,
     ) -> Result<u64, Failure> {
-        let name = match self.pool.loaded(model, Use::Completion) {
-            Some(loaded) => loaded.name,
-            None => self.store.find_for(model, Use::Completion).await?.name,
-        };
+        let name = self.pool.name_for(model, Use::Completion).await?;
         let (tuner, by, model) = (self.tuner.clone(), caller.clone(), ModelRef::named(&name));
         let work = |progress: Progress| async move {
             let mut running = tuner.subscribe();

@@ -23,10 +23,7 @@ pub(super) async fn check_reply(
     model: &ModelRef,
     texts: usize,
 ) -> Result<(), Failure> {
-    let model = match daemon.pool.loaded(model, Use::Embedding) {
-        Some(loaded) => loaded.name,
-        None => daemon.store.find_for(model, Use::Embedding).await?.name,
-    };
+    let model = daemon.pool.name_for(model, Use::Embedding).await?;
     let index = daemon.store.index();
     let header = index
         .get(&model)

@@ -11,6 +11,9 @@ use zbus::{OwnedVariant, Variant};
 use super::images::IMAGES;
 use crate::dispatch::{Prewarm, Rerank};
 
+/// The option that names adapters.
+const LORA: &str = "lora";
+
 /// A method's `a{sv}`.
 pub(super) type Options = HashMap<String, OwnedVariant>;
 
@@ -45,7 +48,7 @@ pub(super) fn text<'a>(options: &'a Options, name: &str) -> Result<Option<&'a st
 /// Decodes the request of `Prewarm`, and whether it ends with its caller.
 pub(super) fn prewarm(system: String, options: &Options) -> Result<(Prewarm, bool), Failure> {
     let own = ["model", "messages", "tools", "cancel_when_gone"];
-    check(options, &[own.as_slice(), &["lora"]].concat())?;
+    check(options, &[own.as_slice(), &[LORA]].concat())?;
     let prewarm = Prewarm {
         system,
         messages: match text(options, "messages")? {
@@ -57,7 +60,7 @@ pub(super) fn prewarm(system: String, options: &Options) -> Result<(Prewarm, boo
             Some(tools) => decode_tools(tools)?,
         },
         model: text(options, "model")?.map(str::to_owned),
-        lora: decode_options(&fields(options, &own)?)?
+        lora: decode_options(&fields(options, |key| key == LORA)?)?
             .lora
             .unwrap_or_default(),
     };
@@ -149,11 +152,12 @@ pub(super) fn deadline(options: &Options) -> Result<Option<Duration>, Failure> {
     Ok(Some(Duration::from_millis(ms)))
 }
 
-/// The options except `but`, as fields of a request.
-pub(super) fn fields(options: &Options, but: &[&str]) -> Result<Map<String, Value>, Failure> {
-    let fields = options
-        .iter()
-        .filter(|(key, _)| !but.contains(&key.as_str()));
+/// The options that are meant, as fields of a request.
+pub(super) fn fields(
+    options: &Options,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<Map<String, Value>, Failure> {
+    let fields = options.iter().filter(|(key, _)| is_meant(key));
     fields
         .map(|(key, value)| {
             let json = json(value).ok_or_else(|| {

@@ -57,6 +57,9 @@ const TOOL_FIELDS: &[&str] = &[
 /// Of these, the one that is JSON.
 const TOOLS: &str = "tools";
 
+/// The option of a session that names its model.
+const MODEL: &str = "model";
+
 /// The settings of a session.
 #[derive(Debug)]
 pub(super) struct SessionSettings {
@@ -69,14 +72,11 @@ pub(super) struct SessionSettings {
 
 /// Decodes the options of `OpenSession`.
 pub(super) fn session(options: &Options) -> Result<SessionSettings, Failure> {
-    check(
-        options,
-        &[&["system", "model"], FIELDS, TOOL_FIELDS].concat(),
-    )?;
+    check(options, &[&["system", MODEL], FIELDS, TOOL_FIELDS].concat())?;
     let system = text(options, "system")?.unwrap_or_default().to_owned();
     let tools = tool_fields(options)?;
-    let own = [&["system"], TOOL_FIELDS].concat();
-    let mut options = decode_options(&fields(options, &own)?)?;
+    let is_option = |key: &str| key == MODEL || FIELDS.contains(&key);
+    let mut options = decode_options(&fields(options, is_option)?)?;
     // The user of a conversation waits for the next answer.
     options.priority.get_or_insert(Priority::Interactive);
     Ok(SessionSettings {
@@ -88,9 +88,8 @@ pub(super) fn session(options: &Options) -> Result<SessionSettings, Failure> {
 
 /// The options that concern tools, as fields of a request.
 fn tool_fields(options: &Options) -> Result<Map<String, Value>, Failure> {
-    let others = options.keys().map(String::as_str);
-    let others: Vec<&str> = others.filter(|key| !TOOL_FIELDS.contains(key)).collect();
-    let mut fields = fields(options, &[others.as_slice(), &[TOOLS]].concat())?;
+    let is_plain = |key: &str| key != TOOLS && TOOL_FIELDS.contains(&key);
+    let mut fields = fields(options, is_plain)?;
     if let Some(tools) = text(options, TOOLS)? {
         fields.insert(TOOLS.to_owned(), decode_tools(tools)?.into());
     }
@@ -101,7 +100,7 @@ fn tool_fields(options: &Options) -> Result<Map<String, Value>, Failure> {
 pub(super) fn session_turn(options: &Options) -> Result<Turn, Failure> {
     let own = ["json_schema", "deadline_ms"];
     check(options, &[&own, FIELDS, TOOL_FIELDS].concat())?;
-    let fields = fields(options, &[&own, TOOL_FIELDS].concat())?;
+    let fields = fields(options, |key| FIELDS.contains(&key))?;
     Ok(Turn {
         tools: tool_fields(options)?,
         options: RequestOptions {

@@ -88,9 +88,21 @@ impl Stream {
     ///
     /// # Errors
     /// The failure that ended the request.
-    pub async fn collect(mut self) -> Result<Answer, Failure> {
+    pub async fn collect(self) -> Result<Answer, Failure> {
+        self.collect_with(|_| ()).await
+    }
+
+    /// The same; `show` gets each event before it is added to the answer.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn collect_with(
+        mut self,
+        mut show: impl FnMut(&StreamEvent),
+    ) -> Result<Answer, Failure> {
         let mut answer = self.answer();
         while let Some(event) = self.next().await {
+            show(&event);
             if answer.add(event)? {
                 return Ok(answer);
             }

@@ -154,15 +154,24 @@ impl EnginePool {
         model: &ModelRef,
         purpose: Use,
     ) -> Result<String, Failure> {
-        let name = match self.loaded(model, purpose) {
-            Some(loaded) => loaded.name,
-            None => self.shared.store.find_for(model, purpose).await?.name,
-        };
+        let name = self.name_for(model, purpose).await?;
         let now = self.now();
         if !self.shared.residency.lock().use_if_ready(now, &name) {
             self.load_installed(caller, &name).await?;
         }
         Ok(name)
+    }
+
+    /// The name of the model that a request for this use means: that of a loaded one, else of
+    /// an installed one.
+    ///
+    /// # Errors
+    /// `ModelNotFound`.
+    pub async fn name_for(&self, model: &ModelRef, purpose: Use) -> Result<String, Failure> {
+        match self.loaded(model, purpose) {
+            Some(loaded) => Ok(loaded.name),
+            None => Ok(self.shared.store.find_for(model, purpose).await?.name),
+        }
     }
 
     /// The loaded model that a request means; without a name the configured default, or

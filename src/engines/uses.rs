@@ -154,10 +154,7 @@ impl EnginePool {
             return Err(Failure::invalid(message));
         }
         let owner = caller.origin.to_string();
-        let name = match self.loaded(model, Use::Chat) {
-            Some(loaded) => loaded.name,
-            None => self.shared.store.find(model).await?.name,
-        };
+        let name = self.name_for(model, Use::Chat).await?;
         let (sender, ended) = oneshot::channel();
         let (cookie, is_loaded) = self.change_quietly(|residency| {
             let cookie = residency.holds.add(&owner, &name, reason);

@@ -135,30 +135,22 @@ impl Jobs {
     async fn follow(
         &self,
         id: u64,
-        mut stream: Stream,
+        stream: Stream,
         allowed: u32,
         copy: Option<mpsc::UnboundedSender<StreamEvent>>,
         encode: impl FnOnce(&Answer) -> String,
     ) {
-        let mut answer = stream.answer();
-        let result = loop {
-            let Some(event) = stream.next().await else {
-                break Err(Failure::cancelled());
-            };
+        let answered = stream.collect_with(|event| {
             if let Some(copy) = &copy {
                 // The receiver of the copy may be dropped already; that cancels the job.
                 _ = copy.send(event.clone());
             }
             if let Some(job) = self.jobs.lock().get(&id) {
                 job.view
-                    .send_if_modified(|view| view.follow(&event, allowed));
+                    .send_if_modified(|view| view.follow(event, allowed));
             }
-            match answer.add(event) {
-                Ok(false) => {}
-                Ok(true) => break Ok(encode(&answer)),
-                Err(failure) => break Err(failure),
-            }
-        };
+        });
+        let result = answered.await.map(|answer| encode(&answer));
         drop(copy);
         self.end(id, result).await;
     }

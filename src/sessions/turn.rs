@@ -36,7 +36,7 @@ impl RunningTurn {
         mut show: impl FnMut(StreamEvent),
     ) -> Result<Answer, Failure> {
         let Self {
-            mut stream,
+            stream,
             conversation,
             mut view,
             answering,
@@ -46,23 +46,20 @@ impl RunningTurn {
             // No view satisfies this condition: it returns when the session is closed.
             _ = view.wait_for(|_| false).await;
         };
-        let mut answer = stream.answer();
-        let answered = async {
-            while let Some(event) = stream.next().await {
-                if answer.add(event.clone())? {
-                    return Ok(event);
-                }
-                show(event);
-            }
-            Err(Failure::cancelled())
-        };
-        let last = tokio::select! {
-            last = answered => last?,
+        let mut last = None;
+        let answered = stream.collect_with(|event| match event {
+            StreamEvent::Finished { .. } => last = Some(event.clone()),
+            // The caller learns of it by the error.
+            StreamEvent::Failed(_) => {}
+            event => show(event.clone()),
+        });
+        let answer = tokio::select! {
+            answer = answered => answer?,
             () = closed => return Err(closed_meanwhile(id)),
         };
         let answer = check(answer)?;
         answering.end(conversation, &answer)?;
-        show(last);
+        last.into_iter().for_each(show);
         Ok(answer)
     }
 }

@@ -26,6 +26,13 @@ async fn start_load(bus: &Bus, name: &str) -> String {
     job.to_string()
 }
 
+async fn start_measure(bus: &Bus) -> String {
+    let args = ("", Options::new());
+    let started = bus.call(PATH, TUNING_INTERFACE, "StartMeasure", &args);
+    let job: OwnedObjectPath = started.await.unwrap();
+    job.to_string()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_load_is_a_job_with_a_model_and_a_time() {
     let world = World::new(Script::load_ms(300)).await;
@@ -85,15 +92,7 @@ async fn a_measurement_is_a_job_whose_result_is_that_of_the_list() {
     };
     let world = World::on_board(40, "[engine]\nthreads = 2\n", script).await;
     let bus = world.bus().await;
-    let job: OwnedObjectPath = bus
-        .call(
-            PATH,
-            TUNING_INTERFACE,
-            "StartMeasure",
-            &("", Options::new()),
-        )
-        .await
-        .unwrap();
+    let job = start_measure(&bus).await;
     let shares = RefCell::new(Vec::new());
     until_async("it is measured", async || {
         let properties = bus.properties(&job, JOB).await;
@@ -113,15 +112,7 @@ async fn a_measurement_is_a_job_whose_result_is_that_of_the_list() {
     );
     assert_eq!(measured["decode"].as_array().unwrap().len(), 2);
     // A cancelled one leaves the board as it was.
-    let job: OwnedObjectPath = bus
-        .call(
-            PATH,
-            TUNING_INTERFACE,
-            "StartMeasure",
-            &("", Options::new()),
-        )
-        .await
-        .unwrap();
+    let job = start_measure(&bus).await;
     until_async("it measures", async || {
         world.daemon.tuner.progress().is_some()
     })

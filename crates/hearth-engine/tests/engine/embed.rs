@@ -3,6 +3,7 @@
 use hearth_proto::{Command, EmbedInput, Event, FailureKind, PromptPart, RequestId};
 
 use crate::harness::{Engine, chat, load, tiny_model};
+use crate::render::tokens_of;
 
 fn embed(engine: &mut Engine, text: &str) -> (Vec<f32>, u32) {
     engine.send(&Command::Embed {
@@ -96,16 +97,7 @@ fn the_end_of_a_long_text_may_be_left_out() {
 fn tokens_are_embedded_as_they_are() {
     let mut engine = Engine::with_model(tiny_model());
     let text = "A lamp";
-    engine.send(&Command::Tokenize {
-        id: RequestId(1),
-        text: text.into(),
-        bos: true,
-        plain: false,
-        pieces: false,
-    });
-    let Event::Tokenized { tokens, .. } = engine.next() else {
-        panic!("no tokens")
-    };
+    let tokens = tokens_of(&mut engine, text);
     let mut embedded = |parts: Vec<PromptPart>, truncate| {
         engine.send(&Command::Embed {
             id: RequestId(1),

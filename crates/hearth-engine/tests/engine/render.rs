@@ -14,7 +14,8 @@ fn render(engine: &mut Engine, request: GenerateRequest) -> (String, Vec<i32>) {
     }
 }
 
-fn tokens_of(engine: &mut Engine, text: &str) -> Vec<i32> {
+/// The tokens of a text, with the one that begins it.
+pub fn tokens_of(engine: &mut Engine, text: &str) -> Vec<i32> {
     engine.send(&Command::Tokenize {
         id: RequestId(1),
         text: text.into(),
